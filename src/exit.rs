@@ -1,0 +1,28 @@
+//! What the exit status of `ansible-notify` says. The numbers follow BSD's sysexits where one fits.
+
+use std::process::ExitCode;
+
+/// The exit codes, as the README documents them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Delivered, or accepted for delivery.
+    Ok = 0,
+    /// Something that nobody foresaw.
+    Unexpected = 1,
+    /// An event was not valid; the others were still handled.
+    InvalidEvent = 65,
+    /// A file named on the command line cannot be read.
+    NoInput = 66,
+    /// A notifier refused an event for good.
+    Refused = 69,
+    /// Not delivered yet: the endpoint did not answer in time.
+    Undelivered = 75,
+    /// The configuration has a problem.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

@@ -1,0 +1,54 @@
+//! The one way to standard error: secrets masked, control characters made visible, one line a message.
+
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
+
+use crate::secret;
+
+/// Says `message` to the person who runs the program.
+pub fn say(message: impl Display) {
+    let text = secret::redact(&message.to_string());
+    let line = format!("ansible-notify: {}\n", visible(&text));
+    // Nobody is left to tell when standard error itself is closed.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// `text` with everything that could steer a terminal written as an escape, line breaks included.
+pub fn visible(text: &str) -> String {
+    escape(text, |_| false)
+}
+
+/// Like [`visible`], for text of several lines: line breaks and tabs stay.
+pub fn visible_lines(text: &str) -> String {
+    escape(text, |character| matches!(character, '\n' | '\t'))
+}
+
+fn escape(text: &str, keep: fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if keep(character) || !steers_terminal(character) {
+            shown.push(character);
+        } else {
+            let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+        }
+    }
+    shown
+}
+
+/// C0 and C1 controls, and the bidirectional controls that can reorder a line.
+fn steers_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_and_bidi_controls_are_made_visible() {
+        assert_eq!(visible("\u{1b}]0;x\u{7}"), "\\u{1b}]0;x\\u{7}");
+        assert_eq!(visible("a\u{202e}b\nc\u{9b}"), "a\\u{202e}b\\u{a}c\\u{9b}");
+        assert_eq!(visible_lines("a\tb\nc\r"), "a\tb\nc\\u{d}");
+    }
+}

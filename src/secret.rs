@@ -1,0 +1,178 @@
+//! Values that must not be shown: where they come from, and the mask over everything that is printed.
+
+use std::fmt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+
+/// What stands in place of a secret.
+pub const MASK: &str = "[redacted]";
+
+/// Shorter values are not masked by value: the mask would garble ordinary text.
+const SHORTEST_MASKED: usize = 4;
+
+/// Every secret that was read, in the forms in which it may turn up again.
+static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A text that prints as `[redacted]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes `value` as a secret, from now on masked in all that is printed.
+    pub fn new(value: impl Into<String>) -> Secret {
+        let value = value.into();
+        mask(&value);
+        Secret(value)
+    }
+
+    /// The value itself, to be sent and not to be shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(MASK)
+    }
+}
+
+/// Where a secret is to be read from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The value stands in the configuration.
+    Inline(Secret),
+    /// The first line of a file that only its owner may read.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// What a command prints; words split on blanks, no shell.
+    Command(Vec<String>),
+}
+
+impl Source {
+    /// Reads the secret afresh, so that one changed meanwhile is found.
+    pub fn read(&self) -> Result<Secret> {
+        let value = match self {
+            Source::Inline(secret) => return Ok(secret.clone()),
+            Source::File(path) => read_file(path)?,
+            Source::Environment(name) => std::env::var(name)
+                .with_context(|| format!("environment variable `{name}` is not set"))?,
+            Source::Command(words) => run(words)?,
+        };
+        let value = value.trim_end_matches(['\r', '\n']);
+        ensure!(!value.is_empty(), "the secret is empty");
+        Ok(Secret::new(value))
+    }
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    let shown = path.display();
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read `{shown}`"))?;
+    ensure!(metadata.is_file(), "`{shown}` is not a file");
+    ensure!(
+        metadata.len() <= 64 * 1024,
+        "`{shown}` is too large for a secret"
+    );
+    if let Some(reason) = exposed(&metadata) {
+        bail!("`{shown}` {reason}");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))
+}
+
+/// Why a file must not hold a secret, if so: others may read it, or somebody else owns it.
+pub fn exposed(metadata: &std::fs::Metadata) -> Option<String> {
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Some(format!(
+            "can be read by others (mode {mode:04o}); chmod 600 it"
+        ));
+    }
+    owned_by_other(metadata)
+}
+
+/// Why a file's owner is not to be trusted, if so.
+pub fn owned_by_other(metadata: &std::fs::Metadata) -> Option<String> {
+    let user = rustix::process::geteuid().as_raw();
+    let trusted = metadata.uid() == user || metadata.uid() == 0;
+    (!trusted).then(|| format!("belongs to another user (uid {})", metadata.uid()))
+}
+
+fn run(words: &[String]) -> Result<String> {
+    let (program, arguments) = words.split_first().context("the command is empty")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run `{program}`"))?;
+    ensure!(
+        output.status.success(),
+        "`{program}` failed: {}",
+        output.status
+    );
+    String::from_utf8(output.stdout).with_context(|| format!("`{program}` did not print text"))
+}
+
+/// Masks `value`, and its base64, percent-encoded and JSON forms, in all that is printed from now on.
+pub fn mask(value: &str) {
+    if value.len() < SHORTEST_MASKED {
+        return;
+    }
+    let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    let json = serde_json::Value::from(value).to_string();
+    let forms = [
+        value.to_owned(),
+        base64::engine::general_purpose::STANDARD.encode(value),
+        encoded,
+        json.trim_matches('"').to_owned(),
+    ];
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    for form in forms {
+        if !known.contains(&form) {
+            known.push(form);
+        }
+    }
+    // The longest first: a secret that holds another one is masked whole.
+    known.sort_by_key(|form| std::cmp::Reverse(form.len()));
+}
+
+/// `text` with every known secret masked.
+pub fn redact(text: &str) -> String {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.iter().fold(text.to_owned(), |text, form| {
+        if text.contains(form.as_str()) {
+            text.replace(form.as_str(), MASK)
+        } else {
+            text
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_masked_in_every_form() {
+        let secret = Secret::new("canary \"7f\" &");
+        let encoded = base64::engine::general_purpose::STANDARD.encode(secret.expose());
+        let text = format!(
+            "{} {encoded} canary+%227f%22+%26 canary \\\"7f\\\" &",
+            secret.expose()
+        );
+        assert_eq!(redact(&text), format!("{MASK} {MASK} {MASK} {MASK}"));
+        assert_eq!(format!("{secret:?}"), MASK);
+    }
+
+    #[test]
+    fn a_command_is_run_without_a_shell() {
+        let words = ["echo", "a;b", "$HOME"].map(str::to_owned).to_vec();
+        assert_eq!(Source::Command(words).read().unwrap().expose(), "a;b $HOME");
+    }
+}
