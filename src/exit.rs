@@ -9,6 +9,8 @@ pub enum Exit {
     Ok = 0,
     /// Something that nobody foresaw.
     Unexpected = 1,
+    /// The command line is wrong; clap uses the same number.
+    Usage = 2,
     /// An event was not valid; the others were still handled.
     InvalidEvent = 65,
     /// A file named on the command line cannot be read.

@@ -1,7 +1,102 @@
+//! `ansible-notify`: tells other systems what Ansible did.
+
+mod cli;
+mod command;
+mod config;
+mod deliver;
 mod event;
 mod exit;
+mod http;
+mod notifier;
+mod payload;
 mod records;
 mod report;
+mod route;
+mod sample;
 mod secret;
+mod spool;
 mod template;
-fn main() {}
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+/// The form of an event, for those who read or write one.
+const SCHEMA: &str = include_str!("../docs/event.schema.json");
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Passwords live in this process: no core file of it.
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let exit = match cli.command {
+        Command::Schema => print(SCHEMA.as_bytes()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ansible-notify", &mut script);
+            print(&script)
+        }
+        Command::Man => manual_page(),
+        Command::Init(arguments) => command::init::run(&arguments),
+        command => run_async(command),
+    };
+    // A thread may still wait for standard input; the process does not.
+    std::process::exit(exit as i32);
+}
+
+fn run_async(command: Command) -> Exit {
+    // ring, here and nowhere else; it is in the tree for TLS and for certificates.
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        report::say("another TLS provider is installed already");
+        return Exit::Unexpected;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report::say(format!("cannot start: {error}"));
+            return Exit::Unexpected;
+        }
+    };
+    runtime.block_on(async {
+        match command {
+            Command::Send(arguments) => command::send::run(arguments).await,
+            Command::Stream(arguments) => command::stream::run(arguments).await,
+            Command::CheckConfig(arguments) => command::check_config::run(arguments).await,
+            Command::Test(arguments) => command::test::run(arguments).await,
+            Command::Receive(arguments) => command::receive::run(arguments).await,
+            Command::Schema | Command::Completions { .. } | Command::Man | Command::Init(_) => {
+                Exit::Ok
+            }
+        }
+    })
+}
+
+fn manual_page() -> Exit {
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+        Ok(()) => print(&page),
+        Err(error) => {
+            report::say(format!("cannot write the manual page: {error}"));
+            Exit::Unexpected
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away wanted no more.
+fn print(bytes: &[u8]) -> Exit {
+    let _ = std::io::stdout().write_all(bytes);
+    Exit::Ok
+}

@@ -46,7 +46,7 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The value stands in the configuration.
-    Inline(Secret),
+    Inline(String),
     /// The first line of a file that only its owner may read.
     File(PathBuf),
     /// An environment variable.
@@ -59,7 +59,7 @@ impl Source {
     /// Reads the secret afresh, so that one changed meanwhile is found.
     pub fn read(&self) -> Result<Secret> {
         let value = match self {
-            Source::Inline(secret) => return Ok(secret.clone()),
+            Source::Inline(value) => value.clone(),
             Source::File(path) => read_file(path)?,
             Source::Environment(name) => std::env::var(name)
                 .with_context(|| format!("environment variable `{name}` is not set"))?,

@@ -127,6 +127,10 @@ impl Context {
         }))
     }
 
+    pub fn event(&self) -> &Event {
+        &self.0.event
+    }
+
     fn value(&self) -> Value {
         Value::from_dyn_object(self.0.clone())
     }

@@ -1,0 +1,177 @@
+//! The command line: types only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::levels::Search;
+use crate::config::section::parse_duration;
+
+/// Tells other systems what Ansible did.
+///
+/// The callback plugin feeds `stream`; by hand, `send` delivers events from files and `check-config`
+/// says what is wrong with a configuration. Exit codes: 0 delivered; 1 unexpected; 2 usage; 65 an event
+/// is not valid; 66 no such file; 69 refused for good; 75 not delivered yet; 78 configuration.
+#[derive(Parser)]
+#[command(name = "ansible-notify", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Deliver events from files: an object, an array, NDJSON, or ansible-runner's job events
+    Send(Send),
+    /// Deliver what the callback plugin writes to standard input
+    Stream(Stream),
+    /// Say what is wrong with the configuration, and where each value comes from
+    CheckConfig(CheckConfig),
+    /// Send a sample event to the notifiers, through their real settings
+    Test(Test),
+    /// An HTTP endpoint to try things against
+    Receive(Receive),
+    /// Write the callback plugin and a commented plugin_config.ini
+    Init(Init),
+    /// Print the JSON Schema of an event
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Where the configuration is.
+#[derive(Args)]
+pub struct Configuration {
+    /// This configuration file and no other [env: ANSIBLE_NOTIFY_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory whose plugin_config.ini is the project's
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+}
+
+impl Configuration {
+    pub fn search(&self) -> Search {
+        Search {
+            config: self.config.clone(),
+            project: self.project.clone(),
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Send {
+    /// Files to read; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print each request as it would go, secrets masked, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only these notifiers
+    #[arg(long, value_name = "NAME")]
+    pub notifier: Vec<String>,
+    /// Print no summary
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct Stream {
+    /// Print no summary
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct CheckConfig {
+    /// Resolve, connect, check TLS and credentials too, without notifying anyone
+    #[arg(long)]
+    pub connect: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct Test {
+    /// The notifiers to test; all without one
+    #[arg(value_name = "NOTIFIER")]
+    pub notifiers: Vec<String>,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct Init {
+    /// Where the playbook is
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Receive {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// Listen on a unix socket instead
+    #[arg(long, value_name = "PATH", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+    /// Print each request as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Ask for this user by basic authentication
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub username: Option<String>,
+    /// The file that holds the password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+    /// Speak TLS, with a certificate made for the occasion
+    #[arg(long)]
+    pub tls: bool,
+    /// Write the certificate that --tls made to this file, to name it as `ca_file`
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub save_cert: Option<PathBuf>,
+    /// Speak TLS with this certificate
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "tls")]
+    pub cert: Option<PathBuf>,
+    /// The key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Accept only clients with a certificate from this authority
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Answer with this status
+    #[arg(long, default_value_t = 200, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=999))]
+    pub status: u16,
+    /// Send this Retry-After with every answer that is not a success
+    #[arg(long, value_name = "VALUE")]
+    pub retry_after: Option<String>,
+    /// Wait before each answer
+    #[arg(long, default_value = "0", value_name = "TIME", value_parser = duration)]
+    pub delay: Duration,
+    /// Answer the first N requests with --status (503 unless set), the others with 200
+    #[arg(long, value_name = "N")]
+    pub fail_first: Option<u64>,
+    /// Close each connection without an answer
+    #[arg(long)]
+    pub drop: bool,
+    /// Stop after N requests
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "not a time such as 500ms, 2s or 1m".to_owned())
+}

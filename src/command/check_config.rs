@@ -1,0 +1,151 @@
+//! `check-config`: every problem of every level in one run, and where each value comes from.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::config::section::Problem;
+use crate::config::{Config, Options};
+use crate::exit::Exit;
+use crate::http::Http;
+use crate::notifier::Check;
+use crate::template::Context;
+use crate::{report, sample, secret};
+
+pub async fn run(arguments: cli::CheckConfig) -> Exit {
+    let options = Options {
+        search: arguments.configuration.search(),
+        may_prompt: arguments.connect && std::io::stderr().is_terminal(),
+        ..Options::default()
+    };
+    let mut config = Config::load(&options, &Http::default());
+    try_on_samples(&mut config);
+    let mut connections = Vec::new();
+    if arguments.connect && config.problems.is_empty() {
+        for destination in &config.destinations {
+            connections.push((destination.name.clone(), destination.notifier.check().await));
+        }
+    }
+    let good =
+        config.problems.is_empty() && connections.iter().all(|(_, check)| check.error.is_none());
+    let text = if arguments.json {
+        as_json(&config, &connections, good)
+    } else {
+        as_text(&config, &connections, good)
+    };
+    let _ = std::io::stdout().write_all(secret::redact(&report::visible_lines(&text)).as_bytes());
+    if !arguments.json {
+        complain(&config, &connections);
+    }
+    if good { Exit::Ok } else { Exit::Config }
+}
+
+/// Evaluates every expression on a sample event of every kind.
+fn try_on_samples(config: &mut Config) {
+    let mut problems: Vec<Problem> = Vec::new();
+    for event in sample::all() {
+        let callback = event.event.clone();
+        let context = Context::new(Arc::new(event));
+        for destination in &config.destinations {
+            let when = destination
+                .rules
+                .try_on(&context)
+                .map(|problem| ("when".to_owned(), problem));
+            for (key, problem) in when.into_iter().chain(destination.payload.try_on(&context)) {
+                let place = format!("[{}]", destination.section.name);
+                let text = format!("`{key}` fails on a sample of {callback}: {problem}");
+                // The same mistake shows on many samples; once is enough.
+                let known = problems.iter().any(|known| {
+                    known.place == place && known.text.starts_with(&format!("`{key}` "))
+                });
+                if !known {
+                    problems.push(Problem { place, text });
+                }
+            }
+        }
+    }
+    config.problems.extend(problems);
+}
+
+fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> String {
+    let mut text = String::new();
+    for (level, read) in &config.levels {
+        let state = if *read { "read" } else { "not there" };
+        let _ = writeln!(
+            text,
+            "{:<12}  {}  ({state})",
+            level.name,
+            level.path.display()
+        );
+    }
+    let mut section = "";
+    for value in &config.values {
+        if value.section != section {
+            section = &value.section;
+            let _ = writeln!(text, "\n[{section}]");
+        }
+        let shown = value.value.replace('\n', "\n    ");
+        let _ = writeln!(text, "{} = {shown}  ({})", value.key, value.place);
+    }
+    text.push('\n');
+    for destination in &config.destinations {
+        let _ = writeln!(
+            text,
+            "notifier {}: {} ({})",
+            destination.name, destination.kind.name, destination.kind.about
+        );
+    }
+    for (name, check) in connections {
+        for step in &check.steps {
+            let _ = writeln!(text, "{name}: {step}");
+        }
+    }
+    if good {
+        let _ = writeln!(text, "the configuration is good");
+    }
+    text
+}
+
+fn complain(config: &Config, connections: &[(String, Check)]) {
+    for warning in &config.warnings {
+        report::say(format!("warning: {warning}"));
+    }
+    for problem in &config.problems {
+        report::say(problem);
+    }
+    for (name, check) in connections {
+        if let Some(error) = &check.error {
+            report::say(format!("{name}: {error}"));
+        }
+    }
+}
+
+fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> String {
+    let levels: Vec<_> = config
+        .levels
+        .iter()
+        .map(|(level, read)| json!({"level": level.name, "path": level.path, "read": read}))
+        .collect();
+    let notifiers: Vec<_> = config
+        .destinations
+        .iter()
+        .map(|destination| json!({"name": destination.name, "type": destination.kind.name}))
+        .collect();
+    let connections: Vec<_> = connections
+        .iter()
+        .map(|(name, check)| json!({"notifier": name, "steps": check.steps, "error": check.error}))
+        .collect();
+    let report = json!({
+        "ok": good,
+        "levels": levels,
+        "values": config.values,
+        "notifiers": notifiers,
+        "connections": connections,
+        "problems": config.problems,
+        "warnings": config.warnings,
+    });
+    format!("{report:#}\n")
+}

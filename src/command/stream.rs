@@ -1,0 +1,378 @@
+//! `stream`: what the callback plugin writes, delivered while the play goes on. See docs/protocol.md.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::cli;
+use crate::config::{Options, Overrides};
+use crate::deliver::{Deliverer, exit_of, summary};
+use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task, from_seconds};
+use crate::exit::Exit;
+use crate::http::Http;
+use crate::records::{Record, Records};
+use crate::report;
+
+/// The version of the protocol that this program speaks.
+const PROTOCOL: u32 = 1;
+/// Bytes read from the pipe at a time: all that a burst left in it.
+const PIECE: usize = 256 << 10;
+
+/// One record, as docs/protocol.md describes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Hello(Hello),
+    Run(Run),
+    Overrides(Overrides),
+    Play(Play),
+    Task(Task),
+    Event(EventRecord),
+    End(#[expect(dead_code, reason = "that it came is all that counts")] Value),
+}
+
+#[derive(Deserialize)]
+struct Hello {
+    protocol: u32,
+    #[serde(default)]
+    run: Run,
+    #[serde(default)]
+    overrides: Overrides,
+}
+
+#[derive(Deserialize)]
+struct EventRecord {
+    seq: u64,
+    event: String,
+    time: f64,
+    #[serde(default)]
+    changed: bool,
+    #[serde(default)]
+    ignored: bool,
+    #[serde(default)]
+    truncated: bool,
+    item: Option<Value>,
+    duration: Option<f64>,
+    play: Option<String>,
+    task: Option<String>,
+    host: Option<Host>,
+    result: Option<Box<RawValue>>,
+}
+
+pub async fn run(arguments: cli::Stream) -> Exit {
+    LocalSet::new()
+        .run_until(async {
+            let mut stream = Stream::new(arguments);
+            match stream.read().await {
+                Ok(()) => stream.finish().await,
+                Err(exit) => exit,
+            }
+        })
+        .await
+}
+
+/// What is known of the run so far.
+struct Stream {
+    arguments: cli::Stream,
+    deliverer: Rc<Deliverer>,
+    /// The destinations of the configuration in force.
+    destinations: Vec<usize>,
+    drain: std::time::Duration,
+    overrides: Option<Overrides>,
+    run: Arc<Run>,
+    plays: HashMap<String, Arc<Play>>,
+    tasks: HashMap<String, Arc<Task>>,
+    events: u64,
+    last_sequence: u64,
+    /// The last number that was answered as safe.
+    answered: u64,
+    rejected: u64,
+    progress: RunProgress,
+}
+
+/// What the end of the run will say.
+#[derive(Default)]
+struct RunProgress {
+    first: Option<jiff::Timestamp>,
+    changed: bool,
+    failed: bool,
+    /// A playbook began: it will bring its counts, unless it is cut off.
+    playbook: bool,
+    stats: Option<Map<String, Value>>,
+    ended: bool,
+}
+
+impl Stream {
+    fn new(arguments: cli::Stream) -> Stream {
+        Stream {
+            arguments,
+            deliverer: Deliverer::new(Http::default()),
+            destinations: Vec::new(),
+            drain: std::time::Duration::ZERO,
+            overrides: None,
+            run: Arc::default(),
+            plays: HashMap::new(),
+            tasks: HashMap::new(),
+            events: 0,
+            last_sequence: 0,
+            answered: 0,
+            rejected: 0,
+            progress: RunProgress::default(),
+        }
+    }
+
+    /// Takes in records until the end of the input, or until somebody asks the process to end.
+    async fn read(&mut self) -> Result<(), Exit> {
+        let mut pieces = read_standard_input();
+        let mut records = Records::default();
+        let (Ok(mut terminate), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            report::say("cannot listen to signals");
+            return Err(Exit::Unexpected);
+        };
+        let deliverer = self.deliverer.clone();
+        loop {
+            tokio::select! {
+                piece = pieces.recv() => {
+                    let Some(piece) = piece else { break };
+                    records.feed(&piece);
+                    self.take_all(&mut records)?;
+                    self.deliverer.make_room().await;
+                    self.answer_safe();
+                }
+                () = deliverer.progress() => self.answer_safe(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        records.finish();
+        self.take_all(&mut records)
+    }
+
+    fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
+        while let Some(record) = records.next() {
+            self.take(record)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), Exit> {
+        let line = record.content.and_then(|bytes| {
+            serde_json::from_slice::<Line>(&bytes).map_err(|error| crate::event::syntax(&error))
+        });
+        match line {
+            Ok(Line::Hello(hello)) => self.hello(hello)?,
+            Ok(Line::Overrides(overrides)) => self.configure_anew(overrides),
+            Ok(Line::Run(run)) => self.run = Arc::new(run),
+            Ok(Line::Play(play)) => {
+                self.plays.insert(play.id.clone(), Arc::new(play));
+            }
+            Ok(Line::Task(task)) => {
+                self.tasks.insert(task.id.clone(), Arc::new(task));
+            }
+            Ok(Line::Event(event)) => self.event(event, record.truncated)?,
+            Ok(Line::End(_)) => self.progress.ended = true,
+            Err(reason) => self.reject(record.line, &reason),
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, line: usize, reason: &str) {
+        self.rejected += 1;
+        if self.rejected == 1 {
+            report::say(format!(
+                "line {line} of the stream is not a record: {reason}"
+            ));
+        }
+    }
+
+    fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
+        if hello.protocol != PROTOCOL {
+            report::say(format!(
+                "the callback plugin speaks protocol {}, this program {PROTOCOL}; install the same version of both",
+                hello.protocol
+            ));
+            return Err(Exit::Config);
+        }
+        self.run = Arc::new(hello.run);
+        self.configure(hello.overrides)?;
+        answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
+        Ok(())
+    }
+
+    /// Loads the configuration as the play's vars want it. Deliveries under way keep the former one.
+    fn configure(&mut self, overrides: Overrides) -> Result<(), Exit> {
+        if self.overrides.as_ref() == Some(&overrides) {
+            return Ok(());
+        }
+        let options = Options {
+            search: self.arguments.configuration.search(),
+            overrides: overrides.clone(),
+            may_prompt: false,
+        };
+        let config = super::load(&options, self.deliverer.http()).inspect_err(|_| {
+            report::say(
+                "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
+            );
+        })?;
+        self.overrides = Some(overrides);
+        self.drain = config.drain;
+        self.destinations = config
+            .destinations
+            .into_iter()
+            .map(|destination| self.deliverer.add(destination))
+            .collect();
+        Ok(())
+    }
+
+    /// A later play wants other settings. What is owed already is still delivered if they are wrong.
+    fn configure_anew(&mut self, overrides: Overrides) {
+        if self.configure(overrides).is_err() {
+            self.destinations.clear();
+            self.overrides = Some(Overrides::default());
+        }
+    }
+
+    fn event(&mut self, record: EventRecord, cut: bool) -> Result<(), Exit> {
+        if self.overrides.is_none() {
+            self.configure(Overrides::default())?;
+        }
+        let mut event = Event::new(&record.event, self.run.clone(), record.seq);
+        event.time = from_seconds(record.time).unwrap_or(event.time);
+        event.changed = record.changed;
+        event.ignored = record.ignored;
+        event.truncated = record.truncated || cut;
+        event.item = record.item;
+        event.duration = record.duration;
+        event.play = record.play.and_then(|id| self.plays.get(&id).cloned());
+        event.task = record.task.and_then(|id| self.tasks.get(&id).cloned());
+        event.host = record.host;
+        event.result = record.result;
+        event.strip();
+        self.progress.note(&event);
+        self.events += 1;
+        self.last_sequence = record.seq;
+        self.deliverer.accept(event, record.seq, &self.destinations);
+        Ok(())
+    }
+
+    /// The run is over: its own event, the last deliveries, the summary.
+    async fn finish(&mut self) -> Exit {
+        if self.events == 0 {
+            return Exit::Ok;
+        }
+        let number = self.last_sequence + 1;
+        let event = self.progress.end(&self.run, number);
+        self.deliverer.accept(event, number, &self.destinations);
+        let mut terminate = signal(SignalKind::terminate()).ok();
+        let asked_to_stop = async {
+            match &mut terminate {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.deliverer.drain(self.drain) => {}
+            _ = asked_to_stop => {}
+        }
+        self.answer_safe();
+        let standings = self.deliverer.standings();
+        if !self.arguments.quiet {
+            report::say(summary(self.events, &standings));
+        }
+        if self.rejected > 0 {
+            report::say(format!(
+                "{} lines of the stream were not records",
+                self.rejected
+            ));
+            return Exit::InvalidEvent;
+        }
+        exit_of(&standings)
+    }
+
+    /// Tells the plugin what it need not keep any more.
+    fn answer_safe(&mut self) {
+        let safe = self.deliverer.safe().min(self.last_sequence);
+        if safe > self.answered {
+            self.answered = safe;
+            answer(&json!({"safe": safe}));
+        }
+    }
+}
+
+impl RunProgress {
+    fn note(&mut self, event: &Event) {
+        self.first.get_or_insert(event.time);
+        self.changed |= event.changed && event.state == Some(State::Success);
+        self.failed |= event.event == "runner_on_unreachable"
+            || event.event == "runner_on_failed" && !event.ignored;
+        self.playbook |= event.event == "playbook_on_start";
+        if event.event == "playbook_on_stats"
+            && let Value::Object(stats) = event.result_value()["stats"].take()
+        {
+            self.stats = Some(stats);
+        }
+    }
+
+    /// The event that ends the run.
+    fn end(&self, run: &Arc<Run>, number: u64) -> Event {
+        let mut event = Event::new("run_end", run.clone(), number);
+        // The counts know what a rescue made good; `ansible-console` brings none.
+        let failed = self.stats.as_ref().map_or(self.failed, any_failed);
+        let complete = self.ended && (self.stats.is_some() || !self.playbook);
+        let status = match (complete, failed) {
+            (false, _) => Status::Canceled,
+            (true, true) => Status::Error,
+            (true, false) => Status::Success,
+        };
+        let stats = self.stats.clone().unwrap_or_default();
+        let elapsed = self
+            .first
+            .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
+        event.changed = self.changed;
+        event.end = Some(Arc::new(RunEnd {
+            status,
+            elapsed,
+            stats,
+        }));
+        event
+    }
+}
+
+fn any_failed(stats: &Map<String, Value>) -> bool {
+    let failed = |counts: &Value, key: &str| counts[key].as_u64().unwrap_or(0) > 0;
+    stats
+        .values()
+        .any(|counts| failed(counts, "failures") || failed(counts, "unreachable"))
+}
+
+/// Writes an answer; a plugin that is gone needs none.
+fn answer(answer: &Value) {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{answer}").and_then(|()| output.flush());
+}
+
+/// The pieces of standard input as they come. A thread of its own reads: it may be a pipe, a file or a terminal.
+fn read_standard_input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
+        let mut input = std::io::stdin().lock();
+        while let Ok(length) = input.read(&mut piece) {
+            if length == 0 || sender.blocking_send(piece[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,163 @@
+//! Which files make up the configuration, nearest last, and whether each may be trusted.
+
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::secret;
+
+/// The name of the file on every level.
+pub const FILE_NAME: &str = "plugin_config.ini";
+
+/// More is no configuration.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// One level of the configuration and the file that it would be read from.
+#[derive(Clone, Debug)]
+pub struct Level {
+    pub name: &'static str,
+    pub path: PathBuf,
+    /// It must be there: the user named it.
+    pub required: bool,
+}
+
+/// What tells where to look.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// `--config` or ANSIBLE_NOTIFY_CONFIG: this file and no other.
+    pub config: Option<PathBuf>,
+    /// `--project`: the directory whose file is the project's.
+    pub project: Option<PathBuf>,
+}
+
+impl Search {
+    /// The levels, the farthest first, and why a file was passed over.
+    pub fn levels(&self) -> (Vec<Level>, Vec<String>) {
+        let named = self
+            .config
+            .clone()
+            .or_else(|| environment_path("ANSIBLE_NOTIFY_CONFIG"));
+        if let Some(path) = named {
+            return (
+                vec![Level {
+                    name: "named",
+                    path,
+                    required: true,
+                }],
+                Vec::new(),
+            );
+        }
+        let mut levels = vec![Level {
+            name: "organization",
+            path: Path::new("/etc/ansible-notify").join(FILE_NAME),
+            required: false,
+        }];
+        let user = environment_path("XDG_CONFIG_HOME")
+            .or_else(|| environment_path("HOME").map(|home| home.join(".config")));
+        if let Some(folder) = user {
+            let path = folder.join("ansible-notify").join(FILE_NAME);
+            levels.push(Level {
+                name: "user",
+                path,
+                required: false,
+            });
+        }
+        let (project, passed_over) = self.project_file();
+        levels.push(Level {
+            name: "project",
+            path: project,
+            required: false,
+        });
+        (levels, passed_over)
+    }
+
+    /// The file beside the plugin, else the one where the user stands.
+    fn project_file(&self) -> (PathBuf, Vec<String>) {
+        let mut passed_over = Vec::new();
+        if let Some(folder) = &self.project {
+            let beside = folder.join(FILE_NAME);
+            if beside.symlink_metadata().is_ok() {
+                return (beside, passed_over);
+            }
+        }
+        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        for folder in [here.join("callback_plugins"), here.clone()] {
+            let path = folder.join(FILE_NAME);
+            if path.symlink_metadata().is_err() {
+                continue;
+            }
+            // As Ansible does with its ansible.cfg: whoever can write there could redirect the events.
+            if writable_by_all(&folder) {
+                passed_over.push(format!(
+                    "{} is passed over: everyone can write to its directory; name it with --config",
+                    path.display()
+                ));
+                continue;
+            }
+            return (path, passed_over);
+        }
+        (here.join("callback_plugins").join(FILE_NAME), passed_over)
+    }
+}
+
+fn environment_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+fn writable_by_all(folder: &Path) -> bool {
+    folder
+        .metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+}
+
+/// A file's bytes, and why it must not hold a secret, if so.
+pub struct Content {
+    pub bytes: Vec<u8>,
+    pub exposed: Option<String>,
+}
+
+/// Reads a configuration file; nothing where there is none.
+pub fn read(path: &Path) -> Result<Option<Content>, String> {
+    use std::io::Read as _;
+    let link = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot be read: {error}")),
+    };
+    if link.is_symlink() {
+        return Err("is a symbolic link; name the file itself with --config".to_owned());
+    }
+    if !link.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    // What is opened is what is judged: the checks below look at the open file.
+    let no_wait = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let mut file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(no_wait.bits() as i32)
+        .open(path)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if let Some(reason) = secret::owned_by_other(&metadata) {
+        return Err(format!("{reason}; whoever owns it could read what is sent"));
+    }
+    if metadata.permissions().mode() & 0o002 != 0 {
+        return Err("can be written by everyone; chmod 600 it".to_owned());
+    }
+    if metadata.len() > MAX_SIZE {
+        return Err(format!(
+            "is {} bytes long; a configuration has at most 1 MiB",
+            metadata.len()
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(Some(Content {
+        bytes,
+        exposed: secret::exposed(&metadata),
+    }))
+}

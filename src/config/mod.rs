@@ -1,0 +1,365 @@
+//! The configuration: levels merged into sections, sections made into destinations, all problems at once.
+
+pub mod ini;
+pub mod levels;
+pub mod section;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::http::Http;
+use crate::notifier::{KINDS, Kind, Notifier};
+use crate::payload::Payload;
+use crate::route::Rules;
+use crate::secret;
+use levels::{Level, Search};
+use section::{Entry, File, Origin, Problem, Section, Shown, suggest};
+
+/// What the play's vars say in place of the files; see the protocol's `overrides` record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    pub callback_url: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    #[serde(deserialize_with = "flag_or_text")]
+    pub validate_certs: Option<String>,
+}
+
+/// The four settings that the environment and the play's vars may give.
+const OVERRIDABLE: [(&str, &str); 4] = [
+    ("callback_url", "ANSIBLE_NOTIFY_CALLBACK_URL"),
+    ("username", "ANSIBLE_NOTIFY_USERNAME"),
+    ("password", "ANSIBLE_NOTIFY_PASSWORD"),
+    ("validate_certs", "ANSIBLE_NOTIFY_VALIDATE_CERTS"),
+];
+
+fn flag_or_text<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    use serde::Deserialize as _;
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    })
+}
+
+/// A configured notifier, ready to be used.
+pub struct Destination {
+    pub name: String,
+    pub kind: &'static Kind,
+    pub rules: Rules,
+    pub payload: Payload,
+    /// How many hosts' lanes deliver side by side.
+    pub concurrency: usize,
+    pub notifier: Rc<dyn Notifier>,
+    /// Kept to build the notifier again when its credentials were refused.
+    pub section: Section,
+}
+
+/// All that the levels together say.
+pub struct Config {
+    pub destinations: Vec<Destination>,
+    /// How long the end of a play may wait for deliveries.
+    pub drain: Duration,
+    pub levels: Vec<(Level, bool)>,
+    /// Every value with its place, for `check-config`.
+    pub values: Vec<Shown>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// How to load the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub search: Search,
+    pub overrides: Overrides,
+    /// A person sits at the terminal and can be asked for a password.
+    pub may_prompt: bool,
+}
+
+type Sections = BTreeMap<String, Section>;
+
+impl Config {
+    /// Reads all levels and builds what they name. Never fails: what is wrong is in `problems`.
+    pub fn load(options: &Options, http: &Http) -> Config {
+        let (levels, passed_over) = options.search.levels();
+        let mut config = Config {
+            destinations: Vec::new(),
+            drain: Duration::from_secs(5),
+            levels: Vec::new(),
+            values: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for text in passed_over {
+            config.warnings.push(Problem {
+                place: "configuration".to_owned(),
+                text,
+            });
+        }
+        let mut sections = Sections::new();
+        for level in levels {
+            config.read_level(level, &mut sections);
+        }
+        apply_overrides(&mut sections, &options.overrides);
+        for section in sections.values_mut() {
+            section.may_prompt = options.may_prompt;
+        }
+        config.build(sections, http);
+        config
+    }
+
+    fn read_level(&mut self, level: Level, sections: &mut Sections) {
+        let place = level.path.display().to_string();
+        let content = match levels::read(&level.path) {
+            Ok(Some(content)) => content,
+            Ok(None) => {
+                if level.required {
+                    self.problem(&place, "there is no such file");
+                }
+                self.levels.push((level, false));
+                return;
+            }
+            Err(reason) => {
+                self.problem(&place, reason);
+                self.levels.push((level, false));
+                return;
+            }
+        };
+        let file = Rc::new(File {
+            path: level.path.clone(),
+            exposed: content.exposed,
+        });
+        self.levels.push((level, true));
+        match ini::parse(&content.bytes) {
+            Ok(raw) => self.merge(&file, raw, sections),
+            Err(faults) => {
+                for (line, text) in faults {
+                    self.problem(&format!("{place}:{line}"), text);
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, file: &Rc<File>, raw: Vec<ini::RawSection>, sections: &mut Sections) {
+        let cuts_off = raw
+            .iter()
+            .filter(|section| section.name == "inputs")
+            .flat_map(|section| &section.entries)
+            .any(|entry| {
+                entry.key == "inherit"
+                    && matches!(
+                        entry.value.to_ascii_lowercase().as_str(),
+                        "false" | "no" | "off" | "0"
+                    )
+            });
+        if cuts_off {
+            sections.clear();
+        }
+        for section in raw {
+            let at = |line| Origin::File {
+                file: file.clone(),
+                line,
+            };
+            let origin = at(section.line);
+            if !is_section(&section.name) {
+                let known = [
+                    "inputs",
+                    "outputs",
+                    "delivery",
+                    "notifier:NAME",
+                    "outputs:NAME",
+                ];
+                let hint = suggest(&section.name, known);
+                self.problem(
+                    &origin.to_string(),
+                    format!("unknown section [{}]{hint}", section.name),
+                );
+                continue;
+            }
+            let merged = sections
+                .entry(section.name.clone())
+                .or_insert_with(|| Section::new(&section.name, origin));
+            for entry in section.entries {
+                merged.set(Entry {
+                    key: entry.key,
+                    value: entry.value,
+                    origin: at(entry.line),
+                });
+            }
+        }
+    }
+
+    fn build(&mut self, mut sections: Sections, http: &Http) {
+        if let Some(delivery) = sections.remove("delivery") {
+            self.drain = delivery.duration("drain", self.drain);
+            delivery.report_unknown();
+            self.collect(&delivery);
+        }
+        let mut outputs: Sections = BTreeMap::new();
+        let names: Vec<String> = sections
+            .keys()
+            .filter(|name| name.starts_with("outputs"))
+            .cloned()
+            .collect();
+        for name in names {
+            outputs.extend(sections.remove_entry(&name));
+        }
+        let had_inputs = sections.contains_key("inputs");
+        for (name, section) in sections {
+            let output = match name.strip_prefix("notifier:") {
+                Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
+                None => outputs.remove("outputs"),
+            };
+            self.destination(section, output, http);
+        }
+        for output in outputs.values() {
+            // [outputs] alone is fine: the play's vars may bring the URL.
+            if output.name != "outputs" {
+                let notifier = output.name.replacen("outputs", "notifier", 1);
+                output.problem("", format!("[{}] belongs to no [{notifier}]", output.name));
+                self.collect(output);
+            }
+        }
+        if self.destinations.is_empty() && self.problems.is_empty() && !had_inputs {
+            let place = self
+                .levels
+                .last()
+                .map_or_else(String::new, |(level, _)| level.path.display().to_string());
+            self.problem(
+                &place,
+                "nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]",
+            );
+        }
+    }
+
+    /// Makes a notifier's section into a destination.
+    fn destination(&mut self, section: Section, output: Option<Section>, http: &Http) {
+        let payload = Payload::new(output.as_ref());
+        if let Some(output) = &output {
+            self.collect(output);
+        }
+        let enabled = section.flag("enabled", true);
+        section.flag("inherit", true);
+        let main = section.name == "inputs";
+        let kind = if main {
+            Some(&crate::notifier::webhook::KIND)
+        } else {
+            kind_of(&section)
+        };
+        let default: &[&str] = if main {
+            &["ok", "failed", "skipped", "unreachable"]
+        } else {
+            &["error", "success"]
+        };
+        let rules = Rules::new(&section, default);
+        let concurrency = section.count("concurrency", 8, 64);
+        let notifier = kind.and_then(|kind| (kind.build)(&section, http));
+        if kind.is_some() {
+            section.report_unknown();
+        }
+        self.collect(&section);
+        if let (Some(kind), Some(notifier), true) = (kind, notifier, enabled) {
+            let name = section
+                .name
+                .strip_prefix("notifier:")
+                .unwrap_or("callback")
+                .to_owned();
+            self.destinations.push(Destination {
+                name,
+                kind,
+                rules,
+                payload,
+                concurrency,
+                notifier,
+                section,
+            });
+        }
+    }
+
+    fn collect(&mut self, section: &Section) {
+        self.values.extend(section.shown());
+        self.problems.extend(section.take_problems());
+        self.warnings.extend(section.take_warnings());
+    }
+
+    fn problem(&mut self, place: &str, text: impl Into<String>) {
+        self.problems.push(Problem {
+            place: place.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    /// The configuration, if nothing is wrong with it; else every problem, a line each.
+    pub fn usable(self) -> Result<Config, Vec<Problem>> {
+        if self.problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(self.problems)
+        }
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    let named = |prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest: &str| !rest.trim().is_empty())
+    };
+    matches!(name, "inputs" | "outputs" | "delivery") || named("notifier:") || named("outputs:")
+}
+
+fn kind_of(section: &Section) -> Option<&'static Kind> {
+    let Some(name) = section.text("type") else {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        section.problem(
+            "",
+            format!(
+                "[{}] has no `type`; it is one of: {}",
+                section.name,
+                names.join(", ")
+            ),
+        );
+        return None;
+    };
+    let kind = KINDS.iter().copied().find(|kind| kind.name == name);
+    if kind.is_none() {
+        let hint = suggest(name, KINDS.iter().map(|kind| kind.name));
+        section.problem("type", format!("unknown type `{name}`{hint}"));
+    }
+    kind
+}
+
+/// The environment wins over the files, the play's vars over both.
+fn apply_overrides(sections: &mut Sections, overrides: &Overrides) {
+    let from_play = [
+        &overrides.callback_url,
+        &overrides.username,
+        &overrides.password,
+        &overrides.validate_certs,
+    ];
+    for ((key, variable), from_play) in OVERRIDABLE.into_iter().zip(from_play) {
+        let from_environment = std::env::var(variable)
+            .ok()
+            .filter(|value| !value.is_empty());
+        let (value, origin) = match (from_play, from_environment) {
+            (Some(value), _) => (value.clone(), Origin::Play),
+            (None, Some(value)) => (value, Origin::Environment(variable)),
+            (None, None) => continue,
+        };
+        if key == "password" {
+            secret::mask(&value);
+        }
+        let section = sections
+            .entry("inputs".to_owned())
+            .or_insert_with(|| Section::new("inputs", origin.clone()));
+        section.set(Entry {
+            key: key.to_owned(),
+            value,
+            origin,
+        });
+    }
+}

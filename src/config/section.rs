@@ -1,0 +1,457 @@
+//! A section of the merged configuration: typed values, each with the place that it came from.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::secret::{self, Secret, Source};
+
+/// Where a value came from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    File { file: Rc<File>, line: usize },
+    Environment(&'static str),
+    Play,
+}
+
+/// A configuration file that was read.
+#[derive(Debug)]
+pub struct File {
+    pub path: PathBuf,
+    /// Why it must not hold a secret, if so.
+    pub exposed: Option<String>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { file, line } => write!(formatter, "{}:{line}", file.path.display()),
+            Origin::Environment(name) => formatter.write_str(name),
+            Origin::Play => formatter.write_str("the play's vars"),
+        }
+    }
+}
+
+/// Something wrong with the configuration: where, what, and what to do.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Problem {
+    pub place: String,
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.text)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// A value of the configuration as it may be shown, and where it came from.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Shown {
+    pub section: String,
+    pub key: String,
+    pub value: String,
+    pub place: String,
+}
+
+/// One section, merged over the levels. Its getters note what was asked for and what was wrong.
+#[derive(Debug)]
+pub struct Section {
+    pub name: String,
+    /// Where the section itself stands.
+    pub origin: Origin,
+    pub entries: Vec<Entry>,
+    /// A missing password may be asked for on the terminal.
+    pub may_prompt: bool,
+    asked: RefCell<BTreeSet<String>>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+    prompted: RefCell<Option<Secret>>,
+    /// The keys whose values are secrets.
+    secrets: RefCell<BTreeSet<String>>,
+}
+
+/// The forms in which a secret may be given.
+const SECRET_FORMS: [&str; 4] = ["", "_file", "_env", "_command"];
+
+impl Section {
+    pub fn new(name: &str, origin: Origin) -> Section {
+        Section {
+            name: name.to_owned(),
+            origin,
+            entries: Vec::new(),
+            may_prompt: false,
+            asked: RefCell::default(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            prompted: RefCell::default(),
+            secrets: RefCell::default(),
+        }
+    }
+
+    /// Sets a key in place of the same one from a farther level, in whatever form that had it.
+    pub fn set(&mut self, entry: Entry) {
+        let family = family(&entry.key).to_owned();
+        let is_field = self.name.starts_with("outputs");
+        let same = |other: &Entry| {
+            other.key == entry.key || !is_field && self::family(&other.key) == family
+        };
+        // Two forms in one file are a mistake that the getter reports; both stay.
+        let from_here = |other: &Entry| match (&other.origin, &entry.origin) {
+            (Origin::File { file: a, .. }, Origin::File { file: b, .. }) => Rc::ptr_eq(a, b),
+            _ => false,
+        };
+        self.entries
+            .retain(|other| !same(other) || from_here(other));
+        self.entries.push(entry);
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.asked.borrow_mut().insert(key.to_owned());
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The text of a key; an empty one counts as absent.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.entry(key)
+            .map(|entry| entry.value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        match self.text(key).map(str::to_ascii_lowercase).as_deref() {
+            None => default,
+            Some("true" | "yes" | "on" | "1" | "y" | "t") => true,
+            Some("false" | "no" | "off" | "0" | "n" | "f") => false,
+            Some(_) => {
+                self.problem(key, format!("`{key}` is neither true nor false"));
+                default
+            }
+        }
+    }
+
+    /// A whole number from 1 to `most`.
+    pub fn count(&self, key: &str, default: usize, most: usize) -> usize {
+        self.parsed(key, default, |text| {
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (1..=most).contains(number));
+            number.ok_or_else(|| format!("`{key}` is a whole number from 1 to {most}"))
+        })
+    }
+
+    /// A time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is seconds.
+    pub fn duration(&self, key: &str, default: Duration) -> Duration {
+        self.parsed(key, default, |text| {
+            parse_duration(text)
+                .ok_or_else(|| format!("`{key}` is a time such as 500ms, 30s, 5m or 72h"))
+        })
+    }
+
+    /// A value that `parse` understands, or `default` with a problem noted.
+    pub fn parsed<T>(&self, key: &str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let Some(text) = self.text(key) else {
+            return default;
+        };
+        parse(text).unwrap_or_else(|problem| {
+            self.problem(key, problem);
+            default
+        })
+    }
+
+    /// A list: separated by commas or lines.
+    pub fn list(&self, key: &str) -> Vec<&str> {
+        let text = self.text(key).unwrap_or_default();
+        text.split([',', '\n'])
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .collect()
+    }
+
+    /// The lines of a longer value.
+    pub fn lines(&self, key: &str) -> Vec<&str> {
+        let text = self.text(key).unwrap_or_default();
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect()
+    }
+
+    /// A file, relative to the file that names it.
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        let entry = self.entry(key).filter(|entry| !entry.value.is_empty())?;
+        Some(resolve(&entry.value, &entry.origin))
+    }
+
+    /// The content of a file named by `key`.
+    pub fn file(&self, key: &str) -> Option<Vec<u8>> {
+        let path = self.path(key)?;
+        let read = std::fs::read(&path);
+        read.map_err(|error| {
+            self.problem(key, format!("cannot read `{}`: {error}", path.display()))
+        })
+        .ok()
+    }
+
+    /// A secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
+    pub fn secret(&self, key: &str) -> Option<Secret> {
+        let (entry, source) = self.secret_source(key)?;
+        self.secrets.borrow_mut().insert(key.to_owned());
+        if let (Source::Inline(_), Origin::File { file, .. }) = (&source, &entry.origin)
+            && let Some(reason) = &file.exposed
+        {
+            let others = format!("or use `{key}_file`, `{key}_env` or `{key}_command`");
+            self.problem(
+                key,
+                format!("`{key}` is a secret, but this file {reason}, {others}"),
+            );
+        }
+        self.read(entry, &source)
+    }
+
+    /// A URL: plain, or as a secret. Whether it is one, and the text.
+    pub fn url(&self, key: &str) -> Option<(bool, Secret)> {
+        let (entry, source) = self.secret_source(key)?;
+        let plain = matches!(
+            (&source, &entry.origin),
+            (
+                Source::Inline(_),
+                Origin::File { .. } | Origin::Environment(_)
+            )
+        );
+        Some((!plain, self.read(entry, &source)?))
+    }
+
+    fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {
+        source
+            .read()
+            .map_err(|error| self.problem(&entry.key, format!("{error:#}")))
+            .ok()
+    }
+
+    fn secret_source(&self, key: &str) -> Option<(&Entry, Source)> {
+        let forms = SECRET_FORMS
+            .iter()
+            .filter_map(|form| self.entry(&format!("{key}{form}")));
+        let entries: Vec<&Entry> = forms.filter(|entry| !entry.value.is_empty()).collect();
+        let entry = *entries.first()?;
+        if entries.len() > 1 {
+            let names: Vec<String> = entries
+                .iter()
+                .map(|entry| format!("`{}`", entry.key))
+                .collect();
+            self.problem(
+                &entry.key,
+                format!("{} are set; keep one of them", names.join(" and ")),
+            );
+        }
+        let value = &entry.value;
+        let source = match &entry.key[key.len()..] {
+            "_file" => Source::File(resolve(value, &entry.origin)),
+            "_env" => Source::Environment(value.clone()),
+            "_command" => Source::Command(value.split_whitespace().map(str::to_owned).collect()),
+            _ => Source::Inline(value.clone()),
+        };
+        Some((entry, source))
+    }
+
+    /// A password that nothing gives: asked for once, where there is a terminal to ask on.
+    pub fn prompt(&self, question: &str) -> Option<Secret> {
+        if !self.may_prompt {
+            return None;
+        }
+        let mut prompted = self.prompted.borrow_mut();
+        if prompted.is_none() {
+            let answer = rpassword::prompt_password(question)
+                .ok()
+                .filter(|answer| !answer.is_empty());
+            *prompted = answer.map(Secret::new);
+        }
+        prompted.clone()
+    }
+
+    /// Notes what is wrong with a key, or with the whole section where it has no such key.
+    pub fn problem(&self, key: &str, text: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem {
+            place: self.place(key),
+            text: text.into(),
+        });
+    }
+
+    /// Notes what may be a mistake but hinders nothing.
+    pub fn warning(&self, key: &str, text: impl Into<String>) {
+        self.warnings.borrow_mut().push(Problem {
+            place: self.place(key),
+            text: text.into(),
+        });
+    }
+
+    fn place(&self, key: &str) -> String {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry
+            .map_or(&self.origin, |entry| &entry.origin)
+            .to_string()
+    }
+
+    /// Every value with its place, secrets masked.
+    pub fn shown(&self) -> Vec<Shown> {
+        let shown = |entry: &Entry| Shown {
+            section: self.name.clone(),
+            key: entry.key.clone(),
+            value: if self.secrets.borrow().contains(&entry.key) {
+                secret::MASK.to_owned()
+            } else {
+                secret::redact(&entry.value)
+            },
+            place: entry.origin.to_string(),
+        };
+        self.entries.iter().map(shown).collect()
+    }
+
+    pub fn take_problems(&self) -> Vec<Problem> {
+        self.problems.take()
+    }
+
+    pub fn take_warnings(&self) -> Vec<Problem> {
+        self.warnings.take()
+    }
+
+    /// Reports the keys that nobody asked for, with the nearest one that somebody did.
+    pub fn report_unknown(&self) {
+        let asked = self.asked.borrow().clone();
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| !asked.contains(&entry.key))
+        {
+            let hint = suggest(&entry.key, asked.iter().map(String::as_str));
+            self.problem(
+                &entry.key,
+                format!("unknown key `{}` in [{}]{hint}", entry.key, self.name),
+            );
+        }
+    }
+}
+
+/// `; did you mean …?` where one of the known words is near enough.
+pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let near = known
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    near.map_or_else(String::new, |(_, known)| {
+        format!("; did you mean `{known}`?")
+    })
+}
+
+/// The key without the ending that says how a secret is given.
+fn family(key: &str) -> &str {
+    SECRET_FORMS[1..]
+        .iter()
+        .find_map(|form| key.strip_suffix(form))
+        .unwrap_or(key)
+}
+
+fn resolve(path: &str, origin: &Origin) -> PathBuf {
+    let expanded = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(path),
+    };
+    match origin {
+        Origin::File { file, .. } => file
+            .path
+            .parent()
+            .map_or(expanded.clone(), |folder| folder.join(&expanded)),
+        _ => expanded,
+    }
+}
+
+/// A time such as `500ms`, `1.5s`, `30`, `5m`, `72h`, `14d`, at most a year.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let split = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let number: f64 = text[..split].trim().parse().ok()?;
+    let unit = match &text[split..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return None,
+    };
+    let seconds = number * unit;
+    (0.0..=366.0 * 86400.0)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("30", 30_000),
+            ("1.5 s", 1500),
+            ("2m", 120_000),
+            ("0", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in ["", "x", "-1s", "5 parsecs", "1e99d", "NaN"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearer_level_wins_in_whatever_form() {
+        let level = |path: &str| {
+            Rc::new(File {
+                path: path.into(),
+                exposed: None,
+            })
+        };
+        let (far, near) = (level("/far"), level("/near"));
+        let mut section = Section::new("inputs", Origin::Play);
+        for (key, value, file) in [
+            ("password", "a", &far),
+            ("username", "u", &far),
+            ("password_env", "B", &near),
+        ] {
+            let origin = Origin::File {
+                file: file.clone(),
+                line: 1,
+            };
+            section.set(Entry {
+                key: key.into(),
+                value: value.into(),
+                origin,
+            });
+        }
+        let keys: Vec<&str> = section
+            .entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .collect();
+        assert_eq!(keys, ["username", "password_env"]);
+    }
+}

@@ -1,0 +1,294 @@
+//! The kind `webhook`: the payload as JSON to a URL of the user's own.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::{Check, Failure, Kind, Message, Notifier};
+use crate::config::section::Section;
+use crate::http::{Endpoint, Http, Request};
+use crate::secret::{self, Secret};
+
+pub const KIND: Kind = Kind {
+    name: "webhook",
+    about: "POSTs the [outputs] as JSON to a URL, over TCP or a unix socket",
+    build,
+};
+
+/// Set by the program itself, or able to split a request in two.
+const RESERVED: [&str; 6] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+];
+
+struct Webhook {
+    endpoint: Endpoint,
+    method: Method,
+    url: Url,
+    secret_url: bool,
+    headers: HeaderMap,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let key = if section.name == "inputs" {
+        "callback_url"
+    } else {
+        "url"
+    };
+    let method = section.parsed("method", Method::POST, |text| {
+        match text.to_ascii_uppercase().as_str() {
+            "POST" => Ok(Method::POST),
+            "PUT" => Ok(Method::PUT),
+            "PATCH" => Ok(Method::PATCH),
+            _ => Err("`method` is POST, PUT or PATCH".to_owned()),
+        }
+    });
+    let mut headers =
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    read_headers(section, &mut headers);
+    let url = read_url(section, key);
+    let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
+    // All keys are asked for, even where one is wrong, so that none is called unknown.
+    let placeholder = Url::parse("http://localhost").expect("a URL");
+    let endpoint = http.endpoint(section, url.as_ref().map_or(&placeholder, |(_, url)| url))?;
+    let (secret_url, url) = url?;
+    if let Some(authorization) = authorization {
+        if url.scheme() == "http" && !is_local(&url) && section.path("socket").is_none() {
+            section.warning(
+                key,
+                "the credentials go over plain http, readable on the way; use https",
+            );
+        }
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    Some(Rc::new(Webhook {
+        endpoint,
+        method,
+        url: without_credentials(url),
+        secret_url,
+        headers,
+    }))
+}
+
+fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
+    let Some((is_secret, text)) = section.url(key) else {
+        // An [inputs] that only cuts off or mutes the levels above is no notifier.
+        let only_rules = section
+            .entries
+            .iter()
+            .all(|entry| ["inherit", "enabled"].contains(&entry.key.as_str()));
+        if !(section.name == "inputs" && only_rules)
+            && section
+                .entries
+                .iter()
+                .all(|entry| !entry.key.starts_with(key))
+        {
+            section.problem("", format!("[{}] has no `{key}`", section.name));
+        }
+        return None;
+    };
+    let problem = match Url::parse(text.expose()) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            if is_secret {
+                secret::mask(url.path());
+                url.query().into_iter().for_each(secret::mask);
+            }
+            url.query_pairs()
+                .for_each(|(_, value)| secret::mask(&value));
+            url.password().into_iter().for_each(secret::mask);
+            return Some((is_secret, url));
+        }
+        Ok(_) => "it starts with http:// or https://".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    section.problem(key, format!("`{key}` is not a URL: {problem}"));
+    None
+}
+
+/// Basic authentication or a bearer token, from the keys or from the URL itself.
+fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue> {
+    let username = section.text("username");
+    let password = section.secret("password");
+    let token = section.secret("token");
+    let from_url = url.filter(|url| !url.username().is_empty());
+    if token.is_some() && username.is_some() {
+        section.problem("token", "`token` and `username` are set; keep one of them");
+    }
+    let text = match (token, username, from_url) {
+        (Some(token), _, _) => format!("Bearer {}", token.expose()),
+        (None, Some(username), _) => {
+            let password = password.or_else(|| ask_password(section, username))?;
+            basic(username, &password)
+        }
+        (None, None, Some(url)) => basic(
+            &decoded(url.username()),
+            &Secret::new(decoded(url.password().unwrap_or_default())),
+        ),
+        (None, None, None) => {
+            if password.is_some() {
+                section.problem("password", "`password` needs `username` beside it");
+            }
+            return None;
+        }
+    };
+    let value = HeaderValue::from_str(&text);
+    let mut value = value
+        .map_err(|_| {
+            section.problem(
+                "",
+                "the credentials hold a line break or another control character",
+            )
+        })
+        .ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn ask_password(section: &Section, username: &str) -> Option<Secret> {
+    let forms = [
+        "password",
+        "password_file",
+        "password_env",
+        "password_command",
+    ];
+    if section
+        .entries
+        .iter()
+        .any(|entry| forms.contains(&entry.key.as_str()) && !entry.value.is_empty())
+    {
+        // It was given, and reading it failed: that problem is noted already.
+        return None;
+    }
+    let password = section.prompt(&format!("Password of {username} for [{}]: ", section.name));
+    if password.is_none() {
+        section.problem("username", "`username` has no password; set `password_file`, `password_env`, `password_command` or `password`");
+    }
+    password
+}
+
+fn basic(username: &str, password: &Secret) -> String {
+    let encoded = base64::engine::general_purpose::STANDARD
+        .encode(format!("{username}:{}", password.expose()));
+    secret::mask(&encoded);
+    format!("Basic {encoded}")
+}
+
+fn decoded(text: &str) -> String {
+    // A `+` in user information is itself, not a blank.
+    let text = text.replace('+', "%2B");
+    let pair = url::form_urlencoded::parse(text.as_bytes()).next();
+    pair.map(|(name, _)| name.into_owned()).unwrap_or_default()
+}
+
+fn without_credentials(mut url: Url) -> Url {
+    // Only fails for URLs without a host, which were refused.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// `headers`: `Name: value` lines, or a JSON object.
+fn read_headers(section: &Section, headers: &mut HeaderMap) {
+    let Some(text) = section.text("headers") else {
+        return;
+    };
+    let pairs: Vec<(String, String)> = if text.starts_with('{') {
+        let object: Result<std::collections::BTreeMap<String, String>, _> =
+            serde_json::from_str(text);
+        match object {
+            Ok(object) => object.into_iter().collect(),
+            Err(_) => return section.problem("headers", "`headers` is not a JSON object of texts"),
+        }
+    } else {
+        section
+            .lines("headers")
+            .into_iter()
+            .filter_map(|line| match line.split_once(':') {
+                Some((name, value)) => Some((name.trim().to_owned(), value.trim().to_owned())),
+                None => {
+                    section.problem("headers", "a header is written `Name: value`, one a line");
+                    None
+                }
+            })
+            .collect()
+    };
+    for (name, value) in pairs {
+        let parsed = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(&value),
+        );
+        let (Ok(parsed_name), Ok(value)) = parsed else {
+            section.problem(
+                "headers",
+                format!("`{}` is not a header", crate::report::visible(&name)),
+            );
+            continue;
+        };
+        if RESERVED.contains(&parsed_name.as_str()) {
+            section.problem(
+                "headers",
+                format!("the header `{name}` is set by the program itself"),
+            );
+            continue;
+        }
+        headers.insert(parsed_name, value);
+    }
+}
+
+impl Webhook {
+    fn request(&self, message: &Message) -> Request {
+        let mut headers = self.headers.clone();
+        // Standard Webhooks 1.0.0: the id stays the same on every attempt, the time is the attempt's.
+        let timestamp = jiff::Timestamp::now().as_second();
+        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+        if let Ok(id) = HeaderValue::from_str(&message.id) {
+            headers.insert("webhook-id", id.clone());
+            headers.insert("idempotency-key", id);
+        }
+        Request {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            secret_url: self.secret_url,
+            headers,
+            body: serde_json::to_vec(&message.payload).expect("a JSON value can be written"),
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Notifier for Webhook {
+    async fn send(&self, message: &Message) -> Result<(), Failure> {
+        self.endpoint.send(self.request(message)).await
+    }
+
+    fn preview(&self, message: &Message) -> Result<String, Failure> {
+        Ok(self.request(message).preview())
+    }
+
+    async fn check(&self) -> Check {
+        let request = |method| Request {
+            method,
+            url: self.url.clone(),
+            secret_url: self.secret_url,
+            headers: self.headers.clone(),
+            body: Vec::new(),
+        };
+        self.endpoint.check(request).await
+    }
+}

@@ -1,0 +1,234 @@
+//! Which notifiers want an event: the triggers of `on`, and `when`.
+
+use std::cell::Cell;
+
+use crate::config::section::{Section, suggest};
+use crate::event::{Event, State, Status};
+use crate::report;
+use crate::template::{Context, Template, VARIABLES};
+
+/// Ansible's callbacks; each is a trigger under its own name too.
+pub const CALLBACKS: [&str; 24] = [
+    "runner_on_ok",
+    "runner_on_failed",
+    "runner_on_skipped",
+    "runner_on_unreachable",
+    "runner_on_no_hosts",
+    "runner_on_async_poll",
+    "runner_on_async_ok",
+    "runner_on_async_failed",
+    "runner_retry",
+    "runner_item_on_ok",
+    "runner_item_on_failed",
+    "runner_item_on_skipped",
+    "on_file_diff",
+    "playbook_on_start",
+    "playbook_on_notify",
+    "playbook_on_no_hosts_matched",
+    "playbook_on_no_hosts_remaining",
+    "playbook_on_task_start",
+    "playbook_on_cleanup_task_start",
+    "playbook_on_handler_task_start",
+    "playbook_on_vars_prompt",
+    "playbook_on_play_start",
+    "playbook_on_stats",
+    "playbook_on_include",
+];
+
+/// What can stand in `on`, and which events it stands for.
+type Test = fn(&Event) -> bool;
+const TRIGGERS: [(&str, Test); 20] = [
+    ("any", |event| is_result(event) || event.end.is_some()),
+    ("ok", |event| event.event == "runner_on_ok"),
+    ("changed", |event| {
+        event.event == "runner_on_ok" && event.changed
+    }),
+    ("failed", |event| event.event == "runner_on_failed"),
+    ("skipped", |event| event.event == "runner_on_skipped"),
+    ("unreachable", |event| {
+        event.event == "runner_on_unreachable"
+    }),
+    ("ignored", |event| {
+        event.event == "runner_on_failed" && event.ignored
+    }),
+    ("retry", |event| event.event == "runner_retry"),
+    ("item_ok", |event| event.event == "runner_item_on_ok"),
+    ("item_failed", |event| {
+        event.event == "runner_item_on_failed"
+    }),
+    ("item_skipped", |event| {
+        event.event == "runner_item_on_skipped"
+    }),
+    ("async_poll", |event| event.event == "runner_on_async_poll"),
+    ("async_ok", |event| event.event == "runner_on_async_ok"),
+    ("async_failed", |event| {
+        event.event == "runner_on_async_failed"
+    }),
+    ("diff", |event| event.event == "on_file_diff"),
+    ("started", |event| event.event == "playbook_on_start"),
+    ("success", |event| ended(event, Status::Success)),
+    ("error", |event| ended(event, Status::Error)),
+    ("canceled", |event| ended(event, Status::Canceled)),
+    ("changed_run", |event| event.end.is_some() && event.changed),
+];
+
+fn is_result(event: &Event) -> bool {
+    State::of(&event.event).is_some()
+}
+
+fn ended(event: &Event, status: Status) -> bool {
+    event.end.as_ref().is_some_and(|end| end.status == status)
+}
+
+/// What a notifier wants to hear of.
+pub struct Rules {
+    triggers: Vec<Test>,
+    /// Callbacks named as such.
+    callbacks: Vec<String>,
+    when: Option<Template>,
+    /// `when` failed before: said once, not once an event.
+    failed: Cell<bool>,
+}
+
+impl Rules {
+    /// The rules of a section; `default` is what it hears of without `on`.
+    pub fn new(section: &Section, default: &[&str]) -> Rules {
+        let mut rules = Rules {
+            triggers: Vec::new(),
+            callbacks: Vec::new(),
+            when: None,
+            failed: Cell::new(false),
+        };
+        let names = section.list("on");
+        for name in if names.is_empty() { default } else { &names } {
+            if let Some((_, test)) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
+                rules.triggers.push(*test);
+            } else if CALLBACKS.contains(name) {
+                rules.callbacks.push((*name).to_owned());
+            } else {
+                let known = TRIGGERS
+                    .iter()
+                    .map(|(trigger, _)| *trigger)
+                    .chain(CALLBACKS);
+                section.problem(
+                    "on",
+                    format!("unknown trigger `{name}`{}", suggest(name, known)),
+                );
+            }
+        }
+        rules.when = section
+            .text("when")
+            .and_then(|source| match Template::new(source) {
+                Ok(template) => {
+                    for name in template.unknown_variables() {
+                        section.problem(
+                            "when",
+                            format!("unknown variable `{name}`{}", suggest(&name, VARIABLES)),
+                        );
+                    }
+                    Some(template)
+                }
+                Err(problem) => {
+                    section.problem("when", problem);
+                    None
+                }
+            });
+        rules
+    }
+
+    /// Whether the notifier is to hear of this event.
+    pub fn want(&self, context: &Context) -> bool {
+        let event = context.event();
+        let named = self.callbacks.contains(&event.event);
+        (named || self.triggers.iter().any(|test| test(event))) && self.holds(context)
+    }
+
+    /// Whether `when` holds. Where it fails, the event is sent: too much is better than nothing.
+    fn holds(&self, context: &Context) -> bool {
+        let Some(when) = &self.when else { return true };
+        when.evaluate(context).map_or_else(
+            |problem| {
+                if !self.failed.replace(true) {
+                    report::say(format!("`when` failed, so the event is sent: {problem}"));
+                }
+                true
+            },
+            |value| value.is_true(),
+        )
+    }
+
+    /// Why `when` fails for an event, if it does.
+    pub fn try_on(&self, context: &Context) -> Option<String> {
+        self.when.as_ref()?.evaluate(context).err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::section::{Entry, Origin};
+    use crate::event::Reader;
+
+    fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {
+        let mut section = Section::new("notifier:x", Origin::Play);
+        for (key, value) in [("on", on), ("when", when)] {
+            section.set(Entry {
+                key: key.into(),
+                value: value.into(),
+                origin: Origin::Play,
+            });
+        }
+        let rules = Rules::new(&section, &["error", "success"]);
+        (
+            rules,
+            section
+                .take_problems()
+                .into_iter()
+                .map(|problem| problem.text)
+                .collect(),
+        )
+    }
+
+    fn wanted(on: &str, when: &str, event: &str) -> bool {
+        let (rules, problems) = rules(on, when);
+        assert_eq!(problems, [] as [&str; 0]);
+        rules.want(&Context::new(Arc::new(
+            Reader::new().read(event.as_bytes()).unwrap(),
+        )))
+    }
+
+    #[test]
+    fn triggers_select_events() {
+        let changed = r#"{"event":"runner_on_ok","changed":true,"host":"a"}"#;
+        let ignored = r#"{"event":"v2_runner_on_failed","ignored":true}"#;
+        assert!(wanted("failed, changed", "", changed));
+        assert!(!wanted("failed", "", changed));
+        assert!(wanted("failed", "", ignored) && wanted("ignored", "", ignored));
+        assert!(!wanted("failed", "not ignored", ignored));
+        assert!(wanted("any", "host == 'a'", changed) && !wanted("any", "host == 'b'", changed));
+        assert!(wanted(
+            "playbook_on_task_start",
+            "",
+            r#"{"event":"playbook_on_task_start"}"#
+        ));
+        assert!(!wanted("any", "", r#"{"event":"playbook_on_task_start"}"#));
+        assert!(!wanted("", "", changed));
+    }
+
+    #[test]
+    fn a_failing_condition_sends() {
+        assert!(wanted("ok", "1 / 0", r#"{"event":"runner_on_ok"}"#));
+    }
+
+    #[test]
+    fn misspelt_words_get_a_suggestion() {
+        let (_, problems) = rules("faild", "hots == 1");
+        assert_eq!(
+            problems[0],
+            "unknown trigger `faild`; did you mean `failed`?"
+        );
+        assert_eq!(problems[1], "unknown variable `hots`; did you mean `host`?");
+    }
+}

@@ -1,0 +1,85 @@
+//! A sample event of every callback, to try a configuration on and to send as a test.
+
+use std::sync::Arc;
+
+use serde_json::{Map, json};
+
+use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task};
+use crate::route::CALLBACKS;
+
+/// One sample of every callback, and the ends that a run can have.
+pub fn all() -> Vec<Event> {
+    let results = CALLBACKS.iter().map(|callback| of(callback));
+    results
+        .chain([Status::Success, Status::Error, Status::Canceled].map(run_end))
+        .collect()
+}
+
+/// A sample of one callback.
+pub fn of(callback: &str) -> Event {
+    let mut event = Event::new(callback, Arc::new(run()), 1);
+    event.test = true;
+    event.duration = Some(0.31);
+    event.play = Some(Arc::new(Play {
+        id: "1".into(),
+        name: "a test play".into(),
+    }));
+    if event.state.is_some() || callback.contains("task_start") || callback.ends_with("notify") {
+        event.task = Some(Arc::new(task()));
+    }
+    if let Some(state) = event.state {
+        event.changed = state == State::Success;
+        event.host = Some(Host {
+            name: "test-host".into(),
+            address: Some("192.0.2.1".into()),
+            delegated_to: None,
+        });
+        let result = json!({
+            "changed": event.changed,
+            "rc": i32::from(state == State::Failed),
+            "stdout": "This is a test message from ansible-notify.",
+            "stderr": "",
+            "msg": "This is a test message from ansible-notify.",
+        });
+        event.result = serde_json::value::to_raw_value(&result).ok();
+    }
+    if callback.starts_with("runner_item") {
+        event.item = Some(json!("a test item"));
+    }
+    event
+}
+
+/// A sample of the end of a run.
+pub fn run_end(status: Status) -> Event {
+    let mut event = Event::new("run_end", Arc::new(run()), 1);
+    event.test = true;
+    let failures = i32::from(status == Status::Error);
+    let counts = json!({"ok": 3, "changed": 1, "failures": failures, "unreachable": 0, "skipped": 1, "rescued": 0, "ignored": 0});
+    let stats = Map::from_iter([("test-host".to_owned(), counts)]);
+    event.end = Some(Arc::new(RunEnd {
+        status,
+        elapsed: 12.5,
+        stats,
+    }));
+    event
+}
+
+fn run() -> Run {
+    Run {
+        id: uuid::Uuid::now_v7().to_string(),
+        playbook: Some("test.yml".into()),
+        path: Some("/srv/ansible/test.yml".into()),
+        ansible_version: Some("2.19.14".into()),
+        ..Run::default()
+    }
+}
+
+fn task() -> Task {
+    Task {
+        id: "1".into(),
+        name: "a test message from ansible-notify".into(),
+        action: Some("ansible.builtin.debug".into()),
+        path: Some("/srv/ansible/test.yml:3".into()),
+        ..Task::default()
+    }
+}
