@@ -176,6 +176,8 @@ DEPTH_LIMIT = 100
 NUMBER_BITS = 4096
 NAME_LIMIT = 4096
 
+SCALARS = frozenset((TEXT, bytes, int, float, bool, type(None)))
+
 REDACTED = "<redacted>"
 TOO_DEEP = "[left out: nested too deeply]"
 TOO_LARGE = "[left out: too large]"
@@ -193,16 +195,39 @@ SURROGATES = re.compile(
 )
 REPLACEMENT = json.loads(r'"\ufffd"')
 
-# Without a `default`: what json does not know makes it raise, and is looked at by Cleaner.
-to_json = json.JSONEncoder(
-    ensure_ascii=PYTHON2, check_circular=False, allow_nan=False, separators=(",", ":")
-).encode
+
+def make_encoder():
+    """A function that makes JSON; it raises for what is not JSON, which Cleaner then looks at."""
+    encoder = json.JSONEncoder(
+        ensure_ascii=PYTHON2, check_circular=False, allow_nan=False, separators=(",", ":")
+    )
+    try:
+        # `encoder.encode` makes this anew for each value, which takes as long as a small result.
+        chunks = json.encoder.c_make_encoder(
+            None,
+            encoder.default,
+            json.encoder.encode_basestring,
+            None,
+            ":",
+            ",",
+            False,
+            False,
+            False,
+        )
+        if not PYTHON2 and chunks({}, 0) == ("{}",):
+            return lambda value: "".join(chunks(value, 0))
+    except Exception:
+        pass  # a Python that has it not, or another one
+    return encoder.encode
+
+
+to_json = make_encoder()
 
 
 def encode(value, room=SHORT_ROOM):
     """The value as JSON of at most `room` bytes, and whether something had to be cut for that."""
     try:
-        if weight(value) * 4 <= room:
+        if is_simple(value, room):
             text = to_json(value)
             if len(text) * 4 <= room and not is_suspicious(text):
                 return text, False
@@ -222,6 +247,17 @@ def encode(value, room=SHORT_ROOM):
     return to_json(remains), True
 
 
+def is_simple(value, room):
+    """Whether no text at the top is too long, and nothing is nested too deeply."""
+    nested = []
+    for part in value.values() if isinstance(value, dict) else (value,):
+        if type(part) not in SCALARS:
+            nested.append(part)
+        if isinstance(part, (TEXT, bytes)) and len(part) * 4 > room:
+            return False
+    return not nested or not is_deep(nested)
+
+
 def is_suspicious(text):
     """Whether the JSON may hold what must not leave Ansible, at any depth."""
     return (
@@ -232,27 +268,20 @@ def is_suspicious(text):
     )
 
 
-def weight(value, depth=0):
-    """About how many characters the value has; far too many where it is nested too deeply."""
-    if isinstance(value, (TEXT, bytes)):
-        return len(value)
-    if isinstance(value, dict):
-        parts = value.values()
-    elif isinstance(value, (list, tuple)):
-        parts = value
-    else:
-        return 8
-    if depth == DEPTH_LIMIT:
-        return RESULT_ROOM
-    total = 0
-    for part in parts:
-        if isinstance(part, (TEXT, bytes)):
-            total += len(part)
-        elif isinstance(part, (dict, list, tuple)):
-            total += weight(part, depth + 1)
-        else:
-            total += 8
-    return total
+def is_deep(level):
+    """Whether one of these values is nested more deeply than readers of JSON allow."""
+    for _depth in range(DEPTH_LIMIT):
+        parts = []
+        for node in level:
+            if isinstance(node, dict):
+                parts.extend(node.values())
+            elif isinstance(node, (list, tuple)):
+                parts.extend(node)
+        # Most parts are left out by the quick look at their type, and the rest one level later.
+        level = [part for part in parts if type(part) not in SCALARS]
+        if not level:
+            return False
+    return True
 
 
 class TooLarge(Exception):
@@ -357,6 +386,9 @@ def short(value):
 # What may be told of a result
 # ------------------------------------------------------------------------------
 
+ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on_skipped"))
+ASYNC = frozenset(("runner_on_async_poll", "runner_on_async_ok", "runner_on_async_failed"))
+
 # No loop item's module arguments, no variables given to an include, nothing of Ansible's own.
 DROPPED = frozenset(
     (
@@ -407,6 +439,18 @@ def item_of(brought):
     return brought.get(brought.get("ansible_loop_var", "item"))
 
 
+def brought_json(name, task, brought):
+    """The members of an event for what a result brought that is not under no_log."""
+    item, cut_item = "", False
+    if name == "on_file_diff":
+        brought = {"diff": brought.get("diff")}
+    elif name in ITEMS:
+        item, cut_item = encode(item_of(brought))
+        item = ',"item":' + item
+    text, cut = encode(strip(brought, task), RESULT_ROOM)
+    return '%s,"result":%s%s' % (item, text, ',"truncated":true' if cut or cut_item else "")
+
+
 # ------------------------------------------------------------------------------
 # The binary
 # ------------------------------------------------------------------------------
@@ -414,9 +458,10 @@ def item_of(brought):
 F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1048576
 RESTARTS = 3
-# Unconfirmed bytes above which the binary is given up, and above which answers are read at once.
+# Answers are read after so many events or bytes; above so many unconfirmed bytes it is given up.
+LOOK_EVENTS = 64
+LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
-UNSAFE_LOOK = 262144
 READY_SECONDS = 10
 # Seconds that the end may take beyond `drain`: with nothing moving, and in all.
 GRACE = 2
@@ -444,6 +489,7 @@ class Stream(object):
         # (seq, play record, task record, line, what the line changes in a later hello)
         self.unsafe = deque()
         self.unsafe_size = 0
+        self.look_size = LOOK_BYTES
         self.known = set()  # the play and task records that this process was told
         self.outbox = deque()  # what did not fit into the pipe
         self.heard = b""
@@ -462,20 +508,22 @@ class Stream(object):
             if self.process is not None:
                 self.recover()
             return
-        self.tell(play, task, line)
-        if seq % 64 == 0 or self.unsafe_size > UNSAFE_LOOK:
+        if play in self.known and task in self.known:
+            self.write(line)
+        else:
+            self.tell(play, task, line)
+        if seq % LOOK_EVENTS == 0 or self.unsafe_size > self.look_size:
             self.listen()
+            self.look_size = self.unsafe_size + LOOK_BYTES
             if self.unsafe_size > UNSAFE_LIMIT:
                 self.give_up("ansible-notify does not keep up; the rest of the run is not reported")
 
     def tell(self, play, task, line):
-        known = self.known
-        if play is not None and play not in known:
-            known.add(play)
-            self.write(play)
-        if task is not None and task not in known:
-            known.add(task)
-            self.write(task)
+        """Writes a line after the records that it refers to, where they are not known yet."""
+        for needed in (play, task):
+            if needed is not None and needed not in self.known:
+                self.known.add(needed)
+                self.write(needed)
         self.write(line)
 
     def start(self):
@@ -804,7 +852,7 @@ class Overrides(object):
 
 
 class Task(object):
-    """What is kept of a task: its id, the fragment that names it, and its record."""
+    """What is kept of a task: its record, and the fragment of events that names it."""
 
     def __init__(self, number_, task):
         self.line = record(
@@ -820,6 +868,7 @@ class Task(object):
             },
         )
         self.fragment = ',"task":"%d"' % number_
+        self.is_delegated = task.delegate_to is not None
 
 
 class Run(object):
@@ -955,7 +1004,7 @@ class Run(object):
             rest += ',"result":' + text + (',"truncated":true' if cut else "")
         self.event(name, task and self.task(task), rest)
 
-    def result(self, name, result, ignored=False, is_item=False, of_async=False):
+    def result(self, name, result, ignored=False):
         """An event that is a result."""
         if self.stream.process is None:
             self.start()
@@ -965,39 +1014,25 @@ class Run(object):
         else:
             host, task, brought = result._host, result._task, result._result
         hidden = task.no_log is True or is_censored(brought)
-        host_name = host.name
-        uuid_, began, started_task = self.running.get(host_name, (None, None, None))
-        if of_async and uuid_ is not None:
+        running, began, parsed_task = self.running.get(host.name, NOT_RUNNING)
+        if name in ASYNC and parsed_task is not None:
             # Polls come with a task of their own that nobody wrote.
-            task = started_task
+            task = parsed_task
             hidden = hidden or task.no_log not in (None, False)
+        about = self.tasks.get(task._uuid) or self.task(task)
 
-        rest = ""
-        if brought.get("changed"):
-            rest = ',"changed":true'
+        rest = ',"changed":true' if brought.get("changed") else ""
         if ignored:
             rest += ',"ignored":true'
-        if uuid_ == task._uuid:
+        if running == task._uuid:
             rest += ',"duration":%.6f' % (clock() - began)
-        rest += ',"host":{%s%s}' % (self.host(host), delegation(task))
-        cut_item = False
+        delegated = delegation(task) if about.is_delegated else ""
+        rest += ',"host":{%s%s}' % (self.hosts.get(host.name) or self.host(host), delegated)
         if hidden:
-            brought = censored(brought)
-        elif name == "on_file_diff":
-            brought = {"diff": brought.get("diff")}
+            rest += ',"result":' + to_json(censored(brought))
         else:
-            if is_item:
-                item, cut_item = encode(item_of(brought))
-                rest += ',"item":' + item
-            brought = strip(brought, task)
-        if hidden:
-            text, cut = to_json(brought), False
-        else:
-            text, cut = encode(brought, RESULT_ROOM)
-        rest += ',"result":' + text
-        if cut or cut_item:
-            rest += ',"truncated":true'
-        self.event(name, self.tasks.get(task._uuid) or self.task(task), rest)
+            rest += brought_json(name, task, brought)
+        self.event(name, about, rest)
 
     def notified(self, handler, host):
         name = handler.name or handler.get_name()
@@ -1073,6 +1108,7 @@ class Run(object):
 
 # The binary is not started for these alone: the variables of the first play belong into `hello`.
 EARLY = ("playbook_on_start", "playbook_on_vars_prompt", "playbook_on_play_start")
+NOT_RUNNING = (None, None, None)
 RUN = Run()
 
 
@@ -1114,13 +1150,13 @@ class CallbackModule(CallbackBase):
             "strict": self.get_option("strict") is True,
         }
 
-    def safely(self, act, *arguments, **named):
+    def safely(self, act, *arguments):
         """Calls act, unless this is a forked worker; nothing but SystemExit ever comes out."""
         if RUN.stream.closed or os.getpid() != RUN.pid:
             self.disabled = True
             return
         try:
-            act(*arguments, **named)
+            act(*arguments)
         except Exception as error:
             RUN.report(error)
 
@@ -1129,7 +1165,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_vars_prompt(self, varname, *args, **kwargs):
         # Nothing else of it: there is a default, which may be a secret.
-        self.safely(RUN.step, "playbook_on_vars_prompt", brought={"name": varname})
+        self.safely(RUN.step, "playbook_on_vars_prompt", None, None, {"name": varname})
 
     def v2_playbook_on_play_start(self, play):
         self.safely(RUN.play_started, play)
@@ -1171,7 +1207,7 @@ class CallbackModule(CallbackBase):
         self.safely(RUN.result, "runner_on_ok", result)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        self.safely(RUN.result, "runner_on_failed", result, ignored=ignore_errors)
+        self.safely(RUN.result, "runner_on_failed", result, ignore_errors)
 
     def v2_runner_on_skipped(self, result):
         self.safely(RUN.result, "runner_on_skipped", result)
@@ -1183,25 +1219,25 @@ class CallbackModule(CallbackBase):
         self.safely(RUN.step, "runner_on_no_hosts", task)
 
     def v2_runner_on_async_poll(self, result):
-        self.safely(RUN.result, "runner_on_async_poll", result, of_async=True)
+        self.safely(RUN.result, "runner_on_async_poll", result)
 
     def v2_runner_on_async_ok(self, result):
-        self.safely(RUN.result, "runner_on_async_ok", result, of_async=True)
+        self.safely(RUN.result, "runner_on_async_ok", result)
 
     def v2_runner_on_async_failed(self, result):
-        self.safely(RUN.result, "runner_on_async_failed", result, of_async=True)
+        self.safely(RUN.result, "runner_on_async_failed", result)
 
     def v2_runner_retry(self, result):
         self.safely(RUN.result, "runner_retry", result)
 
     def v2_runner_item_on_ok(self, result):
-        self.safely(RUN.result, "runner_item_on_ok", result, is_item=True)
+        self.safely(RUN.result, "runner_item_on_ok", result)
 
     def v2_runner_item_on_failed(self, result):
-        self.safely(RUN.result, "runner_item_on_failed", result, is_item=True)
+        self.safely(RUN.result, "runner_item_on_failed", result)
 
     def v2_runner_item_on_skipped(self, result):
-        self.safely(RUN.result, "runner_item_on_skipped", result, is_item=True)
+        self.safely(RUN.result, "runner_item_on_skipped", result)
 
     def v2_on_file_diff(self, result):
         self.safely(RUN.result, "on_file_diff", result)
