@@ -93,14 +93,16 @@ impl Settings {
     fn read(section: &Section, url: &Url) -> Option<Settings> {
         let validate_certs = section.flag("validate_certs", true);
         let ca_file = section.file("ca_file");
+        let proxy = section.url("proxy").map(|(_, proxy)| proxy);
+        if let Some(proxy) = proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok()) {
+            proxy.password().into_iter().for_each(crate::secret::mask);
+        }
         let settings = Settings {
             tls: url.scheme() == "https",
             validate_certs,
             ca_file,
             identity: read_identity(section),
-            proxy: section
-                .url("proxy")
-                .map(|(_, proxy)| proxy.expose().to_owned()),
+            proxy,
             socket: section.path("socket"),
         };
         if let Some(certificates) = &settings.ca_file
@@ -126,13 +128,6 @@ impl Settings {
                 "`proxy` is a URL such as http://proxy.example.com:3128, or `env`",
             );
             return None;
-        }
-        if let Some(proxy) = settings
-            .proxy
-            .as_deref()
-            .and_then(|proxy| Url::parse(proxy).ok())
-        {
-            proxy.password().into_iter().for_each(crate::secret::mask);
         }
         Some(settings)
     }

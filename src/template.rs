@@ -185,7 +185,7 @@ impl Object for View {
         let event = &self.event;
         let task = event.task.as_ref();
         let end = event.end.as_ref();
-        let text = |text: Option<&str>| Some(text.map_or(Value::from(()), Value::from));
+        let text = |text: Option<&str>| text.map(Value::from);
         match name {
             "event" => Some(from_json(serde_json::to_value(event.as_ref()).ok()?)),
             "callback" => text(Some(&event.event)),
@@ -203,11 +203,11 @@ impl Object for View {
             "playbook" => text(event.run.playbook.as_deref()),
             "run_id" => text(Some(&event.run.id)),
             "check" => Some(Value::from(event.run.check)),
-            "item" => Some(event.item.clone().map_or(Value::from(()), from_json)),
+            "item" => event.item.clone().map(from_json),
             "time" => Some(Value::from(time_text(event.time))),
-            "duration" => Some(event.duration.map_or(Value::from(()), Value::from)),
+            "duration" => event.duration.map(Value::from),
             "result" => Some(self.result().clone()),
-            "task_output" => Some(self.task_output().unwrap_or(Value::from(()))),
+            "task_output" => self.task_output(),
             "status" => end.map(|end| Value::from(end.status.name())),
             "elapsed" => end.map(|end| Value::from(end.elapsed)),
             "stats" => end.map(|end| from_json(serde_json::Value::Object(end.stats.clone()))),

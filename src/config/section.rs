@@ -220,17 +220,18 @@ impl Section {
         self.read(entry, &source)
     }
 
-    /// A URL: plain, or as a secret. Whether it is one, and the text.
-    pub fn url(&self, key: &str) -> Option<(bool, Secret)> {
+    /// A URL, and whether it was given as a secret: a plain one may be shown.
+    pub fn url(&self, key: &str) -> Option<(bool, String)> {
         let (entry, source) = self.secret_source(key)?;
-        let plain = matches!(
-            (&source, &entry.origin),
-            (
-                Source::Inline(_),
-                Origin::File { .. } | Origin::Environment(_)
-            )
-        );
-        Some((!plain, self.read(entry, &source)?))
+        match (&source, &entry.origin) {
+            (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
+                Some((false, url.clone()))
+            }
+            _ => {
+                self.secrets.borrow_mut().insert(entry.key.clone());
+                Some((true, self.read(entry, &source)?.expose().to_owned()))
+            }
+        }
     }
 
     fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {

@@ -94,7 +94,7 @@ fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
         }
         return None;
     };
-    let problem = match Url::parse(text.expose()) {
+    let problem = match Url::parse(&text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if is_secret {
                 secret::mask(url.path());
