@@ -103,13 +103,20 @@ impl Payload {
         payload
     }
 
-    /// The first field that fails for an event, and why.
-    pub fn try_on(&self, context: &Context) -> Option<(String, String)> {
-        let mut failures = self.fields.iter().filter_map(|field| {
-            let problem = field.template.evaluate(context).err()?;
-            Some((field.path.join("."), problem))
-        });
-        failures.next()
+    /// Notes the fields that fail on a sample.
+    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+        for field in &self.fields {
+            let failure = samples.iter().find_map(|sample| {
+                let problem = field.template.evaluate(sample).err()?;
+                Some(format!(
+                    "{problem} (tried on a sample of {})",
+                    sample.event().event
+                ))
+            });
+            if let Some(failure) = failure {
+                section.problem(&field.path.join("."), failure);
+            }
+        }
     }
 }
 

@@ -157,9 +157,14 @@ impl Rules {
         )
     }
 
-    /// Why `when` fails for an event, if it does.
-    pub fn try_on(&self, context: &Context) -> Option<String> {
-        self.when.as_ref()?.evaluate(context).err()
+    /// Notes whether `when` fails on a sample.
+    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+        let failure = samples
+            .iter()
+            .find_map(|sample| self.when.as_ref()?.evaluate(sample).err());
+        if let Some(failure) = failure {
+            section.problem("when", failure);
+        }
     }
 }
 

@@ -155,11 +155,11 @@ impl View {
         })
     }
 
-    /// What a task said: stdout, else msg, else the whole result as JSON.
+    /// What a task said: stdout, else msg, else the whole result as JSON; under `no_log` that it is hidden.
     fn task_output(&self) -> Option<Value> {
         let raw = self.event.result.as_ref()?;
         let result = self.result();
-        for key in ["stdout", "msg"] {
+        for key in ["stdout", "msg", "censored"] {
             match result.get_attr(key) {
                 Ok(value) if value.as_str().is_some_and(|text| !text.is_empty()) => {
                     return Some(value);

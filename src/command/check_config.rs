@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::cli;
-use crate::config::section::Problem;
 use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
@@ -19,10 +18,13 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
         may_prompt: arguments.connect && std::io::stderr().is_terminal(),
+        samples: sample::all()
+            .into_iter()
+            .map(|event| Context::new(Arc::new(event)))
+            .collect(),
         ..Options::default()
     };
-    let mut config = Config::load(&options, &Http::default());
-    try_on_samples(&mut config);
+    let config = Config::load(&options, &Http::default());
     let mut connections = Vec::new();
     if arguments.connect && config.problems.is_empty() {
         for destination in &config.destinations {
@@ -41,33 +43,6 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
-}
-
-/// Evaluates every expression on a sample event of every kind.
-fn try_on_samples(config: &mut Config) {
-    let mut problems: Vec<Problem> = Vec::new();
-    for event in sample::all() {
-        let callback = event.event.clone();
-        let context = Context::new(Arc::new(event));
-        for destination in &config.destinations {
-            let when = destination
-                .rules
-                .try_on(&context)
-                .map(|problem| ("when".to_owned(), problem));
-            for (key, problem) in when.into_iter().chain(destination.payload.try_on(&context)) {
-                let place = format!("[{}]", destination.section.name);
-                let text = format!("`{key}` fails on a sample of {callback}: {problem}");
-                // The same mistake shows on many samples; once is enough.
-                let known = problems.iter().any(|known| {
-                    known.place == place && known.text.starts_with(&format!("`{key}` "))
-                });
-                if !known {
-                    problems.push(Problem { place, text });
-                }
-            }
-        }
-    }
-    config.problems.extend(problems);
 }
 
 fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> String {

@@ -90,6 +90,7 @@ struct Stream {
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
+    /// Events that some notifier wants.
     events: u64,
     last_sequence: u64,
     /// The last number that was answered as safe.
@@ -218,7 +219,7 @@ impl Stream {
         let options = Options {
             search: self.arguments.configuration.search(),
             overrides: overrides.clone(),
-            may_prompt: false,
+            ..Options::default()
         };
         let config = super::load(&options, self.deliverer.http()).inspect_err(|_| {
             report::say(
@@ -260,20 +261,24 @@ impl Stream {
         event.result = record.result;
         event.strip();
         self.progress.note(&event);
-        self.events += 1;
         self.last_sequence = record.seq;
-        self.deliverer.accept(event, record.seq, &self.destinations);
+        self.accept(event, record.seq);
         Ok(())
+    }
+
+    fn accept(&mut self, event: Event, sequence: u64) {
+        let wanted = self.deliverer.accept(event, sequence, &self.destinations) > 0;
+        self.events += u64::from(wanted);
     }
 
     /// The run is over: its own event, the last deliveries, the summary.
     async fn finish(&mut self) -> Exit {
-        if self.events == 0 {
+        if self.last_sequence == 0 {
             return Exit::Ok;
         }
         let number = self.last_sequence + 1;
         let event = self.progress.end(&self.run, number);
-        self.deliverer.accept(event, number, &self.destinations);
+        self.accept(event, number);
         let mut terminate = signal(SignalKind::terminate()).ok();
         let asked_to_stop = async {
             match &mut terminate {

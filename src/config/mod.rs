@@ -13,6 +13,7 @@ use crate::notifier::{KINDS, Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
+use crate::template::Context;
 use levels::{Level, Search};
 use section::{Entry, File, Origin, Problem, Section, Shown, suggest};
 
@@ -79,6 +80,8 @@ pub struct Options {
     pub overrides: Overrides,
     /// A person sits at the terminal and can be asked for a password.
     pub may_prompt: bool,
+    /// Events to try every expression on.
+    pub samples: Vec<Context>,
 }
 
 type Sections = BTreeMap<String, Section>;
@@ -109,7 +112,7 @@ impl Config {
         for section in sections.values_mut() {
             section.may_prompt = options.may_prompt;
         }
-        config.build(sections, http);
+        config.build(sections, http, &options.samples);
         config
     }
 
@@ -185,6 +188,16 @@ impl Config {
                 .entry(section.name.clone())
                 .or_insert_with(|| Section::new(&section.name, origin));
             for entry in section.entries {
+                if [" ;", " #"].iter().any(|mark| entry.value.contains(mark)) {
+                    let text = format!(
+                        "the value of `{}` holds what looks like a comment; a comment stands on a line of its own",
+                        entry.key
+                    );
+                    self.warnings.push(Problem {
+                        place: at(entry.line).to_string(),
+                        text,
+                    });
+                }
                 merged.set(Entry {
                     key: entry.key,
                     value: entry.value,
@@ -194,7 +207,7 @@ impl Config {
         }
     }
 
-    fn build(&mut self, mut sections: Sections, http: &Http) {
+    fn build(&mut self, mut sections: Sections, http: &Http, samples: &[Context]) {
         if let Some(delivery) = sections.remove("delivery") {
             self.drain = delivery.duration("drain", self.drain);
             delivery.report_unknown();
@@ -215,7 +228,7 @@ impl Config {
                 Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
                 None => outputs.remove("outputs"),
             };
-            self.destination(section, output, http);
+            self.destination(section, output, http, samples);
         }
         for output in outputs.values() {
             // [outputs] alone is fine: the play's vars may bring the URL.
@@ -238,9 +251,16 @@ impl Config {
     }
 
     /// Makes a notifier's section into a destination.
-    fn destination(&mut self, section: Section, output: Option<Section>, http: &Http) {
+    fn destination(
+        &mut self,
+        section: Section,
+        output: Option<Section>,
+        http: &Http,
+        samples: &[Context],
+    ) {
         let payload = Payload::new(output.as_ref());
         if let Some(output) = &output {
+            payload.try_on(output, samples);
             self.collect(output);
         }
         let enabled = section.flag("enabled", true);
@@ -257,6 +277,7 @@ impl Config {
             &["error", "success"]
         };
         let rules = Rules::new(&section, default);
+        rules.try_on(&section, samples);
         let concurrency = section.count("concurrency", 8, 64);
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {

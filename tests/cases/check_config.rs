@@ -1,0 +1,320 @@
+//! `check-config`: every problem in one run, each with its place; the levels; connecting.
+
+use std::os::unix::fs::symlink;
+
+use crate::sandbox::Sandbox;
+use crate::server::{OK, Reply, Server, dead_url, status};
+
+/// The lines on standard error for a project's configuration, with the directory cut off.
+fn problems(config: &str) -> Vec<String> {
+    let sandbox = Sandbox::with_config(config);
+    let outcome = sandbox.run(&["check-config"]);
+    let root = format!("{}/", sandbox.root().display());
+    let lines: Vec<String> = outcome
+        .stderr
+        .lines()
+        .map(|line| line.replace("ansible-notify: ", "").replace(&root, ""))
+        .collect();
+    assert_eq!(
+        outcome.code,
+        if lines.is_empty() { 0 } else { 78 },
+        "{outcome:?}"
+    );
+    lines
+}
+
+#[test]
+fn all_problems_are_said_at_once_with_their_lines() {
+    let found = problems(
+        "[inputs]\ncalback_url = http://localhost/\nvalidate_certs = maybe\non = ok, faild\ntimeout = soon\n\
+         when = stat == 'failed'\nconcurrency = 0\nca_file = nowhere.pem\n[outputs]\na = result.\nb = hots\nc = item | nofilter\n\
+         [notifier:x]\ntype = webhok\n[notifier:y]\nurl = ftp://x\n[outputs:z]\na = state\n[output]\n",
+    );
+    let expected = [
+        "plugin_config.ini:19: unknown section [output]; did you mean `outputs`?",
+        "plugin_config.ini:10: unexpected end of input, expected identifier or integer",
+        "plugin_config.ini:11: unknown variable `hots`; did you mean `host`?",
+        "plugin_config.ini:12: filter nofilter is unknown (tried on a sample of runner_on_ok)",
+        "plugin_config.ini:4: unknown trigger `faild`; did you mean `failed`?",
+        "plugin_config.ini:6: unknown variable `stat`; did you mean `stats`?",
+        "plugin_config.ini:7: `concurrency` is a whole number from 1 to 64",
+        "plugin_config.ini:1: [inputs] has no `callback_url`",
+        "plugin_config.ini:3: `validate_certs` is neither true nor false",
+        "plugin_config.ini:8: cannot read `nowhere.pem`: No such file or directory (os error 2)",
+        "plugin_config.ini:5: `timeout` is a time such as 500ms, 30s, 5m or 72h",
+        "plugin_config.ini:2: unknown key `calback_url` in [inputs]; did you mean `callback_url`?",
+        "plugin_config.ini:14: unknown type `webhok`; did you mean `webhook`?",
+        "plugin_config.ini:15: [notifier:y] has no `type`; it is one of: webhook",
+        "plugin_config.ini:17: [outputs:z] belongs to no [notifier:z]",
+    ];
+    for line in expected {
+        assert!(
+            found.iter().any(|found| found == line),
+            "no `{line}` in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn mistakes_in_the_text_of_the_file() {
+    assert_eq!(
+        problems("[inputs]\ncallback_url\n[inputs]\n"),
+        [
+            "plugin_config.ini:2: this line has no `=`; a key is written `key = value`",
+            "plugin_config.ini:3: section [inputs] stands here again; it began on line 1",
+        ]
+    );
+}
+
+#[test]
+fn what_looks_like_a_comment_is_warned_of() {
+    let sandbox = Sandbox::with_config(
+        "[inputs]\ncallback_url = http://h/x\n[outputs]\na = {{ 'x' }} # note\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    outcome.expect_line(
+        0,
+        &["plugin_config.ini:4: the value of `a` holds what looks like a comment"],
+    );
+}
+
+#[test]
+fn what_the_expressions_do_with_a_sample_is_tried() {
+    let found =
+        problems("[inputs]\ncallback_url = http://localhost/\n[outputs]\na = result.rc + 'x'\n");
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("plugin_config.ini:4: ")
+            && found[0].ends_with("(tried on a sample of runner_on_ok)"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn files_that_are_not_to_be_trusted_are_refused() {
+    let config = "[inputs]\ncallback_url = http://localhost/\nusername = u\npassword = canary\n";
+    let sandbox = Sandbox::with_config(config);
+    let check = |reason: &str| {
+        let outcome = sandbox.run(&["check-config"]);
+        outcome.expect_line(78, &[reason]);
+        assert!(!outcome.stdout.contains("canary") && !outcome.stderr.contains("canary"));
+    };
+    sandbox.mode("plugin_config.ini", 0o644);
+    check(
+        "plugin_config.ini:4: `password` is a secret, but this file can be read by others (mode 0644); chmod 600 it, or use `password_file`, `password_env` or `password_command`",
+    );
+    sandbox.mode("plugin_config.ini", 0o602);
+    check("plugin_config.ini: can be written by everyone; chmod 600 it");
+    sandbox.file(
+        "plugin_config.ini",
+        format!("{config}# {}", "x".repeat(1 << 20)),
+    );
+    check("a configuration has at most 1 MiB");
+
+    let path = sandbox.path("plugin_config.ini");
+    std::fs::rename(&path, sandbox.path("other.ini")).unwrap();
+    symlink(sandbox.path("other.ini"), &path).unwrap();
+    check("plugin_config.ini: is a symbolic link; name the file itself with --config");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    check("plugin_config.ini: is not a file");
+    std::fs::remove_dir(&path).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    check("plugin_config.ini: is not a file");
+    std::fs::remove_file(&path).unwrap();
+    check("nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]");
+    let outcome = sandbox.run(&["check-config", "--config", "missing.ini"]);
+    outcome.expect(78, "ansible-notify: missing.ini: there is no such file\n");
+}
+
+#[test]
+fn secrets_by_file_environment_and_command() {
+    let sandbox = Sandbox::new();
+    let check = |keys: &str| {
+        sandbox.file(
+            "plugin_config.ini",
+            format!("[inputs]\ncallback_url = http://localhost/\nusername = u\n{keys}\n"),
+        );
+        sandbox.run(&["check-config"])
+    };
+    sandbox.file("secret", "canary\n");
+    for keys in [
+        "password_file = secret",
+        "password_env = HOME",
+        "password_command = echo canary",
+    ] {
+        check(keys).expect(0, "");
+    }
+    check("").expect_line(78, &["plugin_config.ini:3: `username` has no password"]);
+    check("password_file = secret\npassword_env = HOME").expect_line(
+        78,
+        &["`password_file` and `password_env` are set; keep one of them"],
+    );
+    check("password_env = MISSING").expect_line(
+        78,
+        &["plugin_config.ini:4: environment variable `MISSING` is not set"],
+    );
+    check("password_file = missing").expect_line(78, &["cannot read `", "/missing`: No such file"]);
+    check("password_command = false").expect_line(78, &["`false` failed: exit status: 1"]);
+    sandbox.mode("secret", 0o640);
+    check("password_file = secret")
+        .expect_line(78, &["can be read by others (mode 0640); chmod 600 it"]);
+}
+
+#[test]
+fn levels_are_inherited_key_by_key() {
+    let sandbox =
+        Sandbox::with_config("[inputs]\nusername = project\n[notifier:chat]\nenabled = false\n");
+    sandbox.file(
+        "home/.config/ansible-notify/plugin_config.ini",
+        "[inputs]\ncallback_url = http://localhost/\nusername = user\npassword = p-a-s-s\n\
+         [notifier:chat]\ntype = webhook\nurl = http://localhost/chat\n[notifier:audit]\ntype = webhook\nurl = http://localhost/audit\n",
+    );
+    let outcome = sandbox.run(&["check-config", "--json"]);
+    outcome.expect(0, "");
+    assert!(!outcome.stdout.contains("p-a-s-s"));
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let names: Vec<&str> = report["notifiers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|notifier| notifier["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["callback", "audit"]);
+    let place = |key: &str| {
+        let values = report["values"].as_array().unwrap();
+        let value = values
+            .iter()
+            .find(|value| value["section"] == "inputs" && value["key"] == key)
+            .unwrap();
+        (
+            value["value"].as_str().unwrap().to_owned(),
+            value["place"].as_str().unwrap().to_owned(),
+        )
+    };
+    assert_eq!(place("username").0, "project");
+    assert!(place("username").1.ends_with("plugin_config.ini:2"));
+    assert_eq!(place("password").0, "[redacted]");
+    assert!(
+        place("password")
+            .1
+            .contains("home/.config/ansible-notify/plugin_config.ini:4")
+    );
+
+    sandbox.file(
+        "plugin_config.ini",
+        "[inputs]\ninherit = false\ncallback_url = http://localhost/own\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    outcome.expect(0, "");
+    assert!(
+        outcome.stdout.contains("/own") && !outcome.stdout.contains("audit"),
+        "{outcome:?}"
+    );
+
+    // What the environment says wins over every file.
+    let mut command = sandbox.command(&["check-config"]);
+    command.env(
+        "ANSIBLE_NOTIFY_CALLBACK_URL",
+        "http://localhost/environment",
+    );
+    let outcome = crate::sandbox::outcome(command.spawn().unwrap());
+    assert!(
+        outcome
+            .stdout
+            .contains("callback_url = http://localhost/environment  (ANSIBLE_NOTIFY_CALLBACK_URL)"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_everyone_can_write_to_is_passed_over() {
+    let sandbox = Sandbox::with_config("[inputs]\ncallback_url = http://localhost/\n");
+    sandbox.mode("", 0o777);
+    let outcome = sandbox.run(&["check-config"]);
+    assert_eq!(outcome.code, 78);
+    assert!(
+        outcome
+            .stderr
+            .contains("is passed over: everyone can write to its directory; name it with --config"),
+        "{outcome:?}"
+    );
+    sandbox
+        .run(&["check-config", "--config", "plugin_config.ini"])
+        .expect(0, "");
+}
+
+#[test]
+fn connecting_notifies_nobody() {
+    let connect = |reply: Vec<Reply>| {
+        let server = Server::start(reply);
+        let sandbox = Sandbox::sending_to(&server.url());
+        let outcome = sandbox.run(&["check-config", "--connect"]);
+        (outcome, server.requests())
+    };
+    let (outcome, requests) = connect(vec![OK]);
+    outcome.expect(0, "");
+    assert!(
+        outcome
+            .stdout
+            .contains("callback: OPTIONS http://127.0.0.1:"),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        (requests[0].method.as_str(), requests[0].body.as_str()),
+        ("OPTIONS", "")
+    );
+
+    let (outcome, requests) = connect(vec![status(405), status(200)]);
+    outcome.expect(0, "");
+    assert!(
+        outcome.stdout.contains("callback: HEAD http://127.0.0.1:"),
+        "{outcome:?}"
+    );
+    assert_eq!(requests[1].method, "HEAD");
+
+    for (reply, reason) in [
+        (401, "the credentials were refused: 401 Unauthorized"),
+        (302, "redirects (302 Found); set the final URL"),
+        (404, "nothing is there: 404 Not Found"),
+    ] {
+        let (outcome, _) = connect(vec![status(reply)]);
+        outcome.expect_line(78, &[reason]);
+    }
+    let outcome = Sandbox::sending_to(&dead_url()).run(&["check-config", "--connect"]);
+    outcome.expect_line(78, &["Connection refused"]);
+    let outcome =
+        Sandbox::sending_to("http://no-such-host.invalid/").run(&["check-config", "--connect"]);
+    outcome.expect_line(78, &["http://no-such-host.invalid: ", "lookup"]);
+}
+
+#[test]
+fn test_sends_a_sample_through_the_real_settings() {
+    let server = Server::start([OK]);
+    let outcome = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\non = ok\n[outputs]\nt = task_name\ntest = event.test\n",
+        server.url()
+    ))
+    .run(&["test"]);
+    outcome.expect(0, "");
+    assert_eq!(outcome.stdout, "callback: delivered\n");
+    assert_eq!(
+        server.requests()[0].body,
+        r#"{"t":"a test message from ansible-notify","test":true}"#
+    );
+
+    Sandbox::sending_to(&dead_url())
+        .run(&["test", "callback"])
+        .expect_line(75, &["callback: http://127.0.0.1:"]);
+    let refusing = Server::start([status(400)]);
+    Sandbox::sending_to(&refusing.url())
+        .run(&["test"])
+        .expect(69, "ansible-notify: callback: 400 Bad Request\n");
+}

@@ -1,0 +1,208 @@
+//! What becomes of a delivery: statuses, faults, order, and the exit code that tells.
+
+use std::time::Duration;
+
+use crate::sandbox::{Sandbox, config_for};
+use crate::server::{OK, Reply, Server, dead_url, status};
+
+const EVENT: &str = r#"{"id":"e-1","state":"failed","host":"web1"}"#;
+
+fn send(server: &Server, drain: &str) -> crate::sandbox::Outcome {
+    let config = config_for(&server.url()).replace("drain = 5", &format!("drain = {drain}"));
+    Sandbox::with_config(&config).run_with_input(&["send", "-"], EVENT)
+}
+
+#[test]
+fn what_may_pass_is_tried_again_under_the_same_id() {
+    for fault in [
+        status(408),
+        status(429),
+        status(500),
+        status(503),
+        Reply::Close,
+        Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"),
+        Reply::Raw(b"junk\r\n\r\n"),
+    ] {
+        let server = Server::start([fault.clone(), OK]);
+        let outcome = send(&server, "5");
+        outcome.expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2, "{fault:?}");
+        assert_eq!(requests[0].header("webhook-id"), Some("e-1"));
+        assert_eq!(requests[1].header("webhook-id"), Some("e-1"));
+        let wait = requests[1].at - requests[0].at;
+        assert!(
+            wait >= Duration::from_millis(500) && wait < Duration::from_secs(3),
+            "{fault:?}: {wait:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_pass_is_dead_at_once() {
+    for (reply, reason) in [
+        (
+            Reply::Full(400, "", "field `x` is\nmissing"),
+            "400 Bad Request: field `x` is",
+        ),
+        (status(404), "404 Not Found"),
+        (status(410), "410 Gone"),
+        (status(501), "501 Not Implemented"),
+        (
+            Reply::Full(
+                302,
+                "Location: https://elsewhere.example/secret-path\r\n",
+                "",
+            ),
+            "302 Found: redirects to https://elsewhere.example; set the final URL",
+        ),
+        (
+            Reply::Full(307, "Location: /login\r\n", ""),
+            "307 Temporary Redirect: redirects to another address; set the final URL",
+        ),
+    ] {
+        let server = Server::start([reply]);
+        let outcome = send(&server, "5");
+        outcome.expect(
+            69,
+            &format!(
+                "ansible-notify: 1 event: 0 delivered, 0 waiting, 1 dead (callback: {reason})\n"
+            ),
+        );
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn retry_after_is_obeyed() {
+    let server = Server::start([Reply::Full(503, "Retry-After: 2\r\n", ""), OK]);
+    send(&server, "5").expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+    let requests = server.requests();
+    assert!(requests[1].at - requests[0].at >= Duration::from_millis(1990));
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
+    let server = Server::start([Reply::Silence]);
+    let started = std::time::Instant::now();
+    send(&server, "300ms").expect(
+        75,
+        "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: no answer yet)\n",
+    );
+    assert!(started.elapsed() < Duration::from_secs(3));
+
+    let sandbox =
+        Sandbox::with_config(&config_for(&dead_url()).replace("drain = 5", "drain = 100ms"));
+    let outcome = sandbox.run_with_input(&["send", "-"], EVENT);
+    outcome.expect_line(
+        75,
+        &[
+            "0 delivered, 1 waiting, 0 dead (callback: http://127.0.0.1:",
+            "Connection refused",
+        ],
+    );
+}
+
+#[test]
+fn an_attempt_has_a_time_limit() {
+    let server = Server::start([Reply::Silence, OK]);
+    let config = config_for(&server.url()).replace("[delivery]", "timeout = 200ms\n[delivery]");
+    Sandbox::with_config(&config)
+        .run_with_input(&["send", "-"], EVENT)
+        .expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+}
+
+#[test]
+fn refused_credentials_are_read_anew_once() {
+    let server = Server::start([status(401), OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\nusername = anna\npassword_command = ./password\n",
+        server.url()
+    ));
+    // Another password each time that it is asked for.
+    sandbox.file("password", "#!/bin/sh\necho x >>count; wc -l <count");
+    sandbox.mode("password", 0o700);
+    sandbox.run_with_input(&["send", "-"], EVENT).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert_ne!(
+        requests[0].header("authorization"),
+        requests[1].header("authorization")
+    );
+
+    let server = Server::start([status(401)]);
+    send(&server, "300ms").expect(
+        75,
+        "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: 401 Unauthorized)\n",
+    );
+    assert_eq!(server.requests().len(), 2, "one more attempt, then a pause");
+}
+
+#[test]
+fn each_host_is_in_order_and_hosts_go_side_by_side() {
+    let server = Server::start([Reply::After(Duration::from_millis(20))]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\nconcurrency = 4\n[outputs]\nhost = host\nn = result.n\n",
+        server.url()
+    ));
+    let events: String = (0..40)
+        .map(|n| {
+            format!(
+                r#"{{"state":"success","host":"h{}","result":{{"n":{n}}}}}"#,
+                n % 4
+            )
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    sandbox.run_with_input(&["send", "-"], &events).expect(
+        0,
+        "ansible-notify: 40 events: 40 delivered, 0 waiting, 0 dead\n",
+    );
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    let requests = server.requests();
+    for host in 0..4 {
+        let numbers: Vec<u64> = requests
+            .iter()
+            .filter(|request| request.json()["host"] == format!("h{host}"))
+            .map(|request| request.json()["n"].as_u64().unwrap())
+            .collect();
+        assert_eq!(numbers, (0..10).map(|n| n * 4 + host).collect::<Vec<_>>());
+    }
+    let connections = requests
+        .iter()
+        .map(|request| request.connection)
+        .max()
+        .unwrap()
+        + 1;
+    assert!(connections <= 4, "connections are kept: {connections}");
+}
+
+#[test]
+fn one_dead_notifier_does_not_delay_the_others() {
+    let server = Server::start([OK]);
+    let config = format!(
+        "{}[notifier:dead]\ntype = webhook\nurl = {}\non = any\n",
+        config_for(&server.url()),
+        dead_url()
+    );
+    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 300ms"));
+    let events = EVENT.repeat(50);
+    let outcome = sandbox.run_with_input(&["send", "-"], &events);
+    outcome.expect_line(
+        75,
+        &["50 events: 50 delivered, 50 waiting, 0 dead (dead: http://127.0.0.1:"],
+    );
+    assert_eq!(server.requests().len(), 50);
+}

@@ -1,0 +1,177 @@
+//! `send`: events from files, as users have them.
+
+use crate::sandbox::Sandbox;
+use crate::server::{OK, Server};
+use serde_json::json;
+
+const FAILED: &str =
+    r#"{"state":"failed","host":"web1","task":"install","result":{"rc":2,"msg":"no"}}"#;
+const OK_EVENT: &str = r#"{"event":"v2_runner_on_ok","host":{"name":"web2"},"changed":true}"#;
+
+#[test]
+fn every_form_of_file_is_sent() {
+    let job_event = r#"{"uuid":"u1","event":"runner_on_ok","event_data":{"host":"web3","res":{"changed":false}}}"#;
+    for (input, hosts) in [
+        (FAILED.to_owned(), vec!["web1"]),
+        (format!("{FAILED}\n{OK_EVENT}\n"), vec!["web1", "web2"]),
+        (format!("[{FAILED},\n  {OK_EVENT}]"), vec!["web1", "web2"]),
+        (
+            format!("\u{feff}\r\n{FAILED}\r\n\r\n{OK_EVENT}"),
+            vec!["web1", "web2"],
+        ),
+        (job_event.to_owned(), vec!["web3"]),
+    ] {
+        let server = Server::start([OK]);
+        let sandbox = Sandbox::sending_to(&server.url());
+        sandbox.file("events.json", &input);
+        let outcome = sandbox.run(&["send", "events.json"]);
+        let count = hosts.len();
+        let plural = if count == 1 { "" } else { "s" };
+        outcome.expect(
+            0,
+            &format!(
+                "ansible-notify: {count} event{plural}: {count} delivered, 0 waiting, 0 dead\n"
+            ),
+        );
+        let mut received: Vec<String> = server
+            .requests()
+            .iter()
+            .map(|request| request.json()["host"].as_str().unwrap().to_owned())
+            .collect();
+        received.sort();
+        assert_eq!(received, hosts, "{input}");
+    }
+}
+
+#[test]
+fn a_request_is_what_the_configuration_says() {
+    let server = Server::start([OK]);
+    let url = server.url().replace("/events", "/a/b?c=d");
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {url}\nusername = anna\npassword = s=cr;et\nmethod = put\n\
+         headers =\n  X-One: 1\n  X-Two: a: b\n\
+         [outputs]\ncode = result.rc\ntext = {{{{ host }}}}!\nnested.list = [1, state]\nfixed = 'x'\n"
+    ));
+    let outcome = sandbox.run_with_input(&["send", "-", "--quiet"], FAILED);
+    outcome.expect(0, "");
+    let request = &server.requests()[0];
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str()),
+        ("PUT", "/a/b?c=d")
+    );
+    assert_eq!(
+        request.json(),
+        json!({"code": 2, "text": "web1!", "nested": {"list": [1, "failed"]}, "fixed": "x"})
+    );
+    assert_eq!(
+        request.header("authorization"),
+        Some("Basic YW5uYTpzPWNyO2V0")
+    );
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    assert_eq!(
+        (request.header("x-one"), request.header("x-two")),
+        (Some("1"), Some("a: b"))
+    );
+    assert_eq!(
+        request.header("webhook-id"),
+        request.header("idempotency-key")
+    );
+    assert!(request.header("webhook-id").unwrap().ends_with("-1"));
+    assert!(
+        request
+            .header("user-agent")
+            .unwrap()
+            .starts_with("ansible-notify/")
+    );
+}
+
+#[test]
+fn a_bearer_token_and_headers_as_json() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\ntoken = tok-en\nheaders = {{\"X-One\": \"1\"}}\n",
+        server.url()
+    ));
+    sandbox.run_with_input(&["send", "-"], FAILED).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+    let request = &server.requests()[0];
+    assert_eq!(request.header("authorization"), Some("Bearer tok-en"));
+    assert_eq!(request.header("x-one"), Some("1"));
+    let payload = request.json();
+    assert_eq!(
+        (&payload["state"], &payload["task_output"]),
+        (&json!("failed"), &json!("no"))
+    );
+    assert_eq!(
+        payload.as_object().unwrap().len(),
+        12,
+        "the documented default set: {payload}"
+    );
+}
+
+#[test]
+fn only_what_is_wanted_goes_out() {
+    let (all, some) = (Server::start([OK]), Server::start([OK]));
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\n[notifier:ops]\ntype = webhook\nurl = {}\non = failed\nwhen = host == 'web9'\n\
+         [outputs:ops]\nhost = host\n[notifier:muted]\ntype = webhook\nurl = {}\nenabled = false\n",
+        all.url(),
+        some.url(),
+        some.url()
+    ));
+    let events = format!("{FAILED}{OK_EVENT}{}", FAILED.replace("web1", "web9"));
+    sandbox.run_with_input(&["send", "-"], &events).expect(
+        0,
+        "ansible-notify: 3 events: 4 delivered, 0 waiting, 0 dead\n",
+    );
+    assert_eq!(all.requests().len(), 3);
+    assert_eq!(some.requests()[0].body, r#"{"host":"web9"}"#);
+    assert_eq!(some.requests().len(), 1);
+
+    let outcome = sandbox.run_with_input(&["send", "-", "--notifier", "ops"], FAILED);
+    outcome.expect(0, "ansible-notify: 1 event: 0 delivered, 0 waiting, 0 dead\nansible-notify: 1 of them no notifier wants; see `on` and `when`\n");
+    assert_eq!(all.requests().len(), 3);
+    let outcome = sandbox.run_with_input(&["send", "-", "--notifier", "opps"], FAILED);
+    outcome.expect(
+        2,
+        "ansible-notify: there is no notifier `opps`; there are: callback, ops\n",
+    );
+}
+
+#[test]
+fn a_dry_run_shows_the_request_and_sends_nothing() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}?key=k-e-y\nusername = anna\npassword = p-a-s-s\nheaders = X-Api-Key: a-p-i\n[outputs]\nstate = state\npassword = 'p-a-s-s'\n",
+        server.url()
+    ));
+    let outcome = sandbox.run_with_input(
+        &["send", "-", "--dry-run"],
+        r#"{"id":"e-1","state":"failed"}"#,
+    );
+    outcome.expect(0, "");
+    let lines: Vec<&str> = outcome
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with("webhook-timestamp: "))
+        .collect();
+    let first = format!("POST {}?key=[redacted]", server.url());
+    assert_eq!(
+        lines,
+        [
+            "# callback (webhook)",
+            first.as_str(),
+            "content-type: application/json",
+            "x-api-key: [redacted]",
+            "authorization: [redacted]",
+            "webhook-id: e-1",
+            "idempotency-key: e-1",
+            "",
+            r#"{"state":"failed","password":"[redacted]"}"#,
+            "",
+        ]
+    );
+    assert_eq!(server.requests().len(), 0);
+}

@@ -1,0 +1,102 @@
+//! The commands beside the main job: init, schema, completions, man.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.run(&["init", "site"]);
+    outcome.expect(0, "");
+    assert!(
+        outcome
+            .stdout
+            .contains("wrote site/callback_plugins/ansible_notify.py")
+    );
+    let plugin =
+        std::fs::read_to_string(sandbox.path("site/callback_plugins/ansible_notify.py")).unwrap();
+    assert_eq!(
+        plugin,
+        include_str!("../../callback_plugins/ansible_notify.py")
+    );
+    sandbox
+        .run(&["check-config", "--project", "site/callback_plugins"])
+        .expect(0, "");
+
+    std::fs::write(
+        sandbox.path("site/callback_plugins/plugin_config.ini"),
+        "mine",
+    )
+    .unwrap();
+    let outcome = sandbox.run(&["init", "site"]);
+    assert_eq!(outcome.code, 0);
+    assert_eq!(
+        outcome
+            .stderr
+            .matches("is there already and stays as it is")
+            .count(),
+        2
+    );
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("site/callback_plugins/plugin_config.ini")).unwrap(),
+        "mine"
+    );
+
+    sandbox.file("taken", "");
+    sandbox
+        .run(&["init", "taken"])
+        .expect_line(66, &["cannot make `taken/callback_plugins`"]);
+}
+
+#[test]
+fn the_schema_describes_the_events() {
+    let sandbox =
+        Sandbox::with_config("[inputs]\ncallback_url = http://localhost/\n[outputs]\ne = event\n");
+    let schema: serde_json::Value = serde_json::from_str(&sandbox.run(&["schema"]).stdout).unwrap();
+    let event = r#"{"state":"failed","host":"h","task":"t","play":"p","item":1,"duration":0.5,"result":{"rc":1},"truncated":true}"#;
+    let preview = sandbox
+        .run_with_input(&["send", "-", "--dry-run"], event)
+        .stdout;
+    let body: serde_json::Value =
+        serde_json::from_str(preview.trim_end().lines().last().unwrap()).unwrap();
+    let event = body["e"].as_object().unwrap();
+    for part in ["", "run", "play", "task", "host"] {
+        let (fields, described) = match part {
+            "" => (event, &schema["properties"]),
+            part => (
+                event[part].as_object().unwrap(),
+                &schema["properties"][part]["properties"],
+            ),
+        };
+        for field in fields.keys() {
+            assert!(
+                described.get(field).is_some(),
+                "the schema has no {part} {field}"
+            );
+        }
+    }
+    for required in schema["required"].as_array().unwrap() {
+        assert!(event.contains_key(required.as_str().unwrap()));
+    }
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = sandbox.run(&["completions", shell]);
+        assert_eq!(outcome.code, 0);
+        assert!(outcome.stdout.contains("check-config"), "{shell}");
+    }
+    assert!(
+        sandbox
+            .run(&["man"])
+            .stdout
+            .contains(".TH ansible-notify 1")
+    );
+    assert!(
+        sandbox
+            .run(&["--version"])
+            .stdout
+            .starts_with("ansible-notify ")
+    );
+}

@@ -1,0 +1,137 @@
+//! A directory of its own for each test, and the binary run in it.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_ansible-notify");
+
+pub struct Sandbox {
+    directory: TempDir,
+}
+
+/// What a run of the binary left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Sandbox {
+    pub fn new() -> Sandbox {
+        Sandbox {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A sandbox whose project is configured by `config`.
+    pub fn with_config(config: &str) -> Sandbox {
+        let sandbox = Sandbox::new();
+        sandbox.file("plugin_config.ini", config);
+        sandbox
+    }
+
+    /// A sandbox that sends everything to `url`, with the payload `{"state": …, "host": …}`.
+    pub fn sending_to(url: &str) -> Sandbox {
+        Sandbox::with_config(&config_for(url))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file that only its owner can read.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        self.mode(name, 0o600);
+        path
+    }
+
+    pub fn mode(&self, name: &str, mode: u32) {
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// The binary with its arguments, in this directory and with nothing of the user's environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .current_dir(self.root())
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("PATH", "/usr/bin:/bin")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        outcome(self.command(arguments).spawn().unwrap())
+    }
+
+    pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.as_ref().to_vec();
+        // A binary that stops early closes the pipe; its outcome is what the test looks at.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let outcome = outcome(child);
+        writer.join().unwrap();
+        outcome
+    }
+}
+
+pub fn outcome(child: Child) -> Outcome {
+    let output = child.wait_with_output().unwrap();
+    let outcome = Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
+    outcome
+}
+
+impl Outcome {
+    #[track_caller]
+    pub fn expect(&self, code: i32, stderr: &str) {
+        assert_eq!(
+            (self.code, self.stderr.as_str()),
+            (code, stderr),
+            "{self:?}"
+        );
+    }
+
+    /// Standard error is this one line, apart from what varies.
+    #[track_caller]
+    pub fn expect_line(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "no `{part}` in {self:?}");
+        }
+    }
+}
+
+/// A configuration that sends `state` and `host` of every result to `url`.
+pub fn config_for(url: &str) -> String {
+    format!(
+        "[inputs]\ncallback_url = {url}\n[delivery]\ndrain = 5\n[outputs]\nstate = state\nhost = host\n"
+    )
+}

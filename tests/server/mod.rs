@@ -1,0 +1,161 @@
+//! An HTTP endpoint that records what it gets and answers as it is told, faults included.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What the endpoint does with a request.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Status, header lines and body.
+    Full(u16, &'static str, &'static str),
+    /// Bytes as they are, then the end of the connection.
+    Raw(&'static [u8]),
+    /// The end of the connection without an answer.
+    Close,
+    /// No answer at all.
+    Silence,
+    /// An answer of 200 after this time.
+    After(Duration),
+}
+
+pub const OK: Reply = Reply::Full(200, "", "");
+
+pub fn status(code: u16) -> Reply {
+    Reply::Full(code, "", "")
+}
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+    pub at: Instant,
+    /// Which connection it came on, from 0.
+    pub connection: usize,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+pub struct Server {
+    address: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    /// Answers the requests with `replies` in their order, the last one for all that follow.
+    pub fn start(replies: impl Into<Vec<Reply>>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let shared = (requests.clone(), Arc::new(replies.into()));
+        std::thread::spawn(move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                let (requests, replies) = shared.clone();
+                std::thread::spawn(move || serve(stream.unwrap(), connection, &requests, &replies));
+            }
+        });
+        Server { address, requests }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/events", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// An address on which nothing listens.
+pub fn dead_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/events", listener.local_addr().unwrap())
+}
+
+fn serve(stream: TcpStream, connection: usize, requests: &Mutex<Vec<Request>>, replies: &[Reply]) {
+    stream.set_nodelay(true).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    while let Some(request) = read_request(&mut reader, connection) {
+        let number = {
+            let mut requests = requests.lock().unwrap();
+            requests.push(request);
+            requests.len() - 1
+        };
+        let reply = &replies[number.min(replies.len() - 1)];
+        // A client that gave up before the answer is part of what is tested.
+        if !answer(&mut writer, reply) {
+            return;
+        }
+    }
+}
+
+/// Gives the answer; whether the connection goes on.
+fn answer(writer: &mut TcpStream, reply: &Reply) -> bool {
+    match reply {
+        Reply::Full(code, headers, body) => {
+            let length = body.len();
+            let text = format!(
+                "HTTP/1.1 {code} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+            );
+            writer.write_all(text.as_bytes()).is_ok()
+        }
+        Reply::Raw(bytes) => {
+            let _ = writer.write_all(bytes);
+            false
+        }
+        Reply::Close => false,
+        Reply::Silence => {
+            std::thread::sleep(Duration::from_secs(60));
+            false
+        }
+        Reply::After(delay) => {
+            std::thread::sleep(*delay);
+            answer(writer, &OK)
+        }
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
+    let mut line = String::new();
+    reader
+        .read_line(&mut line)
+        .ok()
+        .filter(|length| *length > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
+    reader.read_exact(&mut body).ok()?;
+    let body = String::from_utf8(body).unwrap();
+    Some(Request {
+        method,
+        target,
+        headers,
+        body,
+        at: Instant::now(),
+        connection,
+    })
+}
