@@ -1,0 +1,179 @@
+"""Runs real Ansible versions with the plugin, and a peer in the place of the binary.
+
+pytest tests/ansible                     2.16 and the newest version that a Python here can run
+pytest tests/ansible --ansible all       all of them; also --ansible 2.9,2.19
+"""
+
+import json
+import os
+import re
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+import venvs
+
+HERE = Path(__file__).resolve().parent
+PLUGINS = venvs.ROOT / "callback_plugins"
+PEER = HERE / "peer.py"
+INVENTORY = """
+[all:vars]
+ansible_connection=local
+ansible_python_interpreter="{{ ansible_playbook_python }}"
+[web]
+web1 ansible_host=10.0.0.1
+web2
+[broken]
+# No directory can be made there, which Ansible takes as unreachable
+gone ansible_remote_tmp=/proc/nowhere
+"""
+
+
+def pytest_addoption(parser):
+    default = os.environ.get("ANSIBLE_NOTIFY_TEST_ANSIBLE", "2.16,newest")
+    parser.addoption("--ansible", default=default, help="Ansible versions, or all")
+
+
+def pytest_generate_tests(metafunc):
+    if "ansible" in metafunc.fixturenames:
+        versions = venvs.resolve(metafunc.config.getoption("ansible").split(","))
+        metafunc.parametrize("ansible", versions, indirect=True)
+
+
+@pytest.fixture
+def ansible(request, tmp_path):
+    place = venvs.ensure(request.param)
+    if place is None:
+        pytest.skip("no Python for Ansible %s here" % request.param)
+    return Ansible(request.param, place, tmp_path)
+
+
+class Ansible:
+    """One Ansible version, in a directory of its own."""
+
+    def __init__(self, name, place, directory):
+        self.name = name
+        self.version = tuple(map(int, name.split("-")[0].split(".")))
+        self.is_python2 = name.endswith("py2.7")
+        self.place = place
+        self.directory = directory
+        (directory / "inventory").write_text(INVENTORY)
+        enabled = "ANSIBLE_CALLBACKS_ENABLED"
+        if self.version < (2, 11):
+            enabled = "ANSIBLE_CALLBACK_WHITELIST"
+        self.environment = {
+            "PATH": "%s:%s" % (place / "bin", os.environ["PATH"]),
+            "HOME": str(directory),
+            "LANG": "C.UTF-8",
+            "ANSIBLE_HOME": str(directory / "home"),
+            "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
+            "ANSIBLE_ASYNC_DIR": str(directory / "async"),
+            "ANSIBLE_REMOTE_TEMP": str(directory / "remote"),
+            "ANSIBLE_INVENTORY": str(directory / "inventory"),
+            "ANSIBLE_CALLBACK_PLUGINS": "%s:%s" % (PLUGINS, HERE / "oracle"),
+            "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+            "ANSIBLE_NOTIFY_BINARY": str(PEER),
+            "ANSIBLE_NOCOLOR": "1",
+            "PEER_LINES": str(directory / "lines"),
+            "ORACLE_LINES": str(directory / "oracle"),
+            enabled: "ansible_notify,callback",
+        }
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    def start(self, *command, **environment):
+        """Starts a program of this version; an environment variable of None is taken out."""
+        merged = dict(self.environment, **environment)
+        return subprocess.Popen(
+            [str(word) for word in command],
+            cwd=self.directory,
+            env={name: value for name, value in merged.items() if value is not None},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+
+    def run(self, *command, stdin="", **environment):
+        process = self.start(*command, **environment)
+        stdout, stderr = process.communicate(stdin, timeout=120)
+        return self.outcome(process.returncode, stdout, stderr)
+
+    def play(self, text, *arguments, **environment):
+        """Runs one playbook, given as text."""
+        playbook = self.write("site.yml", text)
+        return self.run("ansible-playbook", playbook, *arguments, **environment)
+
+    def python(self, code):
+        """What a program prints that runs with this version's Python and the plugin as `plugin`."""
+        code = "# -*- coding: utf-8 -*-\nimport ansible_notify as plugin\n" + textwrap.dedent(code)
+        program = self.write("program.py", code)
+        # Old versions are themselves warned of, by newer Pythons and libraries.
+        strictly = ["-W", "error"] if self.version >= (2, 16) else []
+        result = self.run("python", *strictly, program, PYTHONPATH=str(PLUGINS))
+        assert result.rc == 0, result.stderr
+        return result.stdout
+
+    def outcome(self, rc, stdout, stderr):
+        return Outcome(rc, stdout, stderr, self.directory)
+
+    def lines(self):
+        """What the peer has got so far."""
+        return read_lines(self.directory / "lines")
+
+
+def read_lines(path):
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Outcome:
+    """What a run printed, what the peer got, and what Ansible called."""
+
+    def __init__(self, rc, stdout, stderr, directory):
+        self.rc = rc
+        self.stdout = stdout
+        self.stderr = stderr
+        self.lines = read_lines(directory / "lines")
+        self.called = read_lines(directory / "oracle")
+
+    def of(self, name):
+        """The contents of all records of one name."""
+        return [line[name] for line in self.lines if name in line]
+
+    @property
+    def events(self):
+        return self.of("event")
+
+    def events_of(self, event, host=None):
+        return [
+            found
+            for found in self.events
+            if found["event"] == event and host in (None, found.get("host", {}).get("name"))
+        ]
+
+    def reported(self):
+        """The events in the form in which the oracle writes them."""
+        tasks = {task["id"]: task["name"] for task in self.of("task")}
+        return [
+            {
+                "event": event["event"],
+                "host": event.get("host", {}).get("name"),
+                "task": tasks[event["task"]] if "task" in event else None,
+            }
+            for event in self.events
+        ]
+
+    @property
+    def warnings(self):
+        """Warnings that are about callbacks or the plugin, each on one line."""
+        text = re.sub(r"\s+", " ", self.stdout + self.stderr)
+        found = re.findall(r"\[(?:WARNING|ERROR|DEPRECATION WARNING)\]:? (?:(?! \[).)*", text)
+        return [warning for warning in found if re.search("(?i)callback|ansible.notify", warning)]

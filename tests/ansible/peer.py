@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Stands in for the binary: speaks the protocol, and keeps the lines that it was sent.
+
+What it does otherwise is told in environment variables:
+  PEER_LINES       the file that the lines go to, after one {"start": …} line for each start
+  PEER_DIE_AFTER   dies after so many events, counted in each process, without saying `safe`
+  PEER_DEATHS      how many processes die of that; the default is one
+  PEER_NEVER_READ  never reads and never answers
+  PEER_EXIT        says so on standard error and exits with this code at once
+  PEER_SLOW_EXIT   stays so many seconds after the end
+  PEER_SILENT      reads, but is never ready
+"""
+
+import json
+import os
+import sys
+import time
+
+lines = open(os.environ["PEER_LINES"], "a", encoding="utf-8")  # noqa: SIM115 - until the end
+
+
+def keep(line):
+    lines.write(line)
+    lines.flush()
+
+
+def say(answer):
+    print(json.dumps(answer), flush=True)
+
+
+def earlier_starts():
+    with open(os.environ["PEER_LINES"], encoding="utf-8") as written:
+        return sum(line.startswith('{"start"') for line in written)
+
+
+def serve(die_after):
+    """Reads to the end; True if the end was said."""
+    events = 0
+    for raw in sys.stdin.buffer:
+        # The plugin promises strict UTF-8 JSON: anything else ends this process, and the test.
+        line = raw.decode("utf-8")
+        content = json.loads(line, parse_constant=lambda name: sys.exit("not JSON: " + name))
+        if "event" in content:
+            events += 1
+            if events > die_after:
+                os._exit(9)
+        keep(line)
+        if "hello" in content and "PEER_SILENT" not in os.environ:
+            say({"ready": {"protocol": 1, "drain": 1.0}})
+        # Answers come late and not for each, as they do where commits are gathered.
+        if "event" in content and events % 5 == 0 and events + 5 < die_after:
+            say({"safe": content["event"]["seq"]})
+        if "end" in content:
+            return True
+    return False
+
+
+def main():
+    deaths = earlier_starts()
+    start = {"argv": sys.argv[1:], "pid": os.getpid(), "session": os.getsid(0), "time": time.time()}
+    keep(json.dumps({"start": start}) + "\n")
+    if "PEER_EXIT" in os.environ:
+        print("peer: the configuration cannot be used", file=sys.stderr)
+        sys.exit(int(os.environ["PEER_EXIT"]))
+    if "PEER_NEVER_READ" in os.environ:
+        time.sleep(60)
+    die_after = float("inf")
+    if deaths < int(os.environ.get("PEER_DEATHS", 1)):
+        die_after = float(os.environ.get("PEER_DIE_AFTER", "inf"))
+    ended = serve(die_after)
+    keep(json.dumps({"eof": {"ended": ended, "time": time.time()}}) + "\n")
+    time.sleep(float(os.environ.get("PEER_SLOW_EXIT", 0)))
+
+
+if __name__ == "__main__":
+    main()
