@@ -155,24 +155,21 @@ impl View {
         })
     }
 
-    /// What a task said: stdout, else msg, else the whole result as JSON; under `no_log` that it is hidden.
+    /// What a task said: stdout, else msg; that it is hidden under `no_log`; else the result as JSON.
     fn task_output(&self) -> Option<Value> {
         let raw = self.event.result.as_ref()?;
         let result = self.result();
-        for key in ["stdout", "msg", "censored"] {
-            match result.get_attr(key) {
-                Ok(value) if value.as_str().is_some_and(|text| !text.is_empty()) => {
-                    return Some(value);
-                }
-                Ok(value)
-                    if !value.is_undefined() && !value.is_none() && value.as_str().is_none() =>
-                {
-                    return serde_json::to_string(&value).ok().map(Value::from);
-                }
-                _ => {}
-            }
+        let said = |key: &str| {
+            let value = result.get_attr(key).ok()?;
+            (!value.is_undefined() && !value.is_none()).then_some(value)
+        };
+        let values: Vec<Value> = ["stdout", "msg", "censored"].into_iter().filter_map(said).collect();
+        let full = values.iter().find(|value| value.as_str() != Some(""));
+        match full.or(values.first()) {
+            Some(value) if value.as_str().is_some() => Some(value.clone()),
+            Some(value) => serde_json::to_string(value).ok().map(Value::from),
+            None => Some(Value::from(raw.get())),
         }
-        Some(Value::from(raw.get()))
     }
 }
 
@@ -337,6 +334,8 @@ mod tests {
             evaluate("task_output", r#"{"state":"failed","result":{"rc":1}}"#),
             "{\"rc\":1}"
         );
+        let silent = r#"{"state":"success","result":{"stdout":"","rc":0}}"#;
+        assert_eq!(evaluate("task_output", silent), "");
         assert!(evaluate("task_output", r#"{"state":"failed"}"#).is_null());
     }
 

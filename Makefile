@@ -1,0 +1,102 @@
+# Everything that one does with a checkout. `make` alone says what there is.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+PYTHON ?= python3
+BINARY = target/release/ansible-notify
+VENVS = $(PYTHON) tests/ansible/venvs.py
+PYTEST = target/venvs/pytest/bin/python -m pytest
+TOOLS = target/tools
+
+.PHONY: help build test test-rust test-ansible test-matrix sanity lint format check bench demo install completions clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## the program: target/release/ansible-notify
+	$(CARGO) build --release --locked
+
+demo: build ## a playbook, a receiver, and what arrived
+	@environment=$$($(VENVS) newest | cut -f2) && \
+	    examples/demo.sh $(CURDIR)/$(BINARY) $$environment/bin/ansible-playbook
+
+test: test-rust test-ansible ## every test
+
+test-rust: ## the program against real servers
+	tests/setup.sh
+	$(CARGO) build --locked
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run --locked --no-fail-fast; \
+	else \
+	    $(CARGO) test --locked --no-fail-fast; \
+	fi
+
+test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
+	tests/setup.sh
+	$(CARGO) build --locked
+	$(VENVS) 2.16 newest
+	$(PYTEST) -q -n 4
+
+test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version for which there is a Python
+	$(CARGO) build --locked
+	$(VENVS) --all
+	$(PYTEST) -q -n 4 --ansible all
+
+sanity: ## ansible-test's checks of the plugin
+	tests/ansible/sanity.sh
+
+lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(TOOLS)/bin/ruff check
+	$(TOOLS)/bin/ruff format --check
+	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+	@! git grep -nIiwE 'todo|fixme|xxx' -- '*.rs' '*.py' '*.sh' || { echo 'unfinished marks' >&2; exit 1; }
+
+format: $(TOOLS)/bin/ruff ## put the code into shape
+	$(CARGO) fmt
+	$(TOOLS)/bin/ruff check --fix
+	$(TOOLS)/bin/ruff format
+
+check: lint test ## what a change must pass
+
+bench: build ## how fast, beside what one would use instead; writes nothing
+	$(VENVS) 2.16 newest
+	$(PYTHON) tests/bench/run.py $(BINARY)
+
+install: build completions ## into PREFIX (/usr/local), below DESTDIR
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ansible-notify
+	install -D -m 644 callback_plugins/ansible_notify.py \
+	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
+	install -D -m 644 examples/plugin_config.ini $(DESTDIR)$(PREFIX)/share/doc/ansible-notify/plugin_config.ini
+	install -D -m 644 target/completions/ansible-notify.1 $(DESTDIR)$(PREFIX)/share/man/man1/ansible-notify.1
+	install -D -m 644 target/completions/ansible-notify.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ansible-notify
+	install -D -m 644 target/completions/_ansible-notify \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ansible-notify
+	install -D -m 644 target/completions/ansible-notify.fish \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ansible-notify.fish
+
+completions: build ## shell completions and the manual page: target/completions
+	mkdir -p target/completions
+	$(BINARY) completions bash >target/completions/ansible-notify.bash
+	$(BINARY) completions zsh >target/completions/_ansible-notify
+	$(BINARY) completions fish >target/completions/ansible-notify.fish
+	$(BINARY) man >target/completions/ansible-notify.1
+
+clean: ## all that was made here
+	$(CARGO) clean
+
+target/venvs/pytest/done: tests/ansible/requirements.txt
+	$(PYTHON) -m venv --clear target/venvs/pytest
+	target/venvs/pytest/bin/python -m pip install --quiet --requirement tests/ansible/requirements.txt
+	touch $@
+
+$(TOOLS)/bin/ruff:
+	$(PYTHON) -m venv --clear $(TOOLS)/ruff
+	$(TOOLS)/ruff/bin/python -m pip install --quiet ruff==0.17.5
+	mkdir -p $(TOOLS)/bin && ln -sf ../ruff/bin/ruff $@
+
+$(TOOLS)/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2
