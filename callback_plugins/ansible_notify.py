@@ -26,8 +26,8 @@ requirements:
     (C(callback_whitelist) before ansible-core 2.11)
   - the program C(ansible-notify) on the controller
 notes:
-  - The variables of the options below are taken from C(-e) and from the play (C(vars),
-    C(vars_files), C(vars_prompt)), templated and decrypted, but not from the inventory.
+  - Variables are taken from C(-e) and from the play (C(vars), C(vars_files), C(vars_prompt)),
+    templated and decrypted, but not from the inventory.
   - Plain C(-e callback_url=... -e username=... -e password=... -e validate_certs=...) count too,
     together, and only when C(callback_url) is among them.
   - C(runner_on_no_hosts), C(playbook_on_cleanup_task_start), C(playbook_on_import_for_host) and
@@ -81,35 +81,31 @@ options:
   callback_url:
     description:
       - Overrides C(callback_url) of the section C([inputs]) of C(plugin_config.ini).
+      - The variable C(ansible_notify_callback_url) overrides both.
     type: str
     env:
       - name: ANSIBLE_NOTIFY_CALLBACK_URL
-    vars:
-      - name: ansible_notify_callback_url
   username:
     description:
-      - Overrides C(username) of the section C([inputs]).
+      - Overrides C(username) of the section C([inputs]) of C(plugin_config.ini).
+      - The variable C(ansible_notify_username) overrides both.
     type: str
     env:
       - name: ANSIBLE_NOTIFY_USERNAME
-    vars:
-      - name: ansible_notify_username
   password:
     description:
-      - Overrides C(password) of the section C([inputs]).
+      - Overrides C(password) of the section C([inputs]) of C(plugin_config.ini).
+      - The variable C(ansible_notify_password) overrides both.
     type: str
     env:
       - name: ANSIBLE_NOTIFY_PASSWORD
-    vars:
-      - name: ansible_notify_password
   validate_certs:
     description:
-      - Overrides C(validate_certs) of the section C([inputs]).
+      - Overrides C(validate_certs) of the section C([inputs]) of C(plugin_config.ini).
+      - The variable C(ansible_notify_validate_certs) overrides both.
     type: str
     env:
       - name: ANSIBLE_NOTIFY_VALIDATE_CERTS
-    vars:
-      - name: ansible_notify_validate_certs
 """
 
 EXAMPLES = r"""
@@ -800,6 +796,8 @@ def find_project(playbook_directory):
 # What a play's variables override
 # ------------------------------------------------------------------------------
 
+# They are no `vars` of the options: ansible-core 2.21 would load the plugin only if their templates
+# needed nothing of a play.
 OVERRIDES = ("callback_url", "username", "password", "validate_certs")
 
 

@@ -86,24 +86,27 @@ class Ansible:
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
 
-    def start(self, *command, **environment):
-        """Starts a program of this version; an environment variable of None is taken out."""
-        merged = dict(self.environment, **environment)
-        return subprocess.Popen(
-            [str(word) for word in command],
-            cwd=self.directory,
-            env={name: value for name, value in merged.items() if value is not None},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-        )
+    def start(self, *command, stdin="", **environment):
+        """Starts a program of this version, with more environment variables."""
+        # Files, as a pipe would be open until the peer, too, has exited.
+        (self.directory / "stdin").write_text(stdin)
+        with (
+            open(self.directory / "stdin") as stdin_file,
+            open(self.directory / "stdout", "w") as stdout,
+            open(self.directory / "stderr", "w") as stderr,
+        ):
+            return subprocess.Popen(
+                [str(word) for word in command],
+                cwd=self.directory,
+                env=dict(self.environment, **environment),
+                stdin=stdin_file,
+                stdout=stdout,
+                stderr=stderr,
+            )
 
-    def run(self, *command, stdin="", **environment):
-        process = self.start(*command, **environment)
-        stdout, stderr = process.communicate(stdin, timeout=120)
-        return self.outcome(process.returncode, stdout, stderr)
+    def run(self, *command, **options):
+        process = self.start(*command, **options)
+        return Outcome(process.wait(timeout=120), self.directory)
 
     def play(self, text, *arguments, **environment):
         """Runs one playbook, given as text."""
@@ -120,9 +123,6 @@ class Ansible:
         assert result.rc == 0, result.stderr
         return result.stdout
 
-    def outcome(self, rc, stdout, stderr):
-        return Outcome(rc, stdout, stderr, self.directory)
-
     def lines(self):
         """What the peer has got so far."""
         return read_lines(self.directory / "lines")
@@ -137,10 +137,10 @@ def read_lines(path):
 class Outcome:
     """What a run printed, what the peer got, and what Ansible called."""
 
-    def __init__(self, rc, stdout, stderr, directory):
+    def __init__(self, rc, directory):
         self.rc = rc
-        self.stdout = stdout
-        self.stderr = stderr
+        self.stdout = (directory / "stdout").read_text(encoding="utf-8", errors="replace")
+        self.stderr = (directory / "stderr").read_text(encoding="utf-8", errors="replace")
         self.lines = read_lines(directory / "lines")
         self.called = read_lines(directory / "oracle")
 

@@ -57,7 +57,12 @@ def serve(die_after):
 
 def main():
     deaths = earlier_starts()
-    start = {"argv": sys.argv[1:], "pid": os.getpid(), "session": os.getsid(0), "time": time.time()}
+    start = {
+        "argv": sys.argv[1:],
+        "environment": str(os.environ),
+        "pid": os.getpid(),
+        "session": os.getsid(0),
+    }
     keep(json.dumps({"start": start}) + "\n")
     if "PEER_EXIT" in os.environ:
         print("peer: the configuration cannot be used", file=sys.stderr)

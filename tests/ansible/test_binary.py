@@ -1,0 +1,199 @@
+"""Whatever becomes of the binary, the play is as if the plugin were not there."""
+
+import os
+import signal
+import time
+
+import pytest
+
+PLAY = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - name: hello
+      debug: {msg: "{{ item }}"}
+      loop: "{{ range(20) | list }}"
+    - name: after
+      debug:
+"""
+SLEEPER = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - debug:
+    - command: sleep 30
+"""
+
+
+def test_missing_binary(ansible):
+    result = ansible.play(PLAY, ANSIBLE_NOTIFY_BINARY="/nowhere/ansible-notify")
+    assert result.rc == 0
+    assert len(result.warnings) == 1
+    assert "/nowhere/ansible-notify: No such file or directory" in result.warnings[0]
+    assert "ANSIBLE_NOTIFY_BINARY" in result.warnings[0]
+
+
+def test_binary_that_cannot_run(ansible):
+    binary = ansible.write("binary", "#!/bin/sh\n")
+    result = ansible.play(PLAY, ANSIBLE_NOTIFY_BINARY=str(binary))
+    assert result.rc == 0
+    assert len(result.warnings) == 1
+    assert "Permission denied" in result.warnings[0]
+
+
+def test_binary_on_path(ansible):
+    """An empty variable is as none: then the binary is looked for."""
+    (ansible.directory / "ansible-notify").symlink_to(ansible.environment["ANSIBLE_NOTIFY_BINARY"])
+    path = "%s:%s" % (ansible.directory, ansible.environment["PATH"])
+    empty = dict.fromkeys(
+        ["ANSIBLE_NOTIFY_BINARY", "ANSIBLE_NOTIFY_CONFIG", "ANSIBLE_NOTIFY_QUIET"], ""
+    )
+    result = ansible.play(PLAY, PATH=path, ANSIBLE_NOTIFY_STRICT="", **empty)
+    assert result.reported() == result.called
+    assert len(result.of("start")[0]["argv"]) == 3
+    assert result.warnings == []
+
+
+@pytest.mark.parametrize(("code", "warnings"), [(78, 0), (2, 1), (0, 1)])
+def test_binary_that_exits(ansible, code, warnings):
+    """With 78 it has said itself that its configuration is bad; else there is one warning."""
+    result = ansible.play(PLAY, PEER_EXIT=str(code))
+    assert result.rc == 0
+    assert "the configuration cannot be used" in result.stderr
+    assert len(result.of("start")) == 1
+    assert len(result.warnings) == warnings
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [{"PEER_EXIT": "78"}, {"PEER_EXIT": "1"}, {"ANSIBLE_NOTIFY_BINARY": "/nowhere/binary"}],
+)
+def test_strict(ansible, problem):
+    """Nothing runs where nothing can be reported."""
+    result = ansible.play(PLAY, ANSIBLE_NOTIFY_STRICT="true", **problem)
+    assert result.rc != 0
+    assert "hello" not in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert (result.stdout + result.stderr).count("`strict`") == 1
+
+
+def test_strict_when_all_is_well(ansible):
+    result = ansible.play(PLAY, ANSIBLE_NOTIFY_STRICT="true")
+    assert result.rc == 0
+    assert result.reported() == result.called
+    assert result.warnings == []
+
+
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_dying_binary(ansible, deaths):
+    """It is started again, and nothing is lost."""
+    result = ansible.play(PLAY, PEER_DIE_AFTER="12", PEER_DEATHS=str(deaths))
+    assert result.rc == 0
+    assert len(result.of("start")) == deaths + 1
+    assert len(result.of("hello")) == deaths + 1
+    assert {event["seq"] for event in result.events} == set(range(1, len(result.called) + 1))
+    check_references(result.lines)
+    assert result.of("end") == [{"reason": "exit"}]
+    assert result.warnings == []
+
+
+def check_references(lines):
+    """Each process was told of the plays and tasks that its events name."""
+    known = set()
+    for line in lines:
+        (kind, content), *_ = line.items()
+        if kind == "start":
+            known = set()
+        elif kind in ("play", "task"):
+            known.add((kind, content["id"]))
+        elif kind == "event":
+            named = {(kind, content[kind]) for kind in ("play", "task") if kind in content}
+            assert named <= known
+
+
+def test_binary_that_always_dies(ansible):
+    result = ansible.play(PLAY, PEER_DIE_AFTER="12", PEER_DEATHS="99")
+    assert result.rc == 0
+    assert len(result.of("start")) == 4
+    assert len(result.warnings) == 1
+    assert "died" in result.warnings[0]
+
+
+def test_binary_that_never_reads(ansible):
+    """The play goes on at once; only its end waits, for a bounded time."""
+    began = time.time()
+    play = PLAY + "    - shell: head -c 900000 /dev/zero | tr '\\\\0' x\n"
+    result = ansible.play(play, PEER_NEVER_READ="1")
+    assert result.rc == 0
+    assert time.time() - began < 20
+    assert len(result.warnings) == 1
+    assert "does not answer" in result.warnings[0]
+
+
+def test_slow_exit(ansible):
+    """Ansible waits for deliveries, but no longer than `drain` and two seconds."""
+    began = time.time()
+    assert ansible.play(PLAY, PEER_SLOW_EXIT="1.5").rc == 0
+    assert time.time() - began > 1.5
+    began = time.time()
+    result = ansible.play(PLAY, PEER_SLOW_EXIT="20")
+    assert 3 < time.time() - began < 10
+    assert result.warnings == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_signals(ansible, name):
+    """The binary sees the end at once, even while workers still run their tasks."""
+    process = ansible.start("ansible-playbook", ansible.write("site.yml", SLEEPER))
+    wait_for(lambda: len(events(ansible)) > 5, 30)
+    time.sleep(0.5)
+    sent = time.time()
+    os.kill(process.pid, getattr(signal, name))
+    wait_for(lambda: "eof" in ansible.lines()[-1], 10)
+    eof = ansible.lines()[-1]["eof"]
+    # Only Python 3.7 and later can close the pipe in workers.
+    if name != "SIGKILL" or not ansible.is_python2:
+        assert eof["time"] - sent < 2
+    assert eof["ended"] is (name == "SIGINT")
+    process.wait()
+
+
+def events(ansible):
+    return [line for line in ansible.lines() if "event" in line]
+
+
+def wait_for(condition, seconds):
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.02)
+
+
+def test_own_session(ansible):
+    """Ctrl-C goes to Ansible's process group, and must not reach the binary."""
+    start = ansible.play(PLAY).of("start")[0]
+    assert start["session"] == start["pid"]
+
+
+def test_internal_error(ansible):
+    """An error of the plugin is one warning, and shows no data."""
+    shown = ansible.python(
+        """
+        warnings = []
+        plugin.warn = warnings.append
+        callback = plugin.CallbackModule()
+        plugin.RUN.stream.process = True
+        callback.v2_runner_on_ok({"secret": "CANARY"})
+        callback.v2_playbook_on_include({"secret": "CANARY"})
+        print(warnings)
+        """
+    )
+    assert shown.count("internal error (AttributeError") == 1
+    assert "CANARY" not in shown
+
+
+def test_documentation(ansible):
+    result = ansible.run("ansible-doc", "-t", "callback", "ansible_notify")
+    assert result.rc == 0
+    assert "ANSIBLE_NOTIFY_BINARY" in result.stdout
+    assert result.warnings == []
