@@ -24,7 +24,7 @@ demo: build ## a playbook, a receiver, and what arrived
 test: test-rust test-ansible ## every test
 
 test-rust: ## the program against real servers
-	tests/setup.sh
+	tests/setup.sh nginx openssl curl
 	$(CARGO) build --locked
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --locked --no-fail-fast; \
@@ -33,7 +33,7 @@ test-rust: ## the program against real servers
 	fi
 
 test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
-	tests/setup.sh
+	tests/setup.sh nginx openssl curl
 	$(CARGO) build --locked
 	$(VENVS) 2.16 newest
 	$(PYTEST) -q -n 4
@@ -61,8 +61,8 @@ format: $(TOOLS)/bin/ruff ## put the code into shape
 
 check: lint test ## what a change must pass
 
-bench: build ## how fast, beside what one would use instead; writes nothing
-	$(VENVS) 2.16 newest
+bench: build ## how fast, beside what one would use instead; prints a report
+	tests/setup.sh nginx curl wrk
 	$(PYTHON) tests/bench/run.py $(BINARY)
 
 install: build completions ## into PREFIX (/usr/local), below DESTDIR

@@ -24,7 +24,7 @@ const DENIED_PAUSE: Duration = Duration::from_secs(300);
 const BREAKER: u32 = 5;
 
 /// More than this waiting in memory slows the intake down.
-const MOST_WAITING: usize = 2048;
+const MOST_WAITING: usize = 512;
 /// How long the intake waits for a delivery to finish before it takes more all the same.
 const STALLED: Duration = Duration::from_millis(10);
 

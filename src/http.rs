@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, S
 use crate::config::section::Section;
 use crate::notifier::{Check, Failure};
 use crate::report;
-use crate::secret::MASK;
+use crate::secret::{self, MASK};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -342,14 +342,23 @@ fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
             .map(|url| origin(&url));
         let target = target.unwrap_or_else(|| "another address".to_owned());
         let _ = write!(text, ": redirects to {target}; set the final URL");
-    } else if let Some(line) = std::str::from_utf8(body)
-        .ok()
-        .and_then(|body| body.lines().find(|line| !line.trim().is_empty()))
-    {
-        let said: String = line.trim().chars().take(120).collect();
+    } else if let Some(said) = std::str::from_utf8(body).ok().and_then(essence) {
+        // Masked while it is whole: half of a secret would not be known for one.
+        let said: String = secret::redact(said).chars().take(120).collect();
         let _ = write!(text, ": {said}");
     }
     text
+}
+
+/// What a reply says in short: the title of a page, or the first line of a text.
+fn essence(body: &str) -> Option<&str> {
+    let title = || {
+        let (_, rest) = body.split_once("<title>")?;
+        rest.split_once("</title>").map(|(title, _)| title)
+    };
+    let is_page = body.trim_start().starts_with('<');
+    let text = title().filter(|_| is_page).unwrap_or(body);
+    text.lines().map(str::trim).find(|line| !line.is_empty())
 }
 
 /// How long the service asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
@@ -373,8 +382,8 @@ fn reason(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // Each layer repeats what it wraps; the last word is enough.
-        parts.retain(|part| !text.contains(part.as_str()));
+        // Each layer repeats what it wraps, or says `client error (Connect)`; the last word is enough.
+        parts.retain(|part| !text.contains(part.as_str()) && !part.starts_with("client error ("));
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
@@ -404,7 +413,7 @@ impl Request {
         }
         text.push('\n');
         text.push_str(&String::from_utf8_lossy(&self.body));
-        crate::secret::redact(&report::visible_lines(&text))
+        report::visible_lines(&secret::redact(&text))
     }
 
     /// The URL with its query values and user information masked.

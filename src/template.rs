@@ -163,7 +163,10 @@ impl View {
             let value = result.get_attr(key).ok()?;
             (!value.is_undefined() && !value.is_none()).then_some(value)
         };
-        let values: Vec<Value> = ["stdout", "msg", "censored"].into_iter().filter_map(said).collect();
+        let values: Vec<Value> = ["stdout", "msg", "censored"]
+            .into_iter()
+            .filter_map(said)
+            .collect();
         let full = values.iter().find(|value| value.as_str() != Some(""));
         match full.or(values.first()) {
             Some(value) if value.as_str().is_some() => Some(value.clone()),

@@ -24,7 +24,7 @@ use crate::report;
 /// The version of the protocol that this program speaks.
 const PROTOCOL: u32 = 1;
 /// Bytes read from the pipe at a time: all that a burst left in it.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 
 /// One record, as docs/protocol.md describes it.
 #[derive(Deserialize)]

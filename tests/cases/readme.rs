@@ -1,0 +1,130 @@
+//! What the documentation says is true: its examples work, and nothing that exists is left out.
+
+use crate::sandbox::Sandbox;
+
+const README: &str = include_str!("../../README.md");
+
+/// The fenced blocks of the README that carry exactly this label.
+fn blocks(label: &str) -> Vec<String> {
+    let opening = format!("```{label}\n");
+    let starts = README
+        .match_indices(&opening)
+        .map(|(at, _)| at + opening.len());
+    starts
+        .map(|start| README[start..].split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_configuration_in_the_readme_is_good() {
+    let configurations = blocks("ini");
+    assert_eq!(configurations.len(), 2);
+    for configuration in configurations {
+        Sandbox::with_config(&configuration)
+            .run(&["check-config"])
+            .expect(0, "");
+    }
+    Sandbox::with_config(include_str!("../../examples/plugin_config.ini"))
+        .run(&["check-config"])
+        .expect(0, "");
+}
+
+#[test]
+fn the_commented_keys_of_the_example_are_keys() {
+    let mut text = String::new();
+    for line in include_str!("../../examples/plugin_config.ini").lines() {
+        let key = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        // Either the user and password, or the token.
+        let line = key.filter(|key| !key.starts_with("token")).unwrap_or(line);
+        text += &format!("{line}\n");
+    }
+    let text = text
+        .replace("~/.config/ansible-notify/password", "password")
+        .replace("ca_file", "#ca_file");
+    let sandbox = Sandbox::with_config(&text);
+    sandbox.file("password", "secret");
+    sandbox.run(&["check-config"]).expect(0, "");
+}
+
+#[test]
+fn the_event_by_hand_is_delivered() {
+    let console = blocks("console");
+    let example = console
+        .iter()
+        .find(|block| block.contains("ansible-notify send -"))
+        .unwrap();
+    let (command, output) = example
+        .strip_prefix("$ ")
+        .unwrap()
+        .split_once('\n')
+        .unwrap();
+    let server = crate::server::Server::start([crate::server::OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    let input = command.split('\'').nth(1).unwrap();
+    sandbox
+        .run_with_input(&["send", "-"], input)
+        .expect(0, output);
+}
+
+#[test]
+fn every_command_and_exit_code_is_documented() {
+    let help = Sandbox::new().run(&["--help"]).stdout;
+    let commands = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("Options:")
+        .next()
+        .unwrap();
+    for line in commands
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+    {
+        let command = line.split_whitespace().next().unwrap();
+        assert!(
+            command == "help" || README.contains(&format!("`{command}")),
+            "{command}"
+        );
+    }
+    let source = include_str!("../../src/exit.rs");
+    let codes = source
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
+    let mut count = 0;
+    for (_, code) in codes {
+        assert!(README.contains(&format!("| {code} | ")), "exit code {code}");
+        count += 1;
+    }
+    assert_eq!(count, 8);
+}
+
+#[test]
+fn every_key_and_variable_is_documented() {
+    for source in [
+        include_str!("../../src/config/mod.rs"),
+        include_str!("../../src/http.rs"),
+        include_str!("../../src/notifier/webhook.rs"),
+        include_str!("../../src/route.rs"),
+    ] {
+        for getter in [
+            "text", "flag", "count", "duration", "parsed", "list", "lines", "path", "file",
+            "secret", "url",
+        ] {
+            for call in source.split(&format!("section.{getter}(\"")).skip(1) {
+                let key = call.split('"').next().unwrap();
+                assert!(README.contains(&format!("`{key}`")), "key {key}");
+            }
+        }
+    }
+    let template = include_str!("../../src/template.rs");
+    let variables = template
+        .split("pub const VARIABLES")
+        .nth(1)
+        .unwrap()
+        .split("];")
+        .next()
+        .unwrap();
+    for name in variables.split('"').skip(1).step_by(2) {
+        assert!(README.contains(&format!("`{name}`")), "variable {name}");
+    }
+}
