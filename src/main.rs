@@ -9,6 +9,7 @@ mod exit;
 mod http;
 mod notifier;
 mod payload;
+mod reader;
 mod records;
 mod report;
 mod route;

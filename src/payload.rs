@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::config::section::{Entry, Origin};
-    use crate::event::Reader;
+    use crate::reader::Reader;
 
     fn section(entries: &[(&str, &str)]) -> Section {
         let mut section = Section::new("outputs", Origin::Play);

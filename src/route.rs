@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::config::section::{Entry, Origin};
-    use crate::event::Reader;
+    use crate::reader::Reader;
 
     fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {
         let mut section = Section::new("notifier:x", Origin::Play);

@@ -186,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::Reader;
+    use crate::reader::Reader;
 
     fn event(host: &str) -> Arc<Event> {
         let text = format!(r#"{{"event":"runner_on_ok","host":"{host}"}}"#);

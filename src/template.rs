@@ -280,7 +280,7 @@ fn from_number(number: &serde_json::Number) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Reader;
+    use crate::reader::Reader;
 
     fn evaluate(source: &str, event: &str) -> serde_json::Value {
         let event = Reader::new().read(event.as_bytes()).unwrap();

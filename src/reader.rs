@@ -1,0 +1,386 @@
+//! Events as people have them: complete, filled in by hand, or ansible-runner's job events; and as JSON
+//! comes from the wild.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::event::{Event, Host, Play, Run, State, Task, from_seconds, syntax};
+
+/// Reads events, and numbers those that have no id.
+#[derive(Debug)]
+pub struct Reader {
+    run: Arc<Run>,
+    count: u64,
+}
+
+impl Reader {
+    /// A reader whose events belong to a new run, unless they name their own.
+    pub fn new() -> Reader {
+        let run = Run {
+            id: uuid::Uuid::now_v7().to_string(),
+            ..Run::default()
+        };
+        Reader {
+            run: Arc::new(run),
+            count: 0,
+        }
+    }
+
+    /// One event from the bytes of one JSON object, or what is wrong with it (never its content).
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Event, String> {
+        let (value, repaired) = parse(bytes)?;
+        let Value::Object(object) = value else {
+            return Err("is not a JSON object".to_owned());
+        };
+        self.count += 1;
+        let mut event = match object.get("event_data") {
+            Some(Value::Object(_)) => self.job_event(&object)?,
+            _ => self.event(&object)?,
+        };
+        event.repaired |= repaired;
+        event.strip();
+        Ok(event)
+    }
+
+    /// An event of our own form; what is left out gets a default.
+    fn event(&self, object: &Map<String, Value>) -> Result<Event, String> {
+        let run = match part::<Run>(object, "run", "id")? {
+            Some(run) if run.id.is_empty() => Arc::new(Run {
+                id: self.run.id.clone(),
+                ..run
+            }),
+            Some(run) => Arc::new(run),
+            None => self.run.clone(),
+        };
+        let state: Option<State> = typed(object, "state")?;
+        let name = match (text(object, "event"), state) {
+            (Some(name), _) => name.strip_prefix("v2_").unwrap_or(&name).to_owned(),
+            (None, Some(State::Success)) => "runner_on_ok".to_owned(),
+            (None, Some(state)) => format!("runner_on_{}", state.name()),
+            (None, None) => return Err(
+                "is not an event: it has neither `event` nor `state` (`ansible-notify schema` describes one)".to_owned()
+            ),
+        };
+        let mut event = Event::new(&name, run, self.count);
+        event.state = state.or(event.state);
+        if let Some(id) = text(object, "id") {
+            event.id = id;
+        }
+        if let Some(time) = object.get("time") {
+            event.time =
+                read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
+        }
+        event.changed = match typed(object, "changed")? {
+            Some(changed) => changed,
+            None => object
+                .get("result")
+                .is_some_and(|result| result["changed"] == Value::Bool(true)),
+        };
+        event.ignored = typed(object, "ignored")?.unwrap_or(false);
+        event.truncated = typed(object, "truncated")?.unwrap_or(false);
+        event.duration = typed(object, "duration")?;
+        event.item = object.get("item").filter(|item| !item.is_null()).cloned();
+        event.play = part(object, "play", "name")?.map(Arc::new);
+        event.task = part(object, "task", "name")?.map(Arc::new);
+        event.host = part(object, "host", "name")?;
+        event.result = object
+            .get("result")
+            .filter(|result| !result.is_null())
+            .map(raw);
+        Ok(event)
+    }
+
+    /// A job event of ansible-runner: what matters stands in `event_data`.
+    fn job_event(&self, object: &Map<String, Value>) -> Result<Event, String> {
+        let data = &object["event_data"];
+        let name = text(object, "event").ok_or("is a job event without `event`")?;
+        let run = Run {
+            id: text(object, "runner_ident").unwrap_or_else(|| self.run.id.clone()),
+            playbook: text(data, "playbook"),
+            ..Run::default()
+        };
+        let mut event = Event::new(&name, Arc::new(run), self.count);
+        if let Some(id) = text(object, "uuid") {
+            event.id = id;
+        }
+        if let Some(time) = object.get("created").and_then(read_time) {
+            event.time = time;
+        }
+        event.ignored = data["ignore_errors"] == Value::Bool(true);
+        event.duration = data["duration"].as_f64();
+        event.play = text(data, "play").map(|name| {
+            Arc::new(Play {
+                id: text(data, "play_uuid").unwrap_or_default(),
+                name,
+            })
+        });
+        event.task = text(data, "task").map(|name| {
+            Arc::new(Task {
+                id: text(data, "task_uuid").unwrap_or_default(),
+                name,
+                action: text(data, "resolved_action").or_else(|| text(data, "task_action")),
+                path: text(data, "task_path"),
+                role: text(data, "role"),
+                ..Task::default()
+            })
+        });
+        event.host = text(data, "host").map(|name| Host {
+            name,
+            address: text(data, "remote_addr"),
+            delegated_to: None,
+        });
+        event.changed = data["res"]["changed"] == Value::Bool(true);
+        event.item = Some(&data["res"]["item"])
+            .filter(|item| !item.is_null())
+            .cloned();
+        event.result = data.get("res").filter(|result| !result.is_null()).map(raw);
+        Ok(event)
+    }
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("a JSON value can be written")
+}
+
+/// A text field of an object; nothing where it is absent, empty or no text.
+fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
+    let Fields(object) = object.into();
+    object?
+        .get(key)?
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+struct Fields<'a>(Option<&'a Map<String, Value>>);
+
+impl<'a> From<&'a Map<String, Value>> for Fields<'a> {
+    fn from(object: &'a Map<String, Value>) -> Self {
+        Fields(Some(object))
+    }
+}
+
+impl<'a> From<&'a Value> for Fields<'a> {
+    fn from(value: &'a Value) -> Self {
+        Fields(value.as_object())
+    }
+}
+
+/// A field of a known type; nothing where it is absent or null.
+fn typed<T: serde::de::DeserializeOwned>(
+    object: &Map<String, Value>,
+    key: &str,
+) -> Result<Option<T>, String> {
+    match object.get(key) {
+        None => Ok(None),
+        Some(value) => Option::<T>::deserialize(value)
+            .map_err(|_| format!("`{key}` has a value of the wrong kind")),
+    }
+}
+
+/// A part such as `host`: an object, or a plain text that is its `main` field.
+fn part<T: serde::de::DeserializeOwned>(
+    object: &Map<String, Value>,
+    key: &str,
+    main: &str,
+) -> Result<Option<T>, String> {
+    let parsed = match object.get(key) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => T::deserialize(serde_json::json!({ main: text })).ok(),
+        Some(value @ Value::Object(_)) => T::deserialize(value).ok(),
+        Some(_) => None,
+    };
+    parsed
+        .map(Some)
+        .ok_or_else(|| format!("`{key}` is neither a text nor an object with text fields"))
+}
+
+/// RFC 3339, with or without a zone (then UTC), or seconds since 1970.
+fn read_time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => text
+            .parse()
+            .or_else(|_| {
+                text.parse::<jiff::civil::DateTime>()?
+                    .to_zoned(jiff::tz::TimeZone::UTC)
+                    .map(|zoned| zoned.timestamp())
+            })
+            .ok(),
+        Value::Number(seconds) => from_seconds(seconds.as_f64()?),
+        _ => None,
+    }
+}
+
+/// Parses JSON as it comes from the wild: what is not valid text or no JSON number is replaced.
+fn parse(bytes: &[u8]) -> Result<(Value, bool), String> {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok((value, false)),
+        Err(_) => {
+            let text = repair(&String::from_utf8_lossy(bytes));
+            let parsed = serde_json::from_str(&text);
+            parsed
+                .map(|value| (value, true))
+                .map_err(|error| format!("is not valid JSON: {}", syntax(&error)))
+        }
+    }
+}
+
+/// Replaces halves of surrogate pairs by U+FFFD, and Python's NaN and Infinity by their names as text.
+fn repair(text: &str) -> String {
+    let mut repaired = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some(character) = rest.chars().next() {
+        let (taken, replacement) = if in_string {
+            repair_escape(rest)
+        } else {
+            repair_number(rest)
+        };
+        if character == '"' {
+            in_string = !in_string;
+        }
+        match replacement {
+            Some(replacement) => repaired.push_str(replacement),
+            None => repaired.push_str(&rest[..taken]),
+        }
+        rest = &rest[taken..];
+    }
+    repaired
+}
+
+/// The length of what stands at the start of `rest` inside a string, and what to put in its place.
+fn repair_escape(rest: &str) -> (usize, Option<&'static str>) {
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    match unit(rest) {
+        Some(0xd800..=0xdbff) => match unit(&rest[6..]) {
+            Some(0xdc00..=0xdfff) => (12, None),
+            _ => (6, Some("\\ufffd")),
+        },
+        Some(0xdc00..=0xdfff) => (6, Some("\\ufffd")),
+        _ if rest.starts_with('\\') => {
+            (1 + rest[1..].chars().next().map_or(0, char::len_utf8), None)
+        }
+        _ => (rest.chars().next().map_or(0, char::len_utf8), None),
+    }
+}
+
+fn repair_number(rest: &str) -> (usize, Option<&'static str>) {
+    for (token, name) in [
+        ("NaN", "\"NaN\""),
+        ("Infinity", "\"Infinity\""),
+        ("-Infinity", "\"-Infinity\""),
+    ] {
+        if rest.starts_with(token) {
+            return (token.len(), Some(name));
+        }
+    }
+    (rest.chars().next().map_or(0, char::len_utf8), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: &Value) -> Event {
+        Reader::new().read(value.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_event_by_hand_is_completed() {
+        let event = read(
+            &json!({"state": "failed", "host": "web1", "task": "install", "result": {"msg": "no"}}),
+        );
+        assert_eq!(event.event, "runner_on_failed");
+        assert_eq!(event.host_name(), "web1");
+        assert_eq!(event.task.as_ref().unwrap().name, "install");
+        assert!(event.id.ends_with("-1"), "{}", event.id);
+    }
+
+    #[test]
+    fn a_complete_event_survives_unchanged() {
+        let mut reader = Reader::new();
+        let first = reader
+            .read(br#"{"event":"runner_on_ok","id":"r-9","time":"2026-11-20T20:42:01.123456Z","changed":true,
+                "run":{"id":"r","playbook":"site.yml","tags":["a"]},"host":{"name":"h","address":"::1"},
+                "result":{"n":18446744073709551617,"huge":1e400,"zero":-0}}"#)
+            .unwrap();
+        let text = serde_json::to_string(&first).unwrap();
+        let again = serde_json::to_string(&reader.read(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(text, again);
+        assert!(
+            text.contains("18446744073709551617") && text.contains("1e+400") && text.contains("-0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_job_event_is_recognised() {
+        let event = read(&json!({
+            "uuid": "u1", "event": "runner_on_ok", "created": "2026-11-20T20:42:01.5+00:00",
+            "event_data": {"playbook": "site.yml", "play": "p", "task": "t", "host": "h", "task_args": "secret",
+                "res": {"changed": true, "invocation": {"module_args": {"p": "secret"}}}},
+        }));
+        assert!(event.changed);
+        assert_eq!(event.id, "u1");
+        assert!(!serde_json::to_string(&event).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn nothing_under_no_log_stays() {
+        let event = read(
+            &json!({"event": "runner_on_ok", "item": "canary", "result": {
+            "_ansible_no_log": true, "changed": true, "stdout": "canary", "exception": "canary", "diff": ["canary"]}}),
+        );
+        assert_eq!(event.result.unwrap().get(), r#"{"changed":true}"#);
+        assert_eq!(event.item, None);
+        let event = read(&json!({"event": "runner_on_ok", "result": {"results": [
+            {"censored": "hidden", "msg": "canary"}, {"msg": "seen", "_ansible_item_label": 1}]}}));
+        assert_eq!(
+            event.result.unwrap().get(),
+            r#"{"results":[{"censored":"hidden"},{"msg":"seen"}]}"#
+        );
+    }
+
+    #[test]
+    fn broken_text_is_repaired_and_marked() {
+        let event = Reader::new()
+            .read(b"{\"state\":\"success\",\"result\":{\"a\":\"\\ud800x\",\"b\":\"\xff\",\"c\":NaN,\"d\":\"\\ud83d\\ude00 NaN\",\"e\":\"\\\\ud800\"}}")
+            .unwrap();
+        assert!(event.repaired);
+        assert_eq!(
+            event.result_value(),
+            json!({"a": "\u{fffd}x", "b": "\u{fffd}", "c": "NaN", "d": "😀 NaN", "e": "\\ud800"})
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_content() {
+        for input in [
+            "{\"secret\": tru}",
+            "{\"a\":1,}",
+            "[\"secret\"]",
+            "{}",
+            "{\"state\":\"secret\"}",
+            "{\"state\":\"failed\",\"host\":[\"secret\"]}",
+        ] {
+            let reason = Reader::new().read(input.as_bytes()).unwrap_err();
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+        let deep = format!(
+            "{{\"state\":\"failed\",\"result\":{}{}}}",
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        assert!(
+            Reader::new()
+                .read(deep.as_bytes())
+                .unwrap_err()
+                .contains("recursion limit")
+        );
+    }
+}
