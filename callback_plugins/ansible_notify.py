@@ -128,6 +128,7 @@ import errno
 import fcntl
 import getpass
 import json
+import math
 import numbers
 import os
 import re
@@ -141,9 +142,9 @@ import uuid
 from collections import deque
 
 try:
-    from collections.abc import Mapping, Sequence, Set
+    from collections import abc
 except ImportError:  # Python 2
-    from collections import Mapping, Sequence, Set
+    import collections as abc
 
 from ansible import context
 from ansible.playbook.handler import Handler
@@ -238,7 +239,7 @@ def encode(value, room=SHORT_ROOM):
         if len(text.encode("utf-8")) <= room:
             return text, cleaner.cut
     remains = {"msg": TOO_LARGE}
-    if isinstance(value, Mapping):
+    if isinstance(value, abc.Mapping):
         remains.update((key, value[key]) for key in STATE if isinstance(value.get(key), int))
     return to_json(remains), True
 
@@ -247,7 +248,7 @@ def is_simple(value, room):
     """Whether no text at the top is too long, and nothing is nested too deeply."""
     nested = []
     for part in value.values() if isinstance(value, dict) else (value,):
-        if type(part) not in SCALARS:
+        if part.__class__ not in SCALARS:
             nested.append(part)
         if isinstance(part, (TEXT, bytes)) and len(part) * 4 > room:
             return False
@@ -274,7 +275,7 @@ def is_deep(level):
             elif isinstance(node, (list, tuple)):
                 parts.extend(node)
         # Most parts are left out by the quick look at their type, and the rest one level later.
-        level = [part for part in parts if type(part) not in SCALARS]
+        level = [part for part in parts if part.__class__ not in SCALARS]
         if not level:
             return False
     return True
@@ -304,11 +305,11 @@ class Cleaner(object):
             return number(value)
         if is_encrypted(value):
             return REDACTED
-        if isinstance(value, (Mapping, Sequence, Set)):
+        if isinstance(value, (abc.Mapping, abc.Sequence, abc.Set)):
             if depth == DEPTH_LIMIT:
                 self.cut = True
                 return TOO_DEEP
-            if isinstance(value, Mapping):
+            if isinstance(value, abc.Mapping):
                 return self.mapping(value, depth + 1)
             return [self.clean(part, depth + 1) for part in value]
         if isinstance(value, (datetime.date, datetime.time)):
@@ -351,16 +352,16 @@ def number(value):
     if isinstance(value, numbers.Integral):
         return value if abs(value).bit_length() <= NUMBER_BITS else "[left out: a number too long]"
     value = float(value)
-    if value != value:
+    if math.isnan(value):
         return "NaN"
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return value
 
 
 def is_encrypted(value):
     """Whether it is a vaulted value, in the terms of old and new versions."""
-    return getattr(value, "__ENCRYPTED__", False) or type(value).__name__ == "EncryptedString"
+    return getattr(value, "__ENCRYPTED__", False) or value.__class__.__name__ == "EncryptedString"
 
 
 def as_text(value):
@@ -1007,7 +1008,7 @@ class Run(object):
         if self.stream.process is None:
             self.start()
         # From 2.19 on the names with an underscore are on their way out.
-        if hasattr(type(result), "result"):
+        if hasattr(result.__class__, "result"):
             host, task, brought = result.host, result.task, result.result
         else:
             host, task, brought = result._host, result._task, result._result

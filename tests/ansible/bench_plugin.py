@@ -104,7 +104,7 @@ class Measure:
                 (self.plain(brought, copies), self.through_plugin(brought, copies))
                 for _round in range(ROUNDS)
             ]
-            plain, through = (min(side) * 1e6 for side in zip(*runs, strict=False))
+            plain, through = (min(side) * 1e6 for side in zip(*runs))
             ratio = through / plain
             print("  %-12s %8.1f µs %8.1f µs %6.2f" % (name, plain, through, ratio))
 

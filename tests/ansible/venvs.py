@@ -53,8 +53,9 @@ def find_python(version):
 
 
 def python_for(name):
-    """The best interpreter on this machine for an Ansible version, or None."""
-    return next(filter(None, map(find_python, VERSIONS[name][1])), None)
+    """The best Python on this machine for an Ansible version: its version and path, or None."""
+    found = ((version, find_python(version)) for version in VERSIONS[name][1])
+    return next((python for python in found if python[1]), None)
 
 
 def directory():
@@ -84,12 +85,13 @@ def build(name, python, place):
 
 def ensure(name):
     """The directory of the environment, made where needed; None where no Python fits."""
-    python = python_for(name)
-    if python is None:
+    found = python_for(name)
+    if found is None:
         return None
+    version, python = found
     place = directory() / name
     place.parent.mkdir(parents=True, exist_ok=True)
-    recipe = hashlib.sha256(repr((VERSIONS[name][0], python)).encode()).hexdigest()
+    recipe = hashlib.sha256(repr((VERSIONS[name][0], version)).encode()).hexdigest()
     marker = place / "complete"
     with open(place.parent / (name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

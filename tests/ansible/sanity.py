@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Runs ansible-test's sanity checks over the plugin, as if it were part of a collection.
+
+    python3 tests/ansible/sanity.py            with 2.16 and the newest version
+    python3 tests/ansible/sanity.py 2.19
+
+Exits with 1 if there is a finding.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import venvs
+
+TESTS = ["validate-modules", "ansible-doc", "import", "compile", "pep8", "pylint"]
+PLUGIN = "plugins/callback/ansible_notify.py"
+WORK = venvs.ROOT / "target" / "sanity"
+# ansible-test takes only what lies in a tree of this form and is known to git.
+COLLECTION = WORK / "ansible_collections" / "ansible_notify" / "callbacks"
+NO_PIP = 'at "(.*/bin/python)" does not have pip'
+GALAXY = """
+namespace: ansible_notify
+name: callbacks
+version: 1.0.0
+readme: README.md
+authors: [ansible-notify]
+"""
+
+
+def make_collection():
+    shutil.rmtree(COLLECTION, ignore_errors=True)
+    (COLLECTION / PLUGIN).parent.mkdir(parents=True)
+    shutil.copy(venvs.ROOT / "callback_plugins" / "ansible_notify.py", COLLECTION / PLUGIN)
+    (COLLECTION / "galaxy.yml").write_text(GALAXY.lstrip())
+    (COLLECTION / "README.md").write_text("For checks only.\n")
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=COLLECTION, check=True)
+
+
+def ansible_test(place, test):
+    environment = dict(os.environ, HOME=str(WORK), PATH=f"{place / 'bin'}:{os.environ['PATH']}")
+    version = subprocess.check_output(
+        [place / "bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
+    ).strip()
+    command = [place / "bin/ansible-test", "sanity", "--test", test, "--python", version, PLUGIN]
+    return subprocess.run(
+        command, cwd=COLLECTION, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def make_venv(place, python):
+    """Makes an environment that ansible-test wants; it would download pip in a way of its own."""
+    directory = python.parent.parent
+    # As in …/sanity.pylint/3.11/0a1b2c3d
+    label = directory.parent.parent.name
+    (requirements,) = place.glob(f"lib/python*/site-packages/ansible_test/_data/**/{label}.txt")
+    shutil.rmtree(directory, ignore_errors=True)
+    venvs.run(place / "bin/python", "-m", "venv", directory)
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # Pinned versions may be without a wheel for this Python, then newer ones do.
+    venvs.run(*pip, "-r", requirements)
+    (directory / "meta.install.json").write_text("[]")
+    (directory / "meta.yaml.json").write_text('{"yaml": true, "cloader": true}')
+    (directory / "marker.txt").touch()
+
+
+def check(place, test):
+    """Runs one test; says whether there was no finding."""
+    result = ansible_test(place, test)
+    while wanted := re.search(NO_PIP, result.stdout + result.stderr):
+        make_venv(place, venvs.Path(wanted.group(1)))
+        result = ansible_test(place, test)
+    if result.returncode:
+        print(result.stdout, result.stderr, sep="\n")
+    return result.returncode == 0
+
+
+def main(versions):
+    make_collection()
+    failed = []
+    for version in venvs.resolve(versions or ["2.16", "newest"]):
+        place = venvs.ensure(version)
+        for test in TESTS if place else []:
+            passed = check(place, test)
+            print(version, test, "passed" if passed else "FAILED", flush=True)
+            if not passed:
+                failed.append((version, test))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
