@@ -1,8 +1,13 @@
 mod check_config;
 mod delivery;
 mod input;
+mod nginx;
+mod readme;
 mod receive;
+mod replies;
 mod secrets;
 mod send;
 mod stream;
+mod terminal;
+mod tls;
 mod tools;

@@ -135,3 +135,12 @@ pub fn config_for(url: &str) -> String {
         "[inputs]\ncallback_url = {url}\n[delivery]\ndrain = 5\n[outputs]\nstate = state\nhost = host\n"
     )
 }
+
+/// Tests all cases at once, where each of them waits more than it works.
+pub fn side_by_side<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}

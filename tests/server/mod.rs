@@ -1,5 +1,10 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
+pub mod certificates;
+pub mod nginx;
+pub mod proxy;
+pub mod relay;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
