@@ -1,0 +1,293 @@
+"""The whole way: real Ansible, the plugin, the real binary, and an endpoint that asks for a password."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from base64 import b64decode
+
+import pytest
+import venvs
+from test_events import MIXED
+
+BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
+CONFIG = """
+[inputs]
+callback_url = %s/events
+username = svc-ansible
+password = s3cret
+on = %s
+[delivery]
+drain = %s
+[outputs]
+event = callback
+state = state
+host = host
+task = task_name
+run = run_id
+status = status
+"""
+# What the plugin reports beside results and the end of the run
+STEPS = """
+    playbook_on_start playbook_on_play_start playbook_on_task_start playbook_on_include
+    playbook_on_handler_task_start playbook_on_notify playbook_on_no_hosts_matched
+    playbook_on_no_hosts_remaining playbook_on_stats
+"""
+SHORT = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - name: first
+      debug:
+    - name: second
+      fail: {msg: not today}
+      ignore_errors: true
+"""
+SLEEPER = """
+- hosts: web1
+  gather_facts: false
+  tasks:
+    - name: before
+      debug:
+    - name: asleep
+      command: sleep 30
+"""
+
+
+class Endpoint:
+    """A running `ansible-notify receive`."""
+
+    def __init__(self, directory, *arguments):
+        password = directory / "password"
+        password.write_text("s3cret")
+        password.chmod(0o600)
+        self.file = directory / "received"
+        command = [BINARY, "receive", "--listen", "127.0.0.1:0", "--json"]
+        command += ["--username", "svc-ansible", "--password-file", password]
+        with self.file.open("w") as output:
+            self.process = subprocess.Popen(
+                list(map(str, [*command, *arguments])),
+                stdout=output,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        with self.process.stderr as stderr:
+            self.url = stderr.readline().split()[-1]
+
+    def requests(self):
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
+    def bodies(self):
+        return [request["body"] for request in self.requests()]
+
+    def wait_for(self, condition):
+        """The bodies, once the condition holds for them."""
+        deadline = time.monotonic() + 20
+        while not condition(self.bodies()):
+            assert time.monotonic() < deadline, self.bodies()
+            time.sleep(0.05)
+        return self.bodies()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start_endpoint(ansible):
+    """Starts an endpoint, and configures the plugin to send everything to it."""
+    started = []
+
+    def start(*arguments, on="any " + STEPS, drain="10s"):
+        endpoint = Endpoint(ansible.directory, *arguments)
+        started.append(endpoint)
+        triggers = ", ".join(on.split())
+        config = ansible.write("plugin_config.ini", CONFIG % (endpoint.url, triggers, drain))
+        config.chmod(0o600)
+        ansible.environment["ANSIBLE_NOTIFY_BINARY"] = str(BINARY)
+        ansible.environment["ANSIBLE_NOTIFY_CONFIG"] = str(config)
+        return endpoint
+
+    yield start
+    for endpoint in started:
+        endpoint.stop()
+
+
+def summary(result):
+    """The lines of the binary among what a run printed."""
+    lines = (result.stdout + result.stderr).splitlines()
+    return [line for line in lines if line.startswith("ansible-notify: ")]
+
+
+def by_host(events):
+    hosts = {}
+    for event in events:
+        key = (event["event"], event["task"])
+        hosts.setdefault(event["host"], []).append(key)
+    return hosts
+
+
+def test_mixed_playbook(ansible, start_endpoint):
+    """Exactly what Ansible called, once each, in order for each host."""
+    endpoint = start_endpoint()
+    ansible.write("included.yml", "- name: was included\n  debug: {msg: included}\n")
+    ansible.write("roles/trial/tasks/main.yml", "- name: in a role\n  debug: {msg: role}\n")
+    result = ansible.play(MIXED, "--diff")
+    requests = endpoint.requests()
+    received = [request["body"] for request in requests]
+    assert received.pop()["event"] == "run_end"
+
+    # The tasks of async events are Ansible's own in the calls, and the written ones in the reports.
+    def comparable(events):
+        return [dict(event, task=None) if "async" in event["event"] else event for event in events]
+
+    assert by_host(comparable(received)) == by_host(comparable(result.called))
+    assert len({request["headers"]["webhook-id"] for request in requests}) == len(requests)
+    assert len({body["run"] for body in received}) == 1
+    credentials = {request["headers"]["authorization"] for request in requests}
+    assert [b64decode(value.split()[1]) for value in credentials] == [b"svc-ansible:s3cret"]
+    assert {request["status"] for request in requests} == {200}
+    states = {body["event"]: body["state"] for body in received}
+    assert states["runner_on_ok"] == "success"
+    assert states["runner_on_failed"] == "failed"
+    assert states["runner_on_skipped"] == "skipped"
+    assert states["runner_on_unreachable"] == "unreachable"
+    assert summary(result) == [
+        "ansible-notify: %d events: %d delivered, 0 waiting, 0 dead" % (2 * (len(requests),))
+    ]
+    assert result.warnings == []
+
+
+def test_the_smallest_configuration(ansible, start_endpoint):
+    """The one that people have: three fields of every result."""
+    endpoint = start_endpoint()
+    text = (ansible.directory / "plugin_config.ini").read_text().split("[outputs]")[0]
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("on ="))
+    outputs = "[outputs]\nstate = state\ntask_name = task_name\ntask_output = task_output\n"
+    ansible.write("plugin_config.ini", text + "\n" + outputs)
+    ansible.play(SHORT, "--limit", "web1")
+    assert endpoint.bodies() == [
+        {"state": "success", "task_name": "first", "task_output": "Hello world!"},
+        {"state": "failed", "task_name": "second", "task_output": "not today"},
+    ]
+
+
+def test_ad_hoc(ansible, start_endpoint):
+    endpoint = start_endpoint(on="ok failed success")
+    result = ansible.run("ansible", "web", "-m", "ping")
+    assert result.rc == 0
+    received = sorted((body["event"], body["host"], body["status"]) for body in endpoint.bodies())
+    assert received == [
+        ("run_end", None, "success"),
+        ("runner_on_ok", "web1", None),
+        ("runner_on_ok", "web2", None),
+    ]
+
+
+def test_pull(ansible, start_endpoint):
+    endpoint = start_endpoint(on="ok failed")
+    ansible.write("repository/local.yml", SHORT)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for command in (["init", "-q", "."], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(git + command, cwd=ansible.directory / "repository", check=True)
+    url = "file://%s" % (ansible.directory / "repository")
+    checkout = ansible.directory / "checkout"
+    result = ansible.run("ansible-pull", "-U", url, "-d", checkout, "-l", "web1", "local.yml")
+    assert result.rc == 0, result.stdout + result.stderr
+    tasks = [body["task"] for body in endpoint.bodies() if body["host"] == "web1"]
+    assert tasks[-2:] == ["first", "second"]
+
+
+def test_the_plays_vars_say_where(ansible, start_endpoint):
+    endpoint = start_endpoint(on="ok")
+    ansible.write("plugin_config.ini", "[outputs]\nhost = host\n")
+    given = {"callback_url": endpoint.url, "username": "svc-ansible", "password": "s3cret"}
+    arguments = [word for item in given.items() for word in ("-e", "%s=%s" % item)]
+    result = ansible.play(SHORT, *arguments)
+    assert sorted(body["host"] for body in endpoint.bodies()) == ["web1", "web1", "web2", "web2"]
+    assert {request["status"] for request in endpoint.requests()} == {200}
+    assert "s3cret" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (["--status", "503"], "(callback: 503 Service Unavailable)"),
+        (["--status", "400"], "(callback: 400 Bad Request)"),
+        (["--delay", "50ms"], "delivered, 0 waiting, 0 dead"),
+        (["--delay", "1h"], "(callback: no answer yet)"),
+        (["--drop"], "waiting, 0 dead (callback: http://127.0.0.1:"),
+        (None, "Connection refused"),
+    ],
+)
+def test_an_endpoint_in_trouble_does_not_show_in_the_play(ansible, start_endpoint, fault, said):
+    without = ansible.play(SHORT)
+    endpoint = start_endpoint(*(fault or []), drain="1s")
+    if fault is None:
+        endpoint.stop()
+    result = ansible.play(SHORT)
+    assert (result.rc, recap(result)) == (without.rc, recap(without))
+    assert len(summary(result)) == 1
+    assert said in summary(result)[0]
+
+
+def recap(result):
+    return result.stdout.split("PLAY RECAP")[1].split("ansible-notify")[0]
+
+
+def test_a_killed_binary_is_replaced(ansible, start_endpoint):
+    """What it had accepted and not delivered comes again with the next one."""
+    endpoint = start_endpoint(on="ok")
+    tasks = "".join("    - name: task %d\n      command: sleep 0.2\n" % n for n in range(8))
+    playbook = ansible.write("site.yml", "- hosts: web\n  gather_facts: false\n  tasks:\n" + tasks)
+    process = ansible.start("ansible-playbook", playbook)
+    endpoint.wait_for(lambda bodies: len(bodies) >= 4)
+    for pid in binaries(ansible):
+        os.kill(pid, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    received = {(body["host"], body["task"]) for body in endpoint.bodies()}
+    assert received == {(host, "task %d" % n) for host in ("web1", "web2") for n in range(8)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_play(ansible, start_endpoint, number):
+    """The binary delivers what it has, says that the run was canceled, and ends by itself."""
+    endpoint = start_endpoint()
+    playbook = ansible.write("site.yml", SLEEPER)
+    process = ansible.start("ansible-playbook", playbook)
+    endpoint.wait_for(
+        lambda bodies: any(
+            body["task"] == "asleep" and body["event"] == "playbook_on_task_start"
+            for body in bodies
+        )
+    )
+    assert len(binaries(ansible)) == 1
+    process.send_signal(number)
+    end = endpoint.wait_for(lambda bodies: bodies[-1]["event"] == "run_end")[-1]
+    assert end["status"] == "canceled"
+    deadline = time.monotonic() + 20
+    while binaries(ansible):
+        assert time.monotonic() < deadline, "an orphan stays"
+        time.sleep(0.05)
+    process.wait(timeout=20)
+    before = [body for body in endpoint.bodies() if body["task"] == "before"]
+    assert {body["event"] for body in before} == {"playbook_on_task_start", "runner_on_ok"}
+
+
+def binaries(ansible):
+    """The running `ansible-notify stream` of this test."""
+    config = str(ansible.directory / "plugin_config.ini")
+    found = []
+    for place in os.listdir("/proc"):
+        if not place.isdigit():
+            continue
+        try:
+            with open("/proc/%s/cmdline" % place) as file:
+                words = file.read().split("\0")
+        except OSError:
+            continue
+        if "stream" in words and config in words:
+            found.append(int(place))
+    return found
