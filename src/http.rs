@@ -376,6 +376,35 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         .then(|| Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE.as_secs_f64())))
 }
 
+/// What the TLS library says in its own words, and what it means to who reads it.
+const MEANINGS: [(&str, &str); 10] = [
+    (
+        "UnknownIssuer",
+        "for an authority of your own, set `ca_file`",
+    ),
+    ("BadSignature", "made by another key, or by one too weak"),
+    (
+        "UnsupportedSignatureAlgorithm",
+        "an algorithm too weak, such as SHA-1",
+    ),
+    ("InvalidContentType", "is TLS spoken on this port?"),
+    ("tls handshake eof", "the server closed the connection"),
+    (
+        "alert: ProtocolVersion",
+        "the server has neither TLS 1.2 nor 1.3",
+    ),
+    ("alert: HandshakeFailure", "no cipher in common"),
+    ("alert: CertificateRequired", "set `client_cert`"),
+    (
+        "alert: Certificate",
+        "the server refuses the client certificate",
+    ),
+    (
+        "alert: UnknownCA",
+        "the server refuses the client certificate",
+    ),
+];
+
 /// The innermost reasons of an error on one line, without the URL.
 fn reason(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -396,7 +425,13 @@ fn reason(error: &reqwest::Error) -> String {
             "the request failed".to_owned()
         });
     }
-    parts.join(": ")
+    let text = parts.join(": ");
+    // Some go on with a dump of the library's own state.
+    let text = text.split(" { ").next().unwrap_or_default();
+    match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
+        Some((_, meaning)) => format!("{text}; {meaning}"),
+        None => text.to_owned(),
+    }
 }
 
 impl Request {
