@@ -8,7 +8,7 @@ use crate::report;
 use crate::template::{Context, Template, VARIABLES};
 
 /// Ansible's callbacks; each is a trigger under its own name too.
-pub const CALLBACKS: [&str; 24] = [
+pub const CALLBACKS: [&str; 26] = [
     "runner_on_ok",
     "runner_on_failed",
     "runner_on_skipped",
@@ -33,6 +33,8 @@ pub const CALLBACKS: [&str; 24] = [
     "playbook_on_play_start",
     "playbook_on_stats",
     "playbook_on_include",
+    "playbook_on_import_for_host",
+    "playbook_on_not_import_for_host",
 ];
 
 /// What can stand in `on`, and which events it stands for.

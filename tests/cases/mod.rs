@@ -8,6 +8,7 @@ mod replies;
 mod secrets;
 mod send;
 mod stream;
+mod surroundings;
 mod terminal;
 mod tls;
 mod tools;

@@ -1,0 +1,76 @@
+//! Poor surroundings: few files, little memory, no home, another's files.
+
+use crate::sandbox::{Sandbox, outcome};
+use crate::server::{OK, Server};
+
+const EVENT: &str = r#"{"state":"failed","host":"web1"}"#;
+const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+
+/// Sends an event under the limits that a shell sets.
+fn send_under(limits: &str) {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    sandbox.file("event.json", EVENT);
+    let mut command = std::process::Command::new("sh");
+    command
+        .args([
+            "-c",
+            &format!("{limits}; exec {} send event.json", crate::sandbox::BINARY),
+        ])
+        .current_dir(sandbox.root())
+        .env_clear()
+        .env("LANG", "C")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    outcome(command.spawn().unwrap()).expect(0, DELIVERED);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn little_is_enough() {
+    for limits in [
+        "true",
+        "ulimit -n 16",
+        "ulimit -v 131072",
+        "ulimit -f 0",
+        "export TMPDIR=/nonexistent",
+    ] {
+        send_under(limits);
+    }
+}
+
+#[test]
+fn without_descriptors_the_reason_is_said() {
+    let sandbox = Sandbox::sending_to("http://127.0.0.1:1/");
+    sandbox.file("event.json", EVENT);
+    let mut command = std::process::Command::new("sh");
+    command
+        .args([
+            "-c",
+            &format!(
+                "ulimit -n 4; exec {} send event.json",
+                crate::sandbox::BINARY
+            ),
+        ])
+        .current_dir(sandbox.root())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    outcome(command.spawn().unwrap()).expect_line(1, &["Too many open files"]);
+}
+
+#[test]
+fn a_configuration_of_another_user_is_refused() {
+    let sandbox = Sandbox::sending_to("http://127.0.0.1:1/");
+    let path = sandbox.path("plugin_config.ini");
+    let given = std::os::unix::fs::chown(&path, Some(12345), None);
+    let problem = sandbox.run(&["check-config"]);
+    match given {
+        Ok(()) => problem.expect_line(
+            78,
+            &["plugin_config.ini: belongs to another user (uid 12345)"],
+        ),
+        // Only root can give a file away; for others there is nothing to see here.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),
+    }
+}
