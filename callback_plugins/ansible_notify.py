@@ -463,6 +463,7 @@ READY_SECONDS = 10
 # Seconds that the end may take beyond `drain`: with nothing moving, and in all.
 GRACE = 2
 FLUSH_SECONDS = 60
+DRAIN_LIMIT = 3600
 EXIT_CONFIGURATION = 78
 ORDERLY_EXITS = (0, 69, 75)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
@@ -617,7 +618,8 @@ class Stream(object):
             try:
                 answer = json.loads(line.decode("utf-8"))
                 if "ready" in answer:
-                    self.drain = max(0.0, float(answer["ready"].get("drain", self.drain)))
+                    drain = float(answer["ready"].get("drain", self.drain))
+                    self.drain = min(max(0.0, drain), DRAIN_LIMIT)
                     self.ready = True
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
@@ -655,7 +657,7 @@ class Stream(object):
     def recover(self):
         """Starts a dead binary again, where that can help."""
         code = self.process.poll()
-        if self.ending and code in ORDERLY_EXITS:
+        if self.ending and self.ready and code in ORDERLY_EXITS:
             self.give_up(None)
         elif code is None and clock() < self.died + 1:
             pass  # it is about to exit, and the code decides: looked at again with the next event
@@ -739,7 +741,7 @@ class Stream(object):
 
     def write_all(self):
         """Writes what waits; says whether it was taken."""
-        return self.serve(lambda: self.stdout and not self.outbox, self.drain + GRACE)
+        return self.serve(lambda: self.stdout is not None and not self.outbox, self.drain + GRACE)
 
     def started_again(self):
         """Waits for the binary to exit; says whether it died instead, and runs again."""
