@@ -1,13 +1,18 @@
 //! Values that must not be shown: where they come from, and the mask over everything that is printed.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
+use signal_hook::consts::SIGINT;
+
+use crate::report;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "[redacted]";
@@ -117,6 +122,22 @@ fn run(words: &[String]) -> Result<String> {
         output.status
     );
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` did not print text"))
+}
+
+/// Asks for a secret on the terminal; none without a terminal or an answer.
+pub fn ask(question: &str) -> Option<Secret> {
+    // Ctrl-C ends the program, but not before the terminal is as it was.
+    let asked = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_default(SIGINT, asked.clone()).ok()?;
+    let answer = rpassword::prompt_password(report::visible(question));
+    asked.store(true, Ordering::Relaxed);
+    if matches!(&answer, Err(error) if error.kind() == ErrorKind::Interrupted) {
+        let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
+    }
+    answer
+        .ok()
+        .filter(|answer| !answer.is_empty())
+        .map(Secret::new)
 }
 
 /// Masks `value`, and its base64, percent-encoded and JSON forms, in all that is printed from now on.

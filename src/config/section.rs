@@ -274,10 +274,7 @@ impl Section {
         }
         let mut prompted = self.prompted.borrow_mut();
         if prompted.is_none() {
-            let answer = rpassword::prompt_password(question)
-                .ok()
-                .filter(|answer| !answer.is_empty());
-            *prompted = answer.map(Secret::new);
+            *prompted = secret::ask(question);
         }
         prompted.clone()
     }
