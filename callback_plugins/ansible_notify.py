@@ -33,8 +33,8 @@ notes:
   - C(runner_on_no_hosts), C(playbook_on_cleanup_task_start), C(playbook_on_import_for_host) and
     C(playbook_on_not_import_for_host) are reported if Ansible calls them, which no version from
     2.9 on does.
-  - C(runner_on_async_poll), C(runner_on_async_ok) and C(runner_on_async_failed) are called since
-    2.10. C(playbook_on_no_hosts_remaining) is not called for C(any_errors_fatal) since 2.17.
+  - C(runner_on_async_poll), C(runner_on_async_ok) and C(runner_on_async_failed) are not called
+    before 2.12. C(playbook_on_no_hosts_remaining) is not called for C(any_errors_fatal) since 2.17.
   - For ad hoc commands set C(bin_ansible_callbacks = true).
 options:
   binary:
@@ -862,7 +862,7 @@ class Task(object):
                 "id": str(number_),
                 "name": short(task.name or task.action),
                 "action": short(task.action),
-                "path": short(task.get_path()) or None,
+                "path": short(path_of(task)) or None,
                 "role": short(task._role.get_name()) if task._role else None,
                 "tags": [short(tag) for tag in task.tags or ()],
                 "handler": isinstance(task, Handler),
@@ -1111,6 +1111,14 @@ class Run(object):
 EARLY = ("playbook_on_start", "playbook_on_vars_prompt", "playbook_on_play_start")
 NOT_RUNNING = (None, None, None)
 RUN = Run()
+
+
+def path_of(task):
+    """The file and line of the task, where there is one."""
+    try:
+        return task.get_path()
+    except AttributeError:  # 2.9, with a task outside of any block
+        return None
 
 
 def delegation(task):

@@ -92,6 +92,7 @@ class Measure:
         for _copy in range(copies):
             self.callback.v2_runner_on_ok(result)
         spent = (time.process_time() - began) / copies
+        assert not run.failed
         # As the binary would have said.
         run.stream.serve(lambda: not run.stream.outbox, 10)
         run.stream.forget(run.seq)
