@@ -71,10 +71,14 @@ impl Http {
                 return None;
             }
         };
+        let proxy = settings.proxy.as_deref().and_then(proxy_url);
         Some(Endpoint {
             client,
             timeout,
-            origin: origin(url),
+            origin: match proxy {
+                Some(proxy) => format!("{} (proxy {})", origin(url), origin(&proxy)),
+                None => origin(url),
+            },
         })
     }
 
@@ -94,8 +98,8 @@ impl Settings {
         let validate_certs = section.flag("validate_certs", true);
         let ca_file = section.file("ca_file");
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
-        if let Some(proxy) = proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok()) {
-            proxy.password().into_iter().for_each(crate::secret::mask);
+        if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {
+            secret::mask_user(&proxy);
         }
         let settings = Settings {
             tls: url.scheme() == "https",
@@ -121,7 +125,7 @@ impl Settings {
             return None;
         }
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
-            && Proxy::all(proxy).is_err()
+            && (proxy_url(proxy).is_none() || Proxy::all(proxy).is_err())
         {
             section.problem(
                 "proxy",
@@ -169,6 +173,11 @@ impl Settings {
             format!("no HTTP client can be made ({}); install the system's ca-certificates or set `ca_file`", reason(&error))
         })
     }
+}
+
+/// A proxy's URL; none for `env`, and for what has no scheme before its host.
+fn proxy_url(proxy: &str) -> Option<Url> {
+    Url::parse(proxy).ok().filter(Url::has_host)
 }
 
 fn read_identity(section: &Section) -> Option<Vec<u8>> {
@@ -239,10 +248,15 @@ impl Endpoint {
             .request(request.method, request.url)
             .headers(request.headers)
             .body(request.body);
-        builder
-            .send()
-            .await
-            .map_err(|error| Failure::retry(format!("{}: {}", self.origin, reason(&error))))
+        builder.send().await.map_err(|error| {
+            let text = format!("{}: {}", self.origin, reason(&error));
+            // The answer to a CONNECT comes as an error, and means what a 407 does.
+            if text.contains("proxy authorization required") {
+                Failure::Denied(text)
+            } else {
+                Failure::retry(text)
+            }
+        })
     }
 
     /// Resolves, connects, does the TLS handshake and shows the credentials, with a request that changes nothing.
@@ -339,6 +353,7 @@ fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
     if status.is_redirection() {
         let target = location
             .and_then(|location| Url::parse(location).ok())
+            .filter(Url::has_host)
             .map(|url| origin(&url));
         let target = target.unwrap_or_else(|| "another address".to_owned());
         let _ = write!(text, ": redirects to {target}; set the final URL");
@@ -464,7 +479,8 @@ impl Request {
     }
 }
 
-fn is_credential(name: &HeaderName) -> bool {
+/// Whether the value of such a header is not to be shown.
+pub fn is_credential(name: &HeaderName) -> bool {
     let name = name.as_str();
     *name == AUTHORIZATION
         || *name == PROXY_AUTHORIZATION

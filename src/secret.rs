@@ -163,6 +163,35 @@ pub fn mask(value: &str) {
     known.sort_by_key(|form| std::cmp::Reverse(form.len()));
 }
 
+/// Masks the password of a URL, and the credentials that are sent for it.
+pub fn mask_user(url: &url::Url) {
+    if let Some(password) = url.password() {
+        let (user, decoded) = (percent_decoded(url.username()), percent_decoded(password));
+        mask(password);
+        mask(&decoded);
+        mask(&base64::engine::general_purpose::STANDARD.encode(format!("{user}:{decoded}")));
+    }
+}
+
+pub fn percent_decoded(text: &str) -> String {
+    // A `+` in user information is itself, not a blank.
+    let text = text.replace('+', "%2B");
+    let pair = url::form_urlencoded::parse(text.as_bytes()).next();
+    pair.map(|(name, _)| name.into_owned()).unwrap_or_default()
+}
+
+/// A value with the user information of a URL masked, also where it is too short to be known, or no URL.
+pub fn without_user(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(end) => format!("{scheme}://{MASK}{}", &rest[end..]),
+        None => value.to_owned(),
+    }
+}
+
 /// `text` with every known secret masked.
 pub fn redact(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

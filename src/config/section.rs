@@ -310,7 +310,7 @@ impl Section {
             value: if self.secrets.borrow().contains(&entry.key) {
                 secret::MASK.to_owned()
             } else {
-                secret::redact(&entry.value)
+                secret::without_user(&secret::redact(&entry.value))
             },
             place: entry.origin.to_string(),
         };

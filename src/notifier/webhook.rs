@@ -9,8 +9,8 @@ use reqwest::{Method, Url};
 
 use super::{Check, Failure, Kind, Message, Notifier};
 use crate::config::section::Section;
-use crate::http::{Endpoint, Http, Request};
-use crate::secret::{self, Secret};
+use crate::http::{Endpoint, Http, Request, is_credential};
+use crate::secret::{self, Secret, percent_decoded};
 
 pub const KIND: Kind = Kind {
     name: "webhook",
@@ -102,7 +102,7 @@ fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
             }
             url.query_pairs()
                 .for_each(|(_, value)| secret::mask(&value));
-            url.password().into_iter().for_each(secret::mask);
+            secret::mask_user(&url);
             return Some((is_secret, url));
         }
         Ok(_) => "it starts with http:// or https://".to_owned(),
@@ -117,6 +117,9 @@ fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue> {
     let username = section.text("username");
     let password = section.secret("password");
     let token = section.secret("token");
+    if username.is_some_and(|username| username.contains(':')) {
+        section.problem("username", "`username` holds a `:`, which ends it");
+    }
     let from_url = url.filter(|url| !url.username().is_empty());
     if token.is_some() && username.is_some() {
         section.problem("token", "`token` and `username` are set; keep one of them");
@@ -128,8 +131,8 @@ fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue> {
             basic(username, &password)
         }
         (None, None, Some(url)) => basic(
-            &decoded(url.username()),
-            &Secret::new(decoded(url.password().unwrap_or_default())),
+            &percent_decoded(url.username()),
+            &Secret::new(percent_decoded(url.password().unwrap_or_default())),
         ),
         (None, None, None) => {
             if password.is_some() {
@@ -178,13 +181,6 @@ fn basic(username: &str, password: &Secret) -> String {
         .encode(format!("{username}:{}", password.expose()));
     secret::mask(&encoded);
     format!("Basic {encoded}")
-}
-
-fn decoded(text: &str) -> String {
-    // A `+` in user information is itself, not a blank.
-    let text = text.replace('+', "%2B");
-    let pair = url::form_urlencoded::parse(text.as_bytes()).next();
-    pair.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
 fn without_credentials(mut url: Url) -> Url {
@@ -247,8 +243,24 @@ fn read_headers(section: &Section, headers: &mut HeaderMap) {
             );
             continue;
         }
+        if is_credential(&parsed_name) {
+            // As it stands in the configuration, and without `Bearer` before it.
+            let text = String::from_utf8_lossy(value.as_bytes());
+            text.rsplit(' ')
+                .take(1)
+                .chain([&*text])
+                .for_each(secret::mask);
+        }
         headers.insert(parsed_name, value);
     }
+}
+
+/// An id as a header, encoded where it could not be one.
+fn header_of(id: &str) -> HeaderValue {
+    HeaderValue::from_str(id).unwrap_or_else(|_| {
+        let encoded: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        HeaderValue::from_str(&encoded).expect("percent-encoded text is a header's value")
+    })
 }
 
 impl Webhook {
@@ -257,10 +269,9 @@ impl Webhook {
         // Standard Webhooks 1.0.0: the id stays the same on every attempt, the time is the attempt's.
         let timestamp = jiff::Timestamp::now().as_second();
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-        if let Ok(id) = HeaderValue::from_str(&message.id) {
-            headers.insert("webhook-id", id.clone());
-            headers.insert("idempotency-key", id);
-        }
+        let id = header_of(&message.id);
+        headers.insert("webhook-id", id.clone());
+        headers.insert("idempotency-key", id);
         Request {
             method: self.method.clone(),
             url: self.url.clone(),

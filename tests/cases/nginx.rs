@@ -241,7 +241,17 @@ fn https_goes_through_a_tunnel_that_shows_the_proxy_nothing() {
         if delivered {
             outcome.expect(0, DELIVERED);
         } else {
-            outcome.expect_line(75, &["1 waiting", "proxy authorization required"]);
+            let reason = format!(
+                "(callback: https://localhost:{} (proxy {}): tunnel error: proxy authorization required)",
+                nginx.port(),
+                proxy.url("")
+            );
+            outcome.expect_line(75, &["1 waiting", &reason]);
+            assert_eq!(
+                proxy.heads().len(),
+                2,
+                "once more, then a pause as after any 407"
+            );
         }
         let heads = proxy.heads().concat();
         assert!(heads.starts_with(&format!("CONNECT localhost:{} HTTP/1.1\r\n", nginx.port())));

@@ -30,13 +30,8 @@ fn run_all(url: &str) {
         let outcome = crate::sandbox::outcome(command.spawn().unwrap());
         let printed = format!("{}{}", outcome.stdout, outcome.stderr);
         assert!(!printed.is_empty());
-        // `[inputs]` shows its own file's lines; the header's name says that its value is one to mask.
-        let shown = if arguments[0] == "check-config" {
-            printed.replace("X-Api-Key: canary-header", "")
-        } else {
-            printed
-        };
-        let shown = shown
+        // These stand in the file, and are no secrets by themselves.
+        let shown = printed
             .replace("echo canary-command", "")
             .replace("/canary-path", "");
         assert!(!shown.contains("canary"), "{arguments:?}: {shown}");
@@ -46,11 +41,15 @@ fn run_all(url: &str) {
 #[test]
 fn nothing_printed_holds_a_secret() {
     // An endpoint that says back what it got is no reason to show it.
-    let body = "canary-password canary-environment YW5uYTpjYW5hcnktcGFzc3dvcmQ=";
+    let body = "canary-password canary-environment canary-header YW5uYTpjYW5hcnktcGFzc3dvcmQ=";
+    let cut = "a text that ends in the middle of a secret, as luck or an attacker would have it, after so many characters: canary-password";
     for reply in [
         OK,
         Reply::Full(401, "", body),
         Reply::Full(400, "", body),
+        // Where the text is cut, it is cut after the masking: no half of a secret is left over.
+        Reply::Full(400, "", cut),
+        Reply::Full(400, "", "<html>\n<title>canary-password</title>"),
         Reply::Full(302, "Location: http://h/canary-path\r\n", ""),
     ] {
         run_all(Server::start([reply]).url().trim_end_matches("/events"));
@@ -85,4 +84,36 @@ fn a_password_is_not_asked_for_without_a_terminal() {
         78,
         &["plugin_config.ini:3: `username` has no password; set `password_file`"],
     );
+}
+
+#[test]
+fn a_proxy_that_says_back_what_it_got_shows_nothing() {
+    // "anna:canary/password", and how it stands in the URL.
+    let body = "canary/password canary%2Fpassword YW5uYTpjYW5hcnkvcGFzc3dvcmQ=";
+    let proxy = Server::start([Reply::Full(400, "", body)]);
+    let url = proxy
+        .url()
+        .replace("http://", "http://anna:canary%2Fpassword@");
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = http://ops.invalid/\nproxy = {url}\n"
+    ));
+    let event = r#"{"state":"failed"}"#;
+    sandbox.run_with_input(&["send", "-"], event).expect_line(
+        69,
+        &["(callback: 400 Bad Request: [redacted] [redacted] [redacted])"],
+    );
+}
+
+#[test]
+fn user_information_is_not_shown_however_short_or_wrong() {
+    for url in [
+        "http://u:pw@h/",
+        "http://u:p@w@h:99999/",
+        "nonsense://u:pw@h",
+    ] {
+        let sandbox = Sandbox::with_config(&format!("[inputs]\ncallback_url = {url}\n"));
+        let shown = sandbox.run(&["check-config"]).stdout;
+        assert!(shown.contains("://[redacted]@h"), "{shown}");
+        assert!(!shown.contains("pw") && !shown.contains("p@w"), "{shown}");
+    }
 }

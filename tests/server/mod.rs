@@ -17,6 +17,8 @@ pub enum Reply {
     Full(u16, &'static str, &'static str),
     /// Bytes as they are, then the end of the connection.
     Raw(&'static [u8]),
+    /// Bytes, and then others without end.
+    Endless(&'static [u8], &'static [u8]),
     /// The end of the connection without an answer.
     Close,
     /// No answer at all.
@@ -120,6 +122,11 @@ fn answer(writer: &mut TcpStream, reply: &Reply) -> bool {
         }
         Reply::Raw(bytes) => {
             let _ = writer.write_all(bytes);
+            false
+        }
+        Reply::Endless(first, then) => {
+            let _ = writer.write_all(first);
+            while writer.write_all(then).is_ok() {}
             false
         }
         Reply::Close => false,
