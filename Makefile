@@ -21,7 +21,7 @@ demo: build ## a playbook, a receiver, and what arrived
 	@environment=$$($(VENVS) newest | cut -f2) && \
 	    examples/demo.sh $(CURDIR)/$(BINARY) $$environment/bin/ansible-playbook
 
-test: test-rust test-ansible ## every test
+test: test-rust test-ansible sanity ## every test
 
 test-rust: ## the program against real servers
 	tests/setup.sh nginx openssl curl

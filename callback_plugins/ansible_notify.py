@@ -14,8 +14,8 @@ type: notification
 short_description: Tells other systems what Ansible did
 description:
   - Hands every result and every step of a run to the program C(ansible-notify), which decides who
-    should hear of it, and delivers it to webhooks, chats, mail and more.
-  - The play never waits for a delivery. What cannot be delivered yet is kept and tried again.
+    should hear of it, and delivers it to HTTP endpoints.
+  - The play never waits for a delivery. What cannot be delivered yet is tried again.
   - What is sent where is said in C(plugin_config.ini) beside this plugin.
   - Task arguments, variables and environments are never sent. Under C(no_log) only names, state and
     timing are.
