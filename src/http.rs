@@ -96,6 +96,12 @@ impl Http {
 impl Settings {
     fn read(section: &Section, url: &Url) -> Option<Settings> {
         let validate_certs = section.flag("validate_certs", true);
+        if !validate_certs && url.scheme() == "https" {
+            section.warning(
+                "validate_certs",
+                "whoever is on the way can pose as the endpoint; for a private authority, set `ca_file`",
+            );
+        }
         let ca_file = section.file("ca_file");
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
         if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {

@@ -214,3 +214,15 @@ fn headers_cannot_be_split() {
         assert_eq!(request.header("x-evil"), None);
     }
 }
+
+#[test]
+fn an_answer_given_in_advance_is_no_delivery() {
+    // Two answers to the first request, so that the second one would find its own already there.
+    let twice = "Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n";
+    let server = Server::start([Reply::Full(200, twice, ""), status(400)]);
+    let config = config_for(&server.url()).replace("[delivery]", "concurrency = 1\n[delivery]");
+    let event = r#"{"state":"failed","host":"h"}"#;
+    let outcome = Sandbox::with_config(&config).run_with_input(&["send", "-"], event.repeat(2));
+    outcome.expect_line(69, &["2 events: 1 delivered, 0 waiting, 1 dead"]);
+    assert_eq!(server.requests().len(), 2);
+}

@@ -365,3 +365,13 @@ fn without_tls_the_canary_would_be_seen() {
     sandbox.run_with_input(&["send", "-"], r#"{"state":"failed"}"#);
     assert!(shows_canary(&nginx.relay));
 }
+
+#[test]
+fn an_unchecked_certificate_is_warned_of() {
+    let sandbox = Sandbox::with_config(
+        "[inputs]\ncallback_url = https://ops.example/\nvalidate_certs = no\n",
+    );
+    let shown = sandbox.run(&["check-config"]).stderr;
+    let warning = "plugin_config.ini:3: whoever is on the way can pose as the endpoint";
+    assert!(shown.contains(warning), "{shown}");
+}
