@@ -133,6 +133,8 @@ impl Settings {
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
             && (proxy_url(proxy).is_none() || Proxy::all(proxy).is_err())
         {
+            // Whatever it is, it may hold a password.
+            secret::mask(proxy);
             section.problem(
                 "proxy",
                 "`proxy` is a URL such as http://proxy.example.com:3128, or `env`",

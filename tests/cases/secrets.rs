@@ -105,6 +105,16 @@ fn a_proxy_that_says_back_what_it_got_shows_nothing() {
 }
 
 #[test]
+fn a_proxy_that_is_no_url_is_not_shown() {
+    let sandbox = Sandbox::with_config(
+        "[inputs]\ncallback_url = http://h/\nproxy = anna:canary@proxy:3128\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    assert!(outcome.stdout.contains("proxy = [redacted]"), "{outcome:?}");
+    outcome.expect_line(78, &["plugin_config.ini:3: `proxy` is a URL such as"]);
+}
+
+#[test]
 fn user_information_is_not_shown_however_short_or_wrong() {
     for url in [
         "http://u:pw@h/",
