@@ -18,8 +18,8 @@ build: ## the program: target/release/ansible-notify
 	$(CARGO) build --release --locked
 
 demo: build ## a playbook, a receiver, and what arrived
-	@environment=$$($(VENVS) newest | cut -f2) && \
-	    examples/demo.sh $(CURDIR)/$(BINARY) $$environment/bin/ansible-playbook
+	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
+	    examples/demo.sh $(CURDIR)/$(BINARY) "$$environment/bin/ansible-playbook"
 
 test: test-rust test-ansible sanity ## every test
 
