@@ -1,17 +1,17 @@
-//! The one place where the HTTP client is set up, and where a reply becomes a success or a failure.
+//! The one place where the HTTP client is set up and used.
 
 use std::cell::RefCell;
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
-use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, Url};
 
 use crate::config::section::Section;
 use crate::notifier::{Check, Failure};
+use crate::reply::{classify, reason, retry_after};
 use crate::report;
 use crate::secret::{self, MASK};
 
@@ -19,8 +19,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of a reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 10;
-/// The longest pause that a Retry-After can ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The clients in use; notifiers with the same settings share one and its connections.
 #[derive(Default)]
@@ -334,129 +332,6 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
     Ok(body)
 }
 
-/// What a status means for the delivery; none for success.
-fn classify(
-    status: StatusCode,
-    pause: Option<Duration>,
-    location: Option<&str>,
-    body: &[u8],
-) -> Option<Failure> {
-    let error = describe(status, location, body);
-    Some(match status.as_u16() {
-        200..=299 => return None,
-        401 | 403 | 407 => Failure::Denied(error),
-        410 => Failure::Gone(error),
-        501 | 505 => Failure::Permanent(error),
-        408 | 425 | 429 | 500..=599 => Failure::Retry {
-            error,
-            after: pause,
-        },
-        _ => Failure::Permanent(error),
-    })
-}
-
-/// The status, and the start of what the endpoint says about it.
-fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
-    let mut text = status.to_string();
-    if status.is_redirection() {
-        let target = location
-            .and_then(|location| Url::parse(location).ok())
-            .filter(Url::has_host)
-            .map(|url| origin(&url));
-        let target = target.unwrap_or_else(|| "another address".to_owned());
-        let _ = write!(text, ": redirects to {target}; set the final URL");
-    } else if let Some(said) = std::str::from_utf8(body).ok().and_then(essence) {
-        // Masked while it is whole: half of a secret would not be known for one.
-        let said: String = secret::redact(said).chars().take(120).collect();
-        let _ = write!(text, ": {said}");
-    }
-    text
-}
-
-/// What a reply says in short: the title of a page, or the first line of a text.
-fn essence(body: &str) -> Option<&str> {
-    let title = || {
-        let (_, rest) = body.split_once("<title>")?;
-        rest.split_once("</title>").map(|(title, _)| title)
-    };
-    let is_page = body.trim_start().starts_with('<');
-    let text = title().filter(|_| is_page).unwrap_or(body);
-    text.lines().map(str::trim).find(|line| !line.is_empty())
-}
-
-/// How long the service asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get("retry-after")?.to_str().ok()?.trim();
-    let seconds = match text.parse::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            date.duration_since(now).as_secs_f64()
-        }
-    };
-    seconds
-        .is_finite()
-        .then(|| Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE.as_secs_f64())))
-}
-
-/// What the TLS library says in its own words, and what it means to who reads it.
-const MEANINGS: [(&str, &str); 10] = [
-    (
-        "UnknownIssuer",
-        "for an authority of your own, set `ca_file`",
-    ),
-    ("BadSignature", "made by another key, or by one too weak"),
-    (
-        "UnsupportedSignatureAlgorithm",
-        "an algorithm too weak, such as SHA-1",
-    ),
-    ("InvalidContentType", "is TLS spoken on this port?"),
-    ("tls handshake eof", "the server closed the connection"),
-    (
-        "alert: ProtocolVersion",
-        "the server has neither TLS 1.2 nor 1.3",
-    ),
-    ("alert: HandshakeFailure", "no cipher in common"),
-    ("alert: CertificateRequired", "set `client_cert`"),
-    (
-        "alert: Certificate",
-        "the server refuses the client certificate",
-    ),
-    (
-        "alert: UnknownCA",
-        "the server refuses the client certificate",
-    ),
-];
-
-/// The innermost reasons of an error on one line, without the URL.
-fn reason(error: &reqwest::Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Each layer repeats what it wraps, or says `client error (Connect)`; the last word is enough.
-        parts.retain(|part| !text.contains(part.as_str()) && !part.starts_with("client error ("));
-        if !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
-        }
-        source = error.source();
-    }
-    if parts.is_empty() {
-        parts.push(if error.is_timeout() {
-            "timed out".to_owned()
-        } else {
-            "the request failed".to_owned()
-        });
-    }
-    let text = parts.join(": ");
-    // Some go on with a dump of the library's own state.
-    let text = text.split(" { ").next().unwrap_or_default();
-    match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
-        Some((_, meaning)) => format!("{text}; {meaning}"),
-        None => text.to_owned(),
-    }
-}
-
 impl Request {
     /// The request as text, secrets masked.
     pub fn preview(&self) -> String {
@@ -510,59 +385,6 @@ pub fn is_credential(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_status_has_one_meaning() {
-        let kind = |code: u16| {
-            let status = StatusCode::from_u16(code).unwrap();
-            match classify(status, None, None, b"") {
-                None => "ok",
-                Some(Failure::Retry { .. }) => "retry",
-                Some(Failure::Denied(_)) => "denied",
-                Some(Failure::Gone(_)) => "gone",
-                Some(Failure::Permanent(_)) => "permanent",
-            }
-        };
-        for (codes, expected) in [
-            (&[200, 201, 204, 299][..], "ok"),
-            (&[408, 425, 429, 500, 502, 503, 504, 507, 524, 599], "retry"),
-            (&[401, 403, 407], "denied"),
-            (&[410], "gone"),
-            (
-                &[
-                    301, 302, 304, 307, 308, 400, 404, 405, 409, 413, 422, 451, 501, 505, 999,
-                ],
-                "permanent",
-            ),
-        ] {
-            for code in codes {
-                assert_eq!(kind(*code), expected, "{code}");
-            }
-        }
-    }
-
-    #[test]
-    fn retry_after_in_all_its_forms() {
-        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
-        for (text, seconds) in [
-            ("0", Some(0.0)),
-            ("1.5", Some(1.5)),
-            ("-5", Some(0.0)),
-            ("99999999999", Some(3600.0)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30.0)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0.0)),
-            ("soon", None),
-            ("NaN", None),
-        ] {
-            let headers =
-                HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, text.parse().unwrap())]);
-            assert_eq!(
-                retry_after(&headers, now).map(|pause| pause.as_secs_f64()),
-                seconds,
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn a_shown_url_keeps_its_secrets() {

@@ -11,6 +11,7 @@ mod notifier;
 mod payload;
 mod reader;
 mod records;
+mod reply;
 mod report;
 mod route;
 mod sample;

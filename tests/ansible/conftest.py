@@ -7,6 +7,7 @@ pytest tests/ansible --ansible all       all of them; also --ansible 2.9,2.19
 import json
 import os
 import re
+import signal
 import subprocess
 import textwrap
 from pathlib import Path
@@ -47,6 +48,11 @@ def ansible(request, tmp_path):
     if place is None:
         pytest.skip("no Python for Ansible %s here" % request.param)
     return Ansible(request.param, place, tmp_path)
+
+
+def heed_interrupts():
+    """What a shell runs in the background ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Ansible:
@@ -102,6 +108,7 @@ class Ansible:
                 stdin=stdin_file,
                 stdout=stdout,
                 stderr=stderr,
+                preexec_fn=heed_interrupts,
             )
 
     def run(self, *command, **options):
