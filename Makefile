@@ -36,12 +36,12 @@ test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and
 	tests/setup.sh nginx openssl curl
 	$(CARGO) build --locked
 	$(VENVS) 2.16 newest
-	$(PYTEST) -q -n 4
+	$(PYTEST) -q -n 4 tests/ansible
 
 test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version for which there is a Python
 	$(CARGO) build --locked
 	$(VENVS) --all
-	$(PYTEST) -q -n 4 --ansible all
+	$(PYTEST) -q -n 4 --ansible all tests/ansible
 
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
