@@ -40,7 +40,7 @@ MIXED = """
       delay: 0
       ignore_errors: true
     - name: runs in the background
-      shell: sleep 1.5
+      shell: sleep 3
       async: 20
       poll: 1
     - name: says nothing
