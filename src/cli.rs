@@ -30,6 +30,14 @@ pub enum Command {
     CheckConfig(CheckConfig),
     /// Send a sample event to the notifiers, through their real settings
     Test(Test),
+    /// Say what was accepted, delivered, waits or is dead, for each notifier
+    Status(Status),
+    /// List deliveries, or show one with each of its attempts
+    History(History),
+    /// Deliver what waits
+    Flush(Flush),
+    /// Give up deliveries that wait or are dead
+    Discard(Discard),
     /// An HTTP endpoint to try things against
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
@@ -61,6 +69,7 @@ impl Configuration {
         Search {
             config: self.config.clone(),
             project: self.project.clone(),
+            here: true,
         }
     }
 }
@@ -111,6 +120,77 @@ pub struct Test {
     pub notifiers: Vec<String>,
     #[command(flatten)]
     pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The directory of the spool, where it is not your own
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct History {
+    /// One delivery, with each of its attempts
+    #[arg(value_name = "ID")]
+    pub id: Option<i64>,
+    /// Only those that failed at least once
+    #[arg(long)]
+    pub failed: bool,
+    /// Only of this host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Only of this task
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// Only to this notifier
+    #[arg(long, value_name = "NAME")]
+    pub notifier: Option<String>,
+    /// Only since this time, or this long ago
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: i64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The directory of the spool, where it is not your own
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Flush {
+    /// Only to these notifiers
+    #[arg(long, value_name = "NAME")]
+    pub notifier: Vec<String>,
+    /// Try those again that were refused for good
+    #[arg(long)]
+    pub dead: bool,
+    /// Stay and deliver what comes, until stopped
+    #[arg(long)]
+    pub watch: bool,
+    /// The directory of the spool, where it is not your own
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false, id = "which")]
+pub struct Discard {
+    /// This delivery
+    #[arg(value_name = "ID", group = "which")]
+    pub id: Option<i64>,
+    /// All that are dead
+    #[arg(long, group = "which")]
+    pub dead: bool,
+    /// The directory of the spool, where it is not your own
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,56 +1,50 @@
-//! A worker per notifier: claims deliveries, makes attempts, records what became of them, backs off.
+//! Brings events to their destinations: accepted into the spool first, delivered by a worker each.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 use crate::config::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::notifier::{Failure, Message, Notifier};
-use crate::spool::{Counts, Delivery, Outcome, Spool};
+use crate::report;
+use crate::spool::{self, DestinationKey, NewEvent, Spool};
 use crate::template::Context;
+use crate::worker::{self, Counts, Worker};
 
-/// The longest time between two attempts at a delivery.
-const MAX_BACK_OFF: Duration = Duration::from_secs(300);
-/// How often refused credentials are tried again.
-const DENIED_PAUSE: Duration = Duration::from_secs(300);
-/// After so many failures in a row a notifier gets one attempt at a time.
-const BREAKER: u32 = 5;
-
-/// More than this waiting in memory slows the intake down.
-const MOST_WAITING: usize = 512;
-/// How long the intake waits for a delivery to finish before it takes more all the same.
-const STALLED: Duration = Duration::from_millis(10);
-
+/// How long the end waits for attempts under way.
+const STOP: Duration = Duration::from_millis(500);
+/// The same where the endpoint has not answered in time already.
+const STOP_IN_TROUBLE: Duration = Duration::from_millis(100);
+/// How much is forgotten at a time.
+const PRUNED: i64 = 500;
 /// Brings events to their destinations. All of it runs on one thread.
 pub struct Deliverer {
-    spool: Spool,
+    /// Set when the configuration has said where it is.
+    spool: OnceCell<Spool>,
     http: Http,
     workers: RefCell<Vec<Rc<Worker>>>,
     /// Somewhere a delivery was finished.
-    progress: Notify,
+    pub progress: Notify,
+    /// Events that could not be written to the spool and are in memory only.
+    homeless: RefCell<Homeless>,
+    /// No further attempt is begun.
+    pub stopping: Cell<bool>,
 }
 
-/// One destination and how it fares.
-struct Worker {
-    number: usize,
-    destination: Destination,
-    notifier: RefCell<Rc<dyn Notifier>>,
-    /// There may be something to claim.
-    wake: Notify,
-    failures_in_row: Cell<u32>,
-    /// Nothing is tried before this time.
-    paused_until: Cell<Option<Instant>>,
-    /// The secrets were read anew once since the credentials were last good.
-    renewed: Cell<bool>,
-    gone: Cell<bool>,
-    last_error: RefCell<Option<String>>,
+/// Deliveries without a place in the spool have negative numbers.
+#[derive(Default)]
+struct Homeless {
+    last: i64,
+    /// The place in the stream of each that is unfinished.
+    open: BTreeMap<i64, u64>,
+    reported: bool,
 }
 
 /// How a destination fares, for the summary.
@@ -63,10 +57,12 @@ pub struct Standing {
 impl Deliverer {
     pub fn new(http: Http) -> Rc<Deliverer> {
         Rc::new(Deliverer {
-            spool: Spool::default(),
+            spool: OnceCell::new(),
             http,
             workers: RefCell::default(),
             progress: Notify::new(),
+            homeless: RefCell::default(),
+            stopping: Cell::new(false),
         })
     }
 
@@ -74,49 +70,153 @@ impl Deliverer {
         &self.http
     }
 
-    /// Starts a worker for a destination and gives its number. Needs a `LocalSet`.
-    pub fn add(self: &Rc<Self>, destination: Destination) -> usize {
-        let worker = Rc::new(Worker {
-            number: self.spool.add_notifier(),
-            notifier: RefCell::new(destination.notifier.clone()),
-            destination,
-            wake: Notify::new(),
-            failures_in_row: Cell::new(0),
-            paused_until: Cell::new(None),
-            renewed: Cell::new(false),
-            gone: Cell::new(false),
-            last_error: RefCell::default(),
-        });
-        self.workers.borrow_mut().push(worker.clone());
-        tokio::task::spawn_local(run(self.clone(), worker.clone()));
-        worker.number
+    /// The spool, opened when it is first asked for.
+    pub fn open(&self, open: impl FnOnce() -> Spool) {
+        self.spool.get_or_init(open);
     }
 
-    /// Accepts an event for those of `candidates` that want it; how many do.
-    pub fn accept(&self, event: Event, sequence: u64, candidates: &[usize]) -> usize {
-        let event = Arc::new(event);
+    /// Forgets, in the background, what was finished long ago: some of it, as every process does.
+    pub fn prune(&self, keep: Duration) {
+        let spool = self.spool().clone();
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::now().as_millisecond().saturating_sub(keep);
+        tokio::task::spawn_local(async move {
+            // Where the spool takes nothing, there is nothing to forget.
+            let _ = spool
+                .write(move |connection| spool::prune(connection, before, PRUNED))
+                .await;
+        });
+    }
+
+    pub fn spool(&self) -> &Spool {
+        self.spool
+            .get_or_init(|| Spool::unusable(&anyhow::anyhow!("the spool is not open")))
+    }
+
+    /// Starts a worker for a destination and gives its number. Needs a `LocalSet`.
+    pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
+        let number = self.workers.borrow().len();
+        let known = self
+            .spool()
+            .write(move |connection| spool::destination(connection, &key))
+            .await;
+        // Without a spool any number does that is not used there.
+        let id = known.unwrap_or(-1 - number as i64);
+        self.start(destination, id);
+        number
+    }
+
+    fn start(self: &Rc<Self>, destination: Destination, id: i64) {
+        let worker = Rc::new(Worker::new(destination, id));
+        self.workers.borrow_mut().push(worker.clone());
+        tokio::task::spawn_local(worker::run(self.clone(), worker));
+    }
+
+    /// Starts a worker for a destination that is in the spool already.
+    pub fn add_known(self: &Rc<Self>, destination: Destination, id: i64) {
+        self.start(destination, id);
+    }
+
+    /// Accepts events, with their places in the stream, for those of `candidates` that want them: when
+    /// this returns they are safe on disk. How many some notifier wants.
+    pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {
+        let mut rows = Vec::new();
+        let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
+        for (sequence, event) in events {
+            let event = Arc::new(event);
+            let destinations = self.wanting(&event, candidates);
+            if !destinations.is_empty() {
+                rows.push(new_event(&event, destinations));
+                held.push((sequence, event));
+            }
+        }
+        if rows.is_empty() {
+            return 0;
+        }
+        let wanted: Vec<Vec<i64>> = rows.iter().map(|row| row.destinations.clone()).collect();
+        match self
+            .spool()
+            .write(move |connection| spool::accept(connection, &rows))
+            .await
+        {
+            Ok(accepted) => {
+                for accepted in accepted {
+                    // One sent again may be owed to a notifier that is no more in the configuration.
+                    if let Some(worker) = self.worker(accepted.destination) {
+                        worker.take(&accepted, &held[accepted.event].1);
+                    }
+                }
+            }
+            Err(error) => self.keep_in_memory(&held, &wanted, &error),
+        }
+        held.len() as u64
+    }
+
+    fn wanting(&self, event: &Arc<Event>, candidates: &[usize]) -> Vec<i64> {
         let context = Context::new(event.clone());
         let workers = self.workers.borrow();
-        let wanted: Vec<usize> = candidates
+        let candidates = candidates.iter().map(|number| &workers[*number]);
+        candidates
+            .filter(|worker| worker.destination.rules.want(&context))
+            .map(|worker| worker.id)
+            .collect()
+    }
+
+    fn worker(&self, id: i64) -> Option<Rc<Worker>> {
+        self.workers
+            .borrow()
             .iter()
-            .copied()
-            .filter(|number| workers[*number].destination.rules.want(&context))
-            .collect();
-        self.spool.accept(event, sequence, &wanted);
-        for number in &wanted {
-            workers[*number].wake.notify_one();
+            .rfind(|worker| worker.id == id)
+            .cloned()
+    }
+
+    /// The spool does not take them: they are delivered all the same, as long as the process lives.
+    fn keep_in_memory(
+        &self,
+        held: &[(u64, Arc<Event>)],
+        wanted: &[Vec<i64>],
+        error: &anyhow::Error,
+    ) {
+        self.complain(&format!("events are kept in memory only: {error:#}"));
+        let mut homeless = self.homeless.borrow_mut();
+        for ((sequence, event), destinations) in held.iter().zip(wanted) {
+            for destination in destinations {
+                homeless.last -= 1;
+                let id = homeless.last;
+                homeless.open.insert(id, *sequence);
+                if let Some(worker) = self.worker(*destination) {
+                    worker.take_homeless(id, event);
+                }
+            }
         }
-        wanted.len()
     }
 
-    /// The number up to which every event is finished with.
-    pub fn safe(&self) -> u64 {
-        self.spool.safe()
+    /// Says what is wrong with the spool, once.
+    pub fn complain(&self, text: &str) {
+        let said = std::mem::replace(&mut self.homeless.borrow_mut().reported, true);
+        if !said {
+            report::say(text);
+        }
     }
 
-    /// How many deliveries are unfinished.
+    /// A delivery without a place in the spool is finished with.
+    pub fn forget(&self, id: i64) {
+        self.homeless.borrow_mut().open.remove(&id);
+    }
+
+    /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.
+    pub fn safe(&self, last: u64) -> u64 {
+        let homeless = self.homeless.borrow();
+        homeless.open.values().min().map_or(last, |first| first - 1)
+    }
+
+    /// How many of this process's deliveries are unfinished.
     pub fn waiting(&self) -> usize {
-        self.spool.waiting()
+        self.workers
+            .borrow()
+            .iter()
+            .map(|worker| worker.own.borrow().open.len())
+            .sum()
     }
 
     /// Waits until some delivery is finished.
@@ -124,19 +224,7 @@ impl Deliverer {
         self.progress.notified().await;
     }
 
-    /// Slows whoever brings events down to the pace of the deliveries, as long as there are any.
-    pub async fn make_room(&self) {
-        while self.waiting() > MOST_WAITING {
-            if tokio::time::timeout(STALLED, self.progress())
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-
-    /// Waits until nothing is owed any more, at most `limit`.
+    /// Waits until nothing of this process's is owed any more, at most `limit`.
     pub async fn drain(&self, limit: Duration) {
         let deadline = tokio::time::Instant::now() + limit;
         while self.waiting() > 0 {
@@ -149,14 +237,82 @@ impl Deliverer {
         }
     }
 
+    /// What the workers of this process delivered, whoever accepted it, and gave up.
+    pub fn done(&self) -> Counts {
+        let mut sum = Counts::default();
+        for worker in self.workers.borrow().iter() {
+            sum.delivered += worker.done.get().delivered;
+            sum.dead += worker.done.get().dead;
+        }
+        sum
+    }
+
+    /// Begins no further attempt and lets those under way be recorded: another process goes on where
+    /// this one ends. Not for an endpoint that does not answer.
+    pub async fn stop(&self) {
+        self.stopping.set(true);
+        let limit = if self.waiting() == 0 {
+            STOP
+        } else {
+            STOP_IN_TROUBLE
+        };
+        let deadline = tokio::time::Instant::now() + limit;
+        let under_way = || {
+            self.workers
+                .borrow()
+                .iter()
+                .any(|worker| worker.under_way.get() > 0)
+        };
+        while under_way() {
+            if tokio::time::timeout_at(deadline, self.progress())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits until nothing can be delivered now, whoever accepted it.
+    pub async fn settle(&self) {
+        loop {
+            let busy = self.workers.borrow().iter().any(|worker| worker.is_busy());
+            if !busy {
+                return;
+            }
+            let _ = tokio::time::timeout(worker::LOOK, self.progress()).await;
+        }
+    }
+
     pub fn standings(&self) -> Vec<Standing> {
         let workers = self.workers.borrow();
-        let standing = |worker: &Rc<Worker>| Standing {
-            name: worker.destination.name.clone(),
-            counts: self.spool.counts(worker.number),
-            last_error: worker.last_error.borrow().clone(),
+        let standing = |worker: &Rc<Worker>| {
+            let own = worker.own.borrow();
+            Standing {
+                name: worker.destination.name.clone(),
+                counts: Counts {
+                    waiting: own.open.len(),
+                    ..own.counts
+                },
+                last_error: own.last_error.clone(),
+            }
         };
         workers.iter().map(standing).collect()
+    }
+}
+
+fn new_event(event: &Arc<Event>, destinations: Vec<i64>) -> NewEvent {
+    NewEvent {
+        event_id: event.id.clone(),
+        created: Timestamp::now().as_millisecond(),
+        callback: event.event.clone(),
+        host: event.host_name().to_owned(),
+        task: event
+            .task
+            .as_ref()
+            .map_or_else(String::new, |task| task.name.clone()),
+        body: serde_json::to_string(event.as_ref()).expect("an event can be written"),
+        destinations,
     }
 }
 
@@ -201,152 +357,13 @@ pub fn summary(events: u64, standings: &[Standing]) -> String {
     text
 }
 
-/// The life of a worker; it ends with the program.
-async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
-    let mut under_way: JoinSet<(Delivery, Result<(), Failure>)> = JoinSet::new();
-    loop {
-        let now = Instant::now();
-        let paused = worker.paused_until.get().filter(|until| *until > now);
-        while paused.is_none() && under_way.len() < worker.limit() {
-            let Some(delivery) = deliverer.spool.claim(worker.number, now) else {
-                break;
-            };
-            if worker.gone.get() {
-                deliverer
-                    .spool
-                    .finish(worker.number, delivery, Outcome::Dead);
-                deliverer.progress.notify_one();
-                continue;
-            }
-            let notifier = worker.notifier.borrow().clone();
-            let message = worker.message(&delivery);
-            under_way.spawn_local(async move {
-                let result = notifier.send(&message).await;
-                (delivery, result)
-            });
-        }
-        let next = paused.or_else(|| deliverer.spool.next_due(worker.number));
-        tokio::select! {
-            Some(done) = under_way.join_next() => {
-                let (delivery, result) = done.expect("an attempt does not panic");
-                let outcome = worker.judge(&deliverer.http, &delivery, result);
-                deliverer.spool.finish(worker.number, delivery, outcome);
-                deliverer.progress.notify_one();
-            }
-            () = worker.wake.notified() => {}
-            () = sleep_until(next), if next.is_some() => {}
-        }
-    }
-}
-
-async fn sleep_until(time: Option<Instant>) {
-    if let Some(time) = time {
-        tokio::time::sleep_until(time.into()).await;
-    }
-}
-
-impl Worker {
-    /// How many attempts may be under way at once.
-    fn limit(&self) -> usize {
-        if self.failures_in_row.get() < BREAKER {
-            self.destination.concurrency
-        } else {
-            1
-        }
-    }
-
-    /// Rendered at delivery: a template mended meanwhile mends what waits.
-    fn message(&self, delivery: &Delivery) -> Message {
-        let context = Context::new(delivery.event.clone());
-        Message {
-            id: delivery.event.id.clone(),
-            payload: self.destination.payload.render(&context),
-        }
-    }
-
-    /// Decides what an attempt's result means for the delivery and for the notifier.
-    fn judge(&self, http: &Http, delivery: &Delivery, result: Result<(), Failure>) -> Outcome {
-        let now = Instant::now();
-        let failure = match result {
-            Ok(()) => {
-                self.failures_in_row.set(0);
-                self.renewed.set(false);
-                return Outcome::Delivered;
-            }
-            Err(failure) => failure,
-        };
-        *self.last_error.borrow_mut() = Some(failure.error().to_owned());
-        match failure {
-            Failure::Permanent(_) => Outcome::Dead,
-            Failure::Gone(_) => {
-                self.gone.set(true);
-                Outcome::Dead
-            }
-            Failure::Denied(_) => {
-                if self.renew(http) {
-                    return Outcome::Retry(now);
-                }
-                self.pause(now + DENIED_PAUSE);
-                Outcome::Retry(now + DENIED_PAUSE)
-            }
-            Failure::Retry { after, .. } => {
-                let failures = self.failures_in_row.get() + 1;
-                self.failures_in_row.set(failures);
-                let wait = back_off(delivery.attempts).max(after.unwrap_or_default());
-                if let Some(after) = after {
-                    self.pause(now + after);
-                } else if failures >= BREAKER {
-                    self.pause(now + back_off(failures - BREAKER));
-                }
-                Outcome::Retry(now + wait)
-            }
-        }
-    }
-
-    fn pause(&self, until: Instant) {
-        self.paused_until
-            .set(self.paused_until.get().max(Some(until)));
-    }
-
-    /// Builds the notifier again, once, so that a secret changed meanwhile is found.
-    fn renew(&self, http: &Http) -> bool {
-        if self.renewed.replace(true) {
-            return false;
-        }
-        let built = (self.destination.kind.build)(&self.destination.section, http);
-        built
-            .map(|notifier| self.notifier.replace(notifier))
-            .is_some()
-    }
-}
-
-/// The time to the next attempt: 1 s doubled each time, at most 5 minutes, of which 50 to 100 %.
-fn back_off(attempts: u32) -> Duration {
-    let whole = Duration::from_secs(1)
-        .saturating_mul(1 << attempts.min(16))
-        .min(MAX_BACK_OFF);
-    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_back_off_doubles_up_to_its_limit() {
-        for (attempts, whole) in [(0, 1.0), (1, 2.0), (5, 32.0), (9, 300.0), (u32::MAX, 300.0)] {
-            let seconds = back_off(attempts).as_secs_f64();
-            assert!(
-                (whole / 2.0..=whole).contains(&seconds),
-                "{attempts}: {seconds}"
-            );
-        }
-    }
-
-    #[test]
     fn the_summary_says_what_is_where_and_why() {
         let counts = Counts {
-            accepted: 4,
             delivered: 1,
             waiting: 2,
             dead: 1,

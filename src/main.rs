@@ -7,6 +7,7 @@ mod deliver;
 mod event;
 mod exit;
 mod http;
+mod lanes;
 mod notifier;
 mod payload;
 mod reader;
@@ -18,6 +19,7 @@ mod sample;
 mod secret;
 mod spool;
 mod template;
+mod worker;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -78,6 +80,10 @@ fn run_async(command: Command) -> Exit {
             Command::Stream(arguments) => command::stream::run(arguments).await,
             Command::CheckConfig(arguments) => command::check_config::run(arguments).await,
             Command::Test(arguments) => command::test::run(arguments).await,
+            Command::Flush(arguments) => command::flush::run(arguments).await,
+            Command::Status(arguments) => command::history::status(arguments).await,
+            Command::History(arguments) => command::history::history(arguments).await,
+            Command::Discard(arguments) => command::history::discard(arguments).await,
             Command::Receive(arguments) => command::receive::run(arguments).await,
             Command::Schema | Command::Completions { .. } | Command::Man | Command::Init(_) => {
                 Exit::Ok

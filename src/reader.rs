@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::event::{Event, Host, Play, Run, State, Task, from_seconds, syntax};
+use crate::event::{Event, Host, Play, Run, RunEnd, State, Task, from_seconds, syntax};
 
 /// Reads events, and numbers those that have no id.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl Reader {
             run: Arc::new(run),
             count: 0,
         }
+    }
+
+    /// The run that events belong to which name none.
+    pub fn run(&self) -> &str {
+        &self.run.id
     }
 
     /// One event from the bytes of one JSON object, or what is wrong with it (never its content).
@@ -87,6 +92,8 @@ impl Reader {
         event.play = part(object, "play", "name")?.map(Arc::new);
         event.task = part(object, "task", "name")?.map(Arc::new);
         event.host = part(object, "host", "name")?;
+        event.test = typed(object, "test")?.unwrap_or(false);
+        event.end = run_end(object)?;
         event.result = object
             .get("result")
             .filter(|result| !result.is_null())
@@ -140,6 +147,20 @@ impl Reader {
         event.result = data.get("res").filter(|result| !result.is_null()).map(raw);
         Ok(event)
     }
+}
+
+/// What the end of a run says, where the event is one.
+fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
+    let Some(status) = typed(object, "status")? else {
+        return Ok(None);
+    };
+    let elapsed = typed(object, "elapsed")?.unwrap_or(0.0);
+    let stats = typed(object, "stats")?.unwrap_or_default();
+    Ok(Some(Arc::new(RunEnd {
+        status,
+        elapsed,
+        stats,
+    })))
 }
 
 fn raw(value: &Value) -> Box<RawValue> {
@@ -306,7 +327,7 @@ mod tests {
         let mut reader = Reader::new();
         let first = reader
             .read(br#"{"event":"runner_on_ok","id":"r-9","time":"2026-11-20T20:42:01.123456Z","changed":true,
-                "run":{"id":"r","playbook":"site.yml","tags":["a"]},"host":{"name":"h","address":"::1"},
+                "run":{"id":"r","playbook":"site.yml","tags":["a"]},"host":{"name":"h","address":"::1"},"test":true,"status":"error","elapsed":1.5,"stats":{"h":{"ok":1}},
                 "result":{"n":18446744073709551617,"huge":1e400,"zero":-0}}"#)
             .unwrap();
         let text = serde_json::to_string(&first).unwrap();

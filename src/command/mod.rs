@@ -1,17 +1,22 @@
 //! The subcommands, one file each, and what they share.
 
 pub mod check_config;
+pub mod flush;
+pub mod history;
 pub mod init;
 pub mod receive;
 pub mod send;
 pub mod stream;
 pub mod test;
 
+use std::path::Path;
+
 use crate::config::section::Problem;
 use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
+use crate::spool::{Spool, default_folder};
 
 /// The configuration, if it is good; else all its problems are said, and the exit code is given.
 pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
@@ -19,6 +24,30 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
         report_problems(&problems);
         Exit::Config
     })
+}
+
+/// The spool that the configuration names, or the user's own. Where it cannot be used, events go on
+/// from memory.
+pub fn open_spool(config: &Config) -> Spool {
+    let folder = config.spool.clone().or_else(default_folder);
+    let opened = folder
+        .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; set `spool` in [delivery]"))
+        .and_then(|folder| Spool::open(&folder));
+    opened.unwrap_or_else(|reason| Spool::unusable(&reason))
+}
+
+/// The spool for the commands that ask about it: `--spool`, or the user's own.
+pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
+    let folder = folder.map(Path::to_owned).or_else(default_folder);
+    let opened = folder
+        .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; name it with --spool"))
+        .and_then(|folder| Spool::open(&folder));
+    opened.map_err(|error| spool_failed(&error))
+}
+
+pub fn spool_failed(error: &anyhow::Error) -> Exit {
+    report::say(format!("the spool: {error:#}"));
+    Exit::Spool
 }
 
 fn report_problems(problems: &[Problem]) {

@@ -19,6 +19,9 @@ use crate::records::{Record, Records};
 use crate::report;
 use crate::template::Context;
 
+/// Events that are accepted together.
+const BATCH: usize = 100;
+
 pub async fn run(arguments: cli::Send) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
@@ -63,27 +66,57 @@ async fn deliver(
 ) -> Exit {
     let drain = config.drain;
     let deliverer = Deliverer::new(http);
-    let mut chosen = selected.into_iter();
-    let destinations: Vec<usize> = config
-        .destinations
-        .into_iter()
-        .filter(|_| chosen.next().unwrap_or(false))
-        .map(|destination| deliverer.add(destination))
-        .collect();
-    let mut events = 0;
-    let mut unwanted = 0;
-    for file in &arguments.files {
-        let accept = async |event: Event| {
-            events += 1;
-            if deliverer.accept(event, events, &destinations) == 0 {
-                unwanted += 1;
-            }
-            deliverer.make_room().await;
-        };
-        input.read(file, accept).await;
+    deliverer.open(|| super::open_spool(&config));
+    deliverer.prune(config.keep);
+    let search = arguments.configuration.search();
+    let mut destinations = Vec::new();
+    for (destination, selected) in config.destinations.into_iter().zip(selected) {
+        if selected {
+            let key = destination.key(&search, input.reader.run());
+            destinations.push(deliverer.add(destination, key).await);
+        }
     }
+    let mut intake = Intake {
+        deliverer: &deliverer,
+        destinations,
+        batch: Vec::new(),
+        events: 0,
+        wanted: 0,
+    };
+    for file in &arguments.files {
+        input
+            .read(file, async |event: Event| intake.add(event).await)
+            .await;
+    }
+    intake.flush().await;
+    let (events, wanted) = (intake.events, intake.wanted);
     deliverer.drain(drain).await;
-    finish(arguments, &deliverer, events, unwanted, input.exit)
+    deliverer.stop().await;
+    finish(arguments, &deliverer, events, events - wanted, input.exit)
+}
+
+/// Gathers events, so that many of them are one commit.
+struct Intake<'a> {
+    deliverer: &'a Deliverer,
+    destinations: Vec<usize>,
+    batch: Vec<(u64, Event)>,
+    events: u64,
+    wanted: u64,
+}
+
+impl Intake<'_> {
+    async fn add(&mut self, event: Event) {
+        self.events += 1;
+        self.batch.push((self.events, event));
+        if self.batch.len() == BATCH {
+            self.flush().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.wanted += self.deliverer.accept(batch, &self.destinations).await;
+    }
 }
 
 fn finish(

@@ -26,6 +26,9 @@ const PROTOCOL: u32 = 1;
 /// Bytes read from the pipe at a time: all that a burst left in it.
 const PIECE: usize = 64 << 10;
 
+/// Events that are accepted together at the most.
+const BATCH: usize = 100;
+
 /// One record, as docs/protocol.md describes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,6 +86,10 @@ pub async fn run(arguments: cli::Stream) -> Exit {
 struct Stream {
     arguments: cli::Stream,
     deliverer: Rc<Deliverer>,
+    /// Events that were read and are not accepted yet.
+    batch: Vec<(u64, Event)>,
+    /// How often the play's vars changed the destinations.
+    generation: u32,
     /// The destinations of the configuration in force.
     destinations: Vec<usize>,
     drain: std::time::Duration,
@@ -116,6 +123,8 @@ impl Stream {
         Stream {
             arguments,
             deliverer: Deliverer::new(Http::default()),
+            batch: Vec::new(),
+            generation: 0,
             destinations: Vec::new(),
             drain: std::time::Duration::ZERO,
             overrides: None,
@@ -147,9 +156,7 @@ impl Stream {
                 piece = pieces.recv() => {
                     let Some(piece) = piece else { break };
                     records.feed(&piece);
-                    self.take_all(&mut records)?;
-                    self.deliverer.make_room().await;
-                    self.answer_safe();
+                    self.take_all(&mut records).await?;
                 }
                 () = deliverer.progress() => self.answer_safe(),
                 _ = terminate.recv() => break,
@@ -157,23 +164,28 @@ impl Stream {
             }
         }
         records.finish();
-        self.take_all(&mut records)
+        self.take_all(&mut records).await
     }
 
-    fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
+    /// Takes what has arrived; its events are accepted in few commits, and then answered as safe.
+    async fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
         while let Some(record) = records.next() {
-            self.take(record)?;
+            self.take(record).await?;
+            if self.batch.len() == BATCH {
+                self.accept().await;
+            }
         }
+        self.accept().await;
         Ok(())
     }
 
-    fn take(&mut self, record: Record) -> Result<(), Exit> {
+    async fn take(&mut self, record: Record) -> Result<(), Exit> {
         let line = record.content.and_then(|bytes| {
             serde_json::from_slice::<Line>(&bytes).map_err(|error| crate::event::syntax(&error))
         });
         match line {
-            Ok(Line::Hello(hello)) => self.hello(hello)?,
-            Ok(Line::Overrides(overrides)) => self.configure_anew(overrides),
+            Ok(Line::Hello(hello)) => self.hello(hello).await?,
+            Ok(Line::Overrides(overrides)) => self.configure_anew(overrides).await,
             Ok(Line::Run(run)) => self.run = Arc::new(run),
             Ok(Line::Play(play)) => {
                 self.plays.insert(play.id.clone(), Arc::new(play));
@@ -181,7 +193,7 @@ impl Stream {
             Ok(Line::Task(task)) => {
                 self.tasks.insert(task.id.clone(), Arc::new(task));
             }
-            Ok(Line::Event(event)) => self.event(event, record.truncated)?,
+            Ok(Line::Event(event)) => self.event(event, record.truncated).await?,
             Ok(Line::End(_)) => self.progress.ended = true,
             Err(reason) => self.reject(record.line, &reason),
         }
@@ -197,7 +209,7 @@ impl Stream {
         }
     }
 
-    fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
+    async fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
         if hello.protocol != PROTOCOL {
             report::say(format!(
                 "the callback plugin speaks protocol {}, this program {PROTOCOL}; install the same version of both",
@@ -206,16 +218,18 @@ impl Stream {
             return Err(Exit::Config);
         }
         self.run = Arc::new(hello.run);
-        self.configure(hello.overrides)?;
+        self.configure(hello.overrides).await?;
         answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
         Ok(())
     }
 
     /// Loads the configuration as the play's vars want it. Deliveries under way keep the former one.
-    fn configure(&mut self, overrides: Overrides) -> Result<(), Exit> {
+    async fn configure(&mut self, overrides: Overrides) -> Result<(), Exit> {
         if self.overrides.as_ref() == Some(&overrides) {
             return Ok(());
         }
+        // What was read so far belongs to the former destinations.
+        self.accept().await;
         let options = Options {
             search: self.arguments.configuration.search(),
             overrides: overrides.clone(),
@@ -228,25 +242,30 @@ impl Stream {
         })?;
         self.overrides = Some(overrides);
         self.drain = config.drain;
-        self.destinations = config
-            .destinations
-            .into_iter()
-            .map(|destination| self.deliverer.add(destination))
-            .collect();
+        self.deliverer.open(|| super::open_spool(&config));
+        self.deliverer.prune(config.keep);
+        self.generation += 1;
+        let run = format!("{}/{}", self.run.id, self.generation);
+        self.destinations.clear();
+        for destination in config.destinations {
+            let key = destination.key(&options.search, &run);
+            self.destinations
+                .push(self.deliverer.add(destination, key).await);
+        }
         Ok(())
     }
 
     /// A later play wants other settings. What is owed already is still delivered if they are wrong.
-    fn configure_anew(&mut self, overrides: Overrides) {
-        if self.configure(overrides).is_err() {
+    async fn configure_anew(&mut self, overrides: Overrides) {
+        if self.configure(overrides).await.is_err() {
             self.destinations.clear();
             self.overrides = Some(Overrides::default());
         }
     }
 
-    fn event(&mut self, record: EventRecord, cut: bool) -> Result<(), Exit> {
+    async fn event(&mut self, record: EventRecord, cut: bool) -> Result<(), Exit> {
         if self.overrides.is_none() {
-            self.configure(Overrides::default())?;
+            self.configure(Overrides::default()).await?;
         }
         let mut event = Event::new(&record.event, self.run.clone(), record.seq);
         event.time = from_seconds(record.time).unwrap_or(event.time);
@@ -262,13 +281,15 @@ impl Stream {
         event.strip();
         self.progress.note(&event);
         self.last_sequence = record.seq;
-        self.accept(event, record.seq);
+        self.batch.push((record.seq, event));
         Ok(())
     }
 
-    fn accept(&mut self, event: Event, sequence: u64) {
-        let wanted = self.deliverer.accept(event, sequence, &self.destinations) > 0;
-        self.events += u64::from(wanted);
+    /// Accepts what was read, and tells the plugin what it need not keep any more.
+    async fn accept(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.events += self.deliverer.accept(batch, &self.destinations).await;
+        self.answer_safe();
     }
 
     /// The run is over: its own event, the last deliveries, the summary.
@@ -278,7 +299,8 @@ impl Stream {
         }
         let number = self.last_sequence + 1;
         let event = self.progress.end(&self.run, number);
-        self.accept(event, number);
+        self.batch.push((number, event));
+        self.accept().await;
         let mut terminate = signal(SignalKind::terminate()).ok();
         let asked_to_stop = async {
             match &mut terminate {
@@ -290,6 +312,7 @@ impl Stream {
             () = self.deliverer.drain(self.drain) => {}
             _ = asked_to_stop => {}
         }
+        self.deliverer.stop().await;
         self.answer_safe();
         let standings = self.deliverer.standings();
         if !self.arguments.quiet {
@@ -305,9 +328,8 @@ impl Stream {
         exit_of(&standings)
     }
 
-    /// Tells the plugin what it need not keep any more.
     fn answer_safe(&mut self) {
-        let safe = self.deliverer.safe().min(self.last_sequence);
+        let safe = self.deliverer.safe(self.last_sequence);
         if safe > self.answered {
             self.answered = safe;
             answer(&json!({"safe": safe}));

@@ -3,6 +3,8 @@
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::secret;
 
 /// The name of the file on every level.
@@ -21,22 +23,21 @@ pub struct Level {
 }
 
 /// What tells where to look.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Search {
     /// `--config` or ANSIBLE_NOTIFY_CONFIG: this file and no other.
     pub config: Option<PathBuf>,
     /// `--project`: the directory whose file is the project's.
     pub project: Option<PathBuf>,
+    /// The directory where the user stands may hold the project's file.
+    #[serde(default)]
+    pub here: bool,
 }
 
 impl Search {
     /// The levels, the farthest first, and why a file was passed over.
     pub fn levels(&self) -> (Vec<Level>, Vec<String>) {
-        let named = self
-            .config
-            .clone()
-            .or_else(|| environment_path("ANSIBLE_NOTIFY_CONFIG"));
-        if let Some(path) = named {
+        if let Some(path) = self.named() {
             return (
                 vec![Level {
                     name: "named",
@@ -62,22 +63,51 @@ impl Search {
             });
         }
         let (project, passed_over) = self.project_file();
-        levels.push(Level {
-            name: "project",
-            path: project,
-            required: false,
-        });
+        if let Some(path) = project {
+            levels.push(Level {
+                name: "project",
+                path,
+                required: false,
+            });
+        }
         (levels, passed_over)
     }
 
+    /// The same search from wherever it is made: with whole paths, and no look around.
+    pub fn fixed(&self) -> Search {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        if let Some(path) = self.named() {
+            return Search {
+                config: Some(whole(path)),
+                ..Search::default()
+            };
+        }
+        let (file, _) = self.project_file();
+        let project = file
+            .filter(|file| file.exists())
+            .and_then(|file| file.parent().map(Path::to_owned));
+        Search {
+            project: project.map(whole),
+            ..Search::default()
+        }
+    }
+
+    fn named(&self) -> Option<PathBuf> {
+        self.config
+            .clone()
+            .or_else(|| environment_path("ANSIBLE_NOTIFY_CONFIG"))
+    }
+
     /// The file beside the plugin, else the one where the user stands.
-    fn project_file(&self) -> (PathBuf, Vec<String>) {
+    fn project_file(&self) -> (Option<PathBuf>, Vec<String>) {
         let mut passed_over = Vec::new();
-        if let Some(folder) = &self.project {
-            let beside = folder.join(FILE_NAME);
-            if beside.symlink_metadata().is_ok() {
-                return (beside, passed_over);
-            }
+        let beside = self.project.as_ref().map(|folder| folder.join(FILE_NAME));
+        if beside
+            .as_ref()
+            .is_some_and(|file| file.symlink_metadata().is_ok())
+            || !self.here
+        {
+            return (beside, passed_over);
         }
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         for folder in [here.join("callback_plugins"), here.clone()] {
@@ -93,9 +123,12 @@ impl Search {
                 ));
                 continue;
             }
-            return (path, passed_over);
+            return (Some(path), passed_over);
         }
-        (here.join("callback_plugins").join(FILE_NAME), passed_over)
+        (
+            Some(here.join("callback_plugins").join(FILE_NAME)),
+            passed_over,
+        )
     }
 }
 

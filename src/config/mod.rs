@@ -5,6 +5,7 @@ pub mod levels;
 pub mod section;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::notifier::{KINDS, Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
+use crate::spool::DestinationKey;
 use crate::template::Context;
 use levels::{Level, Search};
 use section::{Entry, File, Origin, Problem, Section, Shown, suggest};
@@ -56,6 +58,8 @@ pub struct Destination {
     pub payload: Payload,
     /// How many hosts' lanes deliver side by side.
     pub concurrency: usize,
+    /// What is older is given up.
+    pub max_age: Duration,
     pub notifier: Rc<dyn Notifier>,
     /// Kept to build the notifier again when its credentials were refused.
     pub section: Section,
@@ -66,6 +70,12 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// How long the end of a play may wait for deliveries.
     pub drain: Duration,
+    /// What is older is given up.
+    pub max_age: Duration,
+    /// What is finished is forgotten after this time.
+    pub keep: Duration,
+    /// The directory of the spool, where it is not the user's own.
+    pub spool: Option<PathBuf>,
     pub levels: Vec<(Level, bool)>,
     /// Every value with its place, for `check-config`.
     pub values: Vec<Shown>,
@@ -86,6 +96,31 @@ pub struct Options {
 
 type Sections = BTreeMap<String, Section>;
 
+impl Destination {
+    /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
+    /// the play's vars or the environment changed is that run's own: what they said is not stored.
+    pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
+        let given = |entry: &&Entry| !matches!(entry.origin, Origin::File { .. });
+        let needs: Vec<&str> = self
+            .section
+            .entries
+            .iter()
+            .filter(given)
+            .map(|entry| entry.key.as_str())
+            .collect();
+        DestinationKey {
+            search: serde_json::to_string(&search.fixed()).expect("paths can be written"),
+            name: self.name.clone(),
+            run: if needs.is_empty() {
+                String::new()
+            } else {
+                run.to_owned()
+            },
+            needs: needs.join(", "),
+        }
+    }
+}
+
 impl Config {
     /// Reads all levels and builds what they name. Never fails: what is wrong is in `problems`.
     pub fn load(options: &Options, http: &Http) -> Config {
@@ -93,6 +128,9 @@ impl Config {
         let mut config = Config {
             destinations: Vec::new(),
             drain: Duration::from_secs(5),
+            max_age: Duration::from_secs(72 * 3600),
+            keep: Duration::from_secs(14 * 86400),
+            spool: None,
             levels: Vec::new(),
             values: Vec::new(),
             problems: Vec::new(),
@@ -210,6 +248,9 @@ impl Config {
     fn build(&mut self, mut sections: Sections, http: &Http, samples: &[Context]) {
         if let Some(delivery) = sections.remove("delivery") {
             self.drain = delivery.duration("drain", self.drain);
+            self.max_age = delivery.duration("max_age", self.max_age);
+            self.keep = delivery.duration("keep", self.keep);
+            self.spool = delivery.path("spool");
             delivery.report_unknown();
             self.collect(&delivery);
         }
@@ -296,6 +337,7 @@ impl Config {
                 rules,
                 payload,
                 concurrency,
+                max_age: self.max_age,
                 notifier,
                 section,
             });

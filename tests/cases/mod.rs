@@ -7,6 +7,7 @@ mod receive;
 mod replies;
 mod secrets;
 mod send;
+mod spool;
 mod stream;
 mod surroundings;
 mod terminal;

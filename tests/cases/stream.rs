@@ -252,7 +252,7 @@ fn results_arrive_while_the_play_goes_on() {
         .write_all(event(1, "runner_on_ok", json!({"host": {"name": "h"}})).as_bytes())
         .unwrap();
     assert_eq!(answers.next().unwrap().unwrap(), "{\"safe\":1}");
-    assert_eq!(server.requests().len(), 1);
+    server.wait_for(1);
 
     // The end of the process that feeds it is the end of the stream, whatever signals go round.
     assert!(

@@ -23,7 +23,16 @@ fn send_under(limits: &str) {
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    outcome(command.spawn().unwrap()).expect(0, DELIVERED);
+    let outcome = outcome(command.spawn().unwrap());
+    assert!(
+        outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
+        "{limits}: {outcome:?}"
+    );
+    assert!(
+        outcome
+            .stderr
+            .contains("kept in memory only: there is no HOME for the spool")
+    );
     assert_eq!(server.requests().len(), 1);
 }
 

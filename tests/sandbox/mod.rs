@@ -1,5 +1,6 @@
 //! A directory of its own for each test, and the binary run in it.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_ansible-notify");
 
 pub struct Sandbox {
     directory: TempDir,
+    /// Commands run so far.
+    runs: Cell<u32>,
 }
 
 /// What a run of the binary left behind.
@@ -26,6 +29,7 @@ impl Sandbox {
     pub fn new() -> Sandbox {
         Sandbox {
             directory: tempfile::tempdir().unwrap(),
+            runs: Cell::new(0),
         }
     }
 
@@ -62,8 +66,10 @@ impl Sandbox {
         std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// The binary with its arguments, in this directory and with nothing of the user's environment.
+    /// The binary with its arguments, in this directory and with nothing of the user's environment. Each
+    /// has a spool of its own: an id is delivered only once.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.runs.set(self.runs.get() + 1);
         let mut command = Command::new(BINARY);
         command
             .args(arguments)
@@ -71,6 +77,10 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("PATH", "/usr/bin:/bin")
+            .env(
+                "XDG_STATE_HOME",
+                self.path(&format!("state-{}", self.runs.get())),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -86,6 +86,19 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The requests, once there are `count`.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) -> Vec<Request> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.requests.lock().unwrap().len() < count {
+            assert!(Instant::now() < deadline, "only {:?}", self.requests());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.requests()
+    }
+}
+
 /// An address on which nothing listens.
 pub fn dead_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,169 @@
+//! `flush`: delivers what waits in the spool, each with the settings of its own project.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::cli;
+use crate::config::levels::Search;
+use crate::config::{Config, Options};
+use crate::deliver::Deliverer;
+use crate::exit::Exit;
+use crate::http::Http;
+use crate::report;
+use crate::spool::{self, DestinationStatus, Spool};
+
+/// How often `--watch` looks for destinations that are new.
+const WATCH: Duration = Duration::from_secs(2);
+
+pub async fn run(arguments: cli::Flush) -> Exit {
+    let spool = match super::existing_spool(arguments.spool.as_deref()) {
+        Ok(spool) => spool,
+        Err(exit) => return exit,
+    };
+    let result = LocalSet::new().run_until(flush(&arguments, &spool)).await;
+    result.unwrap_or_else(|error| super::spool_failed(&error))
+}
+
+async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
+    let deliverer = Deliverer::new(Http::default());
+    deliverer.open(|| spool.clone());
+    let mut flush = Flush {
+        arguments,
+        spool,
+        deliverer,
+        added: HashSet::new(),
+        exit: Exit::Ok,
+    };
+    flush.add_destinations().await?;
+    if arguments.watch {
+        flush.watch().await?;
+    } else {
+        flush.deliverer.settle().await;
+    }
+    flush.finish().await
+}
+
+struct Flush<'a> {
+    arguments: &'a cli::Flush,
+    spool: &'a Spool,
+    deliverer: Rc<Deliverer>,
+    /// The destinations that were looked at.
+    added: HashSet<i64>,
+    exit: Exit,
+}
+
+impl Flush<'_> {
+    /// Starts a worker for every destination to which something is owed.
+    async fn add_destinations(&mut self) -> anyhow::Result<()> {
+        for status in self.spool.write(spool::status).await? {
+            let named = &self.arguments.notifier;
+            let chosen = named.is_empty() || named.contains(&status.name);
+            if !chosen || self.added.contains(&status.id) {
+                continue;
+            }
+            let (id, revive) = (status.id, self.arguments.dead);
+            let ready = self
+                .spool
+                .write(move |connection| {
+                    if revive {
+                        spool::revive(connection, id)?;
+                    }
+                    spool::make_due(connection, id)
+                })
+                .await?;
+            if ready > 0 {
+                self.added.insert(status.id);
+                self.add(&status);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds a destination's settings again and starts its worker.
+    fn add(&mut self, status: &DestinationStatus) {
+        let search: Search = serde_json::from_str(&status.search).unwrap_or_default();
+        let options = Options {
+            search,
+            ..Options::default()
+        };
+        let config = match Config::load(&options, self.deliverer.http()).usable() {
+            Ok(config) => config,
+            Err(problems) => {
+                problems.iter().for_each(report::say);
+                return self.pass_over(status, "its configuration has a problem", Exit::Config);
+            }
+        };
+        let found = config
+            .destinations
+            .into_iter()
+            .find(|destination| destination.name == status.name);
+        let Some(destination) = found else {
+            return self.pass_over(status, "it is no more in its configuration", Exit::Config);
+        };
+        let given: HashSet<&str> = destination
+            .section
+            .entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .collect();
+        let missing: Vec<&str> = status
+            .needs
+            .split(", ")
+            .filter(|key| !key.is_empty() && !given.contains(key))
+            .collect();
+        if missing.is_empty() {
+            return self.deliverer.add_known(destination, status.id);
+        }
+        let variables: Vec<String> = missing
+            .iter()
+            .map(|key| format!("ANSIBLE_NOTIFY_{}", key.to_uppercase()))
+            .collect();
+        let reason = format!(
+            "the play's vars gave what is not stored; set {}",
+            variables.join(", ")
+        );
+        self.pass_over(status, &reason, Exit::Undelivered);
+    }
+
+    fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
+        self.exit = exit;
+        report::say(format!(
+            "{}: {} waiting are passed over: {reason}",
+            status.name, status.waiting
+        ));
+    }
+
+    /// Stays and delivers, until somebody asks the process to end.
+    async fn watch(&mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                () = tokio::time::sleep(WATCH) => self.add_destinations().await?,
+            }
+        }
+    }
+
+    async fn finish(&self) -> anyhow::Result<Exit> {
+        self.deliverer.stop().await;
+        let done = self.deliverer.done();
+        let left = self.spool.write(spool::status).await?;
+        let waiting: i64 = left.iter().map(|status| status.waiting).sum();
+        report::say(format!(
+            "{} delivered, {waiting} waiting, {} dead",
+            done.delivered, done.dead
+        ));
+        Ok(match (self.exit, done.dead, waiting) {
+            (Exit::Ok, 0, 0) => Exit::Ok,
+            (Exit::Ok, 0, _) => Exit::Undelivered,
+            (Exit::Ok, _, _) => Exit::Refused,
+            (exit, _, _) => exit,
+        })
+    }
+}

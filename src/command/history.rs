@@ -1,0 +1,185 @@
+//! `status`, `history` and `discard`: what the spool knows, as text or JSON.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::cli;
+use crate::config::section::parse_duration;
+use crate::exit::Exit;
+use crate::report;
+use crate::spool::{self, DestinationStatus, Filter, HistoryRow, Spool};
+
+pub async fn status(arguments: cli::Status) -> Exit {
+    let rows = match read(arguments.spool.as_deref(), spool::status).await {
+        Ok(rows) => rows,
+        Err(exit) => return exit,
+    };
+    if arguments.json {
+        return print(&format!("{:#}\n", json!(rows)));
+    }
+    let mut text = String::new();
+    for row in &rows {
+        text.push_str(&status_line(row));
+    }
+    if rows.is_empty() {
+        text.push_str("nothing was ever sent\n");
+    }
+    print(&text)
+}
+
+fn status_line(row: &DestinationStatus) -> String {
+    let mut line = format!(
+        "{}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
+        row.name, row.accepted, row.delivered, row.waiting, row.dead, row.dropped
+    );
+    if let Some(oldest) = row.oldest {
+        line.push_str(&format!("; oldest of {}", time(oldest)));
+    }
+    if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
+        line.push_str(&format!("; next attempt {}", time(next)));
+    }
+    if let (Some(error), true) = (&row.last_error, row.waiting + row.dead > 0) {
+        line.push_str(&format!("; last error: {error}"));
+    }
+    if !row.needs.is_empty() && row.waiting > 0 {
+        line.push_str(&format!("; needs {} from the play's vars", row.needs));
+    }
+    line.push('\n');
+    line
+}
+
+pub async fn history(arguments: cli::History) -> Exit {
+    if let Some(id) = arguments.id {
+        return one(&arguments, id).await;
+    }
+    let since = arguments.since.as_deref().map(read_since).transpose();
+    let Ok(since) = since else {
+        report::say("--since is a time such as 2026-11-20T08:00:00Z, or an age such as 2h or 3d");
+        return Exit::Usage;
+    };
+    let filter = Filter {
+        failed: arguments.failed,
+        host: arguments.host.clone(),
+        task: arguments.task.clone(),
+        notifier: arguments.notifier.clone(),
+        since: since.unwrap_or(0),
+        most: arguments.limit,
+    };
+    let rows = match read(arguments.spool.as_deref(), move |connection| {
+        spool::history(connection, &filter)
+    })
+    .await
+    {
+        Ok(rows) => rows,
+        Err(exit) => return exit,
+    };
+    if arguments.json {
+        let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
+        return print(&lines);
+    }
+    print(&rows.iter().map(history_line).collect::<String>())
+}
+
+async fn one(arguments: &cli::History, id: i64) -> Exit {
+    let found = match read(arguments.spool.as_deref(), move |connection| {
+        spool::delivery(connection, id)
+    })
+    .await
+    {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let Some((row, attempts)) = found else {
+        report::say(format!("there is no delivery {id}"));
+        return Exit::NoInput;
+    };
+    if arguments.json {
+        return print(&format!(
+            "{:#}\n",
+            json!({"delivery": row, "attempts": attempts})
+        ));
+    }
+    let mut text = history_line(&row);
+    for attempt in attempts {
+        text.push_str(&format!(
+            "  {}  {} ms  {}\n",
+            time(attempt.started),
+            attempt.duration,
+            attempt.outcome
+        ));
+    }
+    print(&text)
+}
+
+fn history_line(row: &HistoryRow) -> String {
+    let mut line = format!(
+        "{:>6}  {}  {:<9}  {}  {}",
+        row.id,
+        time(row.created),
+        row.state,
+        row.notifier,
+        row.callback
+    );
+    for part in [&row.host, &row.task] {
+        if !part.is_empty() {
+            line.push_str(&format!("  {part}"));
+        }
+    }
+    if let Some(error) = row.error.as_ref().filter(|_| row.state != "delivered") {
+        line.push_str(&format!("  ({error})"));
+    }
+    line.push('\n');
+    line
+}
+
+pub async fn discard(arguments: cli::Discard) -> Exit {
+    let id = arguments.id;
+    match read(arguments.spool.as_deref(), move |connection| {
+        spool::discard(connection, id)
+    })
+    .await
+    {
+        Ok(0) if id.is_some() => {
+            report::say("no such delivery waits or is dead");
+            Exit::NoInput
+        }
+        Ok(count) => {
+            report::say(format!("{count} discarded"));
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+async fn read<T: Send + 'static>(
+    folder: Option<&std::path::Path>,
+    work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Exit> {
+    let spool: Spool = super::existing_spool(folder)?;
+    spool
+        .write(work)
+        .await
+        .map_err(|error| super::spool_failed(&error))
+}
+
+/// A time, or an age before now, in milliseconds since 1970.
+fn read_since(text: &str) -> Result<i64, ()> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    let age = parse_duration(text).ok_or(())?;
+    Ok(Timestamp::now().as_millisecond() - i64::try_from(age.as_millis()).map_err(|_| ())?)
+}
+
+fn time(milliseconds: i64) -> String {
+    Timestamp::from_millisecond(milliseconds)
+        .map_or_else(|_| "?".to_owned(), |time| format!("{time:.0}"))
+}
+
+fn print(text: &str) -> Exit {
+    // A reader that has gone away, such as `head`, wants no more.
+    let _ = std::io::stdout().write_all(report::visible_lines(text).as_bytes());
+    Exit::Ok
+}

@@ -1,0 +1,234 @@
+//! What happens to deliveries: accepted, loaded, marked. Each function runs inside a transaction.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// A destination as the spool knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationKey {
+    pub search: String,
+    pub name: String,
+    pub run: String,
+    pub needs: String,
+}
+
+/// An event to be accepted.
+pub struct NewEvent {
+    pub event_id: String,
+    pub created: i64,
+    pub callback: String,
+    pub host: String,
+    pub task: String,
+    pub body: String,
+    pub destinations: Vec<i64>,
+}
+
+/// A delivery that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which of the events it is of.
+    pub event: usize,
+    pub delivery: i64,
+    pub destination: i64,
+    /// 0 pending, unless it was sent before and is finished with.
+    pub state: i64,
+    /// The highest number that waited for this destination before it; nothing for one sent again.
+    pub previous: Option<i64>,
+}
+
+/// A delivery as it waits.
+#[derive(Debug)]
+pub struct Pending {
+    pub delivery: i64,
+    pub attempts: u32,
+    pub next_at: i64,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub body: String,
+}
+
+/// What became of an attempt.
+pub struct Mark {
+    pub delivery: i64,
+    pub destination: i64,
+    /// Milliseconds since 1970.
+    pub started: i64,
+    /// Milliseconds.
+    pub duration: i64,
+    pub outcome: MarkOutcome,
+}
+
+pub enum MarkOutcome {
+    Delivered,
+    /// To be tried again at this time, in milliseconds since 1970, and why.
+    Retry(i64, String),
+    Dead(String),
+}
+
+/// The number of a destination, made when it is new.
+pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<i64> {
+    let known = connection
+        .prepare_cached("SELECT id FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3")?
+        .query_row(params![key.search, key.name, key.run], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    connection.execute(
+        "INSERT INTO destination (search, name, run, needs) VALUES (?1, ?2, ?3, ?4)",
+        params![key.search, key.name, key.run, key.needs],
+    )?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Takes events on. One that is there already, because it was sent again, changes nothing.
+pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
+    let mut accepted = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        let added = connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                event.event_id,
+                event.created,
+                event.callback,
+                event.host,
+                event.task,
+                event.body
+            ])?;
+        if added == 0 {
+            accepted.extend(known(connection, index, &event.event_id)?);
+            continue;
+        }
+        let id = connection.last_insert_rowid();
+        for destination in &event.destinations {
+            let previous: Option<i64> = connection
+                .prepare_cached(
+                    "SELECT max(id) FROM delivery WHERE destination = ?1 AND state = 0",
+                )?
+                .query_row([destination], |row| row.get(0))?;
+            connection
+                .prepare_cached("INSERT INTO delivery (event, destination) VALUES (?1, ?2)")?
+                .execute([id, *destination])?;
+            let delivery = connection.last_insert_rowid();
+            connection
+                .prepare_cached("UPDATE destination SET accepted = accepted + 1 WHERE id = ?1")?
+                .execute([destination])?;
+            let (event, destination, previous) = (index, *destination, Some(previous.unwrap_or(0)));
+            accepted.push(Accepted {
+                event,
+                delivery,
+                destination,
+                state: 0,
+                previous,
+            });
+        }
+    }
+    Ok(accepted)
+}
+
+/// The deliveries of an event that was accepted before.
+fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Result<Vec<Accepted>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT delivery.id, destination, state FROM delivery JOIN event ON event.id = delivery.event WHERE event_id = ?1",
+    )?;
+    let rows = statement.query_map([event_id], |row| {
+        let (delivery, destination, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Accepted {
+            event: index,
+            delivery,
+            destination,
+            state,
+            previous: None,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The state and the last error of some deliveries.
+pub fn finished(
+    connection: &Connection,
+    deliveries: &[i64],
+) -> rusqlite::Result<Vec<(i64, i64, Option<String>)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT state, error FROM delivery WHERE id = ?1")?;
+    let mut found = Vec::new();
+    for id in deliveries {
+        let row = statement
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        // Pruned already: it was delivered long ago.
+        let (state, error) = row.unwrap_or((1, None));
+        found.push((*id, state, error));
+    }
+    Ok(found)
+}
+
+/// The next deliveries that wait for a destination, in their order.
+pub fn pending(
+    connection: &Connection,
+    destination: i64,
+    after: i64,
+    most: usize,
+) -> rusqlite::Result<Vec<Pending>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT delivery.id, attempts, next_at, body, created FROM delivery JOIN event ON event.id = delivery.event
+         WHERE destination = ?1 AND state = 0 AND delivery.id > ?2 ORDER BY delivery.id LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![destination, after, most as i64], |row| {
+        Ok(Pending {
+            delivery: row.get(0)?,
+            attempts: row.get(1)?,
+            next_at: row.get(2)?,
+            body: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+            created: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Records an attempt and what it means for its delivery.
+pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
+    let finished = mark.started + mark.duration;
+    let (state, next_at, error) = match &mark.outcome {
+        MarkOutcome::Delivered => (1, 0, None),
+        MarkOutcome::Retry(at, error) => (0, *at, Some(error)),
+        MarkOutcome::Dead(error) => (2, 0, Some(error)),
+    };
+    let changed = connection
+        .prepare_cached(
+            "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4,
+             finished = CASE WHEN ?2 > 0 THEN ?5 END WHERE id = ?1 AND state = 0",
+        )?
+        .execute(params![mark.delivery, state, next_at, error, finished])?;
+    // Discarded meanwhile: it stays so.
+    if changed == 0 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            mark.delivery,
+            mark.started,
+            mark.duration,
+            error.map_or("delivered", |error| error)
+        ])?;
+    connection
+        .prepare_cached(
+            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error)
+             WHERE id = ?1",
+        )?
+        .execute(params![mark.destination, i32::from(state == 1), i32::from(state == 2), error])?;
+    if state == 1 {
+        connection
+            .prepare_cached(
+                "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
+            )?
+            .execute([mark.delivery])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What people ask of the spool and do to it: status, history, giving up, trying again, forgetting.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// A destination and what is owed to it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct DestinationStatus {
+    pub id: i64,
+    #[serde(skip)]
+    pub search: String,
+    pub name: String,
+    /// The run whose play's vars changed it, else empty.
+    pub run: String,
+    /// What only those vars gave.
+    pub needs: String,
+    pub accepted: i64,
+    pub delivered: i64,
+    pub dead: i64,
+    pub dropped: i64,
+    pub waiting: i64,
+    /// Milliseconds since 1970, of the oldest event that waits.
+    pub oldest: Option<i64>,
+    /// Milliseconds since 1970; zero is at once.
+    pub next_attempt: Option<i64>,
+    pub last_error: Option<String>,
+}
+
+/// Every destination, the oldest first.
+pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, search, name, run, needs, accepted, delivered, dead, dropped, last_error,
+            (SELECT created FROM delivery JOIN event ON event.id = delivery.event
+             WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
+            (SELECT next_at FROM delivery
+             WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1)
+         FROM destination ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (accepted, delivered, dead, dropped): (i64, i64, i64, i64) =
+            (row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
+        Ok(DestinationStatus {
+            id: row.get(0)?,
+            search: row.get(1)?,
+            name: row.get(2)?,
+            run: row.get(3)?,
+            needs: row.get(4)?,
+            accepted,
+            delivered,
+            dead,
+            dropped,
+            // The conservation law, put to use: counting a million rows would take long.
+            waiting: accepted - delivered - dead - dropped,
+            last_error: row.get(9)?,
+            oldest: row.get(10)?,
+            next_attempt: row.get(11)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Which deliveries `history` shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub failed: bool,
+    pub host: Option<String>,
+    pub task: Option<String>,
+    pub notifier: Option<String>,
+    /// Milliseconds since 1970.
+    pub since: i64,
+    pub most: i64,
+}
+
+/// A delivery as `history` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HistoryRow {
+    pub id: i64,
+    pub event_id: String,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub callback: String,
+    pub host: String,
+    pub task: String,
+    pub notifier: String,
+    pub state: &'static str,
+    pub attempts: i64,
+    pub error: Option<String>,
+}
+
+const STATES: [&str; 4] = ["waiting", "delivered", "dead", "discarded"];
+
+const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error
+    FROM delivery JOIN event ON event.id = delivery.event JOIN destination ON destination.id = delivery.destination";
+
+fn history_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HistoryRow> {
+    let state: usize = row.get::<_, u8>(7)?.into();
+    Ok(HistoryRow {
+        id: row.get(0)?,
+        event_id: row.get(1)?,
+        created: row.get(2)?,
+        callback: row.get(3)?,
+        host: row.get(4)?,
+        task: row.get(5)?,
+        notifier: row.get(6)?,
+        state: STATES.get(state).copied().unwrap_or("unknown"),
+        attempts: row.get(8)?,
+        error: row.get(9)?,
+    })
+}
+
+/// The newest deliveries that fit the filter, the newest first.
+pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{HISTORY} WHERE created >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
+         AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR error IS NOT NULL)
+         ORDER BY delivery.id DESC LIMIT ?6"
+    ))?;
+    let values = params![
+        filter.since,
+        filter.host,
+        filter.task,
+        filter.notifier,
+        filter.failed,
+        filter.most
+    ];
+    let rows = statement.query_map(values, history_row)?;
+    rows.collect()
+}
+
+/// An attempt as `history ID` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AttemptRow {
+    /// Milliseconds since 1970.
+    pub started: i64,
+    /// Milliseconds.
+    pub duration: i64,
+    pub outcome: String,
+}
+
+/// One delivery with each of its attempts.
+pub fn delivery(
+    connection: &Connection,
+    id: i64,
+) -> rusqlite::Result<Option<(HistoryRow, Vec<AttemptRow>)>> {
+    let found = connection
+        .prepare_cached(&format!("{HISTORY} WHERE delivery.id = ?1"))?
+        .query_row([id], history_row)
+        .optional()?;
+    let Some(found) = found else { return Ok(None) };
+    let mut statement = connection.prepare_cached(
+        "SELECT started, duration, outcome FROM attempt WHERE delivery = ?1 ORDER BY rowid",
+    )?;
+    let attempts = statement.query_map([id], |row| {
+        Ok(AttemptRow {
+            started: row.get(0)?,
+            duration: row.get(1)?,
+            outcome: row.get(2)?,
+        })
+    })?;
+    Ok(Some((found, attempts.collect::<rusqlite::Result<_>>()?)))
+}
+
+/// Gives up deliveries that wait or are dead: one of them, or all that are dead. How many.
+pub fn discard(connection: &Connection, id: Option<i64>) -> rusqlite::Result<usize> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let chosen = "(?1 IS NULL AND state = 2 OR delivery.id = ?1 AND state IN (0, 2))";
+    connection.execute(
+        &format!(
+            "UPDATE destination SET
+                dropped = dropped + (SELECT count(*) FROM delivery WHERE destination = destination.id AND {chosen}),
+                dead = dead - (SELECT count(*) FROM delivery WHERE destination = destination.id AND {chosen} AND state = 2)"
+        ),
+        [id],
+    )?;
+    connection.execute(
+        &format!("UPDATE delivery SET state = 3, finished = ?2 WHERE {chosen}"),
+        params![id, now],
+    )
+}
+
+/// Lets dead deliveries of a destination wait again. How many.
+pub fn revive(connection: &Connection, destination: i64) -> rusqlite::Result<usize> {
+    let revived = connection.execute(
+        "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",
+        [destination],
+    )?;
+    connection.execute(
+        "UPDATE destination SET dead = dead - ?2 WHERE id = ?1",
+        params![destination, revived as i64],
+    )?;
+    Ok(revived)
+}
+
+/// Makes what waits for a destination due at once.
+pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE delivery SET next_at = 0 WHERE destination = ?1 AND state = 0",
+        [destination],
+    )
+}
+
+/// Forgets what was finished before this time (milliseconds since 1970), some of it at a time. How many.
+pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Result<usize> {
+    let chosen =
+        "SELECT id FROM delivery WHERE state > 0 AND finished < ?1 ORDER BY finished LIMIT ?2";
+    connection.execute(
+        &format!("DELETE FROM attempt WHERE delivery IN ({chosen})"),
+        params![before, most],
+    )?;
+    let gone = connection.execute(
+        &format!("DELETE FROM delivery WHERE id IN ({chosen})"),
+        params![before, most],
+    )?;
+    if gone > 0 {
+        connection.execute(
+            "DELETE FROM event WHERE created < ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id)",
+            [before],
+        )?;
+        connection.execute_batch("PRAGMA incremental_vacuum(100)")?;
+    }
+    Ok(gone)
+}

@@ -1,0 +1,265 @@
+//! The spool's file: events, what is owed to whom, and what became of it. SQLite, committed with fsync.
+//!
+//! A thread of its own writes: what has come in meanwhile goes into one transaction, and everybody
+//! hears of it after the commit. All processes of a user share the file.
+
+mod deliveries;
+mod history;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+pub use deliveries::*;
+pub use history::*;
+
+/// The version of the tables; `user_version` of the file.
+const VERSION: i64 = 1;
+/// The most work that goes into one commit.
+const MOST_AT_ONCE: usize = 100;
+/// How long another program may hold the file.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
+
+const TABLES: &str = "
+    CREATE TABLE destination (
+        id INTEGER PRIMARY KEY,
+        -- how its configuration is found again, as JSON
+        search TEXT NOT NULL,
+        name TEXT NOT NULL,
+        -- the run whose play's vars changed it, else empty
+        run TEXT NOT NULL,
+        -- the settings that only those vars gave, by name
+        needs TEXT NOT NULL,
+        accepted INTEGER NOT NULL DEFAULT 0,
+        delivered INTEGER NOT NULL DEFAULT 0,
+        dead INTEGER NOT NULL DEFAULT 0,
+        dropped INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        UNIQUE (search, name, run)
+    );
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY,
+        event_id TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        callback TEXT NOT NULL,
+        host TEXT NOT NULL,
+        task TEXT NOT NULL,
+        body TEXT
+    );
+    CREATE TABLE delivery (
+        id INTEGER PRIMARY KEY,
+        event INTEGER NOT NULL REFERENCES event (id),
+        destination INTEGER NOT NULL REFERENCES destination (id),
+        -- 0 pending, 1 delivered, 2 dead, 3 discarded
+        state INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_at INTEGER NOT NULL DEFAULT 0,
+        finished INTEGER,
+        error TEXT,
+        UNIQUE (event, destination)
+    );
+    CREATE INDEX pending ON delivery (destination, id) WHERE state = 0;
+    CREATE INDEX finished ON delivery (finished) WHERE state > 0;
+    CREATE TABLE attempt (
+        delivery INTEGER NOT NULL REFERENCES delivery (id),
+        started INTEGER NOT NULL,
+        duration INTEGER NOT NULL,
+        outcome TEXT NOT NULL
+    );
+    CREATE INDEX attempts ON attempt (delivery);
+";
+
+/// A piece of work inside a transaction; it gives what is to be done when the commit is known.
+type Work = Box<dyn FnOnce(&Connection) -> Box<dyn FnOnce(Result<(), String>) + Send> + Send>;
+
+/// The way to the thread that writes.
+#[derive(Clone)]
+pub struct Spool {
+    /// Nothing where the spool cannot be used, and why.
+    work: Result<mpsc::Sender<Work>, String>,
+    folder: PathBuf,
+}
+
+impl Spool {
+    /// Opens the spool in `folder`, making both where they are not there.
+    pub fn open(folder: &Path) -> Result<Spool> {
+        let (connection, lock) = open(folder)?;
+        let (work, queue) = mpsc::channel();
+        std::thread::spawn(move || serve(connection, &lock, &queue));
+        Ok(Spool {
+            work: Ok(work),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// A spool that takes nothing: all goes on from memory.
+    pub fn unusable(reason: &anyhow::Error) -> Spool {
+        Spool {
+            work: Err(format!("{reason:#}")),
+            folder: PathBuf::new(),
+        }
+    }
+
+    /// Does `work` in a transaction, together with what else is waiting; its result after the commit.
+    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            let done = work(connection);
+            Box::new(move |commit| {
+                let outcome = done
+                    .map_err(|error| explain(&error))
+                    .and_then(|value| commit.map(|()| value));
+                // Whoever asked may have gone; the work is done all the same.
+                let _ = answer.send(outcome);
+            })
+        });
+        let queue = self.work.as_ref().map_err(|reason| anyhow!("{reason}"))?;
+        queue
+            .send(work)
+            .map_err(|_| anyhow!("the spool has stopped"))?;
+        result
+            .await
+            .context("the spool has stopped")?
+            .map_err(anyhow::Error::msg)
+    }
+
+    /// Becomes the one process that delivers to a destination; nothing if another one is.
+    pub fn lead(&self, destination: i64) -> Option<Leadership> {
+        if self.work.is_err() {
+            return Some(Leadership(None));
+        }
+        let file =
+            private_file(&self.folder.join(format!("destination-{destination}.lock"))).ok()?;
+        // The kernel lets it go when the process ends, however it ends.
+        file.try_lock().ok()?;
+        Some(Leadership(Some(file)))
+    }
+}
+
+/// Held by the process that delivers to a destination.
+pub struct Leadership(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
+
+/// The user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
+pub fn default_folder() -> Option<PathBuf> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let state =
+        variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    Some(state.join("ansible-notify"))
+}
+
+fn private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn open(folder: &Path) -> Result<(Connection, File)> {
+    let shown = folder.display();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make `{shown}`"))?;
+    let metadata = folder.symlink_metadata()?;
+    ensure!(metadata.is_dir(), "`{shown}` is not a directory");
+    let user = rustix::process::geteuid().as_raw();
+    ensure!(metadata.uid() == user, "`{shown}` belongs to another user");
+    ensure!(
+        metadata.mode() & 0o022 == 0,
+        "others can write to `{shown}`; chmod 700 it"
+    );
+    let lock = private_file(&folder.join("spool.lock"))
+        .with_context(|| format!("cannot write to `{shown}`"))?;
+    let path = folder.join("spool.db");
+    // Created here, so that nobody else can read it at any time.
+    private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
+    lock.lock()?;
+    let connection = prepare(&path).with_context(|| format!("cannot use `{}`", path.display()));
+    lock.unlock()?;
+    Ok((connection?, lock))
+}
+
+/// Opens the file and brings its tables to this version. The side file is locked: changing to WAL
+/// does not wait for others.
+fn prepare(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.execute_batch(
+        "PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA journal_size_limit = 8388608;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;
+         PRAGMA secure_delete = ON;",
+    )?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    ensure!(
+        version <= VERSION,
+        "it was written by a newer ansible-notify (version {version}); use that one"
+    );
+    if version == 0 {
+        connection.execute_batch(&format!(
+            "BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"
+        ))?;
+    }
+    Ok(connection)
+}
+
+/// The life of the writing thread: it ends when nobody can ask for anything any more.
+fn serve(mut connection: Connection, lock: &File, queue: &mpsc::Receiver<Work>) {
+    while let Ok(first) = queue.recv() {
+        let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
+        let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
+        let mut answers = Vec::with_capacity(batch.len());
+        // SQLite waits for others by sleeping, and unfairly; the lock is fair and wakes at once.
+        let commit = locked(lock, || {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            answers.extend(batch.into_iter().map(|work| work(&transaction)));
+            transaction.commit()
+        });
+        for answer in answers {
+            answer(commit.as_ref().copied().map_err(explain));
+        }
+    }
+}
+
+fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let held = lock.lock().is_ok();
+    let result = work();
+    if held {
+        // It goes with the process at the latest.
+        let _ = lock.unlock();
+    }
+    result
+}
+
+fn explain(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => "no space is left for the spool".to_owned(),
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            "another program holds the spool".to_owned()
+        }
+        Some(rusqlite::ErrorCode::ReadOnly) => "the spool cannot be written".to_owned(),
+        Some(rusqlite::ErrorCode::SystemIoFailure) => format!("the disk reports an error: {error}"),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,354 @@
+//! What waits is on disk: it outlives the process, and can be delivered, looked at and given up later.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::server::{OK, Reply, Server, dead_url, status};
+
+/// Runs the binary with the one spool of this sandbox.
+fn run(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Outcome {
+    let mut command = sandbox.command(arguments);
+    command.env("XDG_STATE_HOME", sandbox.path("state"));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    outcome(child)
+}
+
+fn event(host: &str) -> String {
+    format!("{{\"state\":\"failed\",\"host\":\"{host}\",\"task\":\"install\"}}\n")
+}
+
+fn configure(sandbox: &Sandbox, url: &str) {
+    sandbox.file(
+        "plugin_config.ini",
+        config_for(url).replace("drain = 5", "drain = 200ms"),
+    );
+}
+
+/// `status --json` of the only destination.
+fn only_status(sandbox: &Sandbox) -> Value {
+    let text = run(sandbox, &["status", "--json"], "").stdout;
+    let rows: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    rows[0].clone()
+}
+
+/// accepted = delivered + waiting + dead + dropped.
+#[track_caller]
+fn expect_status(sandbox: &Sandbox, delivered: i64, waiting: i64, dead: i64, dropped: i64) {
+    let status = only_status(sandbox);
+    let found =
+        ["delivered", "waiting", "dead", "dropped"].map(|key| status[key].as_i64().unwrap());
+    assert_eq!(found, [delivered, waiting, dead, dropped], "{status}");
+    assert_eq!(
+        status["accepted"].as_i64().unwrap(),
+        found.iter().sum::<i64>()
+    );
+}
+
+#[test]
+fn what_could_not_be_delivered_is_delivered_later() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &dead_url());
+    let events: String = (0..30).map(|n| event(&format!("h{}", n % 3))).collect();
+    let sent = run(&sandbox, &["send", "-"], &events);
+    sent.expect_line(
+        75,
+        &[
+            "30 events: 0 delivered, 30 waiting, 0 dead (callback: ",
+            "Connection refused",
+        ],
+    );
+    expect_status(&sandbox, 0, 30, 0, 0);
+    assert!(
+        only_status(&sandbox)["last_error"]
+            .as_str()
+            .unwrap()
+            .contains("Connection refused")
+    );
+
+    let server = Server::start([OK]);
+    configure(&sandbox, &server.url());
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 30 delivered, 0 waiting, 0 dead\n");
+    expect_status(&sandbox, 30, 0, 0, 0);
+    assert_eq!(server.requests().len(), 30);
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
+fn each_project_keeps_its_own_settings() {
+    let (first, second) = (Server::start([OK]), Server::start([OK]));
+    let sandbox = Sandbox::new();
+    for (project, server) in [("a", &first), ("b", &second)] {
+        let config = config_for(&dead_url()).replace("drain = 5", "drain = 100ms");
+        let file = format!("{project}/plugin_config.ini");
+        sandbox.file(&file, config);
+        run(
+            &sandbox,
+            &["send", "-", "--project", project],
+            &event(project),
+        );
+        sandbox.file(&file, config_for(&server.url()));
+    }
+    // From another directory: what was relative then is found again.
+    let mut command = sandbox.command(&["flush"]);
+    command
+        .env("XDG_STATE_HOME", sandbox.path("state"))
+        .current_dir("/");
+    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 2 delivered, 0 waiting, 0 dead\n");
+    let hosts = [&first, &second].map(|server| server.requests()[0].json()["host"].clone());
+    assert_eq!(hosts, ["a", "b"]);
+}
+
+#[test]
+fn what_the_plays_vars_said_is_not_stored() {
+    let sandbox = Sandbox::with_config("[delivery]\ndrain = 100ms\n[outputs]\nhost = host\n");
+    let url = format!("{}?token=canary-token", dead_url());
+    let overrides = json!({"callback_url": url, "username": "anna", "password": "canary-password"});
+    let input = format!(
+        "{}\n{}\n{{\"end\":{{}}}}\n",
+        json!({"hello": {"protocol": 1, "run": {"id": "r"}, "overrides": overrides}}),
+        json!({"event": {"seq": 1, "event": "runner_on_ok", "time": 1.0, "host": {"name": "h"}}}),
+    );
+    assert_eq!(run(&sandbox, &["stream"], &input).code, 75);
+    for file in std::fs::read_dir(sandbox.path("state/ansible-notify")).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("canary"));
+    }
+    // The file has no URL at all: the configuration is one that only a play completes.
+    let flushed = run(&sandbox, &["flush"], "");
+    assert_eq!(flushed.code, 78);
+    assert!(
+        flushed
+            .stderr
+            .contains("callback: 1 waiting are passed over"),
+        "{flushed:?}"
+    );
+
+    sandbox.file("plugin_config.ini", config_for(&dead_url()));
+    let flushed = run(&sandbox, &["flush"], "");
+    let reason = "the play's vars gave what is not stored; set ANSIBLE_NOTIFY_USERNAME, ANSIBLE_NOTIFY_PASSWORD";
+    assert!(
+        flushed.code == 75 && flushed.stderr.contains(reason),
+        "{flushed:?}"
+    );
+
+    let server = Server::start([OK]);
+    let mut command = sandbox.command(&["flush"]);
+    command
+        .env("XDG_STATE_HOME", sandbox.path("state"))
+        .env("ANSIBLE_NOTIFY_CALLBACK_URL", server.url())
+        .env("ANSIBLE_NOTIFY_USERNAME", "anna")
+        .env("ANSIBLE_NOTIFY_PASSWORD", "canary-password");
+    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    assert!(server.requests()[0].header("authorization").is_some());
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_answered() {
+    let server = Server::start([Reply::Silence]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    let mut command = sandbox.command(&["stream"]);
+    let mut child = command
+        .env("XDG_STATE_HOME", sandbox.path("state"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut input = json!({"hello": {"protocol": 1, "run": {"id": "r"}}}).to_string() + "\n";
+    for seq in 1..=500 {
+        let host = json!({"name": format!("h{}", seq % 7)});
+        input += &format!(
+            "{}\n",
+            json!({"event": {"seq": seq, "event": "runner_on_ok", "time": 1.0, "host": host}})
+        );
+    }
+    stdin.write_all(input.as_bytes()).unwrap();
+    let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let last = answers
+        .map(Result::unwrap)
+        .find(|answer| answer == "{\"safe\":500}");
+    assert!(last.is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let server = Server::start([OK]);
+    sandbox.file("plugin_config.ini", config_for(&server.url()));
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 500 delivered, 0 waiting, 0 dead\n");
+    let mut ids: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|request| request.header("webhook-id").unwrap().to_owned())
+        .collect();
+    for host in 0..7 {
+        let in_order: Vec<u32> = server
+            .requests()
+            .iter()
+            .filter(|request| request.json()["host"] == format!("h{host}"))
+            .map(|request| request.header("webhook-id").unwrap()[2..].parse().unwrap())
+            .collect();
+        assert!(in_order.is_sorted(), "{in_order:?}");
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 500);
+}
+
+#[test]
+fn the_dead_can_be_looked_at_tried_again_and_given_up() {
+    let sandbox = Sandbox::new();
+    let server = Server::start([status(400), status(422), OK]);
+    configure(&sandbox, &server.url());
+    run(&sandbox, &["send", "-"], &(event("web1") + &event("web1")));
+    expect_status(&sandbox, 0, 0, 2, 0);
+    let shown = run(
+        &sandbox,
+        &["history", "--failed", "--host", "web1", "--task", "install"],
+        "",
+    )
+    .stdout;
+    assert_eq!(
+        shown
+            .matches("dead       callback  runner_on_failed  web1  install  (4")
+            .count(),
+        2,
+        "{shown}"
+    );
+    assert_eq!(run(&sandbox, &["history", "--host", "web2"], "").stdout, "");
+    let one = run(&sandbox, &["history", "1"], "").stdout;
+    assert!(one.contains(" ms  400 Bad Request\n"), "{one}");
+
+    run(&sandbox, &["discard", "2"], "").expect(0, "ansible-notify: 1 discarded\n");
+    expect_status(&sandbox, 0, 0, 1, 1);
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush", "--dead"], "")
+        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    expect_status(&sandbox, 1, 0, 0, 1);
+    let rows = run(&sandbox, &["history", "--json", "--since", "1h"], "").stdout;
+    let states: Vec<Value> = rows
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone())
+        .collect();
+    assert_eq!(states, ["discarded", "delivered"]);
+    run(&sandbox, &["discard", "99"], "")
+        .expect(66, "ansible-notify: no such delivery waits or is dead\n");
+    run(&sandbox, &["history", "99"], "").expect(66, "ansible-notify: there is no delivery 99\n");
+    assert_eq!(run(&sandbox, &["discard"], "").code, 2);
+}
+
+#[test]
+fn an_id_is_delivered_once() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    for _ in 0..2 {
+        let sent = run(
+            &sandbox,
+            &["send", "-"],
+            "{\"id\":\"e-1\",\"state\":\"failed\"}",
+        );
+        sent.expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn many_processes_share_one_spool() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    let events: String = (0..50).map(|n| event(&format!("h{}", n % 5))).collect();
+    let children: Vec<_> = (0..16)
+        .map(|_| {
+            let mut command = sandbox.command(&["send", "-"]);
+            command
+                .env("XDG_STATE_HOME", sandbox.path("state"))
+                .stdin(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(events.as_bytes())
+                .unwrap();
+            child
+        })
+        .collect();
+    for child in children {
+        outcome(child).expect(
+            0,
+            "ansible-notify: 50 events: 50 delivered, 0 waiting, 0 dead\n",
+        );
+    }
+    assert_eq!(server.requests().len(), 16 * 50);
+    expect_status(&sandbox, 16 * 50, 0, 0, 0);
+}
+
+#[test]
+fn a_spool_that_cannot_be_used_costs_nothing_but_its_safety() {
+    let server = Server::start([OK]);
+    let use_spool = |prepare: &dyn Fn(&Path)| {
+        let sandbox = Sandbox::new();
+        configure(&sandbox, &server.url());
+        let folder = sandbox.path("state/ansible-notify");
+        std::fs::create_dir_all(&folder).unwrap();
+        prepare(&folder);
+        run(&sandbox, &["send", "-"], &event("h"))
+    };
+    let write = |content: &'static [u8]| {
+        move |folder: &Path| std::fs::write(folder.join("spool.db"), content).unwrap()
+    };
+    let newer = |folder: &Path| {
+        let spool = rusqlite::Connection::open(folder.join("spool.db")).unwrap();
+        spool.execute_batch("PRAGMA user_version = 99").unwrap();
+    };
+    let open_to_all = |folder: &Path| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    let no_folder = |folder: &Path| {
+        std::fs::remove_dir(folder).unwrap();
+        std::fs::write(folder, "").unwrap();
+    };
+    for (prepare, reason) in [
+        (
+            &newer as &dyn Fn(&Path),
+            "it was written by a newer ansible-notify (version 99); use that one",
+        ),
+        (&open_to_all, "others can write to `"),
+        (&no_folder, "cannot make `"),
+        (
+            &write(b"this is no database, however long it may be"),
+            "file is not a database",
+        ),
+    ] {
+        let outcome = use_spool(prepare);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert!(
+            outcome
+                .stderr
+                .starts_with("ansible-notify: events are kept in memory only: "),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains(reason)
+                && outcome.stderr.ends_with("1 delivered, 0 waiting, 0 dead\n"),
+            "{outcome:?}"
+        );
+    }
+    use_spool(&write(b"")).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+}
