@@ -236,6 +236,21 @@ def recap(result):
     return result.stdout.split("PLAY RECAP")[1].split("ansible-notify")[0]
 
 
+def test_what_waits_is_delivered_later(ansible, start_endpoint):
+    """The endpoint is down for the whole play: one line says so, and `flush` brings everything."""
+    endpoint = start_endpoint(on="ok failed", drain="0")
+    endpoint.stop()
+    result = ansible.play(SHORT)
+    assert result.rc == 0
+    assert len(summary(result)) == 1
+    assert "4 events: 0 delivered, 4 waiting, 0 dead" in summary(result)[0]
+    endpoint = start_endpoint(on="ok failed")
+    flushed = ansible.run(BINARY, "flush")
+    assert flushed.rc == 0, flushed.stderr
+    tasks = [body["task"] for body in endpoint.bodies() if body["host"] == "web1"]
+    assert tasks == ["first", "second"]
+
+
 def test_a_killed_binary_is_replaced(ansible, start_endpoint):
     """What it had accepted and not delivered comes again with the next one."""
     endpoint = start_endpoint(on="ok")
