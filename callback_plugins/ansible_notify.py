@@ -224,9 +224,9 @@ to_json = make_encoder()
 def encode(value, room=SHORT_ROOM):
     """The value as JSON of at most `room` bytes, and whether something had to be cut for that."""
     try:
-        if is_simple(value, room):
+        if not has_long_text(value, room):
             text = to_json(value)
-            if len(text) * 4 <= room and not is_suspicious(text):
+            if len(text) * 4 <= room and not (has_objects(value) and is_suspicious(text)):
                 return text, False
     except (TypeError, ValueError, OverflowError, RuntimeError):
         pass  # not JSON as it is
@@ -244,15 +244,25 @@ def encode(value, room=SHORT_ROOM):
     return to_json(remains), True
 
 
-def is_simple(value, room):
-    """Whether no text at the top is too long, and nothing is nested too deeply."""
-    nested = []
+def has_long_text(value, room):
+    """Whether a text at the top is too long for the quick way."""
     for part in value.values() if isinstance(value, dict) else (value,):
-        if part.__class__ not in SCALARS:
-            nested.append(part)
         if isinstance(part, (TEXT, bytes)) and len(part) * 4 > room:
-            return False
-    return not nested or not is_deep(nested)
+            return True
+    return False
+
+
+def has_objects(value):
+    """Whether an object is nested in the value: only there can be what must not leave Ansible."""
+    if PYTHON2:
+        return True  # its texts can hold lone surrogates
+    for part in value.values() if isinstance(value, dict) else (value,):
+        if part.__class__ is list:
+            if any(item.__class__ not in SCALARS for item in part):
+                return True
+        elif part.__class__ not in SCALARS:
+            return True
+    return False
 
 
 def is_suspicious(text):
@@ -263,22 +273,6 @@ def is_suspicious(text):
         or '"censored"' in text
         or (PYTHON2 and "\\ud" in text)
     )
-
-
-def is_deep(level):
-    """Whether one of these values is nested more deeply than readers of JSON allow."""
-    for _depth in range(DEPTH_LIMIT):
-        parts = []
-        for node in level:
-            if isinstance(node, dict):
-                parts.extend(node.values())
-            elif isinstance(node, (list, tuple)):
-                parts.extend(node)
-        # Most parts are left out by the quick look at their type, and the rest one level later.
-        level = [part for part in parts if part.__class__ not in SCALARS]
-        if not level:
-            return False
-    return True
 
 
 class TooLarge(Exception):

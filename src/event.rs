@@ -222,8 +222,43 @@ impl Event {
 }
 
 fn parse_result(raw: &RawValue) -> Value {
-    serde_json::from_str(raw.get())
-        .unwrap_or_else(|error| serde_json::json!({"msg": format!("the result cannot be read: {}", syntax(&error))}))
+    let parsed =
+        serde_json::from_str(raw.get()).or_else(|_| serde_json::from_str(&shallow(raw.get())));
+    parsed.unwrap_or_else(|error| serde_json::json!({"msg": format!("the result cannot be read: {}", syntax(&error))}))
+}
+
+/// Levels of nesting that are kept of a text that has too many to be read.
+const DEPTH: usize = 100;
+
+/// A JSON text without what is nested more deeply than can be read.
+pub fn shallow(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for character in text.chars() {
+        let structure = !in_string;
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            '{' | '[' if structure => {
+                depth += 1;
+                if depth == DEPTH + 1 {
+                    kept.push_str("\"[left out: nested too deeply]\"");
+                }
+            }
+            '}' | ']' if structure => {
+                depth = depth.saturating_sub(1);
+                if depth >= DEPTH {
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        if depth <= DEPTH {
+            kept.push(character);
+        }
+    }
+    kept
 }
 
 /// What is wrong with a JSON text and where, without any of its content.
@@ -272,4 +307,23 @@ fn strip(value: &mut Value) -> bool {
 /// A time from seconds since 1970.
 pub fn from_seconds(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_microsecond((seconds * 1e6).round() as i64).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nested_too_deeply_is_left_out() {
+        for levels in [99, 100, 101, 900] {
+            let text = format!("{}\"]\\\"[\"{}", "[".repeat(levels), "]".repeat(levels));
+            let text = format!("{{\"a\":{text},\"b\":1}}");
+            let value: Value = serde_json::from_str(&shallow(&text)).unwrap();
+            assert_eq!(value["b"], 1);
+            let whole = shallow(&text) == text;
+            assert_eq!(whole, levels < 100, "{levels}");
+            let raw = RawValue::from_string(text).unwrap();
+            assert_eq!(parse_result(&raw)["b"], 1);
+        }
+    }
 }

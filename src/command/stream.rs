@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use crate::cli;
 use crate::config::{Options, Overrides};
 use crate::deliver::{Deliverer, exit_of, summary};
-use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task, from_seconds};
+use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task, from_seconds, shallow};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::records::{Record, Records};
@@ -180,8 +180,14 @@ impl Stream {
     }
 
     async fn take(&mut self, record: Record) -> Result<(), Exit> {
+        let mut cut = record.truncated;
         let line = record.content.and_then(|bytes| {
-            serde_json::from_slice::<Line>(&bytes).map_err(|error| crate::event::syntax(&error))
+            serde_json::from_slice::<Line>(&bytes).or_else(|error| {
+                // Python writes what is nested more deeply than can be read here.
+                cut = true;
+                let text = shallow(&String::from_utf8_lossy(&bytes));
+                serde_json::from_str(&text).map_err(|_| crate::event::syntax(&error))
+            })
         });
         match line {
             Ok(Line::Hello(hello)) => self.hello(hello).await?,
@@ -193,7 +199,7 @@ impl Stream {
             Ok(Line::Task(task)) => {
                 self.tasks.insert(task.id.clone(), Arc::new(task));
             }
-            Ok(Line::Event(event)) => self.event(event, record.truncated).await?,
+            Ok(Line::Event(event)) => self.event(event, cut).await?,
             Ok(Line::End(_)) => self.progress.ended = true,
             Err(reason) => self.reject(record.line, &reason),
         }

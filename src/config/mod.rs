@@ -319,7 +319,7 @@ impl Config {
         };
         let rules = Rules::new(&section, default);
         rules.try_on(&section, samples);
-        let concurrency = section.count("concurrency", 8, 64);
+        let concurrency = section.count("concurrency", 16, 64);
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {
             section.report_unknown();

@@ -216,6 +216,29 @@ fn what_is_no_record_is_counted() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_costs_only_its_depth() {
+    let server = Server::start([OK]);
+    let config = format!(
+        "[inputs]\ncallback_url = {}\n[outputs]\nitem = item\nrc = result.rc\n",
+        server.url()
+    );
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let record = event(
+        1,
+        "runner_on_ok",
+        json!({"item": 1, "result": {"rc": 2, "deep": 3}}),
+    );
+    let record = record
+        .replace("\"item\":1", &format!("\"item\":{deep}"))
+        .replace("\"deep\":3", &format!("\"deep\":{deep}"));
+    run(&config, &(hello(json!({})) + &record + END)).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+    assert_eq!(server.requests()[0].json()["rc"], 2);
+}
+
+#[test]
 fn a_dead_endpoint_costs_the_drain_and_no_more() {
     let config = config_for(&dead_url()).replace("drain = 5", "drain = 500ms");
     let input = hello(json!({})) + &event(1, "runner_on_ok", json!({"host": {"name": "h"}})) + END;
