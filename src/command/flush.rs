@@ -155,10 +155,19 @@ impl Flush<'_> {
         let done = self.deliverer.done();
         let left = self.spool.write(spool::status).await?;
         let waiting: i64 = left.iter().map(|status| status.waiting).sum();
-        report::say(format!(
+        let mut text = format!(
             "{} delivered, {waiting} waiting, {} dead",
             done.delivered, done.dead
-        ));
+        );
+        let reasons: Vec<String> = left
+            .iter()
+            .filter(|status| status.waiting > 0)
+            .filter_map(|status| Some(format!("{}: {}", status.name, status.last_error.as_ref()?)))
+            .collect();
+        if !reasons.is_empty() {
+            text.push_str(&format!(" ({})", reasons.join("; ")));
+        }
+        report::say(text);
         Ok(match (self.exit, done.dead, waiting) {
             (Exit::Ok, 0, 0) => Exit::Ok,
             (Exit::Ok, 0, _) => Exit::Undelivered,

@@ -76,6 +76,15 @@ fn what_could_not_be_delivered_is_delivered_later() {
             .contains("Connection refused")
     );
 
+    let flushed = run(&sandbox, &["flush"], "");
+    flushed.expect_line(
+        75,
+        &[
+            "0 delivered, 30 waiting, 0 dead (callback: ",
+            "Connection refused",
+        ],
+    );
+
     let server = Server::start([OK]);
     configure(&sandbox, &server.url());
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 30 delivered, 0 waiting, 0 dead\n");
