@@ -9,7 +9,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build test test-rust test-ansible test-matrix sanity lint format check bench demo install completions clean
+.PHONY: help build test test-rust test-ansible test-matrix test-kills torture sanity lint format check bench demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,7 +21,7 @@ demo: build ## a playbook, a receiver, and what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/$(BINARY) "$$environment/bin/ansible-playbook"
 
-test: test-rust test-ansible sanity ## every test
+test: test-rust test-ansible sanity test-kills ## every test
 
 test-rust: ## the program against real servers
 	tests/setup.sh nginx openssl curl
@@ -42,6 +42,13 @@ test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version 
 	$(CARGO) build --locked
 	$(VENVS) --all
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
+
+test-kills: ## a few random kills; `make torture` is the whole
+	$(CARGO) build --locked
+	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --kills 40
+
+torture: build ## a thousand random kills, nothing lost
+	$(PYTHON) tests/torture/run.py $(BINARY) --kills 1000
 
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
