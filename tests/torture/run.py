@@ -3,11 +3,11 @@
 
     python3 tests/torture/run.py BINARY [--kills 1000] [--seed N]
 
-Writers feed `stream` as the plugin does and note which events were answered as safe; `flush --watch`
+Writers feed `stream` as the plugin does and note which events were answered as safe; `flush`
 delivers beside them; every process is killed with SIGKILL after a random time. The endpoint refuses
-one request in ten. At the end, without faults: every event that was answered as safe has arrived with
-its content, none has arrived that nobody sent, the numbers add up, the file is sound, and a fresh
-event passes.
+one request in ten. At the end, without faults: every event that was answered as safe has arrived
+with its content, none has arrived that nobody sent, the numbers add up, the file is sound, and a
+fresh event passes.
 """
 
 import argparse
