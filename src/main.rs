@@ -25,6 +25,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use tokio::signal::unix::SignalKind;
 
 use cli::{Cli, Command};
 use exit::Exit;
@@ -75,6 +76,9 @@ fn run_async(command: Command) -> Exit {
         }
     };
     runtime.block_on(async {
+        // A file that may not grow is an error to be told, not an end.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _handled = tokio::signal::unix::signal(too_large);
         match command {
             Command::Send(arguments) => command::send::run(arguments).await,
             Command::Stream(arguments) => command::stream::run(arguments).await,

@@ -47,8 +47,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is to be read from.
-#[derive(Clone, Debug)]
+/// Where a secret is to be read from. Has no Debug: it may hold the secret itself.
+#[derive(Clone)]
 pub enum Source {
     /// The value stands in the configuration.
     Inline(String),

@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entry {
     pub key: String,
     pub value: String,
@@ -65,7 +65,6 @@ pub struct Shown {
 }
 
 /// One section, merged over the levels. Its getters note what was asked for and what was wrong.
-#[derive(Debug)]
 pub struct Section {
     pub name: String,
     /// Where the section itself stands.

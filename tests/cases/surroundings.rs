@@ -50,6 +50,36 @@ fn little_is_enough() {
 }
 
 #[test]
+fn files_that_may_not_grow_cost_only_the_spool() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    sandbox.file("event.json", EVENT);
+    let command = format!(
+        "ulimit -f 0; HOME=. exec {} send event.json",
+        crate::sandbox::BINARY
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &command])
+        .current_dir(sandbox.root())
+        .env_remove("XDG_STATE_HOME");
+    shell
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let outcome = outcome(shell.spawn().unwrap());
+    assert!(
+        outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome
+            .stderr
+            .starts_with("ansible-notify: events are kept in memory only: "),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn without_descriptors_the_reason_is_said() {
     let sandbox = Sandbox::sending_to("http://127.0.0.1:1/");
     sandbox.file("event.json", EVENT);
