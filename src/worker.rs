@@ -227,20 +227,37 @@ impl Worker {
         let Ok(rows) = rows else { return };
         self.complete.set(rows.len() < WINDOW);
         for row in rows {
-            self.take_row(row);
+            if let Err(broken) = self.take_row(row) {
+                self.bury(spool, broken).await;
+            }
         }
     }
 
-    fn take_row(&self, row: Pending) {
+    /// An event that cannot be read any more is dead, and said to be.
+    async fn bury(&self, spool: &Spool, delivery: i64) {
+        let error = "the event in the spool cannot be read".to_owned();
+        report::say(format!("delivery {delivery}: {error}"));
+        let mark = Mark {
+            delivery,
+            destination: self.id,
+            started: Timestamp::now().as_millisecond(),
+            duration: 0,
+            outcome: MarkOutcome::Dead(error),
+        };
+        // Where the spool takes nothing, the next look finds it again.
+        let _ = spool
+            .write(move |connection| spool::mark(connection, &mark))
+            .await;
+    }
+
+    /// Takes a row into its lane; gives its number where it cannot be read.
+    fn take_row(&self, row: Pending) -> Result<(), i64> {
         if row.delivery <= self.loaded.get() {
-            return;
+            return Ok(());
         }
         self.loaded.set(row.delivery);
         let Ok(mut event) = Reader::new().read(row.body.as_bytes()) else {
-            return report::say(format!(
-                "delivery {} in the spool cannot be read and is passed over",
-                row.delivery
-            ));
+            return Err(row.delivery);
         };
         event.repaired = false;
         let wait = row.next_at - Timestamp::now().as_millisecond();
@@ -255,6 +272,7 @@ impl Worker {
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
         };
         self.lanes.borrow_mut().push(delivery);
+        Ok(())
     }
 
     /// An event was accepted for this destination.

@@ -5,6 +5,7 @@
 
 mod deliveries;
 mod history;
+mod rescue;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -14,6 +15,8 @@ use std::sync::mpsc;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
+
+use crate::report;
 
 pub use deliveries::*;
 pub use history::*;
@@ -191,9 +194,31 @@ fn open(folder: &Path) -> Result<(Connection, File)> {
     // Created here, so that nobody else can read it at any time.
     private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
     lock.lock()?;
-    let connection = prepare(&path).with_context(|| format!("cannot use `{}`", path.display()));
+    let connection = prepare(&path)
+        .or_else(|error| {
+            if rescue::is_damage(&error) {
+                replace(&path)
+            } else {
+                Err(error)
+            }
+        })
+        .with_context(|| format!("cannot use `{}`", path.display()));
     lock.unlock()?;
     Ok((connection?, lock))
+}
+
+/// Puts a damaged file aside and goes on with a new one, and with what could be read.
+fn replace(path: &Path) -> Result<Connection> {
+    let aside = rescue::put_aside(path)?;
+    private_file(path)?;
+    let mut connection = prepare(path)?;
+    // What cannot be read at all holds nothing that could be saved.
+    let saved = rescue::salvage(&aside, &mut connection).unwrap_or(0);
+    report::say(format!(
+        "the spool was damaged; it is put aside as `{}`, and {saved} deliveries that waited were read from it",
+        aside.display()
+    ));
+    Ok(connection)
 }
 
 /// Opens the file and brings its tables to this version. The side file is locked: changing to WAL

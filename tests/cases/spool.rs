@@ -337,10 +337,6 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_its_safety() {
         ),
         (&open_to_all, "others can write to `"),
         (&no_folder, "cannot make `"),
-        (
-            &write(b"this is no database, however long it may be"),
-            "file is not a database",
-        ),
     ] {
         let outcome = use_spool(prepare);
         assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -360,4 +356,84 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_its_safety() {
         0,
         "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
     );
+}
+
+#[test]
+fn a_damaged_spool_is_put_aside_and_what_can_be_read_is_saved() {
+    let server = Server::start([OK]);
+    for (damage, least) in [
+        ("not a database", 0),
+        ("cut short", 100),
+        ("overwritten at its start", 0),
+    ] {
+        let sandbox = Sandbox::new();
+        configure(&sandbox, &dead_url());
+        let events: String = (0..1000).map(|n| event(&format!("h{n}"))).collect();
+        assert_eq!(run(&sandbox, &["send", "-"], &events).code, 75);
+        let path = sandbox.path("state/ansible-notify/spool.db");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            .unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = bytes.len();
+        match damage {
+            "not a database" => bytes = b"this is no database, however long it may be".to_vec(),
+            "cut short" => bytes.truncate(length * 9 / 10),
+            _ => bytes[..1024].fill(7),
+        }
+        std::fs::write(&path, bytes).unwrap();
+
+        configure(&sandbox, &server.url());
+        let flushed = run(&sandbox, &["flush"], "");
+        assert!(
+            flushed
+                .stderr
+                .contains("the spool was damaged; it is put aside as `"),
+            "{damage}: {flushed:?}"
+        );
+        let saved = flushed
+            .stderr
+            .split(" deliveries that waited")
+            .next()
+            .unwrap()
+            .rsplit(' ')
+            .next()
+            .unwrap();
+        let saved: i64 = saved.parse().unwrap();
+        assert!(saved >= least, "{damage}: {flushed:?}");
+        let aside = std::fs::read_dir(sandbox.path("state/ansible-notify")).unwrap();
+        assert!(
+            aside
+                .map(|file| file.unwrap().file_name())
+                .any(|name| name.to_string_lossy().contains("damaged"))
+        );
+        let sent = run(&sandbox, &["send", "-"], &event("fresh"));
+        sent.expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+        expect_status(&sandbox, saved + 1, 0, 0, 0);
+    }
+}
+
+#[test]
+fn an_event_that_cannot_be_read_any_more_is_dead() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &dead_url());
+    run(&sandbox, &["send", "-"], &(event("a") + &event("b")));
+    let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
+    spool
+        .execute("UPDATE event SET body = '{' WHERE host = 'a'", [])
+        .unwrap();
+    let server = Server::start([OK]);
+    configure(&sandbox, &server.url());
+    let flushed = run(&sandbox, &["flush"], "");
+    assert!(
+        flushed
+            .stderr
+            .contains("delivery 1: the event in the spool cannot be read"),
+        "{flushed:?}"
+    );
+    expect_status(&sandbox, 1, 0, 1, 0);
 }
