@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
-use crate::spool::{self, DestinationKey, NewEvent, Spool};
+use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::Context;
 use crate::worker::{self, Counts, Worker};
 
@@ -134,11 +134,7 @@ impl Deliverer {
             return 0;
         }
         let wanted: Vec<Vec<i64>> = rows.iter().map(|row| row.destinations.clone()).collect();
-        match self
-            .spool()
-            .write(move |connection| spool::accept(connection, &rows))
-            .await
-        {
+        match self.write_events(rows).await {
             Ok(accepted) => {
                 for accepted in accepted {
                     // One sent again may be owed to a notifier that is no more in the configuration.
@@ -150,6 +146,28 @@ impl Deliverer {
             Err(error) => self.keep_in_memory(&held, &wanted, &error),
         }
         held.len() as u64
+    }
+
+    /// Writes events to the spool. Where it is full, what is finished makes room for what is new.
+    async fn write_events(&self, rows: Vec<NewEvent>) -> anyhow::Result<Vec<Accepted>> {
+        let rows = Arc::new(rows);
+        let accept = |rows: Arc<Vec<NewEvent>>| {
+            self.spool()
+                .write(move |connection| spool::accept(connection, &rows))
+        };
+        let first = accept(rows.clone()).await;
+        if !first
+            .as_ref()
+            .is_err_and(|error| error.to_string() == spool::FULL)
+        {
+            return first;
+        }
+        let now = Timestamp::now().as_millisecond();
+        let room = self
+            .spool()
+            .write(move |connection| spool::prune(connection, now, PRUNED))
+            .await?;
+        if room == 0 { first } else { accept(rows).await }
     }
 
     fn wanting(&self, event: &Arc<Event>, candidates: &[usize]) -> Vec<i64> {
@@ -202,6 +220,17 @@ impl Deliverer {
     /// A delivery without a place in the spool is finished with.
     pub fn forget(&self, id: i64) {
         self.homeless.borrow_mut().open.remove(&id);
+    }
+
+    /// Says how many deliveries end with the process, because they could not be written. Whether any do.
+    pub fn report_lost(&self) -> bool {
+        let lost = self.homeless.borrow().open.len();
+        if lost > 0 {
+            report::say(format!(
+                "{lost} of those that wait were in memory only, and are lost"
+            ));
+        }
+        lost > 0
     }
 
     /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.

@@ -32,7 +32,7 @@ pub fn open_spool(config: &Config) -> Spool {
     let folder = config.spool.clone().or_else(default_folder);
     let opened = folder
         .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; set `spool` in [delivery]"))
-        .and_then(|folder| Spool::open(&folder));
+        .and_then(|folder| Spool::open(&folder, Some(config.max_size)));
     opened.unwrap_or_else(|reason| Spool::unusable(&reason))
 }
 
@@ -41,7 +41,7 @@ pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
     let folder = folder.map(Path::to_owned).or_else(default_folder);
     let opened = folder
         .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; name it with --spool"))
-        .and_then(|folder| Spool::open(&folder));
+        .and_then(|folder| Spool::open(&folder, None));
     opened.map_err(|error| spool_failed(&error))
 }
 

@@ -135,10 +135,10 @@ fn finish(
             ));
         }
     }
-    if input == Exit::Ok {
-        exit_of(&standings)
-    } else {
-        input
+    match (input, deliverer.report_lost()) {
+        (Exit::Ok, true) => Exit::Spool,
+        (Exit::Ok, false) => exit_of(&standings),
+        (input, _) => input,
     }
 }
 

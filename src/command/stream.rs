@@ -331,6 +331,9 @@ impl Stream {
             ));
             return Exit::InvalidEvent;
         }
+        if self.deliverer.report_lost() {
+            return Exit::Spool;
+        }
         exit_of(&standings)
     }
 

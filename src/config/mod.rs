@@ -74,6 +74,8 @@ pub struct Config {
     pub max_age: Duration,
     /// What is finished is forgotten after this time.
     pub keep: Duration,
+    /// The most that the spool's file may take, in bytes.
+    pub max_size: u64,
     /// The directory of the spool, where it is not the user's own.
     pub spool: Option<PathBuf>,
     pub levels: Vec<(Level, bool)>,
@@ -130,6 +132,7 @@ impl Config {
             drain: Duration::from_secs(5),
             max_age: Duration::from_secs(72 * 3600),
             keep: Duration::from_secs(14 * 86400),
+            max_size: 256 << 20,
             spool: None,
             levels: Vec::new(),
             values: Vec::new(),
@@ -250,6 +253,7 @@ impl Config {
             self.drain = delivery.duration("drain", self.drain);
             self.max_age = delivery.duration("max_age", self.max_age);
             self.keep = delivery.duration("keep", self.keep);
+            self.max_size = delivery.size("max_size", self.max_size);
             self.spool = delivery.path("spool");
             delivery.report_unknown();
             self.collect(&delivery);

@@ -158,6 +158,14 @@ impl Section {
         })
     }
 
+    /// A size in bytes, such as `64MiB`, at least 1 MiB.
+    pub fn size(&self, key: &str, default: u64) -> u64 {
+        self.parsed(key, default, |text| {
+            let size = parse_size(text).filter(|size| *size >= 1 << 20);
+            size.ok_or_else(|| format!("`{key}` is a size such as 64MiB or 1GiB, at least 1MiB"))
+        })
+    }
+
     /// A value that `parse` understands, or `default` with a problem noted.
     pub fn parsed<T>(&self, key: &str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let Some(text) = self.text(key) else {
@@ -395,6 +403,22 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs_f64(seconds))
 }
 
+/// A size such as `4096`, `512KiB`, `64MiB` or `1GiB`.
+fn parse_size(text: &str) -> Option<u64> {
+    let split = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let number: u64 = text[..split].trim().parse().ok()?;
+    let unit = match &text[split..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,6 +440,16 @@ mod tests {
         }
         for text in ["", "x", "-1s", "5 parsecs", "1e99d", "NaN"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("4096", 4096), ("64MiB", 64 << 20), ("1 GiB", 1 << 30)] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "1TB", "-1", "99999999999999GiB", "1.5MiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 

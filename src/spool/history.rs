@@ -198,24 +198,27 @@ pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<u
     )
 }
 
-/// Forgets what was finished before this time (milliseconds since 1970), some of it at a time. How many.
+/// Forgets what was finished before this time (milliseconds since 1970), the oldest first, so much of
+/// it at a time. How many deliveries.
 pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Result<usize> {
-    let chosen =
-        "SELECT id FROM delivery WHERE state > 0 AND finished < ?1 ORDER BY finished LIMIT ?2";
-    connection.execute(
-        &format!("DELETE FROM attempt WHERE delivery IN ({chosen})"),
-        params![before, most],
-    )?;
-    let gone = connection.execute(
-        &format!("DELETE FROM delivery WHERE id IN ({chosen})"),
-        params![before, most],
-    )?;
-    if gone > 0 {
-        connection.execute(
-            "DELETE FROM event WHERE created < ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id)",
-            [before],
-        )?;
-        connection.execute_batch("PRAGMA incremental_vacuum(100)")?;
+    let chosen: Vec<(i64, i64)> = connection
+        .prepare_cached(
+            "SELECT id, event FROM delivery WHERE state > 0 AND finished < ?1 ORDER BY finished LIMIT ?2",
+        )?
+        .query_map(params![before, most], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (delivery, event) in &chosen {
+        connection
+            .prepare_cached("DELETE FROM attempt WHERE delivery = ?1")?
+            .execute([delivery])?;
+        connection
+            .prepare_cached("DELETE FROM delivery WHERE id = ?1")?
+            .execute([delivery])?;
+        connection
+            .prepare_cached(
+                "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1)",
+            )?
+            .execute([event])?;
     }
-    Ok(gone)
+    Ok(chosen.len())
 }

@@ -25,6 +25,8 @@ pub use history::*;
 const VERSION: i64 = 1;
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;
+/// What is said when the disk is full, or `max_size` is reached.
+pub const FULL: &str = "no space is left for the spool (its `max_size`, or the disk)";
 /// How long another program may hold the file.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -89,9 +91,21 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, making both where they are not there.
-    pub fn open(folder: &Path) -> Result<Spool> {
+    /// Opens the spool in `folder`, making both where they are not there. Its file grows to at most
+    /// `max_size` bytes, where that is given.
+    pub fn open(folder: &Path, max_size: Option<u64>) -> Result<Spool> {
         let (connection, lock) = open(folder)?;
+        if let Some(bytes) = max_size {
+            let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+            connection.query_row(
+                &format!(
+                    "PRAGMA max_page_count = {}",
+                    i64::try_from(bytes).unwrap_or(i64::MAX) / page
+                ),
+                [],
+                |_| Ok(()),
+            )?;
+        }
         let (work, queue) = mpsc::channel();
         std::thread::spawn(move || serve(connection, &lock, &queue));
         Ok(Spool {
@@ -279,7 +293,7 @@ fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite:
 
 fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => "no space is left for the spool".to_owned(),
+        Some(rusqlite::ErrorCode::DiskFull) => FULL.to_owned(),
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             "another program holds the spool".to_owned()
         }

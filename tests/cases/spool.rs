@@ -437,3 +437,56 @@ fn an_event_that_cannot_be_read_any_more_is_dead() {
     );
     expect_status(&sandbox, 1, 0, 1, 0);
 }
+
+#[test]
+fn a_full_spool_makes_room_or_says_what_is_lost() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    let configure = |url: &str| {
+        let config = config_for(url).replace("drain = 5", "drain = 10\nmax_size = 1MiB");
+        sandbox.file("plugin_config.ini", config);
+    };
+    configure(&server.url());
+    // Far more than fits, all of it delivered: what is finished makes room.
+    let events: String = (0..20_000)
+        .map(|n| event(&format!("h{}", n % 50)))
+        .collect();
+    let sent = run(&sandbox, &["send", "-"], &events);
+    assert!(
+        sent.stderr
+            .ends_with("20000 events: 20000 delivered, 0 waiting, 0 dead\n"),
+        "{sent:?}"
+    );
+    assert_eq!(sent.code, 0);
+
+    configure(&dead_url().replace("/events", "/dead"));
+    let path = sandbox.path("plugin_config.ini");
+    let config = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("drain = 10", "drain = 0");
+    std::fs::write(&path, config).unwrap();
+    let sent = run(&sandbox, &["send", "-"], &events);
+    assert_eq!(sent.code, 74, "{sent:?}");
+    assert!(
+        sent.stderr.contains("no space is left for the spool"),
+        "{sent:?}"
+    );
+    assert!(
+        sent.stderr
+            .contains(" of those that wait were in memory only, and are lost"),
+        "{sent:?}"
+    );
+    let size = std::fs::metadata(sandbox.path("state/ansible-notify/spool.db"))
+        .unwrap()
+        .len();
+    assert!(size <= 1 << 20, "{size}");
+
+    // What waits is delivered from a full spool, and room is there again.
+    configure(&server.url());
+    let flushed = run(&sandbox, &["flush"], "");
+    assert_eq!(flushed.code, 0, "{flushed:?}");
+    run(&sandbox, &["send", "-"], &event("fresh")).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+}
