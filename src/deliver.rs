@@ -151,11 +151,7 @@ impl Deliverer {
     /// Writes events to the spool. Where it is full, what is finished makes room for what is new.
     async fn write_events(&self, rows: Vec<NewEvent>) -> anyhow::Result<Vec<Accepted>> {
         let rows = Arc::new(rows);
-        let accept = |rows: Arc<Vec<NewEvent>>| {
-            self.spool()
-                .write(move |connection| spool::accept(connection, &rows))
-        };
-        let first = accept(rows.clone()).await;
+        let first = self.spool().accept(rows.clone()).await;
         if !first
             .as_ref()
             .is_err_and(|error| error.to_string() == spool::FULL)
@@ -167,7 +163,11 @@ impl Deliverer {
             .spool()
             .write(move |connection| spool::prune(connection, now, PRUNED))
             .await?;
-        if room == 0 { first } else { accept(rows).await }
+        if room == 0 {
+            first
+        } else {
+            self.spool().accept(rows).await
+        }
     }
 
     fn wanting(&self, event: &Arc<Event>, candidates: &[usize]) -> Vec<i64> {

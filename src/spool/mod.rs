@@ -10,7 +10,7 @@ mod rescue;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rusqlite::{Connection, TransactionBehavior};
@@ -88,6 +88,8 @@ pub struct Spool {
     /// Nothing where the spool cannot be used, and why.
     work: Result<mpsc::Sender<Work>, String>,
     folder: PathBuf,
+    /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
+    most_pages: Option<i64>,
 }
 
 impl Spool {
@@ -95,20 +97,12 @@ impl Spool {
     /// `max_size` bytes, where that is given.
     pub fn open(folder: &Path, max_size: Option<u64>) -> Result<Spool> {
         let (connection, lock) = open(folder)?;
-        if let Some(bytes) = max_size {
-            let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-            connection.query_row(
-                &format!(
-                    "PRAGMA max_page_count = {}",
-                    i64::try_from(bytes).unwrap_or(i64::MAX) / page
-                ),
-                [],
-                |_| Ok(()),
-            )?;
-        }
+        let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let most_pages = max_size.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page);
         let (work, queue) = mpsc::channel();
         std::thread::spawn(move || serve(connection, &lock, &queue));
         Ok(Spool {
+            most_pages,
             work: Ok(work),
             folder: folder.to_owned(),
         })
@@ -117,9 +111,25 @@ impl Spool {
     /// A spool that takes nothing: all goes on from memory.
     pub fn unusable(reason: &anyhow::Error) -> Spool {
         Spool {
+            most_pages: None,
             work: Err(format!("{reason:#}")),
             folder: PathBuf::new(),
         }
+    }
+
+    /// Takes events on, unless the file has its full size.
+    pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
+        let most_pages = self.most_pages;
+        self.write(move |connection| {
+            if most_pages
+                .is_some_and(|most| pages_in_use(connection).is_ok_and(|used| used >= most))
+            {
+                let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                return Err(rusqlite::Error::SqliteFailure(full, None));
+            }
+            deliveries::accept(connection, &events)
+        })
+        .await
     }
 
     /// Does `work` in a transaction, together with what else is waiting; its result after the commit.
@@ -130,7 +140,7 @@ impl Spool {
     {
         let (answer, result) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
-            let done = work(connection);
+            let done = on_its_own(connection, work);
             Box::new(move |commit| {
                 let outcome = done
                     .map_err(|error| explain(&error))
@@ -145,7 +155,7 @@ impl Spool {
             .map_err(|_| anyhow!("the spool has stopped"))?;
         result
             .await
-            .context("the spool has stopped")?
+            .context("the spool cannot be written now")?
             .map_err(anyhow::Error::msg)
     }
 
@@ -262,6 +272,21 @@ fn prepare(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Does `work` within a transaction so that none of it stays if it fails: others share the commit.
+fn on_its_own<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached("SAVEPOINT work")?.execute([])?;
+    let done = work(connection);
+    if done.is_err() {
+        // SQLite may have rolled all of it back by itself.
+        let _ = connection.execute_batch("ROLLBACK TO work");
+    }
+    let _ = connection.execute_batch("RELEASE work");
+    done
+}
+
 /// The life of the writing thread: it ends when nobody can ask for anything any more.
 fn serve(mut connection: Connection, lock: &File, queue: &mpsc::Receiver<Work>) {
     while let Ok(first) = queue.recv() {
@@ -289,6 +314,13 @@ fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite:
         let _ = lock.unlock();
     }
     result
+}
+
+fn pages_in_use(connection: &Connection) -> rusqlite::Result<i64> {
+    let number = |name: &str| {
+        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))
+    };
+    Ok(number("page_count")? - number("freelist_count")?)
 }
 
 fn explain(error: &rusqlite::Error) -> String {
