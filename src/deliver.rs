@@ -106,15 +106,11 @@ impl Deliverer {
         number
     }
 
-    fn start(self: &Rc<Self>, destination: Destination, id: i64) {
+    /// Starts a worker for a destination whose number in the spool is known.
+    pub fn start(self: &Rc<Self>, destination: Destination, id: i64) {
         let worker = Rc::new(Worker::new(destination, id));
         self.workers.borrow_mut().push(worker.clone());
         tokio::task::spawn_local(worker::run(self.clone(), worker));
-    }
-
-    /// Starts a worker for a destination that is in the spool already.
-    pub fn add_known(self: &Rc<Self>, destination: Destination, id: i64) {
-        self.start(destination, id);
     }
 
     /// Accepts events, with their places in the stream, for those of `candidates` that want them: when

@@ -15,7 +15,7 @@ use crate::deliver::Deliverer;
 use crate::event::Event;
 use crate::http::Http;
 use crate::lanes::{Delivery, Lanes};
-use crate::notifier::{Failure, Message, Notifier};
+use crate::notifier::{Failure, Notifier};
 use crate::reader::Reader;
 use crate::report;
 use crate::spool::{self, Accepted, Leadership, Mark, MarkOutcome, Pending, Spool};
@@ -131,7 +131,9 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut delivery: Del
         Err(Failure::Gone("410 Gone".to_owned()))
     } else {
         let notifier = worker.notifier.borrow().clone();
-        let message = worker.message(&delivery);
+        // Rendered at delivery: a template mended meanwhile mends what waits.
+        let context = Context::new(delivery.event.clone());
+        let message = worker.destination.message(&context);
         notifier.send(&message).await
     };
     let verdict = worker.judge(deliverer.http(), &delivery, result);
@@ -226,8 +228,9 @@ impl Worker {
             .await;
         let Ok(rows) = rows else { return };
         self.complete.set(rows.len() < WINDOW);
+        let mut reader = Reader::new();
         for row in rows {
-            if let Err(broken) = self.take_row(row) {
+            if let Err(broken) = self.take_row(&mut reader, row) {
                 self.bury(spool, broken).await;
             }
         }
@@ -251,12 +254,12 @@ impl Worker {
     }
 
     /// Takes a row into its lane; gives its number where it cannot be read.
-    fn take_row(&self, row: Pending) -> Result<(), i64> {
+    fn take_row(&self, reader: &mut Reader, row: Pending) -> Result<(), i64> {
         if row.delivery <= self.loaded.get() {
             return Ok(());
         }
         self.loaded.set(row.delivery);
-        let Ok(mut event) = Reader::new().read(row.body.as_bytes()) else {
+        let Ok(mut event) = reader.read(row.body.as_bytes()) else {
             return Err(row.delivery);
         };
         event.repaired = false;
@@ -342,15 +345,6 @@ impl Worker {
             }
             own.counts = own.counts.and(state == 1);
             deliverer.progress.notify_one();
-        }
-    }
-
-    /// Rendered at delivery: a template mended meanwhile mends what waits.
-    fn message(&self, delivery: &Delivery) -> Message {
-        let context = Context::new(delivery.event.clone());
-        Message {
-            id: delivery.event.id.clone(),
-            payload: self.destination.payload.render(&context),
         }
     }
 

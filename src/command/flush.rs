@@ -116,7 +116,7 @@ impl Flush<'_> {
             .filter(|key| !key.is_empty() && !given.contains(key))
             .collect();
         if missing.is_empty() {
-            return self.deliverer.add_known(destination, status.id);
+            return self.deliverer.start(destination, status.id);
         }
         let variables: Vec<String> = missing
             .iter()

@@ -13,7 +13,6 @@ use crate::deliver::{Deliverer, exit_of, summary};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::notifier::Message;
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
@@ -153,10 +152,7 @@ fn preview(event: Event, destinations: &[Destination]) {
         .filter(|destination| destination.rules.want(&context))
     {
         wanted = true;
-        let message = Message {
-            id: event.id.clone(),
-            payload: destination.payload.render(&context),
-        };
+        let message = destination.message(&context);
         let text = match destination.notifier.preview(&message) {
             Ok(text) => text,
             Err(failure) => failure.error().to_owned(),

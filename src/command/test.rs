@@ -7,7 +7,7 @@ use crate::cli;
 use crate::config::{Destination, Options};
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::notifier::{Failure, Message};
+use crate::notifier::Failure;
 use crate::template::Context;
 use crate::{report, sample};
 
@@ -50,8 +50,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
 }
 
 async fn send(destination: &Destination) -> Result<(), Failure> {
-    let event = sample::of("runner_on_failed");
-    let id = event.id.clone();
-    let payload = destination.payload.render(&Context::new(Arc::new(event)));
-    destination.notifier.send(&Message { id, payload }).await
+    let context = Context::new(Arc::new(sample::of("runner_on_failed")));
+    let message = destination.message(&context);
+    destination.notifier.send(&message).await
 }

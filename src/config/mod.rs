@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier};
+use crate::notifier::{KINDS, Kind, Message, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
@@ -99,6 +99,14 @@ pub struct Options {
 type Sections = BTreeMap<String, Section>;
 
 impl Destination {
+    /// What it says about an event.
+    pub fn message(&self, context: &Context) -> Message {
+        Message {
+            id: context.event().id.clone(),
+            payload: self.payload.render(context),
+        }
+    }
+
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
     /// the play's vars or the environment changed is that run's own: what they said is not stored.
     pub fn key(&self, search: &Search, run: &str) -> DestinationKey {

@@ -1,29 +1,34 @@
 //! Poor surroundings: few files, little memory, no home, another's files.
 
-use crate::sandbox::{Sandbox, outcome};
+use std::process::{Command, Stdio};
+
+use crate::sandbox::{BINARY, Outcome, Sandbox, outcome};
 use crate::server::{OK, Server};
 
 const EVENT: &str = r#"{"state":"failed","host":"web1"}"#;
 const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+
+/// Sends event.json from a shell that has done `before`, with next to nothing in its environment.
+fn send_in_shell(sandbox: &Sandbox, before: &str) -> Outcome {
+    let script = format!("{before}; exec {BINARY} send event.json");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script])
+        .current_dir(sandbox.root())
+        .env_clear()
+        .env("LANG", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    outcome(command.spawn().unwrap())
+}
 
 /// Sends an event under the limits that a shell sets.
 fn send_under(limits: &str) {
     let server = Server::start([OK]);
     let sandbox = Sandbox::sending_to(&server.url());
     sandbox.file("event.json", EVENT);
-    let mut command = std::process::Command::new("sh");
-    command
-        .args([
-            "-c",
-            &format!("{limits}; exec {} send event.json", crate::sandbox::BINARY),
-        ])
-        .current_dir(sandbox.root())
-        .env_clear()
-        .env("LANG", "C")
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let outcome = outcome(command.spawn().unwrap());
+    let outcome = send_in_shell(&sandbox, limits);
     assert!(
         outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
         "{limits}: {outcome:?}"
@@ -54,19 +59,7 @@ fn files_that_may_not_grow_cost_only_the_spool() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::sending_to(&server.url());
     sandbox.file("event.json", EVENT);
-    let command = format!(
-        "ulimit -f 0; HOME=. exec {} send event.json",
-        crate::sandbox::BINARY
-    );
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .args(["-c", &command])
-        .current_dir(sandbox.root())
-        .env_remove("XDG_STATE_HOME");
-    shell
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let outcome = outcome(shell.spawn().unwrap());
+    let outcome = send_in_shell(&sandbox, "ulimit -f 0; export HOME=.");
     assert!(
         outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
         "{outcome:?}"
@@ -83,19 +76,7 @@ fn files_that_may_not_grow_cost_only_the_spool() {
 fn without_descriptors_the_reason_is_said() {
     let sandbox = Sandbox::sending_to("http://127.0.0.1:1/");
     sandbox.file("event.json", EVENT);
-    let mut command = std::process::Command::new("sh");
-    command
-        .args([
-            "-c",
-            &format!(
-                "ulimit -n 4; exec {} send event.json",
-                crate::sandbox::BINARY
-            ),
-        ])
-        .current_dir(sandbox.root())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    outcome(command.spawn().unwrap()).expect_line(1, &["Too many open files"]);
+    send_in_shell(&sandbox, "ulimit -n 4").expect_line(1, &["Too many open files"]);
 }
 
 #[test]
