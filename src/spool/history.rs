@@ -220,5 +220,8 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
             )?
             .execute([event])?;
     }
+    connection
+        .prepare_cached("DELETE FROM thread WHERE updated < ?1")?
+        .execute([before])?;
     Ok(chosen.len())
 }

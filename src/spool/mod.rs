@@ -5,7 +5,13 @@
 
 mod deliveries;
 mod history;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for triggers and threads to come")
+)]
+pub mod memory;
 mod rescue;
+mod schema;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -21,63 +27,12 @@ use crate::report;
 pub use deliveries::*;
 pub use history::*;
 
-/// The version of the tables; `user_version` of the file.
-const VERSION: i64 = 1;
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;
 /// What is said when the disk is full, or `max_size` is reached.
 pub const FULL: &str = "no space is left for the spool (its `max_size`, or the disk)";
 /// How long another program may hold the file.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
-
-const TABLES: &str = "
-    CREATE TABLE destination (
-        id INTEGER PRIMARY KEY,
-        -- how its configuration is found again, as JSON
-        search TEXT NOT NULL,
-        name TEXT NOT NULL,
-        -- the run whose play's vars changed it, else empty
-        run TEXT NOT NULL,
-        -- the settings that only those vars gave, by name
-        needs TEXT NOT NULL,
-        accepted INTEGER NOT NULL DEFAULT 0,
-        delivered INTEGER NOT NULL DEFAULT 0,
-        dead INTEGER NOT NULL DEFAULT 0,
-        dropped INTEGER NOT NULL DEFAULT 0,
-        last_error TEXT,
-        UNIQUE (search, name, run)
-    );
-    CREATE TABLE event (
-        id INTEGER PRIMARY KEY,
-        event_id TEXT NOT NULL UNIQUE,
-        created INTEGER NOT NULL,
-        callback TEXT NOT NULL,
-        host TEXT NOT NULL,
-        task TEXT NOT NULL,
-        body TEXT
-    );
-    CREATE TABLE delivery (
-        id INTEGER PRIMARY KEY,
-        event INTEGER NOT NULL REFERENCES event (id),
-        destination INTEGER NOT NULL REFERENCES destination (id),
-        -- 0 pending, 1 delivered, 2 dead, 3 discarded
-        state INTEGER NOT NULL DEFAULT 0,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        next_at INTEGER NOT NULL DEFAULT 0,
-        finished INTEGER,
-        error TEXT,
-        UNIQUE (event, destination)
-    );
-    CREATE INDEX pending ON delivery (destination, id) WHERE state = 0;
-    CREATE INDEX finished ON delivery (finished) WHERE state > 0;
-    CREATE TABLE attempt (
-        delivery INTEGER NOT NULL REFERENCES delivery (id),
-        started INTEGER NOT NULL,
-        duration INTEGER NOT NULL,
-        outcome TEXT NOT NULL
-    );
-    CREATE INDEX attempts ON attempt (delivery);
-";
 
 /// A piece of work inside a transaction; it gives what is to be done when the commit is known.
 type Work = Box<dyn FnOnce(&Connection) -> Box<dyn FnOnce(Result<(), String>) + Send> + Send>;
@@ -248,7 +203,7 @@ fn replace(path: &Path) -> Result<Connection> {
 /// Opens the file and brings its tables to this version. The side file is locked: changing to WAL
 /// does not wait for others.
 fn prepare(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
+    let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL;
@@ -259,16 +214,7 @@ fn prepare(path: &Path) -> Result<Connection> {
          PRAGMA cell_size_check = ON;
          PRAGMA secure_delete = ON;",
     )?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    ensure!(
-        version <= VERSION,
-        "it was written by a newer ansible-notify (version {version}); use that one"
-    );
-    if version == 0 {
-        connection.execute_batch(&format!(
-            "BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"
-        ))?;
-    }
+    schema::bring_up_to_date(&mut connection)?;
     Ok(connection)
 }
 

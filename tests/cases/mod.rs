@@ -13,3 +13,4 @@ mod surroundings;
 mod terminal;
 mod tls;
 mod tools;
+mod upgrade;

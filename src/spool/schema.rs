@@ -1,0 +1,107 @@
+//! The tables of the spool, and how a file of an older version becomes one of this version.
+
+use anyhow::{Result, ensure};
+use rusqlite::{Connection, TransactionBehavior};
+
+/// What each version added to the one before it. `user_version` of a file says how many it has.
+/// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
+const VERSIONS: [&str; 2] = [FIRST, SECOND];
+
+const NEWEST: u32 = VERSIONS.len() as u32;
+
+const FIRST: &str = "
+    CREATE TABLE destination (
+        id INTEGER PRIMARY KEY,
+        -- how its configuration is found again, as JSON
+        search TEXT NOT NULL,
+        name TEXT NOT NULL,
+        -- the run whose play's vars changed it, else empty
+        run TEXT NOT NULL,
+        -- the settings that only those vars gave, by name
+        needs TEXT NOT NULL,
+        accepted INTEGER NOT NULL DEFAULT 0,
+        delivered INTEGER NOT NULL DEFAULT 0,
+        dead INTEGER NOT NULL DEFAULT 0,
+        dropped INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        UNIQUE (search, name, run)
+    );
+    CREATE TABLE event (
+        id INTEGER PRIMARY KEY,
+        event_id TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        callback TEXT NOT NULL,
+        host TEXT NOT NULL,
+        task TEXT NOT NULL,
+        body TEXT
+    );
+    CREATE TABLE delivery (
+        id INTEGER PRIMARY KEY,
+        event INTEGER NOT NULL REFERENCES event (id),
+        destination INTEGER NOT NULL REFERENCES destination (id),
+        -- 0 pending, 1 delivered, 2 dead, 3 discarded
+        state INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_at INTEGER NOT NULL DEFAULT 0,
+        finished INTEGER,
+        error TEXT,
+        UNIQUE (event, destination)
+    );
+    CREATE INDEX pending ON delivery (destination, id) WHERE state = 0;
+    CREATE INDEX finished ON delivery (finished) WHERE state > 0;
+    CREATE TABLE attempt (
+        delivery INTEGER NOT NULL REFERENCES delivery (id),
+        started INTEGER NOT NULL,
+        duration INTEGER NOT NULL,
+        outcome TEXT NOT NULL
+    );
+    CREATE INDEX attempts ON attempt (delivery);
+";
+
+const SECOND: &str = "
+    -- attempts that failed since one succeeded
+    ALTER TABLE destination ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+    -- nothing is tried before this time
+    ALTER TABLE destination ADD COLUMN paused_until INTEGER NOT NULL DEFAULT 0;
+    -- the configuration (a hash) to which it said that it is gone for good
+    ALTER TABLE destination ADD COLUMN gone TEXT;
+    -- how the last run of each playbook ended
+    CREATE TABLE playbook (
+        key TEXT PRIMARY KEY,
+        run TEXT NOT NULL,
+        status TEXT NOT NULL,
+        -- the status of the run before it
+        previous TEXT
+    );
+    -- what a notifier must know of its earlier messages to answer to them
+    CREATE TABLE thread (
+        destination INTEGER NOT NULL REFERENCES destination (id),
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        updated INTEGER NOT NULL,
+        PRIMARY KEY (destination, key)
+    );
+";
+
+/// The version of a file; 0 is an empty one.
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Brings the tables to this version, with all their rows, or leaves them as they are.
+pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
+    let found = version(connection)?;
+    ensure!(
+        found <= NEWEST,
+        "it was written by a newer ansible-notify (version {found}); use that one"
+    );
+    if found == NEWEST {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for added in &VERSIONS[found as usize..] {
+        transaction.execute_batch(added)?;
+    }
+    transaction.pragma_update(None, "user_version", NEWEST)?;
+    Ok(transaction.commit()?)
+}
