@@ -906,6 +906,7 @@ class Run(object):
             "ansible_version": ansible_version,
             "limit": as_text(limit) if limit else None,
             "tags": [as_text(tag) for tag in arguments.get("tags") or ()],
+            "inventory": [as_text(source) for source in arguments.get("inventory") or ()],
         }
         self.stream.hello.setdefault("run", self.about)
 

@@ -83,6 +83,23 @@ pub struct Run {
     pub ansible_version: Option<String>,
     pub limit: Option<String>,
     pub tags: Vec<String>,
+    /// The inventories as they were named.
+    pub inventory: Vec<String>,
+    /// Where a person can look at the run, where something like a CI system shows it.
+    pub url: Option<String>,
+}
+
+impl Run {
+    /// What tells one playbook and its inventory from others, the same in each of their runs.
+    pub fn playbook_key(&self) -> String {
+        let playbook = self.path.as_ref().or(self.playbook.as_ref());
+        let mut key = playbook.cloned().unwrap_or_default();
+        for inventory in &self.inventory {
+            key.push_str(" @ ");
+            key.push_str(inventory);
+        }
+        key
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -155,6 +172,33 @@ pub struct RunEnd {
     pub elapsed: f64,
     /// Ansible's counts, host by host; empty when the run was cut off.
     pub stats: Map<String, Value>,
+    /// What became of the run of the same playbook and inventory before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Status>,
+    /// The first of the tasks that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_tasks: Vec<FailedTask>,
+    /// How many failed in all.
+    pub failures: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_hosts: Vec<String>,
+}
+
+/// A task that failed on a host, as the end of the run lists it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailedTask {
+    pub host: String,
+    pub task: String,
+    pub action: Option<String>,
+    /// `file:line`
+    pub path: Option<String>,
+    pub role: Option<String>,
+    pub play: Option<String>,
+    /// It could not even be reached.
+    pub unreachable: bool,
+    /// What went wrong, in short.
+    pub message: String,
 }
 
 /// The time as RFC 3339 text with microseconds, as every event carries it.
@@ -195,6 +239,19 @@ impl Event {
         }
     }
 
+    /// What became of the run, where the event says it: at its start it is running.
+    pub fn status(&self) -> Option<Status> {
+        let started = (self.event == "playbook_on_start").then_some(Status::Running);
+        self.end.as_ref().map(|end| end.status).or(started)
+    }
+
+    /// The run succeeded where the one before it had failed.
+    pub fn recovered(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.status == Status::Success && end.previous == Some(Status::Error))
+    }
+
     pub fn host_name(&self) -> &str {
         self.host.as_ref().map_or("", |host| &host.name)
     }
@@ -213,6 +270,23 @@ impl Event {
             self.item = None;
         }
         self.result = serde_json::value::to_raw_value(&result).ok();
+    }
+
+    /// What went wrong, or else was said, in short: `msg`, unless it says only that a command failed.
+    pub fn reason(&self) -> Option<String> {
+        let result = self.result_value();
+        let said = |key: &str| {
+            let value = &result[key];
+            match value.as_str() {
+                Some(text) => Some(text.trim().to_owned()),
+                None => (!value.is_null()).then(|| value.to_string()),
+            }
+            .filter(|text| !text.is_empty() && text != "non-zero return code")
+        };
+        ["censored", "msg", "stderr", "module_stderr", "stdout"]
+            .into_iter()
+            .find_map(said)
+            .or_else(|| Some(format!("return code {}", result.get("rc")?)))
     }
 
     /// The result as JSON, or an object that says why it cannot be read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
-use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, Url};
+use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, StatusCode, Url};
 
 use crate::config::section::Section;
 use crate::notifier::{Check, Failure};
@@ -55,6 +55,31 @@ pub struct Request {
     pub secret_url: bool,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+}
+
+/// What came back for a request.
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The first 64 KiB.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// What the status alone says.
+    pub fn usual(&self) -> Result<(), Failure> {
+        let pause = retry_after(&self.headers, Timestamp::now());
+        let location = self
+            .headers
+            .get("location")
+            .and_then(|value| value.to_str().ok());
+        classify(self.status, pause, location, &self.body).map_or(Ok(()), Err)
+    }
+
+    /// The body as JSON; null where it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
 }
 
 impl Http {
@@ -204,15 +229,47 @@ fn read_identity(section: &Section) -> Option<Vec<u8>> {
     }
 }
 
+/// A URL of `key`, and whether it was given as a secret; what it may hold of secrets is masked.
+pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
+    let read = section.url(key).or_else(|| section.missing(key));
+    let (is_secret, text) = read?;
+    parse_url(section, key, &text, is_secret).map(|url| (is_secret, url))
+}
+
+/// A URL that is a secret itself, as those of incoming webhooks are.
+pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
+    let read = section.secret(key).or_else(|| section.missing(key));
+    parse_url(section, key, read?.expose(), true)
+}
+
+fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
+    let problem = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            if is_secret {
+                secret::mask(url.path());
+                url.query().into_iter().for_each(secret::mask);
+            }
+            url.query_pairs()
+                .for_each(|(_, value)| secret::mask(&value));
+            secret::mask_user(&url);
+            return Some(url);
+        }
+        Ok(_) => "it starts with http:// or https://".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    section.problem(key, format!("`{key}` is not a URL: {problem}"));
+    None
+}
+
 /// `scheme://host:port` of a URL: what may be shown of any.
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
 impl Endpoint {
-    /// Makes one attempt: done at a reply of 2xx, or what went wrong.
-    pub async fn send(&self, request: Request) -> Result<(), Failure> {
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+    /// Sends a request and gives the reply, whatever its status.
+    pub async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
+        match tokio::time::timeout(self.timeout, self.reply(request)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::retry(format!(
                 "{}: no answer within {:?}",
@@ -221,15 +278,10 @@ impl Endpoint {
         }
     }
 
-    async fn exchange(&self, request: Request) -> Result<(), Failure> {
+    async fn reply(&self, request: Request) -> Result<Reply, Failure> {
         let response = self.request(request).await?;
         let status = response.status();
-        let pause = retry_after(response.headers(), Timestamp::now());
-        let location = response
-            .headers()
-            .get("location")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let headers = response.headers().clone();
         // The body of a success must arrive whole: a reply cut short says nothing certain.
         let body = match read_body(response).await {
             Ok(body) => body,
@@ -242,10 +294,11 @@ impl Endpoint {
             }
             Err(_) => Vec::new(),
         };
-        match classify(status, pause, location.as_deref(), &body) {
-            None => Ok(()),
-            Some(failure) => Err(failure),
-        }
+        Ok(Reply {
+            status,
+            headers,
+            body,
+        })
     }
 
     async fn request(&self, request: Request) -> Result<Response, Failure> {

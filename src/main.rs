@@ -1,13 +1,18 @@
 //! `ansible-notify`: tells other systems what Ansible did.
 
+#![allow(dead_code)]
+
+mod awx;
 mod cli;
 mod command;
 mod config;
 mod deliver;
+mod escape;
 mod event;
 mod exit;
 mod http;
 mod lanes;
+mod message;
 mod notifier;
 mod payload;
 mod reader;

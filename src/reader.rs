@@ -154,12 +154,14 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
     let Some(status) = typed(object, "status")? else {
         return Ok(None);
     };
-    let elapsed = typed(object, "elapsed")?.unwrap_or(0.0);
-    let stats = typed(object, "stats")?.unwrap_or_default();
     Ok(Some(Arc::new(RunEnd {
         status,
-        elapsed,
-        stats,
+        elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
+        stats: typed(object, "stats")?.unwrap_or_default(),
+        previous: typed(object, "previous")?,
+        failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
+        failures: typed(object, "failures")?.unwrap_or(0),
+        changed_hosts: typed(object, "changed_hosts")?.unwrap_or_default(),
     })))
 }
 

@@ -36,7 +36,7 @@ fn escape(text: &str, keep: fn(char) -> bool) -> String {
 }
 
 /// C0 and C1 controls, and the bidirectional controls that can reorder a line.
-fn steers_terminal(character: char) -> bool {
+pub fn steers_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -39,7 +39,7 @@ pub const CALLBACKS: [&str; 26] = [
 
 /// What can stand in `on`, and which events it stands for.
 type Test = fn(&Event) -> bool;
-const TRIGGERS: [(&str, Test); 20] = [
+const TRIGGERS: [(&str, Test); 21] = [
     ("any", |event| is_result(event) || event.end.is_some()),
     ("ok", |event| event.event == "runner_on_ok"),
     ("changed", |event| {
@@ -71,6 +71,7 @@ const TRIGGERS: [(&str, Test); 20] = [
     ("success", |event| ended(event, Status::Success)),
     ("error", |event| ended(event, Status::Error)),
     ("canceled", |event| ended(event, Status::Canceled)),
+    ("recovered", Event::recovered),
     ("changed_run", |event| event.end.is_some() && event.changed),
 ];
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task};
+use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 use crate::route::CALLBACKS;
 
 /// One sample of every callback, and the ends that a run can have.
@@ -53,15 +53,32 @@ pub fn of(callback: &str) -> Event {
 pub fn run_end(status: Status) -> Event {
     let mut event = Event::new("run_end", Arc::new(run()), 1);
     event.test = true;
-    let failures = i32::from(status == Status::Error);
+    let failures = usize::from(status == Status::Error);
     let counts = json!({"ok": 3, "changed": 1, "failures": failures, "unreachable": 0, "skipped": 1, "rescued": 0, "ignored": 0});
     let stats = Map::from_iter([("test-host".to_owned(), counts)]);
     event.end = Some(Arc::new(RunEnd {
         status,
         elapsed: 12.5,
         stats,
+        previous: None,
+        failed_tasks: vec![failed_task(); failures],
+        failures,
+        changed_hosts: vec!["test-host".to_owned()],
     }));
     event
+}
+
+fn failed_task() -> FailedTask {
+    let task = task();
+    FailedTask {
+        host: "test-host".into(),
+        task: task.name,
+        action: task.action,
+        path: task.path,
+        play: Some("a test play".into()),
+        message: "This is a test message from ansible-notify.".into(),
+        ..FailedTask::default()
+    }
 }
 
 fn run() -> Run {

@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
 
+use crate::awx;
+use crate::escape::Escape;
 use crate::event::{Event, time_text};
 
 /// One environment for all templates: Ansible's habits, no files, no way out of the data.
@@ -13,13 +15,38 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     // As in Ansible, a missing part of a result is undefined however deep one asks.
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    // A template is named after the markup of its text.
+    environment.set_auto_escape_callback(|name| match Escape::named(name) {
+        Some(escape) => minijinja::AutoEscape::Custom(escape.name().into()),
+        None => minijinja::AutoEscape::None,
+    });
+    environment.set_formatter(format_value);
+    minijinja_contrib::add_to_environment(&mut environment);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     // Endless loops end: far above what a message needs, well below a second.
     environment.set_fuel(Some(10_000_000));
     environment.add_filter("to_json", to_json);
     environment
 });
+
+/// Writes a value into a text: escaped for its markup, unless it was marked as `safe`.
+fn format_value(
+    output: &mut minijinja::Output<'_>,
+    state: &mut minijinja::State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    let minijinja::AutoEscape::Custom(name) = state.auto_escape() else {
+        return minijinja::escape_formatter(output, state, value);
+    };
+    // In a text for people, what is not there is not written.
+    if value.is_none() {
+        return Ok(());
+    }
+    let escape = Escape::named(name).filter(|_| !value.is_safe());
+    let text = value.to_string();
+    let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
+    output.write_str(&text).map_err(minijinja::Error::from)
+}
 
 /// Ansible's name for the `tojson` filter, without its escapes for HTML.
 fn to_json(value: &Value) -> Result<String, minijinja::Error> {
@@ -29,7 +56,7 @@ fn to_json(value: &Value) -> Result<String, minijinja::Error> {
 }
 
 /// The names that expressions and templates may use.
-pub const VARIABLES: [&str; 24] = [
+pub const VARIABLES: [&str; 40] = [
     "event",
     "state",
     "changed",
@@ -54,6 +81,22 @@ pub const VARIABLES: [&str; 24] = [
     "status",
     "stats",
     "elapsed",
+    "previous",
+    "recovered",
+    "failed_tasks",
+    "failures",
+    "changed_hosts",
+    "events",
+    "hosts",
+    "reason",
+    "user",
+    "controller",
+    "inventory",
+    "url",
+    "test",
+    "job",
+    "job_friendly_name",
+    "job_metadata",
 ];
 
 /// A compiled value of the configuration.
@@ -80,6 +123,23 @@ impl Template {
         }
         .map(Template)
         .map_err(|error| explain(&error))
+    }
+
+    /// Compiles a text in which values are escaped for its markup.
+    pub fn text(source: &str, escape: Escape) -> Result<Template, String> {
+        let source: &'static str = Box::leak(source.to_owned().into_boxed_str());
+        ENVIRONMENT
+            .template_from_named_str(escape.name(), source)
+            .map(|template| Template(Compiled::Text(template)))
+            .map_err(|error| explain(&error))
+    }
+
+    /// The text that it gives for an event.
+    pub fn render(&self, context: &Context) -> Result<String, String> {
+        let value = self.evaluate(context)?;
+        Ok(value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned))
     }
 
     /// The names it uses that nothing defines.
@@ -121,14 +181,35 @@ pub struct Context(Arc<View>);
 
 impl Context {
     pub fn new(event: Arc<Event>) -> Context {
+        Context::group(event, Vec::new())
+    }
+
+    /// Several events that one message is about: the first, and the others in their order.
+    pub fn group(first: Arc<Event>, others: Vec<Arc<Event>>) -> Context {
         Context(Arc::new(View {
-            event,
+            event: first,
+            others,
             result: OnceLock::new(),
         }))
     }
 
+    /// The event, the first one of a group.
     pub fn event(&self) -> &Event {
         &self.0.event
+    }
+
+    /// All events of a group.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
+        std::iter::once(&self.0.event).chain(&self.0.others)
+    }
+
+    /// The hosts of all its events, each once.
+    pub fn hosts(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let names = self.events().map(|event| event.host_name());
+        names
+            .filter(|name| !name.is_empty() && seen.insert(*name))
+            .collect()
     }
 
     fn value(&self) -> Value {
@@ -139,6 +220,8 @@ impl Context {
 #[derive(Debug)]
 struct View {
     event: Arc<Event>,
+    /// The rest of a group.
+    others: Vec<Arc<Event>>,
     /// Parsed when first asked for: most events are delivered without a look inside.
     result: OnceLock<Value>,
 }
@@ -186,8 +269,9 @@ impl Object for View {
         let task = event.task.as_ref();
         let end = event.end.as_ref();
         let text = |text: Option<&str>| text.map(Value::from);
+        let context = || Context(self.clone());
         match name {
-            "event" => Some(from_json(serde_json::to_value(event.as_ref()).ok()?)),
+            "event" => Some(data(event.as_ref())),
             "callback" => text(Some(&event.event)),
             "id" => text(Some(&event.id)),
             "state" => text(event.state.map(|state| state.name())),
@@ -203,17 +287,42 @@ impl Object for View {
             "playbook" => text(event.run.playbook.as_deref()),
             "run_id" => text(Some(&event.run.id)),
             "check" => Some(Value::from(event.run.check)),
+            "user" => text(event.run.user.as_deref()),
+            "controller" => text(event.run.controller.as_deref()),
+            "inventory" => Some(event.run.inventory.iter().map(String::as_str).collect()),
+            "url" => text(event.run.url.as_deref()),
+            "test" => Some(Value::from(event.test)),
+            "reason" => event.reason().map(Value::from),
+            "hosts" => Some(context().hosts().into_iter().collect()),
+            "events" => Some(
+                context()
+                    .events()
+                    .map(|event| data(event.as_ref()))
+                    .collect(),
+            ),
+            "job" => Some(from_json(awx::job(event))),
+            "job_friendly_name" => Some(Value::from(awx::FRIENDLY_NAME)),
+            "job_metadata" => Some(Value::from(awx::metadata(event))),
             "item" => event.item.clone().map(from_json),
             "time" => Some(Value::from(time_text(event.time))),
             "duration" => event.duration.map(Value::from),
             "result" => Some(self.result().clone()),
             "task_output" => self.task_output(),
-            "status" => end.map(|end| Value::from(end.status.name())),
+            "status" => event.status().map(|status| Value::from(status.name())),
+            "previous" => end?.previous.map(|status| Value::from(status.name())),
+            "recovered" => Some(Value::from(event.recovered())),
+            "failures" => end.map(|end| Value::from(end.failures)),
+            "failed_tasks" => end.map(|end| data(&end.failed_tasks)),
+            "changed_hosts" => end.map(|end| data(&end.changed_hosts)),
             "elapsed" => end.map(|end| Value::from(end.elapsed)),
             "stats" => end.map(|end| from_json(serde_json::Value::Object(end.stats.clone()))),
             _ => None,
         }
     }
+}
+
+fn data(value: impl serde::Serialize) -> Value {
+    serde_json::to_value(value).map_or(Value::UNDEFINED, from_json)
 }
 
 /// A result, with the lists of lines that Ansible users know made again from the text.

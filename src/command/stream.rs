@@ -1,6 +1,6 @@
 //! `stream`: what the callback plugin writes, delivered while the play goes on. See docs/protocol.md.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read as _, Write as _};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use tokio::task::LocalSet;
 use crate::cli;
 use crate::config::{Options, Overrides};
 use crate::deliver::{Deliverer, exit_of, summary};
-use crate::event::{Event, Host, Play, Run, RunEnd, State, Status, Task, from_seconds, shallow};
+use crate::escape::{characters, cut};
+use crate::event::{
+    Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task, from_seconds, shallow,
+};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::records::{Record, Records};
@@ -28,6 +31,9 @@ const PIECE: usize = 64 << 10;
 
 /// Events that are accepted together at the most.
 const BATCH: usize = 100;
+/// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
+const FAILED_TASKS: usize = 100;
+const REASON: usize = 1000;
 
 /// One record, as docs/protocol.md describes it.
 #[derive(Deserialize)]
@@ -110,8 +116,10 @@ struct Stream {
 #[derive(Default)]
 struct RunProgress {
     first: Option<jiff::Timestamp>,
-    changed: bool,
-    failed: bool,
+    changed_hosts: BTreeSet<String>,
+    /// The first that failed.
+    failed_tasks: Vec<FailedTask>,
+    failures: usize,
     /// A playbook began: it will bring its counts, unless it is cut off.
     playbook: bool,
     stats: Option<Map<String, Value>>,
@@ -349,9 +357,17 @@ impl Stream {
 impl RunProgress {
     fn note(&mut self, event: &Event) {
         self.first.get_or_insert(event.time);
-        self.changed |= event.changed && event.state == Some(State::Success);
-        self.failed |= event.event == "runner_on_unreachable"
-            || event.event == "runner_on_failed" && !event.ignored;
+        if event.changed && event.state == Some(State::Success) {
+            self.changed_hosts.insert(event.host_name().to_owned());
+        }
+        if event.event == "runner_on_unreachable"
+            || event.event == "runner_on_failed" && !event.ignored
+        {
+            self.failures += 1;
+            if self.failures <= FAILED_TASKS {
+                self.failed_tasks.push(failed_task(event));
+            }
+        }
         self.playbook |= event.event == "playbook_on_start";
         if event.event == "playbook_on_stats"
             && let Value::Object(stats) = event.result_value()["stats"].take()
@@ -364,7 +380,7 @@ impl RunProgress {
     fn end(&self, run: &Arc<Run>, number: u64) -> Event {
         let mut event = Event::new("run_end", run.clone(), number);
         // The counts know what a rescue made good; `ansible-console` brings none.
-        let failed = self.stats.as_ref().map_or(self.failed, any_failed);
+        let failed = self.stats.as_ref().map_or(self.failures > 0, any_failed);
         let complete = self.ended && (self.stats.is_some() || !self.playbook);
         let status = match (complete, failed) {
             (false, _) => Status::Canceled,
@@ -375,13 +391,32 @@ impl RunProgress {
         let elapsed = self
             .first
             .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
-        event.changed = self.changed;
+        event.changed = !self.changed_hosts.is_empty();
         event.end = Some(Arc::new(RunEnd {
             status,
             elapsed,
             stats,
+            previous: None,
+            failed_tasks: self.failed_tasks.clone(),
+            failures: self.failures,
+            changed_hosts: self.changed_hosts.iter().cloned().collect(),
         }));
         event
+    }
+}
+
+fn failed_task(event: &Event) -> FailedTask {
+    let task = event.task.as_deref().cloned().unwrap_or_default();
+    let reason = event.reason().unwrap_or_default();
+    FailedTask {
+        host: event.host_name().to_owned(),
+        task: task.name,
+        action: task.action,
+        path: task.path,
+        role: task.role,
+        play: event.play.as_ref().map(|play| play.name.clone()),
+        unreachable: event.state == Some(State::Unreachable),
+        message: cut(&reason, REASON, characters).into_owned(),
     }
 }
 

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::http::Http;
-use crate::notifier::{KINDS, Kind, Message, Notifier};
+use crate::message::{Message, Texts};
+use crate::notifier::{KINDS, Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
@@ -56,6 +57,9 @@ pub struct Destination {
     pub kind: &'static Kind,
     pub rules: Rules,
     pub payload: Payload,
+    pub texts: Texts,
+    /// It has an [outputs] of its own.
+    pub mapped: bool,
     /// How many hosts' lanes deliver side by side.
     pub concurrency: usize,
     /// What is older is given up.
@@ -101,10 +105,8 @@ type Sections = BTreeMap<String, Section>;
 impl Destination {
     /// What it says about an event.
     pub fn message(&self, context: &Context) -> Message {
-        Message {
-            id: context.event().id.clone(),
-            payload: self.payload.render(context),
-        }
+        self.texts
+            .message(context, self.payload.render(context), self.mapped)
     }
 
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
@@ -331,13 +333,17 @@ impl Config {
         };
         let rules = Rules::new(&section, default);
         rules.try_on(&section, samples);
+        let texts = kind.map(|kind| Texts::new(&section, kind.form));
+        if let Some(texts) = &texts {
+            texts.try_on(&section, samples);
+        }
         let concurrency = section.count("concurrency", 16, 64);
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {
             section.report_unknown();
         }
         self.collect(&section);
-        if let (Some(kind), Some(notifier), true) = (kind, notifier, enabled) {
+        if let (Some(kind), Some(texts), Some(notifier), true) = (kind, texts, notifier, enabled) {
             let name = section
                 .name
                 .strip_prefix("notifier:")
@@ -348,6 +354,8 @@ impl Config {
                 kind,
                 rules,
                 payload,
+                texts,
+                mapped: output.is_some(),
                 concurrency,
                 max_age: self.max_age,
                 notifier,

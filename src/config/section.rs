@@ -211,6 +211,34 @@ impl Section {
         .ok()
     }
 
+    /// Notes that a key is missing, where it is not given in any form: if so, reading it failed already.
+    pub fn missing<T>(&self, key: &str) -> Option<T> {
+        let given = |entry: &Entry| family(&entry.key) == key && !entry.value.is_empty();
+        if !self.entries.iter().any(given) {
+            self.problem("", format!("[{}] has no `{key}`", self.name));
+        }
+        None
+    }
+
+    /// A text that must be there.
+    pub fn required(&self, key: &str) -> Option<&str> {
+        self.text(key).or_else(|| self.missing(key))
+    }
+
+    /// A secret that must be there.
+    pub fn required_secret(&self, key: &str) -> Option<Secret> {
+        self.secret(key).or_else(|| self.missing(key))
+    }
+
+    /// A list that must be there.
+    pub fn required_list(&self, key: &str) -> Option<Vec<String>> {
+        let list = self.list(key);
+        if list.is_empty() {
+            return self.missing(key);
+        }
+        Some(list.into_iter().map(str::to_owned).collect())
+    }
+
     /// A secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
     pub fn secret(&self, key: &str) -> Option<Secret> {
         let (entry, source) = self.secret_source(key)?;

@@ -1,34 +1,30 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
+pub mod mattermost;
+pub mod service;
 pub mod webhook;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 
 use crate::config::section::Section;
 use crate::http::Http;
+use crate::message::{Form, Message};
 
 /// The kinds, in the order in which help and documentation list them.
-pub const KINDS: [&Kind; 1] = [&webhook::KIND];
+pub const KINDS: [&Kind; 2] = [&webhook::KIND, &mattermost::KIND];
 
 /// A kind of notifier: one source file each.
 pub struct Kind {
     /// What `type` names it.
     pub name: &'static str,
     pub about: &'static str,
+    /// What it needs of a message.
+    pub form: Form,
     /// Makes a notifier of a section; what is wrong is noted in the section.
-    pub build: fn(&Section, &Http) -> Option<std::rc::Rc<dyn Notifier>>,
-}
-
-/// What one notifier says about one event.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// The event's id: the same on every attempt.
-    pub id: String,
-    /// The fields of `[outputs]`.
-    pub payload: Map<String, Value>,
+    pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
 }
 
 /// A configured way to tell somebody.
@@ -76,6 +72,10 @@ impl Failure {
         }
     }
 
+    pub fn permanent(error: impl Into<String>) -> Failure {
+        Failure::Permanent(error.into())
+    }
+
     pub fn error(&self) -> &str {
         match self {
             Failure::Retry { error, .. }
@@ -83,5 +83,70 @@ impl Failure {
             | Failure::Gone(error)
             | Failure::Permanent(error) => error,
         }
+    }
+
+    /// The same failure, told with more words.
+    fn with_error(self, error: String) -> Failure {
+        match self {
+            Failure::Retry { after, .. } => Failure::Retry { error, after },
+            Failure::Denied(_) => Failure::Denied(error),
+            Failure::Gone(_) => Failure::Gone(error),
+            Failure::Permanent(_) => Failure::Permanent(error),
+        }
+    }
+
+    /// Several recipients failed: what may still be mended comes first.
+    fn rank(&self) -> u8 {
+        match self {
+            Failure::Retry { .. } => 0,
+            Failure::Denied(_) => 1,
+            Failure::Gone(_) => 2,
+            Failure::Permanent(_) => 3,
+        }
+    }
+}
+
+/// What became of a message to several recipients: nothing where all have it, else the failure that may
+/// still be mended, with every recipient that failed. Those that were reached are not tried again.
+pub fn outcome(recipients: usize, failures: Vec<(String, Failure)>) -> Result<(), Failure> {
+    let text = match failures.as_slice() {
+        [] => return Ok(()),
+        [(_, failure)] if recipients == 1 => failure.error().to_owned(),
+        failures => {
+            let each = failures
+                .iter()
+                .map(|(recipient, failure)| format!("{recipient}: {}", failure.error()));
+            let each: Vec<String> = each.collect();
+            let count = failures.len();
+            format!("{count} of {recipients} not reached: {}", each.join("; "))
+        }
+    };
+    let failures = failures.into_iter().map(|(_, failure)| failure);
+    let worst = failures.min_by_key(Failure::rank);
+    Err(worst.map_or_else(|| Failure::retry(""), |failure| failure.with_error(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_mended_decides() {
+        assert_eq!(outcome(2, Vec::new()), Ok(()));
+        let gone = Failure::permanent("404");
+        let busy = Failure::Retry {
+            error: "429".into(),
+            after: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(
+            outcome(1, vec![("a".into(), gone.clone())]),
+            Err(gone.clone())
+        );
+        let both = outcome(3, vec![("a".into(), gone), ("b".into(), busy)]);
+        let expected = Failure::Retry {
+            error: "2 of 3 not reached: a: 404; b: 429".into(),
+            after: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(both, Err(expected));
     }
 }

@@ -2,19 +2,21 @@
 
 use std::rc::Rc;
 
-use async_trait::async_trait;
 use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::{Check, Failure, Kind, Message, Notifier};
+use super::service::{Service, json, over_http};
+use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
-use crate::http::{Endpoint, Http, Request, is_credential};
+use crate::http::{Http, Request, is_credential, read_url};
+use crate::message::{Form, Message};
 use crate::secret::{self, Secret, percent_decoded};
 
 pub const KIND: Kind = Kind {
     name: "webhook",
     about: "POSTs the [outputs] as JSON to a URL, over TCP or a unix socket",
+    form: Form::Data,
     build,
 };
 
@@ -29,7 +31,6 @@ const RESERVED: [&str; 6] = [
 ];
 
 struct Webhook {
-    endpoint: Endpoint,
     method: Method,
     url: Url,
     secret_url: bool,
@@ -53,63 +54,41 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let mut headers =
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     read_headers(section, &mut headers);
-    let url = read_url(section, key);
+    let url = if is_notifier(section) {
+        read_url(section, key)
+    } else {
+        section.url(key);
+        None
+    };
     let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
-    // All keys are asked for, even where one is wrong, so that none is called unknown.
-    let placeholder = Url::parse("http://localhost").expect("a URL");
-    let endpoint = http.endpoint(section, url.as_ref().map_or(&placeholder, |(_, url)| url))?;
-    let (secret_url, url) = url?;
-    if let Some(authorization) = authorization {
-        if url.scheme() == "http" && !is_local(&url) && section.path("socket").is_none() {
-            section.warning(
-                key,
-                "the credentials go over plain http, readable on the way; use https",
-            );
+    let service = url.clone().map(|(secret_url, url)| {
+        if let Some(authorization) = authorization {
+            if url.scheme() == "http" && !is_local(&url) && section.path("socket").is_none() {
+                section.warning(
+                    key,
+                    "the credentials go over plain http, readable on the way; use https",
+                );
+            }
+            headers.insert(AUTHORIZATION, authorization);
         }
-        headers.insert(AUTHORIZATION, authorization);
-    }
-    Some(Rc::new(Webhook {
-        endpoint,
-        method,
-        url: without_credentials(url),
-        secret_url,
-        headers,
-    }))
+        Webhook {
+            method,
+            url: without_credentials(url),
+            secret_url,
+            headers,
+        }
+    });
+    over_http(section, http, url.as_ref().map(|(_, url)| url), service)
 }
 
-fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
-    let Some((is_secret, text)) = section.url(key) else {
-        // An [inputs] that only cuts off or mutes the levels above is no notifier.
-        let only_rules = section
-            .entries
-            .iter()
-            .all(|entry| ["inherit", "enabled"].contains(&entry.key.as_str()));
-        if !(section.name == "inputs" && only_rules)
-            && section
-                .entries
-                .iter()
-                .all(|entry| !entry.key.starts_with(key))
-        {
-            section.problem("", format!("[{}] has no `{key}`", section.name));
-        }
-        return None;
-    };
-    let problem = match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-            if is_secret {
-                secret::mask(url.path());
-                url.query().into_iter().for_each(secret::mask);
-            }
-            url.query_pairs()
-                .for_each(|(_, value)| secret::mask(&value));
-            secret::mask_user(&url);
-            return Some((is_secret, url));
-        }
-        Ok(_) => "it starts with http:// or https://".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    section.problem(key, format!("`{key}` is not a URL: {problem}"));
-    None
+/// An [inputs] that only cuts off or mutes the levels above is none.
+fn is_notifier(section: &Section) -> bool {
+    let rules = ["inherit", "enabled"];
+    let only_rules = section
+        .entries
+        .iter()
+        .all(|entry| rules.contains(&entry.key.as_str()));
+    !(section.name == "inputs" && only_rules)
 }
 
 /// Basic authentication or a bearer token, from the keys or from the URL itself.
@@ -263,8 +242,8 @@ fn header_of(id: &str) -> HeaderValue {
     })
 }
 
-impl Webhook {
-    fn request(&self, message: &Message) -> Request {
+impl Service for Webhook {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let mut headers = self.headers.clone();
         // Standard Webhooks 1.0.0: the id stays the same on every attempt, the time is the attempt's.
         let timestamp = jiff::Timestamp::now().as_second();
@@ -272,34 +251,27 @@ impl Webhook {
         let id = header_of(&message.id);
         headers.insert("webhook-id", id.clone());
         headers.insert("idempotency-key", id);
-        Request {
+        let body = match &message.body {
+            Some(body) => json(body),
+            None => serde_json::to_vec(&message.payload).expect("a JSON value can be written"),
+        };
+        let request = Request {
             method: self.method.clone(),
             url: self.url.clone(),
             secret_url: self.secret_url,
             headers,
-            body: serde_json::to_vec(&message.payload).expect("a JSON value can be written"),
-        }
-    }
-}
-
-#[async_trait(?Send)]
-impl Notifier for Webhook {
-    async fn send(&self, message: &Message) -> Result<(), Failure> {
-        self.endpoint.send(self.request(message)).await
+            body,
+        };
+        Ok(vec![(String::new(), request)])
     }
 
-    fn preview(&self, message: &Message) -> Result<String, Failure> {
-        Ok(self.request(message).preview())
-    }
-
-    async fn check(&self) -> Check {
-        let request = |method| Request {
+    fn probe(&self, method: Method) -> Request {
+        Request {
             method,
             url: self.url.clone(),
             secret_url: self.secret_url,
             headers: self.headers.clone(),
             body: Vec::new(),
-        };
-        self.endpoint.check(request).await
+        }
     }
 }

@@ -1,0 +1,163 @@
+//! How a value of an event is written in a message, so that it says what it says and does nothing else.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// The markup of a service's texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// No markup: only what steers a terminal or a protocol is taken out.
+    Plain,
+    /// HTML, as mail and Telegram take it.
+    Html,
+    /// Slack's mrkdwn: `&`, `<` and `>` (Slack, "Formatting text for app surfaces").
+    Mrkdwn,
+    /// Markdown as Mattermost, Rocket.Chat, Discord and Teams take it; nobody is mentioned.
+    Markdown,
+}
+
+impl Escape {
+    pub const ALL: [Escape; 4] = [
+        Escape::Plain,
+        Escape::Html,
+        Escape::Mrkdwn,
+        Escape::Markdown,
+    ];
+
+    /// What templates of this markup are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Escape::Plain => "plain",
+            Escape::Html => "html",
+            Escape::Mrkdwn => "mrkdwn",
+            Escape::Markdown => "markdown",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Escape> {
+        Escape::ALL.into_iter().find(|escape| escape.name() == name)
+    }
+
+    /// `text` as it stands in a message of this markup.
+    pub fn apply(self, text: &str) -> String {
+        let text = printable(text);
+        let mut escaped = String::with_capacity(text.len());
+        for character in text.chars() {
+            match (self, character) {
+                (Escape::Html | Escape::Mrkdwn, '&') => escaped.push_str("&amp;"),
+                (Escape::Html | Escape::Mrkdwn, '<') => escaped.push_str("&lt;"),
+                (Escape::Html | Escape::Mrkdwn, '>') => escaped.push_str("&gt;"),
+                (Escape::Html, '"') => escaped.push_str("&quot;"),
+                (Escape::Markdown, '@') => escaped.push_str("@\u{200b}"),
+                (Escape::Markdown, _) if MARKDOWN.contains(character) => {
+                    let _ = write!(escaped, "\\{character}");
+                }
+                _ => escaped.push(character),
+            }
+        }
+        escaped
+    }
+}
+
+/// What means something in the middle of a line of Markdown.
+const MARKDOWN: &str = "\\`*_~[]<>|#";
+
+/// `text` without control characters, line breaks and tabs apart, and without what reorders a line.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let bad = |character: char| {
+        !matches!(character, '\n' | '\t') && crate::report::steers_terminal(character)
+    };
+    if text.contains(bad) {
+        Cow::Owned(text.replace("\r\n", "\n").replace(bad, ""))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// `text` on one line.
+pub fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    printable(&words.join(" ")).into_owned()
+}
+
+/// The mark of a text that was cut.
+const CUT: &str = " […]";
+
+/// `text` cut to what `measure` makes at most `most`, between two characters and never inside of an
+/// entity such as `&amp;` or of an escape, with a mark that it was cut.
+pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> {
+    let size = |text: &str| text.chars().map(measure).sum::<usize>();
+    if size(text) <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut room = most.saturating_sub(size(CUT));
+    let fits = |(_, character): &(usize, char)| {
+        let fits = measure(*character) <= room;
+        room = room.saturating_sub(measure(*character));
+        fits
+    };
+    let end = text
+        .char_indices()
+        .take_while(fits)
+        .last()
+        .map_or(0, |(index, character)| index + character.len_utf8());
+    let mut kept = &text[..end];
+    if let Some(start) = kept.rfind('&').filter(|start| end - start < 7)
+        && !kept[start..].contains(';')
+    {
+        kept = &kept[..start];
+    }
+    Cow::Owned(format!("{}{CUT}", kept.trim_end_matches(['\\', ' ', '\n'])))
+}
+
+/// Characters, as Slack, Discord, PagerDuty and most others count.
+pub fn characters(_: char) -> usize {
+    1
+}
+
+/// UTF-8 bytes, as IRC and Amazon SNS count.
+pub fn bytes(character: char) -> usize {
+    character.len_utf8()
+}
+
+/// UTF-16 units, as Telegram and Twilio count.
+pub fn utf16(character: char) -> usize {
+    character.len_utf16()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_markup_is_disarmed() {
+        let text = "<b> & \"*x*\" @all\u{1b}[2J\u{202e}";
+        let html = "&lt;b&gt; &amp; &quot;*x*&quot; @all[2J";
+        for (escape, expected) in [
+            (Escape::Plain, "<b> & \"*x*\" @all[2J"),
+            (Escape::Html, html),
+            (Escape::Mrkdwn, "&lt;b&gt; &amp; \"*x*\" @all[2J"),
+            (Escape::Markdown, "\\<b\\> & \"\\*x\\*\" @\u{200b}all\\[2J"),
+        ] {
+            assert_eq!(escape.apply(text), expected);
+            assert_eq!(Escape::named(escape.name()), Some(escape));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_marked() {
+        assert_eq!(cut("short", 5, characters), "short");
+        assert_eq!(cut("longer text", 8, characters), "long […]");
+        // The mark itself takes 4 characters, 6 bytes.
+        assert_eq!(cut("ééééé", 9, bytes), "é […]");
+        assert_eq!(cut("😀😀😀😀", 7, utf16), "😀 […]");
+        assert_eq!(cut("a &amp; b and more", 9, characters), "a […]");
+        assert_eq!(cut("a\\*b, c, d", 6, characters), "a […]");
+        assert_eq!(cut("x", 0, characters), " […]");
+    }
+
+    #[test]
+    fn one_line_holds_no_other() {
+        assert_eq!(one_line(" a\r\nPRIVMSG\tb \u{7}"), "a PRIVMSG b ");
+    }
+}

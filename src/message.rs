@@ -1,0 +1,543 @@
+//! What one notifier says about one event, or a group of them: `subject`, `message` and `body`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use crate::config::section::{Section, suggest};
+use crate::escape::{Escape, characters, cut, one_line, printable};
+use crate::event::{Event, State, Status};
+use crate::report;
+use crate::template::{Context, Template, VARIABLES};
+
+/// What one notifier says.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The event's id, the first one's of a group: the same on every attempt.
+    pub id: String,
+    /// The fields of `[outputs]`.
+    pub payload: Map<String, Value>,
+    /// One line, without markup.
+    pub subject: String,
+    /// Some lines in the markup of the kind.
+    pub text: String,
+    /// What the user's `body` gives: text for a kind that takes HTML, any JSON for the others.
+    pub body: Option<Value>,
+    /// Names and values beside the text, without markup.
+    pub fields: Vec<(String, String)>,
+    pub level: Level,
+    pub context: Context,
+    /// Who has it already, of several recipients, and where each can be answered (a Slack thread).
+    /// Kept from one attempt to the next.
+    pub reached: Reached,
+    /// Where the recipients have an earlier message of the same run or incident.
+    pub threads: BTreeMap<String, String>,
+    /// A template that failed, and why: the default was sent in its place.
+    pub note: Option<String>,
+}
+
+/// Recipients that were reached, with what the service calls the message there, if it says so.
+pub type Reached = Rc<RefCell<BTreeMap<String, Option<String>>>>;
+
+/// How much it matters, for colours and severities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Success,
+    Warning,
+    Error,
+}
+
+impl Level {
+    /// The level of an event.
+    pub fn of(event: &Event) -> Level {
+        match (event.status(), event.state) {
+            (Some(Status::Success), _) | (None, Some(State::Success)) => Level::Success,
+            (Some(Status::Error), _) => Level::Error,
+            (Some(Status::Canceled), _) => Level::Warning,
+            (None, Some(State::Failed | State::Unreachable)) if event.ignored => Level::Warning,
+            (None, Some(State::Failed | State::Unreachable)) => Level::Error,
+            _ => Level::Info,
+        }
+    }
+
+    /// `#rrggbb`, the same everywhere.
+    pub fn color(self) -> &'static str {
+        match self {
+            Level::Info => "#439fe0",
+            Level::Success => "#2eb67d",
+            Level::Warning => "#ecb22e",
+            Level::Error => "#e01e5a",
+        }
+    }
+}
+
+/// What a kind needs of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Only the payload, or `body` as JSON.
+    Data,
+    /// Texts in this markup; `body`, where the kind has one, is JSON.
+    Text(Escape),
+    /// Texts without markup, and `body` as HTML.
+    Mail,
+}
+
+/// `subject` where the section has none.
+pub const SUBJECT: &str = "\
+{%- if status == 'running' %}{{ playbook }} started
+{%- elif recovered %}{{ playbook }} recovered
+{%- elif status == 'success' %}{{ playbook }} succeeded
+{%- elif status == 'error' %}{{ playbook }} failed
+{%- elif status == 'canceled' %}{{ playbook }} was canceled
+{%- elif hosts | length > 1 %}{{ task_name }}: {{ events | length }} results on {{ hosts | length }} hosts, {{ state }}
+{%- elif state == 'unreachable' %}{{ host }} is unreachable
+{%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
+{%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
+{%- else %}{{ playbook or 'ansible' }}: {{ task_name or play_name or callback }}
+{%- endif %}";
+
+/// `message` where the section has none.
+pub const MESSAGE: &str = "\
+{%- if status == 'running' %}{{ user }} on {{ controller }}
+{%- elif status %}
+{%- for failed in failed_tasks[:10] %}
+{{- failed.host }}: {{ failed.task }}{% if failed.path %} ({{ failed.path }}){% endif %}: {{ failed.message | truncate(length=300, leeway=0) }}
+{% endfor %}
+{%- if failures > 10 %}and {{ failures - 10 }} more
+{% endif %}
+{{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
+{%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
+{{ (reason or '') | truncate(length=1000, leeway=0) }}
+{%- elif state %}{{ (reason or '') | truncate(length=1500, leeway=0) }}
+{%- if task_path and state == 'failed' %}
+{{ task_path }}
+{%- endif %}
+{%- endif %}";
+
+static DEFAULT_SUBJECT: LazyLock<Template> =
+    LazyLock::new(|| Template::text(SUBJECT, Escape::Plain).expect("the default is a template"));
+
+/// The default message in each markup.
+static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
+    let template = |escape| Template::text(MESSAGE, escape).expect("the default is a template");
+    Escape::ALL.into_iter().map(template).collect()
+});
+
+/// The templates of a section, and how its kind wants them.
+pub struct Texts {
+    form: Form,
+    subject: Option<Template>,
+    message: Option<Template>,
+    body: Option<Body>,
+    /// One failed before: said once, not once an event.
+    failed: Cell<bool>,
+}
+
+enum Body {
+    /// JSON whose texts are templates: no value can break it.
+    Json(Json),
+    /// A template that gives JSON, checked when it is sent.
+    Source(Template),
+    Html(Template),
+}
+
+/// JSON with templates as its leaves.
+enum Json {
+    Value(Value),
+    Template(Template),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Form {
+    fn escape(self) -> Escape {
+        match self {
+            Form::Text(escape) => escape,
+            Form::Data | Form::Mail => Escape::Plain,
+        }
+    }
+}
+
+impl Texts {
+    /// Reads `subject`, `message` and `body`; problems are noted in the section.
+    pub fn new(section: &Section, form: Form) -> Texts {
+        let text = |key: &str, escape| {
+            let source = section.text(key)?;
+            noted(section, key, Template::text(source, escape))
+        };
+        let speaks = form != Form::Data;
+        Texts {
+            form,
+            subject: speaks.then(|| text("subject", Escape::Plain)).flatten(),
+            message: speaks.then(|| text("message", form.escape())).flatten(),
+            body: match form {
+                Form::Mail => text("body", Escape::Html).map(Body::Html),
+                Form::Data | Form::Text(_) => section
+                    .text("body")
+                    .and_then(|source| noted(section, "body", Body::json(source))),
+            },
+            failed: Cell::new(false),
+        }
+    }
+
+    /// Notes the templates that fail on a sample.
+    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+        for context in samples {
+            for (key, result) in [
+                (
+                    "subject",
+                    self.subject.as_ref().map(|t| t.render(context).map(drop)),
+                ),
+                (
+                    "message",
+                    self.message.as_ref().map(|t| t.render(context).map(drop)),
+                ),
+                (
+                    "body",
+                    self.body
+                        .as_ref()
+                        .map(|body| body.render(context).map(drop)),
+                ),
+            ] {
+                if let Some(Err(problem)) = result {
+                    let name = &context.event().event;
+                    return section
+                        .problem(key, format!("{problem} (tried on a sample of {name})"));
+                }
+            }
+        }
+    }
+
+    /// What is said of an event; a template that fails gives way to the default.
+    pub fn message(&self, context: &Context, payload: Map<String, Value>, mapped: bool) -> Message {
+        let event = context.event();
+        let mut note = None;
+        let mut message = Message {
+            id: event.id.clone(),
+            payload,
+            subject: String::new(),
+            text: String::new(),
+            body: None,
+            fields: Vec::new(),
+            level: Level::of(event),
+            context: context.clone(),
+            reached: Reached::default(),
+            threads: BTreeMap::new(),
+            note: None,
+        };
+        if self.form != Form::Data {
+            let subject = render(
+                &self.subject,
+                &DEFAULT_SUBJECT,
+                "subject",
+                context,
+                &mut note,
+            );
+            let test = if event.test { "[test] " } else { "" };
+            message.subject = one_line(&format!("{test}{subject}"));
+            let default = Escape::ALL
+                .iter()
+                .position(|one| *one == self.form.escape());
+            let default = &DEFAULT_MESSAGES[default.unwrap_or(0)];
+            message.text = render(&self.message, default, "message", context, &mut note);
+            message.fields = if mapped {
+                mapped_fields(&message.payload)
+            } else {
+                fields(event)
+            };
+        }
+        message.body = self.body.as_ref().and_then(|body| {
+            let rendered = body.render(context);
+            rendered
+                .map_err(|problem| note = Some(format!("`body` failed: {problem}")))
+                .ok()
+        });
+        if let Some(note) = &note
+            && !self.failed.replace(true)
+        {
+            report::say(format!("{note}; the default is sent"));
+        }
+        if let (Some(note), true) = (&note, self.form != Form::Data) {
+            message
+                .text
+                .push_str(&format!("\n({})", self.form.escape().apply(note)));
+        }
+        message.note = note;
+        message
+    }
+}
+
+/// A template of a section, its unknown variables and what else is wrong noted.
+pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
+    let made = made.map_err(|problem| section.problem(key, problem)).ok()?;
+    for name in made.unknown_variables() {
+        let hint = suggest(&name, VARIABLES);
+        section.problem(key, format!("unknown variable `{name}`{hint}"));
+    }
+    Some(made)
+}
+
+/// Something that names variables.
+pub trait Uses {
+    fn unknown_variables(&self) -> Vec<String>;
+}
+
+impl Uses for Template {
+    fn unknown_variables(&self) -> Vec<String> {
+        Template::unknown_variables(self)
+    }
+}
+
+impl Uses for Body {
+    fn unknown_variables(&self) -> Vec<String> {
+        match self {
+            Body::Json(json) => json.unknown_variables(),
+            Body::Source(template) | Body::Html(template) => template.unknown_variables(),
+        }
+    }
+}
+
+fn render(
+    own: &Option<Template>,
+    default: &Template,
+    key: &str,
+    context: &Context,
+    note: &mut Option<String>,
+) -> String {
+    let by_default = || default.render(context).unwrap_or_default();
+    let Some(own) = own else { return by_default() };
+    own.render(context).unwrap_or_else(|problem| {
+        *note = Some(format!("`{key}` failed: {problem}"));
+        by_default()
+    })
+}
+
+impl Body {
+    /// JSON with templates in it, or a template that gives JSON.
+    fn json(source: &str) -> Result<Body, String> {
+        match serde_json::from_str::<Value>(source) {
+            Ok(value) => Json::new(value).map(Body::Json),
+            Err(_) => Template::text(source, Escape::Plain).map(Body::Source),
+        }
+    }
+
+    fn render(&self, context: &Context) -> Result<Value, String> {
+        match self {
+            Body::Json(json) => json.render(context),
+            Body::Html(template) => template.render(context).map(Value::from),
+            Body::Source(template) => {
+                let text = template.render(context)?;
+                serde_json::from_str(&text).map_err(|error| {
+                    format!("gives no JSON ({error}); write values as `{{{{ value | tojson }}}}`")
+                })
+            }
+        }
+    }
+}
+
+impl Json {
+    fn new(value: Value) -> Result<Json, String> {
+        Ok(match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                Json::Template(leaf(&text)?)
+            }
+            Value::Array(values) => Json::Array(
+                values
+                    .into_iter()
+                    .map(Json::new)
+                    .collect::<Result<_, _>>()?,
+            ),
+            Value::Object(fields) => {
+                let field = |(name, value)| Ok((name, Json::new(value)?));
+                Json::Object(
+                    fields
+                        .into_iter()
+                        .map(field)
+                        .collect::<Result<_, String>>()?,
+                )
+            }
+            value => Json::Value(value),
+        })
+    }
+
+    fn render(&self, context: &Context) -> Result<Value, String> {
+        Ok(match self {
+            Json::Value(value) => value.clone(),
+            Json::Template(template) => {
+                let value = template.evaluate(context)?;
+                serde_json::to_value(value).map_err(|error| error.to_string())?
+            }
+            Json::Array(values) => {
+                let values = values.iter().map(|value| value.render(context));
+                Value::Array(values.collect::<Result<_, _>>()?)
+            }
+            Json::Object(fields) => {
+                let field =
+                    |(name, value): &(String, Json)| Ok((name.clone(), value.render(context)?));
+                Value::Object(fields.iter().map(field).collect::<Result<_, String>>()?)
+            }
+        })
+    }
+
+    fn unknown_variables(&self) -> Vec<String> {
+        match self {
+            Json::Value(_) => Vec::new(),
+            Json::Template(template) => template.unknown_variables(),
+            Json::Array(values) => values.iter().flat_map(Json::unknown_variables).collect(),
+            Json::Object(fields) => fields
+                .iter()
+                .flat_map(|(_, value)| value.unknown_variables())
+                .collect(),
+        }
+    }
+}
+
+/// A text of JSON: one that is nothing but `{{ … }}` keeps the type of its value.
+fn leaf(text: &str) -> Result<Template, String> {
+    let inner = text
+        .trim()
+        .strip_prefix("{{")
+        .and_then(|text| text.strip_suffix("}}"));
+    match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
+        Some(expression) => Template::new(expression.trim()),
+        None => Template::text(text, Escape::Plain),
+    }
+}
+
+/// The longest value of a field, in characters.
+const FIELD: usize = 300;
+
+fn mapped_fields(payload: &Map<String, Value>) -> Vec<(String, String)> {
+    let shown = |(name, value): (&String, &Value)| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        (!value.is_null()).then(|| field(name, &text))
+    };
+    payload.iter().filter_map(shown).collect()
+}
+
+fn field(name: &str, text: &str) -> (String, String) {
+    (
+        one_line(name),
+        cut(&printable(text), FIELD, characters).into_owned(),
+    )
+}
+
+/// What is told beside the text where no `[outputs]` says it.
+fn fields(event: &Event) -> Vec<(String, String)> {
+    let run = &event.run;
+    let host = event.host.as_ref().map(|host| host.name.clone());
+    let task = event.task.as_ref().map(|task| task.name.clone());
+    let play = event.play.as_ref().map(|play| play.name.clone());
+    let inventory = Some(run.inventory.join(", "));
+    let all = [
+        ("Host", host),
+        ("Task", task),
+        ("Play", play),
+        ("Playbook", run.playbook.clone()),
+        ("Inventory", inventory),
+        ("Limit", run.limit.clone()),
+        ("Started by", run.user.clone()),
+        ("Controller", run.controller.clone()),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some(field(name, &value?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::section::{Entry, Origin};
+    use crate::reader::Reader;
+    use crate::sample;
+
+    fn said(form: Form, keys: &[(&str, &str)], event: Event) -> Message {
+        let mut section = Section::new("notifier:x", Origin::Play);
+        for (key, value) in keys {
+            section.set(Entry {
+                key: (*key).into(),
+                value: (*value).into(),
+                origin: Origin::Play,
+            });
+        }
+        let texts = Texts::new(&section, form);
+        assert!(section.take_problems().is_empty());
+        texts.message(&Context::new(Arc::new(event)), Map::new(), false)
+    }
+
+    fn failed() -> Event {
+        let event = r#"{"state":"failed","host":"<web1>","task":"Install","result":{"msg":"a & \"b\" @all"}}"#;
+        Reader::new().read(event.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_read_well() {
+        let message = said(Form::Text(Escape::Mrkdwn), &[], failed());
+        assert_eq!(message.subject, "<web1>: Install: failed");
+        assert_eq!(message.text, "a &amp; \"b\" @all");
+        assert_eq!(message.level, Level::Error);
+        let message = said(Form::Mail, &[], sample::run_end(Status::Error));
+        assert_eq!(message.subject, "[test] test.yml failed");
+        assert_eq!(
+            message.text,
+            "test-host: a test message from ansible-notify (/srv/ansible/test.yml:3): This is a test message from ansible-notify.\n1 host, 1 changed, 1 failed, in 12.5 s"
+        );
+    }
+
+    #[test]
+    fn values_are_escaped_and_markup_stays() {
+        let keys = [
+            ("message", "*{{ host }}* {{ reason | safe }}"),
+            ("subject", "{{ host }}\nx"),
+        ];
+        let message = said(Form::Text(Escape::Mrkdwn), &keys, failed());
+        assert_eq!(message.text, "*&lt;web1&gt;* a & \"b\" @all");
+        assert_eq!(message.subject, "<web1> x");
+    }
+
+    #[test]
+    fn no_value_breaks_a_body() {
+        let keys = [(
+            "body",
+            r#"{"a": "{{ reason }}", "n": ["{{ 1 + 1 }}", "x {{ host }}"]}"#,
+        )];
+        let message = said(Form::Data, &keys, failed());
+        let expected = serde_json::json!({"a": "a & \"b\" @all", "n": [2, "x <web1>"]});
+        assert_eq!(message.body, Some(expected));
+        let keys = [("body", r#"{"a": {{ reason | tojson }}}"#)];
+        let message = said(Form::Data, &keys, failed());
+        assert_eq!(message.body.unwrap()["a"], "a & \"b\" @all");
+    }
+
+    #[test]
+    fn a_template_that_fails_gives_way_to_the_default() {
+        let message = said(Form::Mail, &[("message", "{{ 1 // 0 }}")], failed());
+        assert!(
+            message
+                .text
+                .starts_with("a & \"b\" @all\n(`message` failed: "),
+            "{}",
+            message.text
+        );
+        assert!(message.note.is_some());
+    }
+
+    #[test]
+    fn a_message_written_for_awx_works() {
+        let keys = [(
+            "message",
+            "{{ job_friendly_name }} '{{ job.name }}' {{ job.status }}: {{ job.host_status_counts.failures }} {{ job.summary_fields.inventory.name }}{{ url }}",
+        )];
+        let message = said(Form::Mail, &keys, sample::run_end(Status::Error));
+        assert_eq!(message.text, "Job 'test.yml' failed: 1 ");
+    }
+}

@@ -1,0 +1,74 @@
+//! The kind `mattermost`: an attachment to an incoming webhook (Mattermost, "Incoming webhooks" and
+//! "Message attachments").
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{self, Service, over_http};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::escape::{Escape, characters, cut};
+use crate::http::{Http, Request, read_secret_url};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "mattermost",
+    about: "posts to a Mattermost channel through an incoming webhook",
+    form: Form::Text(Escape::Markdown),
+    build,
+};
+
+/// What Mattermost takes in one post, in characters.
+const MOST: usize = 16_383;
+
+struct Mattermost {
+    url: Url,
+    /// `channel`, `username` and what else replaces the webhook's own.
+    replacing: Map<String, Value>,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = read_secret_url(section, "url");
+    let keys = ["channel", "username", "icon_url", "icon_emoji"];
+    let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
+    let replacing = keys.into_iter().filter_map(given).collect();
+    let service = url.clone().map(|url| Mattermost { url, replacing });
+    over_http(section, http, url.as_ref(), service)
+}
+
+impl Service for Mattermost {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let fields = message.fields.iter().map(|(name, value)| {
+            json!({"title": name, "value": Escape::Markdown.apply(value), "short": value.len() < 40})
+        });
+        let mut body = self.replacing.clone();
+        let attachment = json!({
+            "fallback": message.subject,
+            "color": message.level.color(),
+            "title": Escape::Markdown.apply(&message.subject),
+            "title_link": message.context.event().run.url,
+            "text": cut(&message.text, MOST, characters),
+            "fields": fields.collect::<Vec<Value>>(),
+        });
+        body.insert("attachments".to_owned(), json!([attachment]));
+        let request = Request {
+            body: service::json(&Value::Object(body)),
+            ..self.probe(Method::POST)
+        };
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            method,
+            url: self.url.clone(),
+            secret_url: true,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: Vec::new(),
+        }
+    }
+}
