@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::config::Destination;
+use crate::counts::Counts;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::Context;
-use crate::worker::{self, Counts, Worker};
+use crate::worker::{self, Worker};
 
 /// How long the end waits for attempts under way.
 const STOP: Duration = Duration::from_millis(500);
@@ -182,6 +183,11 @@ impl Deliverer {
             .iter()
             .rfind(|worker| worker.id == id)
             .cloned()
+    }
+
+    /// Another process is the one that delivers to a destination of this one's.
+    pub fn delivers_elsewhere(&self, id: i64) -> bool {
+        self.worker(id).is_some_and(|worker| !worker.leads())
     }
 
     /// The spool does not take them: they are delivered all the same, as long as the process lives.

@@ -76,6 +76,12 @@ impl Lanes {
         }
     }
 
+    /// Lets no lane rest any longer.
+    pub fn release(&mut self) {
+        self.ready
+            .extend(self.resting.drain().map(|entry| entry.0.1));
+    }
+
     /// Lines a lane up by when its first delivery is due.
     fn open(&mut self, host: Rc<str>) {
         let first = self.lanes.get(&host).and_then(VecDeque::front);
@@ -95,7 +101,7 @@ impl Lanes {
         self.length
     }
 
-    /// Something can be claimed now.
+    /// Something can be claimed at this time.
     pub fn is_ready(&self, now: Instant) -> bool {
         !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
     }

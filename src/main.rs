@@ -3,9 +3,11 @@
 #![allow(dead_code)]
 
 mod awx;
+mod breaker;
 mod cli;
 mod command;
 mod config;
+mod counts;
 mod deliver;
 mod escape;
 mod event;

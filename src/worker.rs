@@ -1,7 +1,6 @@
 //! One notifier's worker: claims deliveries, makes attempts, records what became of them, backs off.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::breaker::{Breaker, MAX_BACK_OFF};
 use crate::config::Destination;
+use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::event::Event;
 use crate::http::Http;
@@ -18,17 +19,15 @@ use crate::lanes::{Delivery, Lanes};
 use crate::notifier::{Failure, Notifier};
 use crate::reader::Reader;
 use crate::report;
-use crate::spool::{self, Accepted, Leadership, Mark, MarkOutcome, Pending, Spool};
+use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::template::Context;
 
-/// The longest time between two attempts at a delivery.
-const MAX_BACK_OFF: Duration = Duration::from_secs(300);
-/// How often refused credentials are tried again.
-const DENIED_PAUSE: Duration = Duration::from_secs(300);
-/// After so many failures in a row a notifier gets one attempt at a time.
-const BREAKER: u32 = 5;
+/// Refused credentials that are not mended for so long end a delivery.
+const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 /// How many deliveries of a notifier are in memory; the others wait in the spool.
 const WINDOW: usize = 512;
+/// A delivery that is due so soon is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a worker looks for what other processes did.
 pub const LOOK: Duration = Duration::from_millis(100);
 
@@ -50,46 +49,28 @@ pub struct Worker {
     began: Cell<bool>,
     /// There may be something to claim.
     wake: Notify,
-    failures_in_row: Cell<u32>,
-    /// Nothing is tried before this time.
-    paused_until: Cell<Option<Instant>>,
-    /// The secrets were read anew once since the credentials were last good.
-    renewed: Cell<bool>,
-    gone: Cell<bool>,
+    breaker: RefCell<Breaker>,
+    /// The breaker as it stands in the spool, as far as is known.
+    stored: RefCell<BreakerRow>,
+    /// When the secrets were read anew, since the credentials were last good.
+    renewed: Cell<Option<Instant>>,
     pub own: RefCell<Own>,
     /// What this worker finished, whoever accepted it.
     pub done: Cell<Counts>,
 }
 
-/// What this process accepted for a destination, and what became of it.
-#[derive(Default)]
-pub struct Own {
-    pub counts: Counts,
-    pub open: HashSet<i64>,
-    pub last_error: Option<String>,
-}
-
-/// How many deliveries are where. accepted = delivered + waiting + dead, always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub delivered: usize,
-    pub waiting: usize,
-    pub dead: usize,
-}
-
-impl Counts {
-    /// One more that was delivered, or is dead.
-    fn and(mut self, delivered: bool) -> Counts {
-        self.delivered += usize::from(delivered);
-        self.dead += usize::from(!delivered);
-        self
-    }
-}
-
 /// What an attempt means for its delivery.
 enum Verdict {
-    Delivered,
-    Retry(Instant, String),
+    /// Whether it ended a time of failures.
+    Delivered {
+        reopened: bool,
+    },
+    Retry {
+        due: Instant,
+        error: String,
+        /// The age at which it is given up.
+        most: Duration,
+    },
     Dead(String),
 }
 
@@ -101,7 +82,7 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
     loop {
         worker.load(deliverer.spool()).await;
         let now = Instant::now();
-        let paused = worker.paused_until.get().filter(|until| *until > now);
+        let paused = worker.breaker.borrow().pause();
         while paused.is_none()
             && !deliverer.stopping.get()
             && worker.leads()
@@ -126,9 +107,9 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
 async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut delivery: Delivery) {
-    let started = Timestamp::now();
-    let result = if worker.gone.get() {
-        Err(Failure::Gone("410 Gone".to_owned()))
+    let (started, begun) = (Timestamp::now(), Instant::now());
+    let result = if worker.breaker.borrow().is_off() {
+        Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
         let notifier = worker.notifier.borrow().clone();
         // Rendered at delivery: a template mended meanwhile mends what waits.
@@ -136,21 +117,14 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut delivery: Del
         let message = worker.destination.message(&context);
         notifier.send(&message).await
     };
-    let verdict = worker.judge(deliverer.http(), &delivery, result);
+    let verdict = worker.judge(deliverer.http(), &delivery, begun, result);
     let verdict = worker.give_up_when_old(&delivery, verdict);
     delivery.attempts += 1;
     if delivery.id > 0 {
-        let mark = worker.mark(&delivery, started, &verdict);
-        if let Err(error) = deliverer
-            .spool()
-            .write(move |connection| spool::mark(connection, &mark))
-            .await
-        {
-            deliverer.complain(&format!(
-                "what was delivered cannot be recorded, and may be sent again: {error:#}"
-            ));
-        }
-    } else if !matches!(verdict, Verdict::Retry(..)) {
+        worker
+            .record(&deliverer, &delivery, started, &verdict)
+            .await;
+    } else if !matches!(verdict, Verdict::Retry { .. }) {
         deliverer.forget(delivery.id);
     }
     worker.settle(delivery, verdict);
@@ -176,10 +150,9 @@ impl Worker {
             under_way: Cell::new(0),
             began: Cell::new(false),
             wake: Notify::new(),
-            failures_in_row: Cell::new(0),
-            paused_until: Cell::new(None),
-            renewed: Cell::new(false),
-            gone: Cell::new(false),
+            breaker: RefCell::default(),
+            stored: RefCell::default(),
+            renewed: Cell::new(None),
             own: RefCell::default(),
             done: Cell::default(),
         }
@@ -187,24 +160,18 @@ impl Worker {
 
     /// How many attempts may be under way at once.
     fn limit(&self) -> usize {
-        if self.failures_in_row.get() < BREAKER {
-            self.destination.concurrency
-        } else {
-            1
-        }
+        self.breaker.borrow().limit(self.destination.concurrency)
     }
 
-    fn leads(&self) -> bool {
+    /// This process is the one that delivers.
+    pub fn leads(&self) -> bool {
         self.leadership.borrow().is_some()
     }
 
     /// Something is being delivered, or could be now.
     pub fn is_busy(&self) -> bool {
-        let paused = self
-            .paused_until
-            .get()
-            .is_some_and(|until| until > Instant::now());
-        let ready = self.lanes.borrow().is_ready(Instant::now()) && !paused;
+        let paused = self.breaker.borrow().pause().is_some();
+        let ready = self.lanes.borrow().is_ready(Instant::now() + PATIENCE) && !paused;
         !self.began.get()
             || self.leads() && (self.under_way.get() > 0 || ready || !self.complete.get())
     }
@@ -217,6 +184,7 @@ impl Worker {
                 return;
             }
             *self.leadership.borrow_mut() = leadership;
+            self.read_breaker(spool).await;
         }
         if self.complete.get() || self.lanes.borrow().len() >= WINDOW {
             return;
@@ -236,6 +204,22 @@ impl Worker {
         }
     }
 
+    /// Takes over what another process learnt of the destination, or what a person asks for.
+    async fn read_breaker(&self, spool: &Spool) {
+        let id = self.id;
+        let read = spool
+            .write(move |connection| spool::breaker(connection, id))
+            .await;
+        let Ok(row) = read else { return };
+        if self.stored.replace(row.clone()) == row {
+            return;
+        }
+        let fingerprint = || self.destination.section.fingerprint();
+        self.breaker.replace(Breaker::restore(row, fingerprint));
+        self.lanes.borrow_mut().release();
+        self.wake.notify_one();
+    }
+
     /// An event that cannot be read any more is dead, and said to be.
     async fn bury(&self, spool: &Spool, delivery: i64) {
         let error = "the event in the spool cannot be read".to_owned();
@@ -246,6 +230,8 @@ impl Worker {
             started: Timestamp::now().as_millisecond(),
             duration: 0,
             outcome: MarkOutcome::Dead(error),
+            breaker: self.breaker.borrow().row(),
+            reopened: false,
         };
         // Where the spool takes nothing, the next look finds it again.
         let _ = spool
@@ -326,6 +312,10 @@ impl Worker {
     async fn look(&self, deliverer: &Deliverer) {
         if self.leads() {
             self.complete.set(false);
+            // With nothing under way, what it learnt itself is stored already.
+            if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
+                self.read_breaker(deliverer.spool()).await;
+            }
             return;
         }
         let open: Vec<i64> = self.own.borrow().open.iter().copied().collect();
@@ -349,66 +339,95 @@ impl Worker {
     }
 
     /// Decides what an attempt's result means for the delivery and for the notifier.
-    fn judge(&self, http: &Http, delivery: &Delivery, result: Result<(), Failure>) -> Verdict {
-        let now = Instant::now();
+    fn judge(
+        &self,
+        http: &Http,
+        delivery: &Delivery,
+        begun: Instant,
+        result: Result<(), Failure>,
+    ) -> Verdict {
+        let mut breaker = self.breaker.borrow_mut();
         let failure = match result {
             Ok(()) => {
-                self.failures_in_row.set(0);
-                self.renewed.set(false);
-                return Verdict::Delivered;
+                self.renewed.set(None);
+                let reopened = breaker.succeeded();
+                return Verdict::Delivered { reopened };
             }
             Err(failure) => failure,
         };
-        let error = failure.error().to_owned();
-        self.own.borrow_mut().last_error = Some(error.clone());
-        match failure {
-            Failure::Permanent(_) => Verdict::Dead(error),
+        let mut error = failure.error().to_owned();
+        let mut most = self.destination.max_age;
+        let wait = match failure {
+            Failure::Permanent(_) => None,
             Failure::Gone(_) => {
-                self.gone.set(true);
-                Verdict::Dead(error)
+                breaker.turn_off(|| self.destination.section.fingerprint());
+                error.push_str("; off until its configuration changes");
+                None
             }
             Failure::Denied(_) => {
-                if self.renew(http) {
-                    return Verdict::Retry(now, error);
+                most = most.min(MAX_DENIED);
+                if self.renew(http, begun) {
+                    breaker.denied();
+                    Some(Duration::ZERO)
+                } else {
+                    Some(breaker.denied_again())
                 }
-                self.pause(now + DENIED_PAUSE);
-                Verdict::Retry(now + DENIED_PAUSE, error)
             }
-            Failure::Retry { after, .. } => {
-                let failures = self.failures_in_row.get() + 1;
-                self.failures_in_row.set(failures);
-                let wait = back_off(delivery.attempts).max(after.unwrap_or_default());
-                if let Some(after) = after {
-                    self.pause(now + after);
-                } else if failures >= BREAKER {
-                    self.pause(now + back_off(failures - BREAKER));
-                }
-                Verdict::Retry(now + wait, error)
-            }
+            Failure::Retry { after, .. } => Some(breaker.failed(delivery.attempts, after)),
+        };
+        self.own.borrow_mut().last_error = Some(error.clone());
+        match wait {
+            Some(wait) => Verdict::Retry {
+                due: Instant::now() + wait,
+                error,
+                most,
+            },
+            None => Verdict::Dead(error),
         }
     }
 
     fn give_up_when_old(&self, delivery: &Delivery, verdict: Verdict) -> Verdict {
         let age = Timestamp::now().duration_since(delivery.accepted);
         match verdict {
-            Verdict::Retry(_, error)
-                if age.unsigned_abs() > self.destination.max_age && age.is_positive() =>
+            Verdict::Retry { error, most, .. }
+                if age.unsigned_abs() > most && age.is_positive() =>
             {
-                Verdict::Dead(format!(
-                    "given up after {:?}: {error}",
-                    self.destination.max_age
-                ))
+                Verdict::Dead(format!("given up after {most:?}: {error}"))
             }
             verdict => verdict,
+        }
+    }
+
+    /// Stores what an attempt means for the delivery and for the destination.
+    async fn record(
+        &self,
+        deliverer: &Deliverer,
+        delivery: &Delivery,
+        started: Timestamp,
+        verdict: &Verdict,
+    ) {
+        let mark = self.mark(delivery, started, verdict);
+        let breaker = mark.breaker.clone();
+        let recorded = deliverer
+            .spool()
+            .write(move |connection| spool::mark(connection, &mark))
+            .await;
+        match recorded {
+            Ok(()) => {
+                self.stored.replace(breaker);
+            }
+            Err(error) => deliverer.complain(&format!(
+                "what was delivered cannot be recorded, and may be sent again: {error:#}"
+            )),
         }
     }
 
     fn mark(&self, delivery: &Delivery, started: Timestamp, verdict: &Verdict) -> Mark {
         let now = Timestamp::now().as_millisecond();
         let outcome = match verdict {
-            Verdict::Delivered => MarkOutcome::Delivered,
+            Verdict::Delivered { .. } => MarkOutcome::Delivered,
             Verdict::Dead(error) => MarkOutcome::Dead(error.clone()),
-            Verdict::Retry(due, error) => {
+            Verdict::Retry { due, error, .. } => {
                 let wait = due.saturating_duration_since(Instant::now()).as_millis();
                 MarkOutcome::Retry(now + i64::try_from(wait).unwrap_or(0), error.clone())
             }
@@ -419,18 +438,23 @@ impl Worker {
             started: started.as_millisecond(),
             duration: (now - started.as_millisecond()).max(0),
             outcome,
+            breaker: self.breaker.borrow().row(),
+            reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
         }
     }
 
     /// The attempt is recorded: the lane goes on.
     fn settle(&self, mut delivery: Delivery, verdict: Verdict) {
         let mut lanes = self.lanes.borrow_mut();
-        if let Verdict::Retry(due, _) = verdict {
+        if let Verdict::Retry { due, .. } = verdict {
             delivery.due = Some(due);
             return lanes.put_back(delivery);
         }
         lanes.finish(&delivery);
-        let delivered = matches!(verdict, Verdict::Delivered);
+        let delivered = matches!(verdict, Verdict::Delivered { .. });
+        if matches!(verdict, Verdict::Delivered { reopened: true }) {
+            lanes.release();
+        }
         self.done.set(self.done.get().and(delivered));
         let mut own = self.own.borrow_mut();
         // What another process accepted is that one's to count.
@@ -439,43 +463,16 @@ impl Worker {
         }
     }
 
-    fn pause(&self, until: Instant) {
-        self.paused_until
-            .set(self.paused_until.get().max(Some(until)));
-    }
-
-    /// Builds the notifier again, once, so that a secret changed meanwhile is found.
-    fn renew(&self, http: &Http) -> bool {
-        if self.renewed.replace(true) {
-            return false;
+    /// Builds the notifier again, once, so that a secret changed meanwhile is found. Whether it is worth
+    /// another attempt: one begun before that was made with the old secret.
+    fn renew(&self, http: &Http, begun: Instant) -> bool {
+        if let Some(renewed) = self.renewed.get() {
+            return begun < renewed;
         }
+        self.renewed.set(Some(Instant::now()));
         let built = (self.destination.kind.build)(&self.destination.section, http);
         built
             .map(|notifier| self.notifier.replace(notifier))
             .is_some()
-    }
-}
-
-/// The time to the next attempt: 1 s doubled each time, at most 5 minutes, of which 50 to 100 %.
-fn back_off(attempts: u32) -> Duration {
-    let whole = Duration::from_secs(1)
-        .saturating_mul(1 << attempts.min(16))
-        .min(MAX_BACK_OFF);
-    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_back_off_doubles_up_to_its_limit() {
-        for (attempts, whole) in [(0, 1.0), (1, 2.0), (5, 32.0), (9, 300.0), (u32::MAX, 300.0)] {
-            let seconds = back_off(attempts).as_secs_f64();
-            assert!(
-                (whole / 2.0..=whole).contains(&seconds),
-                "{attempts}: {seconds}"
-            );
-        }
     }
 }

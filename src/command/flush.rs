@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
+use crate::breaker::BREAKER;
 use crate::cli;
 use crate::config::levels::Search;
 use crate::config::{Config, Options};
@@ -38,6 +39,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         added: HashSet::new(),
         exit: Exit::Ok,
     };
+    flush.revive().await?;
     flush.add_destinations().await?;
     if arguments.watch {
         flush.watch().await?;
@@ -57,26 +59,36 @@ struct Flush<'a> {
 }
 
 impl Flush<'_> {
+    fn is_chosen(&self, status: &DestinationStatus) -> bool {
+        let named = &self.arguments.notifier;
+        named.is_empty() || named.contains(&status.name)
+    }
+
+    /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays has time,
+    /// a person who does not wants an attempt now.
+    async fn revive(&self) -> anyhow::Result<()> {
+        let (dead, now) = (self.arguments.dead, !self.arguments.watch);
+        for status in self.spool.write(spool::status).await? {
+            if self.is_chosen(&status) && (dead || status.waiting > 0) {
+                let prepare = move |connection: &rusqlite::Connection| {
+                    if dead {
+                        spool::revive(connection, status.id, BREAKER)?;
+                    }
+                    if now {
+                        spool::probe(connection, status.id, BREAKER)?;
+                    }
+                    Ok(())
+                };
+                self.spool.write(prepare).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a worker for every destination to which something is owed.
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
         for status in self.spool.write(spool::status).await? {
-            let named = &self.arguments.notifier;
-            let chosen = named.is_empty() || named.contains(&status.name);
-            if !chosen || self.added.contains(&status.id) {
-                continue;
-            }
-            let (id, revive) = (status.id, self.arguments.dead);
-            let ready = self
-                .spool
-                .write(move |connection| {
-                    if revive {
-                        spool::revive(connection, id)?;
-                    }
-                    spool::make_due(connection, id)
-                })
-                .await?;
-            if ready > 0 {
-                self.added.insert(status.id);
+            if self.is_chosen(&status) && status.waiting > 0 && self.added.insert(status.id) {
                 self.add(&status);
             }
         }
@@ -162,7 +174,7 @@ impl Flush<'_> {
         let reasons: Vec<String> = left
             .iter()
             .filter(|status| status.waiting > 0)
-            .filter_map(|status| Some(format!("{}: {}", status.name, status.last_error.as_ref()?)))
+            .filter_map(|status| Some(format!("{}: {}", status.name, self.reason(status)?)))
             .collect();
         if !reasons.is_empty() {
             text.push_str(&format!(" ({})", reasons.join("; ")));
@@ -174,5 +186,13 @@ impl Flush<'_> {
             (Exit::Ok, _, _) => Exit::Refused,
             (exit, _, _) => exit,
         })
+    }
+
+    /// Why something still waits for a destination.
+    fn reason(&self, status: &DestinationStatus) -> Option<String> {
+        if self.deliverer.delivers_elsewhere(status.id) {
+            return Some("another process delivers them, and was asked to try now".to_owned());
+        }
+        status.last_error.clone()
     }
 }

@@ -9,7 +9,7 @@ use crate::cli;
 use crate::config::section::parse_duration;
 use crate::exit::Exit;
 use crate::report;
-use crate::spool::{self, DestinationStatus, Filter, HistoryRow, Spool};
+use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow, Spool};
 
 pub async fn status(arguments: cli::Status) -> Exit {
     let rows = match read(arguments.spool.as_deref(), spool::status).await {
@@ -34,6 +34,14 @@ fn status_line(row: &DestinationStatus) -> String {
         "{}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
         row.name, row.accepted, row.delivered, row.waiting, row.dead, row.dropped
     );
+    match (row.breaker, row.paused_until) {
+        (BreakerState::Closed, _) => {}
+        (BreakerState::Off, _) => line.push_str("; off until its configuration changes"),
+        (BreakerState::Open, None) => line.push_str("; open: one attempt at a time"),
+        (BreakerState::Open, Some(until)) => {
+            line.push_str(&format!("; open: paused until {}", time(until)));
+        }
+    }
     if let Some(oldest) = row.oldest {
         line.push_str(&format!("; oldest of {}", time(oldest)));
     }

@@ -1,5 +1,6 @@
 //! The configuration: levels merged into sections, sections made into destinations, all problems at once.
 
+mod fingerprint;
 pub mod ini;
 pub mod levels;
 pub mod section;

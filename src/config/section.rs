@@ -397,7 +397,7 @@ fn family(key: &str) -> &str {
         .unwrap_or(key)
 }
 
-fn resolve(path: &str, origin: &Origin) -> PathBuf {
+pub(super) fn resolve(path: &str, origin: &Origin) -> PathBuf {
     let expanded = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => Path::new(&home).join(rest),
         _ => PathBuf::from(path),

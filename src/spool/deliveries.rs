@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::breakers::{BreakerRow, make_due, set_breaker};
+
 /// A destination as the spool knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationKey {
@@ -55,6 +57,10 @@ pub struct Mark {
     /// Milliseconds.
     pub duration: i64,
     pub outcome: MarkOutcome,
+    /// How the destination fares after it.
+    pub breaker: BreakerRow,
+    /// It ended a time of failures: nothing needs to rest any more.
+    pub reopened: bool,
 }
 
 pub enum MarkOutcome {
@@ -190,6 +196,10 @@ pub fn pending(
 
 /// Records an attempt and what it means for its delivery.
 pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
+    set_breaker(connection, mark.destination, &mark.breaker)?;
+    if mark.reopened {
+        make_due(connection, mark.destination)?;
+    }
     let finished = mark.started + mark.duration;
     let (state, next_at, error) = match &mark.outcome {
         MarkOutcome::Delivered => (1, 0, None),

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::breaker::BREAKER;
+
 /// A destination and what is owed to it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct DestinationStatus {
@@ -23,6 +25,21 @@ pub struct DestinationStatus {
     /// Milliseconds since 1970; zero is at once.
     pub next_attempt: Option<i64>,
     pub last_error: Option<String>,
+    pub breaker: BreakerState,
+    /// Milliseconds since 1970: nothing is tried before it.
+    pub paused_until: Option<i64>,
+}
+
+/// What a destination's failures mean for its next attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerState {
+    /// All is well.
+    Closed,
+    /// One attempt at a time, after the pause.
+    Open,
+    /// It said that it is gone for good.
+    Off,
 }
 
 /// Every destination, the oldest first.
@@ -32,10 +49,19 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
             (SELECT created FROM delivery JOIN event ON event.id = delivery.event
              WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
             (SELECT next_at FROM delivery
-             WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1)
+             WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
+            failures, paused_until, gone IS NOT NULL
          FROM destination ORDER BY id",
     )?;
+    let now = jiff::Timestamp::now().as_millisecond();
     let rows = statement.query_map([], |row| {
+        let paused_until = Some(row.get(13)?).filter(|until| *until > now);
+        let breaker = match (row.get(14)?, row.get::<_, u32>(12)? >= BREAKER) {
+            (true, _) => BreakerState::Off,
+            (false, true) => BreakerState::Open,
+            (false, false) if paused_until.is_some() => BreakerState::Open,
+            (false, false) => BreakerState::Closed,
+        };
         let (accepted, delivered, dead, dropped): (i64, i64, i64, i64) =
             (row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
         Ok(DestinationStatus {
@@ -52,7 +78,11 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
             waiting: accepted - delivered - dead - dropped,
             last_error: row.get(9)?,
             oldest: row.get(10)?,
-            next_attempt: row.get(11)?,
+            next_attempt: row
+                .get::<_, Option<i64>>(11)?
+                .map(|next| next.max(paused_until.unwrap_or(0))),
+            breaker,
+            paused_until,
         })
     })?;
     rows.collect()
@@ -174,27 +204,6 @@ pub fn discard(connection: &Connection, id: Option<i64>) -> rusqlite::Result<usi
     connection.execute(
         &format!("UPDATE delivery SET state = 3, finished = ?2 WHERE {chosen}"),
         params![id, now],
-    )
-}
-
-/// Lets dead deliveries of a destination wait again. How many.
-pub fn revive(connection: &Connection, destination: i64) -> rusqlite::Result<usize> {
-    let revived = connection.execute(
-        "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",
-        [destination],
-    )?;
-    connection.execute(
-        "UPDATE destination SET dead = dead - ?2 WHERE id = ?1",
-        params![destination, revived as i64],
-    )?;
-    Ok(revived)
-}
-
-/// Makes what waits for a destination due at once.
-pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE delivery SET next_at = 0 WHERE destination = ?1 AND state = 0",
-        [destination],
     )
 }
 

@@ -3,6 +3,7 @@
 //! A thread of its own writes: what has come in meanwhile goes into one transaction, and everybody
 //! hears of it after the commit. All processes of a user share the file.
 
+mod breakers;
 mod deliveries;
 mod history;
 #[cfg_attr(
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::report;
 
+pub use breakers::*;
 pub use deliveries::*;
 pub use history::*;
 

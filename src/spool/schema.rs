@@ -65,6 +65,8 @@ const SECOND: &str = "
     ALTER TABLE destination ADD COLUMN paused_until INTEGER NOT NULL DEFAULT 0;
     -- the configuration (a hash) to which it said that it is gone for good
     ALTER TABLE destination ADD COLUMN gone TEXT;
+    -- those whose last attempt failed: the first of a host each
+    CREATE INDEX resting ON delivery (destination) WHERE state = 0 AND next_at > 0;
     -- how the last run of each playbook ended
     CREATE TABLE playbook (
         key TEXT PRIMARY KEY,

@@ -49,7 +49,7 @@ fn what_cannot_pass_is_dead_at_once() {
             "400 Bad Request: field `x` is",
         ),
         (status(404), "404 Not Found"),
-        (status(410), "410 Gone"),
+        (status(410), "410 Gone; off until its configuration changes"),
         (status(501), "501 Not Implemented"),
         (
             Reply::Full(

@@ -1,3 +1,4 @@
+mod breaker;
 mod check_config;
 mod delivery;
 mod input;

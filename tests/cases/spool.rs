@@ -10,7 +10,7 @@ use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
 use crate::server::{OK, Reply, Server, dead_url, status};
 
 /// Runs the binary with the one spool of this sandbox.
-fn run(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Outcome {
+pub fn run(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Outcome {
     let mut command = sandbox.command(arguments);
     command.env("XDG_STATE_HOME", sandbox.path("state"));
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -23,11 +23,11 @@ fn run(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Outcome {
     outcome(child)
 }
 
-fn event(host: &str) -> String {
+pub fn event(host: &str) -> String {
     format!("{{\"state\":\"failed\",\"host\":\"{host}\",\"task\":\"install\"}}\n")
 }
 
-fn configure(sandbox: &Sandbox, url: &str) {
+pub fn configure(sandbox: &Sandbox, url: &str) {
     sandbox.file(
         "plugin_config.ini",
         config_for(url).replace("drain = 5", "drain = 200ms"),
@@ -35,7 +35,7 @@ fn configure(sandbox: &Sandbox, url: &str) {
 }
 
 /// `status --json` of the only destination.
-fn only_status(sandbox: &Sandbox) -> Value {
+pub fn only_status(sandbox: &Sandbox) -> Value {
     let text = run(sandbox, &["status", "--json"], "").stdout;
     let rows: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
@@ -44,7 +44,7 @@ fn only_status(sandbox: &Sandbox) -> Value {
 
 /// accepted = delivered + waiting + dead + dropped.
 #[track_caller]
-fn expect_status(sandbox: &Sandbox, delivered: i64, waiting: i64, dead: i64, dropped: i64) {
+pub fn expect_status(sandbox: &Sandbox, delivered: i64, waiting: i64, dead: i64, dropped: i64) {
     let status = only_status(sandbox);
     let found =
         ["delivered", "waiting", "dead", "dropped"].map(|key| status[key].as_i64().unwrap());

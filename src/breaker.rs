@@ -1,0 +1,193 @@
+//! What failures mean for a notifier's next attempts. Every process learns it from the spool.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::spool::BreakerRow;
+
+/// After so many failures in a row a notifier gets one attempt at a time.
+pub const BREAKER: u32 = 5;
+/// The longest time between two attempts at a delivery.
+pub const MAX_BACK_OFF: Duration = Duration::from_secs(300);
+/// How often refused credentials are tried again.
+const DENIED_PAUSE: Duration = Duration::from_secs(300);
+/// No pause that is stored is longer: a Retry-After counts for an hour at most, and its jitter.
+const MAX_PAUSE: Duration = Duration::from_secs(3960);
+
+/// How a notifier fares.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    failures: u32,
+    /// Nothing is tried before this time.
+    paused_until: Option<Instant>,
+    /// The configuration to which it said that it is gone for good: it is off.
+    gone: Option<String>,
+}
+
+impl Breaker {
+    /// What was stored, unless the configuration changed since the notifier was turned off.
+    pub fn restore(row: BreakerRow, fingerprint: impl FnOnce() -> String) -> Breaker {
+        if row.gone.as_ref().is_some_and(|gone| *gone != fingerprint()) {
+            return Breaker::default();
+        }
+        let left = row.paused_until - Timestamp::now().as_millisecond();
+        // After a jump of the clock it may lie far ahead.
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(MAX_PAUSE);
+        Breaker {
+            failures: row.failures,
+            paused_until: (!left.is_zero()).then(|| Instant::now() + left),
+            gone: row.gone,
+        }
+    }
+
+    /// What is to be stored.
+    pub fn row(&self) -> BreakerRow {
+        let paused_until = self.pause().map_or(0, |until| {
+            let left = until.saturating_duration_since(Instant::now()).as_millis();
+            Timestamp::now().as_millisecond() + i64::try_from(left).unwrap_or(0)
+        });
+        BreakerRow {
+            failures: self.failures,
+            paused_until,
+            gone: self.gone.clone(),
+        }
+    }
+
+    /// The end of the pause, if there is one now.
+    pub fn pause(&self) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > Instant::now())
+    }
+
+    /// How many attempts may be under way at once, of `most`.
+    pub fn limit(&self, most: usize) -> usize {
+        if self.failures < BREAKER { most } else { 1 }
+    }
+
+    /// It answered that it is gone for good.
+    pub fn is_off(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    /// Something failed since the last success.
+    pub fn is_troubled(&self) -> bool {
+        self.failures > 0 || self.is_off() || self.paused_until.is_some()
+    }
+
+    /// An attempt succeeded: whether that ends a time of single attempts.
+    pub fn succeeded(&mut self) -> bool {
+        // A pause that was asked for stays: others of its attempts may just have been told to wait.
+        let was_open = std::mem::take(&mut self.failures) >= BREAKER;
+        if was_open {
+            self.paused_until = None;
+        }
+        was_open
+    }
+
+    /// An attempt failed, and the service said how long to wait, or not. The wait of the delivery,
+    /// which had `attempts` before.
+    pub fn failed(&mut self, attempts: u32, after: Option<Duration>) -> Duration {
+        // Those that were under way together are one failure: the pause says that it is known.
+        if self.pause().is_none() {
+            self.failures = self.failures.saturating_add(1);
+        }
+        let asked = after.map(|after| after.mul_f64(1.0 + fastrand::f64() / 10.0));
+        if let Some(asked) = asked {
+            self.pause_for(asked);
+        } else if self.failures >= BREAKER && self.pause().is_none() {
+            self.pause_for(back_off(self.failures - BREAKER));
+        }
+        back_off(attempts).max(asked.unwrap_or_default())
+    }
+
+    /// The credentials were refused: from now on one attempt at a time, so that no account is locked.
+    pub fn denied(&mut self) {
+        self.failures = self.failures.saturating_add(1).max(BREAKER);
+    }
+
+    /// Refused credentials were read anew, and refused again. The wait of the delivery.
+    pub fn denied_again(&mut self) -> Duration {
+        self.denied();
+        self.pause_for(DENIED_PAUSE);
+        DENIED_PAUSE
+    }
+
+    /// It said to this configuration that it is gone for good.
+    pub fn turn_off(&mut self, fingerprint: impl FnOnce() -> String) {
+        self.gone.get_or_insert_with(fingerprint);
+    }
+
+    fn pause_for(&mut self, time: Duration) {
+        self.paused_until = self.paused_until.max(Some(Instant::now() + time));
+    }
+}
+
+/// The time to the next attempt: 1 s doubled each time, at most 5 minutes, of which 50 to 100 %.
+fn back_off(attempts: u32) -> Duration {
+    let whole = Duration::from_secs(1)
+        .saturating_mul(1 << attempts.min(16))
+        .min(MAX_BACK_OFF);
+    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_its_limit() {
+        for (attempts, whole) in [(0, 1.0), (1, 2.0), (5, 32.0), (9, 300.0), (u32::MAX, 300.0)] {
+            let seconds = back_off(attempts).as_secs_f64();
+            assert!(
+                (whole / 2.0..=whole).contains(&seconds),
+                "{attempts}: {seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_leave_one_attempt_at_a_time_until_one_succeeds() {
+        let mut breaker = Breaker::default();
+        for _ in 1..BREAKER {
+            breaker.failed(0, None);
+        }
+        assert_eq!((breaker.limit(16), breaker.pause()), (16, None));
+        assert!(!breaker.succeeded());
+        for _ in 0..BREAKER {
+            breaker.failed(0, None);
+        }
+        assert_eq!(breaker.limit(16), 1);
+        assert!(breaker.pause().is_some());
+        assert!(breaker.succeeded());
+        assert_eq!((breaker.limit(16), breaker.pause()), (16, None));
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_a_tenth_longer_at_most_and_outlives_the_process() {
+        let mut breaker = Breaker::default();
+        let asked = Duration::from_secs(1000);
+        let wait = breaker.failed(0, Some(asked));
+        assert!(wait >= asked && wait <= asked.mul_f64(1.1), "{wait:?}");
+        let restored = Breaker::restore(breaker.row(), String::new);
+        let left = restored.pause().unwrap() - Instant::now();
+        assert!(left > Duration::from_secs(990) && left <= wait, "{left:?}");
+    }
+
+    #[test]
+    fn a_clock_that_jumped_makes_no_endless_pause() {
+        let row = BreakerRow {
+            paused_until: i64::MAX / 2,
+            ..BreakerRow::default()
+        };
+        let left = Breaker::restore(row, String::new).pause().unwrap() - Instant::now();
+        assert!(left <= MAX_PAUSE);
+    }
+
+    #[test]
+    fn one_that_is_gone_is_off_until_its_configuration_changes() {
+        let mut breaker = Breaker::default();
+        breaker.turn_off(|| "a".into());
+        assert!(Breaker::restore(breaker.row(), || "a".into()).is_off());
+        assert!(!Breaker::restore(breaker.row(), || "b".into()).is_off());
+    }
+}

@@ -1,0 +1,83 @@
+//! How destinations fare, across processes: what a worker learnt, and what a person asks for.
+
+use rusqlite::{Connection, params};
+
+/// What is stored of a destination's breaker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BreakerRow {
+    /// Attempts that failed since one succeeded.
+    pub failures: u32,
+    /// Nothing is tried before this time, in milliseconds since 1970.
+    pub paused_until: i64,
+    /// The configuration (a hash) to which it said that it is gone for good.
+    pub gone: Option<String>,
+}
+
+/// The breaker of a destination.
+pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<BreakerRow> {
+    connection
+        .prepare_cached("SELECT failures, paused_until, gone FROM destination WHERE id = ?1")?
+        .query_row([destination], |row| {
+            Ok(BreakerRow {
+                failures: row.get(0)?,
+                paused_until: row.get(1)?,
+                gone: row.get(2)?,
+            })
+        })
+}
+
+/// Stores the breaker of a destination.
+pub fn set_breaker(
+    connection: &Connection,
+    destination: i64,
+    breaker: &BreakerRow,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE destination SET failures = ?2, paused_until = ?3, gone = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            destination,
+            breaker.failures,
+            breaker.paused_until,
+            breaker.gone
+        ])?;
+    Ok(())
+}
+
+/// Ends every pause of a destination. One in trouble gets one attempt first: its failures count as at
+/// least `failures`.
+pub fn probe(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE destination SET failures = max(failures, ?2), paused_until = 0
+             WHERE id = ?1 AND (failures > 0 OR paused_until > 0)",
+        )?
+        .execute(params![destination, failures])?;
+    make_due(connection, destination)
+}
+
+/// Makes what waits for a destination due at once: only the first of each host rests.
+pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET next_at = 0 WHERE destination = ?1 AND state = 0 AND next_at > 0",
+        )?
+        .execute([destination])?;
+    Ok(())
+}
+
+/// Lets the dead deliveries of a destination wait again, and turns it on where it was off. How many.
+pub fn revive(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<usize> {
+    let revived = connection.execute(
+        "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",
+        [destination],
+    )?;
+    connection.execute(
+        "UPDATE destination SET dead = dead - ?2,
+            failures = CASE WHEN gone IS NULL THEN failures ELSE max(failures, ?3) END, gone = NULL
+         WHERE id = ?1",
+        params![destination, revived as i64, failures],
+    )?;
+    Ok(revived)
+}

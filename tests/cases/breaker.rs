@@ -1,0 +1,207 @@
+//! An endpoint in trouble: it is left alone as long as it asks, or seems to need, by every process.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::spool::{configure, event, expect_status, only_status, run};
+use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::server::{OK, Reply, Server, status};
+
+/// Sends an event each of `hosts` hosts.
+fn send(sandbox: &Sandbox, hosts: usize) -> Outcome {
+    let events: String = (0..hosts).map(|n| event(&format!("h{n}"))).collect();
+    run(sandbox, &["send", "-"], &events)
+}
+
+fn status_line(sandbox: &Sandbox) -> String {
+    run(sandbox, &["status"], "").stdout
+}
+
+/// A `flush --watch` beside the test.
+struct Watch(Child);
+
+impl Watch {
+    fn start(sandbox: &Sandbox) -> Watch {
+        let mut command = sandbox.command(&["flush", "--watch"]);
+        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        Watch(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn stop(self) -> Outcome {
+        let process = Pid::from_child(&self.0);
+        kill_process(process, Signal::TERM).unwrap();
+        outcome(self.0)
+    }
+}
+
+#[test]
+fn a_pause_that_was_asked_for_holds_for_every_process() {
+    let server = Server::start([Reply::Full(503, "Retry-After: 1000\r\n", ""), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    for _ in 0..3 {
+        assert_eq!(send(&sandbox, 1).code, 75);
+    }
+    assert_eq!(server.requests().len(), 1);
+    let status = only_status(&sandbox);
+    assert_eq!(status["breaker"], "open");
+    let left = status["paused_until"].as_i64().unwrap() - jiff::Timestamp::now().as_millisecond();
+    assert!((980_000..1_100_000).contains(&left), "{left}");
+    assert_eq!(status["next_attempt"], status["paused_until"]);
+    assert!(status_line(&sandbox).contains("; open: paused until 20"));
+
+    // A person who asks for it knows better.
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 3 delivered, 0 waiting, 0 dead\n");
+    let status = only_status(&sandbox);
+    assert_eq!(
+        (&status["breaker"], status["paused_until"].is_null()),
+        (&"closed".into(), true)
+    );
+}
+
+#[test]
+fn one_in_trouble_gets_one_attempt_at_a_time_in_every_process() {
+    let replies: Vec<Reply> = std::iter::repeat_n(status(503), 18).chain([OK]).collect();
+    let server = Server::start(replies);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 20).code, 75);
+    // So many hosts are served side by side; then it is known to be in trouble.
+    assert_eq!(server.requests().len(), 16);
+    assert_eq!(only_status(&sandbox)["breaker"], "open");
+    for more in 1..=2 {
+        let flushed = run(&sandbox, &["flush"], "");
+        flushed.expect_line(75, &["0 delivered, 20 waiting, 0 dead (callback: 503 "]);
+        assert_eq!(server.requests().len(), 16 + more);
+    }
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 20 delivered, 0 waiting, 0 dead\n");
+    assert_eq!(server.requests().len(), 18 + 20);
+    assert_eq!(only_status(&sandbox)["breaker"], "closed");
+}
+
+#[test]
+fn one_that_is_gone_is_off_until_its_configuration_changes() {
+    let server = Server::start([status(410), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let off = "off until its configuration changes";
+    send(&sandbox, 1).expect_line(69, &[&format!("1 dead (callback: 410 Gone; {off})")]);
+    send(&sandbox, 2).expect_line(
+        69,
+        &[&format!(
+            "2 dead (callback: it answered 410 Gone before; {off})"
+        )],
+    );
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(only_status(&sandbox)["breaker"], "off");
+    assert!(status_line(&sandbox).contains(&format!("3 dead, 0 dropped; {off}")));
+
+    let config = config_for(&server.url()).replace("[delivery]", "timeout = 20s\n[delivery]");
+    sandbox.file("plugin_config.ini", config);
+    assert_eq!(send(&sandbox, 1).code, 0);
+    assert_eq!(only_status(&sandbox)["breaker"], "closed");
+    expect_status(&sandbox, 1, 0, 3, 0);
+}
+
+#[test]
+fn one_that_is_gone_is_tried_again_when_its_dead_are() {
+    let server = Server::start([status(410), status(410), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 1).code, 69);
+    assert_eq!(send(&sandbox, 9).code, 69);
+    let flushed = run(&sandbox, &["flush", "--dead"], "");
+    flushed.expect(69, "ansible-notify: 0 delivered, 0 waiting, 10 dead\n");
+    assert_eq!(server.requests().len(), 2, "one attempt is enough to know");
+    let flushed = run(&sandbox, &["flush", "--dead"], "");
+    flushed.expect(0, "ansible-notify: 10 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
+fn what_a_secret_names_is_part_of_the_configuration() {
+    let (gone, server) = (Server::start([status(410)]), Server::start([OK]));
+    let sandbox = Sandbox::with_config("[inputs]\ncallback_url_file = url\n");
+    sandbox.file("url", gone.url());
+    assert_eq!(send(&sandbox, 1).code, 69);
+    sandbox.file("url", server.url());
+    assert_eq!(send(&sandbox, 1).code, 0);
+}
+
+#[test]
+fn refused_credentials_lock_no_account() {
+    let server = Server::start([status(401)]);
+    let sandbox = Sandbox::new();
+    let config = config_for(&server.url()).replace("drain = 5", "drain = 500ms");
+    sandbox.file(
+        "plugin_config.ini",
+        config.replace("[delivery]", "concurrency = 4\n[delivery]"),
+    );
+    send(&sandbox, 20).expect_line(75, &["20 waiting, 0 dead (callback: 401 Unauthorized)"]);
+    assert_eq!(
+        server.requests().len(),
+        4 + 1,
+        "once more with the secret read anew"
+    );
+    send(&sandbox, 20);
+    assert_eq!(server.requests().len(), 5, "the next process knows");
+
+    // A day is enough to mend them.
+    let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
+    spool
+        .execute("UPDATE event SET created = created - 25 * 3600000", [])
+        .unwrap();
+    let flushed = run(&sandbox, &["flush"], "");
+    assert_eq!(flushed.code, 69, "{flushed:?}");
+    let errors = run(&sandbox, &["history", "--failed"], "").stdout;
+    assert!(
+        errors.contains("(given up after 86400s: 401 Unauthorized)"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn who_watches_goes_on_as_soon_as_the_endpoint_is_back() {
+    let replies: Vec<Reply> = std::iter::repeat_n(status(503), 18).chain([OK]).collect();
+    let server = Server::start(replies);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 30).code, 75);
+    let watch = Watch::start(&sandbox);
+    let requests = server.wait_for(18 + 30);
+    let (down, back) = (requests[17].at, requests[18].at);
+    assert!(back - down < Duration::from_secs(5), "{:?}", back - down);
+    let last = requests.last().unwrap().at;
+    assert!(last - back < Duration::from_secs(5), "{:?}", last - back);
+    watch
+        .stop()
+        .expect(0, "ansible-notify: 30 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
+fn who_watches_is_asked_to_try_now() {
+    let wait = Reply::Full(503, "Retry-After: 3600\r\n", "");
+    let server = Server::start([wait.clone(), wait, OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 1).code, 75);
+    let watch = Watch::start(&sandbox);
+    let lock =
+        std::fs::File::open(sandbox.path("state/ansible-notify/destination-1.lock")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while lock.try_lock().is_ok() {
+        lock.unlock().unwrap();
+        assert!(Instant::now() < deadline, "it does not take over");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    run(&sandbox, &["flush"], "").expect_line(
+        75,
+        &["(callback: another process delivers them, and was asked to try now)"],
+    );
+    server.wait_for(2);
+    run(&sandbox, &["flush"], "");
+    server.wait_for(3);
+    watch.stop();
+    expect_status(&sandbox, 1, 0, 0, 0);
+}
