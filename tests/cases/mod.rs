@@ -1,4 +1,5 @@
 mod breaker;
+mod chat;
 mod check_config;
 mod delivery;
 mod input;

@@ -1,12 +1,14 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
+pub mod mattermost;
 pub mod nginx;
 pub mod proxy;
 pub mod relay;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 pub enum Reply {
     /// Status, header lines and body.
     Full(u16, &'static str, &'static str),
+    /// The same, made for the request.
+    Made(u16, String, String),
     /// Bytes as they are, then the end of the connection.
     Raw(&'static [u8]),
     /// Bytes, and then others without end.
@@ -31,6 +35,12 @@ pub const OK: Reply = Reply::Full(200, "", "");
 
 pub fn status(code: u16) -> Reply {
     Reply::Full(code, "", "")
+}
+
+/// A reply of JSON.
+pub fn json(code: u16, body: &serde_json::Value) -> Reply {
+    let content_type = "Content-Type: application/json\r\n";
+    Reply::Made(code, content_type.to_owned(), body.to_string())
 }
 
 #[derive(Clone, Debug)]
@@ -64,21 +74,36 @@ pub struct Server {
 impl Server {
     /// Answers the requests with `replies` in their order, the last one for all that follow.
     pub fn start(replies: impl Into<Vec<Reply>>) -> Server {
+        let replies = replies.into();
+        let next = AtomicUsize::new(0);
+        Server::answering(move |_| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            replies[number.min(replies.len() - 1)].clone()
+        })
+    }
+
+    /// Answers each request as `answer` says.
+    pub fn answering(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let shared = (requests.clone(), Arc::new(replies.into()));
+        let shared = (requests.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
-                let (requests, replies) = shared.clone();
-                std::thread::spawn(move || serve(stream.unwrap(), connection, &requests, &replies));
+                let (requests, answer) = shared.clone();
+                std::thread::spawn(move || serve(stream.unwrap(), connection, &requests, &*answer));
             }
         });
         Server { address, requests }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/events", self.address)
+        self.at("/events")
+    }
+
+    /// The URL of a path on this server.
+    pub fn at(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -105,19 +130,24 @@ pub fn dead_url() -> String {
     format!("http://{}/events", listener.local_addr().unwrap())
 }
 
-fn serve(stream: TcpStream, connection: usize, requests: &Mutex<Vec<Request>>, replies: &[Reply]) {
+fn serve(
+    stream: TcpStream,
+    connection: usize,
+    requests: &Mutex<Vec<Request>>,
+    make: &dyn Fn(&Request) -> Reply,
+) {
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = read_request(&mut reader, connection) {
-        let number = {
+        let reply = {
+            // One at a time, in the order in which they are recorded.
             let mut requests = requests.lock().unwrap();
             requests.push(request);
-            requests.len() - 1
+            make(&requests[requests.len() - 1])
         };
-        let reply = &replies[number.min(replies.len() - 1)];
         // A client that gave up before the answer is part of what is tested.
-        if !answer(&mut writer, reply) {
+        if !answer(&mut writer, &reply) {
             return;
         }
     }
@@ -126,13 +156,8 @@ fn serve(stream: TcpStream, connection: usize, requests: &Mutex<Vec<Request>>, r
 /// Gives the answer; whether the connection goes on.
 fn answer(writer: &mut TcpStream, reply: &Reply) -> bool {
     match reply {
-        Reply::Full(code, headers, body) => {
-            let length = body.len();
-            let text = format!(
-                "HTTP/1.1 {code} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-            );
-            writer.write_all(text.as_bytes()).is_ok()
-        }
+        Reply::Full(code, headers, body) => write_reply(writer, *code, headers, body),
+        Reply::Made(code, headers, body) => write_reply(writer, *code, headers, body),
         Reply::Raw(bytes) => {
             let _ = writer.write_all(bytes);
             false
@@ -152,6 +177,12 @@ fn answer(writer: &mut TcpStream, reply: &Reply) -> bool {
             answer(writer, &OK)
         }
     }
+}
+
+fn write_reply(writer: &mut TcpStream, code: u16, headers: &str, body: &str) -> bool {
+    let length = body.len();
+    let text = format!("HTTP/1.1 {code} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+    writer.write_all(text.as_bytes()).is_ok()
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
