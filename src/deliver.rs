@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::config::Destination;
 use crate::counts::Counts;
-use crate::event::Event;
+use crate::event::{Event, Run, Status};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
@@ -165,6 +165,22 @@ impl Deliverer {
         } else {
             self.spool().accept(rows).await
         }
+    }
+
+    /// Notes how a run of a playbook ended, and gives how the one before it did. A check changes nothing,
+    /// and a run that was cut off says nothing about the playbook.
+    pub async fn end_run(&self, run: &Run, status: Status) -> Option<Status> {
+        let key = run.playbook_key();
+        if key.is_empty() || run.check || status == Status::Canceled {
+            return None;
+        }
+        let (id, name) = (run.id.clone(), status.name());
+        let previous = self
+            .spool()
+            .write(move |connection| spool::end_run(connection, &key, &id, name))
+            .await;
+        // Where the spool takes nothing, nothing is known of what was before.
+        previous.ok().flatten().as_deref().and_then(Status::named)
     }
 
     fn wanting(&self, event: &Arc<Event>, candidates: &[usize]) -> Vec<i64> {

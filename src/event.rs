@@ -60,6 +60,17 @@ pub enum Status {
 }
 
 impl Status {
+    pub fn named(name: &str) -> Option<Status> {
+        [
+            Status::Running,
+            Status::Success,
+            Status::Error,
+            Status::Canceled,
+        ]
+        .into_iter()
+        .find(|status| status.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Status::Running => "running",

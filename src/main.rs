@@ -22,6 +22,7 @@ mod records;
 mod reply;
 mod report;
 mod route;
+mod run;
 mod sample;
 mod secret;
 mod spool;

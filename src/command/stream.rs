@@ -1,13 +1,13 @@
 //! `stream`: what the callback plugin writes, delivered while the play goes on. See docs/protocol.md.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -15,14 +15,12 @@ use tokio::task::LocalSet;
 use crate::cli;
 use crate::config::{Options, Overrides};
 use crate::deliver::{Deliverer, exit_of, summary};
-use crate::escape::{characters, cut};
-use crate::event::{
-    Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task, from_seconds, shallow,
-};
+use crate::event::{Event, Host, Play, Run, Task, from_seconds, shallow};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::records::{Record, Records};
 use crate::report;
+use crate::run::{self, Progress};
 
 /// The version of the protocol that this program speaks.
 const PROTOCOL: u32 = 1;
@@ -31,9 +29,6 @@ const PIECE: usize = 64 << 10;
 
 /// Events that are accepted together at the most.
 const BATCH: usize = 100;
-/// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
-const FAILED_TASKS: usize = 100;
-const REASON: usize = 1000;
 
 /// One record, as docs/protocol.md describes it.
 #[derive(Deserialize)]
@@ -109,21 +104,7 @@ struct Stream {
     /// The last number that was answered as safe.
     answered: u64,
     rejected: u64,
-    progress: RunProgress,
-}
-
-/// What the end of the run will say.
-#[derive(Default)]
-struct RunProgress {
-    first: Option<jiff::Timestamp>,
-    changed_hosts: BTreeSet<String>,
-    /// The first that failed.
-    failed_tasks: Vec<FailedTask>,
-    failures: usize,
-    /// A playbook began: it will bring its counts, unless it is cut off.
-    playbook: bool,
-    stats: Option<Map<String, Value>>,
-    ended: bool,
+    progress: Progress,
 }
 
 impl Stream {
@@ -143,7 +124,7 @@ impl Stream {
             last_sequence: 0,
             answered: 0,
             rejected: 0,
-            progress: RunProgress::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -200,7 +181,7 @@ impl Stream {
         match line {
             Ok(Line::Hello(hello)) => self.hello(hello).await?,
             Ok(Line::Overrides(overrides)) => self.configure_anew(overrides).await,
-            Ok(Line::Run(run)) => self.run = Arc::new(run),
+            Ok(Line::Run(run)) => self.run = Arc::new(located(run)),
             Ok(Line::Play(play)) => {
                 self.plays.insert(play.id.clone(), Arc::new(play));
             }
@@ -231,7 +212,7 @@ impl Stream {
             ));
             return Err(Exit::Config);
         }
-        self.run = Arc::new(hello.run);
+        self.run = Arc::new(located(hello.run));
         self.configure(hello.overrides).await?;
         answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
         Ok(())
@@ -312,7 +293,9 @@ impl Stream {
             return Exit::Ok;
         }
         let number = self.last_sequence + 1;
-        let event = self.progress.end(&self.run, number);
+        let status = self.progress.status();
+        let previous = self.deliverer.end_run(&self.run, status).await;
+        let event = self.progress.end(&self.run, number, previous);
         self.batch.push((number, event));
         self.accept().await;
         let mut terminate = signal(SignalKind::terminate()).ok();
@@ -354,77 +337,12 @@ impl Stream {
     }
 }
 
-impl RunProgress {
-    fn note(&mut self, event: &Event) {
-        self.first.get_or_insert(event.time);
-        if event.changed && event.state == Some(State::Success) {
-            self.changed_hosts.insert(event.host_name().to_owned());
-        }
-        if event.event == "runner_on_unreachable"
-            || event.event == "runner_on_failed" && !event.ignored
-        {
-            self.failures += 1;
-            if self.failures <= FAILED_TASKS {
-                self.failed_tasks.push(failed_task(event));
-            }
-        }
-        self.playbook |= event.event == "playbook_on_start";
-        if event.event == "playbook_on_stats"
-            && let Value::Object(stats) = event.result_value()["stats"].take()
-        {
-            self.stats = Some(stats);
-        }
+/// The run, with where a person can look at it.
+fn located(run: Run) -> Run {
+    Run {
+        url: run.url.or_else(run::url),
+        ..run
     }
-
-    /// The event that ends the run.
-    fn end(&self, run: &Arc<Run>, number: u64) -> Event {
-        let mut event = Event::new("run_end", run.clone(), number);
-        // The counts know what a rescue made good; `ansible-console` brings none.
-        let failed = self.stats.as_ref().map_or(self.failures > 0, any_failed);
-        let complete = self.ended && (self.stats.is_some() || !self.playbook);
-        let status = match (complete, failed) {
-            (false, _) => Status::Canceled,
-            (true, true) => Status::Error,
-            (true, false) => Status::Success,
-        };
-        let stats = self.stats.clone().unwrap_or_default();
-        let elapsed = self
-            .first
-            .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
-        event.changed = !self.changed_hosts.is_empty();
-        event.end = Some(Arc::new(RunEnd {
-            status,
-            elapsed,
-            stats,
-            previous: None,
-            failed_tasks: self.failed_tasks.clone(),
-            failures: self.failures,
-            changed_hosts: self.changed_hosts.iter().cloned().collect(),
-        }));
-        event
-    }
-}
-
-fn failed_task(event: &Event) -> FailedTask {
-    let task = event.task.as_deref().cloned().unwrap_or_default();
-    let reason = event.reason().unwrap_or_default();
-    FailedTask {
-        host: event.host_name().to_owned(),
-        task: task.name,
-        action: task.action,
-        path: task.path,
-        role: task.role,
-        play: event.play.as_ref().map(|play| play.name.clone()),
-        unreachable: event.state == Some(State::Unreachable),
-        message: cut(&reason, REASON, characters).into_owned(),
-    }
-}
-
-fn any_failed(stats: &Map<String, Value>) -> bool {
-    let failed = |counts: &Value, key: &str| counts[key].as_u64().unwrap_or(0) > 0;
-    stats
-        .values()
-        .any(|counts| failed(counts, "failures") || failed(counts, "unreachable"))
 }
 
 /// Writes an answer; a plugin that is gone needs none.

@@ -10,7 +10,7 @@ mod history;
     not(test),
     expect(dead_code, reason = "for triggers and threads to come")
 )]
-pub mod memory;
+mod memory;
 mod rescue;
 mod schema;
 
@@ -28,6 +28,7 @@ use crate::report;
 pub use breakers::*;
 pub use deliveries::*;
 pub use history::*;
+pub use memory::*;
 
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;

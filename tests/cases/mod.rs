@@ -7,6 +7,7 @@ mod nginx;
 mod readme;
 mod receive;
 mod replies;
+mod runs;
 mod secrets;
 mod send;
 mod spool;

@@ -1,0 +1,159 @@
+//! A run as its events tell it: what its end will say, and where a person can look at it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::escape::{characters, cut};
+use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
+
+/// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
+const FAILED_TASKS: usize = 100;
+const REASON: usize = 1000;
+
+/// What the end of the run will say.
+#[derive(Default)]
+pub struct Progress {
+    first: Option<Timestamp>,
+    changed_hosts: BTreeSet<String>,
+    /// The first that failed.
+    failed_tasks: Vec<FailedTask>,
+    failures: usize,
+    /// A playbook began: it will bring its counts, unless it is cut off.
+    playbook: bool,
+    stats: Option<Map<String, Value>>,
+    /// Its end was said, not only cut off.
+    pub ended: bool,
+}
+
+impl Progress {
+    /// Takes an event in.
+    pub fn note(&mut self, event: &Event) {
+        self.first.get_or_insert(event.time);
+        if event.changed && event.state == Some(State::Success) {
+            self.changed_hosts.insert(event.host_name().to_owned());
+        }
+        if event.event == "runner_on_unreachable"
+            || event.event == "runner_on_failed" && !event.ignored
+        {
+            self.failures += 1;
+            if self.failures <= FAILED_TASKS {
+                self.failed_tasks.push(failed_task(event));
+            }
+        }
+        self.playbook |= event.event == "playbook_on_start";
+        if event.event == "playbook_on_stats"
+            && let Value::Object(stats) = event.result_value()["stats"].take()
+        {
+            self.stats = Some(stats);
+        }
+    }
+
+    /// How the run ended.
+    pub fn status(&self) -> Status {
+        // The counts know what a rescue made good; `ansible-console` brings none.
+        let stats = self.stats.as_ref();
+        let failed = stats.map_or(self.failures > 0, |stats| {
+            stats.values().any(|counts| failures(counts) > 0)
+        });
+        let complete = self.ended && (self.stats.is_some() || !self.playbook);
+        match (complete, failed) {
+            (false, _) => Status::Canceled,
+            (true, true) => Status::Error,
+            (true, false) => Status::Success,
+        }
+    }
+
+    /// The event that ends the run; `previous` is how the run before it ended.
+    pub fn end(&self, run: &Arc<Run>, number: u64, previous: Option<Status>) -> Event {
+        let mut event = Event::new("run_end", run.clone(), number);
+        let elapsed = self
+            .first
+            .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
+        event.changed = !self.changed_hosts.is_empty();
+        event.end = Some(Arc::new(RunEnd {
+            status: self.status(),
+            elapsed,
+            stats: self.stats.clone().unwrap_or_default(),
+            previous,
+            failed_tasks: self.lasting(),
+            failures: match &self.stats {
+                Some(stats) => stats.values().map(failures).sum(),
+                None => self.failures,
+            },
+            changed_hosts: self.changed_hosts.iter().cloned().collect(),
+        }));
+        event
+    }
+
+    /// The tasks that failed, but those that a rescue made good on their host.
+    fn lasting(&self) -> Vec<FailedTask> {
+        let lasting = |task: &&FailedTask| {
+            let stats = self.stats.as_ref();
+            stats.is_none_or(|stats| {
+                stats
+                    .get(&task.host)
+                    .is_none_or(|counts| failures(counts) > 0)
+            })
+        };
+        self.failed_tasks.iter().filter(lasting).cloned().collect()
+    }
+}
+
+fn failed_task(event: &Event) -> FailedTask {
+    let task = event.task.as_deref().cloned().unwrap_or_default();
+    let reason = event.reason().unwrap_or_default();
+    FailedTask {
+        host: event.host_name().to_owned(),
+        task: task.name,
+        action: task.action,
+        path: task.path,
+        role: task.role,
+        play: event.play.as_ref().map(|play| play.name.clone()),
+        unreachable: event.state == Some(State::Unreachable),
+        message: cut(&reason, REASON, characters).into_owned(),
+    }
+}
+
+/// How often a host failed or could not be reached, by its counts.
+fn failures(counts: &Value) -> usize {
+    let count = |key: &str| counts[key].as_u64().unwrap_or(0);
+    usize::try_from(count("failures") + count("unreachable")).unwrap_or(usize::MAX)
+}
+
+/// Where a CI system shows the run, by the variables that it sets in the environment of what it runs.
+pub fn url() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // GitLab, Jenkins, Buildkite, CircleCI
+    let whole = [
+        "CI_JOB_URL",
+        "BUILD_URL",
+        "BUILDKITE_BUILD_URL",
+        "CIRCLE_BUILD_URL",
+    ];
+    let github = || {
+        let (server, repository) = (
+            variable("GITHUB_SERVER_URL")?,
+            variable("GITHUB_REPOSITORY")?,
+        );
+        Some(format!(
+            "{server}/{repository}/actions/runs/{}",
+            variable("GITHUB_RUN_ID")?
+        ))
+    };
+    let awx = || {
+        let host = variable("AWX_HOST").or_else(|| variable("TOWER_HOST"))?;
+        let job = variable("JOB_ID")?;
+        Some(format!(
+            "{}/#/jobs/playbook/{job}",
+            host.trim_end_matches('/')
+        ))
+    };
+    whole
+        .into_iter()
+        .find_map(variable)
+        .or_else(github)
+        .or_else(awx)
+}

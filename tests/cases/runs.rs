@@ -1,0 +1,116 @@
+//! What the end of a run says: how it went, what failed, and whether it recovered.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::server::{OK, Server};
+
+/// A run of `site.yml`, as the callback plugin tells it, whose only task ends in `event`.
+fn run_of(id: &str, event: &str, counts: &Value) -> String {
+    let run =
+        json!({"id": id, "playbook": "site.yml", "path": "/srv/site.yml", "inventory": ["prod"]});
+    let task = json!({"id": "t", "name": "Install", "path": "/srv/site.yml:3"});
+    let host = json!({"name": "web1"});
+    let result = json!({"msg": "non-zero return code", "stderr": "no <space> left", "rc": 1});
+    [
+        json!({"hello": {"protocol": 1, "run": run}}),
+        json!({"task": task}),
+        json!({"event": {"seq": 1, "event": "playbook_on_start", "time": 1763670121.5}}),
+        json!({"event": {"seq": 2, "event": event, "time": 1763670122.5, "task": "t", "host": host, "changed": event == "runner_on_ok", "result": result}}),
+        json!({"event": {"seq": 3, "event": "playbook_on_stats", "time": 1763670123.5, "result": {"stats": {"web1": counts}}}}),
+        json!({"end": {"reason": "exit"}}),
+    ]
+    .map(|line| format!("{line}\n"))
+    .concat()
+}
+
+fn failing(id: &str) -> String {
+    run_of(id, "runner_on_failed", &json!({"ok": 0, "failures": 1}))
+}
+
+fn succeeding(id: &str) -> String {
+    run_of(id, "runner_on_ok", &json!({"ok": 1, "failures": 0}))
+}
+
+/// Feeds a run to `stream`, always with the same spool.
+fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
+    sandbox.file("input", input);
+    let mut command = sandbox.command(&["stream", "--quiet"]);
+    command
+        .env("XDG_STATE_HOME", sandbox.path("state"))
+        .env("CI_JOB_URL", "https://ci.example.com/job/7")
+        .stdin(std::fs::File::open(sandbox.path("input")).unwrap());
+    outcome(command.spawn().unwrap())
+}
+
+#[test]
+fn a_run_that_succeeds_after_an_error_has_recovered() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = recovered\n[outputs:x]\nrun = run_id\nprevious = previous\n",
+        server.url()
+    ));
+    let runs = [
+        succeeding("first"),
+        failing("second"),
+        succeeding("third").replace("prod", "staging"),
+        succeeding("fourth").replace(
+            "\"path\":\"/srv/site.yml\"",
+            "\"path\":\"/srv/site.yml\",\"check\":true",
+        ),
+        succeeding("fifth"),
+        succeeding("sixth"),
+    ];
+    for run in runs {
+        assert_eq!(stream(&sandbox, &run).code, 0);
+    }
+    let bodies: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    assert_eq!(bodies, [json!({"run": "fifth", "previous": "error"})]);
+}
+
+#[test]
+fn the_end_of_a_run_lists_what_failed() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\n[outputs:x]\nstatus = status\nfailed = failed_tasks\nfailures = failures\n\
+         changed = changed_hosts\nelapsed = elapsed > 0\nurl = url\njob = job.status\n",
+        server.url()
+    ));
+    stream(&sandbox, &failing("a"));
+    stream(
+        &sandbox,
+        &run_of("b", "runner_on_failed", &json!({"ok": 1, "rescued": 1})),
+    );
+    stream(&sandbox, &succeeding("c"));
+    let bodies: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    let failed = json!({
+        "host": "web1", "task": "Install", "action": null, "path": "/srv/site.yml:3", "role": null, "play": null,
+        "unreachable": false, "message": "no <space> left",
+    });
+    let expected = |status, job, failed: Value, changed: Value| {
+        json!({
+            "status": status, "failures": failed.as_array().unwrap().len(), "failed": failed, "changed": changed,
+            "elapsed": true, "url": "https://ci.example.com/job/7", "job": job,
+        })
+    };
+    assert_eq!(
+        bodies[0],
+        expected("error", "failed", json!([failed]), json!([]))
+    );
+    assert_eq!(
+        bodies[1],
+        expected("success", "successful", json!([]), json!([]))
+    );
+    assert_eq!(
+        bodies[2],
+        expected("success", "successful", json!([]), json!(["web1"]))
+    );
+}
