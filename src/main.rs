@@ -25,6 +25,7 @@ mod route;
 mod run;
 mod sample;
 mod secret;
+mod shorten;
 mod spool;
 mod template;
 mod worker;

@@ -29,6 +29,7 @@ pub fn classify(
         // nginx's way to say that the client certificate is missing or expired.
         400 if error.contains("SSL certificate") => Failure::Denied(error),
         410 => Failure::Gone(error),
+        413 => Failure::TooLarge(error),
         501 | 505 => Failure::Permanent(error),
         408 | 425 | 429 | 500..=599 => Failure::Retry {
             error,
@@ -153,6 +154,7 @@ mod tests {
                 Some(Failure::Retry { .. }) => "retry",
                 Some(Failure::Denied(_)) => "denied",
                 Some(Failure::Gone(_)) => "gone",
+                Some(Failure::TooLarge(_)) => "too large",
                 Some(Failure::Permanent(_)) => "permanent",
             }
         };
@@ -161,9 +163,10 @@ mod tests {
             (&[408, 425, 429, 500, 502, 503, 504, 507, 524, 599], "retry"),
             (&[401, 403, 407], "denied"),
             (&[410], "gone"),
+            (&[413], "too large"),
             (
                 &[
-                    301, 302, 304, 307, 308, 400, 404, 405, 409, 413, 422, 451, 501, 505, 999,
+                    301, 302, 304, 307, 308, 400, 404, 405, 409, 422, 451, 501, 505, 999,
                 ],
                 "permanent",
             ),

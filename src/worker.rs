@@ -19,6 +19,7 @@ use crate::lanes::{Delivery, Lanes};
 use crate::notifier::{Failure, Notifier};
 use crate::reader::Reader;
 use crate::report;
+use crate::shorten::shortened;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::template::Context;
 
@@ -111,11 +112,7 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut delivery: Del
     let result = if worker.breaker.borrow().is_off() {
         Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
-        let notifier = worker.notifier.borrow().clone();
-        // Rendered at delivery: a template mended meanwhile mends what waits.
-        let context = Context::new(delivery.event.clone());
-        let message = worker.destination.message(&context);
-        notifier.send(&message).await
+        worker.send(&delivery.event).await
     };
     let verdict = worker.judge(deliverer.http(), &delivery, begun, result);
     let verdict = worker.give_up_when_old(&delivery, verdict);
@@ -338,6 +335,22 @@ impl Worker {
         }
     }
 
+    /// Makes an attempt; with an event that is too large, one more after it was cut.
+    async fn send(&self, event: &Arc<Event>) -> Result<(), Failure> {
+        let notifier = self.notifier.borrow().clone();
+        // Rendered at delivery: a template mended meanwhile mends what waits.
+        let context = Context::new(event.clone());
+        let message = self.destination.message(&context);
+        let sent = notifier.send(&message).await;
+        if !matches!(sent, Err(Failure::TooLarge(_))) {
+            return sent;
+        }
+        let context = Context::new(Arc::new(shortened(event)));
+        let mut short = self.destination.message(&context);
+        short.reached = message.reached;
+        notifier.send(&short).await
+    }
+
     /// Decides what an attempt's result means for the delivery and for the notifier.
     fn judge(
         &self,
@@ -359,6 +372,10 @@ impl Worker {
         let mut most = self.destination.max_age;
         let wait = match failure {
             Failure::Permanent(_) => None,
+            Failure::TooLarge(_) => {
+                error.push_str("; cut, it is still too large");
+                None
+            }
             Failure::Gone(_) => {
                 breaker.turn_off(|| self.destination.section.fingerprint());
                 error.push_str("; off until its configuration changes");

@@ -59,6 +59,8 @@ pub enum Failure {
     Denied(String),
     /// The destination says that it is gone for good.
     Gone(String),
+    /// The message is too large; a shorter one may pass.
+    TooLarge(String),
     /// No attempt will ever succeed.
     Permanent(String),
 }
@@ -81,6 +83,7 @@ impl Failure {
             Failure::Retry { error, .. }
             | Failure::Denied(error)
             | Failure::Gone(error)
+            | Failure::TooLarge(error)
             | Failure::Permanent(error) => error,
         }
     }
@@ -91,6 +94,7 @@ impl Failure {
             Failure::Retry { after, .. } => Failure::Retry { error, after },
             Failure::Denied(_) => Failure::Denied(error),
             Failure::Gone(_) => Failure::Gone(error),
+            Failure::TooLarge(_) => Failure::TooLarge(error),
             Failure::Permanent(_) => Failure::Permanent(error),
         }
     }
@@ -100,8 +104,9 @@ impl Failure {
         match self {
             Failure::Retry { .. } => 0,
             Failure::Denied(_) => 1,
-            Failure::Gone(_) => 2,
-            Failure::Permanent(_) => 3,
+            Failure::TooLarge(_) => 2,
+            Failure::Gone(_) => 3,
+            Failure::Permanent(_) => 4,
         }
     }
 }

@@ -206,3 +206,54 @@ fn one_dead_notifier_does_not_delay_the_others() {
     );
     assert_eq!(server.requests().len(), 50);
 }
+
+#[test]
+fn what_is_too_large_is_cut_once() {
+    let server = Server::answering(|request| {
+        if request.body.len() > 10_000 {
+            status(413)
+        } else {
+            OK
+        }
+    });
+    let config = format!(
+        "[inputs]\ncallback_url = {}\n[outputs]\nhost = host\nwhole = result\nout = task_output\ncut = event.truncated | default(false)\n",
+        server.url()
+    );
+    let stdout = "äöü ".repeat(20_000);
+    let event =
+        serde_json::json!({"state": "failed", "host": "h", "result": {"rc": 3, "stdout": stdout}});
+    Sandbox::with_config(&config)
+        .run_with_input(&["send", "-"], event.to_string())
+        .expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        requests[0].header("webhook-id"),
+        requests[1].header("webhook-id")
+    );
+    let (whole, short) = (requests[0].json(), requests[1].json());
+    assert_eq!(
+        (&whole["cut"], &short["cut"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(
+        (&short["host"], &short["whole"]["rc"]),
+        (&"h".into(), &3.into())
+    );
+    let text = short["out"].as_str().unwrap();
+    assert!(text.len() > 1000 && text.starts_with("äöü äöü ") && text.ends_with(" […]"));
+}
+
+#[test]
+fn what_is_too_large_even_cut_is_dead() {
+    let server = Server::start([status(413)]);
+    send(&server, "5").expect(
+        69,
+        "ansible-notify: 1 event: 0 delivered, 0 waiting, 1 dead (callback: 413 Payload Too Large; cut, it is still too large)\n",
+    );
+    assert_eq!(server.requests().len(), 2);
+}

@@ -1,0 +1,79 @@
+//! An event that an endpoint finds too large, made small.
+
+use serde_json::Value;
+
+use crate::escape::{bytes, cut};
+use crate::event::Event;
+
+/// What is left of a result, in bytes: small enough for limits that people set.
+const MOST: usize = 4096;
+/// A text is not cut shorter, in bytes.
+const SHORTEST: usize = 128;
+
+/// The event with the long texts of its result cut, until the whole of it is small. Where many short
+/// values make it large, only the plain values at its top stay.
+pub fn shortened(event: &Event) -> Event {
+    let mut short = event.clone();
+    short.truncated = true;
+    short.item = event.item.as_ref().map(|item| cut_texts(item, SHORTEST));
+    if event.result.is_some() {
+        let result = smaller(&event.result_value());
+        short.result = serde_json::value::to_raw_value(&result).ok();
+    }
+    short
+}
+
+fn smaller(result: &Value) -> Value {
+    let mut longest = MOST / 2;
+    while longest >= SHORTEST {
+        let short = cut_texts(result, longest);
+        if short.to_string().len() <= MOST {
+            return short;
+        }
+        longest /= 2;
+    }
+    match cut_texts(result, SHORTEST) {
+        Value::Object(mut fields) => {
+            fields.retain(|_, value| !value.is_array() && !value.is_object());
+            Value::Object(fields)
+        }
+        Value::Array(_) => Value::Null,
+        plain => plain,
+    }
+}
+
+fn cut_texts(value: &Value, most: usize) -> Value {
+    match value {
+        Value::String(text) => cut(text, most, bytes).into(),
+        Value::Array(items) => items.iter().map(|item| cut_texts(item, most)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.clone(), cut_texts(value, most)))
+            .collect(),
+        plain => plain.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_until_the_whole_is_small() {
+        let result = json!({"rc": 1, "stdout": "é".repeat(100_000), "msg": "no", "list": ["x".repeat(9000)]});
+        let short = smaller(&result);
+        assert!(short.to_string().len() <= MOST);
+        assert_eq!((&short["rc"], &short["msg"]), (&json!(1), &json!("no")));
+        assert!(short["stdout"].as_str().unwrap().ends_with("é […]"));
+        assert!(short["list"][0].as_str().unwrap().ends_with("x […]"));
+    }
+
+    #[test]
+    fn of_many_values_those_at_the_top_stay() {
+        let many: Vec<u32> = (0..10_000).collect();
+        let result = json!({"msg": "no", "rc": 1, "files": many});
+        assert_eq!(smaller(&result), json!({"msg": "no", "rc": 1}));
+    }
+}
