@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod config;
 mod counts;
+mod credentials;
 mod deliver;
 mod escape;
 mod event;

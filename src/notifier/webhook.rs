@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::service::{Service, json, over_http};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
+use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::http::{Http, Request, is_credential, read_url};
 use crate::message::{Form, Message};
-use crate::secret::{self, Secret, percent_decoded};
+use crate::secret;
 
 pub const KIND: Kind = Kind {
     name: "webhook",
@@ -63,12 +63,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
     let service = url.clone().map(|(secret_url, url)| {
         if let Some(authorization) = authorization {
-            if url.scheme() == "http" && !is_local(&url) && section.path("socket").is_none() {
-                section.warning(
-                    key,
-                    "the credentials go over plain http, readable on the way; use https",
-                );
-            }
+            warn_of_plain_http(section, key, &url);
             headers.insert(AUTHORIZATION, authorization);
         }
         Webhook {
@@ -89,93 +84,6 @@ fn is_notifier(section: &Section) -> bool {
         .iter()
         .all(|entry| rules.contains(&entry.key.as_str()));
     !(section.name == "inputs" && only_rules)
-}
-
-/// Basic authentication or a bearer token, from the keys or from the URL itself.
-fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue> {
-    let username = section.text("username");
-    let password = section.secret("password");
-    let token = section.secret("token");
-    if username.is_some_and(|username| username.contains(':')) {
-        section.problem("username", "`username` holds a `:`, which ends it");
-    }
-    let from_url = url.filter(|url| !url.username().is_empty());
-    if token.is_some() && username.is_some() {
-        section.problem("token", "`token` and `username` are set; keep one of them");
-    }
-    let text = match (token, username, from_url) {
-        (Some(token), _, _) => format!("Bearer {}", token.expose()),
-        (None, Some(username), _) => {
-            let password = password.or_else(|| ask_password(section, username))?;
-            basic(username, &password)
-        }
-        (None, None, Some(url)) => basic(
-            &percent_decoded(url.username()),
-            &Secret::new(percent_decoded(url.password().unwrap_or_default())),
-        ),
-        (None, None, None) => {
-            if password.is_some() {
-                section.problem("password", "`password` needs `username` beside it");
-            }
-            return None;
-        }
-    };
-    let value = HeaderValue::from_str(&text);
-    let mut value = value
-        .map_err(|_| {
-            section.problem(
-                "",
-                "the credentials hold a line break or another control character",
-            )
-        })
-        .ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn ask_password(section: &Section, username: &str) -> Option<Secret> {
-    let forms = [
-        "password",
-        "password_file",
-        "password_env",
-        "password_command",
-    ];
-    if section
-        .entries
-        .iter()
-        .any(|entry| forms.contains(&entry.key.as_str()) && !entry.value.is_empty())
-    {
-        // It was given, and reading it failed: that problem is noted already.
-        return None;
-    }
-    let password = section.prompt(&format!("Password of {username} for [{}]: ", section.name));
-    if password.is_none() {
-        section.problem("username", "`username` has no password; set `password_file`, `password_env`, `password_command` or `password`");
-    }
-    password
-}
-
-fn basic(username: &str, password: &Secret) -> String {
-    let encoded = base64::engine::general_purpose::STANDARD
-        .encode(format!("{username}:{}", password.expose()));
-    secret::mask(&encoded);
-    format!("Basic {encoded}")
-}
-
-fn without_credentials(mut url: Url) -> Url {
-    // Only fails for URLs without a host, which were refused.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url
-}
-
-fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// `headers`: `Name: value` lines, or a JSON object.
