@@ -68,12 +68,17 @@ pub struct Reply {
 impl Reply {
     /// What the status alone says.
     pub fn usual(&self) -> Result<(), Failure> {
+        self.saying(&self.body)
+    }
+
+    /// What the status says, told in words that were found in the body.
+    pub fn saying(&self, words: &[u8]) -> Result<(), Failure> {
         let pause = retry_after(&self.headers, Timestamp::now());
         let location = self
             .headers
             .get("location")
             .and_then(|value| value.to_str().ok());
-        classify(self.status, pause, location, &self.body).map_or(Ok(()), Err)
+        classify(self.status, pause, location, words).map_or(Ok(()), Err)
     }
 
     /// The body as JSON; null where it is none.

@@ -10,6 +10,7 @@ mod config;
 mod counts;
 mod credentials;
 mod deliver;
+mod digest;
 mod escape;
 mod event;
 mod exit;

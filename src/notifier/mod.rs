@@ -1,6 +1,7 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
 pub mod mattermost;
+pub mod pagerduty;
 pub mod service;
 pub mod webhook;
 
@@ -14,7 +15,7 @@ use crate::http::Http;
 use crate::message::{Form, Message};
 
 /// The kinds, in the order in which help and documentation list them.
-pub const KINDS: [&Kind; 2] = [&webhook::KIND, &mattermost::KIND];
+pub const KINDS: [&Kind; 3] = [&webhook::KIND, &mattermost::KIND, &pagerduty::KIND];
 
 /// A kind of notifier: one source file each.
 pub struct Kind {

@@ -10,6 +10,7 @@ mod replies;
 mod runs;
 mod secrets;
 mod send;
+mod services;
 mod spool;
 mod stream;
 mod surroundings;

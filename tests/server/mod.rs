@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod mattermost;
 pub mod nginx;
+pub mod pagerduty;
 pub mod proxy;
 pub mod relay;
 

@@ -1,0 +1,259 @@
+//! The kind `pagerduty`: incidents that open, stay one and are resolved, and change events (PagerDuty,
+//! "Events API v2").
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{self, Service, api_url, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::digest::sha256_hex;
+use crate::escape::{Escape, characters, cut};
+use crate::event::{Event, State, Status};
+use crate::http::{Http, Reply, Request};
+use crate::message::{Form, Level, Message, noted};
+use crate::secret::Secret;
+use crate::template::{Context, Template};
+
+pub const KIND: Kind = Kind {
+    name: "pagerduty",
+    about: "opens and resolves PagerDuty incidents, and tells of changes",
+    form: Form::Text(Escape::Plain),
+    build,
+};
+
+/// The longest summary and the longest `dedup_key`, in characters.
+const SUMMARY: usize = 1024;
+const DEDUP_KEY: usize = 255;
+/// The largest event, in bytes.
+const EVENT: usize = 512_000;
+
+struct PagerDuty {
+    api: Url,
+    routing_key: Secret,
+    /// In place of the key made of playbook and inventory.
+    dedup_key: Option<Template>,
+    severity: Option<String>,
+    /// `client` and `client_url`: who an incident says it comes from.
+    client: Map<String, Value>,
+}
+
+/// What PagerDuty is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// Something is wrong: opens an incident, or adds to the one that is open.
+    Trigger,
+    /// It is well again.
+    Resolve,
+    /// Something happened that pages nobody.
+    Change,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let region = section.parsed("region", "", |text| match text {
+        "us" => Ok(""),
+        "eu" => Ok("eu."),
+        _ => Err("`region` is us or eu".to_owned()),
+    });
+    let api = api_url(section, &format!("https://events.{region}pagerduty.com"));
+    let routing_key = section.required_secret("routing_key");
+    let dedup_key = section
+        .text("dedup_key")
+        .and_then(|source| noted(section, "dedup_key", Template::text(source, Escape::Plain)));
+    let severity = section.parsed("severity", None, |text| match text {
+        "critical" | "error" | "warning" | "info" => Ok(Some(text.to_owned())),
+        _ => Err("`severity` is critical, error, warning or info".to_owned()),
+    });
+    let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
+    let client = ["client", "client_url"].into_iter().filter_map(given);
+    let client = client.collect();
+    let service = || {
+        Some(PagerDuty {
+            api: api.clone()?,
+            routing_key: routing_key?,
+            dedup_key,
+            severity,
+            client,
+        })
+    };
+    over_http(section, http, api.as_ref(), service())
+}
+
+impl Action {
+    /// What an event means. A success resolves whether or not something is known to be open: the failure may
+    /// have been another machine's, and without an incident it does nothing.
+    fn on(event: &Event) -> &'static [Action] {
+        match (event.status(), event.state) {
+            (Some(Status::Error | Status::Canceled), _) => &[Action::Trigger],
+            (Some(Status::Success), _) => &[Action::Resolve, Action::Change],
+            (None, Some(State::Failed | State::Unreachable)) => &[Action::Trigger],
+            (None, Some(State::Success)) => &[Action::Resolve],
+            _ => &[Action::Change],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Action::Trigger => "trigger",
+            Action::Resolve => "resolve",
+            Action::Change => "change",
+        }
+    }
+
+    fn path(self) -> &'static [&'static str] {
+        match self {
+            Action::Change => &["v2", "change", "enqueue"],
+            Action::Trigger | Action::Resolve => &["v2", "enqueue"],
+        }
+    }
+}
+
+impl PagerDuty {
+    fn body(&self, message: &Message, action: Action) -> Result<Value, Failure> {
+        let mut body = json!({"routing_key": self.routing_key.expose()});
+        if action != Action::Change {
+            body["event_action"] = action.name().into();
+            body["dedup_key"] = self.dedup_key(&message.context)?.into();
+        }
+        if action == Action::Resolve {
+            return Ok(body);
+        }
+        body["payload"] = self.payload(message, action);
+        if let Some(url) = &message.context.event().run.url {
+            body["links"] = json!([{"href": url, "text": "The run"}]);
+        }
+        if let (Action::Trigger, Some(fields)) = (action, body.as_object_mut()) {
+            fields.extend(self.client.clone());
+        }
+        Ok(body)
+    }
+
+    fn payload(&self, message: &Message, action: Action) -> Value {
+        let event = message.context.event();
+        let names = [
+            event.host_name(),
+            event.run.controller.as_deref().unwrap_or_default(),
+        ];
+        let source = names.into_iter().find(|name| !name.is_empty());
+        // An empty one is refused.
+        let summary = Some(message.subject.as_str()).filter(|subject| !subject.is_empty());
+        let summary = summary
+            .or(event.run.playbook.as_deref())
+            .unwrap_or("Ansible");
+        let mut payload = json!({
+            "summary": cut(summary, SUMMARY, characters),
+            "source": source.unwrap_or("ansible"),
+            "timestamp": crate::event::time_text(event.time),
+            "custom_details": details(message),
+        });
+        if action == Action::Trigger {
+            let task = event.task.as_ref().map(|task| task.name.as_str());
+            payload["severity"] = self.severity(message.level).into();
+            payload["component"] = task.into();
+            payload["group"] = event.run.playbook.as_deref().into();
+            payload["class"] = event.event.as_str().into();
+        }
+        payload
+    }
+
+    fn severity(&self, level: Level) -> &str {
+        self.severity.as_deref().unwrap_or(match level {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info | Level::Success => "info",
+        })
+    }
+
+    /// What is one incident: the playbook and its inventory, and for a result its task and host.
+    fn dedup_key(&self, context: &Context) -> Result<String, Failure> {
+        let event = context.event();
+        let key = match &self.dedup_key {
+            Some(template) => template
+                .render(context)
+                .map_err(|problem| Failure::permanent(format!("`dedup_key` failed: {problem}")))?,
+            None => {
+                let mut parts = vec![event.run.playbook_key()];
+                parts.extend(event.task.as_ref().map(|task| task.name.clone()));
+                parts.extend(match context.hosts().as_slice() {
+                    [host] => Some((*host).to_owned()),
+                    _ => None,
+                });
+                parts.join(": ")
+            }
+        };
+        Ok(match key.trim() {
+            "" => event.run.id.clone(),
+            key if key.chars().count() > DEDUP_KEY => sha256_hex(key.as_bytes()),
+            key => key.to_owned(),
+        })
+    }
+}
+
+/// What stands behind the summary: the user's `body`, or the message and the fields.
+fn details(message: &Message) -> Value {
+    match &message.body {
+        Some(body @ Value::Object(_)) => body.clone(),
+        Some(body) => json!({"details": body}),
+        None => {
+            let mut details = Map::new();
+            if !message.text.is_empty() {
+                details.insert("Message".to_owned(), message.text.as_str().into());
+            }
+            let fields = message.fields.iter();
+            details.extend(fields.map(|(name, value)| (name.clone(), value.as_str().into())));
+            Value::Object(details)
+        }
+    }
+}
+
+/// An event as it is sent, without its details where they are too much.
+fn bounded(mut event: Value) -> Vec<u8> {
+    let text = service::json(&event);
+    if text.len() <= EVENT {
+        return text;
+    }
+    let note = "left out: with them the event is larger than PagerDuty takes";
+    event["payload"]["custom_details"] = json!({"Details": note});
+    service::json(&event)
+}
+
+impl Service for PagerDuty {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let actions = Action::on(message.context.event()).iter();
+        let request = |action: &Action| {
+            let request = Request {
+                url: under(&self.api, action.path()),
+                body: bounded(self.body(message, *action)?),
+                ..self.probe(Method::POST)
+            };
+            Ok((action.name().to_owned(), request))
+        };
+        actions.map(request).collect()
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        let errors = said["errors"].as_array().into_iter().flatten();
+        let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
+        let judged = if errors.is_empty() {
+            reply.usual()
+        } else {
+            reply.saying(errors.join("; ").as_bytes())
+        };
+        judged.map(|()| said["dedup_key"].as_str().map(str::to_owned))
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            method,
+            url: under(&self.api, &["v2", "enqueue"]),
+            secret_url: false,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: Vec::new(),
+        }
+    }
+}

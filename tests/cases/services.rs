@@ -1,0 +1,179 @@
+//! The kinds that page, text, annotate and publish, each against a server that refuses what the service refuses.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Outcome, Sandbox};
+use crate::server::{Server, pagerduty};
+
+const FAILED: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no space left"},
+    "run":{"playbook":"site.yml","inventory":["hosts"],"controller":"control","url":"https://ci.example.com/7"}}"#;
+
+/// Sends events to a notifier with these keys.
+fn send(keys: &str, events: &str) -> Outcome {
+    let config = format!("[notifier:service]\non = any\n{keys}\n[delivery]\ndrain = 3\n");
+    Sandbox::with_config(&config).run_with_input(&["send", "-"], events)
+}
+
+/// The end of a run with `status` after one that ended with `previous`.
+fn run_end(id: &str, status: &str, previous: Option<&str>) -> String {
+    let end = json!({
+        "event": "run_end", "id": id, "status": status, "previous": previous, "elapsed": 2.5,
+        "time": "2026-11-20T20:42:01.5Z", "stats": {"web1": {"ok": 3}},
+        "run": {"id": id, "playbook": "site.yml", "path": "/srv/site.yml", "inventory": ["hosts"], "controller": "control"},
+    });
+    end.to_string()
+}
+
+fn delivered(events: usize) -> String {
+    let plural = if events == 1 { "" } else { "s" };
+    format!("ansible-notify: {events} event{plural}: {events} delivered, 0 waiting, 0 dead\n")
+}
+
+fn bodies(server: &Server) -> Vec<Value> {
+    let requests = server.requests();
+    requests.iter().map(|request| request.json()).collect()
+}
+
+fn pagerduty_keys(server: &Server, more: &str) -> String {
+    let (url, key) = (server.at(""), pagerduty::ROUTING_KEY);
+    format!("type = pagerduty\napi_url = {url}\nrouting_key = {key}\n{more}")
+}
+
+#[test]
+fn an_incident_opens_once_and_is_resolved() {
+    let (server, incidents) = pagerduty::start();
+    let keys = pagerduty_keys(
+        &server,
+        "client = Ansible\nclient_url = https://awx.example.com\n",
+    );
+    let open = || incidents.lock().unwrap().clone();
+    let key = "/srv/site.yml @ hosts".to_owned();
+    send(&keys, &run_end("r1", "error", None)).expect(0, &delivered(1));
+    assert_eq!(open(), [(key.clone(), 1)].into());
+    send(&keys, &run_end("r2", "error", Some("error"))).expect(0, &delivered(1));
+    assert_eq!(open(), [(key, 2)].into(), "no second incident");
+    send(&keys, &run_end("r3", "success", Some("error"))).expect(0, &delivered(1));
+    assert_eq!(open(), [].into());
+
+    let bodies = bodies(&server);
+    let expected = json!({
+        "routing_key": pagerduty::ROUTING_KEY, "event_action": "trigger", "dedup_key": "/srv/site.yml @ hosts",
+        "client": "Ansible", "client_url": "https://awx.example.com",
+        "payload": {
+            "summary": "site.yml failed", "source": "control", "severity": "error", "component": null,
+            "group": "site.yml", "class": "run_end", "timestamp": "2026-11-20T20:42:01.500000Z",
+            "custom_details": {
+                "Message": "1 host, 0 changed, 0 failed, in 2.5 s",
+                "Playbook": "site.yml", "Inventory": "hosts", "Controller": "control",
+            },
+        },
+    });
+    assert_eq!(bodies[0], expected);
+    assert_eq!(bodies[2]["event_action"], "resolve");
+    assert_eq!(bodies[3]["payload"]["summary"], "site.yml recovered");
+    assert_eq!(server.requests()[3].target, "/v2/change/enqueue");
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn what_a_task_opened_the_same_task_resolves() {
+    let (server, incidents) = pagerduty::start();
+    let keys = pagerduty_keys(&server, "");
+    let other = FAILED.replace("web1", "web2");
+    let ignored = FAILED.replace(r#""state""#, r#""ignored":true,"state""#);
+    send(&keys, &format!("{FAILED}{other}")).expect(0, &delivered(2));
+    let open: Vec<String> = incidents.lock().unwrap().keys().cloned().collect();
+    let keys_of = |host| format!("site.yml @ hosts: Install: {host}");
+    assert_eq!(open, [keys_of("web1"), keys_of("web2")]);
+    send(&keys, &FAILED.replace("failed", "success")).expect(0, &delivered(1));
+    let open: Vec<String> = incidents.lock().unwrap().keys().cloned().collect();
+    assert_eq!(open, [keys_of("web2")]);
+    send(&keys, &ignored).expect(0, &delivered(1));
+    let bodies = bodies(&server);
+    assert_eq!(
+        bodies[0]["links"],
+        json!([{"href": "https://ci.example.com/7", "text": "The run"}])
+    );
+    assert_eq!(bodies[0]["payload"]["component"], "Install");
+    assert_eq!(bodies[3]["payload"]["severity"], "warning");
+}
+
+#[test]
+fn pagerduty_takes_what_is_too_long_or_empty() {
+    let (server, _) = pagerduty::start();
+    let long = "é".repeat(300_000);
+    let event =
+        json!({"state": "failed", "host": "h".repeat(300), "result": {"msg": long}}).to_string();
+    let keys = [
+        "subject = {{ reason }}\n",
+        "message = {{ reason }}\n",
+        "subject = {{ none }}\n",
+        "dedup_key = {{ host }} {{ reason }}\nbody = [\"{{ reason }}\", 1]\n",
+        "dedup_key = fleet\nseverity = critical\nbody = {\"why\": \"{{ reason }}\"}\n",
+    ];
+    for more in keys {
+        send(&pagerduty_keys(&server, more), &event).expect(0, &delivered(1));
+    }
+    let bodies = bodies(&server);
+    assert!(
+        bodies[0]["payload"]["summary"]
+            .as_str()
+            .unwrap()
+            .ends_with("é […]")
+    );
+    let details = &bodies[1]["payload"]["custom_details"];
+    assert!(
+        details["Details"].as_str().unwrap().starts_with("left out"),
+        "{details}"
+    );
+    assert_eq!(bodies[2]["payload"]["summary"], "Ansible");
+    assert_eq!(bodies[3]["dedup_key"].as_str().unwrap().len(), 64, "hashed");
+    assert_eq!(bodies[4]["dedup_key"], "fleet");
+    assert_eq!(bodies[4]["payload"]["severity"], "critical");
+}
+
+#[test]
+fn what_pagerduty_refuses_is_said_in_its_words() {
+    let (server, _) = pagerduty::start();
+    let keys = pagerduty_keys(&server, "").replace(pagerduty::ROUTING_KEY, "canary-of-nobody");
+    let refused = send(&keys, FAILED);
+    refused.expect_line(69, &["1 dead", "400 Bad Request: 'routing_key' is invalid"]);
+    assert!(!refused.stderr.contains("canary"), "{refused:?}");
+    for (keys, problem) in [
+        (
+            "type = pagerduty\n",
+            "[notifier:service] has no `routing_key`",
+        ),
+        (
+            "type = pagerduty\nrouting_key = x\nregion = mars\n",
+            "`region` is us or eu",
+        ),
+        (
+            "type = pagerduty\nrouting_key = x\nseverity = bad\n",
+            "`severity` is critical, error",
+        ),
+        (
+            "type = pagerduty\nrouting_key = x\ndedup_key = {{ hots }}\n",
+            "unknown variable `hots`",
+        ),
+    ] {
+        send(keys, FAILED).expect_line(78, &[problem]);
+    }
+}
+
+#[test]
+fn the_region_decides_who_is_asked() {
+    for (more, host) in [
+        ("", "events.pagerduty.com"),
+        ("region = eu\n", "events.eu.pagerduty.com"),
+    ] {
+        let config =
+            format!("[notifier:service]\ntype = pagerduty\nrouting_key = canary-key\n{more}");
+        let sandbox = Sandbox::with_config(&config);
+        let shown =
+            sandbox.run_with_input(&["send", "--dry-run", "-"], run_end("r", "error", None));
+        let first = format!("POST https://{host}/v2/enqueue\n");
+        assert!(shown.stdout.contains(&first), "{shown:?}");
+        assert!(!shown.stdout.contains("canary"), "{shown:?}");
+    }
+}
