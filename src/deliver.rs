@@ -271,8 +271,16 @@ impl Deliverer {
         self.progress.notified().await;
     }
 
+    /// Nothing more comes that a group could wait for.
+    pub fn gather_no_more(&self) {
+        for worker in self.workers.borrow().iter() {
+            worker.gather_no_more();
+        }
+    }
+
     /// Waits until nothing of this process's is owed any more, at most `limit`.
     pub async fn drain(&self, limit: Duration) {
+        self.gather_no_more();
         let deadline = tokio::time::Instant::now() + limit;
         while self.waiting() > 0 {
             if tokio::time::timeout_at(deadline, self.progress())
@@ -323,6 +331,7 @@ impl Deliverer {
     /// Waits until nothing can be delivered now, whoever accepted it.
     pub async fn settle(&self) {
         loop {
+            self.gather_no_more();
             let busy = self.workers.borrow().iter().any(|worker| worker.is_busy());
             if !busy {
                 return;

@@ -1,12 +1,14 @@
-//! The deliveries of one notifier that are in memory: a lane a host, each in order and one at a time.
+//! The deliveries of one notifier that are in memory, by lanes: each in order and one at a time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::Event;
+use crate::group::Grouping;
+use crate::message::Reached;
 
 /// One event owed to one notifier.
 #[derive(Clone, Debug)]
@@ -20,11 +22,31 @@ pub struct Delivery {
     pub due: Option<Instant>,
     /// When it was accepted.
     pub accepted: jiff::Timestamp,
+    /// How many were tried as one with it, itself included; 0 before the first attempt.
+    pub together: usize,
+    /// The recipients that have it already.
+    pub reached: Reached,
 }
 
-/// Deliveries by host.
+impl Delivery {
+    /// An event that was just accepted.
+    pub fn new(id: i64, event: Arc<Event>) -> Delivery {
+        Delivery {
+            id,
+            event,
+            attempts: 0,
+            due: None,
+            accepted: jiff::Timestamp::now(),
+            together: 0,
+            reached: Reached::default(),
+        }
+    }
+}
+
+/// Deliveries by lane: a host, or what is told together.
 #[derive(Debug, Default)]
 pub struct Lanes {
+    grouping: Grouping,
     lanes: HashMap<Rc<str>, VecDeque<Delivery>>,
     /// Lanes whose first delivery can be made now.
     ready: VecDeque<Rc<str>>,
@@ -34,45 +56,80 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Takes a delivery on, behind those of its host.
-    pub fn push(&mut self, delivery: Delivery) {
-        self.length += 1;
-        let host = delivery.event.host_name();
-        if let Some(lane) = self.lanes.get_mut(host) {
-            return lane.push_back(delivery);
+    pub fn new(grouping: Grouping) -> Lanes {
+        Lanes {
+            grouping,
+            ..Lanes::default()
         }
-        let host: Rc<str> = Rc::from(host);
-        self.lanes.insert(host.clone(), VecDeque::from([delivery]));
-        self.open(host);
     }
 
-    /// A delivery that can be made now; its lane stays closed until it is finished.
-    pub fn claim(&mut self, now: Instant) -> Option<Delivery> {
+    /// Takes a delivery on, behind those of its lane.
+    pub fn push(&mut self, mut delivery: Delivery) {
+        self.length += 1;
+        if delivery.event.end.is_some() {
+            // What the run's end sums up is told before it.
+            self.complete_groups();
+        }
+        if delivery.due.is_none() && self.grouping.gathers(&delivery.event) {
+            delivery.due = self.gathered_until(&delivery);
+        }
+        let name: Rc<str> = Rc::from(&*self.grouping.lane(&delivery.event));
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            return lane.push_back(delivery);
+        }
+        self.lanes.insert(name.clone(), VecDeque::from([delivery]));
+        self.open(name);
+    }
+
+    /// When the group that a delivery begins is complete.
+    fn gathered_until(&self, delivery: &Delivery) -> Option<Instant> {
+        let age = jiff::Timestamp::now().duration_since(delivery.accepted);
+        let left = self.grouping.wait.checked_sub(age.unsigned_abs())?;
+        (!left.is_zero()).then(|| Instant::now() + left)
+    }
+
+    /// Deliveries that can be made now, as one; their lane stays closed until they are finished.
+    pub fn claim(&mut self, now: Instant) -> Option<Vec<Delivery>> {
         while self.next_due().is_some_and(|due| due <= now) {
             let lane = self.resting.pop().map(|entry| entry.0.1);
             self.ready.extend(lane);
         }
-        let host = self.ready.pop_front()?;
-        self.lanes.get_mut(&host)?.pop_front()
+        let lane = self.lanes.get_mut(&self.ready.pop_front()?)?;
+        let first = lane.front()?;
+        let most = match first.together {
+            0 if self.grouping.gathers(&first.event) => self.grouping.most,
+            0 => 1,
+            // What was tried as one stays one: it has been given an id.
+            together => together,
+        };
+        Some(lane.drain(..most.min(lane.len())).collect())
     }
 
-    /// Puts a claimed delivery back at the head of its lane, to be tried again when it is due.
-    pub fn put_back(&mut self, delivery: Delivery) {
-        let host: Rc<str> = Rc::from(delivery.event.host_name());
-        if let Some(lane) = self.lanes.get_mut(&host) {
-            lane.push_front(delivery);
-            self.open(host);
+    /// Puts claimed deliveries back at the head of their lane, to be tried again, so many as one, when the
+    /// first is due.
+    pub fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize) {
+        let Some(first) = claimed.first_mut() else {
+            return;
+        };
+        first.together = together;
+        let name: Rc<str> = Rc::from(&*self.grouping.lane(&first.event));
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            for delivery in claimed.into_iter().rev() {
+                lane.push_front(delivery);
+            }
+            self.open(name);
         }
     }
 
-    /// A claimed delivery is done with; its lane goes on.
-    pub fn finish(&mut self, delivery: &Delivery) {
-        self.length -= 1;
-        let host = delivery.event.host_name();
-        if self.lanes.get(host).is_some_and(VecDeque::is_empty) {
-            self.lanes.remove(host);
+    /// Claimed deliveries are done with; their lane goes on.
+    pub fn finish(&mut self, claimed: &[Delivery]) {
+        self.length -= claimed.len();
+        let Some(first) = claimed.first() else { return };
+        let name = self.grouping.lane(&first.event);
+        if self.lanes.get(&*name).is_some_and(VecDeque::is_empty) {
+            self.lanes.remove(&*name);
         } else {
-            self.open(Rc::from(host));
+            self.open(Rc::from(&*name));
         }
     }
 
@@ -82,12 +139,33 @@ impl Lanes {
             .extend(self.resting.drain().map(|entry| entry.0.1));
     }
 
+    /// Gathers no more: this process is about to end.
+    pub fn gather_no_more(&mut self) {
+        self.complete_groups();
+        self.grouping.wait = Duration::ZERO;
+    }
+
+    /// Takes groups as complete that are still gathered. What failed before rests on.
+    fn complete_groups(&mut self) {
+        if self.grouping.wait.is_zero() {
+            return;
+        }
+        for Reverse((due, name)) in std::mem::take(&mut self.resting) {
+            let first = self.lanes.get(&name).and_then(VecDeque::front);
+            if first.is_some_and(|first| first.attempts == 0) {
+                self.ready.push_back(name);
+            } else {
+                self.resting.push(Reverse((due, name)));
+            }
+        }
+    }
+
     /// Lines a lane up by when its first delivery is due.
-    fn open(&mut self, host: Rc<str>) {
-        let first = self.lanes.get(&host).and_then(VecDeque::front);
+    fn open(&mut self, name: Rc<str>) {
+        let first = self.lanes.get(&name).and_then(VecDeque::front);
         match first.and_then(|delivery| delivery.due) {
-            Some(due) => self.resting.push(Reverse((due, host))),
-            None => self.ready.push_back(host),
+            Some(due) => self.resting.push(Reverse((due, name))),
+            None => self.ready.push_back(name),
         }
     }
 
@@ -109,21 +187,17 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::config::section::{Entry, Origin, Section};
     use crate::reader::Reader;
 
     fn delivery(id: i64, host: &str) -> Delivery {
-        let text = format!(r#"{{"event":"runner_on_ok","host":"{host}"}}"#);
-        let event = Arc::new(Reader::new().read(text.as_bytes()).unwrap());
-        Delivery {
-            id,
-            event,
-            attempts: 0,
-            due: None,
-            accepted: jiff::Timestamp::UNIX_EPOCH,
-        }
+        let text = format!(r#"{{"event":"runner_on_ok","host":"{host}","task":"t","run":"r"}}"#);
+        Delivery::new(id, Arc::new(Reader::new().read(text.as_bytes()).unwrap()))
+    }
+
+    fn ids(claimed: &[Delivery]) -> Vec<i64> {
+        claimed.iter().map(|delivery| delivery.id).collect()
     }
 
     #[test]
@@ -135,21 +209,45 @@ mod tests {
         }
         let mut first = lanes.claim(now).unwrap();
         let second = lanes.claim(now).unwrap();
-        assert_eq!((first.id, second.id), (1, 3));
+        assert_eq!((ids(&first), ids(&second)), (vec![1], vec![3]));
         assert!(lanes.claim(now).is_none(), "host a has one under way");
 
         let later = now + Duration::from_secs(1);
-        first.due = Some(later);
-        lanes.put_back(first);
+        first[0].due = Some(later);
+        lanes.put_back(first, 1);
         lanes.finish(&second);
         assert!(lanes.claim(now).is_none());
         assert_eq!((lanes.next_due(), lanes.len()), (Some(later), 2));
         let again = lanes.claim(later).unwrap();
-        assert_eq!(again.id, 1);
+        assert_eq!(ids(&again), [1]);
         lanes.finish(&again);
         let last = lanes.claim(now).unwrap();
-        assert_eq!(last.id, 2);
+        assert_eq!(ids(&last), [2]);
         lanes.finish(&last);
         assert_eq!(lanes.len(), 0);
+    }
+
+    #[test]
+    fn a_group_is_gathered_and_stays_what_it_was_when_it_is_tried_again() {
+        let mut section = Section::new("notifier:x", Origin::Play);
+        section.set(Entry {
+            key: "group_by".into(),
+            value: "task".into(),
+            origin: Origin::Play,
+        });
+        let mut lanes = Lanes::new(Grouping::new(&section, false));
+        let now = Instant::now();
+        (1..=3).for_each(|id| lanes.push(delivery(id, &format!("web{id}"))));
+        assert!(lanes.claim(now).is_none(), "it is still gathered");
+        let claimed = lanes.claim(now + Duration::from_secs(6)).unwrap();
+        assert_eq!(ids(&claimed), [1, 2, 3]);
+
+        lanes.put_back(claimed, 3);
+        lanes.push(delivery(4, "web4"));
+        let later = now + Duration::from_secs(12);
+        let again = lanes.claim(later).unwrap();
+        assert_eq!(ids(&again), [1, 2, 3]);
+        lanes.finish(&again);
+        assert_eq!(ids(&lanes.claim(later).unwrap()), [4]);
     }
 }

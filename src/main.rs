@@ -14,6 +14,7 @@ mod digest;
 mod escape;
 mod event;
 mod exit;
+mod group;
 mod http;
 mod lanes;
 mod message;
@@ -30,6 +31,7 @@ mod secret;
 mod shorten;
 mod spool;
 mod template;
+mod thread;
 mod worker;
 
 use std::io::Write as _;

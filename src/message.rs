@@ -20,6 +20,8 @@ pub struct Message {
     pub id: String,
     /// The fields of `[outputs]`.
     pub payload: Map<String, Value>,
+    /// Those of each event of a batch, in place of `payload`.
+    pub batch: Vec<Map<String, Value>>,
     /// One line, without markup.
     pub subject: String,
     /// Some lines in the markup of the kind.
@@ -219,6 +221,7 @@ impl Texts {
         let mut message = Message {
             id: event.id.clone(),
             payload,
+            batch: Vec::new(),
             subject: String::new(),
             text: String::new(),
             body: None,

@@ -21,11 +21,11 @@ use crate::reader::Reader;
 use crate::report;
 use crate::shorten::shortened;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
-use crate::template::Context;
+use crate::thread;
 
 /// Refused credentials that are not mended for so long end a delivery.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
-/// How many deliveries of a notifier are in memory; the others wait in the spool.
+/// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
 const WINDOW: usize = 512;
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,6 +71,8 @@ enum Verdict {
         error: String,
         /// The age at which it is given up.
         most: Duration,
+        /// How many are tried as one then.
+        together: usize,
     },
     Dead(String),
 }
@@ -89,11 +91,11 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
             && worker.leads()
             && under_way.len() < worker.limit()
         {
-            let Some(delivery) = worker.lanes.borrow_mut().claim(now) else {
+            let Some(claimed) = worker.lanes.borrow_mut().claim(now) else {
                 break;
             };
             worker.under_way.set(worker.under_way.get() + 1);
-            under_way.spawn_local(attempt(deliverer.clone(), worker.clone(), delivery));
+            under_way.spawn_local(attempt(deliverer.clone(), worker.clone(), claimed));
         }
         worker.began.set(true);
         let next = paused.or_else(|| worker.lanes.borrow().next_due());
@@ -107,25 +109,36 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
 }
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
-async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut delivery: Delivery) {
+async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
     let (started, begun) = (Timestamp::now(), Instant::now());
+    let mut marks = Marks::default();
     let result = if worker.breaker.borrow().is_off() {
         Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
-        worker.send(&delivery.event).await
+        worker.tell(&deliverer, &claimed, &mut marks).await
     };
-    let verdict = worker.judge(deliverer.http(), &delivery, begun, result);
-    let verdict = worker.give_up_when_old(&delivery, verdict);
-    delivery.attempts += 1;
-    if delivery.id > 0 {
-        worker
-            .record(&deliverer, &delivery, started, &verdict)
-            .await;
-    } else if !matches!(verdict, Verdict::Retry { .. }) {
-        deliverer.forget(delivery.id);
+    let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
+    let verdict = worker.give_up_when_old(&claimed[0], verdict);
+    for delivery in &mut claimed {
+        delivery.attempts += 1;
     }
-    worker.settle(delivery, verdict);
+    let mark = worker.mark(&claimed, started, &verdict, marks);
+    if !mark.deliveries.is_empty() {
+        worker.record(&deliverer, mark).await;
+    }
+    if !matches!(verdict, Verdict::Retry { .. }) {
+        claimed.iter().for_each(|one| deliverer.forget(one.id));
+    }
+    worker.settle(claimed, verdict);
     worker.under_way.set(worker.under_way.get() - 1);
+}
+
+/// What an attempt leaves behind beside its verdict.
+#[derive(Default)]
+struct Marks {
+    /// A template that failed.
+    note: Option<String>,
+    threads: Vec<(String, String)>,
 }
 
 async fn sleep_until(time: Option<Instant>) {
@@ -139,8 +152,8 @@ impl Worker {
         Worker {
             id,
             notifier: RefCell::new(destination.notifier.clone()),
+            lanes: RefCell::new(Lanes::new(destination.grouping)),
             destination,
-            lanes: RefCell::default(),
             leadership: RefCell::default(),
             loaded: Cell::new(0),
             complete: Cell::new(false),
@@ -158,6 +171,17 @@ impl Worker {
     /// How many attempts may be under way at once.
     fn limit(&self) -> usize {
         self.breaker.borrow().limit(self.destination.concurrency)
+    }
+
+    /// How many deliveries are in memory at the most: a group must find room, and one behind it.
+    fn window(&self) -> usize {
+        WINDOW.max(2 * self.destination.grouping.most)
+    }
+
+    /// Groups are gathered no more.
+    pub fn gather_no_more(&self) {
+        self.lanes.borrow_mut().gather_no_more();
+        self.wake.notify_one();
     }
 
     /// This process is the one that delivers.
@@ -183,16 +207,17 @@ impl Worker {
             *self.leadership.borrow_mut() = leadership;
             self.read_breaker(spool).await;
         }
-        if self.complete.get() || self.lanes.borrow().len() >= WINDOW {
+        if self.complete.get() || self.lanes.borrow().len() >= self.window() {
             return;
         }
         let (id, after) = (self.id, self.loaded.get());
+        let window = self.window();
         // Where the spool cannot be read, the next look tries again.
         let rows = spool
-            .write(move |connection| spool::pending(connection, id, after, WINDOW))
+            .write(move |connection| spool::pending(connection, id, after, window))
             .await;
         let Ok(rows) = rows else { return };
-        self.complete.set(rows.len() < WINDOW);
+        self.complete.set(rows.len() < window);
         let mut reader = Reader::new();
         for row in rows {
             if let Err(broken) = self.take_row(&mut reader, row) {
@@ -222,13 +247,14 @@ impl Worker {
         let error = "the event in the spool cannot be read".to_owned();
         report::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
-            delivery,
+            deliveries: vec![delivery],
             destination: self.id,
             started: Timestamp::now().as_millisecond(),
             duration: 0,
             outcome: MarkOutcome::Dead(error),
             breaker: self.breaker.borrow().row(),
             reopened: false,
+            threads: Vec::new(),
         };
         // Where the spool takes nothing, the next look finds it again.
         let _ = spool
@@ -251,11 +277,10 @@ impl Worker {
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_BACK_OFF);
         let due = (!wait.is_zero()).then(|| Instant::now() + wait);
         let delivery = Delivery {
-            id: row.delivery,
-            event: Arc::new(event),
             attempts: row.attempts,
             due,
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
+            ..Delivery::new(row.delivery, Arc::new(event))
         };
         self.lanes.borrow_mut().push(delivery);
         Ok(())
@@ -276,16 +301,10 @@ impl Worker {
         if accepted.state != 0 || accepted.delivery <= loaded {
             return;
         }
-        if self.leads() && self.complete.get() && next && self.lanes.borrow().len() < WINDOW {
+        if self.leads() && self.complete.get() && next && self.lanes.borrow().len() < self.window()
+        {
             self.loaded.set(accepted.delivery);
-            let event = event.clone();
-            let delivery = Delivery {
-                id: accepted.delivery,
-                event,
-                attempts: 0,
-                due: None,
-                accepted: Timestamp::now(),
-            };
+            let delivery = Delivery::new(accepted.delivery, event.clone());
             self.lanes.borrow_mut().push(delivery);
         } else {
             self.complete.set(false);
@@ -295,13 +314,8 @@ impl Worker {
 
     pub fn take_homeless(&self, id: i64, event: &Arc<Event>) {
         self.own.borrow_mut().open.insert(id);
-        self.lanes.borrow_mut().push(Delivery {
-            id,
-            event: event.clone(),
-            attempts: 0,
-            due: None,
-            accepted: Timestamp::now(),
-        });
+        let delivery = Delivery::new(id, event.clone());
+        self.lanes.borrow_mut().push(delivery);
         self.wake.notify_one();
     }
 
@@ -335,27 +349,11 @@ impl Worker {
         }
     }
 
-    /// Makes an attempt; with an event that is too large, one more after it was cut.
-    async fn send(&self, event: &Arc<Event>) -> Result<(), Failure> {
-        let notifier = self.notifier.borrow().clone();
-        // Rendered at delivery: a template mended meanwhile mends what waits.
-        let context = Context::new(event.clone());
-        let message = self.destination.message(&context);
-        let sent = notifier.send(&message).await;
-        if !matches!(sent, Err(Failure::TooLarge(_))) {
-            return sent;
-        }
-        let context = Context::new(Arc::new(shortened(event)));
-        let mut short = self.destination.message(&context);
-        short.reached = message.reached;
-        notifier.send(&short).await
-    }
-
     /// Decides what an attempt's result means for the delivery and for the notifier.
     fn judge(
         &self,
         http: &Http,
-        delivery: &Delivery,
+        claimed: &[Delivery],
         begun: Instant,
         result: Result<(), Failure>,
     ) -> Verdict {
@@ -370,8 +368,14 @@ impl Worker {
         };
         let mut error = failure.error().to_owned();
         let mut most = self.destination.max_age;
+        let mut together = claimed.len();
         let wait = match failure {
             Failure::Permanent(_) => None,
+            Failure::TooLarge(_) if self.sends_batch(claimed) => {
+                error.push_str("; the batch is halved");
+                together = claimed.len() / 2;
+                Some(Duration::ZERO)
+            }
             Failure::TooLarge(_) => {
                 error.push_str("; cut, it is still too large");
                 None
@@ -390,7 +394,7 @@ impl Worker {
                     Some(breaker.denied_again())
                 }
             }
-            Failure::Retry { after, .. } => Some(breaker.failed(delivery.attempts, after)),
+            Failure::Retry { after, .. } => Some(breaker.failed(claimed[0].attempts, after)),
         };
         self.own.borrow_mut().last_error = Some(error.clone());
         match wait {
@@ -398,6 +402,7 @@ impl Worker {
                 due: Instant::now() + wait,
                 error,
                 most,
+                together,
             },
             None => Verdict::Dead(error),
         }
@@ -415,15 +420,58 @@ impl Worker {
         }
     }
 
-    /// Stores what an attempt means for the delivery and for the destination.
-    async fn record(
+    fn sends_batch(&self, claimed: &[Delivery]) -> bool {
+        self.destination.grouping.is_batch() && claimed.len() > 1
+    }
+
+    /// Makes one attempt at what was claimed; with an event that is too large, one more after it was cut.
+    async fn tell(
         &self,
         deliverer: &Deliverer,
-        delivery: &Delivery,
-        started: Timestamp,
-        verdict: &Verdict,
-    ) {
-        let mark = self.mark(delivery, started, verdict);
+        claimed: &[Delivery],
+        marks: &mut Marks,
+    ) -> Result<(), Failure> {
+        let events = claimed.iter().map(|one| one.event.clone());
+        let sent = self.send(deliverer, claimed, events.collect(), marks).await;
+        if self.sends_batch(claimed) || !matches!(sent, Err(Failure::TooLarge(_))) {
+            return sent;
+        }
+        let short = claimed.iter().map(|one| Arc::new(shortened(&one.event)));
+        self.send(deliverer, claimed, short.collect(), marks).await
+    }
+
+    async fn send(
+        &self,
+        deliverer: &Deliverer,
+        claimed: &[Delivery],
+        events: Vec<Arc<Event>>,
+        marks: &mut Marks,
+    ) -> Result<(), Failure> {
+        let notifier = self.notifier.borrow().clone();
+        // Rendered at delivery: a template mended meanwhile mends what waits.
+        let mut message = self.destination.message(events);
+        message.reached = claimed[0].reached.clone();
+        let threads = notifier.keeps_threads();
+        if threads {
+            let (id, event) = (self.id, &claimed[0].event);
+            let keys = thread::keys(event);
+            let kept = deliverer
+                .spool()
+                .write(move |connection| spool::threads(connection, id, &keys))
+                .await;
+            // Where the spool cannot be read, the message begins a thread of its own.
+            message.threads = thread::recall(event, kept.unwrap_or_default());
+        }
+        notifier.send(&message).await?;
+        if threads {
+            marks.threads = thread::keep(&message);
+        }
+        marks.note = message.note;
+        Ok(())
+    }
+
+    /// Stores what an attempt means for the deliveries and for the destination.
+    async fn record(&self, deliverer: &Deliverer, mark: Mark) {
         let breaker = mark.breaker.clone();
         let recorded = deliverer
             .spool()
@@ -439,44 +487,55 @@ impl Worker {
         }
     }
 
-    fn mark(&self, delivery: &Delivery, started: Timestamp, verdict: &Verdict) -> Mark {
+    fn mark(
+        &self,
+        claimed: &[Delivery],
+        started: Timestamp,
+        verdict: &Verdict,
+        marks: Marks,
+    ) -> Mark {
         let now = Timestamp::now().as_millisecond();
         let outcome = match verdict {
-            Verdict::Delivered { .. } => MarkOutcome::Delivered,
+            Verdict::Delivered { .. } => MarkOutcome::Delivered(marks.note),
             Verdict::Dead(error) => MarkOutcome::Dead(error.clone()),
             Verdict::Retry { due, error, .. } => {
                 let wait = due.saturating_duration_since(Instant::now()).as_millis();
                 MarkOutcome::Retry(now + i64::try_from(wait).unwrap_or(0), error.clone())
             }
         };
+        let ids = claimed.iter().map(|delivery| delivery.id);
         Mark {
-            delivery: delivery.id,
+            // What has no place in the spool has nothing to be marked there.
+            deliveries: ids.filter(|id| *id > 0).collect(),
             destination: self.id,
             started: started.as_millisecond(),
             duration: (now - started.as_millisecond()).max(0),
             outcome,
             breaker: self.breaker.borrow().row(),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
+            threads: marks.threads,
         }
     }
 
     /// The attempt is recorded: the lane goes on.
-    fn settle(&self, mut delivery: Delivery, verdict: Verdict) {
+    fn settle(&self, mut claimed: Vec<Delivery>, verdict: Verdict) {
         let mut lanes = self.lanes.borrow_mut();
-        if let Verdict::Retry { due, .. } = verdict {
-            delivery.due = Some(due);
-            return lanes.put_back(delivery);
+        if let Verdict::Retry { due, together, .. } = verdict {
+            claimed[0].due = Some(due);
+            return lanes.put_back(claimed, together);
         }
-        lanes.finish(&delivery);
+        lanes.finish(&claimed);
         let delivered = matches!(verdict, Verdict::Delivered { .. });
         if matches!(verdict, Verdict::Delivered { reopened: true }) {
             lanes.release();
         }
-        self.done.set(self.done.get().and(delivered));
         let mut own = self.own.borrow_mut();
-        // What another process accepted is that one's to count.
-        if own.open.remove(&delivery.id) {
-            own.counts = own.counts.and(delivered);
+        for delivery in &claimed {
+            self.done.set(self.done.get().and(delivered));
+            // What another process accepted is that one's to count.
+            if own.open.remove(&delivery.id) {
+                own.counts = own.counts.and(delivered);
+            }
         }
     }
 

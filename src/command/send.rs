@@ -152,7 +152,7 @@ fn preview(event: Event, destinations: &[Destination]) {
         .filter(|destination| destination.rules.want(&context))
     {
         wanted = true;
-        let message = destination.message(&context);
+        let message = destination.message(vec![event.clone()]);
         let text = match destination.notifier.preview(&message) {
             Ok(text) => text,
             Err(failure) => failure.error().to_owned(),

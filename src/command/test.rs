@@ -8,7 +8,6 @@ use crate::config::{Destination, Options};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Failure;
-use crate::template::Context;
 use crate::{report, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
@@ -50,7 +49,6 @@ pub async fn run(arguments: cli::Test) -> Exit {
 }
 
 async fn send(destination: &Destination) -> Result<(), Failure> {
-    let context = Context::new(Arc::new(sample::of("runner_on_failed")));
-    let message = destination.message(&context);
+    let message = destination.message(vec![Arc::new(sample::of("runner_on_failed"))]);
     destination.notifier.send(&message).await
 }

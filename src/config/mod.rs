@@ -8,10 +8,13 @@ pub mod section;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event::Event;
+use crate::group::Grouping;
 use crate::http::Http;
-use crate::message::{Message, Texts};
+use crate::message::{Form, Message, Texts};
 use crate::notifier::{KINDS, Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
@@ -59,6 +62,7 @@ pub struct Destination {
     pub rules: Rules,
     pub payload: Payload,
     pub texts: Texts,
+    pub grouping: Grouping,
     /// It has an [outputs] of its own.
     pub mapped: bool,
     /// How many hosts' lanes deliver side by side.
@@ -104,10 +108,26 @@ pub struct Options {
 type Sections = BTreeMap<String, Section>;
 
 impl Destination {
-    /// What it says about an event.
-    pub fn message(&self, context: &Context) -> Message {
-        self.texts
-            .message(context, self.payload.render(context), self.mapped)
+    /// What it says about an event, or about several that go together.
+    pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
+        let others = events.split_off(1);
+        let first = events.remove(0);
+        if !self.grouping.is_batch() {
+            let context = Context::group(first, others);
+            let payload = self.payload.render(&context);
+            return self.texts.message(&context, payload, self.mapped);
+        }
+        let context = Context::new(first);
+        let first = self.payload.render(&context);
+        let others = others.into_iter().map(Context::new);
+        let others = others.map(|context| self.payload.render(&context));
+        let batch = std::iter::once(first).chain(others).collect();
+        Message {
+            batch,
+            ..self
+                .texts
+                .message(&context, serde_json::Map::new(), self.mapped)
+        }
     }
 
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
@@ -338,6 +358,8 @@ impl Config {
         if let Some(texts) = &texts {
             texts.try_on(&section, samples);
         }
+        let batches = kind.is_some_and(|kind| kind.form == Form::Data);
+        let grouping = Grouping::new(&section, batches);
         let concurrency = section.count("concurrency", 16, 64);
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {
@@ -356,6 +378,7 @@ impl Config {
                 rules,
                 payload,
                 texts,
+                grouping,
                 mapped: output.is_some(),
                 concurrency,
                 max_age: self.max_age,

@@ -34,6 +34,11 @@ pub trait Notifier {
     /// Makes one attempt. Retrying, order and limits are the caller's.
     async fn send(&self, message: &Message) -> Result<(), Failure>;
 
+    /// Whether later messages of a run want to know where its first one is.
+    fn keeps_threads(&self) -> bool {
+        false
+    }
+
     /// The request as it would go, secrets masked.
     fn preview(&self, message: &Message) -> Result<String, Failure>;
 

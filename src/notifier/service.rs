@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use reqwest::{Method, Url};
-use serde_json::Value;
 
 use super::{Check, Failure, Notifier, outcome};
 use crate::config::section::Section;
@@ -20,6 +19,11 @@ pub trait Service {
     /// What the service says: what it calls the message, where it can be answered later.
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         reply.usual().map(|()| None)
+    }
+
+    /// Whether later messages of a run want to know where its first one is.
+    fn keeps_threads(&self) -> bool {
+        false
     }
 
     /// A request that changes nothing, to try address and credentials with.
@@ -66,7 +70,7 @@ pub fn under(base: &Url, parts: &[&str]) -> Url {
 }
 
 /// A JSON body.
-pub fn json(value: &Value) -> Vec<u8> {
+pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("a JSON value can be written")
 }
 
@@ -89,6 +93,10 @@ impl<S: Service> Notifier for Spoken<S> {
             }
         }
         outcome(recipients, failures)
+    }
+
+    fn keeps_threads(&self) -> bool {
+        self.service.keeps_threads()
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {

@@ -161,7 +161,8 @@ impl Service for Webhook {
         headers.insert("idempotency-key", id);
         let body = match &message.body {
             Some(body) => json(body),
-            None => serde_json::to_vec(&message.payload).expect("a JSON value can be written"),
+            None if message.batch.is_empty() => json(&message.payload),
+            None => json(&message.batch),
         };
         let request = Request {
             method: self.method.clone(),

@@ -1,5 +1,6 @@
 //! What happens to deliveries: accepted, loaded, marked. Each function runs inside a transaction.
 
+use super::memory::set_thread;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::breakers::{BreakerRow, make_due, set_breaker};
@@ -50,7 +51,7 @@ pub struct Pending {
 
 /// What became of an attempt.
 pub struct Mark {
-    pub delivery: i64,
+    pub deliveries: Vec<i64>,
     pub destination: i64,
     /// Milliseconds since 1970.
     pub started: i64,
@@ -61,10 +62,13 @@ pub struct Mark {
     pub breaker: BreakerRow,
     /// It ended a time of failures: nothing needs to rest any more.
     pub reopened: bool,
+    /// Threads to be remembered, by key.
+    pub threads: Vec<(String, String)>,
 }
 
 pub enum MarkOutcome {
-    Delivered,
+    /// And what was wrong with it all the same, if anything.
+    Delivered(Option<String>),
     /// To be tried again at this time, in milliseconds since 1970, and why.
     Retry(i64, String),
     Dead(String),
@@ -194,51 +198,72 @@ pub fn pending(
     rows.collect()
 }
 
-/// Records an attempt and what it means for its delivery.
+/// Records an attempt and what it means for its deliveries.
 pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     set_breaker(connection, mark.destination, &mark.breaker)?;
     if mark.reopened {
         make_due(connection, mark.destination)?;
     }
-    let finished = mark.started + mark.duration;
-    let (state, next_at, error) = match &mark.outcome {
-        MarkOutcome::Delivered => (1, 0, None),
-        MarkOutcome::Retry(at, error) => (0, *at, Some(error)),
-        MarkOutcome::Dead(error) => (2, 0, Some(error)),
-    };
-    let changed = connection
-        .prepare_cached(
-            "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4,
-             finished = CASE WHEN ?2 > 0 THEN ?5 END WHERE id = ?1 AND state = 0",
-        )?
-        .execute(params![mark.delivery, state, next_at, error, finished])?;
-    // Discarded meanwhile: it stays so.
-    if changed == 0 {
-        return Ok(());
+    for (key, value) in &mark.threads {
+        set_thread(connection, mark.destination, key, value)?;
     }
-    connection
-        .prepare_cached(
-            "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            mark.delivery,
-            mark.started,
-            mark.duration,
-            error.map_or("delivered", |error| error)
-        ])?;
+    let (state, next_at, error) = match &mark.outcome {
+        MarkOutcome::Delivered(_) => (1, 0, None),
+        MarkOutcome::Retry(at, error) => (0, *at, Some(error.as_str())),
+        MarkOutcome::Dead(error) => (2, 0, Some(error.as_str())),
+    };
+    let finished = (state > 0).then_some(mark.started + mark.duration);
+    let mut changed = 0;
+    for delivery in &mark.deliveries {
+        // One that was discarded meanwhile stays so.
+        let updated = connection
+            .prepare_cached(
+                "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5
+                 WHERE id = ?1 AND state = 0",
+            )?
+            .execute(params![delivery, state, next_at, error, finished])?;
+        if updated > 0 {
+            changed += 1;
+            record(connection, *delivery, mark)?;
+        }
+    }
     connection
         .prepare_cached(
             "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error)
              WHERE id = ?1",
         )?
-        .execute(params![mark.destination, i32::from(state == 1), i32::from(state == 2), error])?;
-    if state == 1 {
+        .execute(params![
+            mark.destination,
+            if state == 1 { changed } else { 0 },
+            if state == 2 { changed } else { 0 },
+            error
+        ])?;
+    Ok(())
+}
+
+/// Adds an attempt to a delivery's history, and drops the body of an event that everybody has.
+fn record(connection: &Connection, delivery: i64, mark: &Mark) -> rusqlite::Result<()> {
+    let noted;
+    let outcome = match &mark.outcome {
+        MarkOutcome::Delivered(None) => "delivered",
+        MarkOutcome::Delivered(Some(note)) => {
+            noted = format!("delivered; {note}");
+            &noted
+        }
+        MarkOutcome::Retry(_, error) | MarkOutcome::Dead(error) => error,
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![delivery, mark.started, mark.duration, outcome])?;
+    if matches!(mark.outcome, MarkOutcome::Delivered(_)) {
         connection
             .prepare_cached(
                 "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
                  AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
             )?
-            .execute([mark.delivery])?;
+            .execute([delivery])?;
     }
     Ok(())
 }

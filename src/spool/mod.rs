@@ -6,10 +6,6 @@
 mod breakers;
 mod deliveries;
 mod history;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for triggers and threads to come")
-)]
 mod memory;
 mod rescue;
 mod schema;

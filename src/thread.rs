@@ -1,0 +1,51 @@
+//! Where later messages of a run, or of an incident, find the first one: a Slack thread, for example. An
+//! incident begins with a run that failed and ends when the playbook succeeds again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::{Event, Status};
+use crate::message::Message;
+
+/// Under which keys an event's thread is kept: its run's, and its incident's.
+pub fn keys(event: &Event) -> Vec<String> {
+    let playbook = event.run.playbook_key();
+    let incident = (!playbook.is_empty()).then(|| format!("incident {playbook}"));
+    [format!("run {}", event.run.id)]
+        .into_iter()
+        .chain(incident)
+        .collect()
+}
+
+/// The thread at each recipient: the run's own, or the incident's.
+pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<String, String> {
+    let found = keys(event).into_iter().filter_map(|key| kept.remove(&key));
+    let mut parsed = found.map(|text| serde_json::from_str(&text).unwrap_or_default());
+    parsed
+        .find(|threads: &BTreeMap<_, _>| !threads.is_empty())
+        .unwrap_or_default()
+}
+
+/// What is to be kept after a message was delivered.
+pub fn keep(message: &Message) -> Vec<(String, String)> {
+    let event = message.context.event();
+    let mut threads = message.threads.clone();
+    for (recipient, name) in message.reached.borrow().iter() {
+        if let (Some(name), false) = (name, threads.contains_key(recipient)) {
+            threads.insert(recipient.clone(), name.clone());
+        }
+    }
+    let text = |threads: &BTreeMap<String, String>| {
+        serde_json::to_string(threads).expect("texts can be written")
+    };
+    let began = threads.len() > message.threads.len();
+    let mut kept = Vec::new();
+    for (index, key) in keys(event).into_iter().enumerate() {
+        match (index, event.status()) {
+            (0, _) if began => kept.push((key, text(&threads))),
+            (1, Some(Status::Error)) if began => kept.push((key, text(&threads))),
+            (1, Some(Status::Success)) => kept.push((key, text(&BTreeMap::new()))),
+            _ => {}
+        }
+    }
+    kept
+}
