@@ -24,7 +24,7 @@ pub struct Cli {
 pub enum Command {
     /// Deliver events from files: an object, an array, NDJSON, or ansible-runner's job events
     Send(Send),
-    /// Deliver what the callback plugin writes to standard input
+    /// Deliver what the callback plugin, or the one of ansible-runner, writes to standard input
     Stream(Stream),
     /// Say what is wrong with the configuration, and where each value comes from
     CheckConfig(CheckConfig),
@@ -70,6 +70,7 @@ impl Configuration {
             config: self.config.clone(),
             project: self.project.clone(),
             here: true,
+            runner: None,
         }
     }
 }

@@ -121,7 +121,7 @@ impl Deliverer {
         let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
         for (sequence, event) in events {
             let event = Arc::new(event);
-            let destinations = self.wanting(&event, candidates);
+            let (destinations, event) = self.wanting(event, candidates);
             if !destinations.is_empty() {
                 rows.push(new_event(&event, destinations));
                 held.push((sequence, event));
@@ -183,14 +183,21 @@ impl Deliverer {
         previous.ok().flatten().as_deref().and_then(Status::named)
     }
 
-    fn wanting(&self, event: &Arc<Event>, candidates: &[usize]) -> Vec<i64> {
-        let context = Context::new(event.clone());
+    /// Who wants an event, and the event without what nobody of them sends.
+    fn wanting(&self, mut event: Arc<Event>, candidates: &[usize]) -> (Vec<i64>, Arc<Event>) {
         let workers = self.workers.borrow();
-        let candidates = candidates.iter().map(|number| &workers[*number]);
-        candidates
+        let context = Context::new(event.clone());
+        let wanting: Vec<&Rc<Worker>> = candidates
+            .iter()
+            .map(|number| &workers[*number])
             .filter(|worker| worker.destination.rules.want(&context))
-            .map(|worker| worker.id)
-            .collect()
+            .collect();
+        drop(context);
+        let record = wanting.iter().any(|worker| worker.destination.verbatim);
+        if event.record.is_some() && !record {
+            Arc::make_mut(&mut event).record = None;
+        }
+        (wanting.iter().map(|worker| worker.id).collect(), event)
     }
 
     fn worker(&self, id: i64) -> Option<Rc<Worker>> {
@@ -292,6 +299,24 @@ impl Deliverer {
         }
     }
 
+    /// Waits as long as deliveries of this process's are finished, each within `limit`.
+    pub async fn drain_while_moving(&self, limit: Duration) {
+        let mut waiting = self.waiting();
+        let mut deadline = tokio::time::Instant::now() + limit;
+        while waiting > 0 {
+            if tokio::time::timeout_at(deadline, self.progress())
+                .await
+                .is_err()
+            {
+                return;
+            }
+            if self.waiting() < waiting {
+                deadline = tokio::time::Instant::now() + limit;
+            }
+            waiting = self.waiting();
+        }
+    }
+
     /// What the workers of this process delivered, whoever accepted it, and gave up.
     pub fn done(&self) -> Counts {
         let mut sum = Counts::default();
@@ -367,7 +392,7 @@ fn new_event(event: &Arc<Event>, destinations: Vec<i64>) -> NewEvent {
             .task
             .as_ref()
             .map_or_else(String::new, |task| task.name.clone()),
-        body: serde_json::to_string(event.as_ref()).expect("an event can be written"),
+        body: event.kept(),
         destinations,
     }
 }

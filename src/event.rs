@@ -98,6 +98,9 @@ pub struct Run {
     pub inventory: Vec<String>,
     /// Where a person can look at the run, where something like a CI system shows it.
     pub url: Option<String>,
+    /// What ansible-runner calls the run; two runs may have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ident: Option<String>,
 }
 
 impl Run {
@@ -173,6 +176,18 @@ pub struct Event {
     /// Only at the end of a run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub end: Option<Arc<RunEnd>>,
+    /// What ansible-runner said, as it said it; only for those who want it so, and no part of the form.
+    #[serde(skip)]
+    pub record: Option<Box<RawValue>>,
+}
+
+/// An event as the spool keeps it.
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a RawValue>,
 }
 
 /// What is known when a run has ended.
@@ -193,6 +208,21 @@ pub struct RunEnd {
     pub failures: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed_hosts: Vec<String>,
+}
+
+impl RunEnd {
+    /// An end of which nothing but this is known.
+    pub fn of(status: Status) -> RunEnd {
+        RunEnd {
+            status,
+            elapsed: 0.0,
+            stats: Map::new(),
+            previous: None,
+            failed_tasks: Vec::new(),
+            failures: 0,
+            changed_hosts: Vec::new(),
+        }
+    }
 }
 
 /// A task that failed on a host, as the end of the run lists it.
@@ -247,12 +277,23 @@ impl Event {
             repaired: false,
             test: false,
             end: None,
+            record: None,
         }
+    }
+
+    /// The event with its record, as `Reader` reads it again.
+    pub fn kept(&self) -> String {
+        let kept = Kept {
+            event: self,
+            record: self.record.as_deref(),
+        };
+        serde_json::to_string(&kept).expect("an event can be written")
     }
 
     /// What became of the run, where the event says it: at its start it is running.
     pub fn status(&self) -> Option<Status> {
-        let started = (self.event == "playbook_on_start").then_some(Status::Running);
+        let start = ["playbook_on_start", "run_start"].contains(&self.event.as_str());
+        let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
     }
 

@@ -26,6 +26,8 @@ pub struct Grouping {
 enum By {
     /// Each event is a message of its own.
     Event,
+    /// The same, and those of a run go one after the other, whatever their hosts are.
+    InOrder,
     /// Whatever comes next goes together, each a message of its own.
     Batch,
     Host,
@@ -52,7 +54,7 @@ impl Default for Grouping {
 }
 
 impl Grouping {
-    /// Reads `group_by` and `group_wait`, and `batch` where the kind can send one.
+    /// Reads `group_by`, `group_wait` and `order`, and `batch` where the kind can send one.
     pub fn new(section: &Section, batches: bool) -> Grouping {
         let wait = section.duration("group_wait", WAIT);
         let batch = if batches {
@@ -70,7 +72,19 @@ impl Grouping {
         if by != By::Event && batch > 1 {
             section.problem("batch", "`batch` and `group_by` are set; keep one of them");
         }
+        let in_order = section.parsed("order", false, |text| match text {
+            "host" => Ok(false),
+            "run" => Ok(true),
+            _ => Err("`order` is host or run".to_owned()),
+        });
+        if by != By::Event && in_order {
+            section.problem("order", "`order` and `group_by` are set; keep one of them");
+        }
         match (by, batch) {
+            (By::Event, 1) if in_order => Grouping {
+                by: By::InOrder,
+                ..Grouping::default()
+            },
             (By::Event, 1) => Grouping::default(),
             (By::Event, most) => Grouping {
                 by: By::Batch,
@@ -93,7 +107,7 @@ impl Grouping {
     /// Whether an event can share its message with others: a result can, a step of the run cannot.
     pub fn gathers(&self, event: &Event) -> bool {
         match self.by {
-            By::Event => false,
+            By::Event | By::InOrder => false,
             By::Batch => true,
             By::Host | By::Task | By::Play | By::Run => event.state.is_some(),
         }
@@ -106,6 +120,7 @@ impl Grouping {
             |part: Option<&str>| Cow::Owned(format!("{run}\n{}", part.unwrap_or_default()));
         match self.by {
             By::Event => Cow::Borrowed(event.host_name()),
+            By::InOrder => Cow::Borrowed(event.run.ident.as_ref().unwrap_or(run)),
             By::Batch => Cow::Borrowed(""),
             _ if !self.gathers(event) => Cow::Borrowed(run),
             By::Host => of_run(Some(event.host_name())),

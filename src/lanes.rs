@@ -250,4 +250,23 @@ mod tests {
         lanes.finish(&again);
         assert_eq!(ids(&lanes.claim(later).unwrap()), [4]);
     }
+    #[test]
+    fn a_run_is_one_lane_where_that_is_asked_for() {
+        let mut section = Section::new("notifier:x", Origin::Play);
+        section.set(Entry {
+            key: "order".into(),
+            value: "run".into(),
+            origin: Origin::Play,
+        });
+        let mut lanes = Lanes::new(Grouping::new(&section, false));
+        for (id, host) in [(1, "a"), (2, "b")] {
+            lanes.push(delivery(id, host));
+        }
+        let now = Instant::now();
+        let first = lanes.claim(now).unwrap();
+        assert_eq!(ids(&first), [1]);
+        assert!(lanes.claim(now).is_none(), "the run has one under way");
+        lanes.finish(&first);
+        assert_eq!(ids(&lanes.claim(now).unwrap()), [2]);
+    }
 }

@@ -26,6 +26,7 @@ mod reply;
 mod report;
 mod route;
 mod run;
+mod runner;
 mod sample;
 mod secret;
 mod shorten;

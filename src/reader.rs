@@ -8,13 +8,16 @@ use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::event::{Event, Host, Play, Run, RunEnd, State, Task, from_seconds, syntax};
+use crate::event::{Event, Run, RunEnd, State, from_seconds, syntax};
+use crate::runner;
 
 /// Reads events, and numbers those that have no id.
 #[derive(Debug)]
 pub struct Reader {
     run: Arc<Run>,
     count: u64,
+    /// The variables that stay in the environment that ansible-runner tells of.
+    environment: Vec<String>,
 }
 
 impl Reader {
@@ -27,6 +30,16 @@ impl Reader {
         Reader {
             run: Arc::new(run),
             count: 0,
+            environment: Vec::new(),
+        }
+    }
+
+    /// A reader of what an ansible-runner says whose run is known.
+    pub fn of_runner(run: Arc<Run>, environment: Vec<String>) -> Reader {
+        Reader {
+            run,
+            count: 0,
+            environment,
         }
     }
 
@@ -42,9 +55,9 @@ impl Reader {
             return Err("is not a JSON object".to_owned());
         };
         self.count += 1;
-        let mut event = match object.get("event_data") {
-            Some(Value::Object(_)) => self.job_event(&object)?,
-            _ => self.event(&object)?,
+        let mut event = match runner::event(object, &self.run, &self.environment) {
+            Ok(event) => event,
+            Err(object) => self.event(&object)?,
         };
         event.repaired |= repaired;
         event.strip();
@@ -98,53 +111,10 @@ impl Reader {
             .get("result")
             .filter(|result| !result.is_null())
             .map(raw);
-        Ok(event)
-    }
-
-    /// A job event of ansible-runner: what matters stands in `event_data`.
-    fn job_event(&self, object: &Map<String, Value>) -> Result<Event, String> {
-        let data = &object["event_data"];
-        let name = text(object, "event").ok_or("is a job event without `event`")?;
-        let run = Run {
-            id: text(object, "runner_ident").unwrap_or_else(|| self.run.id.clone()),
-            playbook: text(data, "playbook"),
-            ..Run::default()
-        };
-        let mut event = Event::new(&name, Arc::new(run), self.count);
-        if let Some(id) = text(object, "uuid") {
-            event.id = id;
-        }
-        if let Some(time) = object.get("created").and_then(read_time) {
-            event.time = time;
-        }
-        event.ignored = data["ignore_errors"] == Value::Bool(true);
-        event.duration = data["duration"].as_f64();
-        event.play = text(data, "play").map(|name| {
-            Arc::new(Play {
-                id: text(data, "play_uuid").unwrap_or_default(),
-                name,
-            })
-        });
-        event.task = text(data, "task").map(|name| {
-            Arc::new(Task {
-                id: text(data, "task_uuid").unwrap_or_default(),
-                name,
-                action: text(data, "resolved_action").or_else(|| text(data, "task_action")),
-                path: text(data, "task_path"),
-                role: text(data, "role"),
-                ..Task::default()
-            })
-        });
-        event.host = text(data, "host").map(|name| Host {
-            name,
-            address: text(data, "remote_addr"),
-            delegated_to: None,
-        });
-        event.changed = data["res"]["changed"] == Value::Bool(true);
-        event.item = Some(&data["res"]["item"])
-            .filter(|item| !item.is_null())
-            .cloned();
-        event.result = data.get("res").filter(|result| !result.is_null()).map(raw);
+        event.record = object
+            .get("record")
+            .filter(|record| record.is_object())
+            .map(raw);
         Ok(event)
     }
 }
@@ -165,12 +135,12 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
     })))
 }
 
-fn raw(value: &Value) -> Box<RawValue> {
+pub fn raw(value: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("a JSON value can be written")
 }
 
 /// A text field of an object; nothing where it is absent, empty or no text.
-fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
+pub fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
     let Fields(object) = object.into();
     object?
         .get(key)?
@@ -179,7 +149,7 @@ fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-struct Fields<'a>(Option<&'a Map<String, Value>>);
+pub struct Fields<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> From<&'a Map<String, Value>> for Fields<'a> {
     fn from(object: &'a Map<String, Value>) -> Self {
@@ -223,7 +193,7 @@ fn part<T: serde::de::DeserializeOwned>(
 }
 
 /// RFC 3339, with or without a zone (then UTC), or seconds since 1970.
-fn read_time(value: &Value) -> Option<Timestamp> {
+pub fn read_time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => text
             .parse()

@@ -39,7 +39,7 @@ pub const CALLBACKS: [&str; 26] = [
 
 /// What can stand in `on`, and which events it stands for.
 type Test = fn(&Event) -> bool;
-const TRIGGERS: [(&str, Test); 21] = [
+const TRIGGERS: [(&str, Test); 22] = [
     ("any", |event| is_result(event) || event.end.is_some()),
     ("ok", |event| event.event == "runner_on_ok"),
     ("changed", |event| {
@@ -67,12 +67,18 @@ const TRIGGERS: [(&str, Test); 21] = [
         event.event == "runner_on_async_failed"
     }),
     ("diff", |event| event.event == "on_file_diff"),
-    ("started", |event| event.event == "playbook_on_start"),
+    ("started", |event| {
+        // A live ansible-runner has said so before the playbook does.
+        let run = &event.run;
+        let said = run.ident.as_ref().is_some_and(|ident| *ident != run.id);
+        event.event == "run_start" || event.event == "playbook_on_start" && !said
+    }),
     ("success", |event| ended(event, Status::Success)),
     ("error", |event| ended(event, Status::Error)),
     ("canceled", |event| ended(event, Status::Canceled)),
     ("recovered", Event::recovered),
     ("changed_run", |event| event.end.is_some() && event.changed),
+    ("runner", |event| event.record.is_some()),
 ];
 
 fn is_result(event: &Event) -> bool {

@@ -69,12 +69,18 @@ impl Progress {
     /// The event that ends the run; `previous` is how the run before it ended.
     pub fn end(&self, run: &Arc<Run>, number: u64, previous: Option<Status>) -> Event {
         let mut event = Event::new("run_end", run.clone(), number);
+        self.complete(&mut event, self.status(), previous);
+        event
+    }
+
+    /// Puts into the event that ends the run what came before it.
+    pub fn complete(&self, event: &mut Event, status: Status, previous: Option<Status>) {
         let elapsed = self
             .first
             .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
         event.changed = !self.changed_hosts.is_empty();
         event.end = Some(Arc::new(RunEnd {
-            status: self.status(),
+            status,
             elapsed,
             stats: self.stats.clone().unwrap_or_default(),
             previous,
@@ -85,7 +91,6 @@ impl Progress {
             },
             changed_hosts: self.changed_hosts.iter().cloned().collect(),
         }));
-        event
     }
 
     /// The tasks that failed, but those that a rescue made good on their host.

@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 
 use crate::breaker::BREAKER;
 use crate::cli;
+use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::{Config, Options};
 use crate::deliver::Deliverer;
@@ -113,13 +114,9 @@ impl Flush<'_> {
             .destinations
             .into_iter()
             .find(|destination| destination.name == status.name);
-        let Some(destination) = found else {
-            return self.pass_over(status, "it is no more in its configuration", Exit::Config);
-        };
-        let given: HashSet<&str> = destination
-            .section
-            .entries
+        let given: HashSet<&str> = found
             .iter()
+            .flat_map(|destination| &destination.section.entries)
             .map(|entry| entry.key.as_str())
             .collect();
         let missing: Vec<&str> = status
@@ -127,18 +124,27 @@ impl Flush<'_> {
             .split(", ")
             .filter(|key| !key.is_empty() && !given.contains(key))
             .collect();
-        if missing.is_empty() {
-            return self.deliverer.start(destination, status.id);
+        match found {
+            Some(destination) if missing.is_empty() => {
+                self.deliverer.start(destination, status.id);
+            }
+            _ if options.search.runner.is_some() => {
+                let reason = emitters::how_to_name(&status.name);
+                self.pass_over(status, reason, Exit::Undelivered);
+            }
+            None => self.pass_over(status, "it is no more in its configuration", Exit::Config),
+            Some(_) => {
+                let variables: Vec<String> = missing
+                    .iter()
+                    .map(|key| format!("ANSIBLE_NOTIFY_{}", key.to_uppercase()))
+                    .collect();
+                let reason = format!(
+                    "the play's vars gave what is not stored; set {}",
+                    variables.join(", ")
+                );
+                self.pass_over(status, &reason, Exit::Undelivered);
+            }
         }
-        let variables: Vec<String> = missing
-            .iter()
-            .map(|key| format!("ANSIBLE_NOTIFY_{}", key.to_uppercase()))
-            .collect();
-        let reason = format!(
-            "the play's vars gave what is not stored; set {}",
-            variables.join(", ")
-        );
-        self.pass_over(status, &reason, Exit::Undelivered);
     }
 
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {

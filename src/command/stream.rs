@@ -1,7 +1,8 @@
-//! `stream`: what the callback plugin writes, delivered while the play goes on. See docs/protocol.md.
+//! `stream`: what a plugin writes, delivered while the play goes on. See docs/protocol.md.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,11 +14,14 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::cli;
+use crate::config::emitters::{self, Emitters};
+use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
 use crate::deliver::{Deliverer, exit_of, summary};
 use crate::event::{Event, Host, Play, Run, Task, from_seconds, shallow};
 use crate::exit::Exit;
 use crate::http::Http;
+use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
 use crate::run::{self, Progress};
@@ -34,12 +38,13 @@ const BATCH: usize = 100;
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Run(Run),
     Overrides(Overrides),
     Play(Play),
     Task(Task),
     Event(EventRecord),
+    Runner(RunnerRecord),
     End(#[expect(dead_code, reason = "that it came is all that counts")] Value),
 }
 
@@ -50,6 +55,28 @@ struct Hello {
     run: Run,
     #[serde(default)]
     overrides: Overrides,
+    /// The records come from ansible-runner.
+    runner: Option<RunnerHello>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct RunnerHello {
+    /// The file of the settings, or empty.
+    settings: PathBuf,
+    emitters: Emitters,
+    /// The variables of its environment that are told.
+    environment: Vec<String>,
+}
+
+/// What ansible-runner said, as it said it.
+#[derive(Deserialize)]
+struct RunnerRecord {
+    seq: u64,
+    /// When it was said: a status has no time of its own.
+    time: f64,
+    record: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +114,11 @@ pub async fn run(arguments: cli::Stream) -> Exit {
 struct Stream {
     arguments: cli::Stream,
     deliverer: Rc<Deliverer>,
+    /// Where the configuration is found.
+    search: Search,
+    emitters: Emitters,
+    /// Reads what ansible-runner says, where it is one that speaks.
+    runner: Option<Reader>,
     /// Events that were read and are not accepted yet.
     batch: Vec<(u64, Event)>,
     /// How often the play's vars changed the destinations.
@@ -110,8 +142,11 @@ struct Stream {
 impl Stream {
     fn new(arguments: cli::Stream) -> Stream {
         Stream {
+            search: arguments.configuration.search(),
             arguments,
             deliverer: Deliverer::new(Http::default()),
+            emitters: Emitters::default(),
+            runner: None,
             batch: Vec::new(),
             generation: 0,
             destinations: Vec::new(),
@@ -170,6 +205,7 @@ impl Stream {
 
     async fn take(&mut self, record: Record) -> Result<(), Exit> {
         let mut cut = record.truncated;
+        let line_number = record.line;
         let line = record.content.and_then(|bytes| {
             serde_json::from_slice::<Line>(&bytes).or_else(|error| {
                 // Python writes what is nested more deeply than can be read here.
@@ -179,7 +215,7 @@ impl Stream {
             })
         });
         match line {
-            Ok(Line::Hello(hello)) => self.hello(hello).await?,
+            Ok(Line::Hello(hello)) => self.hello(*hello).await?,
             Ok(Line::Overrides(overrides)) => self.configure_anew(overrides).await,
             Ok(Line::Run(run)) => self.run = Arc::new(located(run)),
             Ok(Line::Play(play)) => {
@@ -189,6 +225,7 @@ impl Stream {
                 self.tasks.insert(task.id.clone(), Arc::new(task));
             }
             Ok(Line::Event(event)) => self.event(event, cut).await?,
+            Ok(Line::Runner(record)) => self.runner_record(&record, line_number, cut).await?,
             Ok(Line::End(_)) => self.progress.ended = true,
             Err(reason) => self.reject(record.line, &reason),
         }
@@ -207,12 +244,20 @@ impl Stream {
     async fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
         if hello.protocol != PROTOCOL {
             report::say(format!(
-                "the callback plugin speaks protocol {}, this program {PROTOCOL}; install the same version of both",
+                "the plugin speaks protocol {}, this program {PROTOCOL}; install the same version of both",
                 hello.protocol
             ));
             return Err(Exit::Config);
         }
         self.run = Arc::new(located(hello.run));
+        if let Some(runner) = hello.runner {
+            if emitters::are_set(&runner.emitters) {
+                self.search.runner = Some(runner.settings);
+            }
+            self.search.here = false;
+            self.emitters = runner.emitters;
+            self.runner = Some(Reader::of_runner(self.run.clone(), runner.environment));
+        }
         self.configure(hello.overrides).await?;
         answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
         Ok(())
@@ -226,8 +271,9 @@ impl Stream {
         // What was read so far belongs to the former destinations.
         self.accept().await;
         let options = Options {
-            search: self.arguments.configuration.search(),
+            search: self.search.clone(),
             overrides: overrides.clone(),
+            emitters: self.emitters.clone(),
             ..Options::default()
         };
         let config = super::load(&options, self.deliverer.http()).inspect_err(|_| {
@@ -274,10 +320,55 @@ impl Stream {
         event.host = record.host;
         event.result = record.result;
         event.strip();
-        self.progress.note(&event);
-        self.last_sequence = record.seq;
-        self.batch.push((record.seq, event));
+        self.note(record.seq, event);
         Ok(())
+    }
+
+    /// What ansible-runner said becomes an event of this run.
+    async fn runner_record(
+        &mut self,
+        record: &RunnerRecord,
+        line: usize,
+        cut: bool,
+    ) -> Result<(), Exit> {
+        let Some(reader) = &mut self.runner else {
+            self.reject(
+                line,
+                "it comes from ansible-runner, which `hello` did not say",
+            );
+            return Ok(());
+        };
+        let text = record.record.get();
+        let read = reader.read(text.as_bytes());
+        // What is nested more deeply than can be read is left out.
+        match read.or_else(|_| reader.read(shallow(text).as_bytes())) {
+            Ok(mut event) => {
+                if let (None, Some(_)) = (&self.run.playbook, &event.run.playbook) {
+                    self.run = event.run.clone();
+                }
+                event.run = self.run.clone();
+                event.id = format!("{}-{}", self.run.id, record.seq);
+                if event.event.starts_with("run_") {
+                    event.time = from_seconds(record.time).unwrap_or(event.time);
+                }
+                event.truncated |= cut;
+                if let Some(end) = &event.end {
+                    let status = end.status;
+                    self.progress.ended = true;
+                    let previous = self.deliverer.end_run(&self.run, status).await;
+                    self.progress.complete(&mut event, status, previous);
+                }
+                self.note(record.seq, event);
+            }
+            Err(reason) => self.reject(line, &reason),
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, sequence: u64, event: Event) {
+        self.progress.note(&event);
+        self.last_sequence = sequence;
+        self.batch.push((sequence, event));
     }
 
     /// Accepts what was read, and tells the plugin what it need not keep any more.
@@ -292,12 +383,15 @@ impl Stream {
         if self.last_sequence == 0 {
             return Exit::Ok;
         }
-        let number = self.last_sequence + 1;
-        let status = self.progress.status();
-        let previous = self.deliverer.end_run(&self.run, status).await;
-        let event = self.progress.end(&self.run, number, previous);
-        self.batch.push((number, event));
-        self.accept().await;
+        // ansible-runner says the end itself, unless it was cut off.
+        if self.runner.is_none() || !self.progress.ended {
+            let number = self.last_sequence + 1;
+            let status = self.progress.status();
+            let previous = self.deliverer.end_run(&self.run, status).await;
+            let event = self.progress.end(&self.run, number, previous);
+            self.batch.push((number, event));
+            self.accept().await;
+        }
         let mut terminate = signal(SignalKind::terminate()).ok();
         let asked_to_stop = async {
             match &mut terminate {
@@ -305,8 +399,16 @@ impl Stream {
                 None => std::future::pending().await,
             }
         };
+        let drained = async {
+            if self.runner.is_some() {
+                // Nobody waits for this process: it stays as long as it gets on.
+                self.deliverer.drain_while_moving(self.drain).await;
+            } else {
+                self.deliverer.drain(self.drain).await;
+            }
+        };
         tokio::select! {
-            () = self.deliverer.drain(self.drain) => {}
+            () = drained => {}
             _ = asked_to_stop => {}
         }
         self.deliverer.stop().await;

@@ -32,6 +32,10 @@ pub struct Search {
     /// The directory where the user stands may hold the project's file.
     #[serde(default)]
     pub here: bool,
+    /// ansible-runner's `env/settings`, to be used in place of all levels; empty where the settings have
+    /// no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<PathBuf>,
 }
 
 impl Search {
@@ -76,6 +80,12 @@ impl Search {
     /// The same search from wherever it is made: with whole paths, and no look around.
     pub fn fixed(&self) -> Search {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        if let Some(settings) = &self.runner {
+            return Search {
+                runner: Some(settings.clone()),
+                ..Search::default()
+            };
+        }
         if let Some(path) = self.named() {
             return Search {
                 config: Some(whole(path)),

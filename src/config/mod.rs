@@ -1,5 +1,6 @@
 //! The configuration: levels merged into sections, sections made into destinations, all problems at once.
 
+pub mod emitters;
 mod fingerprint;
 pub mod ini;
 pub mod levels;
@@ -21,6 +22,7 @@ use crate::route::Rules;
 use crate::secret;
 use crate::spool::DestinationKey;
 use crate::template::Context;
+use emitters::Emitters;
 use levels::{Level, Search};
 use section::{Entry, File, Origin, Problem, Section, Shown, suggest};
 
@@ -65,8 +67,10 @@ pub struct Destination {
     pub grouping: Grouping,
     /// It has an [outputs] of its own.
     pub mapped: bool,
-    /// How many hosts' lanes deliver side by side.
+    /// How many lanes deliver side by side.
     pub concurrency: usize,
+    /// It sends what ansible-runner said.
+    pub verbatim: bool,
     /// What is older is given up.
     pub max_age: Duration,
     pub notifier: Rc<dyn Notifier>,
@@ -99,6 +103,8 @@ pub struct Config {
 pub struct Options {
     pub search: Search,
     pub overrides: Overrides,
+    /// What ansible-runner's settings say, where they come from a running one.
+    pub emitters: Emitters,
     /// A person sits at the terminal and can be asked for a password.
     pub may_prompt: bool,
     /// Events to try every expression on.
@@ -133,7 +139,8 @@ impl Destination {
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
     /// the play's vars or the environment changed is that run's own: what they said is not stored.
     pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
-        let given = |entry: &&Entry| !matches!(entry.origin, Origin::File { .. });
+        let found_again = |origin: &Origin| matches!(origin, Origin::File { .. } | Origin::DropIn);
+        let given = |entry: &&Entry| !found_again(&entry.origin);
         let needs: Vec<&str> = self
             .section
             .entries
@@ -157,7 +164,6 @@ impl Destination {
 impl Config {
     /// Reads all levels and builds what they name. Never fails: what is wrong is in `problems`.
     pub fn load(options: &Options, http: &Http) -> Config {
-        let (levels, passed_over) = options.search.levels();
         let mut config = Config {
             destinations: Vec::new(),
             drain: Duration::from_secs(5),
@@ -170,22 +176,43 @@ impl Config {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
+        let mut sections = config.read_levels(options);
+        if let Some(settings) = &options.search.runner {
+            // They say who is told; only what belongs to no notifier still counts.
+            sections.retain(|name, _| name == "delivery");
+            let made = emitters::sections(settings, &options.emitters);
+            sections.extend(
+                made.into_iter()
+                    .map(|section| (section.name.clone(), section)),
+            );
+        }
+        let had_inputs = sections.contains_key("inputs");
+        for section in sections.values_mut() {
+            section.may_prompt = options.may_prompt;
+        }
+        config.build(sections, http, &options.samples);
+        let nobody = config.destinations.is_empty() && config.problems.is_empty();
+        if nobody && !had_inputs && options.search.runner.is_none() {
+            config.nobody_to_notify();
+        }
+        config
+    }
+
+    /// The sections of all levels together.
+    fn read_levels(&mut self, options: &Options) -> Sections {
+        let (levels, passed_over) = options.search.levels();
         for text in passed_over {
-            config.warnings.push(Problem {
+            self.warnings.push(Problem {
                 place: "configuration".to_owned(),
                 text,
             });
         }
         let mut sections = Sections::new();
         for level in levels {
-            config.read_level(level, &mut sections);
+            self.read_level(level, &mut sections);
         }
         apply_overrides(&mut sections, &options.overrides);
-        for section in sections.values_mut() {
-            section.may_prompt = options.may_prompt;
-        }
-        config.build(sections, http, &options.samples);
-        config
+        sections
     }
 
     fn read_level(&mut self, level: Level, sections: &mut Sections) {
@@ -298,7 +325,6 @@ impl Config {
         for name in names {
             outputs.extend(sections.remove_entry(&name));
         }
-        let had_inputs = sections.contains_key("inputs");
         for (name, section) in sections {
             let output = match name.strip_prefix("notifier:") {
                 Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
@@ -314,16 +340,17 @@ impl Config {
                 self.collect(output);
             }
         }
-        if self.destinations.is_empty() && self.problems.is_empty() && !had_inputs {
-            let place = self
-                .levels
-                .last()
-                .map_or_else(String::new, |(level, _)| level.path.display().to_string());
-            self.problem(
-                &place,
-                "nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]; `ansible-notify init` writes an example",
-            );
-        }
+    }
+
+    fn nobody_to_notify(&mut self) {
+        let place = self
+            .levels
+            .last()
+            .map_or_else(String::new, |(level, _)| level.path.display().to_string());
+        self.problem(
+            &place,
+            "nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]; `ansible-notify init` writes an example",
+        );
     }
 
     /// Makes a notifier's section into a destination.
@@ -361,6 +388,10 @@ impl Config {
         let batches = kind.is_some_and(|kind| kind.form == Form::Data);
         let grouping = Grouping::new(&section, batches);
         let concurrency = section.count("concurrency", 16, 64);
+        let verbatim = section
+            .entries
+            .iter()
+            .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {
             section.report_unknown();
@@ -381,6 +412,7 @@ impl Config {
                 grouping,
                 mapped: output.is_some(),
                 concurrency,
+                verbatim,
                 max_age: self.max_age,
                 notifier,
                 section,

@@ -12,9 +12,16 @@ use crate::secret::{self, Secret, Source};
 /// Where a value came from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    File { file: Rc<File>, line: usize },
+    File {
+        file: Rc<File>,
+        line: usize,
+    },
     Environment(&'static str),
     Play,
+    /// ansible-runner's settings, given to the run and not in the file.
+    Runner,
+    /// What is always so where ansible-runner's settings are used.
+    DropIn,
 }
 
 /// A configuration file that was read.
@@ -31,6 +38,7 @@ impl fmt::Display for Origin {
             Origin::File { file, line } => write!(formatter, "{}:{line}", file.path.display()),
             Origin::Environment(name) => formatter.write_str(name),
             Origin::Play => formatter.write_str("the play's vars"),
+            Origin::Runner | Origin::DropIn => formatter.write_str("ansible-runner's settings"),
         }
     }
 }

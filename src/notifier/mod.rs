@@ -28,6 +28,40 @@ pub struct Kind {
     pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
 }
 
+/// What is sent of an event: the key `format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The user's `body`, or the fields of `[outputs]`.
+    #[default]
+    Json,
+    /// What ansible-runner said, as it said it; the fields for what did not come from there.
+    Runner,
+}
+
+impl Format {
+    pub fn of(section: &Section) -> Format {
+        let format = section.parsed("format", Format::Json, |text| match text {
+            "json" => Ok(Format::Json),
+            "runner" => Ok(Format::Runner),
+            _ => Err("`format` is json or runner".to_owned()),
+        });
+        if format == Format::Runner && section.text("batch").is_some() {
+            section.problem("batch", "with `format = runner` each record goes by itself");
+        }
+        format
+    }
+
+    /// The text that is sent.
+    pub fn body(self, message: &Message) -> Vec<u8> {
+        match (self, &message.context.event().record, &message.body) {
+            (Format::Runner, Some(record), _) => record.get().as_bytes().to_vec(),
+            (_, _, Some(body)) => service::json(body),
+            (_, _, None) if message.batch.is_empty() => service::json(&message.payload),
+            (_, _, None) => service::json(&message.batch),
+        }
+    }
+}
+
 /// A configured way to tell somebody.
 #[async_trait(?Send)]
 pub trait Notifier {

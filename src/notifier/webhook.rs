@@ -5,8 +5,8 @@ use std::rc::Rc;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::service::{Service, json, over_http};
-use super::{Failure, Kind, Notifier};
+use super::service::{Service, over_http};
+use super::{Failure, Format, Kind, Notifier};
 use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::http::{Http, Request, is_credential, read_url};
@@ -35,6 +35,7 @@ struct Webhook {
     url: Url,
     secret_url: bool,
     headers: HeaderMap,
+    format: Format,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
@@ -51,6 +52,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
             _ => Err("`method` is POST, PUT or PATCH".to_owned()),
         }
     });
+    let format = Format::of(section);
     let mut headers =
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     read_headers(section, &mut headers);
@@ -71,6 +73,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
             url: without_credentials(url),
             secret_url,
             headers,
+            format,
         }
     });
     over_http(section, http, url.as_ref().map(|(_, url)| url), service)
@@ -159,17 +162,12 @@ impl Service for Webhook {
         let id = header_of(&message.id);
         headers.insert("webhook-id", id.clone());
         headers.insert("idempotency-key", id);
-        let body = match &message.body {
-            Some(body) => json(body),
-            None if message.batch.is_empty() => json(&message.payload),
-            None => json(&message.batch),
-        };
         let request = Request {
             method: self.method.clone(),
             url: self.url.clone(),
             secret_url: self.secret_url,
             headers,
-            body,
+            body: self.format.body(message),
         };
         Ok(vec![(String::new(), request)])
     }

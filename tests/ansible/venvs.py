@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Virtual environments with the Ansible versions that the plugin is tested with.
+"""Virtual environments with the versions of Ansible and ansible-runner that the plugins are tested with.
 
     python3 tests/ansible/venvs.py 2.16 newest
     python3 tests/ansible/venvs.py --all
@@ -34,6 +34,14 @@ VERSIONS = {
     "2.20": (["ansible-core==2.20.10"], ["3.12", "3.13", "3.14"]),
     "2.21": (["ansible-core==2.21.5"], ["3.12", "3.13", "3.14"]),
 }
+# The same for ansible-runner, each with the Ansible of its time. Oldest version first.
+PEERS = ["pyzmq==27.3.0"]
+RUNNERS = {
+    "runner-2.3-py3.8": (["ansible-runner==2.3.8", "ansible-core==2.13.13"], ["3.8"]),
+    "runner-2.3": (["ansible-runner==2.3.8", "ansible-core==2.16.19", *PEERS], ["3.11", "3.10"]),
+    "runner-2.4": (["ansible-runner==2.4.3", "ansible-core==2.21.5", *PEERS], ["3.12", "3.13"]),
+}
+RECIPES = {**VERSIONS, **RUNNERS}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
 VIRTUALENV = "virtualenv==20.21.1"
 
@@ -53,8 +61,8 @@ def find_python(version):
 
 
 def python_for(name):
-    """The best Python on this machine for an Ansible version: its version and path, or None."""
-    found = ((version, find_python(version)) for version in VERSIONS[name][1])
+    """The best Python on this machine for a version: the Python's version and path, or None."""
+    found = ((version, find_python(version)) for version in RECIPES[name][1])
     return next((python for python in found if python[1]), None)
 
 
@@ -69,7 +77,7 @@ def run(*command):
 
 def build(name, python, place):
     """Makes the environment anew, from nothing."""
-    requirements, _pythons = VERSIONS[name]
+    requirements, _pythons = RECIPES[name]
     shutil.rmtree(place, ignore_errors=True)
     if "python2" in Path(python).name:
         helper = place.parent / "virtualenv"
@@ -91,7 +99,7 @@ def ensure(name):
     version, python = found
     place = directory() / name
     place.parent.mkdir(parents=True, exist_ok=True)
-    recipe = hashlib.sha256(repr((VERSIONS[name][0], version)).encode()).hexdigest()
+    recipe = hashlib.sha256(repr((RECIPES[name][0], version)).encode()).hexdigest()
     marker = place / "complete"
     with open(place.parent / (name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -107,23 +115,24 @@ def newest():
 
 
 def resolve(names):
-    """Version names without aliases: `all`, `newest`."""
+    """Version names without aliases: `all`, `newest`, `runners`."""
     resolved = []
+    aliases = {"all": list(VERSIONS), "newest": [newest()], "runners": list(RUNNERS)}
     for name in names:
-        found = {"all": list(VERSIONS), "newest": [newest()]}.get(name, [name])
+        found = aliases.get(name, [name])
         resolved += [version for version in found if version and version not in resolved]
-    unknown = [name for name in resolved if name not in VERSIONS]
+    unknown = [name for name in resolved if name not in RECIPES]
     if unknown:
-        raise SystemExit("unknown: %s (known: %s)" % (", ".join(unknown), ", ".join(VERSIONS)))
+        raise SystemExit("unknown: %s (known: %s)" % (", ".join(unknown), ", ".join(RECIPES)))
     return resolved
 
 
 def main():
     parser = argparse.ArgumentParser(description="Make environments with Ansible versions.")
-    parser.add_argument("versions", nargs="*", help="%s, newest" % ", ".join(VERSIONS))
+    parser.add_argument("versions", nargs="*", help="%s, newest, runners" % ", ".join(RECIPES))
     parser.add_argument("--all", action="store_true", help="every version")
     arguments = parser.parse_args()
-    names = ["all"] if arguments.all else arguments.versions
+    names = ["all", "runners"] if arguments.all else arguments.versions
     if not names:
         parser.error("name a version, or --all")
     for name in resolve(names):
@@ -131,7 +140,7 @@ def main():
         if place:
             print(name, place)
         else:
-            pythons = ", ".join(VERSIONS[name][1])
+            pythons = ", ".join(RECIPES[name][1])
             print("left out: %s, no Python of %s here" % (name, pythons), file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ mod nginx;
 mod readme;
 mod receive;
 mod replies;
+mod runner;
 mod runs;
 mod secrets;
 mod send;

@@ -190,7 +190,7 @@ fn a_broken_configuration_is_said_once() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (78, ""));
     assert_eq!(outcome.stderr.lines().count(), 2, "{outcome:?}");
     let future = json!({"hello": {"protocol": 9}}).to_string();
-    run("", &future).expect(78, "ansible-notify: the callback plugin speaks protocol 9, this program 1; install the same version of both\n");
+    run("", &future).expect(78, "ansible-notify: the plugin speaks protocol 9, this program 1; install the same version of both\n");
 }
 
 #[test]

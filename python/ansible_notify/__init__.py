@@ -1,0 +1,23 @@
+"""What belongs to the program `ansible-notify` in Python: where it is, and the ansible-runner plugin."""
+
+import os
+import sys
+import sysconfig
+
+NAME = "ansible-notify"
+
+
+def find_binary():
+    """The program: as configured, or installed with this package, or as found on PATH."""
+    chosen = os.environ.get("ANSIBLE_NOTIFY_BINARY")
+    if chosen:
+        return os.path.expanduser(chosen)
+    user_scheme = "%s_user" % os.name
+    folders = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
+    if user_scheme in sysconfig.get_scheme_names():
+        folders.append(sysconfig.get_path("scripts", scheme=user_scheme))
+    for folder in filter(None, folders):
+        candidate = os.path.join(folder, NAME)
+        if os.access(candidate, os.X_OK):
+            return candidate
+    return NAME

@@ -1,0 +1,320 @@
+"""The ansible-runner plugin: hands statuses and events to `ansible-notify stream`.
+
+Runner calls both handlers in the thread that reads Ansible's output, and fails with whatever they
+raise. So they take microseconds, and nothing ever comes out of them.
+"""
+
+import atexit
+import getpass
+import os
+import re
+import socket
+import sys
+import threading
+import time
+import uuid
+import weakref
+
+from . import find_binary
+from .stream import Stream, logger, to_line
+
+FINAL = ("successful", "failed", "timeout", "canceled", "error")
+EMITTERS = (
+    "runner_http_url",
+    "runner_http_path",
+    "runner_http_headers",
+    "runner_socket_url",
+)
+CONFIG_FILE = "plugin_config.ini"
+# A line may have 4 MiB. Characters of one text: the first of these limits with which it fits.
+LINE_LIMIT = 3670016
+TEXT_LIMITS = (1048576, 65536, 4096, 512)
+# Seconds that the end of the process may wait for the binary to confirm, with nothing moving and in all.
+GRACE = 2
+GRACE_IN_ALL = 10
+
+
+def status_handler(runner_config, data):
+    safely(runner_config, data)
+
+
+def event_handler(runner_config, data):
+    safely(runner_config, data)
+
+
+def safely(config, data):
+    """Reports a record; nothing ever comes out of it."""
+    try:
+        REPORTER.report(config, data)
+    except Exception as error:
+        REPORTER.excuse(error)
+
+
+class Reporter:
+    """The runs of this process."""
+
+    def __init__(self):
+        self.pid = None
+        self.runs = {}  # id of a configuration: (reference to it, its stream or None)
+        self.ended = []  # streams that were told the end
+        self.tending = threading.Lock()
+        self.excused = False
+
+    def report(self, config, data):
+        """Hands on one record of the run that the configuration stands for."""
+        reference, stream = self.runs.get(id(config), (None, None))
+        if reference is None or reference() is not config:
+            stream = self.begin(config)
+        if stream is None:
+            return
+        now = time.time()
+        stream.send(lambda number: record(number, now, data))
+        if data.get("status") in FINAL:
+            self.runs.pop(id(config), None)
+            stream.end()
+            self.ended.append(stream)
+
+    def begin(self, config):
+        """A stream for a run that is new, or None where nobody is to be told."""
+        if self.pid is None:
+            atexit.register(self.finish)
+            os.register_at_fork(after_in_child=self.leave_fork)
+        self.pid = os.getpid()
+        self.tend()
+        stream = make_stream(config)
+        key = id(config)
+        self.runs[key] = (weakref.ref(config, lambda _gone: self.forget(key)), stream)
+        return stream
+
+    def forget(self, key):
+        """The run is gone without having said its end."""
+        _reference, stream = self.runs.pop(key, (None, None))
+        if stream is not None:
+            stream.let_go()
+            self.ended.append(stream)
+
+    def tend(self):
+        """Looks after the streams of former runs, unless another thread does."""
+        if not self.tending.acquire(blocking=False):
+            return
+        try:
+            for stream in self.ended:
+                stream.tend()
+                if stream.is_done():
+                    stream.let_go()
+            self.ended = [
+                stream for stream in self.ended if not stream.closed or stream.is_running()
+            ]
+        finally:
+            self.tending.release()
+
+    def finish(self):
+        """The end of the process: waits until the binary has what it was told."""
+        if os.getpid() != self.pid:
+            return
+        try:
+            last = time.monotonic() + GRACE_IN_ALL
+            for stream in self.ended:
+                wait_for(stream, last)
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:
+            self.excuse(error)
+        for stream in self.ended + [stream for _reference, stream in self.runs.values() if stream]:
+            stream.let_go()
+            if stream.is_running():
+                stream.process.returncode = 0  # or Python complains that it still runs
+
+    def leave_fork(self):
+        """A child must not hold the pipes open when this process is gone."""
+        for stream in self.ended + [stream for _reference, stream in self.runs.values() if stream]:
+            stream.let_go()
+            if stream.process is not None:
+                stream.process.returncode = 0
+        self.__init__()
+
+    def excuse(self, error):
+        """Warns once of an error of this plugin. Its text may hold data, so it is not shown."""
+        if not self.excused:
+            self.excused = True
+            place = sys.exc_info()[2]
+            while place.tb_next is not None:
+                place = place.tb_next
+            where = "%s:%d" % (os.path.basename(place.tb_frame.f_code.co_filename), place.tb_lineno)
+            name = type(error).__name__
+            logger.warning("ansible-notify: a record is not reported: %s at %s", name, where)
+
+
+def wait_for(stream, last):
+    """Waits until the stream has nothing left to do, or nothing moves."""
+    deadline = time.monotonic() + GRACE
+    while not stream.is_done():
+        left = min(last, deadline) - time.monotonic()
+        if left <= 0:
+            logger.warning(
+                "ansible-notify: it does not answer; not confirmed: %d records", len(stream.unsafe)
+            )
+            return
+        before = (len(stream.outbox), len(stream.unsafe), stream.starts)
+        stream.wait(left)
+        stream.tend()
+        if (len(stream.outbox), len(stream.unsafe), stream.starts) != before:
+            deadline = time.monotonic() + GRACE
+    stream.complain()
+
+
+def record(number, now, data):
+    """The line for one record: as it is, unless it is too long."""
+    line = to_line("runner", {"seq": number, "time": now, "record": data})
+    for limit in TEXT_LIMITS:
+        if len(line) <= LINE_LIMIT:
+            break
+        line = to_line("runner", {"seq": number, "time": now, "record": shorten(data, limit)})
+    if len(line) > LINE_LIMIT:
+        kept = {key: part for key, part in data.items() if isinstance(part, (str, int))}
+        kept = shorten(dict(kept, event_data={}), TEXT_LIMITS[-1])
+        line = to_line("runner", {"seq": number, "time": now, "record": kept})
+    return line
+
+
+def shorten(value, limit):
+    """The value with its long texts cut."""
+    if isinstance(value, str) and len(value) > limit:
+        return "%s... [cut: %d characters in all]" % (value[:limit], len(value))
+    if isinstance(value, dict):
+        return {key: shorten(part, limit) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shorten(part, limit) for part in value]
+    return value
+
+
+# ------------------------------------------------------------------------------
+# What is known of a run
+# ------------------------------------------------------------------------------
+
+
+def make_stream(config):
+    settings = getattr(config, "settings", None) or {}
+    emitters = {key: settings[key] for key in EMITTERS if settings.get(key)}
+    headers = emitters.get("runner_http_headers")
+    if headers:
+        emitters["runner_http_headers"] = {str(key): str(headers[key]) for key in headers}
+    command = [find_binary(), "stream", "--quiet"]
+    variables = ("RUNNER_HTTP_URL", "RUNNER_SOCKET_URL")
+    if not any(map(os.environ.get, variables)) and not {
+        "runner_http_url",
+        "runner_socket_url",
+    }.intersection(emitters):
+        project = find_project(config)
+        if callback_reports(config) or not (project or is_configured()):
+            return None
+        if project:
+            command += ["--project", project]
+    hello = {
+        "run": describe(config),
+        "runner": {
+            "settings": settings_file(config),
+            "emitters": emitters,
+            "environment": names(settings.get("ansible_notify_env")),
+        },
+    }
+    return Stream(command, hello)
+
+
+def describe(config):
+    """The run object of the protocol."""
+    playbook = getattr(config, "playbook", None)
+    playbook = playbook if isinstance(playbook, str) else None
+    project = getattr(config, "project_dir", None) or ""
+    ident = getattr(config, "ident", None)
+    limit = getattr(config, "limit", None)
+    return {
+        # Two runs may have the same ident, and their events must not be taken for each other's.
+        "id": str(uuid.uuid4()),
+        "ident": None if ident is None else str(ident),
+        "playbook": playbook and os.path.basename(playbook),
+        "path": playbook and os.path.abspath(os.path.join(project, playbook)),
+        "check": "--check" in str(getattr(config, "cmdline_args", None) or ""),
+        "user": user(),
+        "controller": socket.gethostname(),
+        "ansible_version": None,
+        "limit": limit if isinstance(limit, str) else None,
+        "tags": names(getattr(config, "tags", None)),
+    }
+
+
+def user():
+    try:
+        return getpass.getuser()
+    except Exception:  # a user id without a name
+        return str(os.getuid())
+
+
+def names(value):
+    """A list of names, from a list or from text with commas."""
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def private_directory(config):
+    return getattr(config, "private_data_dir", None) or ""
+
+
+def settings_file(config):
+    """Where `flush` finds the settings again; empty where they are in no file."""
+    path = os.path.join(os.path.abspath(private_directory(config)), "env", "settings")
+    return path if private_directory(config) and os.path.isfile(path) else ""
+
+
+def find_project(config):
+    """The directory whose plugin_config.ini is the project's, or None."""
+    project = getattr(config, "project_dir", None) or ""
+    private = private_directory(config)
+    places = [private and os.path.join(private, "env")]
+    places += [project and os.path.join(project, "callback_plugins"), project]
+    for place in filter(None, places):
+        if os.path.isfile(os.path.join(place, CONFIG_FILE)):
+            return os.path.abspath(place)
+    return None
+
+
+def is_configured():
+    """Whether a configuration is named, or the organization or the user has one."""
+    if os.environ.get("ANSIBLE_NOTIFY_CONFIG"):
+        return True
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    places = ("/etc/ansible-notify", os.path.join(home, "ansible-notify"))
+    return any(os.path.isfile(os.path.join(place, CONFIG_FILE)) for place in places)
+
+
+# A setting of ansible.cfg with the lines that go on with it
+ENABLED = re.compile(
+    r"^callback(?:s_enabled|_whitelist)\s*[=:](.*(?:\n[ \t]+.*)*)", re.MULTILINE
+)
+
+
+def callback_reports(config):
+    """Whether this run's Ansible has the callback plugin enabled: it would be told twice."""
+    environment = getattr(config, "env", None) or {}
+    for variable in ("ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_CALLBACK_WHITELIST"):
+        if variable in environment:
+            return "ansible_notify" in str(environment[variable])
+    places = [
+        environment.get("ANSIBLE_CONFIG"),
+        os.path.join(str(getattr(config, "cwd", None) or ""), "ansible.cfg"),
+        os.path.expanduser("~/.ansible.cfg"),
+        "/etc/ansible/ansible.cfg",
+    ]
+    for place in filter(None, places):
+        if os.path.isdir(place):
+            place = os.path.join(place, "ansible.cfg")
+        try:
+            with open(place, encoding="utf-8", errors="replace") as file:
+                found = ENABLED.search(file.read())
+        except OSError:
+            continue
+        return bool(found) and "ansible_notify" in found.group(1)
+    return False
+
+
+REPORTER = Reporter()

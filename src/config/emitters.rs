@@ -1,0 +1,269 @@
+//! The settings of ansible-runner's own emitters, ansible-runner-http and the ZeroMQ one, as sections.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use saphyr::{LoadableYamlNode as _, Yaml};
+use serde::Deserialize;
+
+use super::section::{Entry, File, Origin, Section};
+use crate::secret;
+
+/// The names of the destinations.
+const HTTP: &str = "runner-http";
+const ZEROMQ: &str = "runner-zeromq";
+
+/// More is no settings file.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// What is found under these names in `env/settings`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Emitters {
+    pub runner_http_url: Option<String>,
+    pub runner_http_path: Option<String>,
+    pub runner_http_headers: Option<BTreeMap<String, String>>,
+    pub runner_socket_url: Option<String>,
+}
+
+/// A setting with the place that it came from.
+type Found = Option<(String, Origin)>;
+
+/// The sections that the settings make, from the file, from what the run was given, and from the
+/// environment, which wins.
+pub fn sections(file: &Path, given: &Emitters) -> Vec<Section> {
+    let (stored, text) = read(file);
+    let origin = |key: &str| {
+        let file = Rc::new(File {
+            path: file.to_owned(),
+            exposed: None,
+        });
+        let line = text.lines().position(|line| line.contains(key));
+        Origin::File {
+            file,
+            line: line.unwrap_or(0) + 1,
+        }
+    };
+    let find =
+        |key: &'static str, variable: &'static str, field: fn(&Emitters) -> Option<String>| {
+            if let Some(value) = environment(variable) {
+                return Some((value, Origin::Environment(variable)));
+            }
+            match (field(given), field(&stored)) {
+                (Some(given), stored) if stored.as_ref() != Some(&given) => {
+                    Some((given, Origin::Runner))
+                }
+                (_, stored) => stored.map(|value| (value, origin(key))),
+            }
+        };
+    let url = find("runner_http_url", "RUNNER_HTTP_URL", |settings| {
+        settings.runner_http_url.clone()
+    });
+    let path = find("runner_http_path", "RUNNER_HTTP_PATH", |settings| {
+        settings.runner_http_path.clone()
+    });
+    let headers = find("runner_http_headers", "RUNNER_HTTP_HEADERS", |settings| {
+        let headers = settings.runner_http_headers.as_ref()?;
+        serde_json::to_string(headers).ok()
+    });
+    let socket = find("runner_socket_url", "RUNNER_SOCKET_URL", |settings| {
+        settings.runner_socket_url.clone()
+    });
+    http(url, path, headers)
+        .into_iter()
+        .chain(zeromq(socket))
+        .collect()
+}
+
+/// Whether they name somebody to tell, or the environment does.
+pub fn are_set(emitters: &Emitters) -> bool {
+    let given = [&emitters.runner_http_url, &emitters.runner_socket_url];
+    given
+        .into_iter()
+        .flatten()
+        .cloned()
+        .chain(environment("RUNNER_HTTP_URL"))
+        .chain(environment("RUNNER_SOCKET_URL"))
+        .any(|url| !url.is_empty())
+}
+
+/// What to do where a destination's settings were in no file, or in one that is gone: they are not stored.
+pub fn how_to_name(destination: &str) -> &'static str {
+    if destination == ZEROMQ {
+        "the settings of its ansible-runner are gone; set RUNNER_SOCKET_URL"
+    } else {
+        "the settings of its ansible-runner are gone; set RUNNER_HTTP_URL (and RUNNER_HTTP_PATH, \
+         RUNNER_HTTP_HEADERS as JSON)"
+    }
+}
+
+/// Where ansible-runner-http would post to.
+fn http(url: Found, path: Found, headers: Found) -> Option<Section> {
+    let (url, origin) = url.filter(|(url, _)| !url.is_empty())?;
+    let mut section = drop_in(HTTP, "webhook", &origin);
+    if Path::new(&url).exists() {
+        let socket = std::path::absolute(&url).unwrap_or_else(|_| url.clone().into());
+        set(&mut section, "socket", &socket.to_string_lossy(), origin);
+        let (path, origin) = path.unwrap_or_else(|| ("/".to_owned(), Origin::DropIn));
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        set(
+            &mut section,
+            "url",
+            &format!("http://localhost{slash}{path}"),
+            origin,
+        );
+    } else {
+        set(&mut section, "url", &url, origin);
+        // As Python's requests does.
+        set(&mut section, "proxy", "env", Origin::DropIn);
+        for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            if let Some(bundle) = environment(variable).filter(|path| Path::new(path).is_file()) {
+                set(
+                    &mut section,
+                    "ca_file",
+                    &bundle,
+                    Origin::Environment(variable),
+                );
+                break;
+            }
+        }
+    }
+    if let Some((headers, origin)) = headers {
+        // The values are as secret as any password, whatever the names are.
+        let parsed: BTreeMap<String, String> = serde_json::from_str(&headers).unwrap_or_default();
+        parsed.values().for_each(|value| secret::mask(value));
+        set(&mut section, "headers", &headers, origin);
+    }
+    Some(section)
+}
+
+fn zeromq(url: Found) -> Option<Section> {
+    let (url, origin) = url.filter(|(url, _)| !url.is_empty())?;
+    let mut section = drop_in(ZEROMQ, "zeromq", &origin);
+    set(&mut section, "url", &url, origin);
+    Some(section)
+}
+
+/// A section that sends all that ansible-runner says, as it says it and in its order.
+fn drop_in(name: &str, kind: &str, origin: &Origin) -> Section {
+    let mut section = Section::new(&format!("notifier:{name}"), origin.clone());
+    for (key, value) in [
+        ("type", kind),
+        ("on", "runner"),
+        ("format", "runner"),
+        ("order", "run"),
+    ] {
+        set(&mut section, key, value, Origin::DropIn);
+    }
+    section
+}
+
+fn set(section: &mut Section, key: &str, value: &str, origin: Origin) {
+    section.set(Entry {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        origin,
+    });
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What the file says, and its text. One that is gone, or no YAML, says nothing: ansible-runner has
+/// told what it read.
+fn read(file: &Path) -> (Emitters, String) {
+    let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
+    let text = if size <= MAX_SIZE {
+        std::fs::read_to_string(file).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    (parse(&text).unwrap_or_default(), text)
+}
+
+fn parse(text: &str) -> Option<Emitters> {
+    let documents = Yaml::load_from_str(text).ok()?;
+    let settings = documents.first()?;
+    let value = |key: &str| Some(settings.as_mapping_get(key)?.as_str()?.to_owned());
+    let headers = settings
+        .as_mapping_get("runner_http_headers")
+        .and_then(Yaml::as_mapping)
+        .map(|headers| {
+            let text = |(name, value): (&Yaml, &Yaml)| Some((scalar(name)?, scalar(value)?));
+            headers.iter().filter_map(text).collect()
+        });
+    Some(Emitters {
+        runner_http_url: value("runner_http_url"),
+        runner_http_path: value("runner_http_path"),
+        runner_http_headers: headers,
+        runner_socket_url: value("runner_socket_url"),
+    })
+}
+
+/// A plain value as text.
+fn scalar(value: &Yaml) -> Option<String> {
+    value
+        .as_str()
+        .map(str::to_owned)
+        .or_else(|| value.as_integer().map(|number| number.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_yaml_or_json() {
+        let yaml = "---\nidle_timeout: 600\nrunner_http_url: https://h/events\n\
+            runner_http_headers:\n  X-Token: s3cret\n  X-Number: 5\nrunner_socket_url: tcp://h:5556\n";
+        let json = r#"{"idle_timeout": 600, "runner_http_url": "https://h/events",
+            "runner_http_headers": {"X-Token": "s3cret", "X-Number": 5}, "runner_socket_url": "tcp://h:5556"}"#;
+        let settings = parse(yaml).unwrap();
+        assert_eq!(Some(&settings), parse(json).as_ref());
+        assert_eq!(
+            settings.runner_http_url.as_deref(),
+            Some("https://h/events")
+        );
+        assert_eq!(settings.runner_http_headers.unwrap()["X-Number"], "5");
+        assert_eq!(settings.runner_http_path, None);
+        for nothing in ["", "- a\n", "a: [", "\"text\""] {
+            assert_eq!(
+                parse(nothing).unwrap_or_default(),
+                Emitters::default(),
+                "{nothing}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_setting_of_the_file_is_found_again_and_any_other_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings");
+        std::fs::write(&file, "a: 1\nrunner_http_url: http://h/\n").unwrap();
+        let places = |given: &Emitters| -> Vec<String> {
+            let sections = sections(&file, given);
+            let urls = sections.iter().flat_map(|section| &section.entries);
+            urls.filter(|entry| entry.key == "url")
+                .map(|entry| format!("{} {}", entry.value, entry.origin))
+                .collect()
+        };
+        let same = Emitters {
+            runner_http_url: Some("http://h/".into()),
+            ..Emitters::default()
+        };
+        let found = format!("http://h/ {}:2", file.display());
+        for given in [same, Emitters::default()] {
+            assert_eq!(places(&given), std::slice::from_ref(&found));
+        }
+        let other = Emitters {
+            runner_http_url: Some("http://other/".into()),
+            runner_socket_url: Some("ipc:///run/s".into()),
+            ..Emitters::default()
+        };
+        let elsewhere =
+            ["http://other/", "ipc:///run/s"].map(|url| format!("{url} ansible-runner's settings"));
+        assert_eq!(places(&other), elsewhere);
+    }
+}

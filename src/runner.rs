@@ -1,0 +1,179 @@
+//! What ansible-runner says, as events: its job events, in `event_data`, and its statuses.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{Event, Host, Play, Run, RunEnd, Status, Task};
+use crate::reader::{raw, read_time, text};
+
+/// The event that a record stands for; the object back, where it is no record of ansible-runner. Of its
+/// environment only the named variables stay.
+pub fn event(
+    mut object: Map<String, Value>,
+    run: &Arc<Run>,
+    environment: &[String],
+) -> Result<Event, Map<String, Value>> {
+    let mut event = if let (Some(name), Some(Value::Object(data))) =
+        (text(&object, "event"), object.get("event_data"))
+    {
+        job_event(&name, &object, data, run)
+    } else if let Some(status) = text(&object, "status")
+        && !object.contains_key("event")
+        && !object.contains_key("state")
+    {
+        keep_only(&mut object, environment);
+        match status_event(&status, &object, run) {
+            Some(event) => event,
+            None => return Err(object),
+        }
+    } else {
+        return Err(object);
+    };
+    event.record = Some(raw(&Value::Object(object)));
+    Ok(event)
+}
+
+/// The status as an event: the start, what lies between, and the end.
+fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Option<Event> {
+    let (name, end) = match status {
+        "starting" => ("run_start", None),
+        "running" => ("run_running", None),
+        "successful" => ("run_end", Some(Status::Success)),
+        "failed" | "timeout" | "error" => ("run_end", Some(Status::Error)),
+        "canceled" => ("run_end", Some(Status::Canceled)),
+        _ => return None,
+    };
+    let mut event = Event::new(name, run_of(object, run), 0);
+    event.id = format!("{}-{status}", event.run.id);
+    event.end = end.map(|status| Arc::new(RunEnd::of(status)));
+    Some(event)
+}
+
+/// Takes out of the environment, which holds every secret of the run, all that was not asked for.
+fn keep_only(object: &mut Map<String, Value>, names: &[String]) {
+    if let Some(Value::Object(variables)) = object.get_mut("env") {
+        variables.retain(|name, _| names.contains(name));
+    }
+    if names.is_empty() {
+        object.shift_remove("env");
+    }
+}
+
+fn run_of(object: &Map<String, Value>, run: &Arc<Run>) -> Arc<Run> {
+    let ident = text(object, "runner_ident");
+    if run.ident.is_some() || ident.is_none() {
+        return run.clone();
+    }
+    Arc::new(Run {
+        id: ident.clone().unwrap_or_default(),
+        ident,
+        ..Run::default()
+    })
+}
+
+fn job_event(
+    name: &str,
+    object: &Map<String, Value>,
+    data: &Map<String, Value>,
+    run: &Arc<Run>,
+) -> Event {
+    let mut run = run_of(object, run);
+    if run.playbook.is_none() {
+        Arc::make_mut(&mut run).playbook = text(data, "playbook");
+    }
+    // It calls this one callback otherwise than Ansible does.
+    let name = match name {
+        "runner_on_file_diff" => "on_file_diff",
+        name => name,
+    };
+    let mut event = Event::new(name, run, 0);
+    event.id = match (text(object, "uuid"), &event.run.ident) {
+        // Ansible's ids of tasks can be the same in another run.
+        (Some(uuid), Some(ident)) => format!("{ident}-{uuid}"),
+        (Some(uuid), None) => uuid,
+        (None, _) => format!("{}-{}", event.run.id, uuid::Uuid::now_v7()),
+    };
+    if let Some(time) = object.get("created").and_then(read_time) {
+        event.time = time;
+    }
+    let result = data.get("res").unwrap_or(&Value::Null);
+    event.changed = result["changed"] == Value::Bool(true);
+    event.ignored = data.get("ignore_errors") == Some(&Value::Bool(true));
+    event.duration = data.get("duration").and_then(Value::as_f64);
+    event.item = item_of(result);
+    event.play = play_of(data);
+    event.task = task_of(data);
+    event.host = host_of(data, result);
+    event.result = match name {
+        "playbook_on_stats" => Some(raw(&json!({ "stats": stats_of(data) }))),
+        "on_file_diff" => data.get("diff").map(|diff| raw(&json!({ "diff": diff }))),
+        _ => Some(result).filter(|result| !result.is_null()).map(raw),
+    };
+    event
+}
+
+fn play_of(data: &Map<String, Value>) -> Option<Arc<Play>> {
+    let name = text(data, "play")?;
+    let id = text(data, "play_uuid").unwrap_or_default();
+    Some(Arc::new(Play { id, name }))
+}
+
+fn task_of(data: &Map<String, Value>) -> Option<Arc<Task>> {
+    let name = text(data, "task")?;
+    Some(Arc::new(Task {
+        id: text(data, "task_uuid").unwrap_or_default(),
+        name,
+        action: text(data, "resolved_action").or_else(|| text(data, "task_action")),
+        path: text(data, "task_path"),
+        role: text(data, "role"),
+        ..Task::default()
+    }))
+}
+
+fn host_of(data: &Map<String, Value>, result: &Value) -> Option<Host> {
+    let name = text(data, "host")?;
+    // Without an address of its own a host is reported under its name.
+    let address = text(data, "remote_addr").filter(|address| *address != name);
+    let delegated_to = result["_ansible_delegated_vars"]["ansible_delegated_host"].as_str();
+    Some(Host {
+        name,
+        address,
+        delegated_to: delegated_to.map(str::to_owned),
+    })
+}
+
+/// What a loop's item is called: its label, where there is one.
+fn item_of(result: &Value) -> Option<Value> {
+    let variable = result["ansible_loop_var"].as_str().unwrap_or("item");
+    let label = Some(&result["_ansible_item_label"]).filter(|label| !label.is_null());
+    label
+        .or(Some(&result[variable]))
+        .filter(|item| !item.is_null())
+        .cloned()
+}
+
+/// The counts, which it gives by what was counted, host by host.
+fn stats_of(data: &Map<String, Value>) -> Map<String, Value> {
+    let mut hosts: Map<String, Value> = Map::new();
+    for (theirs, ours) in [
+        ("ok", "ok"),
+        ("changed", "changed"),
+        ("failures", "failures"),
+        ("dark", "unreachable"),
+        ("skipped", "skipped"),
+        ("rescued", "rescued"),
+        ("ignored", "ignored"),
+    ] {
+        let count = |host: &str| {
+            data.get(theirs)
+                .map_or(0, |counts| counts[host].as_u64().unwrap_or(0))
+        };
+        let processed = data.get("processed").and_then(Value::as_object);
+        for host in processed.into_iter().flat_map(Map::keys) {
+            let counts = hosts.entry(host.clone()).or_insert_with(|| json!({}));
+            counts[ours] = json!(count(host));
+        }
+    }
+    hosts
+}
