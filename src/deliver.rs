@@ -23,8 +23,9 @@ use crate::worker::{self, Worker};
 const STOP: Duration = Duration::from_millis(500);
 /// The same where the endpoint has not answered in time already.
 const STOP_IN_TROUBLE: Duration = Duration::from_millis(100);
-/// How much is forgotten at a time.
-const PRUNED: i64 = 500;
+/// The time between two steps of forgetting what was finished.
+const TIDY: Duration = Duration::from_millis(20);
+
 /// Brings events to their destinations. All of it runs on one thread.
 pub struct Deliverer {
     /// Set when the configuration has said where it is.
@@ -35,6 +36,8 @@ pub struct Deliverer {
     pub progress: Notify,
     /// Events that could not be written to the spool and are in memory only.
     homeless: RefCell<Homeless>,
+    /// How many deliveries were dropped to make room, whoever accepted them.
+    dropped: Cell<usize>,
     /// No further attempt is begun.
     pub stopping: Cell<bool>,
 }
@@ -63,6 +66,7 @@ impl Deliverer {
             workers: RefCell::default(),
             progress: Notify::new(),
             homeless: RefCell::default(),
+            dropped: Cell::new(0),
             stopping: Cell::new(false),
         })
     }
@@ -76,16 +80,16 @@ impl Deliverer {
         self.spool.get_or_init(open);
     }
 
-    /// Forgets, in the background, what was finished long ago: some of it, as every process does.
+    /// Forgets, in the background and in small steps, what was finished so long ago.
     pub fn prune(&self, keep: Duration) {
         let spool = self.spool().clone();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::now().as_millisecond().saturating_sub(keep);
         tokio::task::spawn_local(async move {
             // Where the spool takes nothing, there is nothing to forget.
-            let _ = spool
-                .write(move |connection| spool::prune(connection, before, PRUNED))
-                .await;
+            while spool.tidy(before).await.unwrap_or(false) {
+                tokio::time::sleep(TIDY).await;
+            }
         });
     }
 
@@ -145,25 +149,27 @@ impl Deliverer {
         held.len() as u64
     }
 
-    /// Writes events to the spool. Where it is full, what is finished makes room for what is new.
+    /// Writes events to the spool. Where it is full, room is made as long as that is possible.
     async fn write_events(&self, rows: Vec<NewEvent>) -> anyhow::Result<Vec<Accepted>> {
         let rows = Arc::new(rows);
-        let first = self.spool().accept(rows.clone()).await;
-        if !first
-            .as_ref()
-            .is_err_and(|error| error.to_string() == spool::FULL)
-        {
-            return first;
-        }
-        let now = Timestamp::now().as_millisecond();
-        let room = self
-            .spool()
-            .write(move |connection| spool::prune(connection, now, PRUNED))
-            .await?;
-        if room == 0 {
-            first
-        } else {
-            self.spool().accept(rows).await
+        loop {
+            let accepted = self.spool().accept(rows.clone()).await;
+            let Err(error) = &accepted else {
+                return accepted;
+            };
+            if error.to_string() != spool::FULL {
+                return accepted;
+            }
+            let room = self.spool().make_room().await?;
+            if room.forgotten == 0 && room.dropped.is_empty() {
+                return accepted;
+            }
+            self.dropped.set(self.dropped.get() + room.dropped.len());
+            for dropped in room.dropped {
+                if let Some(worker) = self.worker(dropped.destination) {
+                    worker.drop_own(dropped.delivery);
+                }
+            }
         }
     }
 
@@ -249,6 +255,12 @@ impl Deliverer {
 
     /// Says how many deliveries end with the process, because they could not be written. Whether any do.
     pub fn report_lost(&self) -> bool {
+        if self.dropped.get() > 0 {
+            report::say(format!(
+                "the spool was full: {} deliveries that had waited longest were dropped for new ones",
+                self.dropped.get()
+            ));
+        }
         let lost = self.homeless.borrow().open.len();
         if lost > 0 {
             report::say(format!(
@@ -399,7 +411,9 @@ fn new_event(event: &Arc<Event>, destinations: Vec<i64>) -> NewEvent {
 
 /// What the exit status says of how it went.
 pub fn exit_of(standings: &[Standing]) -> Exit {
-    if standings.iter().any(|standing| standing.counts.dead > 0) {
+    if standings.iter().any(|standing| standing.counts.dropped > 0) {
+        Exit::Spool
+    } else if standings.iter().any(|standing| standing.counts.dead > 0) {
         Exit::Refused
     } else if standings.iter().any(|standing| standing.counts.waiting > 0) {
         Exit::Undelivered
@@ -424,9 +438,15 @@ pub fn summary(events: u64, standings: &[Standing]) -> String {
     let plural = if events == 1 { "" } else { "s" };
     let mut text =
         format!("{events} event{plural}: {delivered} delivered, {waiting} waiting, {dead} dead");
+    let dropped = sum(|counts| counts.dropped);
+    if dropped > 0 {
+        text.push_str(&format!(", {dropped} dropped"));
+    }
     let reasons: Vec<String> = standings
         .iter()
-        .filter(|standing| standing.counts.waiting + standing.counts.dead > 0)
+        .filter(|standing| {
+            standing.counts.waiting + standing.counts.dead + standing.counts.dropped > 0
+        })
         .map(|standing| {
             let reason = standing.last_error.as_deref().unwrap_or("no answer yet");
             format!("{}: {reason}", standing.name)
@@ -448,6 +468,7 @@ mod tests {
             delivered: 1,
             waiting: 2,
             dead: 1,
+            dropped: 0,
         };
         let standings = [
             Standing {

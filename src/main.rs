@@ -33,6 +33,7 @@ mod shorten;
 mod spool;
 mod template;
 mod thread;
+mod verdict;
 mod worker;
 
 use std::io::Write as _;

@@ -22,6 +22,7 @@ use crate::report;
 use crate::shorten::shortened;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::thread;
+use crate::verdict::Verdict;
 
 /// Refused credentials that are not mended for so long end a delivery.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
@@ -58,23 +59,6 @@ pub struct Worker {
     pub own: RefCell<Own>,
     /// What this worker finished, whoever accepted it.
     pub done: Cell<Counts>,
-}
-
-/// What an attempt means for its delivery.
-enum Verdict {
-    /// Whether it ended a time of failures.
-    Delivered {
-        reopened: bool,
-    },
-    Retry {
-        due: Instant,
-        error: String,
-        /// The age at which it is given up.
-        most: Duration,
-        /// How many are tried as one then.
-        together: usize,
-    },
-    Dead(String),
 }
 
 /// The life of a worker; it ends with the program.
@@ -118,7 +102,7 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<
         worker.tell(&deliverer, &claimed, &mut marks).await
     };
     let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
-    let verdict = worker.give_up_when_old(&claimed[0], verdict);
+    let verdict = verdict.unless_too_old(claimed[0].accepted);
     for delivery in &mut claimed {
         delivery.attempts += 1;
     }
@@ -252,6 +236,7 @@ impl Worker {
             started: Timestamp::now().as_millisecond(),
             duration: 0,
             outcome: MarkOutcome::Dead(error),
+            keep_body: true,
             breaker: self.breaker.borrow().row(),
             reopened: false,
             threads: Vec::new(),
@@ -293,7 +278,7 @@ impl Worker {
             0 => {
                 own.open.insert(accepted.delivery);
             }
-            state => own.counts = own.counts.and(state == 1),
+            state => own.counts = own.counts.and(state),
         }
         // Straight into memory, if all that comes before it is there, and it is not there itself.
         let loaded = self.loaded.get();
@@ -310,6 +295,15 @@ impl Worker {
             self.complete.set(false);
         }
         self.wake.notify_one();
+    }
+
+    /// A delivery was dropped to make room.
+    pub fn drop_own(&self, delivery: i64) {
+        let mut own = self.own.borrow_mut();
+        if own.open.remove(&delivery) {
+            own.counts = own.counts.and(spool::DISCARDED);
+            own.last_error = Some("dropped, the spool was full".to_owned());
+        }
     }
 
     pub fn take_homeless(&self, id: i64, event: &Arc<Event>) {
@@ -344,7 +338,7 @@ impl Worker {
             if state == 0 || !own.open.remove(&id) {
                 continue;
             }
-            own.counts = own.counts.and(state == 1);
+            own.counts = own.counts.and(state);
             deliverer.progress.notify_one();
         }
     }
@@ -405,18 +399,6 @@ impl Worker {
                 together,
             },
             None => Verdict::Dead(error),
-        }
-    }
-
-    fn give_up_when_old(&self, delivery: &Delivery, verdict: Verdict) -> Verdict {
-        let age = Timestamp::now().duration_since(delivery.accepted);
-        match verdict {
-            Verdict::Retry { error, most, .. }
-                if age.unsigned_abs() > most && age.is_positive() =>
-            {
-                Verdict::Dead(format!("given up after {most:?}: {error}"))
-            }
-            verdict => verdict,
         }
     }
 
@@ -495,14 +477,6 @@ impl Worker {
         marks: Marks,
     ) -> Mark {
         let now = Timestamp::now().as_millisecond();
-        let outcome = match verdict {
-            Verdict::Delivered { .. } => MarkOutcome::Delivered(marks.note),
-            Verdict::Dead(error) => MarkOutcome::Dead(error.clone()),
-            Verdict::Retry { due, error, .. } => {
-                let wait = due.saturating_duration_since(Instant::now()).as_millis();
-                MarkOutcome::Retry(now + i64::try_from(wait).unwrap_or(0), error.clone())
-            }
-        };
         let ids = claimed.iter().map(|delivery| delivery.id);
         Mark {
             // What has no place in the spool has nothing to be marked there.
@@ -510,7 +484,8 @@ impl Worker {
             destination: self.id,
             started: started.as_millisecond(),
             duration: (now - started.as_millisecond()).max(0),
-            outcome,
+            outcome: verdict.outcome(marks.note),
+            keep_body: self.destination.keep_bodies,
             breaker: self.breaker.borrow().row(),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
             threads: marks.threads,
@@ -529,12 +504,17 @@ impl Worker {
         if matches!(verdict, Verdict::Delivered { reopened: true }) {
             lanes.release();
         }
+        let state = if delivered {
+            spool::DELIVERED
+        } else {
+            spool::DEAD
+        };
         let mut own = self.own.borrow_mut();
         for delivery in &claimed {
-            self.done.set(self.done.get().and(delivered));
+            self.done.set(self.done.get().and(state));
             // What another process accepted is that one's to count.
             if own.open.remove(&delivery.id) {
-                own.counts = own.counts.and(delivered);
+                own.counts = own.counts.and(state);
             }
         }
     }

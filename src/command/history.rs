@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli;
 use crate::config::section::parse_duration;
@@ -92,21 +92,21 @@ pub async fn history(arguments: cli::History) -> Exit {
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
     let found = match read(arguments.spool.as_deref(), move |connection| {
-        spool::delivery(connection, id)
+        Ok(spool::delivery(connection, id)?.zip(Some(spool::body(connection, id)?)))
     })
     .await
     {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let Some((row, attempts)) = found else {
+    let Some(((row, attempts), body)) = found else {
         report::say(format!("there is no delivery {id}"));
         return Exit::NoInput;
     };
     if arguments.json {
         return print(&format!(
             "{:#}\n",
-            json!({"delivery": row, "attempts": attempts})
+            json!({"delivery": row, "attempts": attempts, "event": body.as_deref().and_then(event)})
         ));
     }
     let mut text = history_line(&row);
@@ -119,6 +119,11 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         ));
     }
     print(&text)
+}
+
+/// The body of an event, so far as it can be read.
+fn event(body: &str) -> Option<Value> {
+    serde_json::from_str(body).ok()
 }
 
 fn history_line(row: &HistoryRow) -> String {

@@ -16,7 +16,7 @@ use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
-use crate::spool::{Spool, default_folder};
+use crate::spool::{Limits, Spool, default_folder};
 
 /// The configuration, if it is good; else all its problems are said, and the exit code is given.
 pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
@@ -32,7 +32,7 @@ pub fn open_spool(config: &Config) -> Spool {
     let folder = config.spool.clone().or_else(default_folder);
     let opened = folder
         .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; set `spool` in [delivery]"))
-        .and_then(|folder| Spool::open(&folder, Some(config.max_size)));
+        .and_then(|folder| Spool::open(&folder, &config.limits));
     opened.unwrap_or_else(|reason| Spool::unusable(&reason))
 }
 
@@ -41,7 +41,13 @@ pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
     let folder = folder.map(Path::to_owned).or_else(default_folder);
     let opened = folder
         .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; name it with --spool"))
-        .and_then(|folder| Spool::open(&folder, None));
+        .and_then(|folder| {
+            let limits = Limits {
+                on_network: true,
+                ..Limits::default()
+            };
+            Spool::open(&folder, &limits)
+        });
     opened.map_err(|error| spool_failed(&error))
 }
 

@@ -20,7 +20,7 @@ use crate::notifier::{KINDS, Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
-use crate::spool::DestinationKey;
+use crate::spool::{DestinationKey, Limits};
 use crate::template::Context;
 use emitters::Emitters;
 use levels::{Level, Search};
@@ -36,6 +36,9 @@ pub struct Overrides {
     #[serde(deserialize_with = "flag_or_text")]
     pub validate_certs: Option<String>,
 }
+
+/// `max_size` where [delivery] has none.
+const MAX_SIZE: u64 = 256 << 20;
 
 /// The four settings that the environment and the play's vars may give.
 const OVERRIDABLE: [(&str, &str); 4] = [
@@ -73,6 +76,8 @@ pub struct Destination {
     pub verbatim: bool,
     /// What is older is given up.
     pub max_age: Duration,
+    /// What was delivered stays in the spool.
+    pub keep_bodies: bool,
     pub notifier: Rc<dyn Notifier>,
     /// Kept to build the notifier again when its credentials were refused.
     pub section: Section,
@@ -87,8 +92,9 @@ pub struct Config {
     pub max_age: Duration,
     /// What is finished is forgotten after this time.
     pub keep: Duration,
-    /// The most that the spool's file may take, in bytes.
-    pub max_size: u64,
+    pub limits: Limits,
+    /// What was delivered stays in the spool, for `history`.
+    pub keep_bodies: bool,
     /// The directory of the spool, where it is not the user's own.
     pub spool: Option<PathBuf>,
     pub levels: Vec<(Level, bool)>,
@@ -169,7 +175,11 @@ impl Config {
             drain: Duration::from_secs(5),
             max_age: Duration::from_secs(72 * 3600),
             keep: Duration::from_secs(14 * 86400),
-            max_size: 256 << 20,
+            limits: Limits {
+                max_size: Some(MAX_SIZE),
+                ..Limits::default()
+            },
+            keep_bodies: false,
             spool: None,
             levels: Vec::new(),
             values: Vec::new(),
@@ -311,7 +321,8 @@ impl Config {
             self.drain = delivery.duration("drain", self.drain);
             self.max_age = delivery.duration("max_age", self.max_age);
             self.keep = delivery.duration("keep", self.keep);
-            self.max_size = delivery.size("max_size", self.max_size);
+            self.keep_bodies = delivery.flag("keep_bodies", false);
+            self.limits = limits(&delivery);
             self.spool = delivery.path("spool");
             delivery.report_unknown();
             self.collect(&delivery);
@@ -414,6 +425,7 @@ impl Config {
                 concurrency,
                 verbatim,
                 max_age: self.max_age,
+                keep_bodies: self.keep_bodies,
                 notifier,
                 section,
             });
@@ -440,6 +452,20 @@ impl Config {
         } else {
             Err(self.problems)
         }
+    }
+}
+
+/// What [delivery] says of the spool.
+fn limits(delivery: &Section) -> Limits {
+    let drop_oldest = delivery.parsed("overflow", false, |text| match text {
+        "refuse" => Ok(false),
+        "drop_oldest" => Ok(true),
+        _ => Err("`overflow` is refuse or drop_oldest".to_owned()),
+    });
+    Limits {
+        max_size: Some(delivery.size("max_size", MAX_SIZE)),
+        drop_oldest,
+        on_network: delivery.flag("spool_on_network", false),
     }
 }
 

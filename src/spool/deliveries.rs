@@ -5,6 +5,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::breakers::{BreakerRow, make_due, set_breaker};
 
+/// The states of a delivery that is finished with; it waits in state 0.
+pub const DELIVERED: i64 = 1;
+pub const DEAD: i64 = 2;
+pub const DISCARDED: i64 = 3;
+
 /// A destination as the spool knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationKey {
@@ -58,6 +63,8 @@ pub struct Mark {
     /// Milliseconds.
     pub duration: i64,
     pub outcome: MarkOutcome,
+    /// What was delivered stays, for `history`.
+    pub keep_body: bool,
     /// How the destination fares after it.
     pub breaker: BreakerRow,
     /// It ended a time of failures: nothing needs to rest any more.
@@ -169,7 +176,7 @@ pub fn finished(
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         // Pruned already: it was delivered long ago.
-        let (state, error) = row.unwrap_or((1, None));
+        let (state, error) = row.unwrap_or((DELIVERED, None));
         found.push((*id, state, error));
     }
     Ok(found)
@@ -208,9 +215,9 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         set_thread(connection, mark.destination, key, value)?;
     }
     let (state, next_at, error) = match &mark.outcome {
-        MarkOutcome::Delivered(_) => (1, 0, None),
+        MarkOutcome::Delivered(_) => (DELIVERED, 0, None),
         MarkOutcome::Retry(at, error) => (0, *at, Some(error.as_str())),
-        MarkOutcome::Dead(error) => (2, 0, Some(error.as_str())),
+        MarkOutcome::Dead(error) => (DEAD, 0, Some(error.as_str())),
     };
     let finished = (state > 0).then_some(mark.started + mark.duration);
     let mut changed = 0;
@@ -234,8 +241,8 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         )?
         .execute(params![
             mark.destination,
-            if state == 1 { changed } else { 0 },
-            if state == 2 { changed } else { 0 },
+            if state == DELIVERED { changed } else { 0 },
+            if state == DEAD { changed } else { 0 },
             error
         ])?;
     Ok(())
@@ -257,7 +264,7 @@ fn record(connection: &Connection, delivery: i64, mark: &Mark) -> rusqlite::Resu
             "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![delivery, mark.started, mark.duration, outcome])?;
-    if matches!(mark.outcome, MarkOutcome::Delivered(_)) {
+    if matches!(mark.outcome, MarkOutcome::Delivered(_)) && !mark.keep_body {
         connection
             .prepare_cached(
                 "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)

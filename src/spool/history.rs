@@ -166,6 +166,17 @@ pub struct AttemptRow {
     pub outcome: String,
 }
 
+/// The body of a delivery's event, as long as it is kept.
+pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
+    let body = connection
+        .prepare_cached(
+            "SELECT body FROM delivery JOIN event ON event.id = delivery.event WHERE delivery.id = ?1",
+        )?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(body.flatten())
+}
+
 /// One delivery with each of its attempts.
 pub fn delivery(
     connection: &Connection,

@@ -7,7 +7,9 @@ mod breakers;
 mod deliveries;
 mod history;
 mod memory;
+mod network;
 mod rescue;
+mod room;
 mod schema;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -15,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -44,19 +46,32 @@ pub struct Spool {
     folder: PathBuf,
     /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
     most_pages: Option<i64>,
+    drop_oldest: bool,
+}
+
+/// What a spool may take, and where it may be.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// The most that its file may take, in bytes.
+    pub max_size: Option<u64>,
+    /// In a full one, what waited longest makes room for what is new.
+    pub drop_oldest: bool,
+    /// It may be on a file system of another machine.
+    pub on_network: bool,
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, making both where they are not there. Its file grows to at most
-    /// `max_size` bytes, where that is given.
-    pub fn open(folder: &Path, max_size: Option<u64>) -> Result<Spool> {
-        let (connection, lock) = open(folder)?;
+    /// Opens the spool in `folder`, making both where they are not there.
+    pub fn open(folder: &Path, limits: &Limits) -> Result<Spool> {
+        let (connection, lock) = open(folder, limits.on_network)?;
         let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        let most_pages = max_size.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page);
+        let pages = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page;
+        let most_pages = limits.max_size.map(pages);
         let (work, queue) = mpsc::channel();
         std::thread::spawn(move || serve(connection, &lock, &queue));
         Ok(Spool {
             most_pages,
+            drop_oldest: limits.drop_oldest,
             work: Ok(work),
             folder: folder.to_owned(),
         })
@@ -66,6 +81,7 @@ impl Spool {
     pub fn unusable(reason: &anyhow::Error) -> Spool {
         Spool {
             most_pages: None,
+            drop_oldest: false,
             work: Err(format!("{reason:#}")),
             folder: PathBuf::new(),
         }
@@ -151,7 +167,7 @@ fn private_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-fn open(folder: &Path) -> Result<(Connection, File)> {
+fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
     let shown = folder.display();
     DirBuilder::new()
         .recursive(true)
@@ -166,6 +182,12 @@ fn open(folder: &Path) -> Result<(Connection, File)> {
         metadata.mode() & 0o022 == 0,
         "others can write to `{shown}`; chmod 700 it"
     );
+    if let Some(name) = network::network_type(folder).filter(|_| !on_network) {
+        bail!(
+            "`{shown}` is on a network file system ({name}), where it is not safe; set `spool` in \
+             [delivery] to a directory of this machine, or `spool_on_network = true`"
+        );
+    }
     let lock = private_file(&folder.join("spool.lock"))
         .with_context(|| format!("cannot write to `{shown}`"))?;
     let path = folder.join("spool.db");

@@ -8,6 +8,7 @@ mod nginx;
 mod readme;
 mod receive;
 mod replies;
+mod room;
 mod runner;
 mod runs;
 mod secrets;

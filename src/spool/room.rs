@@ -1,0 +1,107 @@
+//! Room for what is new: what was finished is forgotten, and where that is not enough, and the
+//! configuration says so, what waited longest is dropped.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{Spool, pages_in_use, prune};
+
+/// What is forgotten, or dropped, at a time: others wait as long as that takes.
+const STEP: i64 = 100;
+/// Pages that are given back to the file system at a time.
+const PAGES: i64 = 250;
+/// Free pages that stay in the file: they will be needed again.
+const SPARE_PAGES: i64 = 2000;
+
+/// A delivery that was dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped {
+    pub delivery: i64,
+    pub destination: i64,
+}
+
+/// What was done to make room.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// How many finished deliveries were forgotten.
+    pub forgotten: usize,
+    pub dropped: Vec<Dropped>,
+}
+
+impl Spool {
+    /// Makes some room in a file that has its full size.
+    pub async fn make_room(&self) -> Result<Room> {
+        let most_pages = self.most_pages.filter(|_| self.drop_oldest);
+        self.write(move |connection| {
+            let now = Timestamp::now().as_millisecond();
+            let mut room = Room {
+                forgotten: prune(connection, now, STEP)?,
+                ..Room::default()
+            };
+            // Not for a disk that is full of other things.
+            let is_full = most_pages.map(|most| Ok(pages_in_use(connection)? >= most));
+            if room.forgotten == 0 && is_full.unwrap_or(Ok::<_, rusqlite::Error>(false))? {
+                room.dropped = drop_oldest(connection, now)?;
+            }
+            Ok(room)
+        })
+        .await
+    }
+
+    /// Forgets some of what was finished before this time (milliseconds since 1970), or makes the file
+    /// smaller. Whether there is more to do.
+    pub async fn tidy(&self, before: i64) -> Result<bool> {
+        self.write(move |connection| {
+            if prune(connection, before, STEP)? > 0 {
+                return Ok(true);
+            }
+            shrink(connection)
+        })
+        .await
+    }
+}
+
+/// Drops the deliveries that waited longest, some of them. Their bodies go too.
+fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Dropped>> {
+    let chosen: Vec<(i64, Dropped)> = connection
+        .prepare_cached(
+            "SELECT event, id, destination FROM delivery NOT INDEXED WHERE state = 0 ORDER BY id LIMIT ?1",
+        )?
+        .query_map([STEP], |row| {
+            let (delivery, destination) = (row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, Dropped { delivery, destination }))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (event, dropped) in &chosen {
+        connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 3, next_at = 0, finished = ?2, error = 'dropped: the spool was full'
+                 WHERE id = ?1",
+            )?
+            .execute(params![dropped.delivery, now])?;
+        connection
+            .prepare_cached("UPDATE destination SET dropped = dropped + 1 WHERE id = ?1")?
+            .execute([dropped.destination])?;
+        connection
+            .prepare_cached(
+                "UPDATE event SET body = NULL WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state IN (0, 2))",
+            )?
+            .execute([event])?;
+    }
+    Ok(chosen.into_iter().map(|(_, dropped)| dropped).collect())
+}
+
+/// Gives free pages back to the file system, some of them. Whether there are more.
+fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
+    let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    if free <= SPARE_PAGES {
+        return Ok(false);
+    }
+    // It gives a row for each page.
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(true)
+}
