@@ -197,7 +197,7 @@ fn one_dead_notifier_does_not_delay_the_others() {
         config_for(&server.url()),
         dead_url()
     );
-    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 300ms"));
+    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 2s"));
     let events = EVENT.replace("\"id\":\"e-1\",", "").repeat(50);
     let outcome = sandbox.run_with_input(&["send", "-"], &events);
     outcome.expect_line(
