@@ -30,6 +30,8 @@ pub enum Command {
     CheckConfig(CheckConfig),
     /// Send a sample event to the notifiers, through their real settings
     Test(Test),
+    /// Show which notifiers an event would reach, and why the others not
+    Routes(Routes),
     /// Say what was accepted, delivered, waits or is dead, for each notifier
     Status(Status),
     /// List deliveries, or show one with each of its attempts
@@ -119,6 +121,24 @@ pub struct Test {
     /// The notifiers to test; all without one
     #[arg(value_name = "NOTIFIER")]
     pub notifiers: Vec<String>,
+    /// Send the events of this file in place of a sample
+    #[arg(long, value_name = "FILE", conflicts_with = "trigger")]
+    pub event: Option<PathBuf>,
+    /// Send a sample of what this trigger stands for, such as error or recovered
+    #[arg(long, value_name = "TRIGGER")]
+    pub trigger: Option<String>,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
+#[derive(Args)]
+pub struct Routes {
+    /// Files of events; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print a line of JSON an event
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub configuration: Configuration,
 }

@@ -98,6 +98,7 @@ fn run_async(command: Command) -> Exit {
             Command::Send(arguments) => command::send::run(arguments).await,
             Command::Stream(arguments) => command::stream::run(arguments).await,
             Command::CheckConfig(arguments) => command::check_config::run(arguments).await,
+            Command::Routes(arguments) => command::routes::run(arguments).await,
             Command::Test(arguments) => command::test::run(arguments).await,
             Command::Flush(arguments) => command::flush::run(arguments).await,
             Command::Status(arguments) => command::history::status(arguments).await,

@@ -240,7 +240,7 @@ impl Texts {
                 context,
                 &mut note,
             );
-            let test = if event.test { "[test] " } else { "" };
+            let test = if event.test { "Test: " } else { "" };
             message.subject = one_line(&format!("{test}{subject}"));
             let default = Escape::ALL
                 .iter()
@@ -489,7 +489,7 @@ mod tests {
         assert_eq!(message.text, "a &amp; \"b\" @all");
         assert_eq!(message.level, Level::Error);
         let message = said(Form::Mail, &[], sample::run_end(Status::Error));
-        assert_eq!(message.subject, "[test] test.yml failed");
+        assert_eq!(message.subject, "Test: test.yml failed");
         assert_eq!(
             message.text,
             "test-host: a test message from ansible-notify (/srv/ansible/test.yml:3): This is a test message from ansible-notify.\n1 host, 1 changed, 1 failed, in 12.5 s"

@@ -81,6 +81,17 @@ const TRIGGERS: [(&str, Test); 22] = [
     ("runner", |event| event.record.is_some()),
 ];
 
+/// The event of a sample that a trigger stands for.
+pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Option<Event> {
+    let test = TRIGGERS.iter().find(|(name, _)| *name == trigger)?.1;
+    samples.into_iter().find(test)
+}
+
+/// The names of all triggers.
+pub fn trigger_names() -> impl Iterator<Item = &'static str> {
+    TRIGGERS.into_iter().map(|(name, _)| name)
+}
+
 fn is_result(event: &Event) -> bool {
     State::of(&event.event).is_some()
 }
@@ -91,7 +102,7 @@ fn ended(event: &Event, status: Status) -> bool {
 
 /// What a notifier wants to hear of.
 pub struct Rules {
-    triggers: Vec<Test>,
+    triggers: Vec<(&'static str, Test)>,
     /// Callbacks named as such.
     callbacks: Vec<String>,
     when: Option<Template>,
@@ -110,8 +121,8 @@ impl Rules {
         };
         let names = section.list("on");
         for name in if names.is_empty() { default } else { &names } {
-            if let Some((_, test)) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
-                rules.triggers.push(*test);
+            if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
+                rules.triggers.push(*trigger);
             } else if CALLBACKS.contains(name) {
                 rules.callbacks.push((*name).to_owned());
             } else {
@@ -147,9 +158,32 @@ impl Rules {
 
     /// Whether the notifier is to hear of this event.
     pub fn want(&self, context: &Context) -> bool {
-        let event = context.event();
-        let named = self.callbacks.contains(&event.event);
-        (named || self.triggers.iter().any(|test| test(event))) && self.holds(context)
+        self.trigger(context.event()).is_some() && self.holds(context)
+    }
+
+    /// By which trigger an event is wanted, if by any.
+    pub fn trigger(&self, event: &Event) -> Option<&str> {
+        let trigger = self.triggers.iter().find(|(_, test)| test(event));
+        let callback = self.callbacks.iter().find(|name| **name == event.event);
+        trigger
+            .map(|(name, _)| *name)
+            .or(callback.map(String::as_str))
+    }
+
+    /// Whether the notifier is to hear of this event, and why, or why not.
+    pub fn explain(&self, context: &Context) -> (bool, String) {
+        let triggers = self.triggers.iter().map(|(name, _)| *name);
+        let all: Vec<&str> = triggers
+            .chain(self.callbacks.iter().map(String::as_str))
+            .collect();
+        match self.trigger(context.event()) {
+            None => (
+                false,
+                format!("none of its triggers is met: {}", all.join(", ")),
+            ),
+            Some(_) if !self.holds(context) => (false, "its `when` does not hold".to_owned()),
+            Some(trigger) => (true, format!("by its trigger `{trigger}`")),
+        }
     }
 
     /// Whether `when` holds. Where it fails, the event is sent: too much is better than nothing.

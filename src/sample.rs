@@ -12,6 +12,7 @@ pub fn all() -> Vec<Event> {
     let results = CALLBACKS.iter().map(|callback| of(callback));
     results
         .chain([Status::Success, Status::Error, Status::Canceled].map(run_end))
+        .chain([recovery(), ignored()])
         .collect()
 }
 
@@ -56,6 +57,7 @@ pub fn run_end(status: Status) -> Event {
     let failures = usize::from(status == Status::Error);
     let counts = json!({"ok": 3, "changed": 1, "failures": failures, "unreachable": 0, "skipped": 1, "rescued": 0, "ignored": 0});
     let stats = Map::from_iter([("test-host".to_owned(), counts)]);
+    event.changed = true;
     event.end = Some(Arc::new(RunEnd {
         status,
         elapsed: 12.5,
@@ -66,6 +68,25 @@ pub fn run_end(status: Status) -> Event {
         changed_hosts: vec!["test-host".to_owned()],
     }));
     event
+}
+
+/// A run that succeeded after one that had failed.
+fn recovery() -> Event {
+    let mut event = run_end(Status::Success);
+    event.end = event.end.map(|end| {
+        Arc::new(RunEnd {
+            previous: Some(Status::Error),
+            ..RunEnd::clone(&end)
+        })
+    });
+    event
+}
+
+fn ignored() -> Event {
+    Event {
+        ignored: true,
+        ..of("runner_on_failed")
+    }
 }
 
 fn failed_task() -> FailedTask {

@@ -5,6 +5,7 @@ pub mod flush;
 pub mod history;
 pub mod init;
 pub mod receive;
+pub mod routes;
 pub mod send;
 pub mod stream;
 pub mod test;

@@ -173,13 +173,13 @@ fn preview(event: Event, destinations: &[Destination]) {
 }
 
 /// Reads events from files and says what is wrong with them.
-struct Input {
+pub struct Input {
     reader: Reader,
-    exit: Exit,
+    pub exit: Exit,
 }
 
 impl Input {
-    fn new() -> Input {
+    pub fn new() -> Input {
         Input {
             reader: Reader::new(),
             exit: Exit::Ok,
@@ -187,7 +187,7 @@ impl Input {
     }
 
     /// Hands every event of a file to `accept`; what is no event is said and counted.
-    async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Event)) {
+    pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Event)) {
         let name = if path == Path::new("-") {
             "standard input".to_owned()
         } else {

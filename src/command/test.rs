@@ -1,14 +1,18 @@
-//! `test`: a sample event to the notifiers, through their real settings and once.
+//! `test`: an event to the notifiers, through their real settings and once, marked as a test.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli;
+use crate::command::send::Input;
+use crate::config::section::suggest;
 use crate::config::{Destination, Options};
+use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Failure;
-use crate::{report, sample};
+use crate::{report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let options = Options {
@@ -24,31 +28,90 @@ pub async fn run(arguments: cli::Test) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
+    let given = match given(&arguments).await {
+        Ok(given) => given,
+        Err(exit) => return exit,
+    };
     let mut worst = Exit::Ok;
-    for (destination, _) in config
-        .destinations
-        .iter()
-        .zip(selected)
-        .filter(|(_, selected)| *selected)
-    {
-        match send(destination).await {
-            Ok(()) => {
-                let _ = writeln!(std::io::stdout(), "{}: delivered", destination.name);
-            }
-            Err(failure) => {
-                report::say(format!("{}: {}", destination.name, failure.error()));
-                let exit = match failure {
-                    Failure::Retry { .. } => Exit::Undelivered,
-                    _ => Exit::Refused,
-                };
-                worst = if worst == Exit::Refused { worst } else { exit };
-            }
+    let chosen = config.destinations.iter().zip(selected);
+    for (destination, _) in chosen.filter(|(_, selected)| *selected) {
+        let events = match &given {
+            Some(events) => events.clone(),
+            None => vec![usual(destination)],
+        };
+        for event in events {
+            worst = worse(worst, tell(destination, event).await);
         }
     }
     worst
 }
 
-async fn send(destination: &Destination) -> Result<(), Failure> {
-    let message = destination.message(vec![Arc::new(sample::of("runner_on_failed"))]);
-    destination.notifier.send(&message).await
+/// The events that the user named, if any.
+async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
+    if let Some(trigger) = &arguments.trigger {
+        let event = route::sample_of(trigger, sample::all());
+        return event.map(|event| Some(vec![event])).ok_or_else(|| {
+            let hint = suggest(trigger, route::trigger_names());
+            report::say(format!("unknown trigger `{trigger}`{hint}"));
+            Exit::Usage
+        });
+    }
+    let Some(file) = &arguments.event else {
+        return Ok(None);
+    };
+    read(file).await.map(Some)
+}
+
+async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
+    let mut events = Vec::new();
+    let mut input = Input::new();
+    input
+        .read(file, async |event| {
+            events.push(Event {
+                test: true,
+                ..event
+            });
+        })
+        .await;
+    match input.exit {
+        Exit::Ok => Ok(events),
+        exit => Err(exit),
+    }
+}
+
+/// A sample of what a notifier usually hears of.
+fn usual(destination: &Destination) -> Event {
+    let failures = [
+        sample::of("runner_on_failed"),
+        sample::run_end(Status::Error),
+    ];
+    let mut samples = failures.into_iter().chain(sample::all());
+    let wanted = samples.find(|event| destination.rules.trigger(event).is_some());
+    wanted.unwrap_or_else(|| sample::of("runner_on_failed"))
+}
+
+async fn tell(destination: &Destination, event: Event) -> Exit {
+    let message = destination.message(vec![Arc::new(event)]);
+    match destination.notifier.send(&message).await {
+        Ok(()) => {
+            let _ = writeln!(std::io::stdout(), "{}: delivered", destination.name);
+            // A template that failed is what a test is there to find.
+            message.note.map_or(Exit::Ok, |_| Exit::Config)
+        }
+        Err(failure) => {
+            report::say(format!("{}: {}", destination.name, failure.error()));
+            match failure {
+                Failure::Retry { .. } => Exit::Undelivered,
+                _ => Exit::Refused,
+            }
+        }
+    }
+}
+
+/// The one of two that says more: a refusal before what may be mended.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Refused, _) | (_, Exit::Ok) => one,
+        _ => other,
+    }
 }

@@ -97,6 +97,8 @@ pub struct Config {
     pub keep_bodies: bool,
     /// The directory of the spool, where it is not the user's own.
     pub spool: Option<PathBuf>,
+    /// Notifiers that `enabled = false` mutes, with their kinds.
+    pub muted: Vec<(String, &'static str)>,
     pub levels: Vec<(Level, bool)>,
     /// Every value with its place, for `check-config`.
     pub values: Vec<Shown>,
@@ -181,6 +183,7 @@ impl Config {
             },
             keep_bodies: false,
             spool: None,
+            muted: Vec::new(),
             levels: Vec::new(),
             values: Vec::new(),
             problems: Vec::new(),
@@ -408,12 +411,15 @@ impl Config {
             section.report_unknown();
         }
         self.collect(&section);
-        if let (Some(kind), Some(texts), Some(notifier), true) = (kind, texts, notifier, enabled) {
+        if let (Some(kind), Some(texts), Some(notifier)) = (kind, texts, notifier) {
             let name = section
                 .name
                 .strip_prefix("notifier:")
                 .unwrap_or("callback")
                 .to_owned();
+            if !enabled {
+                return self.muted.push((name, kind.name));
+            }
             self.destinations.push(Destination {
                 name,
                 kind,

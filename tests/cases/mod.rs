@@ -9,6 +9,7 @@ mod readme;
 mod receive;
 mod replies;
 mod room;
+mod routes;
 mod runner;
 mod runs;
 mod secrets;

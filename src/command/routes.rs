@@ -1,0 +1,76 @@
+//! `routes`: which notifiers an event would reach, and why the others not.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::cli;
+use crate::command::send::Input;
+use crate::config::{Config, Options};
+use crate::event::Event;
+use crate::exit::Exit;
+use crate::http::Http;
+use crate::report;
+use crate::template::Context;
+
+pub async fn run(arguments: cli::Routes) -> Exit {
+    let options = Options {
+        search: arguments.configuration.search(),
+        ..Options::default()
+    };
+    let config = match super::load(&options, &Http::default()) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let mut input = Input::new();
+    for file in &arguments.files {
+        let show = async |event| show(event, &config, arguments.json);
+        input.read(file, show).await;
+    }
+    input.exit
+}
+
+fn show(event: Event, config: &Config, as_json: bool) {
+    let context = Context::new(Arc::new(event));
+    let routes = config.destinations.iter().map(|destination| {
+        let (wanted, reason) = destination.rules.explain(&context);
+        (
+            destination.name.as_str(),
+            destination.kind.name,
+            wanted,
+            reason,
+        )
+    });
+    let muted = config.muted.iter().map(|(name, kind)| {
+        (
+            name.as_str(),
+            *kind,
+            false,
+            "it is muted by `enabled = false`".to_owned(),
+        )
+    });
+    let event = context.event();
+    let mut text;
+    if as_json {
+        let routes = routes.chain(muted).map(|(name, kind, wanted, reason)| {
+            json!({"notifier": name, "type": kind, "wanted": wanted, "reason": reason})
+        });
+        let routes: Vec<serde_json::Value> = routes.collect();
+        text = format!(
+            "{}\n",
+            json!({"id": event.id, "event": event.event, "routes": routes})
+        );
+    } else {
+        let task = event.task.as_ref().map_or("", |task| &task.name);
+        let words = [event.event.as_str(), event.host_name(), task];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        text = format!("{}: {}\n", event.id, words.join(", "));
+        for (name, kind, wanted, reason) in routes.chain(muted) {
+            let answer = if wanted { "yes" } else { "no" };
+            text.push_str(&format!("  {name} ({kind}): {answer}, {reason}\n"));
+        }
+    }
+    // A reader that has gone away, such as `head`, wants no more.
+    let _ = std::io::stdout().write_all(report::visible_lines(&text).as_bytes());
+}
