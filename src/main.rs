@@ -30,6 +30,7 @@ mod runner;
 mod sample;
 mod secret;
 mod shorten;
+mod sigv4;
 mod spool;
 mod template;
 mod thread;

@@ -1,8 +1,11 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
+pub mod awssns;
+pub mod grafana;
 pub mod mattermost;
 pub mod pagerduty;
 pub mod service;
+pub mod twilio;
 pub mod webhook;
 
 use std::rc::Rc;
@@ -15,7 +18,14 @@ use crate::http::Http;
 use crate::message::{Form, Message};
 
 /// The kinds, in the order in which help and documentation list them.
-pub const KINDS: [&Kind; 3] = [&webhook::KIND, &mattermost::KIND, &pagerduty::KIND];
+pub const KINDS: [&Kind; 6] = [
+    &webhook::KIND,
+    &mattermost::KIND,
+    &pagerduty::KIND,
+    &twilio::KIND,
+    &grafana::KIND,
+    &awssns::KIND,
+];
 
 /// A kind of notifier: one source file each.
 pub struct Kind {

@@ -1,9 +1,11 @@
 //! The kinds that page, text, annotate and publish, each against a server that refuses what the service refuses.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox};
-use crate::server::{Server, pagerduty};
+use crate::sandbox::{Outcome, Sandbox, side_by_side};
+use crate::server::{Server, grafana, pagerduty, sns, twilio};
 
 const FAILED: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no space left"},
     "run":{"playbook":"site.yml","inventory":["hosts"],"controller":"control","url":"https://ci.example.com/7"}}"#;
@@ -176,4 +178,344 @@ fn the_region_decides_who_is_asked() {
         assert!(shown.stdout.contains(&first), "{shown:?}");
         assert!(!shown.stdout.contains("canary"), "{shown:?}");
     }
+}
+
+fn twilio_keys(server: &Server, more: &str) -> String {
+    let (url, account) = (server.at(""), twilio::ACCOUNT);
+    format!("type = twilio\napi_url = {url}\naccount_sid = {account}\n{more}")
+}
+
+/// The account's token, a sender and two recipients.
+const TEXTED: &str = "auth_token = canary-twilio-token\nfrom_number = +15005550006\nto_numbers = +4915100000001, +4915100000002\n";
+
+#[test]
+fn every_telephone_gets_its_text() {
+    let server = twilio::start();
+    send(&twilio_keys(&server, TEXTED), FAILED).expect(0, &delivered(1));
+    let by_key = "api_key_sid = SK0123456789abcdef\napi_key_secret = canary-twilio-secret\n\
+                  messaging_service_sid = MG1\nto_numbers = +4915100000001\nmessage = {{ reason }}: {{ '😀' * 1000 }}\n";
+    send(&twilio_keys(&server, by_key), FAILED).expect(0, &delivered(1));
+    let forms: Vec<_> = server.requests().iter().map(twilio::form).collect();
+    let field = |index: usize, name: &str| forms[index].get(name).map(String::as_str);
+    assert_eq!(field(0, "To"), Some("+4915100000001"));
+    assert_eq!(field(1, "To"), Some("+4915100000002"));
+    assert_eq!(field(0, "From"), Some("+15005550006"));
+    assert_eq!(field(0, "Body"), Some("web1: Install: failed"));
+    assert_eq!(field(2, "MessagingServiceSid"), Some("MG1"));
+    assert_eq!(field(2, "From"), None);
+    let text = field(2, "Body").unwrap();
+    assert!(
+        text.starts_with("web1: Install: failed\nno space left: 😀") && text.ends_with("😀 […]")
+    );
+}
+
+#[test]
+fn who_has_a_text_gets_no_second_one() {
+    let refused = AtomicBool::new(false);
+    let server = Server::answering(move |request| {
+        let is_first = twilio::form(request)["To"].ends_with('1');
+        if is_first || refused.swap(true, Ordering::Relaxed) {
+            return twilio::accepted();
+        }
+        twilio::refusal(429, 20429, "Too many requests")
+    });
+    send(&twilio_keys(&server, TEXTED), FAILED).expect(0, &delivered(1));
+    let numbers = server.requests();
+    let numbers = numbers
+        .iter()
+        .map(|request| twilio::form(request)["To"].clone());
+    let numbers: Vec<String> = numbers.collect();
+    assert_eq!(
+        numbers,
+        ["+4915100000001", "+4915100000002", "+4915100000002"]
+    );
+}
+
+#[test]
+fn what_twilio_refuses_is_said_in_its_words() {
+    let server = twilio::start();
+    let keys = TEXTED.replace("+4915100000002", twilio::OPTED_OUT);
+    let refused = send(&twilio_keys(&server, &keys), FAILED);
+    let said = "1 of 2 not reached: +4915111111111: 400 Bad Request: Attempt to send to unsubscribed recipient (21610)";
+    refused.expect_line(69, &["1 dead", said]);
+    let keys = TEXTED.replace("canary-twilio-token", "canary-wrong");
+    let refused = send(&twilio_keys(&server, &keys), FAILED);
+    refused.expect_line(75, &["1 waiting", "401 Unauthorized: Authenticate (20003)"]);
+    assert!(!refused.stderr.contains("canary"), "{refused:?}");
+    for (more, problem) in [
+        ("from_number = 1\nto_numbers = 2\n", "has no `auth_token`"),
+        (
+            "auth_token = abcd\nto_numbers = 2\n",
+            "has no `from_number`",
+        ),
+        (
+            "auth_token = abcd\nfrom_number = 1\n",
+            "has no `to_numbers`",
+        ),
+        (
+            "api_key_sid = SK\nfrom_number = 1\nto_numbers = 2\n",
+            "has no `api_key_secret`",
+        ),
+        (
+            "api_key_secret = abcd\nfrom_number = 1\nto_numbers = 2\n",
+            "has no `api_key_sid`",
+        ),
+        (
+            "auth_token = abcd\nfrom_number = 1\nmessaging_service_sid = MG\nto_numbers = 2\n",
+            "keep one of them",
+        ),
+    ] {
+        send(&twilio_keys(&server, more), FAILED).expect_line(78, &[problem]);
+    }
+}
+
+fn grafana_keys(server: &Server, more: &str) -> String {
+    format!("type = grafana\nurl = {}\n{more}", server.at(grafana::PATH))
+}
+
+#[test]
+fn an_annotation_spans_the_run() {
+    let server = grafana::start();
+    let token = format!("token = {}\n", grafana::TOKEN);
+    let keys = grafana_keys(
+        &server,
+        &format!("{token}dashboard_uid = jcIIG-07z\npanel_id = 0\ntags = deploy, web\n"),
+    );
+    send(&keys, &run_end("r1", "error", None)).expect(0, &delivered(1));
+    let basic = "username = admin\npassword = canary-admin\ndashboard_id = 7\nmessage = <b>{{ reason }}</b>\n  {{ host }}\n";
+    let event = FAILED
+        .replace("no space left", "<script>")
+        .replace("web1", "<i>");
+    send(
+        &grafana_keys(&server, basic),
+        &event.replace("{\"state\"", "{\"duration\":0.5,\"state\""),
+    )
+    .expect(0, &delivered(1));
+    let bodies = bodies(&server);
+    let end = 1_795_207_321_500_i64;
+    let expected = json!({
+        "dashboardUID": "jcIIG-07z", "panelId": 0, "tags": ["deploy", "web"], "time": end - 2500, "timeEnd": end,
+        "text": "site.yml failed<br>1 host, 0 changed, 0 failed, in 2.5 s",
+    });
+    assert_eq!(bodies[0], expected);
+    assert_eq!(
+        bodies[1]["text"],
+        "&lt;i&gt;: Install: failed<br><b>&lt;script&gt;</b><br>&lt;i&gt;"
+    );
+    assert_eq!(
+        bodies[1]["timeEnd"].as_i64().unwrap() - bodies[1]["time"].as_i64().unwrap(),
+        500
+    );
+    assert_eq!(
+        (&bodies[1]["dashboardId"], &bodies[1]["tags"]),
+        (&json!(7), &json!(["ansible"]))
+    );
+}
+
+#[test]
+fn what_grafana_refuses_is_said_in_its_words() {
+    let server = grafana::start();
+    let token = format!("token = {}\n", grafana::TOKEN);
+    let unknown = grafana_keys(&server, &format!("{token}dashboard_uid = other\n"));
+    send(&unknown, FAILED).expect_line(69, &["1 dead", "404 Not Found: Dashboard not found"]);
+    let refused = send(&grafana_keys(&server, "token = canary-wrong\n"), FAILED);
+    refused.expect_line(75, &["1 waiting", "401 Unauthorized: Invalid API key"]);
+    for (more, problem) in [
+        ("", "[notifier:service] has no `token`"),
+        (
+            "token = abcd\npanel_id = 1\n",
+            "`panel_id` needs `dashboard_uid` beside it",
+        ),
+        (
+            "token = abcd\ndashboard_id = abc\n",
+            "`dashboard_id` is a whole number",
+        ),
+        (
+            "token = abcd\ndashboard_id = 1\ndashboard_uid = a\n",
+            "keep one of them",
+        ),
+    ] {
+        send(&grafana_keys(&server, more), FAILED).expect_line(78, &[problem]);
+    }
+}
+
+fn sns_keys(server: &Server, topic: &str, more: &str) -> String {
+    let (url, (id, secret)) = (server.at("/"), sns::KEY);
+    format!(
+        "type = awssns\napi_url = {url}\ntopic_arn = {topic}\naccess_key_id = {id}\nsecret_access_key = {secret}\n{more}"
+    )
+}
+
+#[test]
+fn a_topic_gets_signed_messages() {
+    let server = sns::start();
+    send(&sns_keys(&server, sns::TOPIC, ""), FAILED).expect(0, &delivered(1));
+    let session = format!(
+        "session_token = {}\nsubject = é {{{{ playbook }}}}\nbody = {{\"why\": \"{{{{ reason }}}}\"}}\n",
+        sns::SESSION
+    );
+    send(
+        &sns_keys(&server, sns::FIFO, &session),
+        &run_end("r1", "error", None),
+    )
+    .expect(0, &delivered(1));
+    let parameters: Vec<_> = server.requests().iter().map(sns::parameters).collect();
+    let get = |index: usize, name: &str| parameters[index].get(name).map(String::as_str);
+    assert_eq!(get(0, "Subject"), Some("web1: Install: failed"));
+    assert_eq!(get(0, "Message"), Some("no space left"));
+    let attributes: Vec<Option<&str>> = (1..=5)
+        .map(|number| {
+            get(
+                0,
+                &format!("MessageAttributes.entry.{number}.Value.StringValue"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        attributes,
+        [
+            Some("runner_on_failed"),
+            Some("failed"),
+            Some("site.yml"),
+            Some("web1"),
+            None
+        ]
+    );
+    assert_eq!(get(1, "Message"), Some("{\"why\":null}"));
+    assert_eq!(get(1, "MessageDeduplicationId"), Some("r1"));
+    assert_eq!(
+        get(1, "MessageGroupId").unwrap().len(),
+        64,
+        "a key with blanks is hashed"
+    );
+    assert_eq!(get(1, "Subject"), Some("? site.yml"));
+}
+
+#[test]
+fn sns_takes_what_is_too_long() {
+    let server = sns::start();
+    let event =
+        json!({"state": "failed", "host": "é".repeat(300), "result": {"msg": "é".repeat(200_000)}})
+            .to_string();
+    send(
+        &sns_keys(&server, sns::TOPIC, "message = {{ reason }}\n"),
+        &event,
+    )
+    .expect(0, &delivered(1));
+    let sent = sns::parameters(&server.requests()[0]);
+    assert!(sent["Message"].ends_with("é […]") && sent["Subject"].ends_with("? ..."));
+    let refused = send(
+        &sns_keys(&server, sns::TOPIC, "body = [\"{{ reason }}\"]\n"),
+        &event,
+    );
+    refused.expect_line(
+        69,
+        &["1 dead", "`body` gives 400004 bytes; Amazon SNS takes 26"],
+    );
+}
+
+#[test]
+fn the_keys_may_come_from_the_usual_variables() {
+    let server = sns::start();
+    let keys = format!(
+        "[notifier:service]\non = any\ntype = awssns\napi_url = {}\ntopic_arn = {}\n",
+        server.at("/"),
+        sns::TOPIC
+    );
+    let sandbox = Sandbox::with_config(&keys);
+    sandbox.file("event.json", FAILED);
+    let child = sandbox
+        .command(&["send", "event.json"])
+        .env("AWS_ACCESS_KEY_ID", sns::KEY.0)
+        .env("AWS_SECRET_ACCESS_KEY", sns::KEY.1)
+        .env("AWS_SESSION_TOKEN", sns::SESSION)
+        .spawn()
+        .unwrap();
+    crate::sandbox::outcome(child).expect(0, &delivered(1));
+    assert_eq!(
+        server.requests()[0].header("x-amz-security-token"),
+        Some(sns::SESSION)
+    );
+    let without = sandbox.run(&["send", "event.json"]);
+    without.expect_line(78, &["[notifier:service] has no `access_key_id`"]);
+}
+
+#[test]
+fn the_errors_of_sns_are_told_apart() {
+    let server = sns::start();
+    let keys = sns_keys(&server, sns::TOPIC, "");
+    side_by_side(
+        &[
+            (
+                sns::KEY.1,
+                "canary-wrong",
+                75,
+                "403 Forbidden: SignatureDoesNotMatch: The request",
+            ),
+            (
+                sns::KEY.0,
+                "AKIDCANARY2",
+                75,
+                "403 Forbidden: InvalidClientTokenId: The security",
+            ),
+            (
+                ":runs\n",
+                ":other\n",
+                69,
+                "404 Not Found: NotFound: Topic does not exist",
+            ),
+        ],
+        |(from, to, code, error)| {
+            let refused = send(&keys.replace(from, to), FAILED);
+            refused.expect_line(*code, &[error]);
+            assert!(!refused.stderr.contains("canary"), "{refused:?}");
+        },
+    );
+    side_by_side(
+        &[
+            (400, "Throttling", 75),
+            (400, "KMSAccessDenied", 69),
+            (400, "ExpiredToken", 75),
+            (500, "InternalError", 75),
+        ],
+        |&(status, error, code)| {
+            let server = Server::answering(move |_| sns::refusal(status, error, "as it is"));
+            let failed = send(&sns_keys(&server, sns::TOPIC, ""), FAILED);
+            failed.expect_line(code, &[&format!("{error}: as it is")]);
+        },
+    );
+}
+
+#[test]
+fn a_topic_is_named_by_its_arn() {
+    for (more, problem) in [
+        ("topic_arn = runs\n", "`topic_arn` is written arn:aws:sns:"),
+        (
+            "topic_arn = arn:aws:sns:eu-central-1:1:x\nregion = a.b\n",
+            "`region` is a name such as",
+        ),
+    ] {
+        let keys = format!("type = awssns\naccess_key_id = abcd\nsecret_access_key = abcd\n{more}");
+        send(&keys, FAILED).expect_line(78, &[problem]);
+    }
+}
+
+#[test]
+fn the_topic_s_region_decides_who_is_asked() {
+    let keys = format!(
+        "[notifier:service]\ntype = awssns\ntopic_arn = {}\naccess_key_id = AKID\nsecret_access_key = canary-secret\n",
+        sns::TOPIC
+    );
+    let sandbox = Sandbox::with_config(&keys.replace("eu-central-1", "cn-north-1"));
+    let shown = sandbox.run_with_input(&["send", "--dry-run", "-"], run_end("r", "error", None));
+    assert!(
+        shown
+            .stdout
+            .contains("POST https://sns.cn-north-1.amazonaws.com.cn/\n"),
+        "{shown:?}"
+    );
+    assert!(
+        shown.stdout.contains("authorization: [redacted]"),
+        "{shown:?}"
+    );
 }

@@ -1,11 +1,14 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
+pub mod grafana;
 pub mod mattermost;
 pub mod nginx;
 pub mod pagerduty;
 pub mod proxy;
 pub mod relay;
+pub mod sns;
+pub mod twilio;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,141 @@
+//! The kind `grafana`: an annotation over the time that a run took (Grafana, "Annotations HTTP API").
+
+use std::rc::Rc;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{self, Service, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
+use crate::escape::{Escape, bytes, cut};
+use crate::event::Event;
+use crate::http::{Http, Reply, Request, read_url};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "grafana",
+    about: "marks the time of a run on Grafana's dashboards",
+    form: Form::Text(Escape::Html),
+    build,
+};
+
+/// What the column of Grafana's database takes, in bytes.
+const MOST: usize = 65_535;
+
+struct Grafana {
+    annotations: Url,
+    secret_url: bool,
+    authorization: HeaderValue,
+    /// Dashboard, panel and tags.
+    place: Map<String, Value>,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = read_url(section, "url");
+    let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
+    let place = place(section);
+    let service = url.clone().and_then(|(secret_url, url)| {
+        warn_of_plain_http(section, "url", &url);
+        let Some(authorization) = authorization else {
+            return section.missing("token");
+        };
+        Some(Grafana {
+            annotations: under(&without_credentials(url), &["api", "annotations"]),
+            secret_url,
+            authorization,
+            place,
+        })
+    });
+    over_http(section, http, url.as_ref().map(|(_, url)| url), service)
+}
+
+/// Where the annotation appears; without a dashboard, on all that ask for its tags.
+fn place(section: &Section) -> Map<String, Value> {
+    let number = |key: &str| {
+        section.parsed(key, None, |text| {
+            let number: Option<u64> = text.parse().ok();
+            number
+                .map(Some)
+                .ok_or_else(|| format!("`{key}` is a whole number"))
+        })
+    };
+    let uid = section.text("dashboard_uid").map(Value::from);
+    let id = number("dashboard_id").map(Value::from);
+    let panel = number("panel_id").map(Value::from);
+    if uid.is_some() && id.is_some() {
+        section.problem(
+            "dashboard_id",
+            "`dashboard_uid` and `dashboard_id` are set; keep one of them",
+        );
+    }
+    if panel.is_some() && uid.is_none() && id.is_none() {
+        section.problem("panel_id", "`panel_id` needs `dashboard_uid` beside it");
+    }
+    let tags = match section.list("tags") {
+        tags if tags.is_empty() => vec!["ansible"],
+        tags => tags,
+    };
+    let all = [
+        ("dashboardUID", uid),
+        ("dashboardId", id),
+        ("panelId", panel),
+        ("tags", Some(json!(tags))),
+    ];
+    let given = all
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    given.collect()
+}
+
+/// When it began and when it was over.
+fn times(event: &Event) -> (Timestamp, Timestamp) {
+    let elapsed = event.end.as_ref().map(|end| end.elapsed);
+    let took = SignedDuration::try_from_secs_f64(elapsed.or(event.duration).unwrap_or(0.0));
+    let began = event.time.checked_sub(took.unwrap_or_default());
+    (began.unwrap_or(event.time), event.time)
+}
+
+impl Service for Grafana {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let (began, ended) = times(message.context.event());
+        let subject = Escape::Html.apply(&message.subject);
+        // The text is shown as HTML, in which a line break is none.
+        let text = format!("{subject}\n{}", message.text)
+            .trim()
+            .replace('\n', "<br>");
+        let mut body = self.place.clone();
+        body.insert("time".to_owned(), began.as_millisecond().into());
+        body.insert("timeEnd".to_owned(), ended.as_millisecond().into());
+        body.insert("text".to_owned(), cut(&text, MOST, bytes).into());
+        let request = Request {
+            body: service::json(&Value::Object(body)),
+            ..self.probe(Method::POST)
+        };
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        let judged = match said["message"].as_str() {
+            Some(text) => reply.saying(text.as_bytes()),
+            None => reply.usual(),
+        };
+        judged.map(|()| said["id"].as_u64().map(|id| id.to_string()))
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        let authorization = self.authorization.clone();
+        Request {
+            method,
+            url: self.annotations.clone(),
+            secret_url: self.secret_url,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json), (AUTHORIZATION, authorization)]),
+            body: Vec::new(),
+        }
+    }
+}

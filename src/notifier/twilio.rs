@@ -1,0 +1,143 @@
+//! The kind `twilio`: text messages to telephones (Twilio, "Messages resource").
+
+use std::rc::Rc;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::service::{Service, api_url, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::credentials;
+use crate::escape::{Escape, cut, utf16};
+use crate::http::{Http, Reply, Request};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "twilio",
+    about: "sends a text message to telephones through Twilio",
+    form: Form::Text(Escape::Plain),
+    build,
+};
+
+/// The longest text, in UTF-16 units.
+const MOST: usize = 1600;
+/// Twilio's code for a request that came too soon and was not looked at.
+const TOO_MANY: u64 = 20429;
+
+struct Twilio {
+    /// Where messages of the account are put.
+    messages: Url,
+    authorization: HeaderValue,
+    /// `From` or `MessagingServiceSid`, and its value.
+    sender: (&'static str, String),
+    to_numbers: Vec<String>,
+    /// A text costs by its length: the message is sent too where one was written.
+    with_message: bool,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let api = api_url(section, "https://api.twilio.com");
+    let account = section.required("account_sid");
+    let authorization = authorization(section, account);
+    let sender = sender(section);
+    let to_numbers = section.required_list("to_numbers");
+    let with_message = section.text("message").is_some();
+    let service = || {
+        Some(Twilio {
+            messages: under(
+                api.as_ref()?,
+                &["2010-04-01", "Accounts", account?, "Messages.json"],
+            ),
+            authorization: authorization?,
+            sender: sender?,
+            to_numbers: to_numbers?,
+            with_message,
+        })
+    };
+    over_http(section, http, api.as_ref(), service())
+}
+
+/// The account and its token, or an API key and its secret.
+fn authorization(section: &Section, account: Option<&str>) -> Option<HeaderValue> {
+    let key = section.text("api_key_sid");
+    let (token, secret) = (
+        section.secret("auth_token"),
+        section.secret("api_key_secret"),
+    );
+    let (user, password) = match (key, secret) {
+        (Some(key), secret) => {
+            if token.is_some() {
+                let problem = "`auth_token` and `api_key_sid` are set; keep one of them";
+                section.problem("auth_token", problem);
+            }
+            (key, secret.or_else(|| section.missing("api_key_secret"))?)
+        }
+        (None, Some(_)) => return section.missing("api_key_sid"),
+        (None, None) => (account?, token.or_else(|| section.missing("auth_token"))?),
+    };
+    credentials::header(section, &credentials::basic(user, &password))
+}
+
+fn sender(section: &Section) -> Option<(&'static str, String)> {
+    let number = section.text("from_number");
+    let service = section.text("messaging_service_sid");
+    match (number, service) {
+        (Some(number), None) => Some(("From", number.to_owned())),
+        (None, Some(service)) => Some(("MessagingServiceSid", service.to_owned())),
+        (Some(_), Some(_)) => {
+            let problem = "`from_number` and `messaging_service_sid` are set; keep one of them";
+            section.problem("messaging_service_sid", problem);
+            None
+        }
+        (None, None) => section.missing("from_number"),
+    }
+}
+
+impl Service for Twilio {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let mut text = message.subject.clone();
+        if self.with_message {
+            text = format!("{text}\n{}", message.text);
+        }
+        let text = cut(text.trim(), MOST, utf16);
+        let request = |number: &String| {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.append_pair("To", number)
+                .append_pair(self.sender.0, &self.sender.1)
+                .append_pair("Body", &text);
+            let request = Request {
+                body: form.finish().into_bytes(),
+                ..self.probe(Method::POST)
+            };
+            (number.clone(), request)
+        };
+        Ok(self.to_numbers.iter().map(request).collect())
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        let judged = match (said["code"].as_u64(), said["message"].as_str()) {
+            (Some(code), Some(text)) => reply.saying(format!("{text} ({code})").as_bytes()),
+            _ => reply.usual(),
+        };
+        match judged {
+            Err(Failure::Permanent(error)) if said["code"] == TOO_MANY => {
+                Err(Failure::retry(error))
+            }
+            judged => judged.map(|()| said["sid"].as_str().map(str::to_owned)),
+        }
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let authorization = self.authorization.clone();
+        Request {
+            method,
+            url: self.messages.clone(),
+            secret_url: false,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, form), (AUTHORIZATION, authorization)]),
+            body: Vec::new(),
+        }
+    }
+}
