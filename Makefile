@@ -23,8 +23,8 @@ demo: build ## a playbook, a receiver, and what arrived
 
 test: test-rust test-ansible sanity test-kills ## every test
 
-test-rust: ## the program against real servers
-	tests/setup.sh nginx openssl curl
+test-rust: target/venvs/servers/done ## the program against real servers
+	tests/setup.sh nginx openssl curl inspircd
 	$(CARGO) build --locked
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --locked --no-fail-fast; \
@@ -98,6 +98,11 @@ clean: ## all that was made here
 target/venvs/pytest/done: tests/ansible/requirements.txt
 	$(PYTHON) -m venv --clear target/venvs/pytest
 	target/venvs/pytest/bin/python -m pip install --quiet --requirement tests/ansible/requirements.txt
+	touch $@
+
+target/venvs/servers/done: tests/server/requirements.txt
+	$(PYTHON) -m venv --clear target/venvs/servers
+	target/venvs/servers/bin/python -m pip install --quiet --requirement tests/server/requirements.txt
 	touch $@
 
 $(TOOLS)/bin/ruff:

@@ -14,9 +14,10 @@ use crate::notifier::{Check, Failure};
 use crate::reply::{classify, reason, retry_after};
 use crate::report;
 use crate::secret::{self, MASK};
+use crate::tls::{Trust, read_identity};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of a reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 10;
 
@@ -31,8 +32,7 @@ pub struct Http {
 struct Settings {
     /// Reading the system's certificates takes longer than a request: only where they are needed.
     tls: bool,
-    validate_certs: bool,
-    ca_file: Option<Vec<u8>>,
+    trust: Trust,
     identity: Option<Vec<u8>>,
     proxy: Option<String>,
     socket: Option<PathBuf>,
@@ -123,32 +123,21 @@ impl Http {
 
 impl Settings {
     fn read(section: &Section, url: &Url) -> Option<Settings> {
-        let validate_certs = section.flag("validate_certs", true);
-        if !validate_certs && url.scheme() == "https" {
-            section.warning(
-                "validate_certs",
-                "whoever is on the way can pose as the endpoint; for a private authority, set `ca_file`",
-            );
-        }
-        let ca_file = section.file("ca_file");
+        let tls = url.scheme() == "https";
+        let trust = Trust::read(section, tls);
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
         if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {
             secret::mask_user(&proxy);
         }
+        let identity = read_identity(section);
+        let socket = section.path("socket");
         let settings = Settings {
-            tls: url.scheme() == "https",
-            validate_certs,
-            ca_file,
-            identity: read_identity(section),
+            tls,
+            trust: trust?,
+            identity,
             proxy,
-            socket: section.path("socket"),
+            socket,
         };
-        if let Some(certificates) = &settings.ca_file
-            && Certificate::from_pem_bundle(certificates).map_or(true, |found| found.is_empty())
-        {
-            section.problem("ca_file", "`ca_file` holds no certificate in PEM form");
-            return None;
-        }
         if let Some(identity) = &settings.identity
             && Identity::from_pem(identity).is_err()
         {
@@ -179,8 +168,8 @@ impl Settings {
             // A redirected POST becomes a GET, and its 200 a delivery that never was.
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
-            .tls_danger_accept_invalid_certs(!self.validate_certs);
-        builder = match (&self.ca_file, self.tls && self.validate_certs) {
+            .tls_danger_accept_invalid_certs(!self.trust.validate_certs);
+        builder = match (&self.trust.ca_file, self.tls && self.trust.validate_certs) {
             (Some(bundle), _) => {
                 builder.tls_certs_only(Certificate::from_pem_bundle(bundle).unwrap_or_default())
             }
@@ -214,24 +203,6 @@ impl Settings {
 /// A proxy's URL; none for `env`, and for what has no scheme before its host.
 fn proxy_url(proxy: &str) -> Option<Url> {
     Url::parse(proxy).ok().filter(Url::has_host)
-}
-
-fn read_identity(section: &Section) -> Option<Vec<u8>> {
-    let certificate = section.file("client_cert");
-    let key = section.file("client_key");
-    match (certificate, key) {
-        (Some(mut certificate), Some(key)) => {
-            certificate.push(b'\n');
-            certificate.extend(key);
-            Some(certificate)
-        }
-        (None, Some(_)) if section.text("client_cert").is_none() => {
-            section.problem("client_key", "`client_key` needs `client_cert` beside it");
-            None
-        }
-        // One file may hold both.
-        (certificate, _) => certificate,
-    }
 }
 
 /// A URL of `key`, and whether it was given as a secret; what it may hold of secrets is masked.

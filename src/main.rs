@@ -34,6 +34,7 @@ mod sigv4;
 mod spool;
 mod template;
 mod thread;
+mod tls;
 mod verdict;
 mod worker;
 

@@ -1,6 +1,6 @@
 //! What a reply, or its absence, means for a delivery, in words for a person.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -114,6 +114,16 @@ const MEANINGS: [(&str, &str); 10] = [
 
 /// The innermost reasons of an error on one line, without the URL.
 pub fn reason(error: &reqwest::Error) -> String {
+    let text = innermost(error);
+    match (text.is_empty(), error.is_timeout()) {
+        (false, _) => text,
+        (true, true) => "timed out".to_owned(),
+        (true, false) => "the request failed".to_owned(),
+    }
+}
+
+/// What the errors below `error` say, on one line.
+pub fn innermost(error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(error) = source {
@@ -125,16 +135,13 @@ pub fn reason(error: &reqwest::Error) -> String {
         }
         source = error.source();
     }
-    if parts.is_empty() {
-        parts.push(if error.is_timeout() {
-            "timed out".to_owned()
-        } else {
-            "the request failed".to_owned()
-        });
-    }
     let text = parts.join(": ");
     // Some go on with a dump of the library's own state.
-    let text = text.split(" { ").next().unwrap_or_default();
+    explained(text.split(" { ").next().unwrap_or_default())
+}
+
+/// What a library says of a connection, and what it means.
+pub fn explained(text: &str) -> String {
     match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
         Some((_, meaning)) => format!("{text}; {meaning}"),
         None => text.to_owned(),

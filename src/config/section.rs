@@ -221,11 +221,16 @@ impl Section {
 
     /// Notes that a key is missing, where it is not given in any form: if so, reading it failed already.
     pub fn missing<T>(&self, key: &str) -> Option<T> {
-        let given = |entry: &Entry| family(&entry.key) == key && !entry.value.is_empty();
-        if !self.entries.iter().any(given) {
+        if !self.is_given(key) {
             self.problem("", format!("[{}] has no `{key}`", self.name));
         }
         None
+    }
+
+    /// Whether a key is there in any form, readable or not.
+    pub fn is_given(&self, key: &str) -> bool {
+        let given = |entry: &Entry| family(&entry.key) == key && !entry.value.is_empty();
+        self.entries.iter().any(given)
     }
 
     /// A text that must be there.

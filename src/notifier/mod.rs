@@ -1,7 +1,9 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
 pub mod awssns;
+pub mod email;
 pub mod grafana;
+mod mail;
 pub mod mattermost;
 pub mod pagerduty;
 pub mod service;
@@ -18,8 +20,9 @@ use crate::http::Http;
 use crate::message::{Form, Message};
 
 /// The kinds, in the order in which help and documentation list them.
-pub const KINDS: [&Kind; 6] = [
+pub const KINDS: [&Kind; 7] = [
     &webhook::KIND,
+    &email::KIND,
     &mattermost::KIND,
     &pagerduty::KIND,
     &twilio::KIND,

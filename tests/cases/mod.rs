@@ -2,6 +2,7 @@ mod breaker;
 mod chat;
 mod check_config;
 mod delivery;
+mod email;
 mod groups;
 mod input;
 mod nginx;

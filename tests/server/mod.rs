@@ -7,6 +7,7 @@ pub mod nginx;
 pub mod pagerduty;
 pub mod proxy;
 pub mod relay;
+pub mod smtp;
 pub mod sns;
 pub mod twilio;
 

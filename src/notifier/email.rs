@@ -1,0 +1,443 @@
+//! The kind `email`: a mail over SMTP (RFC 5321), with STARTTLS (RFC 3207) or TLS from the start (RFC 8314).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters,
+};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::response::Response;
+
+use super::mail::Letterhead;
+use super::{Check, Failure, Kind, Notifier, outcome};
+use crate::config::section::Section;
+use crate::escape::{characters, cut, one_line};
+use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
+use crate::message::{Form, Message};
+use crate::reply::innermost;
+use crate::report;
+use crate::secret::{self, MASK, Secret};
+use crate::tls::Trust;
+
+pub const KIND: Kind = Kind {
+    name: "email",
+    about: "sends a mail over SMTP",
+    form: Form::Mail,
+    build,
+};
+
+/// How long a server may take over its farewell; the mail is delivered by then.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The most of a server's words that an error repeats, in characters.
+const SAID: usize = 200;
+
+struct Email {
+    server: Server,
+    letterhead: Letterhead,
+}
+
+struct Server {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    tls: TlsParameters,
+    login: Option<Login>,
+    timeout: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encryption {
+    None,
+    /// Begun in the clear and encrypted before anything else is said; never without.
+    Starttls,
+    /// From the first byte.
+    Tls,
+}
+
+struct Login {
+    /// Those that may be used, the best first.
+    mechanisms: &'static [Mechanism],
+    username: String,
+    /// The password, or the token of XOAUTH2.
+    secret: Secret,
+}
+
+fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
+    let server = Server::read(section);
+    let letterhead = Letterhead::read(section);
+    Some(Rc::new(Email {
+        server: server?,
+        letterhead: letterhead?,
+    }))
+}
+
+impl Encryption {
+    fn parse(text: &str) -> Result<Encryption, String> {
+        Ok(match text {
+            "none" => Encryption::None,
+            "starttls" => Encryption::Starttls,
+            "tls" => Encryption::Tls,
+            _ => return Err("`encryption` is none, starttls or tls".to_owned()),
+        })
+    }
+
+    fn port(self) -> usize {
+        match self {
+            Encryption::None => 25,
+            Encryption::Starttls => 587,
+            Encryption::Tls => 465,
+        }
+    }
+}
+
+impl Server {
+    fn read(section: &Section) -> Option<Server> {
+        let host = section.required("host");
+        let port = section.count("port", 0, usize::from(u16::MAX));
+        let default = if port == Encryption::Tls.port() {
+            Encryption::Tls
+        } else {
+            Encryption::Starttls
+        };
+        let encryption = section.parsed("encryption", default, Encryption::parse);
+        let port = if port == 0 { encryption.port() } else { port };
+        let trust = Trust::read(section, encryption != Encryption::None);
+        let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+        let login = Login::read(section, host.unwrap_or_default());
+        let host = host?;
+        if encryption == Encryption::None && login.is_some() && !is_local(host) {
+            section.warning(
+                "encryption",
+                "the credentials go in the clear, readable on the way; use starttls or tls",
+            );
+        }
+        let tls = tls(host, &trust?).map_err(|problem| section.problem("ca_file", problem));
+        Some(Server {
+            host: host.to_owned(),
+            port: u16::try_from(port).ok()?,
+            encryption,
+            tls: tls.ok()?,
+            login,
+            timeout,
+        })
+    }
+
+    /// Connects, encrypts and logs in, noting each step. Nothing of the mail has been said by then.
+    async fn connect(&self, steps: &mut Vec<String>) -> Result<AsyncSmtpConnection, Failure> {
+        let hello = ClientId::default();
+        let from_start = (self.encryption == Encryption::Tls).then(|| self.tls.clone());
+        let address = (self.host.as_str(), self.port);
+        let connected = AsyncSmtpConnection::connect_tokio1(
+            address,
+            Some(CONNECT_TIMEOUT),
+            &hello,
+            from_start,
+            None,
+        );
+        let mut connection = connected.await.map_err(|error| self.not_now(&error))?;
+        steps.push(format!("{} answered", self.name()));
+        if self.encryption == Encryption::Starttls {
+            if !connection.can_starttls() {
+                let text =
+                    "the server offers no STARTTLS, and nothing is sent without; see `encryption`";
+                return Err(Failure::retry(format!("{}: {text}", self.name())));
+            }
+            let encrypted = connection.starttls(self.tls.clone(), &hello).await;
+            encrypted.map_err(|error| self.not_now(&error))?;
+        }
+        if connection.is_encrypted() {
+            steps.push("the connection is encrypted".to_owned());
+        }
+        if let Some(login) = &self.login {
+            let mechanism = login.show(&mut connection, self).await?;
+            steps.push(format!("logged in as {} ({mechanism})", login.username));
+        }
+        Ok(connection)
+    }
+
+    fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// What an error means for the delivery: 4yz may pass, 5yz will not (RFC 5321, section 4.2.1).
+    fn failure(&self, error: &Error) -> Failure {
+        let said = match innermost(error) {
+            said if said.is_empty() => error.to_string(),
+            said => said,
+        };
+        // Masked while it is whole: half of a secret would not be known for one.
+        let said = secret::redact(&one_line(&said));
+        let said = cut(&said, SAID, characters);
+        let Some(code) = error.status() else {
+            return Failure::retry(format!("{}: {said}", self.name()));
+        };
+        let text = format!("{}: {code} {said}", self.name());
+        match code.to_string().as_str() {
+            // Credentials are required, too weak, refused, or need encryption (RFC 4954).
+            "530" | "534" | "535" | "538" => Failure::Denied(text),
+            _ if error.is_permanent() => Failure::Permanent(text),
+            _ => Failure::retry(text),
+        }
+    }
+
+    /// An error before anything was said of the mail: it is no refusal of that.
+    fn not_now(&self, error: &Error) -> Failure {
+        Failure::retry(self.failure(error).error())
+    }
+
+    /// A reply that must have this code: an answer to something else would be a lie about the mail.
+    fn expect(&self, code: u16, reply: Result<Response, Error>) -> Result<(), Failure> {
+        let reply = reply.map_err(|error| self.failure(&error))?;
+        if reply.has_code(code) {
+            return Ok(());
+        }
+        let text = format!("answered {} in place of {code}", reply.code());
+        Err(Failure::retry(format!("{}: {text}", self.name())))
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.starts_with("127.") || host == "::1"
+}
+
+fn tls(host: &str, trust: &Trust) -> Result<TlsParameters, String> {
+    let mut builder = TlsParameters::builder(host.to_owned())
+        .dangerous_accept_invalid_certs(!trust.validate_certs);
+    if let Some(bundle) = &trust.ca_file {
+        let certificates = Certificate::from_pem(bundle).map_err(|error| error.to_string())?;
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(certificates);
+    }
+    builder.build().map_err(|error| {
+        format!(
+            "no TLS is possible ({error}); install the system's ca-certificates or set `ca_file`"
+        )
+    })
+}
+
+impl Login {
+    fn read(section: &Section, host: &str) -> Option<Login> {
+        let username = section.text("username");
+        let password = section.secret("password");
+        let token = section.secret("token");
+        let default: &[Mechanism] = match token {
+            Some(_) => &[Mechanism::Xoauth2],
+            None => &[Mechanism::Plain, Mechanism::Login],
+        };
+        let mechanisms = section.parsed("auth", default, |text| match text {
+            "plain" => Ok(&[Mechanism::Plain][..]),
+            "login" => Ok(&[Mechanism::Login]),
+            "xoauth2" => Ok(&[Mechanism::Xoauth2]),
+            _ => Err("`auth` is plain, login or xoauth2".to_owned()),
+        });
+        let wants_token = mechanisms == [Mechanism::Xoauth2];
+        let Some(username) = username else {
+            for key in ["password", "token"] {
+                if section.is_given(key) {
+                    section.problem(key, format!("`{key}` needs `username` beside it"));
+                }
+            }
+            return None;
+        };
+        let (key, other) = if wants_token {
+            ("token", "password")
+        } else {
+            ("password", "token")
+        };
+        if section.is_given(other) {
+            section.problem(
+                other,
+                format!("`{other}` is not used with this `auth`; the key is `{key}`"),
+            );
+        }
+        let ask = || section.prompt(&format!("Password of {username} at {host}: "));
+        let secret = if wants_token {
+            token.or_else(|| section.missing(key))?
+        } else if section.is_given(key) {
+            password?
+        } else {
+            ask().or_else(|| section.missing(key))?
+        };
+        // The forms in which the wire carries them both.
+        secret::mask(&format!("\0{username}\0{}", secret.expose()));
+        secret::mask(&bearer(username, &secret));
+        Some(Login {
+            mechanisms,
+            username: username.to_owned(),
+            secret,
+        })
+    }
+
+    /// Logs in, and tells how.
+    async fn show(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        server: &Server,
+    ) -> Result<Mechanism, Failure> {
+        let offered = connection.server_info();
+        let Some(mechanism) = offered.get_auth_mechanism(self.mechanisms) else {
+            let names: Vec<String> = self.mechanisms.iter().map(Mechanism::to_string).collect();
+            let text = format!("the server does not offer AUTH {}", names.join(" or "));
+            return Err(Failure::retry(format!(
+                "{}: {text}; see `auth` and `encryption`",
+                server.name()
+            )));
+        };
+        let reply = if mechanism == Mechanism::Xoauth2 {
+            self.show_token(connection).await
+        } else {
+            let credentials =
+                Credentials::new(self.username.clone(), self.secret.expose().to_owned());
+            connection.auth(&[mechanism], &credentials).await
+        };
+        match server.expect(235, reply) {
+            // Whatever it says: the credentials are not good here and now.
+            Err(Failure::Permanent(error)) => Err(Failure::Denied(error)),
+            other => other.map(|()| mechanism),
+        }
+    }
+
+    /// XOAUTH2, whose refusal is a question that wants an empty answer before the code comes
+    /// (Google, "OAuth 2.0 mechanism").
+    async fn show_token(&self, connection: &mut AsyncSmtpConnection) -> Result<Response, Error> {
+        let token = STANDARD.encode(bearer(&self.username, &self.secret));
+        let reply = connection
+            .command(format!("AUTH XOAUTH2 {token}\r\n"))
+            .await?;
+        if reply.has_code(334) {
+            connection.command("\r\n").await
+        } else {
+            Ok(reply)
+        }
+    }
+}
+
+fn bearer(username: &str, token: &Secret) -> String {
+    format!("user={username}\x01auth=Bearer {}\x01\x01", token.expose())
+}
+
+impl Email {
+    /// Sends the mail to those who do not have it yet; who failed, and why.
+    async fn deliver(
+        &self,
+        mail: &[u8],
+        message: &Message,
+        waiting: Vec<&Address>,
+    ) -> Result<Vec<(String, Failure)>, Failure> {
+        let server = &self.server;
+        let mut connection = server.connect(&mut Vec::new()).await?;
+        let from = Mail::new(Some(self.letterhead.from.email.clone()), vec![]);
+        server.expect(250, connection.command(from).await)?;
+        let mut accepted = Vec::new();
+        let mut failures = Vec::new();
+        for address in waiting {
+            match connection.command(Rcpt::new(address.clone(), vec![])).await {
+                Ok(_) => accepted.push(address.to_string()),
+                Err(error) if error.status().is_some() => {
+                    failures.push((address.to_string(), server.failure(&error)));
+                }
+                Err(error) => return Err(server.failure(&error)),
+            }
+        }
+        if !accepted.is_empty() {
+            match self.hand_over(&mut connection, mail).await {
+                Ok(()) => {
+                    let reached = accepted.into_iter().map(|address| (address, None));
+                    message.reached.borrow_mut().extend(reached);
+                }
+                Err(failure) => {
+                    failures.extend(
+                        accepted
+                            .into_iter()
+                            .map(|address| (address, failure.clone())),
+                    );
+                }
+            }
+        }
+        let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+        Ok(failures)
+    }
+
+    async fn hand_over(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        mail: &[u8],
+    ) -> Result<(), Failure> {
+        self.server.expect(354, connection.command(Data).await)?;
+        self.server.expect(250, connection.message(mail).await)
+    }
+}
+
+#[async_trait(?Send)]
+impl Notifier for Email {
+    async fn send(&self, message: &Message) -> Result<(), Failure> {
+        let mail = self.letterhead.mail(message)?;
+        let recipients = self.letterhead.recipients();
+        let waiting: Vec<&Address> = {
+            let reached = message.reached.borrow();
+            let addresses = recipients.iter().map(|mailbox| &mailbox.email);
+            addresses
+                .filter(|address| !reached.contains_key(&address.to_string()))
+                .collect()
+        };
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let timeout = self.server.timeout;
+        match tokio::time::timeout(timeout, self.deliver(&mail, message, waiting)).await {
+            Ok(failures) => outcome(recipients.len(), failures?),
+            Err(_) => Err(Failure::retry(format!(
+                "{}: no answer within {timeout:?}",
+                self.server.name()
+            ))),
+        }
+    }
+
+    fn preview(&self, message: &Message) -> Result<String, Failure> {
+        let mut lines = vec![format!("EHLO {}", ClientId::default())];
+        match self.server.encryption {
+            Encryption::None => {}
+            Encryption::Starttls => lines.push("STARTTLS".to_owned()),
+            Encryption::Tls => lines.insert(0, "(TLS)".to_owned()),
+        }
+        lines.insert(0, format!("SMTP to {}", self.server.name()));
+        if let Some(login) = &self.server.login {
+            lines.push(format!("AUTH {} {MASK}", login.mechanisms[0]));
+        }
+        lines.push(format!("MAIL FROM:<{}>", self.letterhead.from.email));
+        let recipients = self.letterhead.recipients().into_iter();
+        lines.extend(recipients.map(|mailbox| format!("RCPT TO:<{}>", mailbox.email)));
+        let dialogue = secret::redact(&lines.join("\n"));
+        let mail = self.letterhead.preview(message)?;
+        Ok(report::visible_lines(&format!(
+            "{dialogue}\nDATA\n{mail}\n.\nQUIT"
+        )))
+    }
+
+    async fn check(&self) -> Check {
+        let mut check = Check::default();
+        let timeout = self.server.timeout;
+        match tokio::time::timeout(timeout, self.server.connect(&mut check.steps)).await {
+            Ok(Ok(mut connection)) => {
+                let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+            }
+            Ok(Err(failure)) => check.error = Some(failure.error().to_owned()),
+            Err(_) => {
+                check.error = Some(format!(
+                    "{}: no answer within {timeout:?}",
+                    self.server.name()
+                ));
+            }
+        }
+        check
+    }
+}

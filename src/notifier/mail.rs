@@ -1,0 +1,216 @@
+//! A mail as it travels: headers, and the same message as text and as HTML (RFC 5322, RFC 2046).
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
+
+use super::Failure;
+use crate::config::section::Section;
+use crate::escape::{Escape, characters, cut, printable};
+use crate::message::Message;
+use crate::secret;
+
+/// The longest subject, in characters.
+const SUBJECT: usize = 250;
+/// The longest part of an address that an id makes, in bytes: a line has room for 998.
+const ID: usize = 200;
+
+/// Who writes to whom: what all mails of a notifier have in common.
+pub struct Letterhead {
+    /// The notifier's name, which keeps its mails apart from those of another.
+    name: String,
+    pub from: Mailbox,
+    to: Vec<Mailbox>,
+    cc: Vec<Mailbox>,
+    reply_to: Vec<Mailbox>,
+}
+
+impl Letterhead {
+    pub fn read(section: &Section) -> Option<Letterhead> {
+        let from = section
+            .required("from")
+            .map(|text| mailbox(section, "from", text));
+        let mailboxes = |key| -> Option<Vec<Mailbox>> {
+            let list = section.list(key).into_iter();
+            list.map(|text| mailbox(section, key, text)).collect()
+        };
+        let to = section.required_list("to").and_then(|_| mailboxes("to"));
+        let (cc, reply_to) = (mailboxes("cc"), mailboxes("reply_to"));
+        Some(Letterhead {
+            name: section.name.trim_start_matches("notifier:").to_owned(),
+            from: from??,
+            to: to?,
+            cc: cc?,
+            reply_to: reply_to?,
+        })
+    }
+
+    /// Everyone whom a mail goes to, each of them once.
+    pub fn recipients(&self) -> Vec<&Mailbox> {
+        let mut recipients: Vec<&Mailbox> = Vec::new();
+        for mailbox in self.to.iter().chain(&self.cc) {
+            if !recipients.iter().any(|known| known.email == mailbox.email) {
+                recipients.push(mailbox);
+            }
+        }
+        recipients
+    }
+
+    /// An id for what `parts` name, the same whenever it is asked for.
+    pub fn id(&self, parts: &[&str]) -> String {
+        let mut local = String::new();
+        for part in parts.iter().chain([&self.name.as_str()]) {
+            for byte in part.bytes() {
+                match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
+                        local.push(byte.into());
+                    }
+                    _ => _ = write!(local, "={byte:02x}"),
+                }
+            }
+            local.push('.');
+        }
+        local.truncate(ID);
+        let local = local.trim_end_matches('.');
+        format!("<{local}@{}>", self.from.email.domain())
+    }
+
+    /// The mail that says `message`, the same bytes on every attempt.
+    pub fn mail(&self, message: &Message) -> Result<Vec<u8>, Failure> {
+        self.written(message, |_| None)
+    }
+
+    /// The mail for a person to look at: its parts as they are read, secrets masked.
+    pub fn preview(&self, message: &Message) -> Result<String, Failure> {
+        let mut masked = message.clone();
+        masked.subject = secret::redact(&message.subject);
+        let mail = self.written(&masked, |text| {
+            let text = secret::redact(text).into_bytes();
+            Some(Body::dangerous_pre_encoded(
+                text,
+                ContentTransferEncoding::EightBit,
+            ))
+        })?;
+        Ok(String::from_utf8_lossy(&mail).replace("\r\n", "\n"))
+    }
+
+    /// Writes the mail; `body` may give a part another form than the one that it travels in.
+    fn written(
+        &self,
+        message: &Message,
+        body: impl Fn(&str) -> Option<Body>,
+    ) -> Result<Vec<u8>, Failure> {
+        let part = |kind, text: String| {
+            let body = body(&text).unwrap_or_else(|| Body::new(text));
+            SinglePart::builder().header(kind).body(body)
+        };
+        let alternatives = MultiPart::alternative()
+            .boundary("=_ansible-notify_=")
+            .build()
+            .singlepart(part(ContentType::TEXT_PLAIN, text(message)))
+            .singlepart(part(ContentType::TEXT_HTML, html(message)));
+        let event = message.context.event();
+        let mut builder = lettre::Message::builder()
+            .from(self.from.clone())
+            .subject(cut(&message.subject, SUBJECT, characters))
+            .message_id(Some(self.id(&[&message.id])))
+            .date(SystemTime::from(event.time))
+            .raw_header(raw("Auto-Submitted", "auto-generated"))
+            // Exchange would answer with every absence otherwise.
+            .raw_header(raw("X-Auto-Response-Suppress", "All"))
+            .user_agent(concat!("ansible-notify/", env!("CARGO_PKG_VERSION")).to_owned());
+        builder = self
+            .to
+            .iter()
+            .cloned()
+            .fold(builder, lettre::message::MessageBuilder::to);
+        builder = self
+            .cc
+            .iter()
+            .cloned()
+            .fold(builder, lettre::message::MessageBuilder::cc);
+        let reply_to = self.reply_to.iter().cloned();
+        builder = reply_to.fold(builder, lettre::message::MessageBuilder::reply_to);
+        if let Some(thread) = self.thread(message) {
+            builder = builder.in_reply_to(thread.clone()).references(thread);
+        }
+        let mail = builder.multipart(alternatives);
+        let mail =
+            mail.map_err(|error| Failure::permanent(format!("no mail can be made: {error}")))?;
+        Ok(mail.formatted())
+    }
+
+    /// An id that all mails of a run answer, so that a mail program shows them together. No mail has it.
+    fn thread(&self, message: &Message) -> Option<String> {
+        let run = &message.context.event().run.id;
+        (!run.is_empty()).then(|| self.id(&["run", run]))
+    }
+}
+
+fn raw(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
+    match text.parse::<Mailbox>() {
+        Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => return Some(mailbox),
+        Ok(_) => section.problem(
+            key,
+            format!("`{text}` is not an address in ASCII; write its domain with `xn--`"),
+        ),
+        Err(_) => section.problem(
+            key,
+            format!("`{text}` is not an address such as ops@example.com or Ops <ops@example.com>"),
+        ),
+    }
+    None
+}
+
+/// The plain text: what is said, the fields, where to look.
+fn text(message: &Message) -> String {
+    let mut text = printable(message.text.trim()).into_owned();
+    text.push_str("\n\n");
+    for (name, value) in &message.fields {
+        let _ = writeln!(text, "{name}: {value}");
+    }
+    if let Some(url) = &message.context.event().run.url {
+        let _ = write!(text, "\n{}\n", printable(url));
+    }
+    text
+}
+
+/// The user's `body`, or the same as the text.
+fn html(message: &Message) -> String {
+    if let Some(body) = message.body.as_ref().and_then(|body| body.as_str()) {
+        return printable(body).into_owned();
+    }
+    let escape = |text: &str| Escape::Html.apply(text).replace('\n', "<br>\n");
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html><body style=\"font-family: sans-serif\">\n\
+         <div style=\"border-left: 4px solid {}; padding-left: 12px\">\n\
+         <h3 style=\"margin: 0\">{}</h3>\n<p>{}</p>\n",
+        message.level.color(),
+        escape(&message.subject),
+        escape(message.text.trim()),
+    );
+    if !message.fields.is_empty() {
+        html.push_str("<table cellpadding=\"2\">\n");
+        for (name, value) in &message.fields {
+            let (name, value) = (escape(name), escape(value));
+            let _ = writeln!(
+                html,
+                "<tr><td style=\"color: #777\">{name}</td><td>{value}</td></tr>"
+            );
+        }
+        html.push_str("</table>\n");
+    }
+    let url = message.context.event().run.url.as_deref();
+    if let Some(url) = url.filter(|url| url.starts_with("https://") || url.starts_with("http://")) {
+        let url = Escape::Html.apply(url);
+        let _ = writeln!(html, "<p><a href=\"{url}\">{url}</a></p>");
+    }
+    html.push_str("</div>\n</body></html>\n");
+    html
+}

@@ -1,0 +1,142 @@
+//! Whom to trust, and how to show oneself: the keys of every kind that speaks TLS.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+use crate::config::section::Section;
+
+/// What the keys say.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Trust {
+    pub validate_certs: bool,
+    /// The authorities that count in place of the system's, in PEM form.
+    pub ca_file: Option<Vec<u8>>,
+}
+
+impl Trust {
+    /// Reads the keys; `encrypted` says that the connection is one that they matter to.
+    pub fn read(section: &Section, encrypted: bool) -> Option<Trust> {
+        let validate_certs = section.flag("validate_certs", true);
+        if !validate_certs && encrypted {
+            section.warning(
+                "validate_certs",
+                "whoever is on the way can pose as the endpoint; for a private authority, set `ca_file`",
+            );
+        }
+        let ca_file = section.file("ca_file");
+        if let Some(bundle) = &ca_file
+            && certificates(bundle).is_empty()
+        {
+            section.problem("ca_file", "`ca_file` holds no certificate in PEM form");
+            return None;
+        }
+        Some(Trust {
+            validate_certs,
+            ca_file,
+        })
+    }
+
+    /// The client's side of a TLS connection, with its own certificate where it has one.
+    pub fn config(&self, identity: Option<&[u8]>) -> Result<ClientConfig, String> {
+        let builder = ClientConfig::builder();
+        let builder = match &self.ca_file {
+            _ if !self.validate_certs => {
+                let provider = builder.crypto_provider().clone();
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+            }
+            Some(bundle) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(certificates(bundle));
+                builder.with_root_certificates(roots)
+            }
+            None => builder.with_platform_verifier().map_err(|error| {
+                format!("no TLS is possible ({error}); install the system's ca-certificates or set `ca_file`")
+            })?,
+        };
+        let Some(identity) = identity else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let key = PrivateKeyDer::from_pem_slice(identity);
+        key.ok()
+            .and_then(|key| {
+                builder
+                    .with_client_auth_cert(certificates(identity), key)
+                    .ok()
+            })
+            .ok_or_else(|| {
+                "`client_cert` and `client_key` are no certificate and unencrypted key in PEM form"
+                    .to_owned()
+            })
+    }
+}
+
+fn certificates(bundle: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(bundle).flatten().collect()
+}
+
+/// The client's certificate and its key, one behind the other; one file may hold both.
+pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
+    let certificate = section.file("client_cert");
+    let key = section.file("client_key");
+    match (certificate, key) {
+        (Some(mut certificate), Some(key)) => {
+            certificate.push(b'\n');
+            certificate.extend(key);
+            Some(certificate)
+        }
+        (None, Some(_)) if section.text("client_cert").is_none() => {
+            section.problem("client_key", "`client_key` needs `client_cert` beside it");
+            None
+        }
+        (certificate, _) => certificate,
+    }
+}
+
+/// Takes any certificate, for `validate_certs = false`; the handshake itself must be sound.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,463 @@
+//! Mail, through a real SMTP server: what arrives, and what never leaves.
+
+use rcgen::date_time_ymd;
+use serde_json::{Value, json};
+
+use crate::sandbox::{Outcome, Sandbox, side_by_side};
+use crate::server::certificates::{Authority, Identity};
+use crate::server::smtp::Smtp;
+
+const CANARY: &str = "canary";
+
+/// A sandbox with a certificate for the server and the authority that signed it.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let authority = Authority::new("private");
+    sandbox.file("ca.pem", authority.pem());
+    certify(&sandbox, &authority.sign(|_| {}));
+    sandbox
+}
+
+fn certify(sandbox: &Sandbox, identity: &Identity) {
+    sandbox.file("server.pem", &identity.chain);
+    sandbox.file("server.key", &identity.key);
+}
+
+fn configure(sandbox: &Sandbox, server: &Smtp, keys: &str) {
+    let port = server.port();
+    sandbox.file("plugin_config.ini", format!(
+        "[delivery]\ndrain = 4\n[notifier:mail]\ntype = email\non = any\nhost = localhost\nport = {port}\nca_file = ca.pem\n\
+         from = Ansible <ansible@example.com>\n{keys}\n"
+    ));
+}
+
+fn failed(message: &str) -> Value {
+    json!({"event": "runner_on_failed", "id": "run-1-7", "time": "2026-11-20T20:42:01Z",
+        "run": {"id": "run-1", "playbook": "site.yml", "url": "https://ci.example.com/1?a&b"},
+        "host": {"name": "web1"}, "task": {"name": "Install <nginx>"}, "result": {"msg": message}})
+}
+
+fn send(sandbox: &Sandbox, event: &Value) -> Outcome {
+    sandbox.run_with_input(&["send", "-"], event.to_string())
+}
+
+const TO: &str = "to = ops@example.com";
+
+#[test]
+fn a_mail_says_it_as_text_and_as_html() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    configure(
+        &sandbox,
+        &server,
+        "to = Ops Team <ops@example.com>\ncc = b@example.com",
+    );
+    let event = failed("Größe & <b>\n.\n..two dots\nQUIT");
+    send(&sandbox, &event).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+    let [mail] = &server.mails()[..] else {
+        panic!("one mail")
+    };
+    assert_eq!(mail["encrypted"], true);
+    assert_eq!(mail["from"], "ansible@example.com");
+    assert_eq!(mail["to"], json!(["ops@example.com", "b@example.com"]));
+    let expected = json!({
+        "from": "Ansible <ansible@example.com>",
+        "to": "Ops Team <ops@example.com>",
+        "cc": "b@example.com",
+        "subject": "web1: Install <nginx>: failed",
+        "date": "Fri, 20 Nov 2026 20:42:01 +0000",
+        "message-id": "<run-1-7.mail@example.com>",
+        "in-reply-to": "<run.run-1.mail@example.com>",
+        "references": "<run.run-1.mail@example.com>",
+        "auto-submitted": "auto-generated",
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&mail["headers"][name], value, "{name}");
+    }
+    assert_eq!(
+        mail["plain"],
+        "Größe & <b>\n.\n..two dots\nQUIT\n\nHost: web1\nTask: Install <nginx>\nPlaybook: site.yml\n\nhttps://ci.example.com/1?a&b\n"
+    );
+    let html = mail["html"].as_str().unwrap();
+    for part in [
+        "<p>Größe &amp; &lt;b&gt;<br>\n.<br>\n..two dots<br>\nQUIT</p>",
+        "<td>Install &lt;nginx&gt;</td>",
+        "<a href=\"https://ci.example.com/1?a&amp;b\">",
+        "border-left: 4px solid #e01e5a",
+    ] {
+        assert!(html.contains(part), "no {part} in {html}");
+    }
+    assert_eq!(mail["defects"], json!([]));
+}
+
+#[test]
+fn the_templates_make_the_mail() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--tls"]);
+    let keys = "encryption = tls\nsubject = {{ host }} ist übel\nmessage = {{ reason }}\nbody = <h1>{{ reason }}</h1>";
+    configure(
+        &sandbox,
+        &server,
+        &format!("{TO}\nreply_to = a@example.com, b@example.com\n{keys}"),
+    );
+    assert_eq!(send(&sandbox, &failed("<&>")).code, 0);
+    let mail = &server.mails()[0];
+    assert_eq!(mail["encrypted"], true);
+    assert_eq!(mail["headers"]["subject"], "web1 ist übel");
+    assert_eq!(mail["headers"]["reply-to"], "a@example.com, b@example.com");
+    assert!(mail["plain"].as_str().unwrap().starts_with("<&>\n"));
+    assert_eq!(mail["html"], "<h1>&lt;&amp;&gt;</h1>");
+}
+
+#[test]
+fn no_value_becomes_a_header_or_a_command() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    configure(&sandbox, &server, &format!("{TO}\nencryption = none"));
+    let mut event = failed("a\r\n.\r\nMAIL FROM:<x@example.com>\r\nb\r.\rc\n.\nd\u{0}\u{1b}[2J");
+    event["task"]["name"] = json!("Install\r\nBcc: victim@example.com\r\n\r\nbody");
+    event["id"] = json!("a>\r\nX-Evil: <b");
+    event["run"]["id"] = json!("r\nX-Evil: c");
+    assert_eq!(send(&sandbox, &event).code, 0);
+    let [mail] = &server.mails()[..] else {
+        panic!("one mail")
+    };
+    assert_eq!(mail["to"], json!(["ops@example.com"]));
+    let headers = mail["headers"].as_object().unwrap();
+    assert!(
+        !headers.contains_key("bcc") && !headers.contains_key("x-evil"),
+        "{headers:?}"
+    );
+    assert_eq!(
+        headers["subject"],
+        "web1: Install Bcc: victim@example.com body: failed"
+    );
+    assert_eq!(
+        headers["message-id"],
+        "<a=3e=0d=0aX-Evil=3a=20=3cb.mail@example.com>"
+    );
+    assert!(
+        mail["plain"]
+            .as_str()
+            .unwrap()
+            .starts_with("a\n.\nMAIL FROM:<x@example.com>\nb.c\n.\nd[2J\n"),
+        "{mail}"
+    );
+}
+
+#[test]
+fn long_lines_and_long_subjects_travel_whole() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    configure(
+        &sandbox,
+        &server,
+        &format!("{TO}\nencryption = none\nmessage = {{{{ result.msg }}}}"),
+    );
+    let long = "0123456789 ".repeat(5000);
+    let mut event = failed(&format!("{long}\nüber\n"));
+    event["task"]["name"] = json!("ü".repeat(400));
+    assert_eq!(send(&sandbox, &event).code, 0);
+    let mail = &server.mails()[0];
+    assert!(
+        mail["longest"].as_u64().unwrap() <= 998,
+        "{}",
+        mail["longest"]
+    );
+    assert!(
+        mail["plain"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("{long}\nüber\n"))
+    );
+    let subject = mail["headers"]["subject"].as_str().unwrap();
+    assert_eq!(subject.chars().count(), 250);
+    assert!(
+        subject.starts_with("web1: üü") && subject.ends_with(" […]"),
+        "{subject}"
+    );
+}
+
+#[test]
+fn every_login_works_and_a_refused_one_says_so() {
+    let login = "the user svc logs in";
+    let cases = [
+        (
+            "PLAIN",
+            "username = svc\npassword = canary-password",
+            0,
+            login,
+        ),
+        (
+            "LOGIN",
+            "username = svc\npassword = canary-password",
+            0,
+            login,
+        ),
+        (
+            "XOAUTH2",
+            "username = svc\ntoken_command = echo canary-token",
+            0,
+            login,
+        ),
+        (
+            "LOGIN",
+            "auth = login\nusername = svc\npassword = canary-wrong",
+            75,
+            "535 5.7.8 Authentication credentials invalid",
+        ),
+        (
+            "PLAIN",
+            "username = svc\npassword = canary-wrong",
+            75,
+            "535 5.7.8 Authentication credentials invalid",
+        ),
+        (
+            "XOAUTH2",
+            "username = svc\ntoken = canary-wrong",
+            75,
+            "535 5.7.8 Authentication credentials invalid",
+        ),
+        (
+            "PLAIN",
+            "auth = login\nusername = svc\npassword = canary-password",
+            75,
+            "the server does not offer AUTH LOGIN; see `auth` and `encryption`",
+        ),
+        ("PLAIN", "", 75, "530 5.7.0 Authentication required"),
+    ];
+    side_by_side(&cases, |&(mechanism, keys, code, reason)| {
+        let sandbox = sandbox();
+        let server = Smtp::start(&sandbox, &["--starttls", "--auth", mechanism]);
+        configure(&sandbox, &server, &format!("{TO}\n{keys}"));
+        let outcome = send(&sandbox, &failed("x"));
+        assert_eq!(outcome.code, code, "{mechanism} {outcome:?}");
+        assert!(
+            code == 0 || outcome.stderr.contains(reason),
+            "{reason}: {outcome:?}"
+        );
+        assert!(!outcome.stderr.contains(CANARY), "{outcome:?}");
+        let logins: Vec<Value> = server
+            .mails()
+            .iter()
+            .map(|mail| mail["login"].clone())
+            .collect();
+        assert_eq!(
+            logins,
+            if code == 0 {
+                vec![json!(mechanism)]
+            } else {
+                vec![]
+            }
+        );
+    });
+}
+
+/// Nothing but the beginning of a conversation went out: no mail, no address, no credential.
+fn said_nothing(server: &Smtp, reason: &str) {
+    let wire = server.wire();
+    for word in ["AUTH", "MAIL", "ops@", CANARY, "web1"] {
+        assert!(!wire.contains(word), "{reason}: {wire}");
+    }
+    assert!(!server.relay.record().is_empty() && server.mails().is_empty());
+}
+
+#[test]
+fn a_server_that_proves_nothing_gets_nothing() {
+    let authority = Authority::new("private");
+    let expired = authority.sign(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let stranger = || Authority::new("stranger").sign(|_| {});
+    let good = || authority.sign(|_| {});
+    let unknown = "UnknownIssuer; for an authority of your own, set `ca_file`";
+    let none = "the server offers no STARTTLS, and nothing is sent without; see `encryption`";
+    let no_tls = "received corrupt message of type InvalidContentType; is TLS spoken on this port?";
+    let cases = [
+        (
+            stranger(),
+            &["--starttls"][..],
+            "starttls",
+            "localhost",
+            unknown,
+        ),
+        (stranger(), &["--tls"], "tls", "localhost", unknown),
+        (
+            expired,
+            &["--starttls"],
+            "starttls",
+            "localhost",
+            "certificate expired",
+        ),
+        (
+            good(),
+            &["--tls"],
+            "tls",
+            "127.0.0.1",
+            "not valid for name \"127.0.0.1\"",
+        ),
+        (good(), &[], "starttls", "localhost", none),
+        (good(), &[], "tls", "localhost", no_tls),
+    ];
+    side_by_side(&cases, |(identity, options, encryption, host, reason)| {
+        let sandbox = Sandbox::new();
+        sandbox.file("ca.pem", authority.pem());
+        certify(&sandbox, identity);
+        let server = Smtp::start(&sandbox, options);
+        let keys = "username = svc\npassword = canary-password";
+        configure(
+            &sandbox,
+            &server,
+            &format!("{TO}\n{keys}\nencryption = {encryption}"),
+        );
+        let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+        sandbox.file(
+            "plugin_config.ini",
+            config.replace("host = localhost", &format!("host = {host}")),
+        );
+        let outcome = send(&sandbox, &failed("x"));
+        let place = format!("(mail: {host}:{}: ", server.port());
+        outcome.expect_line(75, &["1 waiting", &place, reason]);
+        said_nothing(&server, reason);
+    });
+}
+
+#[test]
+fn an_unchecked_certificate_is_taken_when_told() {
+    let sandbox = sandbox();
+    certify(&sandbox, &Identity::self_signed());
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    configure(&sandbox, &server, &format!("{TO}\nvalidate_certs = no"));
+    assert_eq!(send(&sandbox, &failed("x")).code, 0);
+    assert_eq!(server.mails()[0]["encrypted"], true);
+}
+
+#[test]
+fn one_refused_recipient_does_not_stop_the_others() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    configure(
+        &sandbox,
+        &server,
+        "to = a@example.com, refused@example.com, later@example.com",
+    );
+    let outcome = send(&sandbox, &failed("x"));
+    // The greylisted one got it on the second attempt; the first one not twice.
+    let name = format!("localhost:{}", server.port());
+    outcome.expect(69, &format!(
+        "ansible-notify: 1 event: 0 delivered, 0 waiting, 1 dead (mail: 1 of 3 not reached: refused@example.com: {name}: 550 5.1.1 no such user here)\n"
+    ));
+    let mails = server.mails();
+    let recipients: Vec<&Value> = mails.iter().map(|mail| &mail["to"]).collect();
+    assert_eq!(
+        recipients,
+        [&json!(["a@example.com"]), &json!(["later@example.com"])]
+    );
+    // It is the same mail, whoever gets it when.
+    assert_eq!(mails[0]["raw"], mails[1]["raw"]);
+}
+
+#[test]
+fn a_mail_that_the_server_does_not_want_is_dead() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    configure(&sandbox, &server, "to = quota@example.com");
+    let outcome = send(&sandbox, &failed("x"));
+    outcome.expect_line(69, &["1 dead (mail: localhost:", "552 5.2.2 over quota"]);
+}
+
+#[test]
+fn the_dialogue_is_shown_without_its_secrets() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    let keys = "username = svc\npassword = canary-password\nmessage = {{ result.msg }} grün";
+    configure(&sandbox, &server, &format!("{TO}\n{keys}"));
+    let outcome = sandbox.run_with_input(
+        &["send", "--dry-run", "-"],
+        failed("canary-password").to_string(),
+    );
+    let shown = outcome.stdout;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[0], "# mail (email)");
+    assert_eq!(lines[1], format!("SMTP to localhost:{}", server.port()));
+    assert!(lines[2].starts_with("EHLO "));
+    assert_eq!(
+        lines[3..8],
+        [
+            "STARTTLS",
+            "AUTH PLAIN [redacted]",
+            "MAIL FROM:<ansible@example.com>",
+            "RCPT TO:<ops@example.com>",
+            "DATA"
+        ]
+    );
+    assert!(
+        shown.contains("\nSubject: web1: Install <nginx>: failed\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\n[redacted] grün\n") && !shown.contains(CANARY),
+        "{shown}"
+    );
+    assert!(server.relay.record().is_empty());
+}
+
+#[test]
+fn the_check_logs_in_and_mails_nobody() {
+    let sandbox = sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls", "--auth", "PLAIN"]);
+    configure(
+        &sandbox,
+        &server,
+        &format!("{TO}\nusername = svc\npassword = canary-password"),
+    );
+    let outcome = sandbox.run(&["check-config", "--connect"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("logged in as svc (PLAIN)"),
+        "{outcome:?}"
+    );
+    configure(
+        &sandbox,
+        &server,
+        &format!("{TO}\nusername = svc\npassword = canary-wrong"),
+    );
+    let outcome = sandbox.run(&["check-config", "--connect"]);
+    assert!(
+        outcome.code != 0 && format!("{outcome:?}").contains("535 5.7.8"),
+        "{outcome:?}"
+    );
+    assert!(server.mails().is_empty() && !server.wire().contains("MAIL"));
+}
+
+#[test]
+fn what_is_wrong_with_the_keys_is_said_at_once() {
+    let sandbox = Sandbox::with_config(
+        "[notifier:mail]\ntype = email\nport = 70000\nencryption = ssl\nauth = cram\nusername = svc\nto = ops\nfrom = a@exämple.com\n\
+         [notifier:b]\ntype = email\nhost = h\nto = a@b\nfrom = a@b\ntoken = canary-token\n\
+         [notifier:c]\ntype = email\nhost = h\nto = a@b\nfrom = a@b\nusername = u\ntoken = canary-token\npassword = canary\n\
+         [notifier:d]\ntype = email\nhost = mail.example.com\nto = a@b\nfrom = a@b\nusername = u\npassword = canary-p\nencryption = none\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    assert_eq!(outcome.code, 78);
+    for problem in [
+        "ini:1: [notifier:mail] has no `host`",
+        "ini:3: `port` is a whole number from 1 to 65535",
+        "ini:4: `encryption` is none, starttls or tls",
+        "ini:5: `auth` is plain, login or xoauth2",
+        "ini:1: [notifier:mail] has no `password`",
+        "ini:7: `ops` is not an address such as ops@example.com",
+        "ini:8: `a@exämple.com` is not an address in ASCII",
+        "ini:14: `token` needs `username` beside it",
+        "ini:22: `password` is not used with this `auth`; the key is `token`",
+        "ini:30: the credentials go in the clear",
+    ] {
+        assert!(
+            outcome.stderr.contains(problem),
+            "no {problem} in {}",
+            outcome.stderr
+        );
+    }
+    assert!(!outcome.stderr.contains(CANARY), "{outcome:?}");
+}
