@@ -1,6 +1,7 @@
 //! `status`, `history` and `discard`: what the spool knows, as text or JSON.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::cli;
 use crate::config::section::parse_duration;
 use crate::exit::Exit;
 use crate::report;
-use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow, Spool};
+use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow};
 
 pub async fn status(arguments: cli::Status) -> Exit {
     let rows = match read(arguments.spool.as_deref(), spool::status).await {
@@ -149,7 +150,7 @@ fn history_line(row: &HistoryRow) -> String {
 
 pub async fn discard(arguments: cli::Discard) -> Exit {
     let id = arguments.id;
-    match read(arguments.spool.as_deref(), move |connection| {
+    match write(arguments.spool.as_deref(), move |connection| {
         spool::discard(connection, id)
     })
     .await
@@ -166,12 +167,25 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
     }
 }
 
+/// Reads the spool beside who writes. Where that cannot be done (there is none yet, or it is of an older
+/// version, or damaged), it is opened as for writing, which mends that.
 async fn read<T: Send + 'static>(
-    folder: Option<&std::path::Path>,
+    folder: Option<&Path>,
+    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Exit> {
+    let folder = super::spool_folder(folder)?;
+    let read = spool::reader(&folder).and_then(|connection| Ok(work(&connection)?));
+    match read {
+        Ok(found) => Ok(found),
+        Err(_) => write(Some(&folder), work).await,
+    }
+}
+
+async fn write<T: Send + 'static>(
+    folder: Option<&Path>,
     work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
-    let spool: Spool = super::existing_spool(folder)?;
-    spool
+    super::existing_spool(folder)?
         .write(work)
         .await
         .map_err(|error| super::spool_failed(&error))

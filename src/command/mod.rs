@@ -10,7 +10,7 @@ pub mod send;
 pub mod stream;
 pub mod test;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::section::Problem;
 use crate::config::{Config, Options};
@@ -39,17 +39,21 @@ pub fn open_spool(config: &Config) -> Spool {
 
 /// The spool for the commands that ask about it: `--spool`, or the user's own.
 pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
+    let limits = Limits {
+        on_network: true,
+        ..Limits::default()
+    };
+    Spool::open(&spool_folder(folder)?, &limits).map_err(|error| spool_failed(&error))
+}
+
+/// Where that spool is.
+pub fn spool_folder(folder: Option<&Path>) -> Result<PathBuf, Exit> {
     let folder = folder.map(Path::to_owned).or_else(default_folder);
-    let opened = folder
-        .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; name it with --spool"))
-        .and_then(|folder| {
-            let limits = Limits {
-                on_network: true,
-                ..Limits::default()
-            };
-            Spool::open(&folder, &limits)
-        });
-    opened.map_err(|error| spool_failed(&error))
+    folder.ok_or_else(|| {
+        spool_failed(&anyhow::anyhow!(
+            "there is no HOME for the spool; name it with --spool"
+        ))
+    })
 }
 
 pub fn spool_failed(error: &anyhow::Error) -> Exit {

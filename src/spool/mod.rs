@@ -8,6 +8,7 @@ mod deliveries;
 mod history;
 mod memory;
 mod network;
+mod reader;
 mod rescue;
 mod room;
 mod schema;
@@ -27,6 +28,7 @@ pub use breakers::*;
 pub use deliveries::*;
 pub use history::*;
 pub use memory::*;
+pub use reader::reader;
 
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;

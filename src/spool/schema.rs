@@ -90,6 +90,10 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
+pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version(connection)? == NEWEST)
+}
+
 /// Brings the tables to this version, with all their rows, or leaves them as they are.
 pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
     let found = version(connection)?;

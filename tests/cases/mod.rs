@@ -17,6 +17,7 @@ mod secrets;
 mod send;
 mod services;
 mod spool;
+mod status;
 mod stream;
 mod surroundings;
 mod terminal;
