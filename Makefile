@@ -24,7 +24,7 @@ demo: build ## a playbook, a receiver, and what arrived
 test: test-rust test-ansible sanity test-kills ## every test
 
 test-rust: target/venvs/servers/done ## the program against real servers
-	tests/setup.sh nginx openssl curl inspircd
+	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd
 	$(CARGO) build --locked
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --locked --no-fail-fast; \
@@ -77,6 +77,10 @@ install: build completions ## into PREFIX (/usr/local), below DESTDIR
 	install -D -m 644 callback_plugins/ansible_notify.py \
 	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
 	install -D -m 644 examples/plugin_config.ini $(DESTDIR)$(PREFIX)/share/doc/ansible-notify/plugin_config.ini
+	for unit in ansible-notify-flush.service ansible-notify-flush.timer ansible-notify-watch.service; do \
+	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
+	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
+	done
 	install -D -m 644 target/completions/ansible-notify.1 $(DESTDIR)$(PREFIX)/share/man/man1/ansible-notify.1
 	install -D -m 644 target/completions/ansible-notify.bash \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ansible-notify

@@ -1,10 +1,11 @@
 #!/bin/sh
 # The tools that tests and benchmarks need, by their names; what is missing is installed, or named.
-# Usage: setup.sh TOOL...
+# Usage: setup.sh TOOL[=PACKAGE]...
 set -eu
 missing=
 for tool in "$@"; do
-    command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
+    name=${tool%%=*}
+    command -v "$name" >/dev/null 2>&1 || [ -x "/usr/sbin/$name" ] || missing="$missing ${tool#*=}"
 done
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then

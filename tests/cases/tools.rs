@@ -1,6 +1,8 @@
 //! The commands beside the main job: init, schema, completions, man.
 
-use crate::sandbox::Sandbox;
+use std::path::Path;
+
+use crate::sandbox::{BINARY, Sandbox};
 
 #[test]
 fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
@@ -99,4 +101,35 @@ fn completions_and_the_manual_are_printed() {
             .stdout
             .starts_with("ansible-notify ")
     );
+}
+
+#[test]
+fn the_units_for_systemd_are_sound() {
+    let sandbox = Sandbox::new();
+    let verify = |from: &str, to: &str| {
+        let mut command = std::process::Command::new("systemd-analyze");
+        command
+            .args(["--user", "--man=no", "verify"])
+            .env("XDG_RUNTIME_DIR", sandbox.root())
+            .env("HOME", sandbox.root());
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/systemd");
+        for unit in std::fs::read_dir(examples).unwrap() {
+            let path = unit.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            // It looks whether the program is there.
+            let text = text.replace("/usr/local/bin/ansible-notify", BINARY);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            command.arg(sandbox.file(name, text.replace(from, to)));
+        }
+        let output = command
+            .output()
+            .expect("tests/setup.sh systemd-analyze=systemd");
+        (
+            output.status.success(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(verify("", ""), (true, String::new()));
+    let (sound, said) = verify("UMask=", "UMaks=");
+    assert!(said.contains("UMaks"), "{sound} {said}");
 }
