@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::levels::Search;
-use crate::config::section::parse_duration;
+use crate::config::units::parse_duration;
 
 /// Tells other systems what Ansible did.
 ///

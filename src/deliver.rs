@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::config::Destination;
 use crate::counts::Counts;
+use crate::destination::Destination;
 use crate::event::{Event, Run, Status};
 use crate::exit::Exit;
 use crate::http::Http;

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 mod awx;
+mod body;
 mod breaker;
 mod cli;
 mod command;
@@ -10,6 +11,7 @@ mod config;
 mod counts;
 mod credentials;
 mod deliver;
+mod destination;
 mod digest;
 mod escape;
 mod event;

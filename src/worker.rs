@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::breaker::{Breaker, MAX_BACK_OFF};
-use crate::config::Destination;
 use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
+use crate::destination::Destination;
 use crate::event::Event;
 use crate::http::Http;
 use crate::lanes::{Delivery, Lanes};

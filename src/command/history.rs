@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::config::section::parse_duration;
+use crate::config::units::parse_duration;
 use crate::exit::Exit;
 use crate::report;
 use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow};

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tokio::task::LocalSet;
 
 use crate::cli;
-use crate::config::{Config, Destination, Options};
+use crate::config::{Config, Options};
 use crate::deliver::{Deliverer, exit_of, summary};
+use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;

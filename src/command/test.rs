@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::cli;
 use crate::command::send::Input;
+use crate::config::Options;
 use crate::config::section::suggest;
-use crate::config::{Destination, Options};
+use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::http::Http;

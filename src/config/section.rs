@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::units::{parse_duration, parse_size};
 use crate::secret::{self, Secret, Source};
 
 /// Where a value came from.
@@ -424,75 +425,9 @@ pub(super) fn resolve(path: &str, origin: &Origin) -> PathBuf {
     }
 }
 
-/// A time such as `500ms`, `1.5s`, `30`, `5m`, `72h`, `14d`, at most a year.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let split = text
-        .find(|character: char| character.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let number: f64 = text[..split].trim().parse().ok()?;
-    let unit = match &text[split..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return None,
-    };
-    let seconds = number * unit;
-    (0.0..=366.0 * 86400.0)
-        .contains(&seconds)
-        .then(|| Duration::from_secs_f64(seconds))
-}
-
-/// A size such as `4096`, `512KiB`, `64MiB` or `1GiB`.
-fn parse_size(text: &str) -> Option<u64> {
-    let split = text
-        .find(|character: char| character.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let number: u64 = text[..split].trim().parse().ok()?;
-    let unit = match &text[split..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, milliseconds) in [
-            ("500ms", 500),
-            ("30", 30_000),
-            ("1.5 s", 1500),
-            ("2m", 120_000),
-            ("0", 0),
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
-        }
-        for text in ["", "x", "-1s", "5 parsecs", "1e99d", "NaN"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [("4096", 4096), ("64MiB", 64 << 20), ("1 GiB", 1 << 30)] {
-            assert_eq!(parse_size(text), Some(bytes), "{text}");
-        }
-        for text in ["", "1TB", "-1", "99999999999999GiB", "1.5MiB"] {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn the_nearer_level_wins_in_whatever_form() {

@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::service::{self, Service, api_url, over_http, under};
 use super::{Failure, Kind, Notifier};
+use crate::body::noted;
 use crate::config::section::Section;
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, characters, cut};
 use crate::event::{Event, State, Status};
 use crate::http::{Http, Reply, Request};
-use crate::message::{Form, Level, Message, noted};
+use crate::message::{Form, Level, Message};
 use crate::secret::Secret;
 use crate::template::{Context, Template};
 

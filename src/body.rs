@@ -1,0 +1,147 @@
+//! The `body` of a message: JSON whose texts are templates, or a template that gives JSON or HTML.
+
+use serde_json::Value;
+
+use crate::config::section::{Section, suggest};
+use crate::escape::Escape;
+use crate::template::{Context, Template, VARIABLES};
+
+/// What the user wrote as `body`.
+pub enum Body {
+    /// JSON whose texts are templates: no value can break it.
+    Json(Json),
+    /// A template that gives JSON, checked when it is sent.
+    Source(Template),
+    Html(Template),
+}
+
+/// JSON with templates as its leaves.
+pub enum Json {
+    Value(Value),
+    Template(Template),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Body {
+    /// JSON with templates in it, or a template that gives JSON.
+    pub fn json(source: &str) -> Result<Body, String> {
+        match serde_json::from_str::<Value>(source) {
+            Ok(value) => Json::new(value).map(Body::Json),
+            Err(_) => Template::text(source, Escape::Plain).map(Body::Source),
+        }
+    }
+
+    /// Its value for an event.
+    pub fn render(&self, context: &Context) -> Result<Value, String> {
+        match self {
+            Body::Json(json) => json.render(context),
+            Body::Html(template) => template.render(context).map(Value::from),
+            Body::Source(template) => {
+                let text = template.render(context)?;
+                serde_json::from_str(&text).map_err(|error| {
+                    format!("gives no JSON ({error}); write values as `{{{{ value | tojson }}}}`")
+                })
+            }
+        }
+    }
+}
+
+impl Json {
+    fn new(value: Value) -> Result<Json, String> {
+        Ok(match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                Json::Template(leaf(&text)?)
+            }
+            Value::Array(values) => Json::Array(
+                values
+                    .into_iter()
+                    .map(Json::new)
+                    .collect::<Result<_, _>>()?,
+            ),
+            Value::Object(fields) => {
+                let field = |(name, value)| Ok((name, Json::new(value)?));
+                Json::Object(
+                    fields
+                        .into_iter()
+                        .map(field)
+                        .collect::<Result<_, String>>()?,
+                )
+            }
+            value => Json::Value(value),
+        })
+    }
+
+    fn render(&self, context: &Context) -> Result<Value, String> {
+        Ok(match self {
+            Json::Value(value) => value.clone(),
+            Json::Template(template) => {
+                let value = template.evaluate(context)?;
+                serde_json::to_value(value).map_err(|error| error.to_string())?
+            }
+            Json::Array(values) => {
+                let values = values.iter().map(|value| value.render(context));
+                Value::Array(values.collect::<Result<_, _>>()?)
+            }
+            Json::Object(fields) => {
+                let field =
+                    |(name, value): &(String, Json)| Ok((name.clone(), value.render(context)?));
+                Value::Object(fields.iter().map(field).collect::<Result<_, String>>()?)
+            }
+        })
+    }
+
+    fn unknown_variables(&self) -> Vec<String> {
+        match self {
+            Json::Value(_) => Vec::new(),
+            Json::Template(template) => template.unknown_variables(),
+            Json::Array(values) => values.iter().flat_map(Json::unknown_variables).collect(),
+            Json::Object(fields) => fields
+                .iter()
+                .flat_map(|(_, value)| value.unknown_variables())
+                .collect(),
+        }
+    }
+}
+
+/// A text of JSON: one that is nothing but `{{ … }}` keeps the type of its value.
+fn leaf(text: &str) -> Result<Template, String> {
+    let inner = text
+        .trim()
+        .strip_prefix("{{")
+        .and_then(|text| text.strip_suffix("}}"));
+    match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
+        Some(expression) => Template::new(expression.trim()),
+        None => Template::text(text, Escape::Plain),
+    }
+}
+
+/// A template of a section, its unknown variables and what else is wrong noted.
+pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
+    let made = made.map_err(|problem| section.problem(key, problem)).ok()?;
+    for name in made.unknown_variables() {
+        let hint = suggest(&name, VARIABLES);
+        section.problem(key, format!("unknown variable `{name}`{hint}"));
+    }
+    Some(made)
+}
+
+/// Something that names variables.
+pub trait Uses {
+    fn unknown_variables(&self) -> Vec<String>;
+}
+
+impl Uses for Template {
+    fn unknown_variables(&self) -> Vec<String> {
+        Template::unknown_variables(self)
+    }
+}
+
+impl Uses for Body {
+    fn unknown_variables(&self) -> Vec<String> {
+        match self {
+            Body::Json(json) => json.unknown_variables(),
+            Body::Source(template) | Body::Html(template) => template.unknown_variables(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A configured notifier, ready to be used, and what it says.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::levels::Search;
+use crate::config::section::{Entry, Origin, Section};
+use crate::event::Event;
+use crate::group::Grouping;
+use crate::message::{Message, Texts};
+use crate::notifier::{Kind, Notifier};
+use crate::payload::Payload;
+use crate::route::Rules;
+use crate::spool::DestinationKey;
+use crate::template::Context;
+
+/// A configured notifier, ready to be used.
+pub struct Destination {
+    pub name: String,
+    pub kind: &'static Kind,
+    pub rules: Rules,
+    pub payload: Payload,
+    pub texts: Texts,
+    pub grouping: Grouping,
+    /// It has an [outputs] of its own.
+    pub mapped: bool,
+    /// How many lanes deliver side by side.
+    pub concurrency: usize,
+    /// It sends what ansible-runner said.
+    pub verbatim: bool,
+    /// What is older is given up.
+    pub max_age: Duration,
+    /// What was delivered stays in the spool.
+    pub keep_bodies: bool,
+    pub notifier: Rc<dyn Notifier>,
+    /// Kept to build the notifier again when its credentials were refused.
+    pub section: Section,
+}
+
+impl Destination {
+    /// What it says about an event, or about several that go together.
+    pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
+        let others = events.split_off(1);
+        let first = events.remove(0);
+        if !self.grouping.is_batch() {
+            let context = Context::group(first, others);
+            let payload = self.payload.render(&context);
+            return self.texts.message(&context, payload, self.mapped);
+        }
+        let context = Context::new(first);
+        let first = self.payload.render(&context);
+        let others = others.into_iter().map(Context::new);
+        let others = others.map(|context| self.payload.render(&context));
+        let batch = std::iter::once(first).chain(others).collect();
+        Message {
+            batch,
+            ..self
+                .texts
+                .message(&context, serde_json::Map::new(), self.mapped)
+        }
+    }
+
+    /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
+    /// the play's vars or the environment changed is that run's own: what they said is not stored.
+    pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
+        let found_again = |origin: &Origin| matches!(origin, Origin::File { .. } | Origin::DropIn);
+        let given = |entry: &&Entry| !found_again(&entry.origin);
+        let needs: Vec<&str> = self
+            .section
+            .entries
+            .iter()
+            .filter(given)
+            .map(|entry| entry.key.as_str())
+            .collect();
+        DestinationKey {
+            search: serde_json::to_string(&search.fixed()).expect("paths can be written"),
+            name: self.name.clone(),
+            run: if needs.is_empty() {
+                String::new()
+            } else {
+                run.to_owned()
+            },
+            needs: needs.join(", "),
+        }
+    }
+}
