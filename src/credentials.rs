@@ -39,6 +39,12 @@ pub fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue
     header(section, &text)
 }
 
+/// The value of `Authorization` for a bearer token that must be there.
+pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
+    let token = section.required_secret(key)?;
+    header(section, &format!("Bearer {}", token.expose()))
+}
+
 /// A header's value that is not shown.
 pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
     let problem = "the credentials hold a line break or another control character";
@@ -49,17 +55,7 @@ pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
 }
 
 fn ask_password(section: &Section, username: &str) -> Option<Secret> {
-    let forms = [
-        "password",
-        "password_file",
-        "password_env",
-        "password_command",
-    ];
-    if section
-        .entries
-        .iter()
-        .any(|entry| forms.contains(&entry.key.as_str()) && !entry.value.is_empty())
-    {
+    if section.is_given("password") {
         // It was given, and reading it failed: that problem is noted already.
         return None;
     }

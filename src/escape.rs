@@ -110,6 +110,41 @@ pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> 
     Cow::Owned(format!("{}{CUT}", kept.trim_end_matches(['\\', ' ', '\n'])))
 }
 
+/// HTML cut to what `measure` makes at most `most`. A cut would leave tags open: what is cut has none.
+pub fn cut_html(html: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> {
+    if html.chars().map(measure).sum::<usize>() <= most {
+        return Cow::Borrowed(html);
+    }
+    let text = Escape::Html.apply(&without_markup(html));
+    Cow::Owned(cut(&text, most, measure).into_owned())
+}
+
+/// The text of HTML, as far as messages have it.
+pub fn without_markup(html: &str) -> String {
+    let mut text = String::with_capacity(html.len());
+    for (index, piece) in html.split('<').enumerate() {
+        let (tag, rest) = piece.split_once('>').unwrap_or(("", piece));
+        if index == 0 {
+            text.push_str(piece);
+        } else {
+            if tag.trim_end_matches([' ', '/']) == "br" {
+                text.push('\n');
+            }
+            text.push_str(rest);
+        }
+    }
+    [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&amp;", "&"),
+    ]
+    .iter()
+    .fold(text, |text, (entity, character)| {
+        text.replace(entity, character)
+    })
+}
+
 /// Characters, as Slack, Discord, PagerDuty and most others count.
 pub fn characters(_: char) -> usize {
     1
@@ -154,6 +189,14 @@ mod tests {
         assert_eq!(cut("a &amp; b and more", 9, characters), "a […]");
         assert_eq!(cut("a\\*b, c, d", 6, characters), "a […]");
         assert_eq!(cut("x", 0, characters), " […]");
+    }
+
+    #[test]
+    fn html_that_is_cut_has_no_open_tag() {
+        let html = "<b>a &lt;&amp;lt;</b><br/>c <i>and more</i>";
+        assert_eq!(without_markup(html), "a <&lt;\nc and more");
+        assert_eq!(cut_html(html, 100, characters), html);
+        assert_eq!(cut_html(html, 17, characters), "a &lt;&amp;lt […]");
     }
 
     #[test]

@@ -73,12 +73,16 @@ impl Reply {
 
     /// What the status says, told in words that were found in the body.
     pub fn saying(&self, words: &[u8]) -> Result<(), Failure> {
-        let pause = retry_after(&self.headers, Timestamp::now());
         let location = self
             .headers
             .get("location")
             .and_then(|value| value.to_str().ok());
-        classify(self.status, pause, location, words).map_or(Ok(()), Err)
+        classify(self.status, self.pause(), location, words).map_or(Ok(()), Err)
+    }
+
+    /// How long the headers ask to wait.
+    pub fn pause(&self) -> Option<Duration> {
+        retry_after(&self.headers, Timestamp::now())
     }
 
     /// The body as JSON; null where it is none.

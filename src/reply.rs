@@ -1,5 +1,6 @@
 //! What a reply, or its absence, means for a delivery, in words for a person.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url};
+use serde_json::{Map, Value};
 
 use crate::http::origin;
 use crate::notifier::Failure;
@@ -51,21 +53,39 @@ fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
         let _ = write!(text, ": redirects to {target}; set the final URL");
     } else if let Some(said) = std::str::from_utf8(body).ok().and_then(essence) {
         // Masked while it is whole: half of a secret would not be known for one.
-        let said: String = secret::redact(said).chars().take(120).collect();
+        let said: String = secret::redact(&said).chars().take(120).collect();
         let _ = write!(text, ": {said}");
     }
     text
 }
 
-/// What a reply says in short: the title of a page, or the first line of a text.
-fn essence(body: &str) -> Option<&str> {
+/// What a reply says in short: the message of a JSON object, the title of a page, or the first line of
+/// a text.
+fn essence(body: &str) -> Option<Cow<'_, str>> {
+    if let Ok(Value::Object(fields)) = serde_json::from_str(body)
+        && let Some(said) = message(&fields)
+    {
+        return Some(Cow::Owned(said.to_owned()));
+    }
     let title = || {
         let (_, rest) = body.split_once("<title>")?;
         rest.split_once("</title>").map(|(title, _)| title)
     };
     let is_page = body.trim_start().starts_with('<');
     let text = title().filter(|_| is_page).unwrap_or(body);
-    text.lines().map(str::trim).find(|line| !line.is_empty())
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| !line.is_empty()).map(Cow::Borrowed)
+}
+
+/// Under the names that most services use, also one level down.
+fn message(fields: &Map<String, Value>) -> Option<&str> {
+    ["message", "error", "description", "detail"]
+        .iter()
+        .find_map(|name| match fields.get(*name)? {
+            Value::String(said) if !said.is_empty() => Some(said.as_str()),
+            Value::Object(inner) => message(inner),
+            _ => None,
+        })
 }
 
 /// How long the service asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
@@ -78,6 +98,11 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             date.duration_since(now).as_secs_f64()
         }
     };
+    pause(seconds)
+}
+
+/// So many seconds, an hour at most.
+pub fn pause(seconds: f64) -> Option<Duration> {
     seconds
         .is_finite()
         .then(|| Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE.as_secs_f64())))
@@ -181,6 +206,20 @@ mod tests {
             for code in codes {
                 assert_eq!(kind(*code), expected, "{code}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_reply_says_is_found() {
+        for (body, expected) in [
+            ("\n a line \nanother", Some("a line")),
+            ("<html><title>Bad</title>", Some("Bad")),
+            (r#"{"ok":false,"error":"no"}"#, Some("no")),
+            (r#"{"error":{"code":400,"message":"inner"}}"#, Some("inner")),
+            (r#"{"errors":["x"]}"#, Some(r#"{"errors":["x"]}"#)),
+            (" \n", None),
+        ] {
+            assert_eq!(essence(body).as_deref(), expected, "{body}");
         }
     }
 

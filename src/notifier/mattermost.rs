@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
-use super::service::{self, Service, over_http};
+use super::service::{Service, fitting, json_with, over_http};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
@@ -23,6 +23,8 @@ pub const KIND: Kind = Kind {
 
 /// What Mattermost takes in one post, in characters.
 const MOST: usize = 16_383;
+/// How many fields, and how long they may be together.
+const FIELDS: (usize, usize) = (30, 9000);
 
 struct Mattermost {
     url: Url,
@@ -41,9 +43,12 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 
 impl Service for Mattermost {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let fields = message.fields.iter().map(|(name, value)| {
-            json!({"title": name, "value": Escape::Markdown.apply(value), "short": value.len() < 40})
-        });
+        let field = |(title, value): (String, String)| {
+            let short = value.len() < 40;
+            json!({"title": title, "value": value, "short": short})
+        };
+        let fields = fitting(message, Escape::Markdown, FIELDS, characters);
+        let fields: Vec<Value> = fields.into_iter().map(field).collect();
         let mut body = self.replacing.clone();
         let attachment = json!({
             "fallback": message.subject,
@@ -51,11 +56,11 @@ impl Service for Mattermost {
             "title": Escape::Markdown.apply(&message.subject),
             "title_link": message.context.event().run.url,
             "text": cut(&message.text, MOST, characters),
-            "fields": fields.collect::<Vec<Value>>(),
+            "fields": fields,
         });
         body.insert("attachments".to_owned(), json!([attachment]));
         let request = Request {
-            body: service::json(&Value::Object(body)),
+            body: json_with(body, message)?,
             ..self.probe(Method::POST)
         };
         Ok(vec![(String::new(), request)])

@@ -1,12 +1,18 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
 pub mod awssns;
+pub mod discord;
 pub mod email;
 pub mod grafana;
+pub mod hipchat;
 mod mail;
 pub mod mattermost;
 pub mod pagerduty;
+pub mod rocketchat;
 pub mod service;
+pub mod slack;
+pub mod teams;
+pub mod telegram;
 pub mod twilio;
 pub mod webhook;
 
@@ -18,16 +24,23 @@ use async_trait::async_trait;
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
+use crate::reply;
 
 /// The kinds, in the order in which help and documentation list them.
-pub const KINDS: [&Kind; 7] = [
+pub const KINDS: &[&Kind] = &[
     &webhook::KIND,
     &email::KIND,
+    &slack::KIND,
+    &hipchat::KIND,
     &mattermost::KIND,
+    &rocketchat::KIND,
     &pagerduty::KIND,
     &twilio::KIND,
     &grafana::KIND,
     &awssns::KIND,
+    &teams::KIND,
+    &discord::KIND,
+    &telegram::KIND,
 ];
 
 /// A kind of notifier: one source file each.
@@ -138,6 +151,17 @@ impl Failure {
             | Failure::Gone(error)
             | Failure::TooLarge(error)
             | Failure::Permanent(error) => error,
+        }
+    }
+
+    /// The same failure; another attempt is made not before `seconds`, where the reply says so itself.
+    pub fn not_before(self, seconds: Option<f64>) -> Failure {
+        match (self, seconds.and_then(reply::pause)) {
+            (Failure::Retry { error, .. }, Some(pause)) => Failure::Retry {
+                error,
+                after: Some(pause),
+            },
+            (failure, _) => failure,
         }
     }
 

@@ -4,10 +4,13 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use reqwest::{Method, Url};
+use serde_json::{Map, Value};
 
 use super::{Check, Failure, Notifier, outcome};
 use crate::config::section::Section;
-use crate::http::{Endpoint, Http, Reply, Request, read_url};
+use crate::credentials::warn_of_plain_http;
+use crate::escape::Escape;
+use crate::http::{Endpoint, Http, Reply, Request, origin, read_url};
 use crate::message::Message;
 
 /// A service that takes messages over HTTP.
@@ -26,8 +29,18 @@ pub trait Service {
         false
     }
 
+    /// A request to make at once in place of a recipient's, where the reply says what would do.
+    fn instead(&self, _message: &Message, _recipient: &str, _reply: &Reply) -> Option<Request> {
+        None
+    }
+
     /// A request that changes nothing, to try address and credentials with.
     fn probe(&self, method: Method) -> Request;
+
+    /// A question that the service answers to those whom it knows, better than any probe.
+    fn question(&self) -> Option<Request> {
+        None
+    }
 }
 
 struct Spoken<S> {
@@ -57,7 +70,9 @@ pub fn api_url(section: &Section, default: &str) -> Option<Url> {
     if section.text("api_url").is_none() {
         return Some(Url::parse(default).expect("a service's address is a URL"));
     }
-    read_url(section, "api_url").map(|(_, url)| url)
+    let (_, url) = read_url(section, "api_url")?;
+    warn_of_plain_http(section, "api_url", &url);
+    Some(url)
 }
 
 /// `base` with more path behind it, each part encoded.
@@ -69,9 +84,69 @@ pub fn under(base: &Url, parts: &[&str]) -> Url {
     url
 }
 
+/// The fields beside the text that say something, in the markup of a service: at most `most`, as far as
+/// `measure` makes them fit into `room`.
+pub fn fitting(
+    message: &Message,
+    escape: Escape,
+    (most, room): (usize, usize),
+    measure: fn(char) -> usize,
+) -> Vec<(String, String)> {
+    let escaped = |(name, value): &(String, String)| (escape.apply(name), escape.apply(value));
+    let mut left = room;
+    let fits = |(name, value): &(String, String)| {
+        let size: usize = name.chars().chain(value.chars()).map(measure).sum();
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    };
+    let said = |(name, value): &&(String, String)| !name.is_empty() && !value.trim().is_empty();
+    let fields = message.fields.iter().filter(said).map(escaped);
+    fields.take_while(fits).take(most).collect()
+}
+
+/// A JSON object as a body, with the fields of the user's own `body` in place of the same ones.
+pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Vec<u8>, Failure> {
+    match &message.body {
+        None => {}
+        Some(Value::Object(own)) => object.extend(own.clone()),
+        Some(_) => return Err(Failure::permanent("`body` gives no JSON object")),
+    }
+    Ok(json(&Value::Object(object)))
+}
+
 /// A JSON body.
 pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("a JSON value can be written")
+}
+
+impl<S: Service> Spoken<S> {
+    async fn deliver(
+        &self,
+        message: &Message,
+        recipient: &str,
+        request: Request,
+    ) -> Result<Option<String>, Failure> {
+        let mut reply = self.endpoint.exchange(request).await?;
+        if let Some(other) = self.service.instead(message, recipient, &reply) {
+            reply = self.endpoint.exchange(other).await?;
+        }
+        self.service.judge(&reply)
+    }
+
+    async fn ask(&self, question: Request) -> Check {
+        let mut check = Check::default();
+        let step = format!("{} {}", question.method, origin(&question.url));
+        let reply = self.endpoint.exchange(question).await;
+        let judged = reply.and_then(|reply| {
+            check
+                .steps
+                .push(format!("{step} answered {}", reply.status));
+            self.service.judge(&reply)
+        });
+        check.error = judged.err().map(|failure| failure.error().to_owned());
+        check
+    }
 }
 
 #[async_trait(?Send)]
@@ -84,8 +159,7 @@ impl<S: Service> Notifier for Spoken<S> {
             if message.reached.borrow().contains_key(&recipient) {
                 continue;
             }
-            let reply = self.endpoint.exchange(request).await;
-            match reply.and_then(|reply| self.service.judge(&reply)) {
+            match self.deliver(message, &recipient, request).await {
                 Ok(name) => {
                     message.reached.borrow_mut().insert(recipient, name);
                 }
@@ -109,6 +183,9 @@ impl<S: Service> Notifier for Spoken<S> {
     }
 
     async fn check(&self) -> Check {
+        if let Some(question) = self.service.question() {
+            return self.ask(question).await;
+        }
         self.endpoint
             .check(|method| self.service.probe(method))
             .await

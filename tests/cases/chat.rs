@@ -1,36 +1,688 @@
 //! The kinds that post to a chat, each against a server that refuses what the service refuses.
 
-use crate::sandbox::{Outcome, Sandbox};
-use crate::server::{Server, mattermost};
+use std::time::Duration;
 
-/// A failed result whose host, task and message mean harm.
-const HOSTILE: &str = r#"{"state":"failed","host":"<!channel> @all","task":"[x](http://evil) *b*\u001b[2J",
-    "result":{"msg":"<b>&</b> @everyone `x` \u202e"},"run":{"playbook":"site.yml"}}"#;
+use serde_json::{Value, json};
 
-/// Sends an event to a notifier with these keys.
-fn send(keys: &str, event: &str) -> Outcome {
-    let config = format!("[notifier:chat]\non = any\n{keys}\n[delivery]\ndrain = 3\n");
-    Sandbox::with_config(&config).run_with_input(&["send", "-"], event)
+use crate::sandbox::{Outcome, Sandbox, outcome, side_by_side};
+use crate::server::{Server, discord, hipchat, mattermost, rocketchat, slack, teams, telegram};
+
+/// One kind, and its service.
+struct Chat {
+    kind: &'static str,
+    start: fn() -> Server,
+    /// The keys that send to a channel: `ops` takes what fits, `busy` asks to wait at first, others are gone.
+    keys: fn(&Server, &str) -> String,
+    /// What the service says of a channel that is gone.
+    gone: &'static str,
+    /// How long `busy` asks to wait.
+    wait: Duration,
+    /// How the hostile text of [`hostile`] is told.
+    disarmed: &'static str,
 }
+
+const MARKDOWN: &str = "\\<b\\>&\\</b\\> \\<@\u{200b}U1\\> @\u{200b}everyone \\`x\\`";
+
+const HTML: &str = "&lt;b&gt;&amp;&lt;/b&gt; &lt;@U1&gt; @everyone `x`";
+
+const CHATS: [Chat; 8] = [
+    Chat {
+        kind: "slack",
+        start: slack::start,
+        keys: |server, channel| {
+            let (api, token) = (server.at("/api"), slack::TOKEN);
+            format!("api_url = {api}\ntoken = {token}\nchannels = {channel}")
+        },
+        gone: "channel_not_found",
+        wait: Duration::from_secs(1),
+        disarmed: HTML,
+    },
+    Chat {
+        kind: "slack",
+        start: slack::start,
+        keys: |server, channel| {
+            format!(
+                "url = {}",
+                server.at(&format!("/services/T0/B0/canary-{channel}"))
+            )
+        },
+        gone: "404 Not Found: no_service",
+        wait: Duration::from_secs(1),
+        disarmed: HTML,
+    },
+    Chat {
+        kind: "mattermost",
+        start: mattermost::start,
+        keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
+        gone: "400 Bad Request: web.incoming_webhook.invalid.app_error",
+        wait: Duration::from_secs(1),
+        disarmed: MARKDOWN,
+    },
+    Chat {
+        kind: "rocketchat",
+        start: rocketchat::start,
+        keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
+        gone: "400 Bad Request: Invalid integration id or token provided.",
+        wait: Duration::from_secs(1),
+        disarmed: MARKDOWN,
+    },
+    Chat {
+        kind: "hipchat",
+        start: hipchat::start,
+        keys: |server, channel| {
+            let (api, token) = (server.at(""), hipchat::TOKEN);
+            format!("api_url = {api}\ntoken = {token}\nrooms = {channel}")
+        },
+        gone: "404 Not Found: Room not found",
+        wait: Duration::from_secs(1),
+        disarmed: HTML,
+    },
+    Chat {
+        kind: "teams",
+        start: teams::start,
+        keys: |server, channel| format!("url = {}", server.at(&teams::path(channel))),
+        gone: "404 Not Found: The workflow could not be found.",
+        wait: Duration::from_secs(1),
+        disarmed: MARKDOWN,
+    },
+    Chat {
+        kind: "discord",
+        start: discord::start,
+        keys: |server, channel| {
+            format!(
+                "url = {}",
+                server.at(&format!("/api/webhooks/1/canary-{channel}"))
+            )
+        },
+        gone: "404 Not Found: Unknown Webhook; off until its configuration changes",
+        wait: Duration::from_millis(1500),
+        disarmed: MARKDOWN,
+    },
+    Chat {
+        kind: "telegram",
+        start: telegram::start,
+        keys: |server, channel| {
+            let chat = match channel {
+                "ops" => "1",
+                "busy" => "429",
+                other => other,
+            };
+            let (api, token) = (server.at(""), telegram::TOKEN);
+            format!("api_url = {api}\ntoken = {token}\nchat_ids = {chat}")
+        },
+        gone: "400 Bad Request: Bad Request: chat not found",
+        wait: Duration::from_secs(1),
+        disarmed: HTML,
+    },
+];
 
 const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
 
-fn mattermost_keys(server: &Server, more: &str) -> String {
-    let url = server.at(mattermost::PATH);
-    format!("type = mattermost\nurl = {url}\n{more}")
+impl Chat {
+    fn config(&self, server: &Server, channel: &str) -> String {
+        let (kind, keys) = (self.kind, (self.keys)(server, channel));
+        format!("[notifier:chat]\ntype = {kind}\non = any\n{keys}\n[delivery]\ndrain = 5\n")
+    }
+
+    fn send(&self, server: &Server, channel: &str, event: &Value) -> Outcome {
+        send(&self.config(server, channel), event)
+    }
+}
+
+fn send(config: &str, event: &Value) -> Outcome {
+    Sandbox::with_config(config).run_with_input(&["send", "-"], event.to_string())
+}
+
+/// A failed result whose names and message mean harm.
+fn hostile() -> Value {
+    let message = "<b>&</b> <@U1> @everyone `x`\u{1b}[2J\u{202e}";
+    json!({"state": "failed", "host": "<!channel>", "task": "[x](http://evil) *b* @all",
+        "result": {"msg": message}, "run": {"playbook": "site.yml", "url": "https://ci.example.com/1"}})
+}
+
+/// The end of a run in which a task failed on each of so many hosts.
+fn failed_run(hosts: usize) -> Value {
+    let failed = |number| {
+        json!({"host": format!("web{number}"), "task": "Install nginx",
+        "path": "/srv/site.yml:12", "message": "No package nginx available."})
+    };
+    let failed: Vec<Value> = (1..=hosts).map(failed).collect();
+    json!({"event": "run_end", "status": "error", "elapsed": 12.5, "failures": hosts,
+        "failed_tasks": failed, "run": {"playbook": "site.yml", "inventory": ["hosts"]}})
 }
 
 #[test]
-fn mattermost_takes_what_is_posted() {
+fn a_run_that_failed_is_told_with_its_tasks() {
+    side_by_side(&CHATS, |chat| {
+        let server = (chat.start)();
+        chat.send(&server, "ops", &failed_run(12))
+            .expect(0, DELIVERED);
+        let body = server.requests()[0].body.replace('\\', "");
+        for part in [
+            "site.yml failed",
+            "web10: Install nginx",
+            "and 2 more",
+            "12 failed, in 12.5 s",
+        ] {
+            assert!(body.contains(part), "{}: no `{part}` in {body}", chat.kind);
+        }
+    });
+}
+
+#[test]
+fn a_hostile_text_says_what_it_says_and_does_nothing_else() {
+    side_by_side(&CHATS, |chat| {
+        let server = (chat.start)();
+        chat.send(&server, "ops", &hostile()).expect(0, DELIVERED);
+        let request = &server.requests()[0];
+        let said = texts(&request.json()).join("\n");
+        assert!(said.contains(chat.disarmed), "{}: {said}", chat.kind);
+        for harm in ["<@U1>", "\u{1b}", "\u{202e}"] {
+            assert!(!said.contains(harm), "{}: `{harm}` in {said}", chat.kind);
+        }
+    });
+}
+
+/// Every text in a JSON value.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(values) => values.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_too_long_is_cut_between_characters() {
+    side_by_side(&CHATS, |chat| {
+        for text in ["😀", "\"\\", "<&", "é"] {
+            let server = (chat.start)();
+            let config = chat.config(&server, "ops");
+            let config = config.replace(
+                "on = any",
+                "on = any\nmessage = {{ result.msg }}\nsubject = {{ result.msg }}",
+            );
+            let fields: String = (0..60)
+                .map(|n| format!("field-{n} = result.short\n"))
+                .collect();
+            let event = json!({"state": "failed", "result": {"msg": text.repeat(20_000), "short": text.repeat(400)}});
+            send(&format!("{config}[outputs:chat]\n{fields}"), &event).expect(0, DELIVERED);
+            assert!(server.requests()[0].body.contains(" […]"), "{}", chat.kind);
+        }
+    });
+}
+
+#[test]
+fn a_refusal_is_final_and_says_the_reason_of_the_service() {
+    side_by_side(&CHATS, |chat| {
+        let server = (chat.start)();
+        let refused = chat.send(&server, "gone", &failed_run(1));
+        refused.expect_line(69, &["0 waiting, 1 dead", chat.gone]);
+        assert_eq!(server.requests().len(), 1, "{}", chat.kind);
+    });
+}
+
+#[test]
+fn a_busy_service_is_given_the_time_that_it_asks_for() {
+    side_by_side(&CHATS, |chat| {
+        let server = (chat.start)();
+        chat.send(&server, "busy", &failed_run(1))
+            .expect(0, DELIVERED);
+        let requests = server.requests();
+        let waited = requests[1].at - requests[0].at;
+        assert_eq!(requests.len(), 2, "{}", chat.kind);
+        assert!(waited >= chat.wait, "{}: {waited:?}", chat.kind);
+    });
+}
+
+#[test]
+fn no_secret_is_shown_or_kept() {
+    side_by_side(&CHATS, |chat| {
+        for channel in ["ops", "gone"] {
+            let server = (chat.start)();
+            let sandbox = Sandbox::with_config(&chat.config(&server, channel));
+            sandbox.file("event.json", hostile().to_string());
+            for arguments in [
+                &["check-config"][..],
+                &["check-config", "--connect"],
+                &["send", "event.json", "--dry-run"],
+                &["send", "event.json"],
+                &["test"],
+                &["history", "--json"],
+            ] {
+                let mut command = sandbox.command(arguments);
+                let command = command.env("XDG_STATE_HOME", sandbox.path("state"));
+                let outcome = outcome(command.spawn().unwrap());
+                let printed = format!("{}{}", outcome.stdout, outcome.stderr);
+                assert!(!printed.is_empty(), "{} {arguments:?}", chat.kind);
+                assert!(!printed.contains("canary"), "{arguments:?}: {printed}");
+            }
+            let spool = std::fs::read(sandbox.path("state/ansible-notify/spool.db")).unwrap();
+            assert!(
+                !String::from_utf8_lossy(&spool).contains("canary"),
+                "{}",
+                chat.kind
+            );
+        }
+    });
+}
+
+#[test]
+fn a_body_of_ones_own_replaces_what_it_names() {
     let server = mattermost::start();
-    send(&mattermost_keys(&server, "channel = ops"), HOSTILE).expect(0, DELIVERED);
-    let attachment = &server.requests()[0].json()["attachments"][0];
-    assert_eq!(attachment["color"], "#e01e5a");
-    assert_eq!(
-        attachment["text"],
-        "\\<b\\>&\\</b\\> @\u{200b}everyone \\`x\\` "
+    let config = CHATS[2].config(&server, "ops");
+    let body = r#"body = {"priority": {"priority": "{{ 'urgent' if status == 'error' }}"}}"#;
+    send(
+        &config.replace("on = any", &format!("on = any\n{body}")),
+        &failed_run(1),
+    )
+    .expect(0, DELIVERED);
+    let sent = server.requests()[0].json();
+    assert_eq!(sent["priority"]["priority"], "urgent");
+    assert!(sent["attachments"][0]["text"].is_string());
+    let refused = send(
+        &config.replace("on = any", "on = any\nbody = [1]"),
+        &failed_run(1),
     );
-    let refused = send(&mattermost_keys(&server, "channel = gone"), HOSTILE);
-    refused.expect_line(69, &["0 waiting, 1 dead", "404 Not Found", "channel"]);
-    assert!(!refused.stderr.contains("canary"), "{refused:?}");
+    refused.expect_line(69, &["`body` gives no JSON object"]);
+}
+
+#[test]
+fn rocketchat_knows_a_poster_by_two_names() {
+    let server = rocketchat::start();
+    let chat = &CHATS[3];
+    let more =
+        "on = any\nusername = Ansible\nicon_url = https://h/i.png\nemoji = :robot:\nchannel = #ops";
+    let config = chat.config(&server, "ops").replace("on = any", more);
+    send(&config, &failed_run(1)).expect(0, DELIVERED);
+    let sent = server.requests()[0].json();
+    assert_eq!(
+        (&sent["alias"], &sent["username"]),
+        (&json!("Ansible"), &json!("Ansible"))
+    );
+    assert_eq!(
+        (&sent["avatar"], &sent["emoji"]),
+        (&json!("https://h/i.png"), &json!(":robot:"))
+    );
+    assert_eq!(sent["attachments"][0]["color"], "#e01e5a");
+    send(&config.replace("#ops", "#none"), &failed_run(1))
+        .expect_line(69, &["400 Bad Request: invalid-channel"]);
+}
+
+#[test]
+fn a_success_that_is_none_is_told_apart() {
+    let server = rocketchat::start();
+    let refused = CHATS[3].send(&server, "silent", &failed_run(1));
+    refused.expect_line(69, &["refused: error-not-allowed"]);
+}
+
+#[test]
+fn slack_speaks_to_several_channels_and_their_threads() {
+    let server = slack::start();
+    let told = CHATS[0].send(&server, "#ops, gone, dev/1700.25, ops", &failed_run(1));
+    told.expect_line(
+        69,
+        &["1 dead", "1 of 3 not reached: gone: channel_not_found"],
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    let place = |body: &Value| (body["channel"].clone(), body["thread_ts"].clone());
+    assert_eq!(
+        sent.iter().map(place).collect::<Vec<_>>(),
+        [
+            (json!("ops"), Value::Null),
+            (json!("gone"), Value::Null),
+            (json!("dev"), json!("1700.25")),
+        ]
+    );
+    assert_eq!(sent[0]["attachments"][0]["color"], "#e01e5a");
+    assert_eq!(sent[0]["blocks"][0]["text"]["text"], "site.yml failed");
+}
+
+#[test]
+fn slack_says_in_a_success_what_passes_and_what_does_not() {
+    let server = slack::start();
+    CHATS[0]
+        .send(&server, "passing", &failed_run(1))
+        .expect(0, DELIVERED);
+    assert_eq!(server.requests().len(), 2);
+    // A token may be mended: the message waits.
+    let config = CHATS[0]
+        .config(&server, "ops")
+        .replace(slack::TOKEN, "xoxb-wrong");
+    let config = config.replace("drain = 5", "drain = 500ms");
+    send(&config, &failed_run(1)).expect_line(75, &["1 waiting", "invalid_auth"]);
+    let forbidden = CHATS[1].send(&server, "forbidden", &failed_run(1));
+    forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
+}
+
+#[test]
+fn slacks_settings_are_checked() {
+    let server = slack::start();
+    let check = |keys: &str, problem: &str| {
+        let config = format!("[notifier:chat]\ntype = slack\n{keys}\n");
+        Sandbox::with_config(&config)
+            .run(&["check-config"])
+            .expect_line(78, &[problem]);
+    };
+    check(
+        "token = t-o-k-e-n\nchannels = C0123,1712.345",
+        "`1712.345` is a thread; write it as CHANNEL/1712.345",
+    );
+    check(
+        "url = https://h/x\ntoken = t-o-k-e-n",
+        "`url` is a webhook with a channel of its own",
+    );
+    check(
+        "token = t-o-k-e-n\nchannels = ops\ncolor = red",
+        "`color` is #rgb or #rrggbb",
+    );
+    let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
+    let config = CHATS[0].config(&server, "ops");
+    let good = connect(&config);
+    good.expect(0, "");
+    assert!(
+        good.stdout.contains("chat: POST http://127.0.0.1:"),
+        "{good:?}"
+    );
+    connect(&config.replace(slack::TOKEN, "xoxb-wrong"))
+        .expect(78, "ansible-notify: chat: invalid_auth\n");
+    assert_eq!(server.requests().len(), 2);
+}
+
+/// Ends of runs of the same playbook: failed twice, then recovered.
+fn incident() -> String {
+    let end = |run: &str, more: Value| {
+        let mut event =
+            json!({"event": "run_end", "id": run, "run": {"id": run, "playbook": "site.yml"}});
+        event
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        format!("{event}\n")
+    };
+    let error = json!({"status": "error"});
+    let recovered = json!({"status": "success", "previous": "error"});
+    end("first", error.clone()) + &end("second", error) + &end("third", recovered)
+}
+
+#[test]
+fn slack_tells_what_follows_in_the_thread_of_the_first_message() {
+    let server = slack::start();
+    let sandbox = Sandbox::with_config(&CHATS[0].config(&server, "ops"));
+    let told = sandbox.run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    let place = |body: &Value| (body["thread_ts"].clone(), body["reply_broadcast"].clone());
+    assert_eq!(
+        sent.iter().map(place).collect::<Vec<_>>(),
+        [
+            (Value::Null, Value::Null),
+            (json!("1712.000000"), json!(false)),
+            (json!("1712.000000"), json!(true)),
+        ]
+    );
+}
+
+#[test]
+fn slack_updates_the_first_message_where_that_is_asked_for() {
+    let server = slack::start();
+    let config = CHATS[0]
+        .config(&server, "ops")
+        .replace("on = any", "on = any\nupdate = true");
+    Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    let requests = server.requests();
+    let targets: Vec<&str> = requests
+        .iter()
+        .map(|request| request.target.as_str())
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "/api/chat.postMessage",
+            "/api/chat.update",
+            "/api/chat.update"
+        ]
+    );
+    let last = requests[2].json();
+    assert_eq!(
+        (&last["channel"], &last["ts"]),
+        (&json!("C0OPS"), &json!("1712.000000"))
+    );
+    assert_eq!(last["blocks"][0]["text"]["text"], "site.yml recovered");
+    assert_eq!(last["attachments"][0]["color"], "#2eb67d");
+}
+
+#[test]
+fn slack_posts_anew_what_it_cannot_update() {
+    // The first message is one that the server has forgotten by the time of the second.
+    let server = slack::start();
+    let config = CHATS[0]
+        .config(&server, "forgetful")
+        .replace("on = any", "on = any\nupdate = true");
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let requests = server.requests();
+    let targets: Vec<&str> = requests
+        .iter()
+        .map(|request| request.target.as_str())
+        .collect();
+    assert_eq!(
+        targets[..3],
+        [
+            "/api/chat.postMessage",
+            "/api/chat.update",
+            "/api/chat.postMessage"
+        ]
+    );
+}
+
+#[test]
+fn who_has_a_message_is_not_told_again() {
+    let server = slack::start();
+    CHATS[0]
+        .send(&server, "ops, passing, busy, dev", &failed_run(1))
+        .expect(0, DELIVERED);
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json()["channel"].clone())
+        .collect();
+    assert_eq!(sent, ["ops", "passing", "busy", "dev", "passing", "busy"]);
+}
+
+#[test]
+fn hipchat_tells_every_room_in_its_colour() {
+    let server = hipchat::start();
+    let chat = &CHATS[4];
+    let more = "on = any\nnotify = true\nmessage_from = Ansible\ncolor = purple";
+    let config = chat
+        .config(&server, "ops, war room, none")
+        .replace("on = any", more);
+    let told = send(&config, &hostile());
+    told.expect_line(
+        69,
+        &["1 of 3 not reached: none: 404 Not Found: Room not found"],
+    );
+    let requests = server.requests();
+    assert_eq!(requests[1].target, "/v2/room/war%20room/notification");
+    let sent = requests[0].json();
+    assert_eq!(
+        (&sent["color"], &sent["notify"], &sent["from"]),
+        (&json!("purple"), &json!(true), &json!("Ansible"))
+    );
+    let title = "<b><a href=\"https://ci.example.com/1\">&lt;!channel&gt;: [x](http://evil) *b* @all: failed</a></b><br>";
+    assert!(
+        sent["message"].as_str().unwrap().starts_with(title),
+        "{sent}"
+    );
+    send(&chat.config(&server, "ops"), &failed_run(1)).expect(0, DELIVERED);
+    assert_eq!(server.requests()[3].json()["color"], "red");
+}
+
+#[test]
+fn the_hosted_hipchat_is_warned_of() {
+    let check = |keys: &str| {
+        let config =
+            format!("[notifier:chat]\ntype = hipchat\ntoken = t-o-k-e-n\nrooms = ops\n{keys}\n");
+        Sandbox::with_config(&config).run(&["check-config"])
+    };
+    check("api_url = https://api.hipchat.com")
+        .expect_line(0, &["warning: ", "the hosted HipChat ended in 2019"]);
+    check("").expect_line(78, &["[notifier:chat] has no `api_url`"]);
+    let url = "api_url = https://chat.example.com";
+    check(url).expect(0, "");
+    check(&format!("{url}\ncolor = pink")).expect_line(78, &["`color` is one of: yellow, green"]);
+}
+
+#[test]
+fn a_card_says_it_in_colour_and_opens_the_run() {
+    let server = teams::start();
+    CHATS[5]
+        .send(&server, "ops", &hostile())
+        .expect(0, DELIVERED);
+    let card = server.requests()[0].json()["attachments"][0]["content"].clone();
+    let title = &card["body"][0];
+    assert_eq!(title["style"], "attention");
+    let text = "\\<!channel\\>: \\[x\\](http://evil) \\*b\\* @\u{200b}all: failed";
+    assert_eq!(title["items"][0]["text"], text);
+    assert_eq!(card["actions"][0]["url"], "https://ci.example.com/1");
+    assert_eq!(
+        card["body"][2]["facts"][0],
+        json!({"title": "Host", "value": "\\<!channel\\>"})
+    );
+}
+
+#[test]
+fn a_retired_connector_of_teams_is_told_apart() {
+    let config = "[notifier:chat]\ntype = teams\nurl = https://contoso.webhook.office.com/webhookb2/canary\n";
+    let outcome = Sandbox::with_config(config).run(&["check-config"]);
+    outcome.expect_line(78, &["`url` is an Office 365 connector, which Microsoft has retired; make a Workflows webhook"]);
+    assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
+}
+
+#[test]
+fn discord_mentions_nobody_and_posts_into_a_thread() {
+    let server = discord::start();
+    let more = "on = any\nthread_id = 42\nusername = Ansible\navatar_url = https://h/i.png";
+    let config = CHATS[6].config(&server, "ops").replace("on = any", more);
+    send(&config, &hostile()).expect(0, DELIVERED);
+    let request = &server.requests()[0];
+    assert_eq!(
+        request.target,
+        "/api/webhooks/1/canary-ops?wait=true&thread_id=42"
+    );
+    let sent = request.json();
+    assert_eq!(sent["allowed_mentions"], json!({"parse": []}));
+    assert_eq!(
+        (&sent["username"], &sent["avatar_url"]),
+        (&json!("Ansible"), &json!("https://h/i.png"))
+    );
+    assert_eq!(sent["embeds"][0]["color"], 0xe0_1e5a);
+    assert_eq!(sent["embeds"][0]["url"], "https://ci.example.com/1");
+    // A thread that is gone is no webhook that is gone.
+    let refused = send(&config.replace("= 42", "= 43"), &hostile());
+    refused.expect_line(69, &["404 Not Found: Unknown Channel)"]);
+}
+
+#[test]
+fn telegram_answers_the_first_message_of_a_run() {
+    let server = telegram::start();
+    let more = "on = any\nmessage_thread_id = 42\ndisable_notification = true";
+    let config = CHATS[7].config(&server, "ops").replace("on = any", more);
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    assert_eq!(
+        (
+            &sent[0]["message_thread_id"],
+            &sent[0]["disable_notification"]
+        ),
+        (&json!(42), &json!(true))
+    );
+    assert_eq!(sent[0]["reply_parameters"], Value::Null);
+    for later in &sent[1..] {
+        assert_eq!(later["reply_parameters"]["message_id"], 10);
+    }
+    assert!(
+        sent[2]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with("<b>site.yml recovered</b>\n")
+    );
+}
+
+#[test]
+fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read() {
+    let server = telegram::start();
+    let chat = &CHATS[7];
+    chat.send(&server, "2, -5", &failed_run(1))
+        .expect(0, DELIVERED);
+    let chats: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json()["chat_id"].clone())
+        .collect();
+    assert_eq!(chats, ["2", "-5", "-1005"]);
+    let config = chat.config(&server, "ops");
+    let config = config.replace(
+        "on = any",
+        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b",
+    );
+    send(&config, &failed_run(1)).expect(0, DELIVERED);
+    let sent = server.requests()[4].json();
+    assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b");
+    assert_eq!(sent["parse_mode"], Value::Null);
+}
+
+#[test]
+fn connecting_asks_the_service_whether_it_knows_the_token() {
+    let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
+    for (chat, good, bad, reason) in [
+        (
+            &CHATS[7],
+            telegram::TOKEN,
+            "1:wrong",
+            "401 Unauthorized: Unauthorized",
+        ),
+        (
+            &CHATS[6],
+            "canary-ops",
+            "canary-gone",
+            "404 Not Found: Unknown Webhook",
+        ),
+    ] {
+        let server = (chat.start)();
+        let config = chat.config(&server, "ops");
+        connect(&config).expect(0, "");
+        let refused = connect(&config.replace(good, bad));
+        refused.expect(78, &format!("ansible-notify: chat: {reason}\n"));
+        assert!(
+            server
+                .requests()
+                .iter()
+                .all(|request| request.method == "GET")
+        );
+    }
 }

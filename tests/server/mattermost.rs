@@ -1,24 +1,29 @@
-//! A Mattermost server's incoming webhook, as "Incoming webhooks" documents it.
+//! A Mattermost server's incoming webhooks: `/hooks/canary-ops` and others.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use super::{Reply, Request, Server};
 
-pub const PATH: &str = "/hooks/canary-mattermost";
-
 pub fn start() -> Server {
-    Server::answering(|request| match answer(request) {
-        Ok(()) => Reply::Full(200, "", "ok"),
-        Err((status, id)) => {
-            let said = json!({"id": id, "message": "Invalid webhook.", "status_code": status});
-            super::json(status, &said)
+    let told = AtomicBool::new(false);
+    Server::answering(move |request| {
+        let busy = request.target.ends_with("-busy") && !told.swap(true, Ordering::Relaxed);
+        match answer(request) {
+            Ok(()) if busy => Reply::Full(429, "Retry-After: 1\r\n", "limit exceeded"),
+            Ok(()) => Reply::Full(200, "", "ok"),
+            Err((status, id)) => {
+                let said = json!({"id": id, "message": format!("{id}."), "status_code": status});
+                super::json(status, &said)
+            }
         }
     })
 }
 
 fn answer(request: &Request) -> Result<(), (u16, &'static str)> {
     let refusal = |id| Err((400, id));
-    if request.target != PATH || request.method != "POST" {
+    if !["/hooks/canary-ops", "/hooks/canary-busy"].contains(&request.target.as_str()) {
         return refusal("web.incoming_webhook.invalid.app_error");
     }
     if request.header("content-type") != Some("application/json") {

@@ -1,14 +1,20 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
+pub mod discord;
 pub mod grafana;
+pub mod hipchat;
 pub mod mattermost;
 pub mod nginx;
 pub mod pagerduty;
 pub mod proxy;
 pub mod relay;
+pub mod rocketchat;
+pub mod slack;
 pub mod smtp;
 pub mod sns;
+pub mod teams;
+pub mod telegram;
 pub mod twilio;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,0 +1,113 @@
+//! The kind `discord`: an embed to a channel's webhook (Discord, "Execute Webhook").
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, fitting, json_with, over_http};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::escape::{Escape, characters, cut};
+use crate::http::{Http, Reply, Request, read_secret_url};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "discord",
+    about: "posts an embed to a Discord channel through its webhook",
+    form: Form::Text(Escape::Markdown),
+    build,
+};
+
+/// What Discord takes in an embed, in characters: title and description. All texts together have at
+/// most 6000, of which the fields get what is left.
+const TITLE: usize = 256;
+const DESCRIPTION: usize = 4096;
+const FIELDS: (usize, usize) = (25, 6000 - TITLE - DESCRIPTION);
+/// The error code of a webhook that was deleted.
+const UNKNOWN_WEBHOOK: u64 = 10015;
+
+struct Discord {
+    url: Url,
+    /// `username` and `avatar_url`.
+    replacing: Map<String, Value>,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = read_secret_url(section, "url");
+    let keys = ["username", "avatar_url"];
+    let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
+    let replacing = keys.into_iter().filter_map(given).collect();
+    let thread = section.text("thread_id");
+    let service = url.clone().map(|mut url| {
+        // With the message as its answer, which says what went wrong if it does.
+        url.query_pairs_mut().append_pair("wait", "true");
+        if let Some(thread) = thread {
+            url.query_pairs_mut().append_pair("thread_id", thread);
+        }
+        Discord { url, replacing }
+    });
+    over_http(section, http, url.as_ref(), service)
+}
+
+/// `#rrggbb` as Discord's number.
+fn number(color: &str) -> Option<u32> {
+    u32::from_str_radix(color.strip_prefix('#')?, 16).ok()
+}
+
+impl Service for Discord {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let field = |(name, value): (String, String)| {
+            let (name, inline) = (cut(&name, 256, characters), value.len() < 40);
+            json!({"name": name, "value": cut(&value, 1024, characters), "inline": inline})
+        };
+        let fields = fitting(message, Escape::Markdown, FIELDS, characters);
+        let fields: Vec<Value> = fields.into_iter().map(field).collect();
+        let title = Escape::Markdown.apply(&message.subject);
+        let event = message.context.event();
+        let embed = json!({
+            "title": cut(&title, TITLE, characters),
+            "description": cut(&message.text, DESCRIPTION, characters),
+            "url": event.run.url,
+            "color": number(message.level.color()),
+            "fields": fields,
+            "timestamp": crate::event::time_text(event.time),
+        });
+        let mut body = self.replacing.clone();
+        body.insert("embeds".to_owned(), json!([embed]));
+        // Whatever a host says, nobody is mentioned.
+        body.insert("allowed_mentions".to_owned(), json!({"parse": []}));
+        let request = Request {
+            body: json_with(body, message)?,
+            ..self.probe(Method::POST)
+        };
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        match reply.usual() {
+            Ok(()) => Ok(None),
+            Err(Failure::Permanent(error)) if said["code"].as_u64() == Some(UNKNOWN_WEBHOOK) => {
+                Err(Failure::Gone(error))
+            }
+            Err(failure) => Err(failure.not_before(said["retry_after"].as_f64())),
+        }
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            method,
+            url: self.url.clone(),
+            secret_url: true,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: Vec::new(),
+        }
+    }
+
+    fn question(&self) -> Option<Request> {
+        Some(self.probe(Method::GET))
+    }
+}

@@ -1,0 +1,139 @@
+//! The kind `hipchat`: notifications to the rooms of a HipChat server (API version 2, "Send room
+//! notification"). The hosted service has ended.
+
+use std::rc::Rc;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, api_url, json_with, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::credentials::bearer;
+use crate::escape::{Escape, characters, cut_html};
+use crate::http::{Http, Reply, Request};
+use crate::message::{Form, Level, Message};
+
+pub const KIND: Kind = Kind {
+    name: "hipchat",
+    about: "posts to the rooms of a HipChat server of one's own",
+    form: Form::Text(Escape::Html),
+    build,
+};
+
+/// What HipChat takes in one message, in characters.
+const MOST: usize = 10_000;
+const COLORS: [&str; 6] = ["yellow", "green", "red", "purple", "gray", "random"];
+
+struct HipChat {
+    url: Url,
+    authorization: HeaderValue,
+    rooms: Vec<String>,
+    color: Option<String>,
+    notify: bool,
+    from: Option<String>,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = section
+        .required("api_url")
+        .and_then(|_| api_url(section, "http://localhost"));
+    let hosted = |url: &Url| {
+        let host = url.host_str().unwrap_or_default();
+        host == "hipchat.com" || host.ends_with(".hipchat.com")
+    };
+    if url.as_ref().is_some_and(hosted) {
+        let warning = "the hosted HipChat ended in 2019; only servers of one's own are left";
+        section.warning("api_url", warning);
+    }
+    let authorization = bearer(section, "token");
+    let rooms = section.required_list("rooms");
+    let color = section.parsed("color", None, |text| match COLORS.contains(&text) {
+        true => Ok(Some(text.to_owned())),
+        false => Err(format!("`color` is one of: {}", COLORS.join(", "))),
+    });
+    let notify = section.flag("notify", false);
+    let from = section.text("message_from").map(str::to_owned);
+    let known = authorization.zip(rooms).zip(url.clone());
+    let service = known.map(|((authorization, rooms), url)| HipChat {
+        url,
+        authorization,
+        rooms,
+        color,
+        notify,
+        from,
+    });
+    over_http(section, http, url.as_ref(), service)
+}
+
+impl HipChat {
+    fn body(&self, message: &Message) -> Map<String, Value> {
+        let subject = Escape::Html.apply(&message.subject);
+        let title = match &message.context.event().run.url {
+            Some(url) => format!("<a href=\"{}\">{subject}</a>", Escape::Html.apply(url)),
+            None => subject,
+        };
+        let html = format!("<b>{title}</b>\n{}", message.text).replace('\n', "<br>");
+        // Unlike `text`, `html` mentions nobody, whatever a host says.
+        let text = cut_html(&html, MOST, characters);
+        let color = match message.level {
+            Level::Info => "gray",
+            Level::Success => "green",
+            Level::Warning => "yellow",
+            Level::Error => "red",
+        };
+        let body = [
+            ("message", json!(text)),
+            ("message_format", json!("html")),
+            ("color", json!(self.color.as_deref().unwrap_or(color))),
+            ("notify", json!(self.notify)),
+            ("from", json!(self.from)),
+        ];
+        let given = body.into_iter().filter(|(_, value)| !value.is_null());
+        given
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    fn request(&self, room: &str, body: Vec<u8>) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        let authorization = self.authorization.clone();
+        Request {
+            method: Method::POST,
+            url: under(&self.url, &["v2", "room", room, "notification"]),
+            secret_url: false,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json), (AUTHORIZATION, authorization)]),
+            body,
+        }
+    }
+}
+
+impl Service for HipChat {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let body = json_with(self.body(message), message)?;
+        let post = |room: &String| (room.clone(), self.request(room, body.clone()));
+        Ok(self.rooms.iter().map(post).collect())
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        // When the next request will be taken, in Unix seconds.
+        let reset = reply.headers.get("x-ratelimit-reset");
+        let reset: Option<f64> = reset.and_then(|value| value.to_str().ok()?.parse().ok());
+        let now = jiff::Timestamp::now().as_second() as f64;
+        let usual = reply.usual();
+        usual.map_err(|failure| failure.not_before(reset.map(|reset| reset - now)))?;
+        if reply.status.as_u16() == 204 {
+            return Ok(None);
+        }
+        let error = format!("{}, where HipChat answers 204", reply.status);
+        Err(Failure::retry(error))
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        Request {
+            method,
+            ..self.request(&self.rooms[0], Vec::new())
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The kind `rocketchat`: an attachment to an incoming webhook (Rocket.Chat, "Integrations").
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, fitting, json_with, over_http};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::escape::{Escape, characters, cut};
+use crate::http::{Http, Reply, Request, read_secret_url};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "rocketchat",
+    about: "posts to a Rocket.Chat channel through an incoming webhook",
+    form: Form::Text(Escape::Markdown),
+    build,
+};
+
+/// What a server takes in one message unless it is set to more, in characters.
+const MOST: usize = 5000;
+/// How many fields, and how long they may be together.
+const FIELDS: (usize, usize) = (30, 9000);
+
+/// Keys, and the names by which one server or another knows them.
+const REPLACING: [(&str, &[&str]); 4] = [
+    ("username", &["alias", "username"]),
+    ("icon_url", &["avatar", "icon_url"]),
+    ("emoji", &["emoji"]),
+    ("channel", &["channel"]),
+];
+
+struct RocketChat {
+    url: Url,
+    /// `channel`, `alias` and what else replaces the webhook's own.
+    replacing: Map<String, Value>,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = read_secret_url(section, "url");
+    let mut replacing = Map::new();
+    for (key, names) in REPLACING {
+        for name in names.iter().filter(|_| section.text(key).is_some()) {
+            replacing.insert((*name).to_owned(), section.text(key).into());
+        }
+    }
+    let service = url.clone().map(|url| RocketChat { url, replacing });
+    over_http(section, http, url.as_ref(), service)
+}
+
+impl Service for RocketChat {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let field = |(title, value): (String, String)| {
+            let short = value.len() < 40;
+            json!({"title": title, "value": value, "short": short})
+        };
+        let fields = fitting(message, Escape::Markdown, FIELDS, characters);
+        let fields: Vec<Value> = fields.into_iter().map(field).collect();
+        let mut attachment = json!({
+            "color": message.level.color(),
+            "text": cut(&message.text, MOST, characters),
+            "fields": fields,
+        });
+        if let Some(url) = &message.context.event().run.url {
+            attachment["title"] = json!("Open the run");
+            attachment["title_link"] = json!(url);
+        }
+        let mut body = self.replacing.clone();
+        let subject = Escape::Markdown.apply(&message.subject);
+        body.insert("text".to_owned(), json!(cut(&subject, MOST, characters)));
+        body.insert("attachments".to_owned(), json!([attachment]));
+        let request = Request {
+            body: json_with(body, message)?,
+            ..self.probe(Method::POST)
+        };
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        reply.usual()?;
+        let said = reply.json();
+        match (said["success"].as_bool(), said["error"].as_str()) {
+            (Some(true), _) => Ok(None),
+            (Some(false), error) => {
+                let error = error.unwrap_or("without a reason");
+                Err(Failure::permanent(format!("refused: {error}")))
+            }
+            (None, _) => Err(Failure::retry("the answer is not one of Rocket.Chat's")),
+        }
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            method,
+            url: self.url.clone(),
+            secret_url: true,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The kind `slack`: blocks with a colour bar, posted by a bot (`chat.postMessage`, `chat.update`) or
+//! through an incoming webhook.
+
+use std::rc::Rc;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, api_url, fitting, json_with, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::credentials::bearer;
+use crate::escape::{Escape, characters, cut};
+use crate::http::{Http, Reply, Request, read_secret_url};
+use crate::message::{Form, Message};
+
+pub const KIND: Kind = Kind {
+    name: "slack",
+    about: "posts to Slack channels as a bot, or through an incoming webhook",
+    form: Form::Text(Escape::Mrkdwn),
+    build,
+};
+
+/// What Slack takes, in characters: a header, a section, and a fallback as long as it is best.
+const HEADER: usize = 150;
+const SECTION: usize = 3000;
+const FALLBACK: usize = 4000;
+/// Fields in one section, in all, and how long they may be together.
+const FIELDS: usize = 10;
+const ALL_FIELDS: (usize, usize) = (30, 9000);
+
+/// Errors that pass, and those that say that the token is no good.
+const PASSING: [&str; 8] = [
+    "ratelimited",
+    "rate_limited",
+    "message_limit_exceeded",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+];
+const DENIED: [&str; 5] = [
+    "invalid_auth",
+    "not_authed",
+    "account_inactive",
+    "token_revoked",
+    "token_expired",
+];
+/// The message to update cannot be: a new one is posted.
+const NOT_UPDATED: [&str; 4] = [
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "is_inactive",
+];
+
+struct Slack {
+    /// An incoming webhook's address, or that of the API.
+    url: Url,
+    bot: Option<Bot>,
+    color: Option<String>,
+}
+
+struct Bot {
+    authorization: HeaderValue,
+    /// `CHANNEL`, or `CHANNEL/THREAD`.
+    channels: Vec<String>,
+    /// A run's later messages replace its first.
+    update: bool,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let color = section.parsed("color", None, |text| match color(text) {
+        true => Ok(Some(text.to_owned())),
+        false => Err("`color` is #rgb or #rrggbb".to_owned()),
+    });
+    let (url, bot) = if section.is_given("url") {
+        if section.secret("token").is_some() || section.text("channels").is_some() {
+            let problem =
+                "`url` is a webhook with a channel of its own; keep it, or `token` and `channels`";
+            section.problem("url", problem);
+        }
+        (read_secret_url(section, "url"), Some(None))
+    } else {
+        (
+            api_url(section, "https://slack.com/api"),
+            bot(section).map(Some),
+        )
+    };
+    let service = url.clone().zip(bot);
+    let service = service.map(|(url, bot)| Slack { url, bot, color });
+    over_http(section, http, url.as_ref(), service)
+}
+
+fn bot(section: &Section) -> Option<Bot> {
+    let authorization = bearer(section, "token");
+    let update = section.flag("update", false);
+    let mut channels: Vec<String> = Vec::new();
+    for channel in section.required_list("channels")? {
+        let channel = channel.trim_start_matches('#');
+        if channel.parse::<f64>().is_ok() {
+            let problem = format!("`{channel}` is a thread; write it as CHANNEL/{channel}");
+            section.problem("channels", problem);
+        } else if !channels.iter().any(|known| known == channel) {
+            channels.push(channel.to_owned());
+        }
+    }
+    Some(Bot {
+        authorization: authorization?,
+        channels,
+        update,
+    })
+}
+
+/// Whether a text is `#rgb` or `#rrggbb`.
+fn color(text: &str) -> bool {
+    let digits = text.strip_prefix('#').unwrap_or_default();
+    matches!(digits.len(), 3 | 6) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
+}
+
+impl Slack {
+    /// What is posted, wherever to.
+    fn body(&self, message: &Message) -> Map<String, Value> {
+        let section =
+            |text: &str| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
+        let mut blocks = Vec::new();
+        if !message.text.trim().is_empty() {
+            blocks.push(section(&cut(&message.text, SECTION, characters)));
+        }
+        let field = |(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{value}")});
+        let fields = fitting(message, Escape::Mrkdwn, ALL_FIELDS, characters);
+        let fields: Vec<Value> = fields.into_iter().map(field).collect();
+        blocks.extend(
+            fields
+                .chunks(FIELDS)
+                .map(|fields| json!({"type": "section", "fields": fields})),
+        );
+        if let Some(url) = &message.context.event().run.url {
+            blocks.push(section(&format!(
+                "<{}|Open the run>",
+                Escape::Mrkdwn.apply(url)
+            )));
+        }
+        let subject = Escape::Mrkdwn.apply(&message.subject);
+        let fallback = format!("{subject}\n{}", message.text);
+        let header = cut(&message.subject, HEADER, characters);
+        let header = json!({"type": "plain_text", "text": header, "emoji": false});
+        let color = self.color.as_deref().unwrap_or(message.level.color());
+        let body = [
+            ("text", json!(cut(fallback.trim(), FALLBACK, characters))),
+            ("blocks", json!([{"type": "header", "text": header}])),
+            ("attachments", json!([{"color": color, "blocks": blocks}])),
+            ("unfurl_links", json!(false)),
+            ("unfurl_media", json!(false)),
+        ];
+        body.map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect()
+    }
+
+    fn request(&self, method: &str, body: Vec<u8>) -> Request {
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+        let mut url = self.url.clone();
+        if let Some(bot) = &self.bot {
+            headers.insert(AUTHORIZATION, bot.authorization.clone());
+            url = under(&url, &[method]);
+        }
+        Request {
+            method: Method::POST,
+            url,
+            secret_url: self.bot.is_none(),
+            headers,
+            body,
+        }
+    }
+
+    /// A message to a channel: in its thread, or in that of the run's first message, or in its place.
+    fn post(&self, message: &Message, recipient: &str, anew: bool) -> Result<Request, Failure> {
+        let mut body = self.body(message);
+        let mut set = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
+        let update = self.bot.as_ref().is_some_and(|bot| bot.update);
+        let (channel, own) = match recipient.split_once('/') {
+            Some((channel, thread)) => (channel, Some(thread)),
+            None => (recipient, None),
+        };
+        let first = message.threads.get(recipient);
+        let first = first
+            .and_then(|name| name.split_once('/'))
+            .filter(|_| !anew);
+        let method = match first {
+            // A channel is updated by its id, whatever it was called when it was posted to.
+            Some((channel, first)) if update => {
+                set("channel", channel);
+                set("ts", first);
+                "chat.update"
+            }
+            first => {
+                set("channel", channel);
+                if let Some(thread) = own.or(first.map(|(_, first)| first)) {
+                    set("thread_ts", thread);
+                    // Good news is for all who saw the bad, not only for who follows the thread.
+                    let recovered = message.context.event().recovered();
+                    body.insert("reply_broadcast".to_owned(), recovered.into());
+                }
+                "chat.postMessage"
+            }
+        };
+        Ok(self.request(method, json_with(body, message)?))
+    }
+}
+
+impl Service for Slack {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let Some(bot) = &self.bot else {
+            let body = json_with(self.body(message), message)?;
+            return Ok(vec![(String::new(), self.request("", body))]);
+        };
+        let post = |channel: &String| Ok((channel.clone(), self.post(message, channel, false)?));
+        bot.channels.iter().map(post).collect()
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let Some(bot) = &self.bot else {
+            return reply
+                .usual()
+                .map(|()| None)
+                .map_err(|failure| match failure {
+                    // Not a matter of credentials: an administrator forbids it.
+                    Failure::Denied(error) if error.contains("action_prohibited") => {
+                        Failure::Permanent(error)
+                    }
+                    failure => failure,
+                });
+        };
+        reply.usual()?;
+        let said = reply.json();
+        if said["ok"] == true {
+            // Of a message in a thread, that of the thread's first one.
+            let first = said["message"]["thread_ts"]
+                .as_str()
+                .filter(|_| !bot.update);
+            let name = first.or(said["ts"].as_str());
+            let channel = said["channel"].as_str();
+            return Ok(name
+                .zip(channel)
+                .map(|(name, channel)| format!("{channel}/{name}")));
+        }
+        let Some(error) = said["error"].as_str() else {
+            return Err(Failure::retry("the answer is not one of Slack's"));
+        };
+        let detail = said["response_metadata"]["messages"][0].as_str();
+        let text = detail.map_or(error.to_owned(), |detail| format!("{error}: {detail}"));
+        Err(match error {
+            error if PASSING.contains(&error) => Failure::Retry {
+                error: text,
+                after: reply.pause(),
+            },
+            error if DENIED.contains(&error) => Failure::Denied(text),
+            _ => Failure::Permanent(text),
+        })
+    }
+
+    fn keeps_threads(&self) -> bool {
+        self.bot.is_some()
+    }
+
+    fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
+        let said = reply.json();
+        let gone = said["error"]
+            .as_str()
+            .is_some_and(|error| NOT_UPDATED.contains(&error));
+        let updated = self.bot.as_ref()?.update && message.threads.contains_key(recipient);
+        (gone && updated).then(|| self.post(message, recipient, true).ok())?
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        Request {
+            method,
+            ..self.request("", Vec::new())
+        }
+    }
+
+    fn question(&self) -> Option<Request> {
+        self.bot
+            .as_ref()
+            .map(|_| self.request("auth.test", Vec::new()))
+    }
+}

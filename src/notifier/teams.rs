@@ -1,0 +1,122 @@
+//! The kind `teams`: an adaptive card to a Workflows webhook ("Post to a channel when a webhook request
+//! is received").
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, fitting, json_with, over_http};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::escape::{Escape, characters, cut};
+use crate::http::{Http, Request, read_secret_url};
+use crate::message::{Form, Level, Message};
+
+pub const KIND: Kind = Kind {
+    name: "teams",
+    about: "posts an adaptive card to Microsoft Teams through a Workflows webhook",
+    form: Form::Text(Escape::Markdown),
+    build,
+};
+
+/// A card has at most 28 KB with all that Teams adds: 20 KB are safe. In bytes of JSON, of which the
+/// title takes 2 KB at most.
+const TITLE: usize = 500;
+const TEXT: usize = 11_000;
+/// How many facts, and how long they may be together.
+const FACTS: (usize, usize) = (30, 4000);
+
+struct Teams {
+    url: Url,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let url = read_secret_url(section, "url");
+    if url.as_ref().is_some_and(is_connector) {
+        let problem = "`url` is an Office 365 connector, which Microsoft has retired; make a Workflows webhook in its place";
+        section.problem("url", problem);
+    }
+    let service = url.clone().map(|url| Teams { url });
+    over_http(section, http, url.as_ref(), service)
+}
+
+fn is_connector(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host.ends_with(".webhook.office.com") || host == "outlook.office.com"
+}
+
+/// The bytes of a character in the JSON of a card, in which every line break is two.
+fn json_bytes(character: char) -> usize {
+    match character {
+        '\n' => 4,
+        '"' | '\\' | '\t' => 2,
+        _ => character.len_utf8(),
+    }
+}
+
+fn card(message: &Message) -> Value {
+    let style = match message.level {
+        Level::Info => "accent",
+        Level::Success => "good",
+        Level::Warning => "warning",
+        Level::Error => "attention",
+    };
+    let title = Escape::Markdown.apply(&cut(&message.subject, TITLE / 4, characters));
+    let title = json!({"type": "TextBlock", "text": title, "weight": "bolder", "size": "medium", "wrap": true});
+    let mut body =
+        vec![json!({"type": "Container", "style": style, "bleed": true, "items": [title]})];
+    // Lines are paragraphs: a single line break is none in a card's Markdown.
+    let text = cut(message.text.trim(), TEXT, json_bytes).replace('\n', "\n\n");
+    if !text.is_empty() {
+        body.push(json!({"type": "TextBlock", "text": text, "wrap": true}));
+    }
+    let fact = |(title, value)| json!({"title": title, "value": value});
+    let facts = fitting(message, Escape::Markdown, FACTS, json_bytes);
+    let facts: Vec<Value> = facts.into_iter().map(fact).collect();
+    if !facts.is_empty() {
+        body.push(json!({"type": "FactSet", "facts": facts}));
+    }
+    let url = message.context.event().run.url.as_ref();
+    let open = |url| json!({"type": "Action.OpenUrl", "title": "Open the run", "url": url});
+    let actions: Vec<Value> = url.into_iter().map(open).collect();
+    json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": body,
+        "actions": actions,
+    })
+}
+
+impl Service for Teams {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let attachment = json!({
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": card(message),
+        });
+        let body = Map::from_iter([
+            ("type".to_owned(), json!("message")),
+            ("attachments".to_owned(), json!([attachment])),
+        ]);
+        let request = Request {
+            body: json_with(body, message)?,
+            ..self.probe(Method::POST)
+        };
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        Request {
+            method,
+            url: self.url.clone(),
+            secret_url: true,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The kind `telegram`: messages of a bot (Telegram Bot API, `sendMessage`).
+
+use std::rc::Rc;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+
+use super::service::{Service, api_url, json_with, over_http, under};
+use super::{Failure, Kind, Notifier};
+use crate::config::section::Section;
+use crate::escape::{Escape, cut, cut_html, utf16, without_markup};
+use crate::http::{Http, Reply, Request};
+use crate::message::{Form, Message};
+use crate::secret::Secret;
+
+pub const KIND: Kind = Kind {
+    name: "telegram",
+    about: "sends to Telegram chats as a bot",
+    form: Form::Text(Escape::Html),
+    build,
+};
+
+/// What Telegram takes in one message, in UTF-16 units.
+const MOST: usize = 4096;
+
+struct Telegram {
+    api: Url,
+    /// Stands in the path of every request.
+    token: Secret,
+    chats: Vec<String>,
+    /// A topic of a group.
+    topic: Option<i64>,
+    silent: bool,
+}
+
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let token = section.required_secret("token");
+    let chats = section.required_list("chat_ids");
+    let topic = section.parsed("message_thread_id", None, |text| {
+        let number = text.parse().map(Some);
+        number.map_err(|_| "`message_thread_id` is a number".to_owned())
+    });
+    let silent = section.flag("disable_notification", false);
+    let api = api_url(section, "https://api.telegram.org");
+    let known = token.zip(chats).zip(api.clone());
+    let service = known.map(|((token, chats), api)| Telegram {
+        api,
+        token,
+        chats,
+        topic,
+        silent,
+    });
+    over_http(section, http, api.as_ref(), service)
+}
+
+impl Telegram {
+    /// The text: with markup, or without any.
+    fn text(message: &Message, markup: bool) -> String {
+        let subject = Escape::Html.apply(&message.subject);
+        let title = match &message.context.event().run.url {
+            Some(url) => format!("<a href=\"{}\">{subject}</a>", Escape::Html.apply(url)),
+            None => subject,
+        };
+        let html = format!("<b>{title}</b>\n{}", message.text);
+        match markup {
+            true => cut_html(html.trim(), MOST, utf16).into_owned(),
+            false => cut(without_markup(&html).trim(), MOST, utf16).into_owned(),
+        }
+    }
+
+    fn send(
+        &self,
+        message: &Message,
+        recipient: &str,
+        chat: &str,
+        markup: bool,
+    ) -> Result<Request, Failure> {
+        let first = message.threads.get(recipient);
+        let first: Option<i64> = first.and_then(|id| id.parse().ok());
+        let answer = |id| json!({"message_id": id, "allow_sending_without_reply": true});
+        let body = [
+            ("chat_id", json!(chat)),
+            ("text", json!(Telegram::text(message, markup))),
+            (
+                "parse_mode",
+                if markup { json!("HTML") } else { Value::Null },
+            ),
+            ("message_thread_id", json!(self.topic)),
+            ("reply_parameters", first.map_or(Value::Null, answer)),
+            ("link_preview_options", json!({"is_disabled": true})),
+            ("disable_notification", json!(self.silent)),
+        ];
+        let given = body.into_iter().filter(|(_, value)| !value.is_null());
+        let body: Map<_, _> = given
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Ok(self.request("sendMessage", json_with(body, message)?))
+    }
+
+    fn request(&self, method: &str, body: Vec<u8>) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        let bot = format!("bot{}", self.token.expose());
+        Request {
+            method: Method::POST,
+            url: under(&self.api, &[&bot, method]),
+            secret_url: true,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+            body,
+        }
+    }
+}
+
+impl Service for Telegram {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let send = |chat: &String| Ok((chat.clone(), self.send(message, chat, chat, true)?));
+        self.chats.iter().map(send).collect()
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        let pause = said["parameters"]["retry_after"].as_f64();
+        reply.usual().map_err(|failure| failure.not_before(pause))?;
+        if said["ok"] != true {
+            return Err(Failure::retry("the answer is not one of Telegram's"));
+        }
+        let result = &said["result"];
+        let first = &result["reply_to_message"]["message_id"];
+        let name = first.as_i64().or(result["message_id"].as_i64());
+        Ok(name.map(|id| id.to_string()))
+    }
+
+    fn keeps_threads(&self) -> bool {
+        true
+    }
+
+    fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
+        let said = reply.json();
+        // A group that became a supergroup has another id.
+        if let Some(chat) = said["parameters"]["migrate_to_chat_id"].as_i64() {
+            return self.send(message, recipient, &chat.to_string(), true).ok();
+        }
+        // Markup of the user's own that Telegram does not know: the words matter more.
+        let entities = said["description"]
+            .as_str()?
+            .contains("can't parse entities");
+        let plain = || self.send(message, recipient, recipient, false).ok();
+        entities.then(plain)?
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        Request {
+            method,
+            ..self.request("getMe", Vec::new())
+        }
+    }
+
+    fn question(&self) -> Option<Request> {
+        Some(self.probe(Method::GET))
+    }
+}
