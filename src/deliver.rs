@@ -46,9 +46,18 @@ pub struct Deliverer {
 #[derive(Default)]
 struct Homeless {
     last: i64,
-    /// The place in the stream of each that is unfinished.
-    open: BTreeMap<i64, u64>,
+    /// Those that are unfinished.
+    open: BTreeMap<i64, Unwritten>,
+    /// The destinations that have no place there either, by their numbers here.
+    destinations: BTreeMap<i64, DestinationKey>,
     reported: bool,
+}
+
+struct Unwritten {
+    /// Its place in the stream.
+    sequence: u64,
+    event: Arc<Event>,
+    destination: i64,
 }
 
 /// How a destination fares, for the summary.
@@ -101,12 +110,17 @@ impl Deliverer {
     /// Starts a worker for a destination and gives its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
+        let wanted = key.clone();
         let known = self
             .spool()
-            .write(move |connection| spool::destination(connection, &key))
+            .write(move |connection| spool::destination(connection, &wanted))
             .await;
-        // Without a spool any number does that is not used there.
-        let id = known.unwrap_or(-1 - number as i64);
+        let id = known.unwrap_or_else(|_| {
+            // Any number does that is not used there.
+            let id = -1 - number as i64;
+            self.homeless.borrow_mut().destinations.insert(id, key);
+            id
+        });
         self.start(destination, id);
         number
     }
@@ -232,7 +246,12 @@ impl Deliverer {
             for destination in destinations {
                 homeless.last -= 1;
                 let id = homeless.last;
-                homeless.open.insert(id, *sequence);
+                let unwritten = Unwritten {
+                    sequence: *sequence,
+                    event: event.clone(),
+                    destination: *destination,
+                };
+                homeless.open.insert(id, unwritten);
                 if let Some(worker) = self.worker(*destination) {
                     worker.take_homeless(id, event);
                 }
@@ -273,7 +292,12 @@ impl Deliverer {
     /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.
     pub fn safe(&self, last: u64) -> u64 {
         let homeless = self.homeless.borrow();
-        homeless.open.values().min().map_or(last, |first| first - 1)
+        let first = homeless
+            .open
+            .values()
+            .map(|unwritten| unwritten.sequence)
+            .min();
+        first.map_or(last, |first| first - 1)
     }
 
     /// How many of this process's deliveries are unfinished.
@@ -348,7 +372,16 @@ impl Deliverer {
         } else {
             STOP_IN_TROUBLE
         };
-        let deadline = tokio::time::Instant::now() + limit;
+        // What has not ended by then is tried again by whoever comes next.
+        let _ = tokio::time::timeout(limit, self.finish_under_way()).await;
+        let workers = self.workers.borrow().clone();
+        for worker in workers {
+            worker.catch_up(self.spool()).await;
+        }
+        self.write_homeless().await;
+    }
+
+    async fn finish_under_way(&self) {
         let under_way = || {
             self.workers
                 .borrow()
@@ -356,13 +389,41 @@ impl Deliverer {
                 .any(|worker| worker.under_way.get() > 0)
         };
         while under_way() {
-            if tokio::time::timeout_at(deadline, self.progress())
-                .await
-                .is_err()
-            {
-                return;
+            self.progress().await;
+        }
+    }
+
+    /// Writes what is in memory only to the spool after all, if it takes it now.
+    async fn write_homeless(&self) {
+        let open = std::mem::take(&mut self.homeless.borrow_mut().open);
+        let homes = self.find_homes().await;
+        let mut rows: Vec<NewEvent> = Vec::new();
+        // Their numbers go downwards.
+        for unwritten in open.values().rev() {
+            let destination = unwritten.destination;
+            let home = homes.get(&destination).copied().unwrap_or(destination);
+            match rows.last_mut() {
+                Some(row) if row.event_id == unwritten.event.id => row.destinations.push(home),
+                _ => rows.push(new_event(&unwritten.event, vec![home])),
             }
         }
+        if !rows.is_empty() && self.write_events(rows).await.is_err() {
+            self.homeless.borrow_mut().open = open;
+        }
+    }
+
+    /// The numbers in the spool of destinations for which it had no place before.
+    async fn find_homes(&self) -> BTreeMap<i64, i64> {
+        let destinations = self.homeless.borrow().destinations.clone();
+        let mut homes = BTreeMap::new();
+        for (id, key) in destinations {
+            let home = self
+                .spool()
+                .write(move |connection| spool::destination(connection, &key))
+                .await;
+            homes.extend(home.ok().map(|home| (id, home)));
+        }
+        homes
     }
 
     /// Waits until nothing can be delivered now, whoever accepted it.

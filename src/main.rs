@@ -16,6 +16,7 @@ mod digest;
 mod escape;
 mod event;
 mod exit;
+mod failpoint;
 mod group;
 mod http;
 mod lanes;

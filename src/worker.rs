@@ -14,6 +14,7 @@ use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
+use crate::failpoint;
 use crate::http::Http;
 use crate::lanes::{Delivery, Lanes};
 use crate::notifier::{Failure, Notifier};
@@ -47,6 +48,8 @@ pub struct Worker {
     /// Nothing beyond it waits in the spool, as far as is known.
     complete: Cell<bool>,
     pub under_way: Cell<usize>,
+    /// What happened and the spool did not take.
+    unrecorded: RefCell<Vec<Mark>>,
     /// It has looked at least once whether it is the one to deliver.
     began: Cell<bool>,
     /// There may be something to claim.
@@ -99,8 +102,10 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<
     let result = if worker.breaker.borrow().is_off() {
         Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
+        failpoint::pass("before_send");
         worker.tell(&deliverer, &claimed, &mut marks).await
     };
+    failpoint::pass("after_send");
     let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
     let verdict = verdict.unless_too_old(claimed[0].accepted);
     for delivery in &mut claimed {
@@ -113,6 +118,7 @@ async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<
     if !matches!(verdict, Verdict::Retry { .. }) {
         claimed.iter().for_each(|one| deliverer.forget(one.id));
     }
+    failpoint::pass("after_mark");
     worker.settle(claimed, verdict);
     worker.under_way.set(worker.under_way.get() - 1);
 }
@@ -123,6 +129,13 @@ struct Marks {
     /// A template that failed.
     note: Option<String>,
     threads: Vec<(String, String)>,
+}
+
+async fn write_mark(spool: &Spool, mark: &Mark) -> anyhow::Result<()> {
+    let mark = mark.clone();
+    spool
+        .write(move |connection| spool::mark(connection, &mark))
+        .await
 }
 
 async fn sleep_until(time: Option<Instant>) {
@@ -142,6 +155,7 @@ impl Worker {
             loaded: Cell::new(0),
             complete: Cell::new(false),
             under_way: Cell::new(0),
+            unrecorded: RefCell::default(),
             began: Cell::new(false),
             wake: Notify::new(),
             breaker: RefCell::default(),
@@ -315,6 +329,7 @@ impl Worker {
 
     /// Looks what other processes did: put in, where this one delivers; delivered, where another does.
     async fn look(&self, deliverer: &Deliverer) {
+        self.catch_up(deliverer.spool()).await;
         if self.leads() {
             self.complete.set(false);
             // With nothing under way, what it learnt itself is stored already.
@@ -454,18 +469,45 @@ impl Worker {
 
     /// Stores what an attempt means for the deliveries and for the destination.
     async fn record(&self, deliverer: &Deliverer, mark: Mark) {
-        let breaker = mark.breaker.clone();
-        let recorded = deliverer
-            .spool()
-            .write(move |connection| spool::mark(connection, &mark))
-            .await;
+        failpoint::pass("before_mark");
+        let mut recorded = write_mark(deliverer.spool(), &mark).await;
+        if recorded.is_err() {
+            // The first failure may have made room.
+            recorded = write_mark(deliverer.spool(), &mark).await;
+        }
         match recorded {
             Ok(()) => {
-                self.stored.replace(breaker);
+                self.stored.replace(mark.breaker);
             }
-            Err(error) => deliverer.complain(&format!(
-                "what was delivered cannot be recorded, and may be sent again: {error:#}"
-            )),
+            Err(error) => {
+                deliverer.complain(&format!(
+                    "what was delivered cannot be recorded now, and may be sent again: {error:#}"
+                ));
+                self.unrecorded.borrow_mut().push(mark);
+            }
+        }
+    }
+
+    /// Records what the spool did not take when it happened.
+    pub async fn catch_up(&self, spool: &Spool) {
+        let mut marks = self.unrecorded.take();
+        if marks.is_empty() {
+            return;
+        }
+        for mark in &mut marks {
+            // How the destination fared then is no more of interest.
+            (mark.breaker, mark.reopened) = (self.breaker.borrow().row(), false);
+        }
+        let kept = marks.clone();
+        let recorded = spool
+            .write(move |connection| {
+                marks
+                    .iter()
+                    .try_for_each(|mark| spool::mark(connection, mark))
+            })
+            .await;
+        if recorded.is_err() {
+            self.unrecorded.borrow_mut().splice(0..0, kept);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::config::{Options, Overrides};
 use crate::deliver::{Deliverer, exit_of, summary};
 use crate::event::{Event, Host, Play, Run, Task, from_seconds, shallow};
 use crate::exit::Exit;
+use crate::failpoint;
 use crate::http::Http;
 use crate::reader::Reader;
 use crate::records::{Record, Records};
@@ -179,6 +180,7 @@ impl Stream {
             tokio::select! {
                 piece = pieces.recv() => {
                     let Some(piece) = piece else { break };
+                    failpoint::pass("read");
                     records.feed(&piece);
                     self.take_all(&mut records).await?;
                 }
@@ -214,6 +216,7 @@ impl Stream {
                 serde_json::from_str(&text).map_err(|_| crate::event::syntax(&error))
             })
         });
+        failpoint::pass("parse");
         match line {
             Ok(Line::Hello(hello)) => self.hello(*hello).await?,
             Ok(Line::Overrides(overrides)) => self.configure_anew(overrides).await,

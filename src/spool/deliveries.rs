@@ -55,6 +55,7 @@ pub struct Pending {
 }
 
 /// What became of an attempt.
+#[derive(Clone)]
 pub struct Mark {
     pub deliveries: Vec<i64>,
     pub destination: i64,
@@ -73,6 +74,7 @@ pub struct Mark {
     pub threads: Vec<(String, String)>,
 }
 
+#[derive(Clone)]
 pub enum MarkOutcome {
     /// And what was wrong with it all the same, if anything.
     Delivered(Option<String>),

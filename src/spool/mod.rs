@@ -10,6 +10,7 @@ mod memory;
 mod network;
 mod reader;
 mod rescue;
+mod reserve;
 mod room;
 mod schema;
 
@@ -22,7 +23,9 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::failpoint;
 use crate::report;
+use reserve::Reserve;
 
 pub use breakers::*;
 pub use deliveries::*;
@@ -32,8 +35,8 @@ pub use reader::reader;
 
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;
-/// What is said when the disk is full, or `max_size` is reached.
-pub const FULL: &str = "no space is left for the spool (its `max_size`, or the disk)";
+/// What is said when `max_size` is reached: what is finished can make room.
+pub const FULL: &str = "no space is left for the spool (its `max_size`)";
 /// How long another program may hold the file.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -46,6 +49,7 @@ pub struct Spool {
     /// Nothing where the spool cannot be used, and why.
     work: Result<mpsc::Sender<Work>, String>,
     folder: PathBuf,
+    reserve: Reserve,
     /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
     most_pages: Option<i64>,
     drop_oldest: bool,
@@ -70,12 +74,15 @@ impl Spool {
         let pages = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page;
         let most_pages = limits.max_size.map(pages);
         let (work, queue) = mpsc::channel();
-        std::thread::spawn(move || serve(connection, &lock, &queue));
+        let reserve = Reserve::in_folder(folder);
+        let spent = reserve.clone();
+        std::thread::spawn(move || serve(connection, &lock, &spent, &queue));
         Ok(Spool {
             most_pages,
             drop_oldest: limits.drop_oldest,
             work: Ok(work),
             folder: folder.to_owned(),
+            reserve,
         })
     }
 
@@ -86,20 +93,23 @@ impl Spool {
             drop_oldest: false,
             work: Err(format!("{reason:#}")),
             folder: PathBuf::new(),
+            reserve: Reserve::in_folder(Path::new("")),
         }
     }
 
-    /// Takes events on, unless the file has its full size.
+    /// Takes events on, unless the file has its full size, or the disk holds no more.
     pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
-        let most_pages = self.most_pages;
+        let (most_pages, reserve) = (self.most_pages, self.reserve.clone());
         self.write(move |connection| {
-            if most_pages
-                .is_some_and(|most| pages_in_use(connection).is_ok_and(|used| used >= most))
-            {
-                let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-                return Err(rusqlite::Error::SqliteFailure(full, None));
-            }
-            deliveries::accept(connection, &events)
+            let has_its_size = most_pages
+                .is_some_and(|most| pages_in_use(connection).is_ok_and(|used| used >= most));
+            let refused = match (has_its_size, reserve.is_short()) {
+                (true, _) => rusqlite::ffi::SQLITE_TOOBIG,
+                (_, true) => rusqlite::ffi::SQLITE_FULL,
+                _ => return deliveries::accept(connection, &events),
+            };
+            let error = rusqlite::ffi::Error::new(refused);
+            Err(rusqlite::Error::SqliteFailure(error, None))
         })
         .await
     }
@@ -205,6 +215,12 @@ fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
             }
         })
         .with_context(|| format!("cannot use `{}`", path.display()));
+    let reserve = Reserve::in_folder(folder);
+    if let Ok(connection) = &connection
+        && reserve.is_short()
+    {
+        reserve.spend(connection);
+    }
     lock.unlock()?;
     Ok((connection?, lock))
 }
@@ -257,7 +273,7 @@ fn on_its_own<T>(
 }
 
 /// The life of the writing thread: it ends when nobody can ask for anything any more.
-fn serve(mut connection: Connection, lock: &File, queue: &mpsc::Receiver<Work>) {
+fn serve(mut connection: Connection, lock: &File, reserve: &Reserve, queue: &mpsc::Receiver<Work>) {
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
         let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
@@ -267,12 +283,19 @@ fn serve(mut connection: Connection, lock: &File, queue: &mpsc::Receiver<Work>) 
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             answers.extend(batch.into_iter().map(|work| work(&transaction)));
-            transaction.commit()
+            failpoint::pass("before_commit");
+            transaction
+                .commit()
+                .inspect_err(|_| reserve.spend(&connection))
         });
+        failpoint::pass("after_commit");
         for answer in answers {
             answer(commit.as_ref().copied().map_err(explain));
         }
     }
+    // Closing it would remove the WAL, and a full disk has no room for a new one. Nothing is lost by it: all
+    // that was committed is on disk.
+    std::mem::forget(connection);
 }
 
 fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
@@ -294,7 +317,8 @@ fn pages_in_use(connection: &Connection) -> rusqlite::Result<i64> {
 
 fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => FULL.to_owned(),
+        Some(rusqlite::ErrorCode::TooBig) => FULL.to_owned(),
+        Some(rusqlite::ErrorCode::DiskFull) => "no space is left on the spool's disk".to_owned(),
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             "another program holds the spool".to_owned()
         }

@@ -3,6 +3,9 @@ mod chat;
 mod check_config;
 mod delivery;
 mod email;
+mod disk;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod groups;
 mod input;
 mod nginx;

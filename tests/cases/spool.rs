@@ -276,7 +276,8 @@ fn an_id_is_delivered_once() {
 #[test]
 fn many_processes_share_one_spool() {
     let server = Server::start([OK]);
-    let sandbox = Sandbox::sending_to(&server.url());
+    let config = config_for(&server.url()).replace("drain = 5", "drain = 60");
+    let sandbox = Sandbox::with_config(&config);
     let events: String = (0..50).map(|n| event(&format!("h{}", n % 5))).collect();
     let children: Vec<_> = (0..16)
         .map(|_| {
@@ -443,7 +444,7 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::new();
     let configure = |url: &str| {
-        let config = config_for(url).replace("drain = 5", "drain = 10\nmax_size = 1MiB");
+        let config = config_for(url).replace("drain = 5", "drain = 60\nmax_size = 1MiB");
         sandbox.file("plugin_config.ini", config);
     };
     configure(&server.url());
@@ -463,7 +464,7 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     let path = sandbox.path("plugin_config.ini");
     let config = std::fs::read_to_string(&path)
         .unwrap()
-        .replace("drain = 10", "drain = 0");
+        .replace("drain = 60", "drain = 0");
     std::fs::write(&path, config).unwrap();
     let sent = run(&sandbox, &["send", "-"], &events);
     assert_eq!(sent.code, 74, "{sent:?}");

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use crate::sandbox::spooled::Spooled;
 use crate::sandbox::{BINARY, Outcome, Sandbox, outcome};
 use crate::server::{OK, Server};
 
@@ -92,5 +93,31 @@ fn a_configuration_of_another_user_is_refused() {
         ),
         // Only root can give a file away; for others there is nothing to see here.
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),
+    }
+}
+
+#[test]
+fn few_descriptors_and_little_memory_are_enough_for_the_spool() {
+    for limit in ["--nofile=20", "--as=134217728", "--data=67108864"] {
+        let server = Server::start([OK]);
+        let mut spooled = Spooled::new(&server.url(), "", "drain = 30s");
+        let program = spooled.command(&["stream"]);
+        let mut command = Command::new("prlimit");
+        command
+            .arg(limit)
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.current_dir(spooled.sandbox.root()).env_clear();
+        command.envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = spooled.stream(command, "r", 500, |_, _| ());
+        assert_eq!(ended.status.code(), Some(0), "{limit}: {ended:?}");
+        assert_eq!(spooled.safe(), 500, "{limit}: {ended:?}");
+        assert_eq!(spooled.check_arrived(&server.requests()), 0, "{limit}");
+        spooled.check_numbers();
     }
 }

@@ -1,5 +1,7 @@
 //! A directory of its own for each test, and the binary run in it.
 
+pub mod spooled;
+
 use std::cell::Cell;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,0 +1,56 @@
+//! Places where a test can end the process, as a crash would. Without the feature `failpoints` there
+//! is nothing of it in the program.
+//!
+//! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` ends it when it comes to that place the third time;
+//! `terminate` sends it SIGTERM there instead. Several are separated by commas.
+
+#[cfg(not(feature = "failpoints"))]
+pub fn pass(_place: &str) {}
+
+#[cfg(feature = "failpoints")]
+pub use armed::pass;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    struct Failpoint {
+        place: String,
+        action: String,
+        /// How often it may still be passed, this time included.
+        left: AtomicU32,
+    }
+
+    static FAILPOINTS: LazyLock<Vec<Failpoint>> = LazyLock::new(|| {
+        let text = std::env::var("ANSIBLE_NOTIFY_FAILPOINTS").unwrap_or_default();
+        text.split(',').filter_map(read).collect()
+    });
+
+    fn read(text: &str) -> Option<Failpoint> {
+        let (place, rest) = text.split_once('=')?;
+        let (action, times) = rest.split_once('@').unwrap_or((rest, "1"));
+        Some(Failpoint {
+            place: place.to_owned(),
+            action: action.to_owned(),
+            left: AtomicU32::new(times.parse().ok()?),
+        })
+    }
+
+    /// The process has come to this place.
+    pub fn pass(place: &str) {
+        let here = FAILPOINTS.iter().filter(|point| point.place == place);
+        for point in here {
+            if point.left.fetch_sub(1, Ordering::Relaxed) != 1 {
+                continue;
+            }
+            match point.action.as_str() {
+                "terminate" => {
+                    let this = rustix::process::getpid();
+                    let _ = rustix::process::kill_process(this, rustix::process::Signal::TERM);
+                }
+                _ => std::process::abort(),
+            }
+        }
+    }
+}
