@@ -6,6 +6,7 @@ mod email;
 mod disk;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod faults;
 mod groups;
 mod input;
 mod nginx;

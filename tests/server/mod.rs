@@ -1,6 +1,7 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
+pub mod fault;
 pub mod discord;
 pub mod grafana;
 pub mod hipchat;
