@@ -2,8 +2,8 @@ mod breaker;
 mod chat;
 mod check_config;
 mod delivery;
-mod email;
 mod disk;
+mod email;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faults;
