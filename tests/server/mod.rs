@@ -1,8 +1,8 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
-pub mod fault;
 pub mod discord;
+pub mod fault;
 pub mod grafana;
 pub mod hipchat;
 pub mod mattermost;
