@@ -19,6 +19,7 @@ mod exit;
 mod failpoint;
 mod group;
 mod http;
+mod irc;
 mod lanes;
 mod message;
 mod notifier;

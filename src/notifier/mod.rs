@@ -5,6 +5,7 @@ pub mod discord;
 pub mod email;
 pub mod grafana;
 pub mod hipchat;
+pub mod irc;
 mod mail;
 pub mod mattermost;
 pub mod pagerduty;
@@ -36,6 +37,7 @@ pub const KINDS: &[&Kind] = &[
     &rocketchat::KIND,
     &pagerduty::KIND,
     &twilio::KIND,
+    &irc::KIND,
     &grafana::KIND,
     &awssns::KIND,
     &teams::KIND,

@@ -9,6 +9,7 @@ mod failpoints;
 mod faults;
 mod groups;
 mod input;
+mod irc;
 mod nginx;
 mod readme;
 mod receive;

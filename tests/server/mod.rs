@@ -5,6 +5,7 @@ pub mod discord;
 pub mod fault;
 pub mod grafana;
 pub mod hipchat;
+pub mod irc;
 pub mod mattermost;
 pub mod nginx;
 pub mod pagerduty;

@@ -1,0 +1,243 @@
+//! The kind `irc`: some lines to channels and users.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Check, Failure, Kind, Notifier, outcome};
+use crate::config::section::Section;
+use crate::escape::{Escape, bytes, cut, one_line};
+use crate::http::{ATTEMPT_TIMEOUT, Http};
+use crate::irc::{Login, Server, Session};
+use crate::message::{Form, Message};
+use crate::report;
+use crate::secret::{self, Secret};
+use crate::tls::{Trust, read_identity};
+
+pub const KIND: Kind = Kind {
+    name: "irc",
+    about: "says some lines in IRC channels and to users",
+    form: Form::Text(Escape::Plain),
+    build,
+};
+
+/// The longest text of a line, in bytes: the server has 512 for it and for what it puts before it.
+const LINE: usize = 400;
+
+struct Irc {
+    server: Server,
+    /// The key of the channels that want one.
+    key: Option<Secret>,
+    targets: Vec<String>,
+    /// `PRIVMSG`, or `NOTICE`, to which no other program answers.
+    command: &'static str,
+    /// The most lines of a message.
+    lines: usize,
+}
+
+fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
+    let key = section.secret("channel_key");
+    if key.as_ref().is_some_and(|key| !is_word(key.expose())) {
+        section.problem("channel_key", "`channel_key` holds a blank or a comma");
+    }
+    let targets = section.required_list("targets");
+    for target in targets.iter().flatten().filter(|target| !is_word(target)) {
+        section.problem(
+            "targets",
+            format!("`{target}` is neither a channel nor a nickname"),
+        );
+    }
+    let notice = section.flag("notice", false);
+    let lines = section.count("lines", 4, 50);
+    let server = server(section);
+    Some(Rc::new(Irc {
+        server: server?,
+        key,
+        targets: targets?,
+        command: if notice { "NOTICE" } else { "PRIVMSG" },
+        lines,
+    }))
+}
+
+fn server(section: &Section) -> Option<Server> {
+    let host = section.required("server");
+    let encrypted = section.flag("tls", true);
+    let port = section.count(
+        "port",
+        if encrypted { 6697 } else { 6667 },
+        usize::from(u16::MAX),
+    );
+    let nickname = section.text("nickname").unwrap_or("ansible-notify");
+    if !is_word(nickname) || nickname.starts_with(|first: char| first.is_ascii_digit()) {
+        section.problem("nickname", format!("`{nickname}` is not a nickname"));
+    }
+    let trust = Trust::read(section, encrypted);
+    let identity = read_identity(section);
+    let login = login(section, encrypted && identity.is_some());
+    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let (host, trust) = (host?, trust?);
+    if !encrypted && login.is_some() {
+        section.warning(
+            "tls",
+            "the password goes in the clear, readable on the way; use TLS",
+        );
+    }
+    let config = encrypted.then(|| trust.config(identity.as_deref()));
+    let tls = config
+        .transpose()
+        .map_err(|problem| section.problem("client_cert", problem));
+    Some(Server {
+        host: host.to_owned(),
+        port: u16::try_from(port).ok()?,
+        tls: tls.ok()?.map(Arc::new),
+        timeout,
+        nickname: nickname.to_owned(),
+        login,
+    })
+}
+
+/// The login: the server's password, or an account by `sasl`.
+fn login(section: &Section, has_certificate: bool) -> Option<Login> {
+    let username = section.text("username");
+    let sasl = section.parsed("sasl", None, |text| match text {
+        "plain" | "external" => Ok(Some(text.to_owned())),
+        _ => Err("`sasl` is plain or external".to_owned()),
+    });
+    match sasl.as_deref() {
+        Some("plain") => {
+            let password = section.required_secret("password");
+            let username = username.or_else(|| section.missing("username"))?;
+            let password = password?;
+            // The form in which the wire carries them both.
+            secret::mask(&format!("{username}\0{username}\0{}", password.expose()));
+            Some(Login::Plain(username.to_owned(), password))
+        }
+        Some(_) => {
+            if !has_certificate {
+                section.problem("sasl", "`sasl = external` needs `client_cert`, and `tls`");
+            }
+            Some(Login::External)
+        }
+        None => {
+            if username.is_some() {
+                section.problem("username", "`username` needs `sasl = plain`");
+            }
+            section.secret("password").map(Login::Password)
+        }
+    }
+}
+
+/// Whether a text is one parameter of a command, and no more.
+fn is_word(text: &str) -> bool {
+    let bad =
+        |character: char| character.is_whitespace() || character.is_control() || character == ',';
+    !text.is_empty() && !text.starts_with(':') && !text.contains(bad)
+}
+
+/// Channels begin with one of these (RFC 2812, section 1.3).
+fn is_channel(target: &str) -> bool {
+    target.starts_with(['#', '&', '+', '!'])
+}
+
+impl Irc {
+    /// The subject and what fits of the text, each line short enough for the server.
+    fn lines(&self, message: &Message) -> Vec<String> {
+        let text = message.text.lines().map(one_line);
+        let all: Vec<String> = [one_line(&message.subject)]
+            .into_iter()
+            .chain(text)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let mut lines: Vec<String> = all
+            .iter()
+            .take(self.lines)
+            .map(|line| cut(line, LINE, bytes).into_owned())
+            .collect();
+        if let (Some(last), true) = (lines.last_mut(), all.len() > self.lines) {
+            let mark = format!(" [… {} more lines]", all.len() - self.lines);
+            *last = format!("{}{mark}", cut(last, LINE - mark.len(), bytes));
+        }
+        lines
+    }
+
+    /// Says the lines to those who do not have them yet; who failed, and why.
+    async fn deliver(&self, message: &Message) -> Result<Vec<(String, Failure)>, Failure> {
+        let lines = self.lines(message);
+        let mut session = self.server.open().await?;
+        let mut failures = Vec::new();
+        for target in &self.targets {
+            if message.reached.borrow().contains_key(target) {
+                continue;
+            }
+            match self.tell(&mut session, target, &lines).await {
+                Ok(()) => {
+                    message.reached.borrow_mut().insert(target.clone(), None);
+                }
+                Err(failure) => failures.push((target.clone(), failure)),
+            }
+            if session.broken {
+                // The others are tried again together with this one.
+                return Ok(failures);
+            }
+        }
+        session.quit().await;
+        Ok(failures)
+    }
+
+    async fn tell(
+        &self,
+        session: &mut Session<'_>,
+        target: &str,
+        lines: &[String],
+    ) -> Result<(), Failure> {
+        if is_channel(target) {
+            session.join(target, self.key.as_ref()).await?;
+        }
+        session.say(self.command, target, lines).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Notifier for Irc {
+    async fn send(&self, message: &Message) -> Result<(), Failure> {
+        let has_it = |target| message.reached.borrow().contains_key(target);
+        if self.targets.iter().all(has_it) {
+            return Ok(());
+        }
+        outcome(self.targets.len(), self.deliver(message).await?)
+    }
+
+    fn preview(&self, message: &Message) -> Result<String, Failure> {
+        let tls = if self.server.tls.is_some() {
+            " (TLS)"
+        } else {
+            ""
+        };
+        let mut shown = vec![format!("IRC to {}{tls}", self.server.name())];
+        shown.extend(self.server.greeting());
+        for target in &self.targets {
+            if is_channel(target) {
+                let key = self.key.as_ref().map_or("", |_| " [redacted]");
+                shown.push(format!("JOIN {target}{key}"));
+            }
+            let lines = self.lines(message).into_iter();
+            shown.extend(lines.map(|line| format!("{} {target} :{line}", self.command)));
+        }
+        shown.push("QUIT".to_owned());
+        Ok(report::visible_lines(&secret::redact(&shown.join("\n"))))
+    }
+
+    async fn check(&self) -> Check {
+        let mut check = Check::default();
+        match self.server.open().await {
+            Ok(session) => {
+                let name = self.server.name();
+                check.steps.push(format!("{name} takes the login"));
+                session.quit().await;
+            }
+            Err(failure) => check.error = Some(failure.error().to_owned()),
+        }
+        check
+    }
+}
