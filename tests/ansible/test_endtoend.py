@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ import pytest
 import venvs
 from test_events import MIXED
 
+PLUGIN = venvs.ROOT / "callback_plugins" / "ansible_notify.py"
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
 CONFIG = """
 [inputs]
@@ -249,6 +251,41 @@ def test_what_waits_is_delivered_later(ansible, start_endpoint):
     assert flushed.rc == 0, flushed.stderr
     tasks = [body["task"] for body in endpoint.bodies() if body["host"] == "web1"]
     assert tasks == ["first", "second"]
+
+
+def test_each_project_gets_what_is_its_own_later(ansible):
+    """Two projects whose notifiers have the same name, both endpoints down for the whole play."""
+    ansible.environment["ANSIBLE_NOTIFY_BINARY"] = str(BINARY)
+    projects = ["shop", "bank"]
+    for project in projects:
+        folder = ansible.directory / project
+        (folder / "callback_plugins").mkdir(parents=True)
+        shutil.copy(PLUGIN, folder / "callback_plugins")
+        configure(folder, "http://127.0.0.1:9", "0")
+        playbook = folder / "site.yml"
+        playbook.write_text(SHORT.replace("first", "in the " + project))
+        plugins = "%s:%s" % (folder / "callback_plugins", venvs.ROOT / "tests/ansible/oracle")
+        result = ansible.run("ansible-playbook", playbook, ANSIBLE_CALLBACK_PLUGINS=plugins)
+        assert "4 events: 0 delivered, 4 waiting, 0 dead" in summary(result)[0]
+    endpoints = [Endpoint(ansible.directory / project) for project in projects]
+    try:
+        for project, endpoint in zip(projects, endpoints):
+            configure(ansible.directory / project, endpoint.url, "0")
+        flushed = ansible.run(BINARY, "flush")
+        assert flushed.rc == 0, flushed.stderr
+        for project, endpoint in zip(projects, endpoints):
+            tasks = [body["task"] for body in endpoint.bodies() if body["host"] == "web1"]
+            assert tasks == ["in the " + project, "second"]
+    finally:
+        for endpoint in endpoints:
+            endpoint.stop()
+
+
+def configure(folder, url, drain):
+    """A project's own configuration, beside its plugin."""
+    config = folder / "callback_plugins" / "plugin_config.ini"
+    config.write_text(CONFIG % (url, "ok, failed", drain))
+    config.chmod(0o600)
 
 
 def test_a_killed_binary_is_replaced(ansible, start_endpoint):
