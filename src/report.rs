@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 
+use crate::progress;
 use crate::secret;
 
 /// Says `message` to the person who runs the program.
@@ -10,7 +11,7 @@ pub fn say(message: impl Display) {
     let text = secret::redact(&message.to_string());
     let line = format!("ansible-notify: {}\n", visible(&text));
     // Nobody is left to tell when standard error itself is closed.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    progress::beside(|| drop(std::io::stderr().write_all(line.as_bytes())));
 }
 
 /// `text` with everything that could steer a terminal written as an escape, line breaks included.

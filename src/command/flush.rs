@@ -15,6 +15,7 @@ use crate::config::{Config, Options};
 use crate::deliver::Deliverer;
 use crate::exit::Exit;
 use crate::http::Http;
+use crate::progress;
 use crate::report;
 use crate::spool::{self, DestinationStatus, Spool};
 
@@ -38,10 +39,14 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         spool,
         deliverer,
         added: HashSet::new(),
+        waiting: 0,
         exit: Exit::Ok,
     };
     flush.revive().await?;
     flush.add_destinations().await?;
+    if !arguments.watch {
+        flush.show_progress();
+    }
     if arguments.watch {
         flush.watch().await?;
     } else {
@@ -56,10 +61,20 @@ struct Flush<'a> {
     deliverer: Rc<Deliverer>,
     /// The destinations that were looked at.
     added: HashSet<i64>,
+    /// How many waited for them.
+    waiting: usize,
     exit: Exit,
 }
 
 impl Flush<'_> {
+    fn show_progress(&self) {
+        let (deliverer, all) = (self.deliverer.clone(), self.waiting);
+        progress::show(move || {
+            let done = deliverer.done();
+            (done.delivered + done.dead, all)
+        });
+    }
+
     fn is_chosen(&self, status: &DestinationStatus) -> bool {
         let named = &self.arguments.notifier;
         named.is_empty() || named.contains(&status.name)
@@ -90,6 +105,7 @@ impl Flush<'_> {
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
         for status in self.spool.write(spool::status).await? {
             if self.is_chosen(&status) && status.waiting > 0 && self.added.insert(status.id) {
+                self.waiting += usize::try_from(status.waiting).unwrap_or(0);
                 self.add(&status);
             }
         }
@@ -170,6 +186,7 @@ impl Flush<'_> {
 
     async fn finish(&self) -> anyhow::Result<Exit> {
         self.deliverer.stop().await;
+        progress::hide();
         let done = self.deliverer.done();
         let left = self.spool.write(spool::status).await?;
         let waiting: i64 = left.iter().map(|status| status.waiting).sum();

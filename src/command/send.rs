@@ -2,18 +2,18 @@
 
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::task::LocalSet;
 
 use crate::cli;
 use crate::config::{Config, Options};
-use crate::deliver::{Deliverer, exit_of, summary};
+use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
+use crate::progress;
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
@@ -76,6 +76,10 @@ async fn deliver(
             destinations.push(deliverer.add(destination, key).await);
         }
     }
+    if !arguments.quiet {
+        let counted = deliverer.clone();
+        progress::show(move || counted.own_progress());
+    }
     let mut intake = Intake {
         deliverer: &deliverer,
         destinations,
@@ -89,10 +93,18 @@ async fn deliver(
             .await;
     }
     intake.flush().await;
-    let (events, wanted) = (intake.events, intake.wanted);
-    deliverer.drain(drain).await;
-    deliverer.stop().await;
-    finish(arguments, &deliverer, events, events - wanted, input.exit)
+    let (events, unwanted) = (intake.events, intake.events - intake.wanted);
+    let told = (!arguments.quiet && events > 0).then_some(events);
+    let exit = deliverer.close(deliverer.drain(drain), told).await;
+    if told.is_some() && unwanted > 0 {
+        report::say(format!(
+            "{unwanted} of them no notifier wants; see `on` and `when`"
+        ));
+    }
+    match input.exit {
+        Exit::Ok => exit,
+        input => input,
+    }
 }
 
 /// Gathers events, so that many of them are one commit.
@@ -116,29 +128,6 @@ impl Intake<'_> {
     async fn flush(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         self.wanted += self.deliverer.accept(batch, &self.destinations).await;
-    }
-}
-
-fn finish(
-    arguments: &cli::Send,
-    deliverer: &Rc<Deliverer>,
-    events: u64,
-    unwanted: u64,
-    input: Exit,
-) -> Exit {
-    let standings = deliverer.standings();
-    if !arguments.quiet && events > 0 {
-        report::say(summary(events, &standings));
-        if unwanted > 0 {
-            report::say(format!(
-                "{unwanted} of them no notifier wants; see `on` and `when`"
-            ));
-        }
-    }
-    match (input, deliverer.report_lost()) {
-        (Exit::Ok, true) => Exit::Spool,
-        (Exit::Ok, false) => exit_of(&standings),
-        (input, _) => input,
     }
 }
 

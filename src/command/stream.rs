@@ -17,7 +17,7 @@ use crate::cli;
 use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
-use crate::deliver::{Deliverer, exit_of, summary};
+use crate::deliver::Deliverer;
 use crate::event::{Event, Host, Play, Run, Task, from_seconds, shallow};
 use crate::exit::Exit;
 use crate::failpoint;
@@ -410,16 +410,15 @@ impl Stream {
                 self.deliverer.drain(self.drain).await;
             }
         };
-        tokio::select! {
-            () = drained => {}
-            _ = asked_to_stop => {}
-        }
-        self.deliverer.stop().await;
+        let drained = async {
+            tokio::select! {
+                () = drained => {}
+                _ = asked_to_stop => {}
+            }
+        };
+        let told = (!self.arguments.quiet).then_some(self.events);
+        let exit = self.deliverer.close(drained, told).await;
         self.answer_safe();
-        let standings = self.deliverer.standings();
-        if !self.arguments.quiet {
-            report::say(summary(self.events, &standings));
-        }
         if self.rejected > 0 {
             report::say(format!(
                 "{} lines of the stream were not records",
@@ -427,10 +426,7 @@ impl Stream {
             ));
             return Exit::InvalidEvent;
         }
-        if self.deliverer.report_lost() {
-            return Exit::Spool;
-        }
-        exit_of(&standings)
+        exit
     }
 
     fn answer_safe(&mut self) {

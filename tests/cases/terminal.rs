@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::sandbox::{BINARY, Sandbox, config_for};
-use crate::server::{OK, Reply, Server};
+use crate::server::{OK, Reply, Server, dead_url};
 
 const EVENT: &str = r#"{"state":"failed","host":"web1"}"#;
 const PROMPT: &str = "Password of anna for [inputs]: ";
@@ -195,4 +195,44 @@ fn ctrl_c_ends_the_wait_for_an_answer() {
         let status = terminal.wait_for_end("^C");
         assert_eq!(status.signal(), Some(SIGINT));
     }
+}
+
+#[test]
+fn who_sits_at_a_terminal_sees_how_far_it_is() {
+    let server = Server::start([Reply::After(Duration::from_millis(5))]);
+    let many = EVENT.repeat(200);
+    let sandbox = || {
+        let sandbox =
+            Sandbox::with_config(&config_for(&server.url()).replace("drain = 5", "drain = 60"));
+        sandbox.file("many.json", &many);
+        sandbox
+    };
+    let last = "200 events: 200 delivered, 0 waiting, 0 dead";
+    let script = "export TERM=xterm; stty cols 80; \"$BINARY\" send many.json";
+    let mut terminal = Terminal::run(sandbox(), script);
+    terminal.wait_until(|terminal| terminal.screen().contains(last));
+    assert!(terminal.shell.wait().unwrap().success());
+    let screen = terminal.screen();
+    assert!(screen.contains(" of 200, "), "{screen:?}");
+
+    let into_a_file = script.to_owned() + " 2>said; cat said";
+    let mut terminal = Terminal::run(sandbox(), &into_a_file);
+    terminal.wait_until(|terminal| terminal.screen().contains(last));
+    terminal.shell.wait().unwrap();
+    assert_eq!(terminal.screen(), format!("ansible-notify: {last}\r\n"));
+}
+
+#[test]
+fn flush_at_a_terminal_says_how_far_it_is() {
+    let server = Server::start([Reply::After(Duration::from_millis(5))]);
+    let sandbox = Sandbox::with_config(&config_for(&dead_url()).replace("drain = 5", "drain = 0"));
+    sandbox.file("many.json", EVENT.repeat(200));
+    sandbox.file("alive.ini", config_for(&server.url()));
+    let script = "export TERM=xterm; stty cols 80; \"$BINARY\" send -q many.json; cp alive.ini plugin_config.ini; \"$BINARY\" flush";
+    let mut terminal = Terminal::run(sandbox, script);
+    let last = "200 delivered, 0 waiting, 0 dead\r\n";
+    terminal.wait_until(|terminal| terminal.screen().ends_with(last));
+    assert!(terminal.shell.wait().unwrap().success());
+    let screen = terminal.screen();
+    assert!(screen.contains(" of 200, "), "{screen:?}");
 }

@@ -1,0 +1,105 @@
+//! The end of `send` and `stream`: the last deliveries, and how it went.
+
+use crate::counts::Counts;
+use crate::deliver::{Deliverer, Standing};
+use crate::exit::Exit;
+use crate::progress;
+use crate::report;
+
+impl Deliverer {
+    /// Waits for deliveries as long as `drained` does, lets those under way be recorded, and says how it
+    /// went with so many events, unless that is for nobody.
+    pub async fn close(&self, drained: impl Future<Output = ()>, events: Option<u64>) -> Exit {
+        drained.await;
+        self.stop().await;
+        progress::hide();
+        let standings = self.standings();
+        if let Some(events) = events {
+            report::say(summary(events, &standings));
+        }
+        if self.report_lost() {
+            return Exit::Spool;
+        }
+        exit_of(&standings)
+    }
+}
+
+/// What the exit status says of how it went.
+fn exit_of(standings: &[Standing]) -> Exit {
+    if standings.iter().any(|standing| standing.counts.dropped > 0) {
+        Exit::Spool
+    } else if standings.iter().any(|standing| standing.counts.dead > 0) {
+        Exit::Refused
+    } else if standings.iter().any(|standing| standing.counts.waiting > 0) {
+        Exit::Undelivered
+    } else {
+        Exit::Ok
+    }
+}
+
+/// One line on how it went: how many, where they are, and why some are not there.
+fn summary(events: u64, standings: &[Standing]) -> String {
+    let sum = |count: fn(&Counts) -> usize| -> usize {
+        standings
+            .iter()
+            .map(|standing| count(&standing.counts))
+            .sum()
+    };
+    let (delivered, waiting, dead) = (
+        sum(|counts| counts.delivered),
+        sum(|counts| counts.waiting),
+        sum(|counts| counts.dead),
+    );
+    let plural = if events == 1 { "" } else { "s" };
+    let mut text =
+        format!("{events} event{plural}: {delivered} delivered, {waiting} waiting, {dead} dead");
+    let dropped = sum(|counts| counts.dropped);
+    if dropped > 0 {
+        text.push_str(&format!(", {dropped} dropped"));
+    }
+    let reasons: Vec<String> = standings
+        .iter()
+        .filter(|standing| {
+            standing.counts.waiting + standing.counts.dead + standing.counts.dropped > 0
+        })
+        .map(|standing| {
+            let reason = standing.last_error.as_deref().unwrap_or("no answer yet");
+            format!("{}: {reason}", standing.name)
+        })
+        .collect();
+    if !reasons.is_empty() {
+        text.push_str(&format!(" ({})", reasons.join("; ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_is_where_and_why() {
+        let counts = Counts {
+            delivered: 1,
+            waiting: 2,
+            dead: 1,
+            dropped: 0,
+        };
+        let standings = [
+            Standing {
+                name: "callback".into(),
+                counts,
+                last_error: Some("503 Service Unavailable".into()),
+            },
+            Standing {
+                name: "ops".into(),
+                counts: Counts::default(),
+                last_error: Some("old".into()),
+            },
+        ];
+        let expected =
+            "4 events: 1 delivered, 2 waiting, 1 dead (callback: 503 Service Unavailable)";
+        assert_eq!(summary(4, &standings), expected);
+        assert_eq!(exit_of(&standings), Exit::Refused);
+    }
+}
