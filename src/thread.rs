@@ -30,14 +30,15 @@ pub fn keep(message: &Message) -> Vec<(String, String)> {
     let event = message.context.event();
     let mut threads = message.threads.clone();
     for (recipient, name) in message.reached.borrow().iter() {
-        if let (Some(name), false) = (name, threads.contains_key(recipient)) {
+        if let Some(name) = name {
             threads.insert(recipient.clone(), name.clone());
         }
     }
     let text = |threads: &BTreeMap<String, String>| {
         serde_json::to_string(threads).expect("texts can be written")
     };
-    let began = threads.len() > message.threads.len();
+    // At a recipient that had none, or where the first message is no more.
+    let began = threads != message.threads;
     let mut kept = Vec::new();
     for (index, key) in keys(event).into_iter().enumerate() {
         match (index, event.status()) {

@@ -21,11 +21,12 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// A card has at most 28 KB with all that Teams adds: 20 KB are safe. In bytes of JSON, of which the
-/// title takes 2 KB at most.
-const TITLE: usize = 500;
+/// A card has at most 28 KB with all that Teams adds: 20 KB are safe. Of these the title takes 1 KB at
+/// most, whatever its characters.
+const TITLE: usize = 250;
+/// In bytes of JSON.
 const TEXT: usize = 11_000;
-/// How many facts, and how long they may be together.
+/// How many facts, and how many bytes of JSON they may be together.
 const FACTS: (usize, usize) = (30, 4000);
 
 struct Teams {
@@ -63,7 +64,7 @@ fn card(message: &Message) -> Value {
         Level::Warning => "warning",
         Level::Error => "attention",
     };
-    let title = Escape::Markdown.apply(&cut(&message.subject, TITLE / 4, characters));
+    let title = Escape::Markdown.apply(&cut(&message.subject, TITLE, characters));
     let title = json!({"type": "TextBlock", "text": title, "weight": "bolder", "size": "medium", "wrap": true});
     let mut body =
         vec![json!({"type": "Container", "style": style, "bleed": true, "items": [title]})];

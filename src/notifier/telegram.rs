@@ -120,7 +120,11 @@ impl Service for Telegram {
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let pause = said["parameters"]["retry_after"].as_f64();
-        reply.usual().map_err(|failure| failure.not_before(pause))?;
+        reply.usual().map_err(|failure| match failure {
+            // The chat does not want the bot; another token would not help.
+            Failure::Denied(error) if reply.status.as_u16() == 403 => Failure::Permanent(error),
+            failure => failure.not_before(pause),
+        })?;
         if said["ok"] != true {
             return Err(Failure::retry("the answer is not one of Telegram's"));
         }

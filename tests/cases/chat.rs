@@ -8,7 +8,7 @@ use crate::sandbox::{Outcome, Sandbox, outcome, side_by_side};
 use crate::server::{Server, discord, hipchat, mattermost, rocketchat, slack, teams, telegram};
 
 /// One kind, and its service.
-struct Chat {
+pub struct Chat {
     kind: &'static str,
     start: fn() -> Server,
     /// The keys that send to a channel: `ops` takes what fits, `busy` asks to wait at first, others are gone.
@@ -25,111 +25,127 @@ const MARKDOWN: &str = "\\<b\\>&\\</b\\> \\<@\u{200b}U1\\> @\u{200b}everyone \\`
 
 const HTML: &str = "&lt;b&gt;&amp;&lt;/b&gt; &lt;@U1&gt; @everyone `x`";
 
-const CHATS: [Chat; 8] = [
-    Chat {
-        kind: "slack",
-        start: slack::start,
-        keys: |server, channel| {
-            let (api, token) = (server.at("/api"), slack::TOKEN);
-            format!("api_url = {api}\ntoken = {token}\nchannels = {channel}")
-        },
-        gone: "channel_not_found",
-        wait: Duration::from_secs(1),
-        disarmed: HTML,
+pub const SLACK: Chat = Chat {
+    kind: "slack",
+    start: slack::start,
+    keys: |server, channel| {
+        let (api, token) = (server.at("/api"), slack::TOKEN);
+        format!("api_url = {api}\ntoken = {token}\nchannels = {channel}")
     },
-    Chat {
-        kind: "slack",
-        start: slack::start,
-        keys: |server, channel| {
-            format!(
-                "url = {}",
-                server.at(&format!("/services/T0/B0/canary-{channel}"))
-            )
-        },
-        gone: "404 Not Found: no_service",
-        wait: Duration::from_secs(1),
-        disarmed: HTML,
+    gone: "channel_not_found",
+    wait: Duration::from_secs(1),
+    disarmed: HTML,
+};
+
+pub const SLACK_WEBHOOK: Chat = Chat {
+    kind: "slack",
+    start: slack::start,
+    keys: |server, channel| {
+        format!(
+            "url = {}",
+            server.at(&format!("/services/T0/B0/canary-{channel}"))
+        )
     },
-    Chat {
-        kind: "mattermost",
-        start: mattermost::start,
-        keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
-        gone: "400 Bad Request: web.incoming_webhook.invalid.app_error",
-        wait: Duration::from_secs(1),
-        disarmed: MARKDOWN,
+    gone: "404 Not Found: no_service",
+    wait: Duration::from_secs(1),
+    disarmed: HTML,
+};
+
+const MATTERMOST: Chat = Chat {
+    kind: "mattermost",
+    start: mattermost::start,
+    keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
+    gone: "400 Bad Request: web.incoming_webhook.invalid.app_error",
+    wait: Duration::from_secs(1),
+    disarmed: MARKDOWN,
+};
+
+const ROCKETCHAT: Chat = Chat {
+    kind: "rocketchat",
+    start: rocketchat::start,
+    keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
+    gone: "400 Bad Request: Invalid integration id or token provided.",
+    wait: Duration::from_secs(1),
+    disarmed: MARKDOWN,
+};
+
+const HIPCHAT: Chat = Chat {
+    kind: "hipchat",
+    start: hipchat::start,
+    keys: |server, channel| {
+        let (api, token) = (server.at(""), hipchat::TOKEN);
+        format!("api_url = {api}\ntoken = {token}\nrooms = {channel}")
     },
-    Chat {
-        kind: "rocketchat",
-        start: rocketchat::start,
-        keys: |server, channel| format!("url = {}", server.at(&format!("/hooks/canary-{channel}"))),
-        gone: "400 Bad Request: Invalid integration id or token provided.",
-        wait: Duration::from_secs(1),
-        disarmed: MARKDOWN,
+    gone: "404 Not Found: Room not found",
+    wait: Duration::from_secs(1),
+    disarmed: HTML,
+};
+
+const TEAMS: Chat = Chat {
+    kind: "teams",
+    start: teams::start,
+    keys: |server, channel| format!("url = {}", server.at(&teams::path(channel))),
+    gone: "404 Not Found: The workflow could not be found.",
+    wait: Duration::from_secs(1),
+    disarmed: MARKDOWN,
+};
+
+const DISCORD: Chat = Chat {
+    kind: "discord",
+    start: discord::start,
+    keys: |server, channel| {
+        format!(
+            "url = {}",
+            server.at(&format!("/api/webhooks/1/canary-{channel}"))
+        )
     },
-    Chat {
-        kind: "hipchat",
-        start: hipchat::start,
-        keys: |server, channel| {
-            let (api, token) = (server.at(""), hipchat::TOKEN);
-            format!("api_url = {api}\ntoken = {token}\nrooms = {channel}")
-        },
-        gone: "404 Not Found: Room not found",
-        wait: Duration::from_secs(1),
-        disarmed: HTML,
+    gone: "404 Not Found: Unknown Webhook; off until its configuration changes",
+    wait: Duration::from_millis(1500),
+    disarmed: MARKDOWN,
+};
+
+pub const TELEGRAM: Chat = Chat {
+    kind: "telegram",
+    start: telegram::start,
+    keys: |server, channel| {
+        let chat = match channel {
+            "ops" => "1",
+            "busy" => "429",
+            other => other,
+        };
+        let (api, token) = (server.at(""), telegram::TOKEN);
+        format!("api_url = {api}\ntoken = {token}\nchat_ids = {chat}")
     },
-    Chat {
-        kind: "teams",
-        start: teams::start,
-        keys: |server, channel| format!("url = {}", server.at(&teams::path(channel))),
-        gone: "404 Not Found: The workflow could not be found.",
-        wait: Duration::from_secs(1),
-        disarmed: MARKDOWN,
-    },
-    Chat {
-        kind: "discord",
-        start: discord::start,
-        keys: |server, channel| {
-            format!(
-                "url = {}",
-                server.at(&format!("/api/webhooks/1/canary-{channel}"))
-            )
-        },
-        gone: "404 Not Found: Unknown Webhook; off until its configuration changes",
-        wait: Duration::from_millis(1500),
-        disarmed: MARKDOWN,
-    },
-    Chat {
-        kind: "telegram",
-        start: telegram::start,
-        keys: |server, channel| {
-            let chat = match channel {
-                "ops" => "1",
-                "busy" => "429",
-                other => other,
-            };
-            let (api, token) = (server.at(""), telegram::TOKEN);
-            format!("api_url = {api}\ntoken = {token}\nchat_ids = {chat}")
-        },
-        gone: "400 Bad Request: Bad Request: chat not found",
-        wait: Duration::from_secs(1),
-        disarmed: HTML,
-    },
+    gone: "400 Bad Request: Bad Request: chat not found",
+    wait: Duration::from_secs(1),
+    disarmed: HTML,
+};
+
+const CHATS: [&Chat; 8] = [
+    &SLACK,
+    &SLACK_WEBHOOK,
+    &MATTERMOST,
+    &ROCKETCHAT,
+    &HIPCHAT,
+    &TEAMS,
+    &DISCORD,
+    &TELEGRAM,
 ];
 
-const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+pub const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
 
 impl Chat {
-    fn config(&self, server: &Server, channel: &str) -> String {
+    pub fn config(&self, server: &Server, channel: &str) -> String {
         let (kind, keys) = (self.kind, (self.keys)(server, channel));
         format!("[notifier:chat]\ntype = {kind}\non = any\n{keys}\n[delivery]\ndrain = 5\n")
     }
 
-    fn send(&self, server: &Server, channel: &str, event: &Value) -> Outcome {
+    pub fn send(&self, server: &Server, channel: &str, event: &Value) -> Outcome {
         send(&self.config(server, channel), event)
     }
 }
 
-fn send(config: &str, event: &Value) -> Outcome {
+pub fn send(config: &str, event: &Value) -> Outcome {
     Sandbox::with_config(config).run_with_input(&["send", "-"], event.to_string())
 }
 
@@ -141,7 +157,7 @@ fn hostile() -> Value {
 }
 
 /// The end of a run in which a task failed on each of so many hosts.
-fn failed_run(hosts: usize) -> Value {
+pub fn failed_run(hosts: usize) -> Value {
     let failed = |number| {
         json!({"host": format!("web{number}"), "task": "Install nginx",
         "path": "/srv/site.yml:12", "message": "No package nginx available."})
@@ -271,7 +287,7 @@ fn no_secret_is_shown_or_kept() {
 #[test]
 fn a_body_of_ones_own_replaces_what_it_names() {
     let server = mattermost::start();
-    let config = CHATS[2].config(&server, "ops");
+    let config = MATTERMOST.config(&server, "ops");
     let body = r#"body = {"priority": {"priority": "{{ 'urgent' if status == 'error' }}"}}"#;
     send(
         &config.replace("on = any", &format!("on = any\n{body}")),
@@ -291,7 +307,7 @@ fn a_body_of_ones_own_replaces_what_it_names() {
 #[test]
 fn rocketchat_knows_a_poster_by_two_names() {
     let server = rocketchat::start();
-    let chat = &CHATS[3];
+    let chat = &ROCKETCHAT;
     let more =
         "on = any\nusername = Ansible\nicon_url = https://h/i.png\nemoji = :robot:\nchannel = #ops";
     let config = chat.config(&server, "ops").replace("on = any", more);
@@ -313,89 +329,12 @@ fn rocketchat_knows_a_poster_by_two_names() {
 #[test]
 fn a_success_that_is_none_is_told_apart() {
     let server = rocketchat::start();
-    let refused = CHATS[3].send(&server, "silent", &failed_run(1));
+    let refused = ROCKETCHAT.send(&server, "silent", &failed_run(1));
     refused.expect_line(69, &["refused: error-not-allowed"]);
 }
 
-#[test]
-fn slack_speaks_to_several_channels_and_their_threads() {
-    let server = slack::start();
-    let told = CHATS[0].send(&server, "#ops, gone, dev/1700.25, ops", &failed_run(1));
-    told.expect_line(
-        69,
-        &["1 dead", "1 of 3 not reached: gone: channel_not_found"],
-    );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
-    let place = |body: &Value| (body["channel"].clone(), body["thread_ts"].clone());
-    assert_eq!(
-        sent.iter().map(place).collect::<Vec<_>>(),
-        [
-            (json!("ops"), Value::Null),
-            (json!("gone"), Value::Null),
-            (json!("dev"), json!("1700.25")),
-        ]
-    );
-    assert_eq!(sent[0]["attachments"][0]["color"], "#e01e5a");
-    assert_eq!(sent[0]["blocks"][0]["text"]["text"], "site.yml failed");
-}
-
-#[test]
-fn slack_says_in_a_success_what_passes_and_what_does_not() {
-    let server = slack::start();
-    CHATS[0]
-        .send(&server, "passing", &failed_run(1))
-        .expect(0, DELIVERED);
-    assert_eq!(server.requests().len(), 2);
-    // A token may be mended: the message waits.
-    let config = CHATS[0]
-        .config(&server, "ops")
-        .replace(slack::TOKEN, "xoxb-wrong");
-    let config = config.replace("drain = 5", "drain = 500ms");
-    send(&config, &failed_run(1)).expect_line(75, &["1 waiting", "invalid_auth"]);
-    let forbidden = CHATS[1].send(&server, "forbidden", &failed_run(1));
-    forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
-}
-
-#[test]
-fn slacks_settings_are_checked() {
-    let server = slack::start();
-    let check = |keys: &str, problem: &str| {
-        let config = format!("[notifier:chat]\ntype = slack\n{keys}\n");
-        Sandbox::with_config(&config)
-            .run(&["check-config"])
-            .expect_line(78, &[problem]);
-    };
-    check(
-        "token = t-o-k-e-n\nchannels = C0123,1712.345",
-        "`1712.345` is a thread; write it as CHANNEL/1712.345",
-    );
-    check(
-        "url = https://h/x\ntoken = t-o-k-e-n",
-        "`url` is a webhook with a channel of its own",
-    );
-    check(
-        "token = t-o-k-e-n\nchannels = ops\ncolor = red",
-        "`color` is #rgb or #rrggbb",
-    );
-    let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
-    let config = CHATS[0].config(&server, "ops");
-    let good = connect(&config);
-    good.expect(0, "");
-    assert!(
-        good.stdout.contains("chat: POST http://127.0.0.1:"),
-        "{good:?}"
-    );
-    connect(&config.replace(slack::TOKEN, "xoxb-wrong"))
-        .expect(78, "ansible-notify: chat: invalid_auth\n");
-    assert_eq!(server.requests().len(), 2);
-}
-
 /// Ends of runs of the same playbook: failed twice, then recovered.
-fn incident() -> String {
+pub fn incident() -> String {
     let end = |run: &str, more: Value| {
         let mut event =
             json!({"event": "run_end", "id": run, "run": {"id": run, "playbook": "site.yml"}});
@@ -411,104 +350,9 @@ fn incident() -> String {
 }
 
 #[test]
-fn slack_tells_what_follows_in_the_thread_of_the_first_message() {
-    let server = slack::start();
-    let sandbox = Sandbox::with_config(&CHATS[0].config(&server, "ops"));
-    let told = sandbox.run_with_input(&["send", "-"], incident());
-    told.expect(
-        0,
-        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
-    );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
-    let place = |body: &Value| (body["thread_ts"].clone(), body["reply_broadcast"].clone());
-    assert_eq!(
-        sent.iter().map(place).collect::<Vec<_>>(),
-        [
-            (Value::Null, Value::Null),
-            (json!("1712.000000"), json!(false)),
-            (json!("1712.000000"), json!(true)),
-        ]
-    );
-}
-
-#[test]
-fn slack_updates_the_first_message_where_that_is_asked_for() {
-    let server = slack::start();
-    let config = CHATS[0]
-        .config(&server, "ops")
-        .replace("on = any", "on = any\nupdate = true");
-    Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
-    let requests = server.requests();
-    let targets: Vec<&str> = requests
-        .iter()
-        .map(|request| request.target.as_str())
-        .collect();
-    assert_eq!(
-        targets,
-        [
-            "/api/chat.postMessage",
-            "/api/chat.update",
-            "/api/chat.update"
-        ]
-    );
-    let last = requests[2].json();
-    assert_eq!(
-        (&last["channel"], &last["ts"]),
-        (&json!("C0OPS"), &json!("1712.000000"))
-    );
-    assert_eq!(last["blocks"][0]["text"]["text"], "site.yml recovered");
-    assert_eq!(last["attachments"][0]["color"], "#2eb67d");
-}
-
-#[test]
-fn slack_posts_anew_what_it_cannot_update() {
-    // The first message is one that the server has forgotten by the time of the second.
-    let server = slack::start();
-    let config = CHATS[0]
-        .config(&server, "forgetful")
-        .replace("on = any", "on = any\nupdate = true");
-    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
-    told.expect(
-        0,
-        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
-    );
-    let requests = server.requests();
-    let targets: Vec<&str> = requests
-        .iter()
-        .map(|request| request.target.as_str())
-        .collect();
-    assert_eq!(
-        targets[..3],
-        [
-            "/api/chat.postMessage",
-            "/api/chat.update",
-            "/api/chat.postMessage"
-        ]
-    );
-}
-
-#[test]
-fn who_has_a_message_is_not_told_again() {
-    let server = slack::start();
-    CHATS[0]
-        .send(&server, "ops, passing, busy, dev", &failed_run(1))
-        .expect(0, DELIVERED);
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json()["channel"].clone())
-        .collect();
-    assert_eq!(sent, ["ops", "passing", "busy", "dev", "passing", "busy"]);
-}
-
-#[test]
 fn hipchat_tells_every_room_in_its_colour() {
     let server = hipchat::start();
-    let chat = &CHATS[4];
+    let chat = &HIPCHAT;
     let more = "on = any\nnotify = true\nmessage_from = Ansible\ncolor = purple";
     let config = chat
         .config(&server, "ops, war room, none")
@@ -552,9 +396,7 @@ fn the_hosted_hipchat_is_warned_of() {
 #[test]
 fn a_card_says_it_in_colour_and_opens_the_run() {
     let server = teams::start();
-    CHATS[5]
-        .send(&server, "ops", &hostile())
-        .expect(0, DELIVERED);
+    TEAMS.send(&server, "ops", &hostile()).expect(0, DELIVERED);
     let card = server.requests()[0].json()["attachments"][0]["content"].clone();
     let title = &card["body"][0];
     assert_eq!(title["style"], "attention");
@@ -579,7 +421,7 @@ fn a_retired_connector_of_teams_is_told_apart() {
 fn discord_mentions_nobody_and_posts_into_a_thread() {
     let server = discord::start();
     let more = "on = any\nthread_id = 42\nusername = Ansible\navatar_url = https://h/i.png";
-    let config = CHATS[6].config(&server, "ops").replace("on = any", more);
+    let config = DISCORD.config(&server, "ops").replace("on = any", more);
     send(&config, &hostile()).expect(0, DELIVERED);
     let request = &server.requests()[0];
     assert_eq!(
@@ -600,74 +442,17 @@ fn discord_mentions_nobody_and_posts_into_a_thread() {
 }
 
 #[test]
-fn telegram_answers_the_first_message_of_a_run() {
-    let server = telegram::start();
-    let more = "on = any\nmessage_thread_id = 42\ndisable_notification = true";
-    let config = CHATS[7].config(&server, "ops").replace("on = any", more);
-    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
-    told.expect(
-        0,
-        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
-    );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
-    assert_eq!(
-        (
-            &sent[0]["message_thread_id"],
-            &sent[0]["disable_notification"]
-        ),
-        (&json!(42), &json!(true))
-    );
-    assert_eq!(sent[0]["reply_parameters"], Value::Null);
-    for later in &sent[1..] {
-        assert_eq!(later["reply_parameters"]["message_id"], 10);
-    }
-    assert!(
-        sent[2]["text"]
-            .as_str()
-            .unwrap()
-            .starts_with("<b>site.yml recovered</b>\n")
-    );
-}
-
-#[test]
-fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read() {
-    let server = telegram::start();
-    let chat = &CHATS[7];
-    chat.send(&server, "2, -5", &failed_run(1))
-        .expect(0, DELIVERED);
-    let chats: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json()["chat_id"].clone())
-        .collect();
-    assert_eq!(chats, ["2", "-5", "-1005"]);
-    let config = chat.config(&server, "ops");
-    let config = config.replace(
-        "on = any",
-        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b",
-    );
-    send(&config, &failed_run(1)).expect(0, DELIVERED);
-    let sent = server.requests()[4].json();
-    assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b");
-    assert_eq!(sent["parse_mode"], Value::Null);
-}
-
-#[test]
 fn connecting_asks_the_service_whether_it_knows_the_token() {
     let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
     for (chat, good, bad, reason) in [
         (
-            &CHATS[7],
+            &TELEGRAM,
             telegram::TOKEN,
             "1:wrong",
             "401 Unauthorized: Unauthorized",
         ),
         (
-            &CHATS[6],
+            &DISCORD,
             "canary-ops",
             "canary-gone",
             "404 Not Found: Unknown Webhook",

@@ -66,6 +66,10 @@ fn answer(request: &Request, id: i64, told: &AtomicBool) -> Result<Value, Refusa
             let description = "Bad Request: group chat was upgraded to a supergroup chat";
             return Err((400, description, json!({"migrate_to_chat_id": -1005})));
         }
+        Some("3") => {
+            let description = "Forbidden: bot was blocked by the user";
+            return Err((403, description, Value::Null));
+        }
         _ => return refusal("Bad Request: chat not found"),
     }
     let answered = &body["reply_parameters"]["message_id"];

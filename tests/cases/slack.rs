@@ -1,0 +1,176 @@
+//! The kind `slack`: channels, threads, updates, and what Slack says in a success.
+
+use serde_json::{Value, json};
+
+use super::chat::{DELIVERED, SLACK, SLACK_WEBHOOK, failed_run, incident, send};
+use crate::sandbox::Sandbox;
+use crate::server::slack;
+
+#[test]
+fn slack_speaks_to_several_channels_and_their_threads() {
+    let server = slack::start();
+    let told = SLACK.send(&server, "#ops, gone, dev/1700.25, ops", &failed_run(1));
+    told.expect_line(
+        69,
+        &["1 dead", "1 of 3 not reached: gone: channel_not_found"],
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    let place = |body: &Value| (body["channel"].clone(), body["thread_ts"].clone());
+    assert_eq!(
+        sent.iter().map(place).collect::<Vec<_>>(),
+        [
+            (json!("ops"), Value::Null),
+            (json!("gone"), Value::Null),
+            (json!("dev"), json!("1700.25")),
+        ]
+    );
+    assert_eq!(sent[0]["attachments"][0]["color"], "#e01e5a");
+    assert_eq!(sent[0]["blocks"][0]["text"]["text"], "site.yml failed");
+}
+
+#[test]
+fn slack_says_in_a_success_what_passes_and_what_does_not() {
+    let server = slack::start();
+    SLACK
+        .send(&server, "passing", &failed_run(1))
+        .expect(0, DELIVERED);
+    assert_eq!(server.requests().len(), 2);
+    // A token may be mended: the message waits.
+    let config = SLACK
+        .config(&server, "ops")
+        .replace(slack::TOKEN, "xoxb-wrong");
+    let config = config.replace("drain = 5", "drain = 500ms");
+    send(&config, &failed_run(1)).expect_line(75, &["1 waiting", "invalid_auth"]);
+    let forbidden = SLACK_WEBHOOK.send(&server, "forbidden", &failed_run(1));
+    forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
+}
+
+#[test]
+fn slacks_settings_are_checked() {
+    let server = slack::start();
+    let check = |keys: &str, problem: &str| {
+        let config = format!("[notifier:chat]\ntype = slack\n{keys}\n");
+        Sandbox::with_config(&config)
+            .run(&["check-config"])
+            .expect_line(78, &[problem]);
+    };
+    check(
+        "token = t-o-k-e-n\nchannels = C0123,1712.345",
+        "`1712.345` is a thread; write it as CHANNEL/1712.345",
+    );
+    check(
+        "url = https://h/x\ntoken = t-o-k-e-n",
+        "`url` is a webhook with a channel of its own",
+    );
+    check(
+        "token = t-o-k-e-n\nchannels = ops\ncolor = red",
+        "`color` is #rgb or #rrggbb",
+    );
+    let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
+    let config = SLACK.config(&server, "ops");
+    let good = connect(&config);
+    good.expect(0, "");
+    assert!(
+        good.stdout.contains("chat: POST http://127.0.0.1:"),
+        "{good:?}"
+    );
+    connect(&config.replace(slack::TOKEN, "xoxb-wrong"))
+        .expect(78, "ansible-notify: chat: invalid_auth\n");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn slack_tells_what_follows_in_the_thread_of_the_first_message() {
+    let server = slack::start();
+    let sandbox = Sandbox::with_config(&SLACK.config(&server, "ops"));
+    let told = sandbox.run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    let place = |body: &Value| (body["thread_ts"].clone(), body["reply_broadcast"].clone());
+    assert_eq!(
+        sent.iter().map(place).collect::<Vec<_>>(),
+        [
+            (Value::Null, Value::Null),
+            (json!("1712.000000"), json!(false)),
+            (json!("1712.000000"), json!(true)),
+        ]
+    );
+}
+
+#[test]
+fn slack_updates_the_first_message_where_that_is_asked_for() {
+    let server = slack::start();
+    let config = SLACK
+        .config(&server, "ops")
+        .replace("on = any", "on = any\nupdate = true");
+    Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    let requests = server.requests();
+    let targets: Vec<&str> = requests
+        .iter()
+        .map(|request| request.target.as_str())
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "/api/chat.postMessage",
+            "/api/chat.update",
+            "/api/chat.update"
+        ]
+    );
+    let last = requests[2].json();
+    assert_eq!(
+        (&last["channel"], &last["ts"]),
+        (&json!("C0OPS"), &json!("1712.000000"))
+    );
+    assert_eq!(last["blocks"][0]["text"]["text"], "site.yml recovered");
+    assert_eq!(last["attachments"][0]["color"], "#2eb67d");
+}
+
+#[test]
+fn slack_posts_anew_what_it_cannot_update() {
+    // A channel in which every message is forgotten at once.
+    let server = slack::start();
+    let config = SLACK
+        .config(&server, "forgetful")
+        .replace("on = any", "on = any\nupdate = true");
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let requests = server.requests();
+    let targets: Vec<&str> = requests
+        .iter()
+        .map(|request| request.target.as_str())
+        .collect();
+    let (post, update) = ("/api/chat.postMessage", "/api/chat.update");
+    assert_eq!(targets, [post, update, post, update, post]);
+    // What was posted anew is what is updated next.
+    assert_eq!(requests[1].json()["ts"], "1712.000000");
+    assert_eq!(requests[3].json()["ts"], "1712.000002");
+}
+
+#[test]
+fn who_has_a_message_is_not_told_again() {
+    let server = slack::start();
+    SLACK
+        .send(&server, "ops, passing, busy, dev", &failed_run(1))
+        .expect(0, DELIVERED);
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json()["channel"].clone())
+        .collect();
+    assert_eq!(sent, ["ops", "passing", "busy", "dev", "passing", "busy"]);
+}

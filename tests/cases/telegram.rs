@@ -1,0 +1,69 @@
+//! The kind `telegram`: answers, groups that moved, markup that Telegram cannot read.
+
+use serde_json::{Value, json};
+
+use super::chat::{DELIVERED, TELEGRAM, failed_run, incident, send};
+use crate::sandbox::Sandbox;
+use crate::server::telegram;
+
+#[test]
+fn telegram_answers_the_first_message_of_a_run() {
+    let server = telegram::start();
+    let more = "on = any\nmessage_thread_id = 42\ndisable_notification = true";
+    let config = TELEGRAM.config(&server, "ops").replace("on = any", more);
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
+    told.expect(
+        0,
+        "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
+    );
+    let sent: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    assert_eq!(
+        (
+            &sent[0]["message_thread_id"],
+            &sent[0]["disable_notification"]
+        ),
+        (&json!(42), &json!(true))
+    );
+    assert_eq!(sent[0]["reply_parameters"], Value::Null);
+    for later in &sent[1..] {
+        assert_eq!(later["reply_parameters"]["message_id"], 10);
+    }
+    assert!(
+        sent[2]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with("<b>site.yml recovered</b>\n")
+    );
+}
+
+#[test]
+fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read() {
+    let server = telegram::start();
+    let chat = &TELEGRAM;
+    chat.send(&server, "2, -5", &failed_run(1))
+        .expect(0, DELIVERED);
+    let refused = chat.send(&server, "3, 1", &failed_run(1));
+    refused.expect_line(
+        69,
+        &["1 of 2 not reached: 3: 403 Forbidden: Forbidden: bot was blocked"],
+    );
+    let chats: Vec<Value> = server
+        .requests()
+        .iter()
+        .map(|request| request.json()["chat_id"].clone())
+        .collect();
+    assert_eq!(chats, ["2", "-5", "-1005", "3", "1"]);
+    let config = chat.config(&server, "ops");
+    let config = config.replace(
+        "on = any",
+        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b",
+    );
+    send(&config, &failed_run(1)).expect(0, DELIVERED);
+    let sent = server.requests()[6].json();
+    assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b");
+    assert_eq!(sent["parse_mode"], Value::Null);
+}
