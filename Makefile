@@ -37,7 +37,7 @@ test-rust: target/venvs/servers/done ## the program against real servers
 test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
 	tests/setup.sh nginx openssl curl
 	$(CARGO) build $(TESTED)
-	$(VENVS) 2.16 newest
+	$(VENVS) 2.16 newest receivers
 	$(PYTEST) -q -n 4 tests/ansible
 
 test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version for which there is a Python

@@ -14,14 +14,17 @@ pub enum Escape {
     Mrkdwn,
     /// Markdown as Mattermost, Rocket.Chat, Discord and Teams take it; nobody is mentioned.
     Markdown,
+    /// A segment of a URL's path or a value of its query (RFC 3986, section 2).
+    Url,
 }
 
 impl Escape {
-    pub const ALL: [Escape; 4] = [
+    pub const ALL: [Escape; 5] = [
         Escape::Plain,
         Escape::Html,
         Escape::Mrkdwn,
         Escape::Markdown,
+        Escape::Url,
     ];
 
     /// What templates of this markup are called.
@@ -31,6 +34,7 @@ impl Escape {
             Escape::Html => "html",
             Escape::Mrkdwn => "mrkdwn",
             Escape::Markdown => "markdown",
+            Escape::Url => "url",
         }
     }
 
@@ -48,6 +52,11 @@ impl Escape {
                 (Escape::Html | Escape::Mrkdwn, '<') => escaped.push_str("&lt;"),
                 (Escape::Html | Escape::Mrkdwn, '>') => escaped.push_str("&gt;"),
                 (Escape::Html, '"') => escaped.push_str("&quot;"),
+                (Escape::Url, _) if !is_unreserved(character) => {
+                    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                        let _ = write!(escaped, "%{byte:02X}");
+                    }
+                }
                 (Escape::Markdown, '@') => escaped.push_str("@\u{200b}"),
                 (Escape::Markdown, _) if MARKDOWN.contains(character) => {
                     let _ = write!(escaped, "\\{character}");
@@ -57,6 +66,10 @@ impl Escape {
         }
         escaped
     }
+}
+
+fn is_unreserved(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~".contains(character)
 }
 
 /// What means something in the middle of a line of Markdown.
@@ -172,6 +185,7 @@ mod tests {
             (Escape::Plain, "<b> & \"*x*\" @all[2J"),
             (Escape::Html, html),
             (Escape::Mrkdwn, "&lt;b&gt; &amp; \"*x*\" @all[2J"),
+            (Escape::Url, "%3Cb%3E%20%26%20%22%2Ax%2A%22%20%40all%5B2J"),
             (Escape::Markdown, "\\<b\\> & \"\\*x\\*\" @\u{200b}all\\[2J"),
         ] {
             assert_eq!(escape.apply(text), expected);

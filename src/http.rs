@@ -222,7 +222,8 @@ pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
     parse_url(section, key, read?.expose(), true)
 }
 
-fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
+/// The URL that `text`, of `key`, is; what it may hold of secrets is masked.
+pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
     let problem = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if is_secret {

@@ -2,11 +2,13 @@
 
 #![allow(dead_code)]
 
+mod address;
 mod awx;
 mod body;
 mod breaker;
 mod cli;
 mod closing;
+mod cloudevents;
 mod command;
 mod config;
 mod counts;
@@ -19,6 +21,7 @@ mod event;
 mod exit;
 mod failpoint;
 mod group;
+mod headers;
 mod http;
 mod irc;
 mod lanes;
@@ -36,6 +39,7 @@ mod runner;
 mod sample;
 mod secret;
 mod shorten;
+mod signature;
 mod sigv4;
 mod spool;
 mod template;

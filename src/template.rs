@@ -42,7 +42,8 @@ fn format_value(
     if value.is_none() {
         return Ok(());
     }
-    let escape = Escape::named(name).filter(|_| !value.is_safe());
+    // Nothing is safe in a URL: one that could be chosen might lead elsewhere.
+    let escape = Escape::named(name).filter(|escape| *escape == Escape::Url || !value.is_safe());
     let text = value.to_string();
     let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
     output.write_str(&text).map_err(minijinja::Error::from)

@@ -336,6 +336,13 @@ impl Section {
         });
     }
 
+    /// Notes that events cannot go together, where that was asked for.
+    pub fn no_batch(&self, reason: &str) {
+        if self.text("batch").is_some() {
+            self.problem("batch", reason);
+        }
+    }
+
     /// Notes what may be a mistake but hinders nothing.
     pub fn warning(&self, key: &str, text: impl Into<String>) {
         self.warnings.borrow_mut().push(Problem {

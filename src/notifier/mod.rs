@@ -21,7 +21,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
+use crate::cloudevents;
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
@@ -62,6 +64,8 @@ pub enum Format {
     /// The user's `body`, or the fields of `[outputs]`.
     #[default]
     Json,
+    /// The same as the data of a CloudEvent.
+    CloudEvents,
     /// What ansible-runner said, as it said it; the fields for what did not come from there.
     Runner,
 }
@@ -70,19 +74,35 @@ impl Format {
     pub fn of(section: &Section) -> Format {
         let format = section.parsed("format", Format::Json, |text| match text {
             "json" => Ok(Format::Json),
+            "cloudevents" => Ok(Format::CloudEvents),
             "runner" => Ok(Format::Runner),
-            _ => Err("`format` is json or runner".to_owned()),
+            _ => Err("`format` is json, cloudevents or runner".to_owned()),
         });
-        if format == Format::Runner && section.text("batch").is_some() {
-            section.problem("batch", "with `format = runner` each record goes by itself");
+        if format != Format::Json {
+            section.no_batch("with this `format` each event goes by itself");
         }
         format
     }
 
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::CloudEvents => cloudevents::CONTENT_TYPE,
+            Format::Json | Format::Runner => "application/json",
+        }
+    }
+
     /// The text that is sent.
     pub fn body(self, message: &Message) -> Vec<u8> {
-        match (self, &message.context.event().record, &message.body) {
+        let record = &message.context.event().record;
+        match (self, record, &message.body) {
             (Format::Runner, Some(record), _) => record.get().as_bytes().to_vec(),
+            (Format::CloudEvents, _, Some(body)) => {
+                service::json(&cloudevents::event(message, body))
+            }
+            (Format::CloudEvents, _, None) => {
+                let payload = Value::Object(message.payload.clone());
+                service::json(&cloudevents::event(message, &payload))
+            }
             (_, _, Some(body)) => service::json(body),
             (_, _, None) if message.batch.is_empty() => service::json(&message.payload),
             (_, _, None) => service::json(&message.batch),

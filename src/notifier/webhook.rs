@@ -1,17 +1,22 @@
 //! The kind `webhook`: the payload as JSON to a URL of the user's own.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::service::{Service, over_http};
 use super::{Failure, Format, Kind, Notifier};
+use crate::address::Address;
 use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
-use crate::http::{Http, Request, is_credential, read_url};
+use crate::headers::{Headers, header_of};
+use crate::http::{Http, Request};
 use crate::message::{Form, Message};
-use crate::secret;
+use crate::sample;
+use crate::signature::Signing;
+use crate::template::Context;
 
 pub const KIND: Kind = Kind {
     name: "webhook",
@@ -20,22 +25,13 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// Set by the program itself, or able to split a request in two.
-const RESERVED: [&str; 6] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-];
-
 struct Webhook {
     method: Method,
-    url: Url,
-    secret_url: bool,
-    headers: HeaderMap,
+    address: Address,
+    headers: Headers,
+    authorization: Option<HeaderValue>,
     format: Format,
+    signing: Option<Signing>,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
@@ -53,30 +49,31 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         }
     });
     let format = Format::of(section);
-    let mut headers =
-        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    read_headers(section, &mut headers);
-    let url = if is_notifier(section) {
-        read_url(section, key)
+    let headers = Headers::read(section, format.content_type());
+    let signing = Signing::read(section);
+    let address = if is_notifier(section) {
+        Address::read(section, key)
     } else {
         section.url(key);
         None
     };
-    let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
-    let service = url.clone().map(|(secret_url, url)| {
-        if let Some(authorization) = authorization {
-            warn_of_plain_http(section, key, &url);
-            headers.insert(AUTHORIZATION, authorization);
-        }
-        Webhook {
-            method,
-            url: without_credentials(url),
-            secret_url,
-            headers,
-            format,
-        }
+    let base = address.as_ref().map(|address| address.base.clone());
+    let authorization = authorization(section, base.as_ref());
+    if let (Some(_), Some(url)) = (&authorization, &base) {
+        warn_of_plain_http(section, key, url);
+    }
+    if headers.has_templates() || address.as_ref().is_some_and(Address::has_template) {
+        section.no_batch("with templates in its URL or headers each event goes by itself");
+    }
+    let service = address.map(|address| Webhook {
+        method,
+        address,
+        headers,
+        authorization,
+        format,
+        signing,
     });
-    over_http(section, http, url.as_ref().map(|(_, url)| url), service)
+    over_http(section, http, base.as_ref(), service)
 }
 
 /// An [inputs] that only cuts off or mutes the levels above is none.
@@ -89,96 +86,54 @@ fn is_notifier(section: &Section) -> bool {
     !(section.name == "inputs" && only_rules)
 }
 
-/// `headers`: `Name: value` lines, or a JSON object.
-fn read_headers(section: &Section, headers: &mut HeaderMap) {
-    let Some(text) = section.text("headers") else {
-        return;
-    };
-    let pairs: Vec<(String, String)> = if text.starts_with('{') {
-        let object: Result<std::collections::BTreeMap<String, String>, _> =
-            serde_json::from_str(text);
-        match object {
-            Ok(object) => object.into_iter().collect(),
-            Err(_) => return section.problem("headers", "`headers` is not a JSON object of texts"),
-        }
-    } else {
-        section
-            .lines("headers")
-            .into_iter()
-            .filter_map(|line| match line.split_once(':') {
-                Some((name, value)) => Some((name.trim().to_owned(), value.trim().to_owned())),
-                None => {
-                    section.problem("headers", "a header is written `Name: value`, one a line");
-                    None
-                }
-            })
-            .collect()
-    };
-    for (name, value) in pairs {
-        let parsed = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(&value),
-        );
-        let (Ok(parsed_name), Ok(value)) = parsed else {
-            section.problem(
-                "headers",
-                format!("`{}` is not a header", crate::report::visible(&name)),
-            );
-            continue;
-        };
-        if RESERVED.contains(&parsed_name.as_str()) {
-            section.problem(
-                "headers",
-                format!("the header `{name}` is set by the program itself"),
-            );
-            continue;
-        }
-        if is_credential(&parsed_name) {
-            // As it stands in the configuration, and without `Bearer` before it.
-            let text = String::from_utf8_lossy(value.as_bytes());
-            text.rsplit(' ')
-                .take(1)
-                .chain([&*text])
-                .for_each(secret::mask);
-        }
-        headers.insert(parsed_name, value);
-    }
-}
-
-/// An id as a header, encoded where it could not be one.
-fn header_of(id: &str) -> HeaderValue {
-    HeaderValue::from_str(id).unwrap_or_else(|_| {
-        let encoded: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
-        HeaderValue::from_str(&encoded).expect("percent-encoded text is a header's value")
-    })
-}
-
 impl Service for Webhook {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let mut headers = self.headers.clone();
+        let url = self.address.url(&message.context)?;
+        let body = self.format.body(message);
+        let mut headers = self.headers.of(&message.context)?;
+        headers.extend(
+            self.authorization
+                .clone()
+                .map(|value| (AUTHORIZATION, value)),
+        );
         // Standard Webhooks 1.0.0: the id stays the same on every attempt, the time is the attempt's.
-        let timestamp = jiff::Timestamp::now().as_second();
-        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+        let timestamp = HeaderValue::from(jiff::Timestamp::now().as_second());
         let id = header_of(&message.id);
+        if let Some(signing) = &self.signing {
+            let (name, value) = signing.sign(&id, &timestamp, &body);
+            headers.insert(name, value);
+        }
+        headers.insert("webhook-timestamp", timestamp);
         headers.insert("webhook-id", id.clone());
         headers.insert("idempotency-key", id);
-        let request = Request {
-            method: self.method.clone(),
-            url: self.url.clone(),
-            secret_url: self.secret_url,
-            headers,
-            body: self.format.body(message),
-        };
-        Ok(vec![(String::new(), request)])
+        Ok(vec![(
+            String::new(),
+            self.request(self.method.clone(), url, headers, body),
+        )])
     }
 
     fn probe(&self, method: Method) -> Request {
+        let context = Context::new(Arc::new(sample::of("runner_on_failed")));
+        let url = self.address.url(&context);
+        let url = url.unwrap_or_else(|_| self.address.base.clone());
+        let mut headers = self.headers.fixed.clone();
+        headers.extend(
+            self.authorization
+                .clone()
+                .map(|value| (AUTHORIZATION, value)),
+        );
+        self.request(method, url, headers, Vec::new())
+    }
+}
+
+impl Webhook {
+    fn request(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Request {
         Request {
             method,
-            url: self.url.clone(),
-            secret_url: self.secret_url,
-            headers: self.headers.clone(),
-            body: Vec::new(),
+            url: without_credentials(url),
+            secret_url: self.address.is_secret,
+            headers,
+            body,
         }
     }
 }

@@ -41,7 +41,19 @@ RUNNERS = {
     "runner-2.3": (["ansible-runner==2.3.8", "ansible-core==2.16.19", *PEERS], ["3.11", "3.10"]),
     "runner-2.4": (["ansible-runner==2.4.3", "ansible-core==2.21.5", *PEERS], ["3.12", "3.13"]),
 }
-RECIPES = {**VERSIONS, **RUNNERS}
+# What others take a webhook with: tests/ansible/receivers.py.
+RECEIVERS = {
+    "receivers": (
+        [
+            "ansible-rulebook==1.3.2",
+            "cloudevents==2.2.0",
+            "standardwebhooks==1.1.0",
+            "botocore==1.44.5",
+        ],
+        ["3.11", "3.12", "3.13", "3.10"],
+    ),
+}
+RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
 VIRTUALENV = "virtualenv==20.21.1"
 

@@ -31,3 +31,4 @@ mod terminal;
 mod tls;
 mod tools;
 mod upgrade;
+mod webhook;

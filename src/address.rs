@@ -1,0 +1,102 @@
+//! Where a notifier sends to: a URL whose path and query may be templates, and whose host never is one.
+
+use reqwest::Url;
+
+use crate::body::noted;
+use crate::config::section::Section;
+use crate::escape::Escape;
+use crate::http::{origin, parse_url};
+use crate::notifier::Failure;
+use crate::template::{Context, Template};
+
+pub struct Address {
+    /// The URL as far as no template begins.
+    pub base: Url,
+    /// It was given as a secret: only its origin is shown.
+    pub is_secret: bool,
+    template: Option<Template>,
+    /// Its path is meant to end with a `/`.
+    ends_open: bool,
+}
+
+impl Address {
+    /// Reads the URL of `key`.
+    pub fn read(section: &Section, key: &str) -> Option<Address> {
+        let (is_secret, text) = section.url(key).or_else(|| section.missing(key))?;
+        let marks = ["{{", "{%"].into_iter().filter_map(|mark| text.find(mark));
+        let start = marks.min();
+        let fixed = &text[..start.unwrap_or(text.len())];
+        let base = parse_url(section, key, fixed, is_secret)?;
+        if start.is_some()
+            && !fixed
+                .splitn(2, "://")
+                .skip(1)
+                .any(|rest| rest.contains(['/', '?']))
+        {
+            let problem = "templates of a URL stand in its path and its query, not in its host";
+            section.problem(key, problem);
+            return None;
+        }
+        let template = match start {
+            Some(_) => Some(noted(section, key, Template::text(&text, Escape::Url))?),
+            None => None,
+        };
+        Some(Address {
+            base,
+            is_secret,
+            template,
+            ends_open: text
+                .split(['?', '#'])
+                .next()
+                .is_some_and(|path| path.ends_with('/')),
+        })
+    }
+
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// The URL for an event: on the same host, and as deep in its path as the template says.
+    pub fn url(&self, context: &Context) -> Result<Url, Failure> {
+        let Some(template) = &self.template else {
+            return Ok(self.base.clone());
+        };
+        let failed =
+            |problem: &str| Failure::permanent(format!("{}: {problem}", origin(&self.base)));
+        let text = template
+            .render(context)
+            .map_err(|problem| failed(&problem))?;
+        if self.has_gap(&text) {
+            return Err(failed(
+                "a part of the URL's path is empty, `.` or `..` for this event",
+            ));
+        }
+        let url = Url::parse(&text).map_err(|problem| failed(&problem.to_string()))?;
+        let same = |part: fn(&Url) -> String| part(&url) == part(&self.base);
+        if same(origin) && same(|url| format!("{}:{:?}", url.username(), url.password())) {
+            Ok(url)
+        } else {
+            Err(failed("the URL leads to another host for this event"))
+        }
+    }
+
+    /// A value has taken a segment out of the path, or made it one that means another.
+    fn has_gap(&self, text: &str) -> bool {
+        let (_, rest) = text.split_once("://").unwrap_or_default();
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        let segments: Vec<String> = path
+            .split(['/', '\\'])
+            .skip(1)
+            .map(|segment| segment.to_ascii_lowercase().replace("%2e", "."))
+            .collect();
+        let gaps = segments
+            .iter()
+            .enumerate()
+            .filter(|(index, segment)| match segment.as_str() {
+                "." | ".." => true,
+                "" => !(self.ends_open && index + 1 == segments.len()),
+                _ => false,
+            });
+        gaps.count() > 0
+    }
+}

@@ -1,0 +1,122 @@
+//! The headers that a section asks for, fixed or made of the event.
+
+use std::collections::BTreeMap;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use crate::body::noted;
+use crate::config::section::Section;
+use crate::escape::{Escape, one_line};
+use crate::http::is_credential;
+use crate::notifier::Failure;
+use crate::secret;
+use crate::template::{Context, Template};
+
+/// Set by the program itself, or able to split a request in two.
+const RESERVED: [&str; 6] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+];
+
+#[derive(Default)]
+pub struct Headers {
+    pub fixed: HeaderMap,
+    templates: Vec<(HeaderName, Template)>,
+}
+
+impl Headers {
+    /// Reads `headers`: `Name: value` lines, or a JSON object. A value may be a template.
+    pub fn read(section: &Section, content_type: &'static str) -> Headers {
+        let mut headers = Headers::default();
+        let content_type = HeaderValue::from_static(content_type);
+        headers.fixed.insert(CONTENT_TYPE, content_type);
+        for (name, value) in pairs(section) {
+            headers.add(section, &name, &value);
+        }
+        headers
+    }
+
+    fn add(&mut self, section: &Section, name: &str, value: &str) {
+        let problem = |text: String| section.problem("headers", text);
+        let parsed = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        );
+        let (Ok(parsed_name), Ok(parsed_value)) = parsed else {
+            return problem(format!(
+                "`{}` is not a header",
+                crate::report::visible(name)
+            ));
+        };
+        if RESERVED.contains(&parsed_name.as_str()) {
+            return problem(format!("the header `{name}` is set by the program itself"));
+        }
+        if value.contains("{{") || value.contains("{%") {
+            let template = noted(section, "headers", Template::text(value, Escape::Plain));
+            self.fixed.remove(&parsed_name);
+            return self
+                .templates
+                .extend(template.map(|template| (parsed_name, template)));
+        }
+        if is_credential(&parsed_name) {
+            // As it stands in the configuration, and without `Bearer` before it.
+            value
+                .rsplit(' ')
+                .take(1)
+                .chain([value])
+                .for_each(secret::mask);
+        }
+        self.fixed.insert(parsed_name, parsed_value);
+    }
+
+    pub fn has_templates(&self) -> bool {
+        !self.templates.is_empty()
+    }
+
+    /// The headers for an event. No value ends its line.
+    pub fn of(&self, context: &Context) -> Result<HeaderMap, Failure> {
+        let mut headers = self.fixed.clone();
+        for (name, template) in &self.templates {
+            let value = template.render(context);
+            let value = value.map_err(|problem| {
+                Failure::permanent(format!("`{name}` of `headers` failed: {problem}"))
+            })?;
+            headers.insert(name, header_of(&one_line(&value)));
+        }
+        Ok(headers)
+    }
+}
+
+fn pairs(section: &Section) -> Vec<(String, String)> {
+    let text = section.text("headers").unwrap_or_default();
+    if text.starts_with('{') {
+        let object = serde_json::from_str::<BTreeMap<String, String>>(text);
+        let problem = |_| section.problem("headers", "`headers` is not a JSON object of texts");
+        return object
+            .map_err(problem)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+    }
+    let lines = section.lines("headers").into_iter();
+    let pair = |line: &str| match line.split_once(':') {
+        Some((name, value)) => Some((name.trim().to_owned(), value.trim().to_owned())),
+        None => {
+            section.problem("headers", "a header is written `Name: value`, one a line");
+            None
+        }
+    };
+    lines.filter_map(pair).collect()
+}
+
+/// A text as a header's value, encoded where it could not be one.
+pub fn header_of(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| {
+        let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        HeaderValue::from_str(&encoded).expect("percent-encoded text is a header's value")
+    })
+}

@@ -1,0 +1,82 @@
+//! Signatures over what a webhook sends, by which the receiver knows the sender.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use reqwest::header::{HeaderName, HeaderValue};
+
+use crate::config::section::Section;
+use crate::digest::{hex, hmac_sha256};
+use crate::secret::{self, Secret};
+
+/// How a body is signed, and with what.
+pub enum Signing {
+    /// Standard Webhooks 1.0.0: id, time and body, once with each key, so that one can be replaced.
+    Standard(Vec<Vec<u8>>),
+    /// As GitHub signs: the body, with one key.
+    Sha256(Secret),
+}
+
+impl Signing {
+    /// Reads `sign` and `signing_secret`.
+    pub fn read(section: &Section) -> Option<Signing> {
+        let secret = section.secret("signing_secret");
+        let Some(sign) = section.text("sign") else {
+            if secret.is_some() {
+                section.problem("signing_secret", "`signing_secret` needs `sign` beside it");
+            }
+            return None;
+        };
+        match sign {
+            "standard" => {
+                let secret = secret.or_else(|| section.missing("signing_secret"))?;
+                let keys: Option<Vec<_>> = secret.expose().split_whitespace().map(key).collect();
+                let form = "`signing_secret` is `whsec_` and base64; several are separated by blanks or lines";
+                keys.map(Signing::Standard).or_else(|| {
+                    section.problem("signing_secret", form);
+                    None
+                })
+            }
+            "sha256" => {
+                let secret = secret.or_else(|| section.missing("signing_secret"))?;
+                Some(Signing::Sha256(secret))
+            }
+            _ => {
+                section.problem("sign", "`sign` is standard or sha256");
+                None
+            }
+        }
+    }
+
+    /// The header that signs exactly these bytes.
+    pub fn sign(
+        &self,
+        id: &HeaderValue,
+        timestamp: &HeaderValue,
+        body: &[u8],
+    ) -> (HeaderName, HeaderValue) {
+        let (name, value) = match self {
+            Signing::Standard(keys) => {
+                let signed = [id.as_bytes(), timestamp.as_bytes(), body].join(&b'.');
+                let sign =
+                    |key: &Vec<u8>| format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
+                let signatures: Vec<String> = keys.iter().map(sign).collect();
+                ("webhook-signature", signatures.join(" "))
+            }
+            Signing::Sha256(secret) => {
+                let signature = hex(&hmac_sha256(secret.expose().as_bytes(), body));
+                ("x-hub-signature-256", format!("sha256={signature}"))
+            }
+        };
+        let value = HeaderValue::from_str(&value).expect("a signature is plain text");
+        (HeaderName::from_static(name), value)
+    }
+}
+
+/// The bytes of a secret of Standard Webhooks.
+fn key(text: &str) -> Option<Vec<u8>> {
+    secret::mask(text);
+    let encoded = text.strip_prefix("whsec_").unwrap_or(text);
+    secret::mask(encoded);
+    let key = STANDARD_NO_PAD.decode(encoded.trim_end_matches('='));
+    key.ok().filter(|key| !key.is_empty())
+}

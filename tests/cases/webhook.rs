@@ -1,0 +1,181 @@
+//! The webhook's forms: CloudEvents, signatures, and addresses and headers made of the event.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde_json::json;
+
+use crate::sandbox::{Outcome, Sandbox};
+use crate::server::{OK, Request, Server};
+
+const FAILED: &str = r#"{"id":"r-7","state":"failed","host":"web1","task":"Install it","result":{"msg":"no"},
+    "time":"2026-11-20T20:42:01.5Z","run":{"id":"r 1","playbook":"site.yml"}}"#;
+
+fn send(keys: &str, event: &str) -> Outcome {
+    let config = format!(
+        "[inputs]\n{keys}\n[outputs]\nhost = host\nwhy = result.msg\n[delivery]\ndrain = 3\n"
+    );
+    Sandbox::with_config(&config).run_with_input(&["send", "-", "--quiet"], event)
+}
+
+/// The one request that these keys cause.
+fn sent(keys: &str, event: &str) -> Request {
+    let server = Server::start([OK]);
+    send(&keys.replace("SERVER", &server.at("")), event).expect(0, "");
+    server.requests().remove(0)
+}
+
+#[test]
+fn an_event_goes_as_a_cloudevent() {
+    let keys = "callback_url = SERVER\nformat = cloudevents\n";
+    let request = sent(keys, FAILED);
+    assert_eq!(
+        request.header("content-type"),
+        Some("application/cloudevents+json; charset=utf-8")
+    );
+    let mut expected = json!({
+        "specversion": "1.0", "id": "r-7", "source": "/ansible/runs/r%201", "type": "org.ansible.runner_on_failed",
+        "time": "2026-11-20T20:42:01.500000Z", "datacontenttype": "application/json",
+        "data": {"host": "web1", "why": "no"}, "subject": "web1",
+    });
+    assert_eq!(request.json(), expected);
+    let request = sent(&format!("{keys}body = [\"{{{{ host }}}}\"]\n"), FAILED);
+    expected["data"] = json!(["web1"]);
+    assert_eq!(request.json(), expected);
+    let bare = sent(keys, r#"{"state":"failed"}"#).json();
+    assert!(bare.get("subject").is_none(), "{bare}");
+}
+
+fn hmac_sha256(key: &[u8], parts: &[&str]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign(&key, parts.join(".").as_bytes())
+        .as_ref()
+        .to_vec()
+}
+
+#[test]
+fn a_body_is_signed_with_each_key() {
+    let keys = [[7; 24], [8; 24]];
+    let secrets = keys.map(|key| format!("whsec_{}", STANDARD.encode(key)));
+    let config = format!(
+        "callback_url = SERVER\nsign = standard\nsigning_secret = {}\n",
+        secrets.join(" ")
+    );
+    let request = sent(&config, &FAILED.replace("r-7", "ä"));
+    let header = |name: &str| request.header(name).unwrap();
+    let (id, time) = (header("webhook-id"), header("webhook-timestamp"));
+    let expected = keys.map(|key| {
+        let signature = hmac_sha256(&key, &[id, time, &request.body]);
+        format!("v1,{}", STANDARD.encode(signature))
+    });
+    assert_eq!(header("webhook-signature"), expected.join(" "));
+
+    let github = "callback_url = SERVER\nsign = sha256\nsigning_secret = It's a Secret\n";
+    let request = sent(github, FAILED);
+    let signature = hmac_sha256(b"It's a Secret", &[&request.body]);
+    let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        request.header("x-hub-signature-256"),
+        Some(format!("sha256={signature}").as_str())
+    );
+    assert_eq!(request.header("webhook-signature"), None);
+}
+
+#[test]
+fn what_is_wrong_with_a_signature_is_said() {
+    for (keys, problem) in [
+        ("sign = sha1\n", "`sign` is standard or sha256"),
+        ("sign = sha256\n", "[inputs] has no `signing_secret`"),
+        ("sign = standard\n", "[inputs] has no `signing_secret`"),
+        ("signing_secret = canary\n", "`signing_secret` needs `sign`"),
+        (
+            "sign = standard\nsigning_secret = whsec_canary!\n",
+            "`signing_secret` is `whsec_` and base64",
+        ),
+        (
+            "format = cloudevents\nbatch = 10\n",
+            "each event goes by itself",
+        ),
+        (
+            "headers = X-Host: {{ host }}\nbatch = 10\n",
+            "each event goes by itself",
+        ),
+        ("format = xml\n", "`format` is json, cloudevents or runner"),
+    ] {
+        let outcome = send(&format!("callback_url = http://localhost\n{keys}"), FAILED);
+        outcome.expect_line(78, &[problem]);
+        assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_address_is_made_of_the_event() {
+    let keys = "callback_url = SERVER/v1/{{ host }}/{{ task_name | lower }}?why={{ result.msg }}&n={{ 1 + 1 }}\n\
+                headers =\n  X-Host: {{ host }}\n  X-Task: task {{ task_name }}\n  X-Fixed: 1\n";
+    let request = sent(keys, FAILED);
+    assert_eq!(request.target, "/v1/web1/install%20it?why=no&n=2");
+    assert_eq!(request.header("x-host"), Some("web1"));
+    assert_eq!(
+        (request.header("x-task"), request.header("x-fixed")),
+        (Some("task Install it"), Some("1"))
+    );
+    let open = sent("callback_url = SERVER/{{ host }}/\n", FAILED);
+    assert_eq!(open.target, "/web1/");
+}
+
+/// Host names, task names and output are other people's text.
+#[test]
+fn no_value_leads_elsewhere() {
+    let keys = "callback_url = SERVER/v1/{{ host | safe }}/events?why={{ result.msg | safe }}\nheaders = X-Host: {{ host | safe }}\n";
+    for (host, path) in [
+        ("../admin", "..%2Fadmin"),
+        ("a/../../b", "a%2F..%2F..%2Fb"),
+        ("//evil.example.com", "%2F%2Fevil.example.com"),
+        ("@evil.example.com", "%40evil.example.com"),
+        ("%2e%2e", "%252e%252e"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("a\\..\\b", "a%5C..%5Cb"),
+        ("...", "..."),
+        ("é", "%C3%A9"),
+    ] {
+        let event =
+            json!({"state": "failed", "host": host, "result": {"msg": "x&y=z#é +"}}).to_string();
+        let request = sent(keys, &event);
+        let expected = format!("/v1/{path}/events?why=x%26y%3Dz%23%C3%A9%20%2B");
+        assert_eq!(request.target, expected, "{host}");
+    }
+    let split = json!({"state": "failed", "host": "a\r\nX-Evil: 1\r\n\r\nGET /"}).to_string();
+    let request = sent(keys, &split);
+    assert_eq!(request.header("x-host"), Some("a X-Evil: 1 GET /"));
+    assert_eq!(request.header("x-evil"), None);
+}
+
+#[test]
+fn a_path_with_a_gap_is_not_used() {
+    let server = Server::start([OK]);
+    for (address, host) in [
+        ("/v1/{{ host }}/events", ".."),
+        ("/v1/{{ host }}/events", "."),
+        ("/v1/{{ host }}/events", ""),
+        ("/v1/{{ host }}", ""),
+        ("/v1/%2E{{ host }}", "."),
+        ("/{{ item }}/x", "web1"),
+    ] {
+        let event = json!({"state": "failed", "host": host}).to_string();
+        let outcome = send(
+            &format!("callback_url = {}{address}\n", server.at("")),
+            &event,
+        );
+        assert_eq!(outcome.code, 69, "{address} {host} {outcome:?}");
+    }
+    assert_eq!(server.requests().len(), 0);
+    for (url, problem) in [
+        ("http://{{ host }}/x", "not a URL"),
+        ("http://example.com{{ host }}/x", "not in its host"),
+        ("http://example.com:80{{ host }}", "not in its host"),
+        ("{{ result.url }}", "not a URL"),
+        ("http://example.com/{{ hots }}", "unknown variable `hots`"),
+    ] {
+        send(&format!("callback_url = {url}\n"), FAILED).expect_line(78, &[problem]);
+    }
+}
