@@ -1,11 +1,11 @@
-"""An SMTP server on a unix socket, for the tests of mail; what it takes is written down as understood.
+"""An SMTP server on a unix socket, for the tests of mail; it writes down what it takes.
 
     smtp.py SOCKET [--starttls | --tls] [--auth MECHANISM]
 
 A certificate and its key are server.pem and server.key beside the socket, mails go to mails.json
-there. The user is `svc`, the password `canary-password`, the token `canary-token`. Recipients called
-`refused` do not exist, `later` is greylisted once, and mails to `quota` are refused after they were
-read.
+there. The user is `svc`, the password `canary-password`, the token `canary-token`. Recipients
+called `refused` do not exist, `later` is greylisted once, and mails to `quota` are refused after
+they were read.
 """
 
 import argparse
