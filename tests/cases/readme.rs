@@ -131,3 +131,19 @@ fn every_key_and_variable_is_documented() {
         assert!(README.contains(&format!("`{name}`")), "variable {name}");
     }
 }
+
+#[test]
+fn the_default_templates_are_shown_as_they_are() {
+    let shown = include_str!("../../docs/notifiers/README.md");
+    let source = include_str!("../../src/message.rs");
+    for name in ["SUBJECT", "MESSAGE"] {
+        let (_, rest) = source
+            .split_once(&format!("pub const {name}: &str = \"\\\n"))
+            .unwrap();
+        let (template, _) = rest.split_once("\";").unwrap();
+        assert!(
+            shown.contains(&format!("```jinja\n{template}\n```")),
+            "{name}"
+        );
+    }
+}
