@@ -8,6 +8,7 @@ mod email;
 mod failpoints;
 mod faults;
 mod groups;
+mod incident;
 mod input;
 mod irc;
 mod nginx;

@@ -24,16 +24,16 @@ fn run_of(id: &str, event: &str, counts: &Value) -> String {
     .concat()
 }
 
-fn failing(id: &str) -> String {
+pub fn failing(id: &str) -> String {
     run_of(id, "runner_on_failed", &json!({"ok": 0, "failures": 1}))
 }
 
-fn succeeding(id: &str) -> String {
+pub fn succeeding(id: &str) -> String {
     run_of(id, "runner_on_ok", &json!({"ok": 1, "failures": 0}))
 }
 
 /// Feeds a run to `stream`, always with the same spool.
-fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
+pub fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
     sandbox.file("input", input);
     let mut command = sandbox.command(&["stream", "--quiet"]);
     command
