@@ -131,6 +131,13 @@ impl Deliverer {
         tokio::task::spawn_local(worker::run(self.clone(), worker));
     }
 
+    /// Lets the worker of a destination end what is under way, and no more: another one follows it.
+    pub fn retire(&self, id: i64) {
+        if let Some(worker) = self.worker(id) {
+            worker.retire();
+        }
+    }
+
     /// Accepts events, with their places in the stream, for those of `candidates` that want them: when
     /// this returns they are safe on disk. How many some notifier wants.
     pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {

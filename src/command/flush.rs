@@ -1,8 +1,9 @@
 //! `flush`: delivers what waits in the spool, each with the settings of its own project.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -38,7 +39,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         arguments,
         spool,
         deliverer,
-        added: HashSet::new(),
+        added: HashMap::new(),
         waiting: 0,
         exit: Exit::Ok,
     };
@@ -55,12 +56,15 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
     flush.finish().await
 }
 
+/// When each file of a configuration was changed, and its length, where it is there.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
 struct Flush<'a> {
     arguments: &'a cli::Flush,
     spool: &'a Spool,
     deliverer: Rc<Deliverer>,
-    /// The destinations that were looked at.
-    added: HashSet<i64>,
+    /// The destinations that were looked at, and how their configuration was.
+    added: HashMap<i64, Stamp>,
     /// How many waited for them.
     waiting: usize,
     exit: Exit,
@@ -101,20 +105,34 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Starts a worker for every destination to which something is owed.
+    /// Starts a worker for every destination to which something is owed, anew where its configuration was
+    /// changed.
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
         for status in self.spool.write(spool::status).await? {
-            if self.is_chosen(&status) && status.waiting > 0 && self.added.insert(status.id) {
-                self.waiting += usize::try_from(status.waiting).unwrap_or(0);
-                self.add(&status);
+            if !self.is_chosen(&status) || status.waiting == 0 {
+                continue;
             }
+            let search: Search = serde_json::from_str(&status.search).unwrap_or_default();
+            let stamp = stamp(&search);
+            match self.added.insert(status.id, stamp.clone()) {
+                Some(known) if known == stamp => continue,
+                // What was learnt of it may hold no more.
+                Some(_) => {
+                    self.deliverer.retire(status.id);
+                    let id = status.id;
+                    self.spool
+                        .write(move |connection| spool::probe(connection, id, BREAKER))
+                        .await?;
+                }
+                None => self.waiting += usize::try_from(status.waiting).unwrap_or(0),
+            }
+            self.add(&status, search);
         }
         Ok(())
     }
 
     /// Finds a destination's settings again and starts its worker.
-    fn add(&mut self, status: &DestinationStatus) {
-        let search: Search = serde_json::from_str(&status.search).unwrap_or_default();
+    fn add(&mut self, status: &DestinationStatus, search: Search) {
         let options = Options {
             search,
             ..Options::default()
@@ -218,4 +236,13 @@ impl Flush<'_> {
         }
         status.last_error.clone()
     }
+}
+
+fn stamp(search: &Search) -> Stamp {
+    let (levels, _) = search.levels();
+    let look = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    levels.iter().map(|level| look(&level.path)).collect()
 }

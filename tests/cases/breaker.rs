@@ -205,3 +205,24 @@ fn who_watches_is_asked_to_try_now() {
     watch.stop();
     expect_status(&sandbox, 1, 0, 0, 0);
 }
+
+#[test]
+fn who_watches_sees_what_is_mended_in_the_configuration() {
+    let (gone, server) = (Server::start([status(503)]), Server::start([OK]));
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &gone.url());
+    assert_eq!(send(&sandbox, 3).code, 75);
+    sandbox.file("plugin_config.ini", "[inputs]\ncallback_url = nonsense\n");
+    let watch = Watch::start(&sandbox);
+    std::thread::sleep(Duration::from_secs(1));
+    configure(&sandbox, &gone.url());
+    gone.wait_for(4);
+    configure(&sandbox, &server.url());
+    server.wait_for(3);
+    let said = watch.stop();
+    assert!(
+        said.stderr.contains("callback: 3 waiting are passed over"),
+        "{said:?}"
+    );
+    expect_status(&sandbox, 3, 0, 0, 0);
+}

@@ -1,5 +1,7 @@
 //! One notifier's worker: claims deliveries, makes attempts, records what became of them, backs off.
 
+mod attempt;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,19 +16,12 @@ use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
-use crate::failpoint;
-use crate::http::Http;
 use crate::lanes::{Delivery, Lanes};
-use crate::notifier::{Failure, Notifier};
+use crate::notifier::Notifier;
 use crate::reader::Reader;
 use crate::report;
-use crate::shorten::shortened;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
-use crate::thread;
-use crate::verdict::Verdict;
 
-/// Refused credentials that are not mended for so long end a delivery.
-const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 /// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
 const WINDOW: usize = 512;
 /// A delivery that is due so soon is waited for.
@@ -48,6 +43,8 @@ pub struct Worker {
     /// Nothing beyond it waits in the spool, as far as is known.
     complete: Cell<bool>,
     pub under_way: Cell<usize>,
+    /// It begins no further attempt, and ends with those under way.
+    retired: Cell<bool>,
     /// What happened and the spool did not take.
     unrecorded: RefCell<Vec<Mark>>,
     /// It has looked at least once whether it is the one to deliver.
@@ -64,17 +61,18 @@ pub struct Worker {
     pub done: Cell<Counts>,
 }
 
-/// The life of a worker; it ends with the program.
+/// The life of a worker; it ends with the program, or when another one takes its place.
 pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
     let mut under_way: JoinSet<()> = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    while !worker.retired.get() || !under_way.is_empty() {
         worker.load(deliverer.spool()).await;
         let now = Instant::now();
         let paused = worker.breaker.borrow().pause();
         while paused.is_none()
             && !deliverer.stopping.get()
+            && !worker.retired.get()
             && worker.leads()
             && under_way.len() < worker.limit()
         {
@@ -82,7 +80,7 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
                 break;
             };
             worker.under_way.set(worker.under_way.get() + 1);
-            under_way.spawn_local(attempt(deliverer.clone(), worker.clone(), claimed));
+            under_way.spawn_local(attempt::attempt(deliverer.clone(), worker.clone(), claimed));
         }
         worker.began.set(true);
         let next = paused.or_else(|| worker.lanes.borrow().next_due());
@@ -93,49 +91,7 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
             _ = look.tick() => worker.look(&deliverer).await,
         }
     }
-}
-
-/// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
-async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
-    let (started, begun) = (Timestamp::now(), Instant::now());
-    let mut marks = Marks::default();
-    let result = if worker.breaker.borrow().is_off() {
-        Err(Failure::Gone("it answered 410 Gone before".to_owned()))
-    } else {
-        failpoint::pass("before_send");
-        worker.tell(&deliverer, &claimed, &mut marks).await
-    };
-    failpoint::pass("after_send");
-    let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
-    let verdict = verdict.unless_too_old(claimed[0].accepted);
-    for delivery in &mut claimed {
-        delivery.attempts += 1;
-    }
-    let mark = worker.mark(&claimed, started, &verdict, marks);
-    if !mark.deliveries.is_empty() {
-        worker.record(&deliverer, mark).await;
-    }
-    if !matches!(verdict, Verdict::Retry { .. }) {
-        claimed.iter().for_each(|one| deliverer.forget(one.id));
-    }
-    failpoint::pass("after_mark");
-    worker.settle(claimed, verdict);
-    worker.under_way.set(worker.under_way.get() - 1);
-}
-
-/// What an attempt leaves behind beside its verdict.
-#[derive(Default)]
-struct Marks {
-    /// A template that failed.
-    note: Option<String>,
-    threads: Vec<(String, String)>,
-}
-
-async fn write_mark(spool: &Spool, mark: &Mark) -> anyhow::Result<()> {
-    let mark = mark.clone();
-    spool
-        .write(move |connection| spool::mark(connection, &mark))
-        .await
+    worker.leadership.take();
 }
 
 async fn sleep_until(time: Option<Instant>) {
@@ -155,6 +111,7 @@ impl Worker {
             loaded: Cell::new(0),
             complete: Cell::new(false),
             under_way: Cell::new(0),
+            retired: Cell::new(false),
             unrecorded: RefCell::default(),
             began: Cell::new(false),
             wake: Notify::new(),
@@ -179,6 +136,11 @@ impl Worker {
     /// Groups are gathered no more.
     pub fn gather_no_more(&self) {
         self.lanes.borrow_mut().gather_no_more();
+        self.wake.notify_one();
+    }
+
+    pub fn retire(&self) {
+        self.retired.set(true);
         self.wake.notify_one();
     }
 
@@ -356,221 +318,5 @@ impl Worker {
             own.counts = own.counts.and(state);
             deliverer.progress.notify_one();
         }
-    }
-
-    /// Decides what an attempt's result means for the delivery and for the notifier.
-    fn judge(
-        &self,
-        http: &Http,
-        claimed: &[Delivery],
-        begun: Instant,
-        result: Result<(), Failure>,
-    ) -> Verdict {
-        let mut breaker = self.breaker.borrow_mut();
-        let failure = match result {
-            Ok(()) => {
-                self.renewed.set(None);
-                let reopened = breaker.succeeded();
-                return Verdict::Delivered { reopened };
-            }
-            Err(failure) => failure,
-        };
-        let mut error = failure.error().to_owned();
-        let mut most = self.destination.max_age;
-        let mut together = claimed.len();
-        let wait = match failure {
-            Failure::Permanent(_) => None,
-            Failure::TooLarge(_) if self.sends_batch(claimed) => {
-                error.push_str("; the batch is halved");
-                together = claimed.len() / 2;
-                Some(Duration::ZERO)
-            }
-            Failure::TooLarge(_) => {
-                error.push_str("; cut, it is still too large");
-                None
-            }
-            Failure::Gone(_) => {
-                breaker.turn_off(|| self.destination.section.fingerprint());
-                error.push_str("; off until its configuration changes");
-                None
-            }
-            Failure::Denied(_) => {
-                most = most.min(MAX_DENIED);
-                if self.renew(http, begun) {
-                    breaker.denied();
-                    Some(Duration::ZERO)
-                } else {
-                    Some(breaker.denied_again())
-                }
-            }
-            Failure::Retry { after, .. } => Some(breaker.failed(claimed[0].attempts, after)),
-        };
-        self.own.borrow_mut().last_error = Some(error.clone());
-        match wait {
-            Some(wait) => Verdict::Retry {
-                due: Instant::now() + wait,
-                error,
-                most,
-                together,
-            },
-            None => Verdict::Dead(error),
-        }
-    }
-
-    fn sends_batch(&self, claimed: &[Delivery]) -> bool {
-        self.destination.grouping.is_batch() && claimed.len() > 1
-    }
-
-    /// Makes one attempt at what was claimed; with an event that is too large, one more after it was cut.
-    async fn tell(
-        &self,
-        deliverer: &Deliverer,
-        claimed: &[Delivery],
-        marks: &mut Marks,
-    ) -> Result<(), Failure> {
-        let events = claimed.iter().map(|one| one.event.clone());
-        let sent = self.send(deliverer, claimed, events.collect(), marks).await;
-        if self.sends_batch(claimed) || !matches!(sent, Err(Failure::TooLarge(_))) {
-            return sent;
-        }
-        let short = claimed.iter().map(|one| Arc::new(shortened(&one.event)));
-        self.send(deliverer, claimed, short.collect(), marks).await
-    }
-
-    async fn send(
-        &self,
-        deliverer: &Deliverer,
-        claimed: &[Delivery],
-        events: Vec<Arc<Event>>,
-        marks: &mut Marks,
-    ) -> Result<(), Failure> {
-        let notifier = self.notifier.borrow().clone();
-        // Rendered at delivery: a template mended meanwhile mends what waits.
-        let mut message = self.destination.message(events);
-        message.reached = claimed[0].reached.clone();
-        let threads = notifier.keeps_threads();
-        if threads {
-            let (id, event) = (self.id, &claimed[0].event);
-            let keys = thread::keys(event);
-            let kept = deliverer
-                .spool()
-                .write(move |connection| spool::threads(connection, id, &keys))
-                .await;
-            // Where the spool cannot be read, the message begins a thread of its own.
-            message.threads = thread::recall(event, kept.unwrap_or_default());
-        }
-        notifier.send(&message).await?;
-        if threads {
-            marks.threads = thread::keep(&message);
-        }
-        marks.note = message.note;
-        Ok(())
-    }
-
-    /// Stores what an attempt means for the deliveries and for the destination.
-    async fn record(&self, deliverer: &Deliverer, mark: Mark) {
-        failpoint::pass("before_mark");
-        let mut recorded = write_mark(deliverer.spool(), &mark).await;
-        if recorded.is_err() {
-            // The first failure may have made room.
-            recorded = write_mark(deliverer.spool(), &mark).await;
-        }
-        match recorded {
-            Ok(()) => {
-                self.stored.replace(mark.breaker);
-            }
-            Err(error) => {
-                deliverer.complain(&format!(
-                    "what was delivered cannot be recorded now, and may be sent again: {error:#}"
-                ));
-                self.unrecorded.borrow_mut().push(mark);
-            }
-        }
-    }
-
-    /// Records what the spool did not take when it happened.
-    pub async fn catch_up(&self, spool: &Spool) {
-        let mut marks = self.unrecorded.take();
-        if marks.is_empty() {
-            return;
-        }
-        for mark in &mut marks {
-            // How the destination fared then is no more of interest.
-            (mark.breaker, mark.reopened) = (self.breaker.borrow().row(), false);
-        }
-        let kept = marks.clone();
-        let recorded = spool
-            .write(move |connection| {
-                marks
-                    .iter()
-                    .try_for_each(|mark| spool::mark(connection, mark))
-            })
-            .await;
-        if recorded.is_err() {
-            self.unrecorded.borrow_mut().splice(0..0, kept);
-        }
-    }
-
-    fn mark(
-        &self,
-        claimed: &[Delivery],
-        started: Timestamp,
-        verdict: &Verdict,
-        marks: Marks,
-    ) -> Mark {
-        let now = Timestamp::now().as_millisecond();
-        let ids = claimed.iter().map(|delivery| delivery.id);
-        Mark {
-            // What has no place in the spool has nothing to be marked there.
-            deliveries: ids.filter(|id| *id > 0).collect(),
-            destination: self.id,
-            started: started.as_millisecond(),
-            duration: (now - started.as_millisecond()).max(0),
-            outcome: verdict.outcome(marks.note),
-            keep_body: self.destination.keep_bodies,
-            breaker: self.breaker.borrow().row(),
-            reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
-            threads: marks.threads,
-        }
-    }
-
-    /// The attempt is recorded: the lane goes on.
-    fn settle(&self, mut claimed: Vec<Delivery>, verdict: Verdict) {
-        let mut lanes = self.lanes.borrow_mut();
-        if let Verdict::Retry { due, together, .. } = verdict {
-            claimed[0].due = Some(due);
-            return lanes.put_back(claimed, together);
-        }
-        lanes.finish(&claimed);
-        let delivered = matches!(verdict, Verdict::Delivered { .. });
-        if matches!(verdict, Verdict::Delivered { reopened: true }) {
-            lanes.release();
-        }
-        let state = if delivered {
-            spool::DELIVERED
-        } else {
-            spool::DEAD
-        };
-        let mut own = self.own.borrow_mut();
-        for delivery in &claimed {
-            self.done.set(self.done.get().and(state));
-            // What another process accepted is that one's to count.
-            if own.open.remove(&delivery.id) {
-                own.counts = own.counts.and(state);
-            }
-        }
-    }
-
-    /// Builds the notifier again, once, so that a secret changed meanwhile is found. Whether it is worth
-    /// another attempt: one begun before that was made with the old secret.
-    fn renew(&self, http: &Http, begun: Instant) -> bool {
-        if let Some(renewed) = self.renewed.get() {
-            return begun < renewed;
-        }
-        self.renewed.set(Some(Instant::now()));
-        let built = (self.destination.kind.build)(&self.destination.section, http);
-        built
-            .map(|notifier| self.notifier.replace(notifier))
-            .is_some()
     }
 }
