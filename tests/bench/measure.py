@@ -1,0 +1,92 @@
+"""What every measurement uses: a directory to work in, times of commands, medians and ratios."""
+
+import contextlib
+import os
+import re
+import resource
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+OUTPUTS = "[outputs]\nstate = state\ntask_name = task_name\ntask_output = task_output\n"
+
+
+class Bench:
+    def __init__(self, arguments, directory, report):
+        self.binary = arguments.binary.resolve()
+        self.quick = arguments.quick
+        self.all = arguments.all
+        self.directory = directory
+        self.report = report
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    def config(self, name, url, drain="60s"):
+        text = "[inputs]\ncallback_url = %s\n[delivery]\ndrain = %s\n%s" % (url, drain, OUTPUTS)
+        return self.write(name, text)
+
+
+def timed(command, **options):
+    """The wall time, CPU time and exit code of a command, and what it said on standard error."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        **options,
+    )
+    wall = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if done.returncode != 0:
+        raise SystemExit("%s failed: %s" % (command[0], done.stderr))
+    return wall, cpu, done.stderr
+
+
+def timed_with_memory(command, stdin, said):
+    """Wall and CPU seconds, and the peak resident memory in MiB."""
+    started = time.monotonic()
+    with said.open("w") as stderr:
+        child = subprocess.Popen(
+            [str(word) for word in command], stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+    peak = 0.0
+    while True:
+        # What the system counts for a finished child begins with this process's own size.
+        with contextlib.suppress(OSError):
+            status = Path("/proc/%d/status" % child.pid).read_text()
+            found = re.search(r"VmHWM:\s+(\d+)", status)
+            peak = max(peak, int(found.group(1)) / 1024 if found else 0)
+        pid, _, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            wall = time.monotonic() - started
+            return wall, usage.ru_utime + usage.ru_stime, peak
+        time.sleep(0.02)
+
+
+def compare(runs, **commands):
+    """The wall and CPU times of several commands, run in turn."""
+    times = {name: [] for name in commands}
+    for _ in range(runs + 1):
+        for name, command in commands.items():
+            times[name].append(command())
+    # The first round warms the caches.
+    return {name: measured[1:] for name, measured in times.items()}
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def ratio(a, b):
+    """The median of the ratios of each pair, and its range."""
+    ratios = sorted(x / y for x, y in zip(a, b))
+    return "%.2f (%.2f to %.2f)" % (median(ratios), ratios[0], ratios[-1])
