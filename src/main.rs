@@ -47,6 +47,7 @@ mod thread;
 mod tls;
 mod verdict;
 mod worker;
+mod zmtp;
 
 use std::io::Write as _;
 use std::process::ExitCode;

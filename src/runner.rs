@@ -14,10 +14,14 @@ pub fn event(
     run: &Arc<Run>,
     environment: &[String],
 ) -> Result<Event, Map<String, Value>> {
-    let mut event = if let (Some(name), Some(Value::Object(data))) =
-        (text(&object, "event"), object.get("event_data"))
-    {
-        job_event(&name, &object, data, run)
+    // Plain output of Ansible has no data, and stands in a record all the same.
+    let is_job_event = ["event_data", "counter"]
+        .iter()
+        .any(|key| object.contains_key(*key));
+    let mut event = if let (Some(name), true) = (text(&object, "event"), is_job_event) {
+        let none = Map::new();
+        let data = object.get("event_data").and_then(Value::as_object);
+        job_event(&name, &object, data.unwrap_or(&none), run)
     } else if let Some(status) = text(&object, "status")
         && !object.contains_key("event")
         && !object.contains_key("state")

@@ -16,7 +16,7 @@ import uuid
 import weakref
 
 from . import find_binary
-from .stream import Stream, logger, to_line
+from .stream import Stream, to_line, warn
 
 FINAL = ("successful", "failed", "timeout", "canceled", "error")
 EMITTERS = (
@@ -142,7 +142,7 @@ class Reporter:
                 place = place.tb_next
             where = "%s:%d" % (os.path.basename(place.tb_frame.f_code.co_filename), place.tb_lineno)
             name = type(error).__name__
-            logger.warning("ansible-notify: a record is not reported: %s at %s", name, where)
+            warn("ansible-notify: a record is not reported: %s at %s" % (name, where))
 
 
 def wait_for(stream, last):
@@ -151,9 +151,8 @@ def wait_for(stream, last):
     while not stream.is_done():
         left = min(last, deadline) - time.monotonic()
         if left <= 0:
-            logger.warning(
-                "ansible-notify: it does not answer; not confirmed: %d records", len(stream.unsafe)
-            )
+            count = len(stream.unsafe)
+            warn("ansible-notify: it does not answer; not confirmed: %d records" % count)
             return
         before = (len(stream.outbox), len(stream.unsafe), stream.starts)
         stream.wait(left)

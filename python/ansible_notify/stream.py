@@ -5,9 +5,9 @@ See docs/protocol.md. Nothing here starts a thread, and nothing waits unless it 
 
 import fcntl
 import json
-import logging
 import os
 import subprocess
+import sys
 import time
 from collections import deque
 from select import POLLIN, POLLOUT, poll
@@ -24,8 +24,14 @@ EXIT_CONFIGURATION = 78
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
 END = b'{"end":{"reason":"exit"}}\n'
 
-# Without a handler Python prints warnings to standard error, and an application may do otherwise.
-logger = logging.getLogger("ansible_notify")
+
+def warn(text):
+    """Tells people; where nobody listens, nothing is lost but the words."""
+    try:
+        sys.stderr.write("%s\n" % text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
 
 
 def to_line(name, content):
@@ -206,7 +212,7 @@ class Stream:
             lines = (self.complaint + said).split(b"\n")
             self.complaint = lines.pop()
             for line in lines:
-                logger.warning("%s", line.decode("utf-8", "replace"))
+                warn(line.decode("utf-8", "replace"))
             said = read(self.stderr)
 
     def lose(self):
@@ -248,7 +254,7 @@ class Stream:
         self.let_go()
         self.unsafe.clear()
         if reason:
-            logger.warning("ansible-notify: %s", reason)
+            warn("ansible-notify: %s" % reason)
 
     def let_go(self):
         """Leaves the binary to itself; end of file tells it that nothing follows."""

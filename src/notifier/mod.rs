@@ -16,6 +16,7 @@ pub mod teams;
 pub mod telegram;
 pub mod twilio;
 pub mod webhook;
+pub mod zeromq;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub const KINDS: &[&Kind] = &[
     &teams::KIND,
     &discord::KIND,
     &telegram::KIND,
+    &zeromq::KIND,
 ];
 
 /// A kind of notifier: one source file each.

@@ -35,11 +35,10 @@ VERSIONS = {
     "2.21": (["ansible-core==2.21.5"], ["3.12", "3.13", "3.14"]),
 }
 # The same for ansible-runner, each with the Ansible of its time. Oldest version first.
-PEERS = ["pyzmq==27.3.0"]
 RUNNERS = {
     "runner-2.3-py3.8": (["ansible-runner==2.3.8", "ansible-core==2.13.13"], ["3.8"]),
-    "runner-2.3": (["ansible-runner==2.3.8", "ansible-core==2.16.19", *PEERS], ["3.11", "3.10"]),
-    "runner-2.4": (["ansible-runner==2.4.3", "ansible-core==2.21.5", *PEERS], ["3.12", "3.13"]),
+    "runner-2.3": (["ansible-runner==2.3.8", "ansible-core==2.16.19"], ["3.11", "3.10"]),
+    "runner-2.4": (["ansible-runner==2.4.3", "ansible-core==2.21.5"], ["3.12", "3.13"]),
 }
 # What others take a webhook with: tests/ansible/receivers.py.
 RECEIVERS = {
@@ -118,6 +117,20 @@ def ensure(name):
         if not marker.exists() or marker.read_text() != recipe:
             build(name, python, place)
             marker.write_text(recipe)
+    return place
+
+
+def emitter():
+    """The directory with ansible-runner-http, to be put on the path of any environment."""
+    place = directory() / "ansible-runner-http"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.parent / "ansible-runner-http.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            run(*pip, "--target", place, "ansible-runner-http==1.0.0")
+            (place / "complete").touch()
     return place
 
 

@@ -65,7 +65,7 @@ fn records() -> Vec<Value> {
             "res": {"changed": false, "msg": "no"}}),
             ),
         ),
-        job_event(4, "verbose", json!({})),
+        json!({"uuid": "u4", "counter": 4, "stdout": "[WARNING]: x", "runner_ident": "job-7", "event": "verbose"}),
         job_event(
             5,
             "playbook_on_stats",
