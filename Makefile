@@ -11,7 +11,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build test test-rust test-ansible test-matrix test-kills torture sanity lint format check bench demo install completions clean
+.PHONY: help build wheel test test-rust test-ansible test-runner test-matrix test-kills torture sanity lint format check bench demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,11 +19,14 @@ help:
 build: ## the program: target/release/ansible-notify
 	$(CARGO) build --release --locked
 
+wheel: $(TOOLS)/bin/maturin ## the Python package, with program and plugins: target/wheels
+	$(TOOLS)/bin/maturin build --release --locked --out target/wheels
+
 demo: build ## a playbook, a receiver, and what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/$(BINARY) "$$environment/bin/ansible-playbook"
 
-test: test-rust test-ansible sanity test-kills ## every test
+test: test-rust test-ansible test-runner sanity test-kills ## every test
 
 test-rust: target/venvs/servers/done ## the program against real servers
 	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd
@@ -40,10 +43,17 @@ test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and
 	$(VENVS) 2.16 newest receivers
 	$(PYTEST) -q -n 4 tests/ansible
 
-test-matrix: target/venvs/pytest/done ## the plugin under every Ansible version for which there is a Python
+test-runner: target/venvs/pytest/done $(TOOLS)/bin/maturin ## the plugin under ansible-runner 2.3 and 2.4, ZeroMQ, the wheel
+	tests/setup.sh openssl
+	$(CARGO) build $(TESTED)
+	$(VENVS) runner-2.3 runner-2.4
+	$(PYTEST) -q -n 4 tests/runner
+
+test-matrix: target/venvs/pytest/done $(TOOLS)/bin/maturin ## the plugin under every Ansible version for which there is a Python
 	$(CARGO) build $(TESTED)
 	$(VENVS) --all
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
+	$(PYTEST) -q -n 4 --runner all tests/runner
 
 test-kills: ## a few random kills; `make torture` is the whole
 	$(CARGO) build $(TESTED)
@@ -115,6 +125,11 @@ $(TOOLS)/bin/ruff:
 	$(PYTHON) -m venv --clear $(TOOLS)/ruff
 	$(TOOLS)/ruff/bin/python -m pip install --quiet ruff==0.17.5
 	mkdir -p $(TOOLS)/bin && ln -sf ../ruff/bin/ruff $@
+
+$(TOOLS)/bin/maturin:
+	$(PYTHON) -m venv --clear $(TOOLS)/maturin
+	$(TOOLS)/maturin/bin/python -m pip install --quiet maturin==1.16.0
+	mkdir -p $(TOOLS)/bin && ln -sf ../maturin/bin/maturin $@
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2

@@ -10,6 +10,9 @@ const MAX_STRING: usize = 1 << 20;
 /// The limit of a string in a record that has used half of its room already, in bytes.
 const MAX_LATE_STRING: usize = 1 << 10;
 
+/// How the reason begins for text that is no JSON at all.
+pub const NO_JSON: &str = "is not a JSON object";
+
 /// What was found in the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record {
@@ -269,7 +272,7 @@ impl Records {
     }
 
     fn reject_garbage(&mut self, length: usize) {
-        self.push(Err(format!("is not a JSON object ({length} bytes)")));
+        self.push(Err(format!("{NO_JSON} ({length} bytes)")));
     }
 
     fn push(&mut self, content: Result<Vec<u8>, String>) {

@@ -38,6 +38,19 @@ pub fn event(
     Ok(event)
 }
 
+/// Whether a JSON object is one with which ansible-runner frames what it sends: no event, and no mistake.
+pub fn is_frame(bytes: &[u8]) -> bool {
+    let object: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
+    let keepalive = object
+        .get("event")
+        .is_some_and(|event| event == "keepalive");
+    keepalive
+        || object.len() == 1
+            && ["kwargs", "zipfile", "eof"]
+                .iter()
+                .any(|key| object.contains_key(*key))
+}
+
 /// The status as an event: the start, what lies between, and the end.
 fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Option<Event> {
     let (name, end) = match status {
@@ -49,7 +62,8 @@ fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Op
         _ => return None,
     };
     let mut event = Event::new(name, run_of(object, run), 0);
-    event.id = format!("{}-{status}", event.run.id);
+    // It has no id of its own, and another run may have the same ident.
+    event.id = format!("{}-{}", event.run.id, uuid::Uuid::now_v7());
     event.end = end.map(|status| Arc::new(RunEnd::of(status)));
     Some(event)
 }

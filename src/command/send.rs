@@ -1,7 +1,7 @@
 //! `send`: events from files to the notifiers that want them.
 
 use std::io::{IsTerminal as _, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::LocalSet;
@@ -15,8 +15,9 @@ use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
 use crate::reader::Reader;
-use crate::records::{Record, Records};
+use crate::records::{NO_JSON, Record, Records};
 use crate::report;
+use crate::runner;
 use crate::template::Context;
 
 /// Events that are accepted together.
@@ -165,6 +166,10 @@ fn preview(event: Event, destinations: &[Destination]) {
 /// Reads events from files and says what is wrong with them.
 pub struct Input {
     reader: Reader,
+    /// The file comes from ansible-runner.
+    of_runner: bool,
+    /// Lines of the file that are no JSON, and what is wrong with each.
+    text: Vec<(usize, String)>,
     pub exit: Exit,
 }
 
@@ -172,12 +177,36 @@ impl Input {
     pub fn new() -> Input {
         Input {
             reader: Reader::new(),
+            of_runner: false,
+            text: Vec::new(),
             exit: Exit::Ok,
         }
     }
 
-    /// Hands every event of a file to `accept`; what is no event is said and counted.
+    /// Hands every event of a file, or of a directory of ansible-runner's, to `accept`; what is no event is
+    /// said and counted.
     pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Event)) {
+        if !path.is_dir() {
+            return self.read_file(path, &mut accept).await;
+        }
+        match job_events(path) {
+            Ok(files) if files.is_empty() => {
+                let text = format!("{}: holds no job events", path.display());
+                self.fail(Exit::NoInput, text);
+            }
+            Ok(files) => {
+                for file in files {
+                    self.read_file(&file, &mut accept).await;
+                }
+            }
+            Err(error) => {
+                let text = format!("{}: cannot be read: {error}", path.display());
+                self.fail(Exit::NoInput, text);
+            }
+        }
+    }
+
+    async fn read_file(&mut self, path: &Path, accept: &mut impl AsyncFnMut(Event)) {
         let name = if path == Path::new("-") {
             "standard input".to_owned()
         } else {
@@ -204,35 +233,87 @@ impl Input {
                 }
             }
             while let Some(record) = records.next() {
-                self.take(&name, record, &mut accept).await;
+                self.take(&name, record, accept).await;
             }
         }
         records.finish();
         while let Some(record) = records.next() {
-            self.take(&name, record, &mut accept).await;
+            self.take(&name, record, accept).await;
         }
+        self.judge_text(&name);
     }
 
     async fn take(&mut self, name: &str, record: Record, accept: &mut impl AsyncFnMut(Event)) {
-        let event = record.content.and_then(|bytes| {
-            self.reader
-                .read(&bytes)
-                .map_err(|reason| format!("{reason} ({} bytes)", bytes.len()))
-        });
-        match event {
+        let bytes = match record.content {
+            Ok(bytes) => bytes,
+            Err(reason) if reason.starts_with(NO_JSON) => {
+                return self.text.push((record.line, reason));
+            }
+            Err(reason) => return self.reject(name, record.line, &reason),
+        };
+        if runner::is_frame(&bytes) {
+            self.of_runner = true;
+            return;
+        }
+        match self.reader.read(&bytes) {
             Ok(mut event) => {
+                self.of_runner |= event.run.ident.is_some();
                 event.truncated |= record.truncated;
                 accept(event).await;
             }
-            Err(reason) => self.fail(
-                Exit::InvalidEvent,
-                format!("{name}:{}: {reason}", record.line),
-            ),
+            Err(reason) => {
+                let reason = format!("{reason} ({} bytes)", bytes.len());
+                self.reject(name, record.line, &reason);
+            }
         }
+    }
+
+    /// Lines that are no JSON: ansible-runner has them among its records, elsewhere they are a mistake.
+    fn judge_text(&mut self, name: &str) {
+        let mut text = std::mem::take(&mut self.text);
+        if std::mem::take(&mut self.of_runner) {
+            text.dedup_by_key(|(line, _)| *line);
+            let count = text.len();
+            let are = if count == 1 { " is" } else { "s are" };
+            if count > 0 {
+                report::say(format!(
+                    "{name}: {count} line{are} not JSON, and passed over"
+                ));
+            }
+            return;
+        }
+        for (line, reason) in text {
+            self.reject(name, line, &reason);
+        }
+    }
+
+    fn reject(&mut self, name: &str, line: usize, reason: &str) {
+        self.fail(Exit::InvalidEvent, format!("{name}:{line}: {reason}"));
     }
 
     fn fail(&mut self, exit: Exit, text: String) {
         report::say(text);
         self.exit = exit;
     }
+}
+
+/// The files of a directory of job events, or of one that holds such a directory, in the order of the events.
+fn job_events(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let inner = folder.join("job_events");
+    let folder = if inner.is_dir() { &inner } else { folder };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let counter = stem.and_then(|stem| stem.split_once('-')?.0.parse::<u64>().ok());
+        if let (Some(counter), true) = (counter, path.extension().is_some_and(|end| end == "json"))
+        {
+            // What Ansible leaves behind while an event is being made
+            if !stem.is_some_and(|stem| stem.ends_with("-partial")) {
+                files.push((counter, path));
+            }
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().map(|(_, path)| path).collect())
 }

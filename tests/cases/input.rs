@@ -239,7 +239,7 @@ fn files_that_cannot_be_read() {
         "{outcome:?}"
     );
     assert!(
-        outcome.stderr.contains(".: cannot be read: Is a directory"),
+        outcome.stderr.contains(".: holds no job events"),
         "{outcome:?}"
     );
     assert_eq!(

@@ -44,6 +44,83 @@ fn every_form_of_file_is_sent() {
 }
 
 #[test]
+fn what_ansible_runner_leaves_behind_is_sent_in_its_order() {
+    let job_event = |counter: u64| {
+        format!(
+            r#"{{"uuid":"u{counter}","counter":{counter},"runner_ident":"job","event":"runner_on_ok","event_data":{{"host":"web1","res":{{"n":{counter}}}}}}}"#
+        )
+    };
+    let config = |url: &str| {
+        format!(
+            "[inputs]\ncallback_url = {url}\non = any\n[outputs]\nn = result.n\nstatus = status\n"
+        )
+    };
+    let numbers = |server: &Server| -> Vec<serde_json::Value> {
+        let requests = server.requests();
+        requests
+            .iter()
+            .map(|request| request.json()["n"].take())
+            .collect()
+    };
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    for counter in 1..=11 {
+        sandbox.file(
+            &format!("job/job_events/{counter}-u{counter}.json"),
+            job_event(counter),
+        );
+    }
+    sandbox.file("job/job_events/u-partial.json", "{}");
+    for folder in ["job/job_events", "job"] {
+        let before = server.requests().len();
+        let outcome = sandbox.run(&["send", folder]);
+        outcome.expect(
+            0,
+            "ansible-notify: 11 events: 11 delivered, 0 waiting, 0 dead\n",
+        );
+        let expected: Vec<_> = (1..=11).map(serde_json::Value::from).collect();
+        assert_eq!(numbers(&server)[before..], expected);
+    }
+    sandbox.file("empty/x", "");
+    sandbox
+        .run(&["send", "empty"])
+        .expect(66, "ansible-notify: empty: holds no job events\n");
+
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    let output = [
+        r#"{"kwargs": {"ident": "job"}}"#,
+        r#"{"status": "starting", "runner_ident": "job", "env": {"TOKEN": "s3cret"}}"#,
+        "[WARNING]: plain text",
+        r#"{"event": "keepalive", "counter": 0, "uuid": 0}"#,
+        &job_event(1),
+        r#"{"status": "successful", "runner_ident": "job"}"#,
+        r#"{"zipfile": 8}"#,
+        r#"UEsDBA=={"eof": true}"#,
+    ];
+    let outcome = sandbox.run_with_input(&["send", "-"], output.join("\n"));
+    outcome.expect(
+        0,
+        "ansible-notify: standard input: 2 lines are not JSON, and passed over\n\
+         ansible-notify: 3 events: 2 delivered, 0 waiting, 0 dead\n\
+         ansible-notify: 1 of them no notifier wants; see `on` and `when`\n",
+    );
+    let bodies: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .collect();
+    assert!(
+        bodies.contains(&json!({"n": 1, "status": null})),
+        "{bodies:?}"
+    );
+    assert!(
+        bodies.contains(&json!({"n": null, "status": "success"})),
+        "{bodies:?}"
+    );
+}
+
+#[test]
 fn a_request_is_what_the_configuration_says() {
     let server = Server::start([OK]);
     let url = server.url().replace("/events", "/a/b?c=d");

@@ -1,0 +1,1 @@
+../../../../../../callback_plugins/ansible_notify.py
