@@ -1,6 +1,7 @@
 mod breaker;
 mod chat;
 mod check_config;
+mod conformance;
 mod delivery;
 mod disk;
 mod email;
@@ -23,6 +24,7 @@ mod secrets;
 mod send;
 mod services;
 mod slack;
+mod sns;
 mod spool;
 mod status;
 mod stream;

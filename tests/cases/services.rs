@@ -1,23 +1,23 @@
-//! The kinds that page, text, annotate and publish, each against a server that refuses what the service refuses.
+//! The kinds that page, text and annotate, each against a server that refuses what the service refuses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, side_by_side};
-use crate::server::{Server, grafana, pagerduty, sns, twilio};
+use crate::sandbox::{Outcome, Sandbox};
+use crate::server::{Server, grafana, pagerduty, twilio};
 
-const FAILED: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no space left"},
+pub const FAILED: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no space left"},
     "run":{"playbook":"site.yml","inventory":["hosts"],"controller":"control","url":"https://ci.example.com/7"}}"#;
 
 /// Sends events to a notifier with these keys.
-fn send(keys: &str, events: &str) -> Outcome {
+pub fn send(keys: &str, events: &str) -> Outcome {
     let config = format!("[notifier:service]\non = any\n{keys}\n[delivery]\ndrain = 3\n");
     Sandbox::with_config(&config).run_with_input(&["send", "-"], events)
 }
 
 /// The end of a run with `status` after one that ended with `previous`.
-fn run_end(id: &str, status: &str, previous: Option<&str>) -> String {
+pub fn run_end(id: &str, status: &str, previous: Option<&str>) -> String {
     let end = json!({
         "event": "run_end", "id": id, "status": status, "previous": previous, "elapsed": 2.5,
         "time": "2026-11-20T20:42:01.5Z", "stats": {"web1": {"ok": 3}},
@@ -26,7 +26,8 @@ fn run_end(id: &str, status: &str, previous: Option<&str>) -> String {
     end.to_string()
 }
 
-fn delivered(events: usize) -> String {
+/// What is said when all was delivered.
+pub fn delivered(events: usize) -> String {
     let plural = if events == 1 { "" } else { "s" };
     format!("ansible-notify: {events} event{plural}: {events} delivered, 0 waiting, 0 dead\n")
 }
@@ -337,185 +338,4 @@ fn what_grafana_refuses_is_said_in_its_words() {
     ] {
         send(&grafana_keys(&server, more), FAILED).expect_line(78, &[problem]);
     }
-}
-
-fn sns_keys(server: &Server, topic: &str, more: &str) -> String {
-    let (url, (id, secret)) = (server.at("/"), sns::KEY);
-    format!(
-        "type = awssns\napi_url = {url}\ntopic_arn = {topic}\naccess_key_id = {id}\nsecret_access_key = {secret}\n{more}"
-    )
-}
-
-#[test]
-fn a_topic_gets_signed_messages() {
-    let server = sns::start();
-    send(&sns_keys(&server, sns::TOPIC, ""), FAILED).expect(0, &delivered(1));
-    let session = format!(
-        "session_token = {}\nsubject = é {{{{ playbook }}}}\nbody = {{\"why\": \"{{{{ reason }}}}\"}}\n",
-        sns::SESSION
-    );
-    send(
-        &sns_keys(&server, sns::FIFO, &session),
-        &run_end("r1", "error", None),
-    )
-    .expect(0, &delivered(1));
-    let parameters: Vec<_> = server.requests().iter().map(sns::parameters).collect();
-    let get = |index: usize, name: &str| parameters[index].get(name).map(String::as_str);
-    assert_eq!(get(0, "Subject"), Some("web1: Install: failed"));
-    assert_eq!(get(0, "Message"), Some("no space left"));
-    let attributes: Vec<Option<&str>> = (1..=5)
-        .map(|number| {
-            get(
-                0,
-                &format!("MessageAttributes.entry.{number}.Value.StringValue"),
-            )
-        })
-        .collect();
-    assert_eq!(
-        attributes,
-        [
-            Some("runner_on_failed"),
-            Some("failed"),
-            Some("site.yml"),
-            Some("web1"),
-            None
-        ]
-    );
-    assert_eq!(get(1, "Message"), Some("{\"why\":null}"));
-    assert_eq!(get(1, "MessageDeduplicationId"), Some("r1"));
-    assert_eq!(
-        get(1, "MessageGroupId").unwrap().len(),
-        64,
-        "a key with blanks is hashed"
-    );
-    assert_eq!(get(1, "Subject"), Some("? site.yml"));
-}
-
-#[test]
-fn sns_takes_what_is_too_long() {
-    let server = sns::start();
-    let event =
-        json!({"state": "failed", "host": "é".repeat(300), "result": {"msg": "é".repeat(200_000)}})
-            .to_string();
-    send(
-        &sns_keys(&server, sns::TOPIC, "message = {{ reason }}\n"),
-        &event,
-    )
-    .expect(0, &delivered(1));
-    let sent = sns::parameters(&server.requests()[0]);
-    assert!(sent["Message"].ends_with("é […]") && sent["Subject"].ends_with("? ..."));
-    let refused = send(
-        &sns_keys(&server, sns::TOPIC, "body = [\"{{ reason }}\"]\n"),
-        &event,
-    );
-    refused.expect_line(
-        69,
-        &["1 dead", "`body` gives 400004 bytes; Amazon SNS takes 26"],
-    );
-}
-
-#[test]
-fn the_keys_may_come_from_the_usual_variables() {
-    let server = sns::start();
-    let keys = format!(
-        "[notifier:service]\non = any\ntype = awssns\napi_url = {}\ntopic_arn = {}\n",
-        server.at("/"),
-        sns::TOPIC
-    );
-    let sandbox = Sandbox::with_config(&keys);
-    sandbox.file("event.json", FAILED);
-    let child = sandbox
-        .command(&["send", "event.json"])
-        .env("AWS_ACCESS_KEY_ID", sns::KEY.0)
-        .env("AWS_SECRET_ACCESS_KEY", sns::KEY.1)
-        .env("AWS_SESSION_TOKEN", sns::SESSION)
-        .spawn()
-        .unwrap();
-    crate::sandbox::outcome(child).expect(0, &delivered(1));
-    assert_eq!(
-        server.requests()[0].header("x-amz-security-token"),
-        Some(sns::SESSION)
-    );
-    let without = sandbox.run(&["send", "event.json"]);
-    without.expect_line(78, &["[notifier:service] has no `access_key_id`"]);
-}
-
-#[test]
-fn the_errors_of_sns_are_told_apart() {
-    let server = sns::start();
-    let keys = sns_keys(&server, sns::TOPIC, "");
-    side_by_side(
-        &[
-            (
-                sns::KEY.1,
-                "canary-wrong",
-                75,
-                "403 Forbidden: SignatureDoesNotMatch: The request",
-            ),
-            (
-                sns::KEY.0,
-                "AKIDCANARY2",
-                75,
-                "403 Forbidden: InvalidClientTokenId: The security",
-            ),
-            (
-                ":runs\n",
-                ":other\n",
-                69,
-                "404 Not Found: NotFound: Topic does not exist",
-            ),
-        ],
-        |(from, to, code, error)| {
-            let refused = send(&keys.replace(from, to), FAILED);
-            refused.expect_line(*code, &[error]);
-            assert!(!refused.stderr.contains("canary"), "{refused:?}");
-        },
-    );
-    side_by_side(
-        &[
-            (400, "Throttling", 75),
-            (400, "KMSAccessDenied", 69),
-            (400, "ExpiredToken", 75),
-            (500, "InternalError", 75),
-        ],
-        |&(status, error, code)| {
-            let server = Server::answering(move |_| sns::refusal(status, error, "as it is"));
-            let failed = send(&sns_keys(&server, sns::TOPIC, ""), FAILED);
-            failed.expect_line(code, &[&format!("{error}: as it is")]);
-        },
-    );
-}
-
-#[test]
-fn a_topic_is_named_by_its_arn() {
-    for (more, problem) in [
-        ("topic_arn = runs\n", "`topic_arn` is written arn:aws:sns:"),
-        (
-            "topic_arn = arn:aws:sns:eu-central-1:1:x\nregion = a.b\n",
-            "`region` is a name such as",
-        ),
-    ] {
-        let keys = format!("type = awssns\naccess_key_id = abcd\nsecret_access_key = abcd\n{more}");
-        send(&keys, FAILED).expect_line(78, &[problem]);
-    }
-}
-
-#[test]
-fn the_topic_s_region_decides_who_is_asked() {
-    let keys = format!(
-        "[notifier:service]\ntype = awssns\ntopic_arn = {}\naccess_key_id = AKID\nsecret_access_key = canary-secret\n",
-        sns::TOPIC
-    );
-    let sandbox = Sandbox::with_config(&keys.replace("eu-central-1", "cn-north-1"));
-    let shown = sandbox.run_with_input(&["send", "--dry-run", "-"], run_end("r", "error", None));
-    assert!(
-        shown
-            .stdout
-            .contains("POST https://sns.cn-north-1.amazonaws.com.cn/\n"),
-        "{shown:?}"
-    );
-    assert!(
-        shown.stdout.contains("authorization: [redacted]"),
-        "{shown:?}"
-    );
 }
