@@ -6,7 +6,8 @@
     receivers.py standard SECRET       the library of Standard Webhooks
     receivers.py sns ID SECRET         Amazon's own signatures
 
-Runs in the environment `receivers` of venvs.py. Prints its port, then what it understood, a line each.
+Runs in the environment `receivers` of venvs.py. Prints its port, then what it understood, a line
+each.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Other people's code takes what is sent: Event-Driven Ansible, CloudEvents, Standard Webhooks, Amazon."""
+"""Other people's code takes what is sent, and refuses what another key signed."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ EVENT = {
     "state": "failed",
     "host": "wéb1",
     "task": "Install",
-    "result": {"msg": "no\nspace \"left\" \U0001f600"},
+    "result": {"msg": 'no\nspace "left" \U0001f600'},
     "run": {"id": "r 1", "playbook": "site.yml"},
 }
 OUTPUTS = "[outputs:peer]\nhost = host\nwhy = result.msg\n"
