@@ -11,7 +11,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-rust test-ansible test-runner test-matrix test-kills torture sanity lint format check bench demo install completions clean
+.PHONY: help build wheel test test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,7 +26,7 @@ demo: build ## a playbook, a receiver, and what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/$(BINARY) "$$environment/bin/ansible-playbook"
 
-test: test-rust test-ansible test-runner sanity test-kills ## every test
+test: test-rust test-ansible test-runner sanity test-torture ## every test
 
 test-rust: target/venvs/servers/done ## the program against real servers
 	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd
@@ -55,12 +55,14 @@ test-matrix: target/venvs/pytest/done $(TOOLS)/bin/maturin ## the plugin under e
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
 	$(PYTEST) -q -n 4 --runner all tests/runner
 
-test-kills: ## a few random kills; `make torture` is the whole
+test-torture: ## a little of what `make torture` does
 	$(CARGO) build $(TESTED)
-	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --kills 40
+	$(VENVS) newest
+	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --smoke
 
-torture: build ## a thousand random kills, nothing lost
-	$(PYTHON) tests/torture/run.py $(BINARY) --kills 1000
+torture: build ## kills, power cuts, crowds and refusals by the thousand: nothing lost
+	$(VENVS) newest
+	$(PYTHON) tests/torture/run.py $(BINARY)
 
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py

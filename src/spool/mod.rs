@@ -221,6 +221,11 @@ fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
     {
         reserve.spend(connection);
     }
+    if connection.is_ok() {
+        // A new file has its name on disk only then, and the journal in which it was made is gone: after
+        // a power cut it would be played back over all that came later.
+        File::open(folder)?.sync_all()?;
+    }
     lock.unlock()?;
     Ok((connection?, lock))
 }

@@ -2,11 +2,11 @@
 
 pub mod spooled;
 
-use std::cell::Cell;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -16,7 +16,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_ansible-notify");
 pub struct Sandbox {
     directory: TempDir,
     /// Commands run so far.
-    runs: Cell<u32>,
+    runs: AtomicU32,
 }
 
 /// What a run of the binary left behind.
@@ -31,7 +31,7 @@ impl Sandbox {
     pub fn new() -> Sandbox {
         Sandbox {
             directory: tempfile::tempdir().unwrap(),
-            runs: Cell::new(0),
+            runs: AtomicU32::new(0),
         }
     }
 
@@ -71,7 +71,7 @@ impl Sandbox {
     /// The binary with its arguments, in this directory and with nothing of the user's environment. Each
     /// has a spool of its own: an id is delivered only once.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        self.runs.set(self.runs.get() + 1);
+        let number = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
         let mut command = Command::new(BINARY);
         command
             .args(arguments)
@@ -79,10 +79,7 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path("home"))
             .env("PATH", "/usr/bin:/bin")
-            .env(
-                "XDG_STATE_HOME",
-                self.path(&format!("state-{}", self.runs.get())),
-            )
+            .env("XDG_STATE_HOME", self.path(&format!("state-{number}")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
