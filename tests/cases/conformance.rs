@@ -98,7 +98,7 @@ const KINDS: [Kind; 12] = [
 ];
 
 /// The kinds that speak something else, as they are told of a server on this port.
-const OTHERS: [(&str, &str); 2] = [
+const OTHERS: [(&str, &str); 3] = [
     (
         "email",
         "host = localhost\nport = PORT\nencryption = none\nusername = svc\npassword = canary-password\nfrom = a@example.com\nto = b@example.com",
@@ -107,6 +107,7 @@ const OTHERS: [(&str, &str); 2] = [
         "irc",
         "server = localhost\nport = PORT\ntls = false\npassword = canary-password\ntargets = #ops",
     ),
+    ("zeromq", "url = tcp://localhost:PORT"),
 ];
 
 /// Every class of answer that is final, and of those that may yet be mended.
