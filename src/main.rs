@@ -1,7 +1,5 @@
 //! `ansible-notify`: tells other systems what Ansible did.
 
-#![allow(dead_code)]
-
 mod address;
 mod awx;
 mod body;
