@@ -11,7 +11,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench demo install completions clean
+.PHONY: help build wheel test test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,13 +43,18 @@ test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and
 	$(VENVS) 2.16 newest receivers
 	$(PYTEST) -q -n 4 tests/ansible
 
-test-runner: target/venvs/pytest/done $(TOOLS)/bin/maturin ## the plugin under ansible-runner 2.3 and 2.4, ZeroMQ, the wheel
+test-runner: target/venvs/pytest/done test-wheel ## the plugin under ansible-runner 2.3 and 2.4, ZeroMQ, the wheel
 	tests/setup.sh openssl
 	$(CARGO) build $(TESTED)
 	$(VENVS) runner-2.3 runner-2.4
 	$(PYTEST) -q -n 4 tests/runner
 
-test-matrix: target/venvs/pytest/done $(TOOLS)/bin/maturin ## the plugin under every Ansible version for which there is a Python
+# Puts its binary where the tests have theirs: before them, never beside them.
+test-wheel: $(TOOLS)/bin/maturin
+	rm -rf target/test-wheels
+	$(TOOLS)/bin/maturin build --locked --compatibility linux --out target/test-wheels
+
+test-matrix: target/venvs/pytest/done test-wheel ## the plugin under every Ansible version for which there is a Python
 	$(CARGO) build $(TESTED)
 	$(VENVS) --all
 	$(PYTEST) -q -n 4 --ansible all tests/ansible

@@ -1,4 +1,4 @@
-"""What belongs to the program `ansible-notify` in Python: where it is, and the ansible-runner plugin."""
+"""The program `ansible-notify` in Python: where it is, and the plugin of ansible-runner."""
 
 import os
 import sys

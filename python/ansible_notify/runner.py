@@ -29,7 +29,7 @@ CONFIG_FILE = "plugin_config.ini"
 # A line may have 4 MiB. Characters of one text: the first of these limits with which it fits.
 LINE_LIMIT = 3670016
 TEXT_LIMITS = (1048576, 65536, 4096, 512)
-# Seconds that the end of the process may wait for the binary to confirm, with nothing moving and in all.
+# Seconds that the end of the process may wait for the binary: with nothing moving, and in all.
 GRACE = 2
 GRACE_IN_ALL = 10
 
@@ -287,9 +287,7 @@ def is_configured():
 
 
 # A setting of ansible.cfg with the lines that go on with it
-ENABLED = re.compile(
-    r"^callback(?:s_enabled|_whitelist)\s*[=:](.*(?:\n[ \t]+.*)*)", re.MULTILINE
-)
+ENABLED = re.compile(r"^callback(?:s_enabled|_whitelist)\s*[=:](.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 
 
 def callback_reports(config):

@@ -3,6 +3,7 @@
 See docs/protocol.md. Nothing here starts a thread, and nothing waits unless it says so.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -142,8 +143,10 @@ class Stream:
             self.write(END)
 
     def run(self):
-        """Runs the binary with a pipe for each of its streams: nobody who waits for the end of
-        this program's output waits for the binary too. Its session is its own, and outlives ours."""
+        """Runs the binary in a session of its own, with a pipe for each of its streams.
+
+        So nobody who waits for the end of this program's output waits for the binary too.
+        """
         stdin, self.stdin = os.pipe()
         self.stdout, stdout = os.pipe()
         self.stderr, stderr = os.pipe()
@@ -156,10 +159,9 @@ class Stream:
                 os.close(end)
         for end in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(end, False)
-        try:
+        # Where it is not Linux, or not allowed, the pipe stays small.
+        with contextlib.suppress(OSError):
             fcntl.fcntl(self.stdin, F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            pass  # not Linux, or not allowed: the pipe stays small
 
     def write(self, line):
         """Writes what the pipe takes now; the rest waits in memory."""

@@ -115,10 +115,12 @@ fn http(url: Found, path: Found, headers: Found) -> Option<Section> {
         );
     } else {
         set(&mut section, "url", &url, origin);
+        let secure = url.starts_with("https:");
         // As Python's requests does.
         set(&mut section, "proxy", "env", Origin::DropIn);
         for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
-            if let Some(bundle) = environment(variable).filter(|path| Path::new(path).is_file()) {
+            let bundle = environment(variable).filter(|path| Path::new(path).is_file());
+            if let Some(bundle) = bundle.filter(|_| secure) {
                 set(
                     &mut section,
                     "ca_file",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Virtual environments with the versions of Ansible and ansible-runner that the plugins are tested with.
+"""Virtual environments with the versions of Ansible and ansible-runner for the tests.
 
     python3 tests/ansible/venvs.py 2.16 newest
     python3 tests/ansible/venvs.py --all

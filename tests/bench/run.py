@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "tests" / "ansible"))
 
 import binary  # noqa: E402
 import play  # noqa: E402
+import runner  # noqa: E402
 from measure import Bench  # noqa: E402
 from report import Report  # noqa: E402
 
@@ -29,6 +30,7 @@ SECTIONS = {
     "one-event": binary.one_event,
     "stream": binary.stream,
     "play": play.in_the_play,
+    "ansible-runner": runner.in_the_runner,
 }
 
 

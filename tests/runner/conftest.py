@@ -6,12 +6,12 @@ pytest tests/runner --runner all         all of them; also --runner runner-2.3
 
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 import time
 from pathlib import Path
 
+import package
 import pytest
 import venvs
 from receiver import Receiver, make_certificate
@@ -91,7 +91,7 @@ class Runner:
         self.place = place
         self.directory = directory
         self.private = directory / "private"
-        self.python_path = [self.install_plugin()]
+        self.python_path = [package.install(directory / "packages")]
         self.environment = {
             "PATH": "%s:%s" % (place / "bin", os.environ["PATH"]),
             "HOME": str(directory),
@@ -105,18 +105,6 @@ class Runner:
         self.write("inventory/hosts", INVENTORY)
         self.write("env/settings", "---\nidle_timeout: 60\n")
         self.playbook(PLAY)
-
-    def install_plugin(self):
-        """The package as pip would put it, entry point included."""
-        packages = self.directory / "packages"
-        shutil.copytree(venvs.ROOT / "python" / "ansible_notify", packages / "ansible_notify")
-        about = packages / "ansible_notify-0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ansible-notify\nVersion: 0\n")
-        (about / "entry_points.txt").write_text(
-            "[ansible_runner.plugins]\nansible_notify = ansible_notify.runner\n"
-        )
-        return packages
 
     def write(self, name, text):
         path = self.private / name
@@ -184,9 +172,9 @@ class Runner:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 command = (process / "cmdline").read_bytes()
-                if b"ansible-notify\0stream" in command:
-                    if mark in (process / "environ").read_bytes().split(b"\0"):
-                        found.append(int(process.name))
+                variables = (process / "environ").read_bytes().split(b"\0")
+                if b"ansible-notify\0stream" in command and mark in variables:
+                    found.append(int(process.name))
             except OSError:
                 continue  # it has ended meanwhile
         return found
@@ -212,5 +200,3 @@ class Outcome:
         self.events = sorted(
             (json.loads(file.read_text()) for file in files), key=lambda event: event["counter"]
         )
-
-

@@ -1,4 +1,4 @@
-"""An endpoint that keeps what it gets, and answers as it is told: over TCP, TLS or a unix socket."""
+"""An endpoint that keeps what it gets and answers as it is told: TCP, TLS or a unix socket."""
 
 import json
 import socket
@@ -106,7 +106,8 @@ def make_certificate(place):
     key = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
     for command in (
         "-subj /CN=authority -keyout authority-key.pem -out authority.pem",
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost "
+        "-addext basicConstraints=CA:FALSE "
         "-CA authority.pem -CAkey authority-key.pem -keyout key.pem -out certificate.pem",
     ):
         words = (key + command).split()

@@ -21,7 +21,9 @@ for _ in range(2):
 AT_ONCE = """
 import sys, ansible_runner
 started = [
-    ansible_runner.run_async(private_data_dir=sys.argv[1], playbook="site.yml", ident=ident, quiet=True)
+    ansible_runner.run_async(
+        private_data_dir=sys.argv[1], playbook="site.yml", ident=ident, quiet=True
+    )
     for ident in ("one", "two")
 ]
 for thread, _runner in started:

@@ -1,4 +1,4 @@
-"""What `pip install` of the wheel gives: the program, the callback plugin, the plugin of ansible-runner."""
+"""What `pip install` of the wheel gives: the program and both plugins."""
 
 import subprocess
 
@@ -15,14 +15,10 @@ host = host
 """
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """The wheel of this checkout, with the binary of the tests."""
-    out = tmp_path_factory.mktemp("wheel")
-    maturin = venvs.ROOT / "target/tools/bin/maturin"
-    command = [maturin, "build", "--locked", "--compatibility", "linux", "--out", out]
-    subprocess.run(command, cwd=venvs.ROOT, check=True, capture_output=True)
-    [found] = out.glob("*.whl")
+@pytest.fixture
+def wheel():
+    """The wheel of this checkout, which `make test-runner` builds."""
+    [found] = (venvs.ROOT / "target/test-wheels").glob("*.whl")
     return found
 
 
