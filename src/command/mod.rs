@@ -41,6 +41,7 @@ pub fn open_spool(config: &Config) -> Spool {
 pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
     let limits = Limits {
         on_network: true,
+        check: true,
         ..Limits::default()
     };
     Spool::open(&spool_folder(folder)?, &limits).map_err(|error| spool_failed(&error))

@@ -401,6 +401,7 @@ fn limits(delivery: &Section) -> Limits {
         max_size: Some(delivery.size("max_size", MAX_SIZE)),
         drop_oldest,
         on_network: delivery.flag("spool_on_network", false),
+        check: false,
     }
 }
 

@@ -37,11 +37,17 @@ pub use reader::reader;
 const MOST_AT_ONCE: usize = 100;
 /// What is said when `max_size` is reached: what is finished can make room.
 pub const FULL: &str = "no space is left for the spool (its `max_size`)";
+/// What is said when damage is found while the spool is in use.
+const DAMAGED: &str =
+    "the spool is damaged; the next start puts it aside and saves what can be read";
 /// How long another program may hold the file.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
+const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// A piece of work inside a transaction; it gives what is to be done when the commit is known.
-type Work = Box<dyn FnOnce(&Connection) -> Box<dyn FnOnce(Result<(), String>) + Send> + Send>;
+/// What is to be done when the commit is known.
+type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// A piece of work inside a transaction, if there is one; it gives the answer, and whether it found the file
+/// damaged.
+type Work = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> (Answer, bool) + Send>;
 
 /// The way to the thread that writes.
 #[derive(Clone)]
@@ -64,12 +70,14 @@ pub struct Limits {
     pub drop_oldest: bool,
     /// It may be on a file system of another machine.
     pub on_network: bool,
+    /// The file is looked through for damage first, if it is not large.
+    pub check: bool,
 }
 
 impl Spool {
     /// Opens the spool in `folder`, making both where they are not there.
     pub fn open(folder: &Path, limits: &Limits) -> Result<Spool> {
-        let (connection, lock) = open(folder, limits.on_network)?;
+        let (connection, lock) = open(folder, limits)?;
         let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let pages = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page;
         let most_pages = limits.max_size.map(pages);
@@ -122,19 +130,22 @@ impl Spool {
     {
         let (answer, result) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
-            let done = on_its_own(connection, work);
-            Box::new(move |commit| {
-                let outcome = done
-                    .map_err(|error| explain(&error))
-                    .and_then(|value| commit.map(|()| value));
+            let mut damaged = false;
+            let done = connection.map_err(explain).and_then(|connection| {
+                on_its_own(connection, work).map_err(|error| {
+                    damaged = rescue::says_damage(&error);
+                    explain(&error)
+                })
+            });
+            let answer: Answer = Box::new(move |commit| {
+                let outcome = done.and_then(|value| commit.map(|()| value));
                 // Whoever asked may have gone; the work is done all the same.
                 let _ = answer.send(outcome);
-            })
+            });
+            (answer, damaged)
         });
         let queue = self.work.as_ref().map_err(|reason| anyhow!("{reason}"))?;
-        queue
-            .send(work)
-            .map_err(|_| anyhow!("the spool has stopped"))?;
+        queue.send(work).map_err(|_| anyhow!(DAMAGED))?;
         result
             .await
             .context("the spool cannot be written now")?
@@ -179,7 +190,7 @@ fn private_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
+fn open(folder: &Path, limits: &Limits) -> Result<(Connection, File)> {
     let shown = folder.display();
     DirBuilder::new()
         .recursive(true)
@@ -194,7 +205,7 @@ fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
         metadata.mode() & 0o022 == 0,
         "others can write to `{shown}`; chmod 700 it"
     );
-    if let Some(name) = network::network_type(folder).filter(|_| !on_network) {
+    if let Some(name) = network::network_type(folder).filter(|_| !limits.on_network) {
         bail!(
             "`{shown}` is on a network file system ({name}), where it is not safe; set `spool` in \
              [delivery] to a directory of this machine, or `spool_on_network = true`"
@@ -206,15 +217,8 @@ fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
     // Created here, so that nobody else can read it at any time.
     private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
     lock.lock()?;
-    let connection = prepare(&path)
-        .or_else(|error| {
-            if rescue::is_damage(&error) {
-                replace(&path)
-            } else {
-                Err(error)
-            }
-        })
-        .with_context(|| format!("cannot use `{}`", path.display()));
+    let connection =
+        open_sound(&path, limits.check).with_context(|| format!("cannot use `{}`", path.display()));
     let reserve = Reserve::in_folder(folder);
     if let Ok(connection) = &connection
         && reserve.is_short()
@@ -230,6 +234,21 @@ fn open(folder: &Path, on_network: bool) -> Result<(Connection, File)> {
     Ok((connection?, lock))
 }
 
+/// Opens the file, or a new one in its place if it is damaged.
+fn open_sound(path: &Path, check: bool) -> Result<Connection> {
+    if rescue::is_condemned(path) {
+        return replace(path);
+    }
+    match prepare(path) {
+        Ok(connection) if check && !rescue::is_sound(&connection, path) => {
+            drop(connection);
+            replace(path)
+        }
+        Err(error) if rescue::is_damage(&error) => replace(path),
+        result => result,
+    }
+}
+
 /// Puts a damaged file aside and goes on with a new one, and with what could be read.
 fn replace(path: &Path) -> Result<Connection> {
     let aside = rescue::put_aside(path)?;
@@ -237,6 +256,7 @@ fn replace(path: &Path) -> Result<Connection> {
     let mut connection = prepare(path)?;
     // What cannot be read at all holds nothing that could be saved.
     let saved = rescue::salvage(&aside, &mut connection).unwrap_or(0);
+    rescue::acquit(path);
     report::say(format!(
         "the spool was damaged; it is put aside as `{}`, and {saved} deliveries that waited were read from it",
         aside.display()
@@ -249,9 +269,12 @@ fn replace(path: &Path) -> Result<Connection> {
 fn prepare(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
+    if path.metadata()?.len() == 0 {
+        // Said of a file that has tables, it would be written each time.
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    }
     connection.execute_batch(
-        "PRAGMA auto_vacuum = INCREMENTAL;
-         PRAGMA journal_mode = WAL;
+        "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA journal_size_limit = 8388608;
          PRAGMA trusted_schema = OFF;
@@ -277,30 +300,53 @@ fn on_its_own<T>(
     done
 }
 
-/// The life of the writing thread: it ends when nobody can ask for anything any more.
+/// The life of the writing thread: it ends when nobody can ask for anything any more, or the file is damaged.
 fn serve(mut connection: Connection, lock: &File, reserve: &Reserve, queue: &mpsc::Receiver<Work>) {
+    let path = PathBuf::from(connection.path().unwrap_or_default());
+    let inode = inode(&path);
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
-        let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
+        let mut batch: Vec<Work> = std::iter::once(first).chain(more).collect();
         let mut answers = Vec::with_capacity(batch.len());
+        let mut damaged = false;
         // SQLite waits for others by sleeping, and unfairly; the lock is fair and wakes at once.
         let commit = locked(lock, || {
+            if self::inode(&path) != inode {
+                let moved = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY_DBMOVED);
+                return Err(rusqlite::Error::SqliteFailure(moved, None));
+            }
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            answers.extend(batch.into_iter().map(|work| work(&transaction)));
+            for work in batch.drain(..) {
+                let (answer, found_damage) = work(Ok(&transaction));
+                answers.push(answer);
+                damaged |= found_damage;
+            }
             failpoint::pass("before_commit");
             transaction
                 .commit()
                 .inspect_err(|_| reserve.spend(&connection))
         });
         failpoint::pass("after_commit");
+        if let Err(error) = &commit {
+            answers.extend(batch.drain(..).map(|work| work(Err(error)).0));
+        }
+        damaged |= commit.as_ref().is_err_and(rescue::says_damage);
         for answer in answers {
             answer(commit.as_ref().copied().map_err(explain));
+        }
+        if damaged {
+            rescue::condemn(&path);
+            break;
         }
     }
     // Closing it would remove the WAL, and a full disk has no room for a new one. Nothing is lost by it: all
     // that was committed is on disk.
     std::mem::forget(connection);
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|metadata| metadata.ino())
 }
 
 fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
@@ -326,6 +372,9 @@ fn explain(error: &rusqlite::Error) -> String {
         Some(rusqlite::ErrorCode::DiskFull) => "no space is left on the spool's disk".to_owned(),
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             "another program holds the spool".to_owned()
+        }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            DAMAGED.to_owned()
         }
         Some(rusqlite::ErrorCode::ReadOnly) => "the spool cannot be written".to_owned(),
         Some(rusqlite::ErrorCode::SystemIoFailure) => format!("the disk reports an error: {error}"),

@@ -3,19 +3,66 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::deliveries::{DestinationKey, NewEvent, accept, destination};
 
+/// Deliveries that are read at once from a damaged file; where that fails, they are read one by one.
+const STEP: i64 = 64;
+/// Numbers that lead nowhere before the end is believed.
+const GAP: i64 = 10_000;
+/// A larger file is not read to its end only to see whether it is sound, in bytes.
+const QUICKLY_READ: u64 = 64 << 20;
+
 /// Whether an error says that the file itself is damaged.
+pub fn says_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
+        || matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        )
+}
+
 pub fn is_damage(error: &anyhow::Error) -> bool {
-    let code = error
+    error
         .downcast_ref::<rusqlite::Error>()
-        .and_then(rusqlite::Error::sqlite_error_code);
-    matches!(
-        code,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+        .is_some_and(says_damage)
+}
+
+/// Reads a file to its end, unless it is large, and says whether it is sound.
+pub fn is_sound(connection: &Connection, path: &Path) -> bool {
+    if path.metadata().is_ok_and(|file| file.len() > QUICKLY_READ) {
+        return true;
+    }
+    let said = connection.query_row("PRAGMA integrity_check(1)", [], |row| {
+        row.get::<_, String>(0)
+    });
+    match said {
+        Ok(said) => said == "ok",
+        Err(error) => !says_damage(&error),
+    }
+}
+
+/// The file beside it says that damage was found while it was in use.
+fn mark_of(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+/// The next one to open the file puts it aside.
+pub fn condemn(path: &Path) {
+    // Where that cannot be written, the damage is found again.
+    let _ = std::fs::write(mark_of(path), "");
+}
+
+pub fn is_condemned(path: &Path) -> bool {
+    mark_of(path).exists()
+}
+
+/// A new file is in its place.
+pub fn acquit(path: &Path) {
+    // Most damage is found before there is a mark.
+    let _ = std::fs::remove_file(mark_of(path));
 }
 
 /// Renames the file and what belongs to it; gives its new name.
@@ -45,37 +92,60 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<usize> 
         "SELECT search, name, run, needs, event_id, created, callback, host, task, body
          FROM delivery JOIN event ON event.id = delivery.event
          JOIN destination ON destination.id = delivery.destination
-         WHERE state = 0 AND body IS NOT NULL ORDER BY delivery.id",
+         WHERE delivery.id BETWEEN ?1 AND ?2 AND state = 0 AND body IS NOT NULL ORDER BY delivery.id",
     )?;
-    let rows = statement.query_map([], |row| {
-        let key = DestinationKey {
-            search: row.get(0)?,
-            name: row.get(1)?,
-            run: row.get(2)?,
-            needs: row.get(3)?,
-        };
-        let event = NewEvent {
-            event_id: row.get(4)?,
-            created: row.get(5)?,
-            callback: row.get(6)?,
-            host: row.get(7)?,
-            task: row.get(8)?,
-            body: row.get(9)?,
-            destinations: Vec::new(),
-        };
-        Ok((key, event))
-    })?;
+    let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Waiting>> {
+        statement.query_map([first, last], waiting)?.collect()
+    };
     let transaction = spool.transaction()?;
+    let (mut saved, mut next, mut found) = (0, 1, 0);
+    while next - found < GAP {
+        let last = next + STEP - 1;
+        let rows = read(next, last).unwrap_or_else(|_| {
+            let one_by_one = (next..=last).filter_map(|id| read(id, id).ok());
+            one_by_one.flatten().collect()
+        });
+        if !rows.is_empty() {
+            found = next;
+        }
+        saved += take_over(&transaction, rows)?;
+        next += STEP;
+    }
+    transaction.commit()?;
+    Ok(saved)
+}
+
+/// A delivery that waits, as a damaged file has it.
+type Waiting = (DestinationKey, NewEvent);
+
+fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    let key = DestinationKey {
+        search: row.get(0)?,
+        name: row.get(1)?,
+        run: row.get(2)?,
+        needs: row.get(3)?,
+    };
+    let event = NewEvent {
+        event_id: row.get(4)?,
+        created: row.get(5)?,
+        callback: row.get(6)?,
+        host: row.get(7)?,
+        task: row.get(8)?,
+        body: row.get(9)?,
+        destinations: Vec::new(),
+    };
+    Ok((key, event))
+}
+
+fn take_over(spool: &Connection, rows: Vec<Waiting>) -> rusqlite::Result<usize> {
     let mut saved = 0;
-    // The first row that cannot be read is the last.
-    for (key, mut event) in rows.map_while(Result::ok) {
+    for (key, mut event) in rows {
         // Read from a page of something else.
         if serde_json::from_str::<serde::de::IgnoredAny>(&event.body).is_err() {
             continue;
         }
-        event.destinations = vec![destination(&transaction, &key)?];
-        saved += accept(&transaction, &[event])?.len();
+        event.destinations = vec![destination(spool, &key)?];
+        saved += accept(spool, &[event])?.len();
     }
-    transaction.commit()?;
     Ok(saved)
 }

@@ -2,6 +2,7 @@ mod breaker;
 mod chat;
 mod check_config;
 mod conformance;
+mod damage;
 mod delivery;
 mod disk;
 mod email;

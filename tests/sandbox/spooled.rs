@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use super::{Outcome, Sandbox, outcome};
-use crate::server::Request;
+use crate::server::{Request, dead_url};
 
 pub struct Spooled {
     pub sandbox: Sandbox,
@@ -42,6 +42,15 @@ impl Spooled {
             given: BTreeMap::new(),
             safe: BTreeSet::new(),
         }
+    }
+
+    /// With so many events that wait.
+    pub fn waiting(count: usize) -> Spooled {
+        let mut spooled = Spooled::new(&dead_url(), "", "drain = 0");
+        let command = spooled.command(&["stream"]);
+        spooled.stream(command, "r", count, |_, _| ());
+        assert_eq!(spooled.safe(), count);
+        spooled
     }
 
     pub fn configure(&self, url: &str, inputs: &str, delivery: &str) {
@@ -146,22 +155,28 @@ impl Spooled {
         self.safe.len()
     }
 
-    /// What arrived is what was promised; gives how many came more than once.
+    /// What arrived was given, and as it is. Gives the ids.
     #[track_caller]
-    pub fn check_arrived(&self, requests: &[Request]) -> usize {
-        let mut arrived: BTreeMap<&str, usize> = BTreeMap::new();
-        for request in requests {
+    pub fn check_given<'a>(&self, requests: &'a [Request]) -> BTreeSet<&'a str> {
+        let check = |request: &'a Request| {
             let id = request.header("webhook-id").unwrap();
             let body = request.json();
             assert_eq!(body["id"], id);
             let text = body["task_output"].as_str();
             assert_eq!(self.given.get(id).map(String::as_str), text, "{id}");
-            *arrived.entry(id).or_default() += 1;
-        }
+            id
+        };
+        requests.iter().map(check).collect()
+    }
+
+    /// What arrived is what was promised; gives how many came more than once.
+    #[track_caller]
+    pub fn check_arrived(&self, requests: &[Request]) -> usize {
+        let arrived = self.check_given(requests);
         let lost: Vec<&String> = self
             .safe
             .iter()
-            .filter(|id| !arrived.contains_key(id.as_str()))
+            .filter(|id| !arrived.contains(id.as_str()))
             .collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
         requests.len() - arrived.len()
