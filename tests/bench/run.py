@@ -25,10 +25,14 @@ import runner  # noqa: E402
 from measure import Bench  # noqa: E402
 from report import Report  # noqa: E402
 
+import spool  # noqa: E402
+
 # What there is to measure, by the name of its part in docs/benchmarks.md.
 SECTIONS = {
     "one-event": binary.one_event,
     "stream": binary.stream,
+    "spool": spool.waiting,
+    "dead-notifier": spool.beside_a_dead_one,
     "play": play.in_the_play,
     "ansible-runner": runner.in_the_runner,
 }

@@ -1,0 +1,187 @@
+"""What the spool costs, and how it bears a multitude that waits."""
+
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+from binary import write_stream
+from endpoint import nginx
+from measure import median, timed, timed_with_memory
+
+DEAD = "http://127.0.0.1:9/"
+CONFIG = """[inputs]
+callback_url = %s
+[delivery]
+drain = %s
+max_size = 4GiB
+[outputs]
+n = result.stdout
+"""
+
+
+def configure(bench, url, drain="0"):
+    return bench.write("spool.ini", CONFIG % (url, drain))
+
+
+def forget(bench):
+    shutil.rmtree(bench.directory / "ansible-notify", ignore_errors=True)
+
+
+def accept(bench, count, run):
+    """Lets so many events wait for an endpoint that is dead; how long that took, in seconds."""
+    config = configure(bench, DEAD)
+    path = bench.directory / "waiting.ndjson"
+    with path.open("w") as file:
+        write_stream(file, count, run)
+    command = [str(bench.binary), "stream", "--quiet", "--config", str(config)]
+    started = time.monotonic()
+    with path.open() as file:
+        done = subprocess.run(command, stdin=file, stdout=subprocess.DEVNULL, check=False)
+    took = time.monotonic() - started
+    assert done.returncode == 75, done
+    path.unlink()
+    return took
+
+
+def status(bench):
+    command = [str(bench.binary), "status", "--json"]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    for row in rows:
+        parts = ("waiting", "delivered", "dead", "dropped")
+        assert row["accepted"] == sum(row[part] for part in parts), row
+    return rows
+
+
+def waiting(bench):
+    """The rate of accepting, a million that wait, and a backlog that is delivered."""
+    count = 20_000 if bench.quick else 100_000
+    many = 100_000 if bench.quick else 1_000_000
+    rates = []
+    for run in range(3):
+        forget(bench)
+        rates.append(count / accept(bench, count, "accept-%d" % run))
+    print("| | |\n|---|---|")
+    print("| accepted, each on disk before it is answered for | %d a second |" % median(rates))
+    drained(bench, count)
+    print("| until the first of them arrives, once the endpoint is back | %.2f s |" % back(bench))
+    forget(bench)
+    accept(bench, many, "many")
+    config = configure(bench, DEAD)
+    event = bench.write("event.json", json.dumps({"state": "failed", "host": "h"}))
+    send = [str(bench.binary), "send", "--quiet", "--config", str(config), str(event)]
+    starts = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run(send, check=False, stderr=subprocess.DEVNULL)
+        starts.append(time.monotonic() - started)
+    asked = [timed([bench.binary, "status"])[0] for _ in range(9)]
+    print("| `status` with %d waiting | %.1f ms |" % (many, median(asked) * 1e3))
+    print("| `send` of one more, with its start and end | %.1f ms |" % (median(starts) * 1e3))
+    with nginx(bench) as url:
+        configure(bench, url)
+        flush = [bench.binary, "flush"]
+        said = bench.directory / "said"
+        with open(os.devnull) as nothing:
+            wall, _, peak = timed_with_memory(flush, nothing, said)
+    assert status(bench)[0]["waiting"] == 0, said.read_text()
+    figures = (many, many / wall, peak)
+    print("| `flush` of %d | %d a second, at most %.1f MiB resident |" % figures)
+    forget(bench)
+
+
+def drained(bench, count):
+    with nginx(bench) as url:
+        configure(bench, url)
+        wall = timed([bench.binary, "flush"])[0]
+    print("| `flush` of %d that waited | %d a second |" % (count, count / wall))
+
+
+def back(bench):
+    """How long after an endpoint is back `flush --watch` brings it the first event, in seconds."""
+    forget(bench)
+    accept(bench, 1000, "back")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % probe.getsockname()[1]
+    configure(bench, "http://%s/" % address)
+    flush = subprocess.Popen([bench.binary, "flush", "--watch"], stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    receive = [bench.binary, "receive", "--listen", address]
+    started = time.monotonic()
+    receiver = subprocess.Popen(receive, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    receiver.stdout.read(1)
+    took = time.monotonic() - started
+    for process in (flush, receiver):
+        process.kill()
+        process.wait()
+    return took
+
+
+class Clock(http.server.BaseHTTPRequestHandler):
+    """Notes when each event arrives."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.arrived[(self.path, body["n"])] = time.monotonic()
+        self.wfile.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n")
+
+    def log_message(self, *arguments):
+        pass
+
+
+def beside_a_dead_one(bench):
+    """How long events take to two notifiers, with a third one that is dead, and without it."""
+    times = {False: [], True: []}
+    for run in range(2 if bench.quick else 5):
+        for dead in (False, True):
+            times[dead].append(latencies(bench, dead, "dead-%d-%s" % (run, dead)))
+    print("| the third notifier | p50 | p99 |\n|---|---|---|")
+    for dead, name in ((False, "is not there"), (True, "is dead")):
+        middle, late = (median([run[part] for run in times[dead]]) * 1e3 for part in (0, 1))
+        print("| %s | %.2f ms | %.2f ms |" % (name, middle, late))
+
+
+def latencies(bench, dead, run):
+    forget(bench)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Clock)
+    server.arrived = {}
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = "[delivery]\ndrain = 1s\n"
+    names = ["first", "second"] + ["third"] * dead
+    for name in names:
+        url = DEAD if name == "third" else "http://127.0.0.1:%d/%s" % (server.server_port, name)
+        config += "[notifier:%s]\ntype = webhook\non = any\nurl = %s\n" % (name, url)
+        config += "[outputs:%s]\nn = result.stdout\n" % name
+    path = bench.write("dead.ini", config)
+    command = [bench.binary, "stream", "--quiet", "--config", path]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    written = {}
+
+    def write(**record):
+        process.stdin.write((json.dumps(record) + "\n").encode())
+        process.stdin.flush()
+
+    write(hello={"protocol": 1, "run": {"id": run}})
+    for seq in range(1, 2001):
+        result = {"stdout": str(seq)}
+        host = {"name": "h%d" % (seq % 16)}
+        written[str(seq)] = time.monotonic()
+        event = {"seq": seq, "event": "runner_on_ok", "time": time.time()}
+        write(event=dict(event, host=host, result=result))
+        time.sleep(1 / 500)
+    process.stdin.close()
+    process.wait()
+    server.shutdown()
+    took = sorted(
+        at - written[number] for (_, number), at in server.arrived.items() if number in written
+    )
+    assert len(took) == 2 * len(written), len(took)
+    return took[len(took) // 2], took[len(took) * 99 // 100]
