@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
-use super::service::{Service, fitting, json_with, over_http};
+use super::service::{Service, fitting, json_with, over_http, to_hook};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
@@ -97,14 +96,7 @@ impl Service for Discord {
     }
 
     fn probe(&self, method: Method) -> Request {
-        let json = HeaderValue::from_static("application/json");
-        Request {
-            method,
-            url: self.url.clone(),
-            secret_url: true,
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
-            body: Vec::new(),
-        }
+        to_hook(&self.url, method)
     }
 
     fn question(&self) -> Option<Request> {

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
-use super::service::{Service, fitting, json_with, over_http};
+use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
@@ -53,12 +52,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 
 impl Service for RocketChat {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let field = |(title, value): (String, String)| {
-            let short = value.len() < 40;
-            json!({"title": title, "value": value, "short": short})
-        };
-        let fields = fitting(message, Escape::Markdown, FIELDS, characters);
-        let fields: Vec<Value> = fields.into_iter().map(field).collect();
+        let fields = attachment_fields(message, FIELDS);
         let mut attachment = json!({
             "color": message.level.color(),
             "text": cut(&message.text, MOST, characters),
@@ -93,13 +87,6 @@ impl Service for RocketChat {
     }
 
     fn probe(&self, method: Method) -> Request {
-        let json = HeaderValue::from_static("application/json");
-        Request {
-            method,
-            url: self.url.clone(),
-            secret_url: true,
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
-            body: Vec::new(),
-        }
+        to_hook(&self.url, method)
     }
 }

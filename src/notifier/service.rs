@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value};
 
 use super::{Check, Failure, Notifier, outcome};
 use crate::config::section::Section;
 use crate::credentials::warn_of_plain_http;
-use crate::escape::Escape;
+use crate::escape::{Escape, characters};
 use crate::http::{Endpoint, Http, Reply, Request, origin, read_url};
 use crate::message::Message;
 
@@ -113,6 +114,29 @@ pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Ve
         Some(_) => return Err(Failure::permanent("`body` gives no JSON object")),
     }
     Ok(json(&Value::Object(object)))
+}
+
+/// The fields of an attachment as Mattermost and Rocket.Chat take it, so many at the most, and so many
+/// characters in all.
+pub fn attachment_fields(message: &Message, most: (usize, usize)) -> Vec<Value> {
+    let field = |(title, value): (String, String)| {
+        let short = value.len() < 40;
+        serde_json::json!({"title": title, "value": value, "short": short})
+    };
+    let fields = fitting(message, Escape::Markdown, most, characters);
+    fields.into_iter().map(field).collect()
+}
+
+/// A request of JSON to an incoming webhook, whose URL is a secret.
+pub fn to_hook(url: &Url, method: Method) -> Request {
+    let json = HeaderValue::from_static("application/json");
+    Request {
+        method,
+        url: url.clone(),
+        secret_url: true,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
+        body: Vec::new(),
+    }
 }
 
 /// A JSON body.
