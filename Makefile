@@ -11,7 +11,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench demo install completions clean
+.PHONY: help build wheel test test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -87,9 +87,14 @@ format: $(TOOLS)/bin/ruff ## put the code into shape
 
 check: lint test ## what a change must pass
 
-bench: build ## how fast, beside what one would use instead; prints a report
-	tests/setup.sh nginx curl wrk
-	$(PYTHON) tests/bench/run.py $(BINARY)
+bench: instructions ## how fast, beside what one would use instead; writes docs/benchmarks.md
+	tests/setup.sh nginx openssl curl wrk
+	$(PYTHON) tests/bench/run.py $(BINARY) --write docs
+
+# Not a part of `make test`: it wants the program as it is released, which takes minutes to build.
+instructions: build ## what an event takes, counted; fails at 10 % more than the baseline
+	tests/setup.sh valgrind nginx
+	$(PYTHON) tests/bench/instructions.py $(BINARY)
 
 install: build completions ## into PREFIX (/usr/local), below DESTDIR
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ansible-notify

@@ -5,86 +5,144 @@ import os
 import re
 import subprocess
 
-from endpoint import nginx
-from measure import compare, median, ratio, timed, timed_with_memory
+from endpoint import Authority, nginx
+from measure import OUTPUTS, compare, median, ratio, timed, timed_with_memory
+
+RESULT = {"changed": True, "stdout": "hello world", "stderr": "", "rc": 0, "cmd": ["echo"]}
+BODY = {"state": "success", "task_name": "t", "task_output": "hello world"}
 
 
 def one_event(bench):
-    """`send` of one event beside curl with the same body."""
-    event = {"state": "success", "host": "h", "task": "t", "result": {"stdout": "hello world"}}
-    body = {"state": "success", "task_name": "t", "task_output": "hello world"}
-    event = bench.write("event.json", json.dumps(event))
-    body = bench.write("body.json", json.dumps(body))
-    with nginx(bench) as url:
-        config = bench.config("send.ini", url)
-        send = [bench.binary, "send", "--quiet", "--config", config, event]
-        curl = ["curl", "-sS", "-o", os.devnull, "-H", "content-type: application/json"]
-        curl += ["-d", "@%s" % body, url]
-        times = compare(
-            20 if bench.quick else 200,
-            send=lambda: timed(send)[:2],
-            curl=lambda: timed(curl)[:2],
-        )
-    print("## One event\n")
+    """`send` of one event beside curl with the same body: http, https, https with system roots."""
+    event = bench.write("event.json", "")
+    with event.open("w") as file:
+        # Without an id it is a new one each time.
+        file.write(json.dumps({"state": "success", "host": "h", "task": "t", "result": RESULT}))
+    body = bench.write("body.json", json.dumps(BODY))
+    authority = Authority(bench)
     print("A POST of the same body to nginx on loopback, process start included.\n")
-    print("| command | wall ms | CPU ms |\n|---|---|---|")
-    for name in ("send", "curl"):
-        wall = median([wall for wall, _ in times[name]])
-        cpu = median([cpu for _, cpu in times[name]])
-        print("| %s | %.2f | %.2f |" % (name, wall * 1e3, cpu * 1e3))
-    send, curl = ([wall for wall, _ in times[name]] for name in ("send", "curl"))
-    print("\n`send` to `curl`, wall time: %s\n" % ratio(send, curl))
+    print("| | `send`: wall, CPU ms | `curl`: wall, CPU ms | wall, `send` to `curl` |")
+    print("|---|---|---|---|")
+    with nginx(bench) as url, nginx(bench, authority) as secure_url:
+        for label, there, known, roots in (
+            ("http", url, None, None),
+            ("https, `ca_file`", secure_url, authority.certificate, None),
+            ("https, the system's roots", secure_url, None, authority.among_system_roots()),
+        ):
+            section = "[inputs]\ncallback_url = %s\n" % there
+            section += "ca_file = %s\n" % known if known else ""
+            config = bench.write("send.ini", section + OUTPUTS)
+            curl = ["curl", "-sS", "-o", os.devnull, "-H", "content-type: application/json"]
+            curl += ["--cacert", known] if known else []
+            environment = with_roots(roots) if roots else None
+            send = [bench.binary, "send", "--quiet", "--config", config, event]
+            curl += ["-d", "@%s" % body, there]
+            times = compare(
+                20 if bench.quick else 200,
+                send=lambda send=send, e=environment: timed(send, env=e)[:2],
+                curl=lambda curl=curl, e=environment: timed(curl, env=e)[:2],
+            )
+            figures = [median(side) * 1e3 for name in times for side in zip(*times[name])]
+            walls = ([wall for wall, _ in times[name]] for name in times)
+            print("| %s | %.2f, %.2f | %.2f, %.2f | %s |" % (label, *figures, ratio(*walls)))
+
+
+def with_roots(file):
+    """An environment in which the system's certificates are those of a file, for curl too."""
+    environment = dict(os.environ, SSL_CERT_FILE=str(file), CURL_CA_BUNDLE=str(file))
+    environment.pop("SSL_CERT_DIR", None)
+    return environment
+
+
+def startup(bench):
+    """What a process costs that does nothing else."""
+    commands = {"`ansible-notify --version`": [bench.binary, "--version"], "`true`": ["true"]}
+    commands["`curl --version`"] = ["curl", "--version"]
+    times = compare(
+        20 if bench.quick else 200,
+        **{name: lambda c=command: timed(c)[:2] for name, command in commands.items()},
+    )
+    print("| start-up | wall ms | CPU ms |\n|---|---|---|")
+    for name, measured in times.items():
+        wall, cpu = (median(side) * 1e3 for side in zip(*measured))
+        print("| %s | %.2f | %.2f |" % (name, wall, cpu))
+
+
+def notifiers(url, count):
+    section = "[notifier:n%d]\ntype = webhook\nurl = %s\non = ok\n"
+    return "".join(section % (number, url) for number in range(count))
 
 
 def stream(bench):
-    """100,000 events through `stream`, beside what wrk reaches on the same endpoint."""
-    count = 20_000 if bench.quick else 100_000
+    """Many events through `stream`, beside what wrk reaches on the same endpoint."""
+    count = 10_000 if bench.quick else 100_000
+    delivery = "[delivery]\ndrain = 600s\nmax_size = 4GiB\n" + OUTPUTS
+    print("%d events of 16 hosts to nginx on loopback, through the spool.\n" % count)
+    print("| | deliveries a second | `wrk`, as many connections | to `wrk` | CPU µs | peak MiB |")
+    print("|---|---|---|---|---|---|")
+    with nginx(bench) as url:
+        inputs = "[inputs]\ncallback_url = %s\n" % url
+        for label, notifying, copies, share in (
+            ("one POST each", inputs, 1, 1),
+            ("ten notifiers, one POST each", notifiers(url, 10), 10, 5),
+            ("`batch = 500`", inputs + "batch = 500\n", 1, 1),
+        ):
+            config = bench.write("stream.ini", notifying + delivery)
+            measured = stream_rounds(bench, config, url, count // share, copies)
+            rates, wrk, cpu, memory = zip(*measured)
+            figures = (label, median(rates), median(wrk), ratio(rates, wrk))
+            print("| %s | %d | %d | %s | %.1f | %.1f |" % (*figures, median(cpu), max(memory)))
+
+
+def stream_rounds(bench, config, url, count, copies):
+    """Deliveries a second, wrk's requests a second, CPU µs a delivery and MiB, three times."""
+    measured = []
+    for run in range(3):
+        path = bench.write("stream.ndjson", "")
+        with path.open("w") as file:
+            # An id is delivered only once, so every run has its own.
+            write_stream(file, count, "bench-%d-%s" % (run, config.stat().st_mtime_ns))
+        said = bench.directory / "said"
+        with path.open() as file:
+            command = [bench.binary, "stream", "--config", config]
+            wall, cpu, peak = timed_with_memory(command, file, said)
+        deliveries = count * copies
+        expected = "%d events: %d delivered, 0 waiting, 0 dead" % (count, deliveries)
+        assert expected in said.read_text(), said.read_text()
+        requests = wrk(bench, url, 16 * copies)
+        measured.append((deliveries / wall, requests, cpu / deliveries * 1e6, peak))
+    return measured
+
+
+def wrk(bench, url, connections):
     script = bench.write(
         "post.lua",
         'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'
-        'wrk.body = [[{"state":"success","task_name":"t","task_output":"hello world"}]]\n',
+        "wrk.body = [[%s]]\n" % json.dumps(BODY),
     )
-    seconds = 2 if bench.quick else 5
-    rates = {"stream": [], "wrk": []}
-    memory = []
-    cpu_each = []
-    with nginx(bench) as url:
-        config = bench.config("stream.ini", url)
-        for run in range(3):
-            path = bench.write("stream.ndjson", "")
-            with path.open("w") as file:
-                # An id is delivered only once, so every run has its own.
-                write_stream(file, count, "bench-%d" % run)
-            with path.open() as file:
-                command = [bench.binary, "stream", "--config", config]
-                wall, cpu, peak = timed_with_memory(command, file, bench.directory / "said")
-            said = (bench.directory / "said").read_text()
-            assert "%d events: %d delivered, 0 waiting, 0 dead" % (count, count) in said, said
-            rates["stream"].append(count / wall)
-            cpu_each.append(cpu / count * 1e6)
-            memory.append(peak)
-            command = ["wrk", "-t1", "-c16", "-d%ds" % seconds, "-s", str(script), url]
-            found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rates["wrk"].append(float(re.search(r"Requests/sec:\s+([\d.]+)", found).group(1)))
-    print("## A stream of events\n")
-    print("%d events of 16 hosts, one POST each, to nginx on loopback, 16 connections.\n" % count)
-    print("| | requests a second |\n|---|---|")
-    for name, values in rates.items():
-        print("| %s | %d |" % (name, median(values)))
-    print("\n`stream` to `wrk`: %s" % ratio(rates["stream"], rates["wrk"]))
-    print("\nCPU an event: %.1f us; peak resident: %.1f MiB\n" % (median(cpu_each), max(memory)))
+    seconds = 1 if bench.quick else 5
+    command = ["wrk", "-t1", "-c%d" % connections, "-d%ds" % seconds, "-s", str(script), url]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", found).group(1))
 
 
-def write_stream(file, count, run):
+def write_event(file, number):
+    """An event as `send` takes it."""
+    event = {"id": str(number), "state": "success", "host": "h%d" % (number % 16), "task": "t"}
+    file.write(json.dumps(dict(event, result=RESULT)) + "\n")
+
+
+def write_stream(file, count, run, hosts=16):
+    """What the plugin would write in a run of so many events."""
+
     def record(**content):
         file.write(json.dumps(content) + "\n")
 
     record(hello={"protocol": 1, "run": {"id": run}})
     record(play={"id": "1", "name": "p"})
     record(task={"id": "1", "name": "t"})
-    result = {"changed": True, "stdout": "hello world", "stderr": "", "rc": 0, "cmd": ["echo"]}
     event = {"event": "runner_on_ok", "time": 1763670121.5, "play": "1", "task": "1"}
     for number in range(1, count + 1):
-        host = {"name": "h%d" % (number % 16)}
-        record(event=dict(event, seq=number, host=host, result=result))
+        host = {"name": "h%d" % (number % hosts)}
+        record(event=dict(event, seq=number, host=host, result=RESULT))
     record(end={"reason": "exit"})

@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
-import venvs
+import peers
 from endpoint import receiver
 from measure import compare, median, ratio, timed
 
@@ -18,66 +18,145 @@ PLAYBOOK = """
   tasks:
 %s
 """
+# What a task brings, and how many tasks make a play of 10 hosts.
+KINDS = {
+    "small": ("debug: {msg: a task}", 50),
+    "5 KB of output": ("bench_result: {kind: output}", 50),
+    "facts, 50 KB": ("bench_result: {kind: facts}", 10),
+    "package facts, 500 KB": ("bench_result: {kind: packages}", 2),
+}
+# Tasks of a play by the number of its hosts.
+HOSTS = {1: 50, 10: 50, 100: 5, 500: 2}
+# Nobody listens on it.
+DEAD = "http://127.0.0.1:9/events"
+NOTIFY = {"ANSIBLE_CALLBACKS_ENABLED": "ansible_notify"}
+# What every callback is compared with, by its label.
+PLAIN = {
+    "none": {},
+    "one that does nothing": {"ANSIBLE_CALLBACKS_ENABLED": "nothing"},
+    "`json.dumps` and `os.write` (the floor)": {"ANSIBLE_CALLBACKS_ENABLED": "floor"},
+}
+NONE, _NOTHING, FLOOR = PLAIN
+
+
+class Play:
+    """Plays of one kind, against one endpoint."""
+
+    def __init__(self, bench, place, url, kind="small", hosts=10, tasks=None):
+        self.bench, self.place, self.url = bench, place, url
+        task, usual = KINDS[kind]
+        self.results = hosts * (tasks or usual)
+        self.playbook = bench.write(
+            "bench.yml", PLAYBOOK % ("    - %s\n" % task * (tasks or usual))
+        )
+        self.inventory = ",".join("host%d" % number for number in range(hosts)) + ","
+        self.waits = bench.config("waits.ini", url)
+        self.leaves = bench.config("leaves.ini", url, drain="0")
+
+    def run(self, config=None, **environment):
+        """The wall and CPU time of a play with a callback; of ours, no event may be missing."""
+        plugins = [ROOT / "callback_plugins", HERE / "callback_plugins"]
+        plugins += filter(None, [environment.pop("ANSIBLE_CALLBACK_PLUGINS", None)])
+        state = self.bench.directory / "play-state"
+        shutil.rmtree(state, ignore_errors=True)
+        everything = dict(
+            os.environ,
+            ANSIBLE_ACTION_PLUGINS=str(HERE / "action_plugins"),
+            ANSIBLE_CALLBACK_PLUGINS=":".join(str(folder) for folder in plugins),
+            ANSIBLE_NOTIFY_BINARY=str(self.bench.binary),
+            ANSIBLE_NOTIFY_CONFIG=str(config),
+            ANSIBLE_PYTHON_INTERPRETER=sys.executable,
+            BENCH_URL=self.url,
+            # What one run leaves is not delivered in the time of the next.
+            XDG_STATE_HOME=str(state),
+            **environment,
+        )
+        command = [self.place / "bin/ansible-playbook", "-i", self.inventory, "-c", "local"]
+        command += ["-f", "10", self.playbook]
+        wall, cpu, stderr = timed(command, env=everything, cwd=self.bench.directory)
+        if config:
+            # The end of the playbook is one more that no [inputs] wants.
+            assert re.search(r"\b%d events: .* 0 dead" % self.results, stderr), stderr
+        return wall, cpu
+
+    def ours(self):
+        return {
+            "ansible-notify, `drain = 0`": lambda: self.run(self.leaves, **NOTIFY),
+            "ansible-notify, all delivered": lambda: self.run(self.waits, **NOTIFY),
+        }
+
+    def plain(self, labels=PLAIN):
+        return {label: lambda label=label: self.run(**PLAIN[label]) for label in labels}
+
+
+def measure(play, callbacks, rounds):
+    """The wall times of each callback, and a table of them."""
+    times = compare(1 if play.bench.quick else rounds, **callbacks)
+    wall = {label: [seconds for seconds, _ in measured] for label, measured in times.items()}
+    print("| callback | seconds | to none | to the floor | CPU seconds |\n|---|---|---|---|---|")
+    for label, measured in times.items():
+        cpu = median([seconds for _, seconds in measured])
+        compared = [
+            ratio(wall[label], wall[base]) if base in wall else "" for base in (NONE, FLOOR)
+        ]
+        print("| %s | %.2f | %s | %s | %.2f |" % (label, median(wall[label]), *compared, cpu))
+    print()
+    return wall
 
 
 def in_the_play(bench):
-    """10 hosts x 50 tasks into an endpoint that takes 50 ms."""
-    version, place = newest_ansible()
-    tasks = "".join("    - debug: {msg: task %d}\n" % number for number in range(50))
-    playbook = bench.write("bench.yml", PLAYBOOK % tasks)
-    hosts = ",".join("host%d" % number for number in range(10)) + ","
-    pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "requests"]
-    subprocess.run(pip, check=True)
-    said = []
+    """Every callback with small results, and how much later the play ends."""
+    place = peers.ensure()
+    print("%s.\n" % peers.VERSIONS)
+    with receiver(bench) as url, peers.ara_server(place, bench.directory) as ara_url:
+        play = Play(bench, place, url)
+        print("10 hosts x 50 tasks, 10 forks, small results, an endpoint that answers at once.\n")
+        wall = measure(play, {**play.plain(), **play.ours()}, 9)
+        say_added(wall)
+        found = peers.environments(place, bench.directory, url, ara_url)
+        others = {label: lambda more=more: play.run(**more) for label, more in found.items()}
+        print("The callbacks that one might pick instead, same play.\n")
+        measure(play, {**play.plain([NONE]), **play.ours(), **others}, 2)
+
+
+def say_added(wall):
+    none, floor = wall[NONE], wall[FLOOR]
+    leaves, waits = (wall[label] for label in wall if label.startswith("ansible-notify"))
+    added = [median([a - b for a, b in zip(side, none)]) * 1e3 for side in (floor, leaves)]
+    waited = median([a - b for a, b in zip(waits, leaves)]) * 1e3
+    print("Added to the play: the floor %.0f ms, ansible-notify %.0f ms;" % tuple(added))
+    print("the wait for the last answers %.0f ms.\n" % waited)
+
+
+def endpoints(bench):
+    """The same play with an endpoint that is slow, and with one that is not there."""
+    place = peers.ensure()
     with receiver(bench, "--delay", "50ms") as url:
-        waits = bench.config("waits.ini", url)
-        leaves = bench.config("leaves.ini", url, drain="0")
-
-        def play(config=waits, **environment):
-            command = [place / "bin/ansible-playbook", "-i", hosts, "-c", "local", "-f", "10"]
-            command.append(playbook)
-            plugins = "%s:%s" % (ROOT / "callback_plugins", HERE / "callback_plugins")
-            everything = dict(
-                os.environ,
-                ANSIBLE_CALLBACK_PLUGINS=plugins,
-                ANSIBLE_NOTIFY_BINARY=str(bench.binary),
-                ANSIBLE_NOTIFY_CONFIG=str(config),
-                ANSIBLE_PYTHON_INTERPRETER=sys.executable,
-                BENCH_URL=url,
-                **environment,
-            )
-            wall, cpu, stderr = timed(command, env=everything, cwd=bench.directory)
-            said.extend(re.findall(r"\d+ events: .*", stderr))
-            return wall, cpu
-
-        times = compare(
-            2 if bench.quick else 7,
-            none=play,
-            leaves=lambda: play(leaves, ANSIBLE_CALLBACKS_ENABLED="ansible_notify"),
-            notify=lambda: play(ANSIBLE_CALLBACKS_ENABLED="ansible_notify"),
-        )
-        blocking = play(ANSIBLE_CALLBACKS_ENABLED="post_each")[0]
-    # What did not wait is delivered all the same, by the next run.
-    assert all(re.match("500 events: .* 0 dead", line) for line in said), said
-    wall = {name: [wall for wall, _ in measured] for name, measured in times.items()}
-    print("## In the play\n")
-    print("ansible-core %s, 10 hosts x 50 debug tasks, 10 forks, endpoint at 50 ms." % version)
-    print("Wall time.\n")
-    print("| callback | seconds | to no callback |\n|---|---|---|")
-    print("| none | %.2f | 1 |" % median(wall["none"]))
-    for name, label in (("leaves", "`drain = 0`"), ("notify", "all delivered at the end")):
-        figures = (label, median(wall[name]), ratio(wall[name], wall["none"]))
-        print("| ansible-notify, %s | %.2f | %s |" % figures)
-    figures = (blocking, blocking / median(wall["none"]))
-    print("| `requests.post` for each result | %.2f | %.2f |" % figures)
-    print()
+        play = Play(bench, place, url)
+        print("An endpoint that takes 50 ms for each answer.\n")
+        wall = measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 5)
+        say_added(wall)
+        posted = {"ANSIBLE_CALLBACKS_ENABLED": "post_each"}
+        print("`requests.post` for each result: %.2f s.\n" % play.run(**posted)[0])
+    play = Play(bench, place, DEAD)
+    play.waits = bench.config("waits.ini", DEAD, drain="1s")
+    print("A dead endpoint, `drain = 1s`.\n")
+    measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 5)
 
 
-def newest_ansible():
-    name = venvs.resolve(["newest"])[0]
-    place = venvs.ensure(name)
-    script = "import ansible; print(ansible.__version__)"
-    found = subprocess.run(
-        [place / "bin/python", "-c", script], capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip(), Path(place)
+def sizes(bench):
+    """Larger results, and more hosts."""
+    place = peers.ensure()
+    with receiver(bench) as url:
+        for kind in KINDS if bench.everything else list(KINDS)[1:]:
+            print("10 hosts x %d tasks, %s.\n" % (KINDS[kind][1], kind))
+            play = Play(bench, place, url, kind)
+            measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 3)
+        kinds = KINDS if bench.everything else ["small"]
+        for hosts, tasks in HOSTS.items():
+            if hosts == 10:
+                continue
+            for kind in kinds:
+                print("%d hosts x %d tasks, %s.\n" % (hosts, tasks, kind))
+                play = Play(bench, place, url, kind, hosts, tasks)
+                measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 3)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "ansible"))
 
 import binary  # noqa: E402
+import growth  # noqa: E402
 import play  # noqa: E402
 import runner  # noqa: E402
 from measure import Bench  # noqa: E402
@@ -30,10 +31,15 @@ import spool  # noqa: E402
 # What there is to measure, by the name of its part in docs/benchmarks.md.
 SECTIONS = {
     "one-event": binary.one_event,
+    "start-up": binary.startup,
     "stream": binary.stream,
+    "growth": growth.events_and_hosts,
+    "waiting": growth.waiting,
     "spool": spool.waiting,
     "dead-notifier": spool.beside_a_dead_one,
     "play": play.in_the_play,
+    "endpoints": play.endpoints,
+    "sizes": play.sizes,
     "ansible-runner": runner.in_the_runner,
 }
 
@@ -52,14 +58,14 @@ def main():
     parser.add_argument("--all", action="store_true", help="every combination, which takes hours")
     parser.add_argument("--write", type=Path, metavar="DOCS", help="put the results into DOCS")
     arguments = parser.parse_args()
-    for tool in ("nginx", "curl", "wrk"):
+    for tool in ("nginx", "openssl", "curl", "wrk"):
         if not shutil.which(tool):
             raise SystemExit("%s is missing; `make bench` installs it" % tool)
     report = Report(arguments.write)
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as directory:
         # The spool goes where the target directory is: on a disk, with a real fsync.
         os.environ["XDG_STATE_HOME"] = directory
-        bench = Bench(arguments, Path(directory), report)
+        bench = Bench(arguments.binary, Path(directory), report, arguments.quick, arguments.all)
         with report.section("machine"):
             machine(arguments)
         for name, measure in SECTIONS.items():

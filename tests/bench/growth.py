@@ -1,0 +1,117 @@
+"""How the cost of an event grows: with the events of a run, with its hosts, with what waits."""
+
+import os
+import re
+import shutil
+
+from binary import write_stream
+from endpoint import nginx
+from measure import compare, median, ratio, timed, timed_with_memory
+from plot import line_plot
+
+# Nobody listens on it.
+DEAD = "http://127.0.0.1:9/events"
+# What a spool that is to hold a million events may take.
+ROOMY = "[delivery]\ndrain = %s\nmax_size = 4GiB\n"
+
+
+def config(bench, name, url, drain):
+    text = "[inputs]\ncallback_url = %s\n%s" % (url, ROOMY % drain)
+    return bench.write(name, text + "[outputs]\nstate = state\nhost = host\n")
+
+
+class Streams:
+    """Runs of `stream`, each with events of its own."""
+
+    def __init__(self, bench, url, drain):
+        self.bench = bench
+        self.config = config(bench, "growth-%s.ini" % drain, url, drain)
+        self.runs = 0
+
+    def run(self, count, hosts=16, state=None):
+        """Microseconds of wall time and of CPU for each event, and the peak resident memory."""
+        self.runs += 1
+        path = self.bench.write("stream.ndjson", "")
+        with path.open("w") as file:
+            write_stream(file, count, "growth-%d-%d" % (os.getpid(), self.runs), hosts)
+        folder = state or self.bench.directory / "growth-state"
+        if state is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        said = self.bench.directory / "said"
+        command = ["env", "XDG_STATE_HOME=%s" % folder, self.bench.binary, "stream"]
+        with path.open() as file:
+            measured = timed_with_memory([*command, "--config", self.config], file, said)
+        found = re.search(r"(\d+) events: (\d+) delivered, (\d+) waiting, 0 dead", said.read_text())
+        taken = int(found[2]) + int(found[3]) if found else 0
+        assert taken == count, said.read_text()
+        wall, cpu, memory = measured
+        return wall / count * 1e6, cpu / count * 1e6, memory
+
+
+def events_and_hosts(bench):
+    counts = [1_000, 10_000] if bench.quick else [1_000, 10_000, 100_000, 1_000_000]
+    hosts = [1, 4, 16, 64]
+    with nginx(bench) as url:
+        streams = Streams(bench, url, "600s")
+        streams.run(1_000)
+        grown = {count: streams.run(count) for count in counts}
+        beside = {number: streams.run(2_000 if bench.quick else 20_000, number) for number in hosts}
+    print("One POST for each event, to nginx on loopback; every event goes through the spool.\n")
+    for title, name, measured in (
+        ("events of 16 hosts", "growth-events", grown),
+        ("hosts side by side", "growth-hosts", beside),
+    ):
+        print("| %s | wall µs an event | CPU µs an event | peak MiB |" % title)
+        print("|---|---|---|---|")
+        for number, figures in measured.items():
+            print("| {:,} | {:.0f} | {:.0f} | {:.1f} |".format(number, *figures))
+        print()
+        plot(bench, name, "Time of an event", title, measured)
+
+
+def plot(bench, name, title, across, measured):
+    series = {
+        "wall time": [(number, figures[0]) for number, figures in measured.items()],
+        "CPU": [(number, figures[1]) for number, figures in measured.items()],
+    }
+    bench.report.plot(name, line_plot(title, across, "µs an event", series))
+
+
+def waiting(bench):
+    """What waits in the spool must not matter to what comes in."""
+    sizes = [1_000, 10_000] if bench.quick else [1_000, 10_000, 100_000, 1_000_000]
+    rounds = 3 if bench.quick else 9
+    streams = Streams(bench, DEAD, "0")
+    send = config(bench, "send.ini", DEAD, "0")
+    full, empty = bench.directory / "full", bench.directory / "empty"
+    event = bench.write("event.json", '{"state": "success", "host": "h", "task": "t"}')
+    command = [bench.binary, "send", "--quiet", "--config", send, event]
+
+    def one(folder):
+        # It is kept for later, and says so.
+        done = timed(command, (0, 75), env=dict(os.environ, XDG_STATE_HOME=str(folder)))
+        return done[0] * 1e3
+
+    def accept(folder):
+        return streams.run(2_000, state=folder)[0]
+
+    def emptied(measure):
+        shutil.rmtree(empty, ignore_errors=True)
+        one(empty)
+        return measure(empty)
+
+    print("| waiting | `send` ms | to an empty spool | accept µs an event | to an empty spool |")
+    print("|---|---|---|---|---|")
+    held, curve = 0, {"accept": [], "accept, empty spool": []}
+    for size in sizes:
+        streams.run(size - held, state=full)
+        held = size
+        starts = compare(rounds, full=lambda: one(full), empty=lambda: emptied(one))
+        accepts = compare(rounds, full=lambda: accept(full), empty=lambda: emptied(accept))
+        figures = (size, median(starts["full"]), ratio(starts["full"], starts["empty"]))
+        figures += (median(accepts["full"]), ratio(accepts["full"], accepts["empty"]))
+        print("| {:,} | {:.1f} | {} | {:.0f} | {} |".format(*figures))
+        curve["accept"].append((size, median(accepts["full"])))
+        curve["accept, empty spool"].append((size, median(accepts["empty"])))
+    svg = line_plot("Accepting beside what waits", "events waiting", "µs an event", curve)
+    bench.report.plot("growth-waiting", svg)
