@@ -144,4 +144,4 @@ $(TOOLS)/bin/maturin:
 	mkdir -p $(TOOLS)/bin && ln -sf ../maturin/bin/maturin $@
 
 $(TOOLS)/bin/cargo-deny:
-	$(CARGO) install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2
+	$(CARGO) install --quiet --debug --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2
