@@ -136,8 +136,9 @@ def test_slow_exit(ansible):
     assert ansible.play(PLAY, PEER_SLOW_EXIT="1.5").rc == 0
     assert time.time() - began > 1.5
     began = time.time()
-    result = ansible.play(PLAY, PEER_SLOW_EXIT="20")
-    assert 3 < time.time() - began < 10
+    result = ansible.play(PLAY, PEER_SLOW_EXIT="60")
+    # Far below what the binary takes, however busy the machine is.
+    assert 3 < time.time() - began < 40
     assert result.warnings == []
 
 

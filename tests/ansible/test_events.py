@@ -40,8 +40,8 @@ MIXED = """
       delay: 0
       ignore_errors: true
     - name: runs in the background
-      shell: sleep 3
-      async: 20
+      shell: sleep 10
+      async: 60
       poll: 1
     - name: says nothing
       command: echo CANARY
@@ -155,6 +155,7 @@ def test_records(ansible, mixed):
     assert re.fullmatch("[0-9a-f]{8}-.*", run.pop("id"))
     assert run.pop("ansible_version").startswith(".".join(map(str, ansible.version)))
     assert run.pop("path").startswith("/")
+    assert [os.path.basename(path) for path in run.pop("inventory")] == ["inventory"]
     assert run.pop("controller") == os.uname().nodename
     assert run == {
         "playbook": "site.yml",
