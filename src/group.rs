@@ -132,4 +132,10 @@ impl Grouping {
             By::Run => of_run(None),
         }
     }
+
+    /// Whether a lane gathers results of this run.
+    pub fn is_group_of(run: &str, lane: &str) -> bool {
+        lane.strip_prefix(run)
+            .is_some_and(|part| part.starts_with('\n'))
+    }
 }

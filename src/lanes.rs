@@ -52,6 +52,8 @@ pub struct Lanes {
     ready: VecDeque<Rc<str>>,
     /// Lanes whose first delivery waits for its time.
     resting: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
+    /// Ends of runs that wait until every group of their run has been tried.
+    ends: Vec<Delivery>,
     length: usize,
 }
 
@@ -69,16 +71,41 @@ impl Lanes {
         if delivery.event.end.is_some() {
             // What the run's end sums up is told before it.
             self.complete_groups();
+            if self.has_untold_groups(&delivery.event.run.id) {
+                return self.ends.push(delivery);
+            }
         }
         if delivery.due.is_none() && self.grouping.gathers(&delivery.event) {
             delivery.due = self.gathered_until(&delivery);
         }
+        self.enlist(delivery);
+    }
+
+    fn enlist(&mut self, delivery: Delivery) {
         let name: Rc<str> = Rc::from(&*self.grouping.lane(&delivery.event));
         if let Some(lane) = self.lanes.get_mut(&name) {
             return lane.push_back(delivery);
         }
         self.lanes.insert(name.clone(), VecDeque::from([delivery]));
         self.open(name);
+    }
+
+    /// Whether a group of a run has not been tried yet. One that failed holds up nothing.
+    fn has_untold_groups(&self, run: &str) -> bool {
+        self.lanes.iter().any(|(name, lane)| {
+            Grouping::is_group_of(run, name) && lane.front().is_none_or(|first| first.attempts == 0)
+        })
+    }
+
+    /// Lets the ends of runs go on whose groups have been tried.
+    fn open_ends(&mut self) {
+        for end in std::mem::take(&mut self.ends) {
+            if self.has_untold_groups(&end.event.run.id) {
+                self.ends.push(end);
+            } else {
+                self.enlist(end);
+            }
+        }
     }
 
     /// When the group that a delivery begins is complete.
@@ -119,6 +146,7 @@ impl Lanes {
             }
             self.open(name);
         }
+        self.open_ends();
     }
 
     /// Claimed deliveries are done with; their lane goes on.
@@ -131,6 +159,7 @@ impl Lanes {
         } else {
             self.open(Rc::from(&*name));
         }
+        self.open_ends();
     }
 
     /// Lets no lane rest any longer.
@@ -192,8 +221,25 @@ mod tests {
     use crate::reader::Reader;
 
     fn delivery(id: i64, host: &str) -> Delivery {
-        let text = format!(r#"{{"event":"runner_on_ok","host":"{host}","task":"t","run":"r"}}"#);
+        told(
+            id,
+            &format!(r#"{{"event":"runner_on_ok","host":"{host}","task":"t","run":"r"}}"#),
+        )
+    }
+
+    fn told(id: i64, text: &str) -> Delivery {
         Delivery::new(id, Arc::new(Reader::new().read(text.as_bytes()).unwrap()))
+    }
+
+    /// Lanes of a notifier with one key set.
+    fn lanes_with(key: &str, value: &str) -> Lanes {
+        let mut section = Section::new("notifier:x", Origin::Play);
+        section.set(Entry {
+            key: key.into(),
+            value: value.into(),
+            origin: Origin::Play,
+        });
+        Lanes::new(Grouping::new(&section, false))
     }
 
     fn ids(claimed: &[Delivery]) -> Vec<i64> {
@@ -229,13 +275,7 @@ mod tests {
 
     #[test]
     fn a_group_is_gathered_and_stays_what_it_was_when_it_is_tried_again() {
-        let mut section = Section::new("notifier:x", Origin::Play);
-        section.set(Entry {
-            key: "group_by".into(),
-            value: "task".into(),
-            origin: Origin::Play,
-        });
-        let mut lanes = Lanes::new(Grouping::new(&section, false));
+        let mut lanes = lanes_with("group_by", "task");
         let now = Instant::now();
         (1..=3).for_each(|id| lanes.push(delivery(id, &format!("web{id}"))));
         assert!(lanes.claim(now).is_none(), "it is still gathered");
@@ -250,15 +290,31 @@ mod tests {
         lanes.finish(&again);
         assert_eq!(ids(&lanes.claim(later).unwrap()), [4]);
     }
+
+    #[test]
+    fn the_end_of_a_run_waits_until_its_groups_were_tried() {
+        let mut lanes = lanes_with("group_by", "host");
+        let now = Instant::now();
+        lanes.push(delivery(1, "a"));
+        lanes.push(delivery(2, "b"));
+        lanes.push(told(
+            3,
+            r#"{"event":"playbook_on_stats","run":"r","status":"error"}"#,
+        ));
+        let first = lanes.claim(now).unwrap();
+        let mut second = lanes.claim(now).unwrap();
+        assert!(lanes.claim(now).is_none(), "the end waits");
+        lanes.finish(&first);
+        assert!(lanes.claim(now).is_none(), "the end waits for the other");
+        second[0].attempts = 1;
+        second[0].due = Some(now + Duration::from_secs(9));
+        lanes.put_back(second, 1);
+        assert_eq!(ids(&lanes.claim(now).unwrap()), [3]);
+    }
+
     #[test]
     fn a_run_is_one_lane_where_that_is_asked_for() {
-        let mut section = Section::new("notifier:x", Origin::Play);
-        section.set(Entry {
-            key: "order".into(),
-            value: "run".into(),
-            origin: Origin::Play,
-        });
-        let mut lanes = Lanes::new(Grouping::new(&section, false));
+        let mut lanes = lanes_with("order", "run");
         for (id, host) in [(1, "a"), (2, "b")] {
             lanes.push(delivery(id, host));
         }

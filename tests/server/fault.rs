@@ -2,15 +2,15 @@
 //! at one address, so that what waits for it meets it again.
 
 use std::io::{BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket, sockopt};
+use rustix::net::{listen, sockopt};
 
-use super::{Request, read_request};
+use super::{Request, closed_socket, read_request};
 
 /// What is wrong.
 pub enum Fault {
@@ -53,9 +53,7 @@ const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 impl FaultServer {
     pub fn start(fault: Fault) -> FaultServer {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let address = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        let (socket, address) = closed_socket();
         let server = FaultServer {
             address,
             shared: Arc::new(Shared {

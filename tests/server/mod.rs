@@ -20,10 +20,13 @@ pub mod telegram;
 pub mod twilio;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 /// What the endpoint does with a request.
 #[derive(Clone, Debug)]
@@ -122,6 +125,11 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+
+    /// What the requests brought, as JSON.
+    pub fn bodies(&self) -> Vec<serde_json::Value> {
+        self.requests().iter().map(Request::json).collect()
+    }
 }
 
 impl Server {
@@ -137,10 +145,19 @@ impl Server {
     }
 }
 
-/// An address on which nothing listens.
+/// A socket on which nobody listens, and its address.
+pub fn closed_socket() -> (OwnedFd, SocketAddr) {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+    (socket, address)
+}
+
+/// An address on which nothing listens, and nobody else can while the test runs.
 pub fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/events", listener.local_addr().unwrap())
+    let (socket, address) = closed_socket();
+    std::mem::forget(socket);
+    format!("http://{address}/events")
 }
 
 fn serve(
