@@ -26,25 +26,6 @@ pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<Br
         })
 }
 
-/// Stores the breaker of a destination.
-pub fn set_breaker(
-    connection: &Connection,
-    destination: i64,
-    breaker: &BreakerRow,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE destination SET failures = ?2, paused_until = ?3, gone = ?4 WHERE id = ?1",
-        )?
-        .execute(params![
-            destination,
-            breaker.failures,
-            breaker.paused_until,
-            breaker.gone
-        ])?;
-    Ok(())
-}
-
 /// Ends every pause of a destination. One in trouble gets one attempt first: its failures count as at
 /// least `failures`.
 pub fn probe(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<()> {

@@ -3,7 +3,7 @@
 use super::memory::set_thread;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::breakers::{BreakerRow, make_due, set_breaker};
+use super::breakers::{BreakerRow, make_due};
 
 /// The states of a delivery that is finished with; it waits in state 0.
 pub const DELIVERED: i64 = 1;
@@ -209,7 +209,6 @@ pub fn pending(
 
 /// Records an attempt and what it means for its deliveries.
 pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
-    set_breaker(connection, mark.destination, &mark.breaker)?;
     if mark.reopened {
         make_due(connection, mark.destination)?;
     }
@@ -238,14 +237,17 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     }
     connection
         .prepare_cached(
-            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error)
-             WHERE id = ?1",
+            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error),
+             failures = ?5, paused_until = ?6, gone = ?7 WHERE id = ?1",
         )?
         .execute(params![
             mark.destination,
             if state == DELIVERED { changed } else { 0 },
             if state == DEAD { changed } else { 0 },
-            error
+            error,
+            mark.breaker.failures,
+            mark.breaker.paused_until,
+            mark.breaker.gone
         ])?;
     Ok(())
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -35,6 +36,8 @@ pub use reader::reader;
 
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;
+/// All statements that the writing thread uses, and some.
+const STATEMENTS: usize = 64;
 /// What is said when `max_size` is reached: what is finished can make room.
 pub const FULL: &str = "no space is left for the spool (its `max_size`)";
 /// What is said when damage is found while the spool is in use.
@@ -269,6 +272,9 @@ fn replace(path: &Path) -> Result<Connection> {
 fn prepare(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
+    // Every statement is compiled once, and not again for each value that is bound to it.
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if path.metadata()?.len() == 0 {
         // Said of a file that has tables, it would be written each time.
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
@@ -296,7 +302,11 @@ fn on_its_own<T>(
         // SQLite may have rolled all of it back by itself.
         let _ = connection.execute_batch("ROLLBACK TO work");
     }
-    let _ = connection.execute_batch("RELEASE work");
+    let released = connection
+        .prepare_cached("RELEASE work")
+        .and_then(|mut statement| statement.execute([]));
+    // There is none where SQLite rolled all of it back.
+    drop(released);
     done
 }
 
