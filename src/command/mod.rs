@@ -10,8 +10,10 @@ pub mod send;
 pub mod stream;
 pub mod test;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use crate::cli;
 use crate::config::section::Problem;
 use crate::config::{Config, Options};
 use crate::exit::Exit;
@@ -68,25 +70,33 @@ fn report_problems(problems: &[Problem]) {
     }
 }
 
-/// The numbers of the named destinations, all of them without a name; unknown names are said.
-pub fn select(config: &Config, names: &[String]) -> Result<Vec<bool>, Exit> {
-    let known = || {
-        config
-            .destinations
-            .iter()
-            .map(|destination| destination.name.as_str())
+/// The configuration with the named notifiers alone, all of them without a name; a person at the terminal
+/// can be asked for a password.
+pub fn load_chosen(
+    configuration: &cli::Configuration,
+    names: &[String],
+    http: &Http,
+) -> Result<Config, Exit> {
+    let options = Options {
+        search: configuration.search(),
+        may_prompt: std::io::stderr().is_terminal(),
+        ..Options::default()
     };
-    for name in names {
-        if !known().any(|known| known == name) {
-            let list: Vec<&str> = known().collect();
-            report::say(format!(
-                "there is no notifier `{name}`; there are: {}",
-                list.join(", ")
-            ));
-            return Err(Exit::Usage);
-        }
+    let mut config = load(&options, http)?;
+    let known: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|destination| destination.name.as_str())
+        .collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        report::say(format!(
+            "there is no notifier `{unknown}`; there are: {}",
+            known.join(", ")
+        ));
+        return Err(Exit::Usage);
     }
-    Ok(known()
-        .map(|known| names.is_empty() || names.iter().any(|name| name == known))
-        .collect())
+    config
+        .destinations
+        .retain(|destination| names.is_empty() || names.contains(&destination.name));
+    Ok(config)
 }

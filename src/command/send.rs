@@ -1,13 +1,13 @@
 //! `send`: events from files to the notifiers that want them.
 
-use std::io::{IsTerminal as _, Read, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::LocalSet;
 
 use crate::cli;
-use crate::config::{Config, Options};
+use crate::config::Config;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
@@ -24,58 +24,35 @@ use crate::template::Context;
 const BATCH: usize = 100;
 
 pub async fn run(arguments: cli::Send) -> Exit {
-    let options = Options {
-        search: arguments.configuration.search(),
-        may_prompt: std::io::stderr().is_terminal(),
-        ..Options::default()
-    };
-    let http = Http::default();
-    let config = match super::load(&options, &http) {
+    let (names, http) = (&arguments.notifier, Http::default());
+    let config = match super::load_chosen(&arguments.configuration, names, &http) {
         Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let selected = match super::select(&config, &arguments.notifier) {
-        Ok(selected) => selected,
         Err(exit) => return exit,
     };
     let mut input = Input::new();
     if arguments.dry_run {
-        let mut chosen = selected.into_iter();
-        let destinations: Vec<Destination> = config
-            .destinations
-            .into_iter()
-            .filter(|_| chosen.next().unwrap_or(false))
-            .collect();
         for file in &arguments.files {
             input
-                .read(file, async |event| preview(event, &destinations))
+                .read(file, async |event| preview(event, &config.destinations))
                 .await;
         }
         return input.exit;
     }
     LocalSet::new()
-        .run_until(deliver(&arguments, config, selected, http, input))
+        .run_until(deliver(&arguments, config, http, input))
         .await
 }
 
-async fn deliver(
-    arguments: &cli::Send,
-    config: Config,
-    selected: Vec<bool>,
-    http: Http,
-    mut input: Input,
-) -> Exit {
+async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: Input) -> Exit {
     let drain = config.drain;
     let deliverer = Deliverer::new(http);
     deliverer.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
     let search = arguments.configuration.search();
     let mut destinations = Vec::new();
-    for (destination, selected) in config.destinations.into_iter().zip(selected) {
-        if selected {
-            let key = destination.key(&search, input.reader.run());
-            destinations.push(deliverer.add(destination, key).await);
-        }
+    for destination in config.destinations {
+        let key = destination.key(&search, input.reader.run());
+        destinations.push(deliverer.add(destination, key).await);
     }
     if !arguments.quiet {
         let counted = deliverer.clone();

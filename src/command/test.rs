@@ -1,12 +1,11 @@
 //! `test`: an event to the notifiers, through their real settings and once, marked as a test.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli;
 use crate::command::send::Input;
-use crate::config::Options;
 use crate::config::section::suggest;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
@@ -16,17 +15,9 @@ use crate::notifier::Failure;
 use crate::{report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
-    let options = Options {
-        search: arguments.configuration.search(),
-        may_prompt: std::io::stderr().is_terminal(),
-        ..Options::default()
-    };
-    let config = match super::load(&options, &Http::default()) {
+    let (names, http) = (&arguments.notifiers, Http::default());
+    let config = match super::load_chosen(&arguments.configuration, names, &http) {
         Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let selected = match super::select(&config, &arguments.notifiers) {
-        Ok(selected) => selected,
         Err(exit) => return exit,
     };
     let given = match given(&arguments).await {
@@ -34,8 +25,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
         Err(exit) => return exit,
     };
     let mut worst = Exit::Ok;
-    let chosen = config.destinations.iter().zip(selected);
-    for (destination, _) in chosen.filter(|(_, selected)| *selected) {
+    for destination in &config.destinations {
         let events = match &given {
             Some(events) => events.clone(),
             None => vec![usual(destination)],
