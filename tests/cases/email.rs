@@ -4,24 +4,10 @@ use rcgen::date_time_ymd;
 use serde_json::{Value, json};
 
 use crate::sandbox::{Outcome, Sandbox, side_by_side};
-use crate::server::certificates::{Authority, Identity};
+use crate::server::certificates::{Authority, Identity, certified_sandbox};
 use crate::server::smtp::Smtp;
 
 const CANARY: &str = "canary";
-
-/// A sandbox with a certificate for the server and the authority that signed it.
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    let authority = Authority::new("private");
-    sandbox.file("ca.pem", authority.pem());
-    certify(&sandbox, &authority.sign(|_| {}));
-    sandbox
-}
-
-fn certify(sandbox: &Sandbox, identity: &Identity) {
-    sandbox.file("server.pem", &identity.chain);
-    sandbox.file("server.key", &identity.key);
-}
 
 fn configure(sandbox: &Sandbox, server: &Smtp, keys: &str) {
     let port = server.port();
@@ -45,7 +31,7 @@ const TO: &str = "to = ops@example.com";
 
 #[test]
 fn a_mail_says_it_as_text_and_as_html() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
     configure(
         &sandbox,
@@ -95,7 +81,7 @@ fn a_mail_says_it_as_text_and_as_html() {
 
 #[test]
 fn the_templates_make_the_mail() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--tls"]);
     let keys = "encryption = tls\nsubject = {{ host }} ist übel\nmessage = {{ reason }}\nbody = <h1>{{ reason }}</h1>";
     configure(
@@ -114,7 +100,7 @@ fn the_templates_make_the_mail() {
 
 #[test]
 fn no_value_becomes_a_header_or_a_command() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &[]);
     configure(&sandbox, &server, &format!("{TO}\nencryption = none"));
     let mut event = failed("a\r\n.\r\nMAIL FROM:<x@example.com>\r\nb\r.\rc\n.\nd\u{0}\u{1b}[2J");
@@ -150,7 +136,7 @@ fn no_value_becomes_a_header_or_a_command() {
 
 #[test]
 fn long_lines_and_long_subjects_travel_whole() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &[]);
     configure(
         &sandbox,
@@ -230,7 +216,7 @@ fn every_login_works_and_a_refused_one_says_so() {
         ("PLAIN", "", 75, "530 5.7.0 Authentication required"),
     ];
     side_by_side(&cases, |&(mechanism, keys, code, reason)| {
-        let sandbox = sandbox();
+        let sandbox = certified_sandbox();
         let server = Smtp::start(&sandbox, &["--starttls", "--auth", mechanism]);
         configure(&sandbox, &server, &format!("{TO}\n{keys}"));
         let outcome = send(&sandbox, &failed("x"));
@@ -303,7 +289,7 @@ fn a_server_that_proves_nothing_gets_nothing() {
     side_by_side(&cases, |(identity, options, encryption, host, reason)| {
         let sandbox = Sandbox::new();
         sandbox.file("ca.pem", authority.pem());
-        certify(&sandbox, identity);
+        identity.install(&sandbox);
         let server = Smtp::start(&sandbox, options);
         let keys = "username = svc\npassword = canary-password";
         configure(
@@ -325,8 +311,8 @@ fn a_server_that_proves_nothing_gets_nothing() {
 
 #[test]
 fn an_unchecked_certificate_is_taken_when_told() {
-    let sandbox = sandbox();
-    certify(&sandbox, &Identity::self_signed());
+    let sandbox = certified_sandbox();
+    Identity::self_signed().install(&sandbox);
     let server = Smtp::start(&sandbox, &["--starttls"]);
     configure(&sandbox, &server, &format!("{TO}\nvalidate_certs = no"));
     assert_eq!(send(&sandbox, &failed("x")).code, 0);
@@ -335,7 +321,7 @@ fn an_unchecked_certificate_is_taken_when_told() {
 
 #[test]
 fn one_refused_recipient_does_not_stop_the_others() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
     configure(
         &sandbox,
@@ -360,7 +346,7 @@ fn one_refused_recipient_does_not_stop_the_others() {
 
 #[test]
 fn a_mail_that_the_server_does_not_want_is_dead() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
     configure(&sandbox, &server, "to = quota@example.com");
     let outcome = send(&sandbox, &failed("x"));
@@ -369,7 +355,7 @@ fn a_mail_that_the_server_does_not_want_is_dead() {
 
 #[test]
 fn the_dialogue_is_shown_without_its_secrets() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
     let keys = "username = svc\npassword = canary-password\nmessage = {{ result.msg }} grün";
     configure(&sandbox, &server, &format!("{TO}\n{keys}"));
@@ -405,7 +391,7 @@ fn the_dialogue_is_shown_without_its_secrets() {
 
 #[test]
 fn the_check_logs_in_and_mails_nobody() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls", "--auth", "PLAIN"]);
     configure(
         &sandbox,

@@ -88,11 +88,7 @@ fn what_groups_the_events() {
             server.url()
         ));
         stream(&sandbox, &failing_on(3));
-        let bodies: Vec<Value> = server
-            .requests()
-            .iter()
-            .map(|request| request.json())
-            .collect();
+        let bodies = server.bodies();
         assert_eq!(bodies.len(), expected, "{by}");
         if expected == 1 {
             assert_eq!(
@@ -118,11 +114,7 @@ fn a_group_that_waits_is_delivered_as_one_later() {
     let mut flush = sandbox.command(&["flush"]);
     flush.env("XDG_STATE_HOME", sandbox.path("state"));
     outcome(flush.spawn().unwrap()).expect(0, "ansible-notify: 20 delivered, 0 waiting, 0 dead\n");
-    let bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     assert_eq!(bodies, [json!({"hosts": 20})]);
 }
 

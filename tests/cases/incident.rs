@@ -4,12 +4,7 @@ use serde_json::{Value, json};
 
 use super::runs::{failing, stream, succeeding};
 use crate::sandbox::Sandbox;
-use crate::server::{Server, pagerduty, slack};
-
-fn bodies(server: &Server) -> Vec<Value> {
-    let requests = server.requests();
-    requests.iter().map(|request| request.json()).collect()
-}
+use crate::server::{pagerduty, slack};
 
 #[test]
 fn a_playbook_that_fails_twice_and_recovers_is_one_incident() {
@@ -37,7 +32,7 @@ fn a_playbook_that_fails_twice_and_recovers_is_one_incident() {
             "one incident with so many alerts"
         );
     }
-    let actions = bodies(&pagerduty).into_iter();
+    let actions = pagerduty.bodies().into_iter();
     let actions: Vec<Value> = actions
         .map(|mut body| body["event_action"].take())
         .collect();
@@ -48,7 +43,7 @@ fn a_playbook_that_fails_twice_and_recovers_is_one_incident() {
         (&expected[..], &[json!(null)][..])
     );
 
-    let posts = bodies(&slack);
+    let posts = slack.bodies();
     let threads: Vec<&Value> = posts.iter().map(|post| &post["thread_ts"]).collect();
     assert_eq!((threads[0], threads[3]), (&json!(null), &json!(null)));
     assert!(

@@ -12,14 +12,7 @@ fn send(input: impl AsRef<[u8]>) -> (Outcome, Vec<Value>) {
         server.url()
     );
     let outcome = Sandbox::with_config(&config).run_with_input(&["send", "-"], input);
-    (
-        outcome,
-        server
-            .requests()
-            .iter()
-            .map(|request| request.json())
-            .collect(),
-    )
+    (outcome, server.bodies())
 }
 
 fn hosts(payloads: &[Value]) -> Vec<&str> {

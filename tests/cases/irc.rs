@@ -8,21 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::sandbox::{Outcome, Sandbox, side_by_side};
-use crate::server::certificates::{Authority, Identity};
+use crate::server::certificates::{Authority, certified_sandbox};
 use crate::server::irc::{Inspircd, Reader};
-
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    let authority = Authority::new("private");
-    sandbox.file("ca.pem", authority.pem());
-    certify(&sandbox, &authority.sign(|_| {}));
-    sandbox
-}
-
-fn certify(sandbox: &Sandbox, identity: &Identity) {
-    sandbox.file("server.pem", &identity.chain);
-    sandbox.file("server.key", &identity.key);
-}
 
 fn configure(sandbox: &Sandbox, port: u16, keys: &str) {
     sandbox.file("plugin_config.ini", format!(
@@ -50,7 +37,7 @@ const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead
 
 #[test]
 fn channels_and_users_hear_it() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");
     let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops,#dev"]);
     let expected = |nickname: &str| {
@@ -86,7 +73,7 @@ fn channels_and_users_hear_it() {
 
 #[test]
 fn no_value_becomes_a_command_and_long_lines_are_cut() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");
     let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops", "TOPIC #ops :old"]);
     configure(
@@ -118,7 +105,7 @@ fn no_value_becomes_a_command_and_long_lines_are_cut() {
 
 #[test]
 fn a_taken_nickname_gives_way_to_another() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");
     let mut reader = Reader::start(server.plain, "ansible-notify", &["JOIN #ops"]);
     let _other = Reader::start(server.plain, "ansible-notify1", &[]);
@@ -132,7 +119,7 @@ fn a_taken_nickname_gives_way_to_another() {
 
 #[test]
 fn a_channel_that_is_closed_does_not_stop_the_others() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");
     let mut reader = Reader::start(
         server.plain,
@@ -204,7 +191,7 @@ fn a_channel_that_is_closed_does_not_stop_the_others() {
 
 #[test]
 fn the_password_opens_the_server() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "canary-password");
     configure(
         &sandbox,
@@ -234,7 +221,7 @@ fn the_password_opens_the_server() {
 
 #[test]
 fn many_lines_go_slowly_enough_to_stay() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");
     let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops"]);
     configure(
@@ -272,7 +259,7 @@ fn a_server_that_proves_nothing_hears_nothing() {
     side_by_side(&cases, |(identity, encrypted, reason)| {
         let sandbox = Sandbox::new();
         sandbox.file("ca.pem", authority.pem());
-        certify(&sandbox, identity);
+        identity.install(&sandbox);
         let server = Inspircd::start(&sandbox, "");
         let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops"]);
         let port = if *encrypted { server.tls } else { server.plain };
@@ -340,7 +327,7 @@ fn sasl_is_spoken_to_the_letter() {
         ),
         ("PING", ":s PONG s :TOKEN\r\n"),
     ]);
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     let keys = "targets = #ops\nnickname = bot\ntls = no\nsasl = plain\nusername = svc";
     configure(
         &sandbox,
@@ -386,7 +373,7 @@ fn a_server_in_trouble_is_tried_again() {
     ];
     side_by_side(&cases, |(answers, reason)| {
         let (port, _) = scripted(answers);
-        let sandbox = sandbox();
+        let sandbox = certified_sandbox();
         configure(
             &sandbox,
             port,
@@ -399,7 +386,7 @@ fn a_server_in_trouble_is_tried_again() {
 
 #[test]
 fn the_lines_are_shown_without_their_secrets() {
-    let sandbox = sandbox();
+    let sandbox = certified_sandbox();
     configure(
         &sandbox,
         6697,

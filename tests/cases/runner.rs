@@ -123,11 +123,7 @@ fn a_run_keeps_its_order_where_the_endpoint_is_in_trouble() {
     let server = Server::start([status(503), OK, OK, status(503), OK]);
     let emitters = json!({"runner_http_url": server.url()});
     run(&Sandbox::new(), &stream(&hello("", emitters), &records())).expect(0, "");
-    let bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     let mut counters: Vec<&Value> = bodies.iter().map(|body| &body["counter"]).collect();
     counters.dedup();
     let expected: Vec<Value> = (1..=5).map(Value::from).collect();
@@ -238,11 +234,7 @@ fn with_a_configuration_its_events_go_the_way_of_the_callbacks() {
     );
     let sandbox = Sandbox::with_config(&config);
     run(&sandbox, &stream(&hello("", json!({})), &records())).expect(0, "");
-    let mut bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let mut bodies = server.bodies();
     bodies.sort_by_key(|body| body["callback"].as_str().unwrap().to_owned());
     let callbacks: Vec<&str> = bodies
         .iter()
@@ -332,10 +324,6 @@ fn a_notifier_of_the_users_own_can_send_what_ansible_runner_said() {
     let mut expected = records();
     expected[0]["env"] = json!({"LANG": "C"});
     expected.remove(5);
-    let bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     assert_eq!(bodies, expected);
 }

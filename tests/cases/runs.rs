@@ -64,11 +64,7 @@ fn a_run_that_succeeds_after_an_error_has_recovered() {
     for run in runs {
         assert_eq!(stream(&sandbox, &run).code, 0);
     }
-    let bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     assert_eq!(bodies, [json!({"run": "fifth", "previous": "error"})]);
 }
 
@@ -86,11 +82,7 @@ fn the_end_of_a_run_lists_what_failed() {
         &run_of("b", "runner_on_failed", &json!({"ok": 1, "rescued": 1})),
     );
     stream(&sandbox, &succeeding("c"));
-    let bodies: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     let failed = json!({
         "host": "web1", "task": "Install", "action": null, "path": "/srv/site.yml:3", "role": null, "play": null,
         "unreachable": false, "message": "no <space> left",

@@ -105,11 +105,7 @@ fn what_ansible_runner_leaves_behind_is_sent_in_its_order() {
          ansible-notify: 3 events: 2 delivered, 0 waiting, 0 dead\n\
          ansible-notify: 1 of them no notifier wants; see `on` and `when`\n",
     );
-    let bodies: Vec<_> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let bodies = server.bodies();
     assert!(
         bodies.contains(&json!({"n": 1, "status": null})),
         "{bodies:?}"

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::sandbox::{Outcome, Sandbox};
 use crate::server::{Server, grafana, pagerduty, twilio};
@@ -32,11 +32,6 @@ pub fn delivered(events: usize) -> String {
     format!("ansible-notify: {events} event{plural}: {events} delivered, 0 waiting, 0 dead\n")
 }
 
-fn bodies(server: &Server) -> Vec<Value> {
-    let requests = server.requests();
-    requests.iter().map(|request| request.json()).collect()
-}
-
 fn pagerduty_keys(server: &Server, more: &str) -> String {
     let (url, key) = (server.at(""), pagerduty::ROUTING_KEY);
     format!("type = pagerduty\napi_url = {url}\nrouting_key = {key}\n{more}")
@@ -58,7 +53,7 @@ fn an_incident_opens_once_and_is_resolved() {
     send(&keys, &run_end("r3", "success", Some("error"))).expect(0, &delivered(1));
     assert_eq!(open(), [].into());
 
-    let bodies = bodies(&server);
+    let bodies = server.bodies();
     let expected = json!({
         "routing_key": pagerduty::ROUTING_KEY, "event_action": "trigger", "dedup_key": "/srv/site.yml @ hosts",
         "client": "Ansible", "client_url": "https://awx.example.com",
@@ -92,7 +87,7 @@ fn what_a_task_opened_the_same_task_resolves() {
     let open: Vec<String> = incidents.lock().unwrap().keys().cloned().collect();
     assert_eq!(open, [keys_of("web2")]);
     send(&keys, &ignored).expect(0, &delivered(1));
-    let bodies = bodies(&server);
+    let bodies = server.bodies();
     assert_eq!(
         bodies[0]["links"],
         json!([{"href": "https://ci.example.com/7", "text": "The run"}])
@@ -117,7 +112,7 @@ fn pagerduty_takes_what_is_too_long_or_empty() {
     for more in keys {
         send(&pagerduty_keys(&server, more), &event).expect(0, &delivered(1));
     }
-    let bodies = bodies(&server);
+    let bodies = server.bodies();
     assert!(
         bodies[0]["payload"]["summary"]
             .as_str()
@@ -292,7 +287,7 @@ fn an_annotation_spans_the_run() {
         &event.replace("{\"state\"", "{\"duration\":0.5,\"state\""),
     )
     .expect(0, &delivered(1));
-    let bodies = bodies(&server);
+    let bodies = server.bodies();
     let end = 1_795_207_321_500_i64;
     let expected = json!({
         "dashboardUID": "jcIIG-07z", "panelId": 0, "tags": ["deploy", "web"], "time": end - 2500, "timeEnd": end,

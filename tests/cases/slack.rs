@@ -14,11 +14,7 @@ fn slack_speaks_to_several_channels_and_their_threads() {
         69,
         &["1 dead", "1 of 3 not reached: gone: channel_not_found"],
     );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let sent = server.bodies();
     let place = |body: &Value| (body["channel"].clone(), body["thread_ts"].clone());
     assert_eq!(
         sent.iter().map(place).collect::<Vec<_>>(),
@@ -92,11 +88,7 @@ fn slack_tells_what_follows_in_the_thread_of_the_first_message() {
         0,
         "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
     );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let sent = server.bodies();
     let place = |body: &Value| (body["thread_ts"].clone(), body["reply_broadcast"].clone());
     assert_eq!(
         sent.iter().map(place).collect::<Vec<_>>(),

@@ -16,11 +16,7 @@ fn telegram_answers_the_first_message_of_a_run() {
         0,
         "ansible-notify: 3 events: 3 delivered, 0 waiting, 0 dead\n",
     );
-    let sent: Vec<Value> = server
-        .requests()
-        .iter()
-        .map(|request| request.json())
-        .collect();
+    let sent = server.bodies();
     assert_eq!(
         (
             &sent[0]["message_thread_id"],

@@ -1,5 +1,6 @@
 //! Certificates made for a test: good ones, and bad ones by changing one thing.
 
+use crate::sandbox::Sandbox;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A certificate authority.
@@ -45,7 +46,22 @@ impl Authority {
     }
 }
 
+/// A sandbox with a certificate for the server, and the authority that signed it.
+pub fn certified_sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let authority = Authority::new("private");
+    sandbox.file("ca.pem", authority.pem());
+    authority.sign(|_| {}).install(&sandbox);
+    sandbox
+}
+
 impl Identity {
+    /// Makes it the server's.
+    pub fn install(&self, sandbox: &Sandbox) {
+        sandbox.file("server.pem", &self.chain);
+        sandbox.file("server.key", &self.key);
+    }
+
     pub fn self_signed() -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {

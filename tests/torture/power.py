@@ -7,7 +7,6 @@ synced, and its log may end in half of a write. Then all that was answered as sa
 import random
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 from scene import Scene
@@ -39,18 +38,8 @@ def run(binary, directory, seed, cuts):
 
 def write_until_cut(scene, cut):
     """Two writers beside a `flush --watch`, until the power is cut."""
-    flush = scene.start("flush", "--watch", stdout=subprocess.DEVNULL)
     seconds = scene.generator.uniform(0.02, 0.3)
-    writers = [
-        threading.Thread(target=scene.writer, args=("p%d-%d" % (cut, writer), 300, seconds))
-        for writer in range(2)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    flush.kill()
-    flush.wait()
+    scene.write_beside_flush([("p%d-%d" % (cut, writer), 300, seconds) for writer in range(2)])
 
 
 def restore(scene, platter):

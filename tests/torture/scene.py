@@ -110,6 +110,17 @@ class Scene:
         feeder.join()
         self.note(name, answers)
 
+    def write_beside_flush(self, writers):
+        """Several writers at once beside a `flush --watch`, until all of them are killed."""
+        flush = self.start("flush", "--watch", stdout=subprocess.DEVNULL)
+        threads = [threading.Thread(target=self.writer, args=writer) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        flush.kill()
+        flush.wait()
+
     def note(self, name, answers):
         """Notes what a run was told to be safe."""
         last = 0
