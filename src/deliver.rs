@@ -13,6 +13,7 @@ use crate::counts::Counts;
 use crate::destination::Destination;
 use crate::event::{Event, Run, Status};
 use crate::http::Http;
+use crate::kept;
 use crate::report;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::Context;
@@ -481,7 +482,7 @@ fn new_event(event: &Arc<Event>, destinations: Vec<i64>) -> NewEvent {
             .task
             .as_ref()
             .map_or_else(String::new, |task| task.name.clone()),
-        body: event.kept(),
+        body: kept::write(event),
         destinations,
     }
 }

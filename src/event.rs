@@ -181,15 +181,6 @@ pub struct Event {
     pub record: Option<Box<RawValue>>,
 }
 
-/// An event as the spool keeps it.
-#[derive(Serialize)]
-struct Kept<'a> {
-    #[serde(flatten)]
-    event: &'a Event,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a RawValue>,
-}
-
 /// What is known when a run has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunEnd {
@@ -279,15 +270,6 @@ impl Event {
             end: None,
             record: None,
         }
-    }
-
-    /// The event with its record, as `Reader` reads it again.
-    pub fn kept(&self) -> String {
-        let kept = Kept {
-            event: self,
-            record: self.record.as_deref(),
-        };
-        serde_json::to_string(&kept).expect("an event can be written")
     }
 
     /// What became of the run, where the event says it: at its start it is running.

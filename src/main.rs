@@ -22,6 +22,7 @@ mod group;
 mod headers;
 mod http;
 mod irc;
+mod kept;
 mod lanes;
 mod message;
 mod notifier;

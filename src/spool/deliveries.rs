@@ -1,9 +1,11 @@
 //! What happens to deliveries: accepted, loaded, marked. Each function runs inside a transaction.
 
-use super::memory::set_thread;
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::breakers::{BreakerRow, make_due};
+use super::memory::set_thread;
 
 /// The states of a delivery that is finished with; it waits in state 0.
 pub const DELIVERED: i64 = 1;
@@ -102,6 +104,8 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
 /// Takes events on. One that is there already, because it was sent again, changes nothing.
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
     let mut accepted = Vec::new();
+    // For each destination the last number that waits, and how many were added.
+    let mut lines: HashMap<i64, (i64, i64)> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
         let added = connection
             .prepare_cached(
@@ -122,29 +126,39 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
         }
         let id = connection.last_insert_rowid();
         for destination in &event.destinations {
-            let previous: Option<i64> = connection
-                .prepare_cached(
-                    "SELECT max(id) FROM delivery WHERE destination = ?1 AND state = 0",
-                )?
-                .query_row([destination], |row| row.get(0))?;
+            let (previous, added) = match lines.get(destination) {
+                Some(line) => *line,
+                None => (last_waiting(connection, *destination)?, 0),
+            };
             connection
                 .prepare_cached("INSERT INTO delivery (event, destination) VALUES (?1, ?2)")?
                 .execute([id, *destination])?;
             let delivery = connection.last_insert_rowid();
-            connection
-                .prepare_cached("UPDATE destination SET accepted = accepted + 1 WHERE id = ?1")?
-                .execute([destination])?;
-            let (event, destination, previous) = (index, *destination, Some(previous.unwrap_or(0)));
+            lines.insert(*destination, (delivery, added + 1));
             accepted.push(Accepted {
-                event,
+                event: index,
                 delivery,
-                destination,
+                destination: *destination,
                 state: 0,
-                previous,
+                previous: Some(previous),
             });
         }
     }
+    for (destination, (_, added)) in lines {
+        connection
+            .prepare_cached("UPDATE destination SET accepted = accepted + ?2 WHERE id = ?1")?
+            .execute([destination, added])?;
+    }
     Ok(accepted)
+}
+
+/// The highest number that waits for a destination; 0 where none does.
+fn last_waiting(connection: &Connection, destination: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(max(id), 0) FROM delivery WHERE destination = ?1 AND state = 0",
+        )?
+        .query_row([destination], |row| row.get(0))
 }
 
 /// The deliveries of an event that was accepted before.

@@ -16,9 +16,9 @@ use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
+use crate::kept;
 use crate::lanes::{Delivery, Lanes};
 use crate::notifier::Notifier;
-use crate::reader::Reader;
 use crate::report;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 
@@ -178,9 +178,8 @@ impl Worker {
             .await;
         let Ok(rows) = rows else { return };
         self.complete.set(rows.len() < window);
-        let mut reader = Reader::new();
         for row in rows {
-            if let Err(broken) = self.take_row(&mut reader, row) {
+            if let Err(broken) = self.take_row(row) {
                 self.bury(spool, broken).await;
             }
         }
@@ -224,15 +223,12 @@ impl Worker {
     }
 
     /// Takes a row into its lane; gives its number where it cannot be read.
-    fn take_row(&self, reader: &mut Reader, row: Pending) -> Result<(), i64> {
+    fn take_row(&self, row: Pending) -> Result<(), i64> {
         if row.delivery <= self.loaded.get() {
             return Ok(());
         }
         self.loaded.set(row.delivery);
-        let Ok(mut event) = reader.read(row.body.as_bytes()) else {
-            return Err(row.delivery);
-        };
-        event.repaired = false;
+        let event = kept::read(&row.body).map_err(|_| row.delivery)?;
         let wait = row.next_at - Timestamp::now().as_millisecond();
         // After a jump of the clock a time may lie far ahead; no wait is longer than the longest back-off.
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_BACK_OFF);
