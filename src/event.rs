@@ -286,6 +286,12 @@ impl Event {
             .is_some_and(|end| end.status == Status::Success && end.previous == Some(Status::Error))
     }
 
+    /// About how many bytes it takes in memory.
+    pub fn size(&self) -> usize {
+        let text = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
+        size_of::<Event>() + text(&self.result) + text(&self.record)
+    }
+
     pub fn host_name(&self) -> &str {
         self.host.as_ref().map_or("", |host| &host.name)
     }

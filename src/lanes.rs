@@ -10,6 +10,24 @@ use crate::event::Event;
 use crate::group::Grouping;
 use crate::message::Reached;
 
+/// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
+const WINDOW: usize = 512;
+/// How many bytes their events may have, apart from groups: a few large ones are enough to go on with.
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// How much more may be taken into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub deliveries: usize,
+    pub bytes: usize,
+}
+
+impl Room {
+    pub fn is_some_left(self) -> bool {
+        self.deliveries > 0 && self.bytes > 0
+    }
+}
+
 /// One event owed to one notifier.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -55,6 +73,8 @@ pub struct Lanes {
     /// Ends of runs that wait until every group of their run has been tried.
     ends: Vec<Delivery>,
     length: usize,
+    /// Of the events, about.
+    bytes: usize,
 }
 
 impl Lanes {
@@ -68,6 +88,7 @@ impl Lanes {
     /// Takes a delivery on, behind those of its lane.
     pub fn push(&mut self, mut delivery: Delivery) {
         self.length += 1;
+        self.bytes += delivery.event.size();
         if delivery.event.end.is_some() {
             // What the run's end sums up is told before it.
             self.complete_groups();
@@ -152,6 +173,7 @@ impl Lanes {
     /// Claimed deliveries are done with; their lane goes on.
     pub fn finish(&mut self, claimed: &[Delivery]) {
         self.length -= claimed.len();
+        self.bytes -= claimed.iter().map(|one| one.event.size()).sum::<usize>();
         let Some(first) = claimed.first() else { return };
         let name = self.grouping.lane(&first.event);
         if self.lanes.get(&*name).is_some_and(VecDeque::is_empty) {
@@ -203,9 +225,32 @@ impl Lanes {
         self.resting.peek().map(|entry| entry.0.0)
     }
 
-    /// How many deliveries are held, claimed ones included.
-    pub fn len(&self) -> usize {
-        self.length
+    /// What may be in memory at the most: a group must find room, however large, and one behind it.
+    fn window(&self) -> Room {
+        let whole_groups = !self.grouping.is_batch() && self.grouping.most > 1;
+        Room {
+            deliveries: WINDOW.max(2 * self.grouping.most),
+            bytes: if whole_groups {
+                usize::MAX
+            } else {
+                WINDOW_BYTES
+            },
+        }
+    }
+
+    /// How much more may be taken into memory, claimed deliveries included.
+    pub fn room(&self) -> Room {
+        let window = self.window();
+        Room {
+            deliveries: window.deliveries.saturating_sub(self.length),
+            bytes: window.bytes.saturating_sub(self.bytes),
+        }
+    }
+
+    /// There is room for many small ones, or for a large one: it is worth a look into the spool.
+    pub fn has_much_room(&self) -> bool {
+        let (window, room) = (self.window(), self.room());
+        room.deliveries >= window.deliveries / 2 && room.bytes >= window.bytes / 8
     }
 
     /// Something can be claimed at this time.
@@ -263,14 +308,34 @@ mod tests {
         lanes.put_back(first, 1);
         lanes.finish(&second);
         assert!(lanes.claim(now).is_none());
-        assert_eq!((lanes.next_due(), lanes.len()), (Some(later), 2));
+        assert_eq!((lanes.next_due(), lanes.length), (Some(later), 2));
         let again = lanes.claim(later).unwrap();
         assert_eq!(ids(&again), [1]);
         lanes.finish(&again);
         let last = lanes.claim(now).unwrap();
         assert_eq!(ids(&last), [2]);
         lanes.finish(&last);
-        assert_eq!(lanes.len(), 0);
+        assert_eq!((lanes.length, lanes.bytes), (0, 0));
+    }
+
+    #[test]
+    fn large_events_take_the_room_of_many_small_ones() {
+        let large = format!(
+            r#"{{"event":"runner_on_ok","host":"a","result":{{"stdout":"{}"}}}}"#,
+            "x".repeat(WINDOW_BYTES)
+        );
+        let mut lanes = Lanes::default();
+        assert!(lanes.has_much_room());
+        lanes.push(told(1, &large));
+        assert!(!lanes.room().is_some_left() && !lanes.has_much_room());
+        let claimed = lanes.claim(Instant::now()).unwrap();
+        assert!(!lanes.room().is_some_left(), "it is still there");
+        lanes.finish(&claimed);
+        assert!(lanes.has_much_room());
+
+        let mut groups = lanes_with("group_by", "task");
+        groups.push(told(1, &large));
+        assert!(groups.room().is_some_left(), "a group stays whole");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::breakers::{BreakerRow, make_due};
 use super::memory::set_thread;
+use crate::lanes::Room;
 
 /// The states of a delivery that is finished with; it waits in state 0.
 pub const DELIVERED: i64 = 1;
@@ -198,27 +199,37 @@ pub fn finished(
     Ok(found)
 }
 
-/// The next deliveries that wait for a destination, in their order.
+/// The next deliveries that wait for a destination, in their order, as far as there is room for them; and
+/// whether those were all.
 pub fn pending(
     connection: &Connection,
     destination: i64,
     after: i64,
-    most: usize,
-) -> rusqlite::Result<Vec<Pending>> {
+    room: Room,
+) -> rusqlite::Result<(Vec<Pending>, bool)> {
     let mut statement = connection.prepare_cached(
         "SELECT delivery.id, attempts, next_at, body, created FROM delivery JOIN event ON event.id = delivery.event
          WHERE destination = ?1 AND state = 0 AND delivery.id > ?2 ORDER BY delivery.id LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![destination, after, most as i64], |row| {
-        Ok(Pending {
+    let limit = room.deliveries as i64;
+    let mut rows = statement.query(params![destination, after, limit])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let body: String = row.get::<_, Option<String>>(3)?.unwrap_or_default();
+        bytes += body.len();
+        found.push(Pending {
             delivery: row.get(0)?,
             attempts: row.get(1)?,
             next_at: row.get(2)?,
-            body: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
             created: row.get(4)?,
-        })
-    })?;
-    rows.collect()
+            body,
+        });
+        if bytes >= room.bytes {
+            return Ok((found, false));
+        }
+    }
+    let all = found.len() < room.deliveries;
+    Ok((found, all))
 }
 
 /// Records an attempt and what it means for its deliveries.

@@ -22,8 +22,6 @@ use crate::notifier::Notifier;
 use crate::report;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 
-/// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
-const WINDOW: usize = 512;
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a worker looks for what other processes did.
@@ -128,11 +126,6 @@ impl Worker {
         self.breaker.borrow().limit(self.destination.concurrency)
     }
 
-    /// How many deliveries are in memory at the most: a group must find room, and one behind it.
-    fn window(&self) -> usize {
-        WINDOW.max(2 * self.destination.grouping.most)
-    }
-
     /// Groups are gathered no more.
     pub fn gather_no_more(&self) {
         self.lanes.borrow_mut().gather_no_more();
@@ -167,17 +160,17 @@ impl Worker {
             *self.leadership.borrow_mut() = leadership;
             self.read_breaker(spool).await;
         }
-        if self.complete.get() || self.lanes.borrow().len() >= self.window() {
+        if self.complete.get() || !self.lanes.borrow().has_much_room() {
             return;
         }
+        let room = self.lanes.borrow().room();
         let (id, after) = (self.id, self.loaded.get());
-        let window = self.window();
         // Where the spool cannot be read, the next look tries again.
-        let rows = spool
-            .write(move |connection| spool::pending(connection, id, after, window))
+        let read = spool
+            .write(move |connection| spool::pending(connection, id, after, room))
             .await;
-        let Ok(rows) = rows else { return };
-        self.complete.set(rows.len() < window);
+        let Ok((rows, complete)) = read else { return };
+        self.complete.set(complete);
         for row in rows {
             if let Err(broken) = self.take_row(row) {
                 self.bury(spool, broken).await;
@@ -258,8 +251,8 @@ impl Worker {
         if accepted.state != 0 || accepted.delivery <= loaded {
             return;
         }
-        if self.leads() && self.complete.get() && next && self.lanes.borrow().len() < self.window()
-        {
+        let has_room = self.lanes.borrow().room().is_some_left();
+        if self.leads() && self.complete.get() && next && has_room {
             self.loaded.set(accepted.delivery);
             let delivery = Delivery::new(accepted.delivery, event.clone());
             self.lanes.borrow_mut().push(delivery);
