@@ -11,7 +11,7 @@ import time
 
 from binary import write_stream
 from endpoint import nginx
-from measure import median, timed, timed_with_memory
+from measure import median, ratio, timed, timed_with_memory
 
 DEAD = "http://127.0.0.1:9/"
 CONFIG = """[inputs]
@@ -138,26 +138,29 @@ class Clock(http.server.BaseHTTPRequestHandler):
 
 
 def beside_a_dead_one(bench):
-    """How long events take to two notifiers, with a third one that is dead, and without it."""
-    times = {False: [], True: []}
-    for run in range(2 if bench.quick else 5):
-        for dead in (False, True):
-            times[dead].append(latencies(bench, dead, "dead-%d-%s" % (run, dead)))
-    print("| the third notifier | p50 | p99 |\n|---|---|---|")
-    for dead, name in ((False, "is not there"), (True, "is dead")):
-        middle, late = (median([run[part] for run in times[dead]]) * 1e3 for part in (0, 1))
-        print("| %s | %.2f ms | %.2f ms |" % (name, middle, late))
+    """How long events take to two notifiers, with a third one that is dead, alive, and not there."""
+    times = {"dead": [], "alive": [], "not there": []}
+    for run in range(2 if bench.quick else 9):
+        for third, measured in times.items():
+            measured.append(latencies(bench, third, "%s-%d" % (third, run)))
+    print("| the third notifier is | p50 | p99 |\n|---|---|---|")
+    parts = {third: list(zip(*measured)) for third, measured in times.items()}
+    for third, sides in parts.items():
+        print("| %s | %.2f ms | %.2f ms |" % (third, *(median(side) * 1e3 for side in sides)))
+    for other in ("alive", "not there"):
+        ratios = [ratio(*sides) for sides in zip(parts["dead"], parts[other])]
+        print("| dead to %s | %s | %s |" % (other, *ratios))
 
 
-def latencies(bench, dead, run):
+def latencies(bench, third, run):
     forget(bench)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Clock)
     server.arrived = {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = "[delivery]\ndrain = 1s\n"
-    names = ["first", "second"] + ["third"] * dead
-    for name in names:
-        url = DEAD if name == "third" else "http://127.0.0.1:%d/%s" % (server.server_port, name)
+    for name in ["first", "second"] + ["third"] * (third != "not there"):
+        dead = (name, third) == ("third", "dead")
+        url = DEAD if dead else "http://127.0.0.1:%d/%s" % (server.server_port, name)
         config += "[notifier:%s]\ntype = webhook\non = any\nurl = %s\n" % (name, url)
         config += "[outputs:%s]\nn = result.stdout\n" % name
     path = bench.write("dead.ini", config)
@@ -180,8 +183,8 @@ def latencies(bench, dead, run):
     process.stdin.close()
     process.wait()
     server.shutdown()
-    took = sorted(
-        at - written[number] for (_, number), at in server.arrived.items() if number in written
-    )
+    # The end of the run has no number.
+    arrived = [(*key, at) for key, at in server.arrived.items() if key[1] in written]
+    took = sorted(at - written[number] for path, number, at in arrived if path != "/third")
     assert len(took) == 2 * len(written), len(took)
     return took[len(took) // 2], took[len(took) * 99 // 100]
