@@ -1,14 +1,18 @@
 //! An event that an endpoint finds too large, made small.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::escape::{bytes, cut};
-use crate::event::Event;
+use crate::event::{Event, RunEnd};
 
 /// What is left of a result, in bytes: small enough for limits that people set.
 const MOST: usize = 4096;
 /// A text is not cut shorter, in bytes.
 const SHORTEST: usize = 128;
+/// How many tasks and hosts are left of the end of a run.
+const FEW: usize = 10;
 
 /// The event with the long texts of its result cut, until the whole of it is small. Where many short
 /// values make it large, only the plain values at its top stay.
@@ -19,6 +23,30 @@ pub fn shortened(event: &Event) -> Event {
     if event.result.is_some() {
         let result = smaller(&event.result_value());
         short.result = serde_json::value::to_raw_value(&result).ok();
+    }
+    short.end = event.end.as_deref().map(|end| Arc::new(shortened_end(end)));
+    short
+}
+
+/// The end of a run with the first of what failed and changed; of many hosts, those in trouble.
+fn shortened_end(end: &RunEnd) -> RunEnd {
+    let mut short = end.clone();
+    short.failed_tasks.truncate(FEW);
+    for failed in &mut short.failed_tasks {
+        failed.message = cut(&failed.message, SHORTEST, bytes).into();
+    }
+    short.changed_hosts.truncate(FEW);
+    if short.stats.len() > FEW {
+        let troubled = |counts: &Value| {
+            ["failures", "unreachable"]
+                .iter()
+                .any(|key| counts[key].as_u64() > Some(0))
+        };
+        let hosts = end.stats.iter().filter(|(_, counts)| troubled(counts));
+        short.stats = hosts
+            .take(FEW)
+            .map(|(host, counts)| (host.clone(), counts.clone()))
+            .collect();
     }
     short
 }
@@ -59,6 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::event::{FailedTask, Status};
 
     #[test]
     fn long_texts_are_cut_until_the_whole_is_small() {
@@ -68,6 +97,28 @@ mod tests {
         assert_eq!((&short["rc"], &short["msg"]), (&json!(1), &json!("no")));
         assert!(short["stdout"].as_str().unwrap().ends_with("é […]"));
         assert!(short["list"][0].as_str().unwrap().ends_with("x […]"));
+    }
+
+    #[test]
+    fn of_a_large_run_those_in_trouble_stay() {
+        let mut end = RunEnd::of(Status::Error);
+        for number in 0..1000 {
+            let counts = json!({"ok": 3, "failures": u32::from(number % 100 == 99)});
+            end.stats.insert(format!("web{number}"), counts);
+        }
+        let failed = FailedTask {
+            message: "no ".repeat(1000),
+            ..FailedTask::default()
+        };
+        end.failed_tasks = vec![failed; 100];
+        end.failures = 500;
+        let short = shortened_end(&end);
+        assert_eq!((short.failed_tasks.len(), short.failures), (10, 500));
+        assert_eq!(
+            (short.stats.len(), &short.stats["web99"]["failures"]),
+            (10, &json!(1))
+        );
+        assert!(serde_json::to_string(&short).unwrap().len() <= MOST);
     }
 
     #[test]

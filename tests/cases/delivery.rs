@@ -207,15 +207,54 @@ fn one_dead_notifier_does_not_delay_the_others() {
     assert_eq!(server.requests().len(), 50);
 }
 
-#[test]
-fn what_is_too_large_is_cut_once() {
-    let server = Server::answering(|request| {
+/// An endpoint that takes no more than 10,000 bytes.
+fn takes_little() -> Server {
+    Server::answering(|request| {
         if request.body.len() > 10_000 {
             status(413)
         } else {
             OK
         }
-    });
+    })
+}
+
+#[test]
+fn an_end_of_a_run_that_is_too_large_is_cut_once() {
+    let server = takes_little();
+    let config = format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = error\n[outputs:x]\nstats = stats\nfailed = failed_tasks\n",
+        server.url()
+    );
+    let failed: Vec<_> = (0..500)
+        .map(|number| serde_json::json!({"host": format!("web{number}"), "message": "no space left"}))
+        .collect();
+    let stats: serde_json::Map<_, _> = (0..500)
+        .map(|number| {
+            (
+                format!("web{number}"),
+                serde_json::json!({"ok": 3, "failures": number % 2}),
+            )
+        })
+        .collect();
+    let event = serde_json::json!({"event": "run_end", "status": "error", "stats": stats, "failed_tasks": failed});
+    Sandbox::with_config(&config)
+        .run_with_input(&["send", "-"], event.to_string())
+        .expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    let short = requests[1].json();
+    assert_eq!(short["failed"].as_array().unwrap().len(), 10);
+    let stats = short["stats"].as_object().unwrap();
+    assert_eq!(stats.len(), 10);
+    assert!(stats.values().all(|counts| counts["failures"] == 1));
+}
+
+#[test]
+fn what_is_too_large_is_cut_once() {
+    let server = takes_little();
     let config = format!(
         "[inputs]\ncallback_url = {}\n[outputs]\nhost = host\nwhole = result\nout = task_output\ncut = event.truncated | default(false)\n",
         server.url()
