@@ -52,6 +52,9 @@ RECEIVERS = {
         ["3.11", "3.12", "3.13", "3.10"],
     ),
 }
+# What the runner plugin is compared with. From 2.32 on, requests refuses what it does with unix sockets
+# on Python 3.8.
+EMITTER = ["ansible-runner-http==1.0.0", "requests<2.32", "urllib3<2"]
 RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
 VIRTUALENV = "virtualenv==20.21.1"
@@ -120,16 +123,15 @@ def ensure(name):
     return place
 
 
-def emitter():
-    """The directory with ansible-runner-http, to be put on the path of any environment."""
-    place = directory() / "ansible-runner-http"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with open(place.parent / "ansible-runner-http.lock", "w") as lock:
+def emitter(environment):
+    """The directory with ansible-runner-http for an environment, to be put on its path where wanted."""
+    place = environment / "ansible-runner-http"
+    with open(environment / "ansible-runner-http.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            run(*pip, "--target", place, "ansible-runner-http==1.0.0")
+            pip = [environment / "bin/python", "-m", "pip", "install", "--quiet"]
+            run(*pip, "--disable-pip-version-check", "--target", place, *EMITTER)
             (place / "complete").touch()
     return place
 

@@ -42,7 +42,7 @@ def in_the_runner(bench):
     if place is None:
         raise SystemExit("no Python here for ansible-runner 2.4")
     ours = package.install(bench.directory / "packages")
-    theirs = venvs.emitter()
+    theirs = venvs.emitter(place)
     private = bench.directory / "private"
     for folder in ("project", "inventory", "env"):
         (private / folder).mkdir(parents=True)

@@ -87,7 +87,7 @@ def test_the_bodies_are_those_of_ansible_runner_http(
         options["RUNNER_HTTP_PATH"] = "/events"
     else:
         receiver = start_receiver()
-    runner.python_path.append(venvs.emitter())
+    runner.python_path.append(venvs.emitter(runner.place))
     outcome = CASES[case](runner, RUNNER_HTTP_URL=receiver.url, **options)
     theirs = receiver.of("python-requests")
     assert theirs[0].pop("env")["HOME"] == str(runner.directory)
