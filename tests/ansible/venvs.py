@@ -52,8 +52,8 @@ RECEIVERS = {
         ["3.11", "3.12", "3.13", "3.10"],
     ),
 }
-# What the runner plugin is compared with. From 2.32 on, requests refuses what it does with unix sockets
-# on Python 3.8.
+# What the runner plugin is compared with. From 2.32 on, requests refuses what it does with unix
+# sockets on Python 3.8.
 EMITTER = ["ansible-runner-http==1.0.0", "requests<2.32", "urllib3<2"]
 RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
@@ -124,7 +124,7 @@ def ensure(name):
 
 
 def emitter(environment):
-    """The directory with ansible-runner-http for an environment, to be put on its path where wanted."""
+    """The directory with ansible-runner-http for an environment, to be put on its path."""
     place = environment / "ansible-runner-http"
     with open(environment / "ansible-runner-http.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -138,7 +138,7 @@ class Clock(http.server.BaseHTTPRequestHandler):
 
 
 def beside_a_dead_one(bench):
-    """How long events take to two notifiers, with a third one that is dead, alive, and not there."""
+    """How long events take to two notifiers, with a third one dead, alive, and not there."""
     times = {"dead": [], "alive": [], "not there": []}
     for run in range(2 if bench.quick else 9):
         for third, measured in times.items():
