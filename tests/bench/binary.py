@@ -14,10 +14,9 @@ BODY = {"state": "success", "task_name": "t", "task_output": "hello world"}
 
 def one_event(bench):
     """`send` of one event beside curl with the same body: http, https, https with system roots."""
-    event = bench.write("event.json", "")
-    with event.open("w") as file:
-        # Without an id it is a new one each time.
-        file.write(json.dumps({"state": "success", "host": "h", "task": "t", "result": RESULT}))
+    # Without an id it is a new one each time.
+    event = {"state": "success", "host": "h", "task": "t", "result": RESULT}
+    event = bench.write("event.json", json.dumps(event))
     body = bench.write("body.json", json.dumps(BODY))
     authority = Authority(bench)
     print("A POST of the same body to nginx on loopback, process start included.\n")

@@ -7,6 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
+# Nobody listens on it.
+DEAD = "http://127.0.0.1:9/events"
+
 
 def free_port():
     with socket.socket() as probe:

@@ -5,12 +5,10 @@ import re
 import shutil
 
 from binary import write_stream
-from endpoint import nginx
+from endpoint import DEAD, nginx
 from measure import compare, median, ratio, timed, timed_with_memory
 from plot import line_plot
 
-# Nobody listens on it.
-DEAD = "http://127.0.0.1:9/events"
 # What a spool that is to hold a million events may take.
 ROOMY = "[delivery]\ndrain = %s\nmax_size = 4GiB\n"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import peers
-from endpoint import receiver
+from endpoint import DEAD, receiver
 from measure import compare, median, ratio, timed
 
 HERE = Path(__file__).resolve().parent
@@ -27,8 +27,6 @@ KINDS = {
 }
 # Tasks of a play by the number of its hosts.
 HOSTS = {1: 50, 10: 50, 100: 5, 500: 2}
-# Nobody listens on it.
-DEAD = "http://127.0.0.1:9/events"
 NOTIFY = {"ANSIBLE_CALLBACKS_ENABLED": "ansible_notify"}
 # What every callback is compared with, by its label.
 PLAIN = {

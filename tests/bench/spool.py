@@ -4,16 +4,14 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
 
 from binary import write_stream
-from endpoint import nginx
+from endpoint import DEAD, free_port, nginx
 from measure import median, ratio, timed, timed_with_memory
 
-DEAD = "http://127.0.0.1:9/"
 CONFIG = """[inputs]
 callback_url = %s
 [delivery]
@@ -105,9 +103,7 @@ def back(bench):
     """How long after an endpoint is back `flush --watch` brings it the first event, in seconds."""
     forget(bench)
     accept(bench, 1000, "back")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % probe.getsockname()[1]
+    address = "127.0.0.1:%d" % free_port()
     configure(bench, "http://%s/" % address)
     flush = subprocess.Popen([bench.binary, "flush", "--watch"], stderr=subprocess.DEVNULL)
     time.sleep(3)

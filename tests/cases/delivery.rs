@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::sandbox::{Sandbox, config_for};
-use crate::server::{OK, Reply, Server, dead_url, status};
+use crate::server::{OK, Reply, Request, Server, dead_url, status};
 
 const EVENT: &str = r#"{"id":"e-1","state":"failed","host":"web1"}"#;
 
@@ -207,24 +207,28 @@ fn one_dead_notifier_does_not_delay_the_others() {
     assert_eq!(server.requests().len(), 50);
 }
 
-/// An endpoint that takes no more than 10,000 bytes.
-fn takes_little() -> Server {
-    Server::answering(|request| {
+/// Sends an event to an endpoint that takes no more than 10,000 bytes, and gives both requests: the whole
+/// and the cut one. `URL` in the configuration stands for the endpoint's.
+fn sent_twice(config: &str, event: &serde_json::Value) -> [Request; 2] {
+    let server = Server::answering(|request| {
         if request.body.len() > 10_000 {
             status(413)
         } else {
             OK
         }
-    })
+    });
+    Sandbox::with_config(&config.replace("URL", &server.url()))
+        .run_with_input(&["send", "-"], event.to_string())
+        .expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+    server.requests().try_into().expect("two requests")
 }
 
 #[test]
 fn an_end_of_a_run_that_is_too_large_is_cut_once() {
-    let server = takes_little();
-    let config = format!(
-        "[notifier:x]\ntype = webhook\nurl = {}\non = error\n[outputs:x]\nstats = stats\nfailed = failed_tasks\n",
-        server.url()
-    );
+    let config = "[notifier:x]\ntype = webhook\nurl = URL\non = error\n[outputs:x]\nstats = stats\nfailed = failed_tasks\n";
     let failed: Vec<_> = (0..500)
         .map(|number| serde_json::json!({"host": format!("web{number}"), "message": "no space left"}))
         .collect();
@@ -237,15 +241,7 @@ fn an_end_of_a_run_that_is_too_large_is_cut_once() {
         })
         .collect();
     let event = serde_json::json!({"event": "run_end", "status": "error", "stats": stats, "failed_tasks": failed});
-    Sandbox::with_config(&config)
-        .run_with_input(&["send", "-"], event.to_string())
-        .expect(
-            0,
-            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
-        );
-    let requests = server.requests();
-    assert_eq!(requests.len(), 2);
-    let short = requests[1].json();
+    let short = sent_twice(config, &event)[1].json();
     assert_eq!(short["failed"].as_array().unwrap().len(), 10);
     let stats = short["stats"].as_object().unwrap();
     assert_eq!(stats.len(), 10);
@@ -254,22 +250,11 @@ fn an_end_of_a_run_that_is_too_large_is_cut_once() {
 
 #[test]
 fn what_is_too_large_is_cut_once() {
-    let server = takes_little();
-    let config = format!(
-        "[inputs]\ncallback_url = {}\n[outputs]\nhost = host\nwhole = result\nout = task_output\ncut = event.truncated | default(false)\n",
-        server.url()
-    );
+    let config = "[inputs]\ncallback_url = URL\n[outputs]\nhost = host\nwhole = result\nout = task_output\ncut = event.truncated | default(false)\n";
     let stdout = "äöü ".repeat(20_000);
     let event =
         serde_json::json!({"state": "failed", "host": "h", "result": {"rc": 3, "stdout": stdout}});
-    Sandbox::with_config(&config)
-        .run_with_input(&["send", "-"], event.to_string())
-        .expect(
-            0,
-            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
-        );
-    let requests = server.requests();
-    assert_eq!(requests.len(), 2);
+    let requests = sent_twice(config, &event);
     assert_eq!(
         requests[0].header("webhook-id"),
         requests[1].header("webhook-id")
