@@ -183,7 +183,7 @@ async fn read<T: Send + 'static>(
 
 async fn write<T: Send + 'static>(
     folder: Option<&Path>,
-    work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
     super::existing_spool(folder)?
         .write(work)

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::failpoint;
@@ -46,17 +46,47 @@ const DAMAGED: &str =
 /// How long another program may hold the file.
 const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What is to be done when the commit is known.
-type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
-/// A piece of work inside a transaction, if there is one; it gives the answer, and whether it found the file
-/// damaged.
-type Work = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> (Answer, bool) + Send>;
+/// A piece of work inside a transaction that it shares with others. Where one of them fails it is done again.
+trait Work: Send {
+    /// Does it, and keeps what came of it for whoever asked.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Answers whoever asked, when it is known what became of the transaction.
+    fn answer(self: Box<Self>, commit: Result<(), String>);
+}
+
+/// Work that somebody waits for.
+struct Asked<T, F> {
+    work: F,
+    done: Result<T, String>,
+    answer: oneshot::Sender<Result<T, String>>,
+}
+
+impl<T, F> Work for Asked<T, F>
+where
+    T: Send,
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let done = (self.work)(connection);
+        let (done, failed) = match done {
+            Ok(done) => (Ok(done), Ok(())),
+            Err(error) => (Err(explain(&error)), Err(error)),
+        };
+        self.done = done;
+        failed
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), String>) {
+        // Whoever asked may have gone; the work is done all the same.
+        let _ = self.answer.send(commit.and(self.done));
+    }
+}
 
 /// The way to the thread that writes.
 #[derive(Clone)]
 pub struct Spool {
     /// Nothing where the spool cannot be used, and why.
-    work: Result<mpsc::Sender<Work>, String>,
+    work: Result<mpsc::Sender<Box<dyn Work>>, String>,
     folder: PathBuf,
     reserve: Reserve,
     /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
@@ -125,30 +155,21 @@ impl Spool {
         .await
     }
 
-    /// Does `work` in a transaction, together with what else is waiting; its result after the commit.
+    /// Does `work` in a transaction, together with what else is waiting; its result after the commit. Where
+    /// one piece of a transaction fails, the others are done again without it.
     pub async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
-            let mut damaged = false;
-            let done = connection.map_err(explain).and_then(|connection| {
-                on_its_own(connection, work).map_err(|error| {
-                    damaged = rescue::says_damage(&error);
-                    explain(&error)
-                })
-            });
-            let answer: Answer = Box::new(move |commit| {
-                let outcome = done.and_then(|value| commit.map(|()| value));
-                // Whoever asked may have gone; the work is done all the same.
-                let _ = answer.send(outcome);
-            });
-            (answer, damaged)
-        });
+        let work = Asked {
+            work,
+            done: Err("the spool cannot be written now".to_owned()),
+            answer,
+        };
         let queue = self.work.as_ref().map_err(|reason| anyhow!("{reason}"))?;
-        queue.send(work).map_err(|_| anyhow!(DAMAGED))?;
+        queue.send(Box::new(work)).map_err(|_| anyhow!(DAMAGED))?;
         result
             .await
             .context("the spool cannot be written now")?
@@ -291,59 +312,83 @@ fn prepare(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Does `work` within a transaction so that none of it stays if it fails: others share the commit.
-fn on_its_own<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.prepare_cached("SAVEPOINT work")?.execute([])?;
-    let done = work(connection);
-    if done.is_err() {
-        // SQLite may have rolled all of it back by itself.
-        let _ = connection.execute_batch("ROLLBACK TO work");
+/// Runs a statement that is compiled once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(statement)?
+        .execute([])
+        .map(|_| ())
+}
+
+/// Undoes the transaction, or the part of it since a savepoint, unless SQLite did so by itself.
+fn undo(connection: &Connection, statement: &str) {
+    if !connection.is_autocommit() {
+        // Where that fails too, nothing is committed.
+        let _ = connection.execute_batch(statement);
     }
-    let released = connection
-        .prepare_cached("RELEASE work")
-        .and_then(|mut statement| statement.execute([]));
+}
+
+/// Does pieces of work in one transaction and commits it. Where one of them fails, all are done again, so that
+/// nothing of that one stays. Whether one found the file damaged.
+fn commit(connection: &Connection, batch: &mut [Box<dyn Work>]) -> rusqlite::Result<bool> {
+    let mut damaged = false;
+    let done = (|| {
+        run(connection, "BEGIN IMMEDIATE")?;
+        if batch.iter_mut().any(|work| work.run(connection).is_err()) {
+            undo(connection, "ROLLBACK");
+            run(connection, "BEGIN IMMEDIATE")?;
+            for work in batch {
+                let done = apart(connection, work.as_mut());
+                damaged |= done.is_err_and(|error| rescue::says_damage(&error));
+            }
+        }
+        failpoint::pass("before_commit");
+        run(connection, "COMMIT")
+    })();
+    undo(connection, "ROLLBACK");
+    done.map(|()| damaged)
+}
+
+/// Does a piece of work so that nothing of it stays in the transaction if it fails.
+fn apart(connection: &Connection, work: &mut dyn Work) -> rusqlite::Result<()> {
+    run(connection, "SAVEPOINT work")?;
+    let done = work.run(connection);
+    if done.is_err() {
+        undo(connection, "ROLLBACK TO work");
+    }
     // There is none where SQLite rolled all of it back.
-    drop(released);
+    let _ = run(connection, "RELEASE work");
     done
 }
 
 /// The life of the writing thread: it ends when nobody can ask for anything any more, or the file is damaged.
-fn serve(mut connection: Connection, lock: &File, reserve: &Reserve, queue: &mpsc::Receiver<Work>) {
+fn serve(
+    connection: Connection,
+    lock: &File,
+    reserve: &Reserve,
+    queue: &mpsc::Receiver<Box<dyn Work>>,
+) {
     let path = PathBuf::from(connection.path().unwrap_or_default());
     let inode = inode(&path);
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
-        let mut batch: Vec<Work> = std::iter::once(first).chain(more).collect();
-        let mut answers = Vec::with_capacity(batch.len());
-        let mut damaged = false;
+        let mut batch: Vec<Box<dyn Work>> = std::iter::once(first).chain(more).collect();
         // SQLite waits for others by sleeping, and unfairly; the lock is fair and wakes at once.
-        let commit = locked(lock, || {
+        let committed = locked(lock, || {
             if self::inode(&path) != inode {
                 let moved = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY_DBMOVED);
                 return Err(rusqlite::Error::SqliteFailure(moved, None));
             }
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for work in batch.drain(..) {
-                let (answer, found_damage) = work(Ok(&transaction));
-                answers.push(answer);
-                damaged |= found_damage;
-            }
-            failpoint::pass("before_commit");
-            transaction
-                .commit()
-                .inspect_err(|_| reserve.spend(&connection))
+            commit(&connection, &mut batch).inspect_err(|_| reserve.spend(&connection))
         });
         failpoint::pass("after_commit");
-        if let Err(error) = &commit {
-            answers.extend(batch.drain(..).map(|work| work(Err(error)).0));
-        }
-        damaged |= commit.as_ref().is_err_and(rescue::says_damage);
-        for answer in answers {
-            answer(commit.as_ref().copied().map_err(explain));
+        let damaged = match &committed {
+            Ok(damaged) => *damaged,
+            Err(error) => rescue::says_damage(error),
+        };
+        let answer = committed.as_ref().map(|_| ()).map_err(explain);
+        for work in batch {
+            work.answer(answer.clone());
         }
         if damaged {
             rescue::condemn(&path);
@@ -359,7 +404,7 @@ fn inode(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|metadata| metadata.ino())
 }
 
-fn locked(lock: &File, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+fn locked<T>(lock: &File, work: impl FnOnce() -> T) -> T {
     let held = lock.lock().is_ok();
     let result = work();
     if held {
