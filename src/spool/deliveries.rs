@@ -1,5 +1,6 @@
 //! What happens to deliveries: accepted, loaded, marked. Each function runs inside a transaction.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -84,6 +85,17 @@ pub enum MarkOutcome {
     /// To be tried again at this time, in milliseconds since 1970, and why.
     Retry(i64, String),
     Dead(String),
+}
+
+impl MarkOutcome {
+    /// What is to be said of the attempt; nothing if it simply delivered.
+    fn note(&self) -> Option<Cow<'_, str>> {
+        match self {
+            MarkOutcome::Delivered(None) => None,
+            MarkOutcome::Delivered(Some(note)) => Some(format!("delivered; {note}").into()),
+            MarkOutcome::Retry(_, error) | MarkOutcome::Dead(error) => Some(error.into()),
+        }
+    }
 }
 
 /// The number of a destination, made when it is new.
@@ -246,18 +258,30 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         MarkOutcome::Dead(error) => (DEAD, 0, Some(error.as_str())),
     };
     let finished = (state > 0).then_some(mark.started + mark.duration);
+    let note = mark.outcome.note();
+    let duration = note.is_none().then_some(mark.duration);
     let mut changed = 0;
     for delivery in &mark.deliveries {
         // One that was discarded meanwhile stays so.
         let updated = connection
             .prepare_cached(
-                "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5
-                 WHERE id = ?1 AND state = 0",
+                "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
+                 duration = ?6 WHERE id = ?1 AND state = 0",
             )?
-            .execute(params![delivery, state, next_at, error, finished])?;
-        if updated > 0 {
-            changed += 1;
-            record(connection, *delivery, mark)?;
+            .execute(params![delivery, state, next_at, error, finished, duration])?;
+        if updated == 0 {
+            continue;
+        }
+        changed += 1;
+        if let Some(note) = &note {
+            connection
+                .prepare_cached(
+                    "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![delivery, mark.started, mark.duration, note])?;
+        }
+        if state == DELIVERED && !mark.keep_body {
+            drop_body(connection, *delivery)?;
         }
     }
     connection
@@ -277,29 +301,13 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Adds an attempt to a delivery's history, and drops the body of an event that everybody has.
-fn record(connection: &Connection, delivery: i64, mark: &Mark) -> rusqlite::Result<()> {
-    let noted;
-    let outcome = match &mark.outcome {
-        MarkOutcome::Delivered(None) => "delivered",
-        MarkOutcome::Delivered(Some(note)) => {
-            noted = format!("delivered; {note}");
-            &noted
-        }
-        MarkOutcome::Retry(_, error) | MarkOutcome::Dead(error) => error,
-    };
+/// Drops the body of a delivery's event, if everybody has it.
+fn drop_body(connection: &Connection, delivery: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
+            "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
+             AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
         )?
-        .execute(params![delivery, mark.started, mark.duration, outcome])?;
-    if matches!(mark.outcome, MarkOutcome::Delivered(_)) && !mark.keep_body {
-        connection
-            .prepare_cached(
-                "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
-            )?
-            .execute([delivery])?;
-    }
+        .execute([delivery])?;
     Ok(())
 }

@@ -188,7 +188,10 @@ pub fn delivery(
         .optional()?;
     let Some(found) = found else { return Ok(None) };
     let mut statement = connection.prepare_cached(
-        "SELECT started, duration, outcome FROM attempt WHERE delivery = ?1 ORDER BY rowid",
+        "SELECT started, duration, outcome FROM attempt WHERE delivery = ?1
+         UNION ALL
+         SELECT finished - duration, duration, 'delivered' FROM delivery WHERE id = ?1 AND duration IS NOT NULL
+         ORDER BY started",
     )?;
     let attempts = statement.query_map([id], |row| {
         Ok(AttemptRow {

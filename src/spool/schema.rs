@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What each version added to the one before it. `user_version` of a file says how many it has.
 /// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
-const VERSIONS: [&str; 2] = [FIRST, SECOND];
+const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -83,6 +83,11 @@ const SECOND: &str = "
         updated INTEGER NOT NULL,
         PRIMARY KEY (destination, key)
     );
+";
+
+const THIRD: &str = "
+    -- how long the attempt took that delivered it, in milliseconds; such an attempt has no row of its own
+    ALTER TABLE delivery ADD COLUMN duration INTEGER;
 ";
 
 /// The version of a file; 0 is an empty one.

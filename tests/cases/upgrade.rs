@@ -139,6 +139,9 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     run(&["flush"]).expect(0, "ansible-notify: 200 delivered, 0 waiting, 0 dead\n");
     run(&["flush", "--dead"]).expect(0, "ansible-notify: 100 delivered, 0 waiting, 0 dead\n");
     assert_eq!(counts(), [5, 4, 0, 0, 1]);
+    let one = run(&["history", "1"]).stdout;
+    let attempts = one.find(" 12 ms  503 Service Unavailable\n").unwrap();
+    assert!(one[attempts..].ends_with(" ms  delivered\n"), "{one}");
     let mut ids: Vec<String> = server
         .requests()
         .iter()
@@ -155,5 +158,5 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     let sound: String = spool
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
-    assert_eq!((version, sound.as_str()), (2, "ok"));
+    assert_eq!((version, sound.as_str()), (3, "ok"));
 }
