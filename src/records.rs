@@ -91,6 +91,13 @@ impl Records {
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
+            if self.state == State::Between
+                && let Some(length) = whole_line(rest)
+            {
+                self.whole(&rest[..length]);
+                rest = &rest[length..];
+                continue;
+            }
             let run = match self.state {
                 State::Text(Text { escape: 0, .. }) => plain_text(rest),
                 State::Structure => plain_structure(rest),
@@ -118,6 +125,16 @@ impl Records {
     /// The next record, if one is complete.
     pub fn next(&mut self) -> Option<Record> {
         self.ready.pop_front()
+    }
+
+    /// A record that is there from its beginning to its end.
+    fn whole(&mut self, record: &[u8]) {
+        self.start_line = self.line;
+        self.keep(record);
+        self.complete();
+        self.previous = b'}';
+        self.significant = b'}';
+        self.fed += record.len() as u64;
     }
 
     /// A run of bytes that change nothing but the content.
@@ -289,6 +306,28 @@ impl Records {
     }
 }
 
+/// The length of an object that ends its line, where that is plain to see: so the plugin writes them.
+fn whole_line(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for (index, byte) in bytes.iter().enumerate().take(MAX_STRING) {
+        match byte {
+            b'\n' => return None,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth > 1 => depth -= 1,
+            b'}' | b']' => {
+                let ends = bytes[0] == b'{' && bytes.get(index + 1) == Some(&b'\n');
+                return ends.then_some(index + 1);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// How many bytes at the start of `bytes` are ordinary characters of a string.
 fn plain_text(bytes: &[u8]) -> usize {
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
@@ -362,6 +401,14 @@ mod tests {
         expect(
             "{\n\"a\": [\n{\n}\n]\n}\n",
             &[(1, "{\n\"a\": [\n{\n}\n]\n}")],
+        );
+        expect(
+            "{\"a\":[\"\\\\\",{\"b\":\"}\\\"\"}]}\n{\"c\":]}\n",
+            &[
+                (1, "{\"a\":[\"\\\\\",{\"b\":\"}\\\"\"}]}"),
+                (2, "{\"c\":]"),
+                (2, "! is not a JSON object (1 bytes)"),
+            ],
         );
         expect(
             "{\"a\":1}{\"b\":\"}\\\"{\"}",
