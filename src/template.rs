@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use serde::Deserialize;
 
 use crate::awx;
 use crate::escape::Escape;
@@ -218,6 +219,14 @@ impl Context {
     }
 }
 
+/// What a task says for people, of all that its result holds.
+#[derive(Deserialize)]
+struct Said {
+    stdout: Option<serde_json::Value>,
+    msg: Option<serde_json::Value>,
+    censored: Option<serde_json::Value>,
+}
+
 #[derive(Debug)]
 struct View {
     event: Arc<Event>,
@@ -242,15 +251,15 @@ impl View {
     /// What a task said: stdout, else msg; that it is hidden under `no_log`; else the result as JSON.
     fn task_output(&self) -> Option<Value> {
         let raw = self.event.result.as_ref()?;
-        let result = self.result();
-        let said = |key: &str| {
-            let value = result.get_attr(key).ok()?;
-            (!value.is_undefined() && !value.is_none()).then_some(value)
+        let said = match serde_json::from_str::<Said>(raw.get()) {
+            Ok(said) => [said.stdout, said.msg, said.censored].map(|said| said.map(from_json)),
+            // No object, or one that is read with care.
+            Err(_) => ["stdout", "msg", "censored"].map(|key| {
+                let value = self.result().get_attr(key).ok()?;
+                (!value.is_undefined() && !value.is_none()).then_some(value)
+            }),
         };
-        let values: Vec<Value> = ["stdout", "msg", "censored"]
-            .into_iter()
-            .filter_map(said)
-            .collect();
+        let values: Vec<Value> = said.into_iter().flatten().collect();
         let full = values.iter().find(|value| value.as_str() != Some(""));
         match full.or(values.first()) {
             Some(value) if value.as_str().is_some() => Some(value.clone()),
