@@ -260,9 +260,9 @@ impl Endpoint {
     }
 
     async fn reply(&self, request: Request) -> Result<Reply, Failure> {
-        let response = self.request(request).await?;
+        let mut response = self.request(request).await?;
         let status = response.status();
-        let headers = response.headers().clone();
+        let headers = std::mem::take(response.headers_mut());
         // The body of a success must arrive whole: a reply cut short says nothing certain.
         let body = match read_body(response).await {
             Ok(body) => body,
