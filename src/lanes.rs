@@ -72,6 +72,9 @@ pub struct Lanes {
     resting: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
     /// Ends of runs that wait until every group of their run has been tried.
     ends: Vec<Delivery>,
+    /// Lanes that have deliveries in the spool, from this number on, which are not in memory though what came
+    /// later is: their first one failed, and left no room for the others.
+    aside: HashMap<Rc<str>, i64>,
     length: usize,
     /// Of the events, about.
     bytes: usize,
@@ -87,6 +90,13 @@ impl Lanes {
 
     /// Takes a delivery on, behind those of its lane.
     pub fn push(&mut self, mut delivery: Delivery) {
+        if delivery.id > 0
+            && self
+                .aside
+                .contains_key(&*self.grouping.lane(&delivery.event))
+        {
+            return;
+        }
         self.length += 1;
         self.bytes += delivery.event.size();
         if delivery.event.end.is_some() {
@@ -182,6 +192,74 @@ impl Lanes {
             self.open(Rc::from(&*name));
         }
         self.open_ends();
+    }
+
+    /// Makes room where lanes whose first delivery failed take it up: only what was tried stays in memory.
+    pub fn set_aside(&mut self) {
+        // One lane only; or one may be behind an end of a run that is not in its lane yet.
+        if self.grouping.is_batch() || !self.ends.is_empty() {
+            return;
+        }
+        for Reverse((_, name)) in &self.resting {
+            let Some(lane) = self.lanes.get_mut(name) else {
+                continue;
+            };
+            let tried = match lane.front() {
+                Some(first) if first.attempts == 0 => continue,
+                // A group of an earlier process, to be gathered again.
+                Some(first) if first.together == 0 && self.grouping.gathers(&first.event) => {
+                    continue;
+                }
+                Some(first) => first.together.max(1),
+                None => continue,
+            };
+            let Some(next) = lane.get(tried) else {
+                continue;
+            };
+            // What has no place in the spool stays where it is.
+            if lane.iter().any(|delivery| delivery.id < 0) {
+                continue;
+            }
+            self.aside.insert(name.clone(), next.id);
+            for delivery in lane.drain(tried..) {
+                self.length -= 1;
+                self.bytes -= delivery.event.size();
+            }
+        }
+    }
+
+    /// From which number on deliveries are needed that were set aside, of lanes that can go on.
+    pub fn needed(&self) -> Option<i64> {
+        let open = |name: &Rc<str>| !self.lanes.contains_key(name);
+        let needed = self.aside.iter().filter(|(name, _)| open(name));
+        needed.map(|(_, from)| *from).min()
+    }
+
+    /// Takes deliveries that were set aside, of lanes that can go on; what else is among them is here, or stays
+    /// aside. They are all up to `last`, beyond which nothing was taken; `complete` if nothing is there either.
+    pub fn take_back(&mut self, deliveries: Vec<Delivery>, last: i64, complete: bool) {
+        let open = |name: &Rc<str>| !self.lanes.contains_key(name);
+        let going_on: Vec<Rc<str>> = self
+            .aside
+            .keys()
+            .filter(|name| open(name))
+            .cloned()
+            .collect();
+        let mut back: HashMap<Rc<str>, i64> = HashMap::new();
+        for name in going_on {
+            let from = self.aside.remove(&name);
+            back.extend(from.map(|from| (name, from)));
+        }
+        for delivery in deliveries {
+            let name = self.grouping.lane(&delivery.event);
+            if delivery.id <= last && back.get(&*name).is_some_and(|from| delivery.id >= *from) {
+                self.push(delivery);
+            }
+        }
+        if !complete {
+            self.aside
+                .extend(back.into_keys().map(|name| (name, last + 1)));
+        }
     }
 
     /// Lets no lane rest any longer.
@@ -336,6 +414,42 @@ mod tests {
         let mut groups = lanes_with("group_by", "task");
         groups.push(told(1, &large));
         assert!(groups.room().is_some_left(), "a group stays whole");
+    }
+
+    #[test]
+    fn what_waits_behind_a_failure_makes_room_and_comes_back() {
+        let mut lanes = Lanes::default();
+        let now = Instant::now();
+        for (id, host) in [(1, "a"), (2, "a"), (3, "b"), (4, "a")] {
+            lanes.push(delivery(id, host));
+        }
+        let mut first = lanes.claim(now).unwrap();
+        first[0].attempts = 1;
+        first[0].due = Some(now + Duration::from_secs(1));
+        lanes.put_back(first, 1);
+        lanes.set_aside();
+        assert_eq!((lanes.length, lanes.needed()), (2, None), "1 and 3 stay");
+        lanes.push(delivery(5, "a"));
+        assert_eq!(lanes.length, 2, "5 is left to the spool");
+
+        let failed = lanes.claim(now + Duration::from_secs(2)).unwrap();
+        let other = lanes.claim(now).unwrap();
+        assert_eq!((ids(&failed), ids(&other)), (vec![3], vec![1]));
+        lanes.finish(&other);
+        assert_eq!(lanes.needed(), Some(2));
+        let read = |found: &[i64]| found.iter().map(|id| delivery(*id, "a")).collect();
+        lanes.take_back(read(&[2]), 2, false);
+        assert_eq!((lanes.length, lanes.needed()), (2, None));
+        let second = lanes.claim(now).unwrap();
+        assert_eq!(ids(&second), [2]);
+        lanes.finish(&second);
+        assert_eq!(lanes.needed(), Some(3));
+        let mut rest: Vec<Delivery> = read(&[4, 5, 6]);
+        rest.insert(0, delivery(3, "b"));
+        lanes.take_back(rest, 5, true);
+        assert_eq!((lanes.length, lanes.needed()), (3, None), "3, 4 and 5");
+        lanes.push(delivery(6, "a"));
+        assert_eq!(lanes.length, 4);
     }
 
     #[test]

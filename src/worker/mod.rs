@@ -145,9 +145,10 @@ impl Worker {
     /// Something is being delivered, or could be now.
     pub fn is_busy(&self) -> bool {
         let paused = self.breaker.borrow().pause().is_some();
-        let ready = self.lanes.borrow().is_ready(Instant::now() + PATIENCE) && !paused;
-        !self.began.get()
-            || self.leads() && (self.under_way.get() > 0 || ready || !self.complete.get())
+        let lanes = self.lanes.borrow();
+        let ready = lanes.is_ready(Instant::now() + PATIENCE) && !paused;
+        let more = !self.complete.get() || lanes.needed().is_some();
+        !self.began.get() || self.leads() && (self.under_way.get() > 0 || ready || more)
     }
 
     /// Takes what waits in the spool into memory, where this process is the one to deliver it.
@@ -160,22 +161,58 @@ impl Worker {
             *self.leadership.borrow_mut() = leadership;
             self.read_breaker(spool).await;
         }
-        if self.complete.get() || !self.lanes.borrow().has_much_room() {
+        let needed = self.lanes.borrow().needed();
+        if let Some(from) = needed {
+            self.take_back(spool, from).await;
+        }
+        if self.complete.get() {
             return;
         }
-        let room = self.lanes.borrow().room();
-        let (id, after) = (self.id, self.loaded.get());
-        // Where the spool cannot be read, the next look tries again.
-        let read = spool
-            .write(move |connection| spool::pending(connection, id, after, room))
-            .await;
-        let Ok((rows, complete)) = read else { return };
+        let Some((rows, complete)) = self.pending(spool, self.loaded.get()).await else {
+            return;
+        };
         self.complete.set(complete);
         for row in rows {
-            if let Err(broken) = self.take_row(row) {
-                self.bury(spool, broken).await;
+            if row.delivery <= self.loaded.get() {
+                continue;
+            }
+            self.loaded.set(row.delivery);
+            if let Some(delivery) = self.read_row(spool, row).await {
+                self.lanes.borrow_mut().push(delivery);
             }
         }
+    }
+
+    /// Takes deliveries into memory again that were set aside, from this number on.
+    async fn take_back(&self, spool: &Spool, from: i64) {
+        let loaded = self.loaded.get();
+        let Some((rows, complete)) = self.pending(spool, from - 1).await else {
+            return;
+        };
+        let last = rows.last().map_or(0, |row| row.delivery);
+        let last = if complete { loaded } else { last.min(loaded) };
+        let mut deliveries = Vec::new();
+        for row in rows {
+            deliveries.extend(self.read_row(spool, row).await);
+        }
+        // What was accepted meanwhile was left to the spool.
+        let complete = last == loaded && loaded == self.loaded.get();
+        self.lanes
+            .borrow_mut()
+            .take_back(deliveries, last, complete);
+        self.wake.notify_one();
+    }
+
+    /// The next deliveries that wait in the spool, as far as there is room for them; and whether those were all.
+    async fn pending(&self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
+        let room = self.lanes.borrow().room();
+        if !self.lanes.borrow().has_much_room() {
+            return None;
+        }
+        let id = self.id;
+        // Where the spool cannot be read, the next look tries again.
+        let read = spool.write(move |connection| spool::pending(connection, id, after, room));
+        read.await.ok()
     }
 
     /// Takes over what another process learnt of the destination, or what a person asks for.
@@ -215,25 +252,22 @@ impl Worker {
             .await;
     }
 
-    /// Takes a row into its lane; gives its number where it cannot be read.
-    fn take_row(&self, row: Pending) -> Result<(), i64> {
-        if row.delivery <= self.loaded.get() {
-            return Ok(());
-        }
-        self.loaded.set(row.delivery);
-        let event = kept::read(&row.body).map_err(|_| row.delivery)?;
+    /// The delivery of a row; nothing where it cannot be read.
+    async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
+        let Ok(event) = kept::read(&row.body) else {
+            self.bury(spool, row.delivery).await;
+            return None;
+        };
         let wait = row.next_at - Timestamp::now().as_millisecond();
         // After a jump of the clock a time may lie far ahead; no wait is longer than the longest back-off.
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_BACK_OFF);
         let due = (!wait.is_zero()).then(|| Instant::now() + wait);
-        let delivery = Delivery {
+        Some(Delivery {
             attempts: row.attempts,
             due,
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
             ..Delivery::new(row.delivery, Arc::new(event))
-        };
-        self.lanes.borrow_mut().push(delivery);
-        Ok(())
+        })
     }
 
     /// An event was accepted for this destination.
@@ -282,7 +316,12 @@ impl Worker {
     async fn look(&self, deliverer: &Deliverer) {
         self.catch_up(deliverer.spool()).await;
         if self.leads() {
-            self.complete.set(false);
+            let mut lanes = self.lanes.borrow_mut();
+            let more = !self.complete.replace(false);
+            if more && !lanes.has_much_room() && !lanes.is_ready(Instant::now()) {
+                lanes.set_aside();
+            }
+            drop(lanes);
             // With nothing under way, what it learnt itself is stored already.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
                 self.read_breaker(deliverer.spool()).await;

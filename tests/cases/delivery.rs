@@ -1,5 +1,6 @@
 //! What becomes of a delivery: statuses, faults, order, and the exit code that tells.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::sandbox::{Sandbox, config_for};
@@ -187,6 +188,49 @@ fn each_host_is_in_order_and_hosts_go_side_by_side() {
         .unwrap()
         + 1;
     assert!(connections <= 4, "connections are kept: {connections}");
+}
+
+#[test]
+fn a_host_that_is_refused_does_not_stop_the_others_however_much_waits_for_it() {
+    let heard = AtomicUsize::new(0);
+    let server = Server::answering(move |request| {
+        if request.json()["host"] == "good" {
+            heard.fetch_add(1, Ordering::Relaxed);
+        } else if heard.load(Ordering::Relaxed) < 50 {
+            return status(503);
+        }
+        OK
+    });
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\n[outputs]\nhost = host\nn = result.n\n",
+        server.url()
+    ));
+    let events: String = (0..1300)
+        .map(|n| {
+            let host = if n < 1200 || n % 2 == 0 {
+                "bad"
+            } else {
+                "good"
+            };
+            format!(r#"{{"state":"success","host":"{host}","result":{{"n":{n}}}}}"#)
+        })
+        .collect();
+    let outcome = sandbox.run_with_input(&["send", "-"], &events);
+    outcome.expect(
+        0,
+        "ansible-notify: 1300 events: 1300 delivered, 0 waiting, 0 dead\n",
+    );
+    let requests = server.requests();
+    let numbers = |host: &str| -> Vec<u64> {
+        let of_host = requests.iter().map(Request::json);
+        let of_host = of_host.filter(|body| body["host"] == host);
+        of_host.map(|body| body["n"].as_u64().unwrap()).collect()
+    };
+    let (bad, good) = (numbers("bad"), numbers("good"));
+    let refused = bad.iter().filter(|number| **number == 0).count() - 1;
+    assert!(refused < 5, "{refused}");
+    assert_eq!(bad[refused..].len(), 1250);
+    assert!(bad[refused..].is_sorted() && good.is_sorted());
 }
 
 #[test]
