@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::cli;
 use crate::config::emitters::{self, Emitters};
@@ -122,6 +122,8 @@ struct Stream {
     runner: Option<Reader>,
     /// Events that were read and are not accepted yet.
     batch: Vec<(u64, Event)>,
+    /// Events that are being accepted.
+    accepting: Option<Accepting>,
     /// How often the play's vars changed the destinations.
     generation: u32,
     /// The destinations of the configuration in force.
@@ -133,7 +135,9 @@ struct Stream {
     tasks: HashMap<String, Arc<Task>>,
     /// Events that some notifier wants.
     events: u64,
+    /// The last number that was read, and the last of those that were accepted.
     last_sequence: u64,
+    accepted: u64,
     /// The last number that was answered as safe.
     answered: u64,
     rejected: u64,
@@ -149,6 +153,7 @@ impl Stream {
             emitters: Emitters::default(),
             runner: None,
             batch: Vec::new(),
+            accepting: None,
             generation: 0,
             destinations: Vec::new(),
             drain: std::time::Duration::ZERO,
@@ -158,6 +163,7 @@ impl Stream {
             tasks: HashMap::new(),
             events: 0,
             last_sequence: 0,
+            accepted: 0,
             answered: 0,
             rejected: 0,
             progress: Progress::default(),
@@ -184,6 +190,7 @@ impl Stream {
                     records.feed(&piece);
                     self.take_all(&mut records).await?;
                 }
+                Some(wanted) = accepted(&mut self.accepting) => self.note_accepted(wanted),
                 () = deliverer.progress() => self.answer_safe(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -374,10 +381,35 @@ impl Stream {
         self.batch.push((sequence, event));
     }
 
-    /// Accepts what was read, and tells the plugin what it need not keep any more.
+    /// Begins to accept what was read, when what was read before is accepted: meanwhile more can be read.
     async fn accept(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
         let batch = std::mem::take(&mut self.batch);
-        self.events += self.deliverer.accept(batch, &self.destinations).await;
+        let (deliverer, destinations) = (self.deliverer.clone(), self.destinations.clone());
+        let wanted = async move { deliverer.accept(batch, &destinations).await };
+        let accepting = Accepting {
+            last: self.last_sequence,
+            wanted: tokio::task::spawn_local(wanted),
+        };
+        self.be_accepted().await;
+        self.accepting = Some(accepting);
+    }
+
+    /// Waits until what is being accepted is.
+    async fn be_accepted(&mut self) {
+        if let Some(wanted) = accepted(&mut self.accepting).await {
+            self.note_accepted(wanted);
+        }
+    }
+
+    /// Tells the plugin what it need not keep any more.
+    fn note_accepted(&mut self, wanted: u64) {
+        if let Some(accepting) = self.accepting.take() {
+            self.events += wanted;
+            self.accepted = accepting.last;
+        }
         self.answer_safe();
     }
 
@@ -395,6 +427,7 @@ impl Stream {
             self.batch.push((number, event));
             self.accept().await;
         }
+        self.be_accepted().await;
         let mut terminate = signal(SignalKind::terminate()).ok();
         let asked_to_stop = async {
             match &mut terminate {
@@ -430,12 +463,25 @@ impl Stream {
     }
 
     fn answer_safe(&mut self) {
-        let safe = self.deliverer.safe(self.last_sequence);
+        let safe = self.deliverer.safe(self.accepted);
         if safe > self.answered {
             self.answered = safe;
             answer(&json!({"safe": safe}));
         }
     }
+}
+
+/// Events on their way to the disk.
+struct Accepting {
+    /// The number of the last one.
+    last: u64,
+    /// How many of them some notifier wants.
+    wanted: JoinHandle<u64>,
+}
+
+/// How many of the events some notifier wants, when they are accepted; nothing where none are on their way.
+async fn accepted(accepting: &mut Option<Accepting>) -> Option<u64> {
+    (&mut accepting.as_mut()?.wanted).await.ok()
 }
 
 /// The run, with where a person can look at it.
