@@ -46,7 +46,9 @@ struct Kept {
 /// The event with its record, as text that `read` reads again.
 pub fn write(event: &Event) -> String {
     let record = event.record.as_deref();
-    serde_json::to_string(&Written { event, record }).expect("an event can be written")
+    let mut text = Vec::with_capacity(event.size() + 512);
+    serde_json::to_writer(&mut text, &Written { event, record }).expect("an event can be written");
+    String::from_utf8(text).expect("JSON is text")
 }
 
 /// The event of a text that the spool kept, whichever version wrote it.

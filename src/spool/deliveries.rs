@@ -119,20 +119,21 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
     let mut accepted = Vec::new();
     // For each destination the last number that waits, and how many were added.
     let mut lines: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut add_event = connection.prepare_cached(
+        "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut add_delivery =
+        connection.prepare_cached("INSERT INTO delivery (event, destination) VALUES (?1, ?2)")?;
     for (index, event) in events.iter().enumerate() {
-        let added = connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                event.event_id,
-                event.created,
-                event.callback,
-                event.host,
-                event.task,
-                event.body
-            ])?;
+        let added = add_event.execute(params![
+            event.event_id,
+            event.created,
+            event.callback,
+            event.host,
+            event.task,
+            event.body
+        ])?;
         if added == 0 {
             accepted.extend(known(connection, index, &event.event_id)?);
             continue;
@@ -143,9 +144,7 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
                 Some(line) => *line,
                 None => (last_waiting(connection, *destination)?, 0),
             };
-            connection
-                .prepare_cached("INSERT INTO delivery (event, destination) VALUES (?1, ?2)")?
-                .execute([id, *destination])?;
+            add_delivery.execute([id, *destination])?;
             let delivery = connection.last_insert_rowid();
             lines.insert(*destination, (delivery, added + 1));
             accepted.push(Accepted {
@@ -261,14 +260,18 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     let note = mark.outcome.note();
     let duration = note.is_none().then_some(mark.duration);
     let mut changed = 0;
+    // One that was discarded meanwhile stays so.
+    let mut update = connection.prepare_cached(
+        "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
+         duration = ?6 WHERE id = ?1 AND state = 0",
+    )?;
+    let mut drop_body = connection.prepare_cached(
+        "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
+         AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
+    )?;
     for delivery in &mark.deliveries {
-        // One that was discarded meanwhile stays so.
-        let updated = connection
-            .prepare_cached(
-                "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
-                 duration = ?6 WHERE id = ?1 AND state = 0",
-            )?
-            .execute(params![delivery, state, next_at, error, finished, duration])?;
+        let updated =
+            update.execute(params![delivery, state, next_at, error, finished, duration])?;
         if updated == 0 {
             continue;
         }
@@ -281,7 +284,8 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
                 .execute(params![delivery, mark.started, mark.duration, note])?;
         }
         if state == DELIVERED && !mark.keep_body {
-            drop_body(connection, *delivery)?;
+            // Unless somebody else has not got it yet.
+            drop_body.execute([delivery])?;
         }
     }
     connection
@@ -298,16 +302,5 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
             mark.breaker.paused_until,
             mark.breaker.gone
         ])?;
-    Ok(())
-}
-
-/// Drops the body of a delivery's event, if everybody has it.
-fn drop_body(connection: &Connection, delivery: i64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
-             AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
-        )?
-        .execute([delivery])?;
     Ok(())
 }
