@@ -300,8 +300,10 @@ fn prepare(path: &Path) -> Result<Connection> {
         // Said of a file that has tables, it would be written each time.
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     }
+    // Foreign keys: a destination that has no place here yet takes no deliveries; they stay in memory.
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
+        "PRAGMA foreign_keys = ON;
+         PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA journal_size_limit = 8388608;
          PRAGMA trusted_schema = OFF;
