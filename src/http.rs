@@ -171,6 +171,8 @@ impl Settings {
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirected POST becomes a GET, and its 200 a delivery that never was.
             .redirect(reqwest::redirect::Policy::none())
+            // The worker does that, and no copy of the request is to be kept for it.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .tcp_nodelay(true)
             .tls_danger_accept_invalid_certs(!self.trust.validate_certs);
         builder = match (&self.trust.ca_file, self.tls && self.trust.validate_certs) {

@@ -105,6 +105,8 @@ pub const VARIABLES: [&str; 40] = [
 pub struct Template(Compiled);
 
 enum Compiled {
+    /// `state`: most fields are no more than that.
+    Variable(&'static str),
     /// `result.rc`: keeps its type.
     Expression(Expression<'static, 'static>),
     /// `{{ host }} failed`: gives text.
@@ -114,7 +116,9 @@ enum Compiled {
 impl Template {
     /// Compiles an expression, or a template where the text holds `{{` or `{%`.
     pub fn new(source: &str) -> Result<Template, String> {
-        if source.contains("{{") || source.contains("{%") {
+        if let Some(name) = VARIABLES.iter().find(|name| **name == source.trim()) {
+            Ok(Compiled::Variable(name))
+        } else if source.contains("{{") || source.contains("{%") {
             // A configuration lives as long as the process, and so may its few templates.
             let source: &'static str = Box::leak(source.to_owned().into_boxed_str());
             ENVIRONMENT.template_from_str(source).map(Compiled::Text)
@@ -147,6 +151,7 @@ impl Template {
     /// The names it uses that nothing defines.
     pub fn unknown_variables(&self) -> Vec<String> {
         let used: HashSet<String> = match &self.0 {
+            Compiled::Variable(_) => HashSet::new(),
             Compiled::Expression(expression) => expression.undeclared_variables(false),
             Compiled::Text(template) => template.undeclared_variables(false),
         };
@@ -162,6 +167,7 @@ impl Template {
     /// Its value for an event.
     pub fn evaluate(&self, context: &Context) -> Result<Value, String> {
         match &self.0 {
+            Compiled::Variable(name) => Ok(context.0.get_value_by_str(name).unwrap_or_default()),
             Compiled::Expression(expression) => expression.eval(context.value()),
             Compiled::Text(template) => template.render(context.value()).map(Value::from),
         }

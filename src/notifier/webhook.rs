@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::service::{Service, over_http};
@@ -24,6 +24,11 @@ pub const KIND: Kind = Kind {
     form: Form::Data,
     build,
 };
+
+// Of Standard Webhooks 1.0.0, and of the IETF's draft of the Idempotency-Key header.
+static ID: HeaderName = HeaderName::from_static("webhook-id");
+static TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 struct Webhook {
     method: Method,
@@ -103,9 +108,9 @@ impl Service for Webhook {
             let (name, value) = signing.sign(&id, &timestamp, &body);
             headers.insert(name, value);
         }
-        headers.insert("webhook-timestamp", timestamp);
-        headers.insert("webhook-id", id.clone());
-        headers.insert("idempotency-key", id);
+        headers.insert(&TIMESTAMP, timestamp);
+        headers.insert(&ID, id.clone());
+        headers.insert(&IDEMPOTENCY_KEY, id);
         Ok(vec![(
             String::new(),
             self.request(self.method.clone(), url, headers, body),

@@ -312,16 +312,20 @@ impl Worker {
         self.wake.notify_one();
     }
 
+    /// Lets what waits behind failures go back to the spool, where more waits there and nothing is ready here.
+    fn make_way(&self) {
+        let mut lanes = self.lanes.borrow_mut();
+        let more = !self.complete.replace(false);
+        if more && !lanes.has_much_room() && !lanes.is_ready(Instant::now()) {
+            lanes.set_aside();
+        }
+    }
+
     /// Looks what other processes did: put in, where this one delivers; delivered, where another does.
     async fn look(&self, deliverer: &Deliverer) {
         self.catch_up(deliverer.spool()).await;
         if self.leads() {
-            let mut lanes = self.lanes.borrow_mut();
-            let more = !self.complete.replace(false);
-            if more && !lanes.has_much_room() && !lanes.is_ready(Instant::now()) {
-                lanes.set_aside();
-            }
-            drop(lanes);
+            self.make_way();
             // With nothing under way, what it learnt itself is stored already.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
                 self.read_breaker(deliverer.spool()).await;
