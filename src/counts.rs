@@ -1,6 +1,6 @@
 //! How many deliveries of a destination are where, as one process sees it.
 
-use std::collections::HashSet;
+use roaring::RoaringTreemap;
 
 use crate::spool;
 
@@ -8,8 +8,34 @@ use crate::spool;
 #[derive(Default)]
 pub struct Own {
     pub counts: Counts,
-    pub open: HashSet<i64>,
+    open: RoaringTreemap,
     pub last_error: Option<String>,
+}
+
+impl Own {
+    /// A delivery is accepted, and waits.
+    pub fn add(&mut self, delivery: i64) {
+        self.open.insert(delivery.cast_unsigned());
+    }
+
+    /// A delivery has come to this state of the spool: whether it was one of these that waited.
+    pub fn finish(&mut self, delivery: i64, state: i64) -> bool {
+        let waited = self.open.remove(delivery.cast_unsigned());
+        if waited {
+            self.counts = self.counts.and(state);
+        }
+        waited
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        usize::try_from(self.open.len()).unwrap_or(usize::MAX)
+    }
+
+    /// Those that wait.
+    pub fn open(&self) -> Vec<i64> {
+        self.open.iter().map(u64::cast_signed).collect()
+    }
 }
 
 /// How many deliveries are where. accepted = delivered + waiting + dead + dropped, always.

@@ -312,7 +312,7 @@ impl Deliverer {
         self.workers
             .borrow()
             .iter()
-            .map(|worker| worker.own.borrow().open.len())
+            .map(|worker| worker.own.borrow().waiting())
             .sum()
     }
 
@@ -462,7 +462,7 @@ impl Deliverer {
             Standing {
                 name: worker.destination.name.clone(),
                 counts: Counts {
-                    waiting: own.open.len(),
+                    waiting: own.waiting(),
                     ..own.counts
                 },
                 last_error: own.last_error.clone(),

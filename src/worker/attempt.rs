@@ -262,9 +262,7 @@ impl Worker {
         for delivery in &claimed {
             self.done.set(self.done.get().and(state));
             // What another process accepted is that one's to count.
-            if own.open.remove(&delivery.id) {
-                own.counts = own.counts.and(state);
-            }
+            own.finish(delivery.id, state);
         }
     }
 

@@ -274,9 +274,7 @@ impl Worker {
     pub fn take(&self, accepted: &Accepted, event: &Arc<Event>) {
         let mut own = self.own.borrow_mut();
         match accepted.state {
-            0 => {
-                own.open.insert(accepted.delivery);
-            }
+            0 => own.add(accepted.delivery),
             state => own.counts = own.counts.and(state),
         }
         // Straight into memory, if all that comes before it is there, and it is not there itself.
@@ -299,14 +297,13 @@ impl Worker {
     /// A delivery was dropped to make room.
     pub fn drop_own(&self, delivery: i64) {
         let mut own = self.own.borrow_mut();
-        if own.open.remove(&delivery) {
-            own.counts = own.counts.and(spool::DISCARDED);
+        if own.finish(delivery, spool::DISCARDED) {
             own.last_error = Some("dropped, the spool was full".to_owned());
         }
     }
 
     pub fn take_homeless(&self, id: i64, event: &Arc<Event>) {
-        self.own.borrow_mut().open.insert(id);
+        self.own.borrow_mut().add(id);
         let delivery = Delivery::new(id, event.clone());
         self.lanes.borrow_mut().push(delivery);
         self.wake.notify_one();
@@ -332,7 +329,7 @@ impl Worker {
             }
             return;
         }
-        let open: Vec<i64> = self.own.borrow().open.iter().copied().collect();
+        let open = self.own.borrow().open();
         if open.is_empty() {
             return;
         }
@@ -344,11 +341,9 @@ impl Worker {
         let mut own = self.own.borrow_mut();
         for (id, state, error) in found {
             own.last_error = error.or(own.last_error.take());
-            if state == 0 || !own.open.remove(&id) {
-                continue;
+            if state != 0 && own.finish(id, state) {
+                deliverer.progress.notify_one();
             }
-            own.counts = own.counts.and(state);
-            deliverer.progress.notify_one();
         }
     }
 }
