@@ -235,30 +235,25 @@ impl Lanes {
         needed.map(|(_, from)| *from).min()
     }
 
-    /// Takes deliveries that were set aside, of lanes that can go on; what else is among them is here, or stays
-    /// aside. They are all up to `last`, beyond which nothing was taken; `complete` if nothing is there either.
-    pub fn take_back(&mut self, deliveries: Vec<Delivery>, last: i64, complete: bool) {
-        let open = |name: &Rc<str>| !self.lanes.contains_key(name);
-        let going_on: Vec<Rc<str>> = self
+    /// Takes deliveries that were set aside, of lanes that can go on: all that waited from `first` to `last`.
+    /// What else is among them is here, or stays aside. `complete` if nothing waits beyond.
+    pub fn take_back(&mut self, deliveries: Vec<Delivery>, first: i64, last: i64, complete: bool) {
+        let lanes = &self.lanes;
+        // One that came to go on meanwhile may have more before the first.
+        let back: HashMap<Rc<str>, i64> = self
             .aside
-            .keys()
-            .filter(|name| open(name))
-            .cloned()
+            .extract_if(|name, from| *from >= first && !lanes.contains_key(name))
             .collect();
-        let mut back: HashMap<Rc<str>, i64> = HashMap::new();
-        for name in going_on {
-            let from = self.aside.remove(&name);
-            back.extend(from.map(|from| (name, from)));
-        }
         for delivery in deliveries {
-            let name = self.grouping.lane(&delivery.event);
-            if delivery.id <= last && back.get(&*name).is_some_and(|from| delivery.id >= *from) {
+            let from = back.get(&*self.grouping.lane(&delivery.event));
+            if delivery.id <= last && from.is_some_and(|from| delivery.id >= *from) {
                 self.push(delivery);
             }
         }
         if !complete {
-            self.aside
-                .extend(back.into_keys().map(|name| (name, last + 1)));
+            let rest = back.into_iter();
+            let rest = rest.map(|(name, from)| (name, from.max(last + 1)));
+            self.aside.extend(rest);
         }
     }
 
@@ -438,15 +433,17 @@ mod tests {
         lanes.finish(&other);
         assert_eq!(lanes.needed(), Some(2));
         let read = |found: &[i64]| found.iter().map(|id| delivery(*id, "a")).collect();
-        lanes.take_back(read(&[2]), 2, false);
+        lanes.take_back(read(&[2]), 2, 2, false);
         assert_eq!((lanes.length, lanes.needed()), (2, None));
         let second = lanes.claim(now).unwrap();
         assert_eq!(ids(&second), [2]);
         lanes.finish(&second);
         assert_eq!(lanes.needed(), Some(3));
+        lanes.take_back(read(&[4]), 4, 5, true);
+        assert_eq!(lanes.needed(), Some(3), "it came to be needed meanwhile");
         let mut rest: Vec<Delivery> = read(&[4, 5, 6]);
         rest.insert(0, delivery(3, "b"));
-        lanes.take_back(rest, 5, true);
+        lanes.take_back(rest, 3, 5, true);
         assert_eq!((lanes.length, lanes.needed()), (3, None), "3, 4 and 5");
         lanes.push(delivery(6, "a"));
         assert_eq!(lanes.length, 4);

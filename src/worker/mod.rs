@@ -162,8 +162,8 @@ impl Worker {
             self.read_breaker(spool).await;
         }
         let needed = self.lanes.borrow().needed();
-        if let Some(from) = needed {
-            self.take_back(spool, from).await;
+        if let Some(first) = needed {
+            self.take_back(spool, first).await;
         }
         if self.complete.get() {
             return;
@@ -184,9 +184,9 @@ impl Worker {
     }
 
     /// Takes deliveries into memory again that were set aside, from this number on.
-    async fn take_back(&self, spool: &Spool, from: i64) {
+    async fn take_back(&self, spool: &Spool, first: i64) {
         let loaded = self.loaded.get();
-        let Some((rows, complete)) = self.pending(spool, from - 1).await else {
+        let Some((rows, complete)) = self.pending(spool, first - 1).await else {
             return;
         };
         let last = rows.last().map_or(0, |row| row.delivery);
@@ -199,7 +199,7 @@ impl Worker {
         let complete = last == loaded && loaded == self.loaded.get();
         self.lanes
             .borrow_mut()
-            .take_back(deliveries, last, complete);
+            .take_back(deliveries, first, last, complete);
         self.wake.notify_one();
     }
 
