@@ -332,35 +332,32 @@ fn undo(connection: &Connection, statement: &str) {
 
 /// Does pieces of work in one transaction and commits it. Where one of them fails, all are done again, so that
 /// nothing of that one stays. Whether one found the file damaged.
-fn commit(connection: &Connection, batch: &mut [Box<dyn Work>]) -> rusqlite::Result<bool> {
+fn commit(
+    connection: &Connection,
+    batch: &mut [Box<dyn Work>],
+    reserve: &Reserve,
+) -> rusqlite::Result<bool> {
+    run(connection, "BEGIN IMMEDIATE")?;
     let mut damaged = false;
-    let done = (|| {
+    if batch.iter_mut().any(|work| work.run(connection).is_err()) {
+        undo(connection, "ROLLBACK");
         run(connection, "BEGIN IMMEDIATE")?;
-        if batch.iter_mut().any(|work| work.run(connection).is_err()) {
-            undo(connection, "ROLLBACK");
-            run(connection, "BEGIN IMMEDIATE")?;
-            for work in batch {
-                let done = apart(connection, work.as_mut());
-                damaged |= done.is_err_and(|error| rescue::says_damage(&error));
+        for work in batch {
+            run(connection, "SAVEPOINT work")?;
+            if let Err(error) = work.run(connection) {
+                damaged |= rescue::says_damage(&error);
+                undo(connection, "ROLLBACK TO work");
             }
+            // There is none where SQLite rolled all of it back.
+            let _ = run(connection, "RELEASE work");
         }
-        failpoint::pass("before_commit");
-        run(connection, "COMMIT")
-    })();
-    undo(connection, "ROLLBACK");
-    done.map(|()| damaged)
-}
-
-/// Does a piece of work so that nothing of it stays in the transaction if it fails.
-fn apart(connection: &Connection, work: &mut dyn Work) -> rusqlite::Result<()> {
-    run(connection, "SAVEPOINT work")?;
-    let done = work.run(connection);
-    if done.is_err() {
-        undo(connection, "ROLLBACK TO work");
     }
-    // There is none where SQLite rolled all of it back.
-    let _ = run(connection, "RELEASE work");
-    done
+    failpoint::pass("before_commit");
+    run(connection, "COMMIT").inspect_err(|_| {
+        undo(connection, "ROLLBACK");
+        reserve.spend(connection);
+    })?;
+    Ok(damaged)
 }
 
 /// The life of the writing thread: it ends when nobody can ask for anything any more, or the file is damaged.
@@ -381,7 +378,9 @@ fn serve(
                 let moved = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY_DBMOVED);
                 return Err(rusqlite::Error::SqliteFailure(moved, None));
             }
-            commit(&connection, &mut batch).inspect_err(|_| reserve.spend(&connection))
+            let committed = commit(&connection, &mut batch, reserve);
+            undo(&connection, "ROLLBACK");
+            committed
         });
         failpoint::pass("after_commit");
         let damaged = match &committed {
