@@ -91,7 +91,8 @@ impl Records {
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
-            if self.state == State::Between
+            if byte == b'{'
+                && self.state == State::Between
                 && let Some(length) = whole_line(rest)
             {
                 self.whole(&rest[..length]);
@@ -132,8 +133,6 @@ impl Records {
         self.start_line = self.line;
         self.keep(record);
         self.complete();
-        self.previous = b'}';
-        self.significant = b'}';
         self.fed += record.len() as u64;
     }
 
@@ -306,7 +305,8 @@ impl Records {
     }
 }
 
-/// The length of an object that ends its line, where that is plain to see: so the plugin writes them.
+/// The length of the object that begins here and ends its line, where that is plain to see: so the plugin
+/// writes them.
 fn whole_line(bytes: &[u8]) -> Option<usize> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for (index, byte) in bytes.iter().enumerate().take(MAX_STRING) {
@@ -318,10 +318,8 @@ fn whole_line(bytes: &[u8]) -> Option<usize> {
             _ if in_text => {}
             b'{' | b'[' => depth += 1,
             b'}' | b']' if depth > 1 => depth -= 1,
-            b'}' | b']' => {
-                let ends = bytes[0] == b'{' && bytes.get(index + 1) == Some(&b'\n');
-                return ends.then_some(index + 1);
-            }
+            b'}' => return (bytes.get(index + 1) == Some(&b'\n')).then_some(index + 1),
+            b']' => return None,
             _ => {}
         }
     }
@@ -459,6 +457,13 @@ mod tests {
             assert!(text.ends_with(&mark), "{}", &text[text.len() - 60..]);
             assert!(text.len() < MAX_STRING + 100);
         }
+    }
+
+    #[test]
+    fn white_space_is_looked_at_once() {
+        let mut input = vec![b' '; MAX_STRING];
+        input.extend(b"{}\n");
+        assert_eq!(split(&input, input.len()).len(), 1);
     }
 
     #[test]
