@@ -28,6 +28,7 @@ mod message;
 mod notifier;
 mod payload;
 mod progress;
+mod protocol;
 mod reader;
 mod records;
 mod reply;

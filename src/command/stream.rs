@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,86 +15,20 @@ use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
 use crate::deliver::Deliverer;
-use crate::event::{Event, Host, Play, Run, Task, from_seconds, shallow};
+use crate::event::{Event, Play, Run, Task, from_seconds, shallow};
 use crate::exit::Exit;
 use crate::failpoint;
 use crate::http::Http;
+use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, RunnerRecord};
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
 use crate::run::{self, Progress};
 
-/// The version of the protocol that this program speaks.
-const PROTOCOL: u32 = 1;
 /// Bytes read from the pipe at a time: all that a burst left in it.
 const PIECE: usize = 64 << 10;
-
 /// Events that are accepted together at the most.
 const BATCH: usize = 100;
-
-/// One record, as docs/protocol.md describes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Line {
-    Hello(Box<Hello>),
-    Run(Run),
-    Overrides(Overrides),
-    Play(Play),
-    Task(Task),
-    Event(EventRecord),
-    Runner(RunnerRecord),
-    End(#[expect(dead_code, reason = "that it came is all that counts")] Value),
-}
-
-#[derive(Deserialize)]
-struct Hello {
-    protocol: u32,
-    #[serde(default)]
-    run: Run,
-    #[serde(default)]
-    overrides: Overrides,
-    /// The records come from ansible-runner.
-    runner: Option<RunnerHello>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct RunnerHello {
-    /// The file of the settings, or empty.
-    settings: PathBuf,
-    emitters: Emitters,
-    /// The variables of its environment that are told.
-    environment: Vec<String>,
-}
-
-/// What ansible-runner said, as it said it.
-#[derive(Deserialize)]
-struct RunnerRecord {
-    seq: u64,
-    /// When it was said: a status has no time of its own.
-    time: f64,
-    record: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct EventRecord {
-    seq: u64,
-    event: String,
-    time: f64,
-    #[serde(default)]
-    changed: bool,
-    #[serde(default)]
-    ignored: bool,
-    #[serde(default)]
-    truncated: bool,
-    item: Option<Value>,
-    duration: Option<f64>,
-    play: Option<String>,
-    task: Option<String>,
-    host: Option<Host>,
-    result: Option<Box<RawValue>>,
-}
 
 pub async fn run(arguments: cli::Stream) -> Exit {
     LocalSet::new()
@@ -122,8 +53,8 @@ struct Stream {
     runner: Option<Reader>,
     /// Events that were read and are not accepted yet.
     batch: Vec<(u64, Event)>,
-    /// Events that are being accepted.
-    accepting: Option<Accepting>,
+    /// Events that are being accepted; gives the number of the last one, and how many some notifier wants.
+    accepting: Option<JoinHandle<(u64, u64)>>,
     /// How often the play's vars changed the destinations.
     generation: u32,
     /// The destinations of the configuration in force.
@@ -190,7 +121,7 @@ impl Stream {
                     records.feed(&piece);
                     self.take_all(&mut records).await?;
                 }
-                Some(wanted) = accepted(&mut self.accepting) => self.note_accepted(wanted),
+                Some(accepted) = accepted(&mut self.accepting) => self.note_accepted(accepted),
                 () = deliverer.progress() => self.answer_safe(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -388,28 +319,25 @@ impl Stream {
         }
         let batch = std::mem::take(&mut self.batch);
         let (deliverer, destinations) = (self.deliverer.clone(), self.destinations.clone());
-        let wanted = async move { deliverer.accept(batch, &destinations).await };
-        let accepting = Accepting {
-            last: self.last_sequence,
-            wanted: tokio::task::spawn_local(wanted),
-        };
+        let last = self.last_sequence;
+        let accepting = async move { (last, deliverer.accept(batch, &destinations).await) };
+        let accepting = tokio::task::spawn_local(accepting);
         self.be_accepted().await;
         self.accepting = Some(accepting);
     }
 
     /// Waits until what is being accepted is.
     async fn be_accepted(&mut self) {
-        if let Some(wanted) = accepted(&mut self.accepting).await {
-            self.note_accepted(wanted);
+        if let Some(accepted) = accepted(&mut self.accepting).await {
+            self.note_accepted(accepted);
         }
     }
 
     /// Tells the plugin what it need not keep any more.
-    fn note_accepted(&mut self, wanted: u64) {
-        if let Some(accepting) = self.accepting.take() {
-            self.events += wanted;
-            self.accepted = accepting.last;
-        }
+    fn note_accepted(&mut self, (last, wanted): (u64, u64)) {
+        self.accepting = None;
+        self.accepted = last;
+        self.events += wanted;
         self.answer_safe();
     }
 
@@ -471,17 +399,9 @@ impl Stream {
     }
 }
 
-/// Events on their way to the disk.
-struct Accepting {
-    /// The number of the last one.
-    last: u64,
-    /// How many of them some notifier wants.
-    wanted: JoinHandle<u64>,
-}
-
-/// How many of the events some notifier wants, when they are accepted; nothing where none are on their way.
-async fn accepted(accepting: &mut Option<Accepting>) -> Option<u64> {
-    (&mut accepting.as_mut()?.wanted).await.ok()
+/// What became of the events that are being accepted; nothing where there are none.
+async fn accepted(accepting: &mut Option<JoinHandle<(u64, u64)>>) -> Option<(u64, u64)> {
+    accepting.as_mut()?.await.ok()
 }
 
 /// The run, with where a person can look at it.

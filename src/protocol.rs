@@ -1,0 +1,82 @@
+//! The records in which a plugin speaks to `stream`, as docs/protocol.md describes them.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::config::Overrides;
+use crate::config::emitters::Emitters;
+use crate::event::{Host, Play, Run, Task};
+
+/// The version of the protocol that this program speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// One record.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    Hello(Box<Hello>),
+    Run(Run),
+    Overrides(Overrides),
+    Play(Play),
+    Task(Task),
+    Event(EventRecord),
+    Runner(RunnerRecord),
+    End(#[expect(dead_code, reason = "that it came is all that counts")] Value),
+}
+
+/// The first record: who speaks, and what is to hold for the run.
+#[derive(Deserialize)]
+pub struct Hello {
+    pub protocol: u32,
+    #[serde(default)]
+    pub run: Run,
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// The records come from ansible-runner.
+    pub runner: Option<RunnerHello>,
+}
+
+/// What ansible-runner was given for its job.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RunnerHello {
+    /// The file of the settings, or empty.
+    pub settings: PathBuf,
+    pub emitters: Emitters,
+    /// The variables of its environment that are told.
+    pub environment: Vec<String>,
+}
+
+/// What ansible-runner said, as it said it.
+#[derive(Deserialize)]
+pub struct RunnerRecord {
+    pub seq: u64,
+    /// When it was said, in seconds since 1970: a status has no time of its own.
+    pub time: f64,
+    pub record: Box<RawValue>,
+}
+
+/// What the callback plugin says of one event; its play and its task by their ids.
+#[derive(Deserialize)]
+pub struct EventRecord {
+    pub seq: u64,
+    pub event: String,
+    /// Seconds since 1970.
+    pub time: f64,
+    #[serde(default)]
+    pub changed: bool,
+    #[serde(default)]
+    pub ignored: bool,
+    #[serde(default)]
+    pub truncated: bool,
+    pub item: Option<Value>,
+    /// Seconds.
+    pub duration: Option<f64>,
+    pub play: Option<String>,
+    pub task: Option<String>,
+    pub host: Option<Host>,
+    pub result: Option<Box<RawValue>>,
+}
