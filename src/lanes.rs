@@ -90,11 +90,7 @@ impl Lanes {
 
     /// Takes a delivery on, behind those of its lane.
     pub fn push(&mut self, mut delivery: Delivery) {
-        if delivery.id > 0
-            && self
-                .aside
-                .contains_key(&*self.grouping.lane(&delivery.event))
-        {
+        if self.is_aside(&delivery) {
             return;
         }
         self.length += 1;
@@ -110,6 +106,12 @@ impl Lanes {
             delivery.due = self.gathered_until(&delivery);
         }
         self.enlist(delivery);
+    }
+
+    /// A delivery is left to the spool, with others of its lane before it.
+    fn is_aside(&self, delivery: &Delivery) -> bool {
+        let lane = || self.grouping.lane(&delivery.event);
+        !self.aside.is_empty() && delivery.id > 0 && self.aside.contains_key(&*lane())
     }
 
     fn enlist(&mut self, delivery: Delivery) {
@@ -204,20 +206,18 @@ impl Lanes {
             let Some(lane) = self.lanes.get_mut(name) else {
                 continue;
             };
-            let tried = match lane.front() {
-                Some(first) if first.attempts == 0 => continue,
-                // A group of an earlier process, to be gathered again.
-                Some(first) if first.together == 0 && self.grouping.gathers(&first.event) => {
-                    continue;
-                }
-                Some(first) => first.together.max(1),
-                None => continue,
+            let Some(first) = lane.front() else {
+                continue;
             };
+            // A group of an earlier process is to be gathered again.
+            let is_known = first.together > 0 || !self.grouping.gathers(&first.event);
+            // What has no place in the spool stays where it is.
+            let is_written = lane.iter().all(|delivery| delivery.id > 0);
+            let tried = first.together.max(1);
             let Some(next) = lane.get(tried) else {
                 continue;
             };
-            // What has no place in the spool stays where it is.
-            if lane.iter().any(|delivery| delivery.id < 0) {
+            if first.attempts == 0 || !is_known || !is_written {
                 continue;
             }
             self.aside.insert(name.clone(), next.id);

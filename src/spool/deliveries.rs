@@ -88,6 +88,15 @@ pub enum MarkOutcome {
 }
 
 impl MarkOutcome {
+    /// The state, the time of the next attempt, and the error that a delivery has after it.
+    fn row(&self) -> (i64, i64, Option<&str>) {
+        match self {
+            MarkOutcome::Delivered(_) => (DELIVERED, 0, None),
+            MarkOutcome::Retry(at, error) => (0, *at, Some(error)),
+            MarkOutcome::Dead(error) => (DEAD, 0, Some(error)),
+        }
+    }
+
     /// What is to be said of the attempt; nothing if it simply delivered.
     fn note(&self) -> Option<Cow<'_, str>> {
         match self {
@@ -251,11 +260,28 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     for (key, value) in &mark.threads {
         set_thread(connection, mark.destination, key, value)?;
     }
-    let (state, next_at, error) = match &mark.outcome {
-        MarkOutcome::Delivered(_) => (DELIVERED, 0, None),
-        MarkOutcome::Retry(at, error) => (0, *at, Some(error.as_str())),
-        MarkOutcome::Dead(error) => (DEAD, 0, Some(error.as_str())),
-    };
+    let changed = mark_deliveries(connection, mark)?;
+    let (state, _, error) = mark.outcome.row();
+    connection
+        .prepare_cached(
+            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error),
+             failures = ?5, paused_until = ?6, gone = ?7 WHERE id = ?1",
+        )?
+        .execute(params![
+            mark.destination,
+            if state == DELIVERED { changed } else { 0 },
+            if state == DEAD { changed } else { 0 },
+            error,
+            mark.breaker.failures,
+            mark.breaker.paused_until,
+            mark.breaker.gone
+        ])?;
+    Ok(())
+}
+
+/// Records what an attempt means for its deliveries. How many of them still waited.
+fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64> {
+    let (state, next_at, error) = mark.outcome.row();
     let finished = (state > 0).then_some(mark.started + mark.duration);
     let note = mark.outcome.note();
     let duration = note.is_none().then_some(mark.duration);
@@ -288,19 +314,5 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
             drop_body.execute([delivery])?;
         }
     }
-    connection
-        .prepare_cached(
-            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error),
-             failures = ?5, paused_until = ?6, gone = ?7 WHERE id = ?1",
-        )?
-        .execute(params![
-            mark.destination,
-            if state == DELIVERED { changed } else { 0 },
-            if state == DEAD { changed } else { 0 },
-            error,
-            mark.breaker.failures,
-            mark.breaker.paused_until,
-            mark.breaker.gone
-        ])?;
-    Ok(())
+    Ok(changed)
 }

@@ -40,6 +40,8 @@ const MOST_AT_ONCE: usize = 100;
 const STATEMENTS: usize = 64;
 /// What is said when `max_size` is reached: what is finished can make room.
 pub const FULL: &str = "no space is left for the spool (its `max_size`)";
+/// What is said when nobody does the work any more.
+const UNWRITABLE: &str = "the spool cannot be written now";
 /// What is said when damage is found while the spool is in use.
 const DAMAGED: &str =
     "the spool is damaged; the next start puts it aside and saves what can be read";
@@ -165,14 +167,14 @@ impl Spool {
         let (answer, result) = oneshot::channel();
         let work = Asked {
             work,
-            done: Err("the spool cannot be written now".to_owned()),
+            done: Err(UNWRITABLE.to_owned()),
             answer,
         };
         let queue = self.work.as_ref().map_err(|reason| anyhow!("{reason}"))?;
         queue.send(Box::new(work)).map_err(|_| anyhow!(DAMAGED))?;
         result
             .await
-            .context("the spool cannot be written now")?
+            .context(UNWRITABLE)?
             .map_err(anyhow::Error::msg)
     }
 

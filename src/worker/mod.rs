@@ -205,10 +205,10 @@ impl Worker {
 
     /// The next deliveries that wait in the spool, as far as there is room for them; and whether those were all.
     async fn pending(&self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
-        let room = self.lanes.borrow().room();
-        if !self.lanes.borrow().has_much_room() {
-            return None;
-        }
+        let room = {
+            let lanes = self.lanes.borrow();
+            lanes.has_much_room().then(|| lanes.room())?
+        };
         let id = self.id;
         // Where the spool cannot be read, the next look tries again.
         let read = spool.write(move |connection| spool::pending(connection, id, after, room));
