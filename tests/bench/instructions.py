@@ -22,15 +22,13 @@ from pathlib import Path
 
 import binary
 import measure
-from endpoint import nginx
+from endpoint import DEAD, nginx
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = Path(__file__).resolve().with_name("instructions.json")
 # How much more than the baseline is a regression.
 MOST = 1.10
 EVENTS = 1000
-# Nobody listens on it.
-CLOSED = "http://127.0.0.1:9/events"
 
 
 def toolchain():
@@ -72,7 +70,7 @@ def each(count_of):
 
 def to_request(bench):
     """From a line of a file to the request that would go, templates included."""
-    config = bench.config("request.ini", CLOSED)
+    config = bench.config("request.ini", DEAD)
 
     def count_of(events):
         path = bench.write("events.ndjson", "")
@@ -87,7 +85,7 @@ def to_request(bench):
 
 def to_spool(bench):
     """From a record of the plugin to the disk."""
-    config = bench.config("spool.ini", CLOSED, drain="0")
+    config = bench.config("spool.ini", DEAD, drain="0")
     return of_stream(bench, config, "0 delivered, %d waiting")
 
 

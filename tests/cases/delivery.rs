@@ -151,6 +151,13 @@ fn refused_credentials_are_read_anew_once() {
     assert_eq!(server.requests().len(), 2, "one more attempt, then a pause");
 }
 
+/// What arrived of a host, by the numbers `n` of its results.
+fn numbers_of(requests: &[Request], host: &str) -> Vec<u64> {
+    let bodies = requests.iter().map(Request::json);
+    let of_host = bodies.filter(|body| body["host"] == host);
+    of_host.map(|body| body["n"].as_u64().unwrap()).collect()
+}
+
 #[test]
 fn each_host_is_in_order_and_hosts_go_side_by_side() {
     let server = Server::start([Reply::After(Duration::from_millis(20))]);
@@ -174,11 +181,7 @@ fn each_host_is_in_order_and_hosts_go_side_by_side() {
     assert!(started.elapsed() >= Duration::from_millis(200));
     let requests = server.requests();
     for host in 0..4 {
-        let numbers: Vec<u64> = requests
-            .iter()
-            .filter(|request| request.json()["host"] == format!("h{host}"))
-            .map(|request| request.json()["n"].as_u64().unwrap())
-            .collect();
+        let numbers = numbers_of(&requests, &format!("h{host}"));
         assert_eq!(numbers, (0..10).map(|n| n * 4 + host).collect::<Vec<_>>());
     }
     let connections = requests
@@ -221,12 +224,7 @@ fn a_host_that_is_refused_does_not_stop_the_others_however_much_waits_for_it() {
         "ansible-notify: 1300 events: 1300 delivered, 0 waiting, 0 dead\n",
     );
     let requests = server.requests();
-    let numbers = |host: &str| -> Vec<u64> {
-        let of_host = requests.iter().map(Request::json);
-        let of_host = of_host.filter(|body| body["host"] == host);
-        of_host.map(|body| body["n"].as_u64().unwrap()).collect()
-    };
-    let (bad, good) = (numbers("bad"), numbers("good"));
+    let (bad, good) = (numbers_of(&requests, "bad"), numbers_of(&requests, "good"));
     let refused = bad.iter().filter(|number| **number == 0).count() - 1;
     assert!(refused < 5, "{refused}");
     assert_eq!(bad[refused..].len(), 1250);
