@@ -13,7 +13,7 @@ use crate::counts::Counts;
 use crate::destination::Destination;
 use crate::event::{Event, Run, Status};
 use crate::http::Http;
-use crate::kept;
+use crate::kept::Keeper;
 use crate::report;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::Context;
@@ -31,6 +31,7 @@ pub struct Deliverer {
     /// Set when the configuration has said where it is.
     spool: OnceCell<Spool>,
     http: Http,
+    keeper: RefCell<Keeper>,
     workers: RefCell<Vec<Rc<Worker>>>,
     /// Somewhere a delivery was finished.
     pub progress: Notify,
@@ -72,6 +73,7 @@ impl Deliverer {
         Rc::new(Deliverer {
             spool: OnceCell::new(),
             http,
+            keeper: RefCell::default(),
             workers: RefCell::default(),
             progress: Notify::new(),
             homeless: RefCell::default(),
@@ -148,7 +150,7 @@ impl Deliverer {
             let event = Arc::new(event);
             let (destinations, event) = self.wanting(event, candidates);
             if !destinations.is_empty() {
-                rows.push(new_event(&event, destinations));
+                rows.push(self.new_event(&event, destinations));
                 held.push((sequence, event));
             }
         }
@@ -168,6 +170,22 @@ impl Deliverer {
             Err(error) => self.keep_in_memory(&held, &wanted, &error),
         }
         held.len() as u64
+    }
+
+    /// The event as the spool takes it.
+    fn new_event(&self, event: &Event, destinations: Vec<i64>) -> NewEvent {
+        NewEvent {
+            event_id: event.id.clone(),
+            created: Timestamp::now().as_millisecond(),
+            callback: event.event.clone(),
+            host: event.host_name().to_owned(),
+            task: event
+                .task
+                .as_ref()
+                .map_or_else(String::new, |task| task.name.clone()),
+            body: self.keeper.borrow_mut().write(event),
+            destinations,
+        }
     }
 
     /// Writes events to the spool. Where it is full, room is made as long as that is possible.
@@ -421,7 +439,7 @@ impl Deliverer {
             let home = homes.get(&destination).copied().unwrap_or(destination);
             match rows.last_mut() {
                 Some(row) if row.event_id == unwritten.event.id => row.destinations.push(home),
-                _ => rows.push(new_event(&unwritten.event, vec![home])),
+                _ => rows.push(self.new_event(&unwritten.event, vec![home])),
             }
         }
         if !rows.is_empty() && self.write_events(rows).await.is_err() {
@@ -469,20 +487,5 @@ impl Deliverer {
             }
         };
         workers.iter().map(standing).collect()
-    }
-}
-
-fn new_event(event: &Arc<Event>, destinations: Vec<i64>) -> NewEvent {
-    NewEvent {
-        event_id: event.id.clone(),
-        created: Timestamp::now().as_millisecond(),
-        callback: event.event.clone(),
-        host: event.host_name().to_owned(),
-        task: event
-            .task
-            .as_ref()
-            .map_or_else(String::new, |task| task.name.clone()),
-        body: kept::write(event),
-        destinations,
     }
 }

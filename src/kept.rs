@@ -1,5 +1,7 @@
 //! An event as the spool keeps it: written whole, and read again without a look at its result.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,88 +9,228 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::{Event, Host, Play, Run, State, Task};
+use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
 use crate::reader::Reader;
 
+/// How many tasks' common parts are remembered: more than hosts of a free strategy work at side by side.
+const REMEMBERED: usize = 16;
+
+/// What an event is made of has no key that is not text, and no number that is none.
+const WRITABLE: &str = "an event can be written";
+
+/// Writes events as the spool keeps them, and reads them. What the events of a task have in common is the
+/// beginning of each one's text, and made and read only once.
+#[derive(Default)]
+pub struct Keeper {
+    remembered: Vec<Rc<Common>>,
+}
+
+/// What the events of a task have in common.
+struct Common {
+    run: Arc<Run>,
+    play: Option<Arc<Play>>,
+    task: Option<Arc<Task>>,
+    /// `{"run":…,"play":…,"task":…`
+    text: String,
+}
+
+/// All else that most events have. One that has more, such as the end of a run, is read as what people write.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept<'a> {
+    // These three only where the text does not begin with what is remembered.
+    #[serde(skip_serializing)]
+    run: Option<Arc<Run>>,
+    #[serde(skip_serializing)]
+    play: Option<Arc<Play>>,
+    #[serde(skip_serializing)]
+    task: Option<Arc<Task>>,
+    schema: u32,
+    id: Cow<'a, str>,
+    event: Cow<'a, str>,
+    #[serde(serialize_with = "microseconds")]
+    time: Timestamp,
+    state: Option<State>,
+    changed: bool,
+    ignored: bool,
+    item: Option<Cow<'a, Value>>,
+    duration: Option<f64>,
+    host: Option<Cow<'a, Host>>,
+    result: Option<Cow<'a, RawValue>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    truncated: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    repaired: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    test: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Cow<'a, RawValue>>,
+}
+
+/// An event that has more.
 #[derive(Serialize)]
-struct Written<'a> {
+struct Rare<'a> {
     #[serde(flatten)]
     event: &'a Event,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a RawValue>,
 }
 
-/// What most events have. One that has more, such as the end of a run, is read as what people write.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    schema: u32,
-    id: String,
-    event: String,
-    time: Timestamp,
-    state: Option<State>,
-    changed: bool,
-    ignored: bool,
-    item: Option<Value>,
-    duration: Option<f64>,
-    run: Arc<Run>,
-    play: Option<Arc<Play>>,
-    task: Option<Arc<Task>>,
-    host: Option<Host>,
-    result: Option<Box<RawValue>>,
-    #[serde(default)]
-    truncated: bool,
-    #[serde(default)]
-    test: bool,
-    record: Option<Box<RawValue>>,
-}
-
-/// The event with its record, as text that `read` reads again.
-pub fn write(event: &Event) -> String {
-    let record = event.record.as_deref();
-    let mut text = Vec::with_capacity(event.size() + 512);
-    serde_json::to_writer(&mut text, &Written { event, record }).expect("an event can be written");
-    String::from_utf8(text).expect("JSON is text")
-}
-
-/// The event of a text that the spool kept, whichever version wrote it.
-pub fn read(text: &str) -> Result<Event, String> {
-    let kept = match serde_json::from_str::<Kept>(text) {
-        Ok(kept) => kept,
-        Err(_) => {
-            let mut event = Reader::new().read(text.as_bytes())?;
-            event.repaired = false;
-            return Ok(event);
+impl Keeper {
+    /// The event with its record, as text that `read` reads again.
+    pub fn write(&mut self, event: &Event) -> String {
+        if event.end.is_some() {
+            let record = event.record.as_deref();
+            return serde_json::to_string(&Rare { event, record }).expect(WRITABLE);
         }
-    };
-    let mut event = Event {
-        schema: kept.schema,
-        id: kept.id,
-        event: kept.event,
-        time: kept.time,
-        state: kept.state,
-        changed: kept.changed,
-        ignored: kept.ignored,
-        item: kept.item,
-        duration: kept.duration,
-        run: kept.run,
-        play: kept.play,
-        task: kept.task,
-        host: kept.host,
-        result: kept.result,
-        truncated: kept.truncated,
-        repaired: false,
-        test: kept.test,
-        end: None,
-        record: kept.record,
-    };
-    event.strip();
-    Ok(event)
+        let common = match self.remembered.iter().find(|known| known.is_of(event)) {
+            Some(known) => known.clone(),
+            None => self.remember(event.run.clone(), event.play.clone(), event.task.clone()),
+        };
+        let start = common.text.len();
+        let mut text = Vec::with_capacity(start + event.size() + 512);
+        text.extend_from_slice(common.text.as_bytes());
+        serde_json::to_writer(&mut text, &Kept::of(event)).expect(WRITABLE);
+        text[start] = b',';
+        String::from_utf8(text).expect("JSON is text")
+    }
+
+    /// The event of a text that the spool kept, whichever version wrote it.
+    pub fn read(&mut self, text: &str) -> Result<Event, String> {
+        let known = self.remembered.iter().find_map(|known| {
+            let rest = text.strip_prefix(&known.text)?.strip_prefix(',')?;
+            Some((known.clone(), format!("{{{rest}")))
+        });
+        let read = match &known {
+            Some((_, rest)) => serde_json::from_str::<Kept>(rest),
+            None => serde_json::from_str(text),
+        };
+        let Ok(mut kept) = read else {
+            return Reader::new().read(text.as_bytes());
+        };
+        let common = match known {
+            Some((known, _)) => known,
+            None => {
+                let run = kept.run.take().unwrap_or_default();
+                self.remember(run, kept.play.take(), kept.task.take())
+            }
+        };
+        let mut event = kept.event(&common);
+        event.strip();
+        Ok(event)
+    }
+
+    fn remember(
+        &mut self,
+        run: Arc<Run>,
+        play: Option<Arc<Play>>,
+        task: Option<Arc<Task>>,
+    ) -> Rc<Common> {
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.remove(0);
+        }
+        let common = Rc::new(Common::new(run, play, task));
+        self.remembered.push(common.clone());
+        common
+    }
+}
+
+impl Common {
+    fn new(run: Arc<Run>, play: Option<Arc<Play>>, task: Option<Arc<Task>>) -> Common {
+        #[derive(Serialize)]
+        struct Beginning<'a> {
+            run: &'a Run,
+            play: Option<&'a Play>,
+            task: Option<&'a Task>,
+        }
+        let beginning = Beginning {
+            run: &run,
+            play: play.as_deref(),
+            task: task.as_deref(),
+        };
+        let mut text = serde_json::to_string(&beginning).expect(WRITABLE);
+        text.pop();
+        Common {
+            run,
+            play,
+            task,
+            text,
+        }
+    }
+
+    /// Whether it is this event's, and not only alike.
+    fn is_of(&self, event: &Event) -> bool {
+        let same_play = self.play.as_ref().map(Arc::as_ptr) == event.play.as_ref().map(Arc::as_ptr);
+        let same_task = self.task.as_ref().map(Arc::as_ptr) == event.task.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.run, &event.run) && same_play && same_task
+    }
+}
+
+impl<'a> Kept<'a> {
+    fn of(event: &'a Event) -> Kept<'a> {
+        Kept {
+            run: None,
+            play: None,
+            task: None,
+            schema: event.schema,
+            id: Cow::Borrowed(&event.id),
+            event: Cow::Borrowed(&event.event),
+            time: event.time,
+            state: event.state,
+            changed: event.changed,
+            ignored: event.ignored,
+            item: event.item.as_ref().map(Cow::Borrowed),
+            duration: event.duration,
+            host: event.host.as_ref().map(Cow::Borrowed),
+            result: event.result.as_deref().map(Cow::Borrowed),
+            truncated: event.truncated,
+            repaired: event.repaired,
+            test: event.test,
+            record: event.record.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    fn event(self, common: &Common) -> Event {
+        Event {
+            schema: self.schema,
+            id: self.id.into_owned(),
+            event: self.event.into_owned(),
+            time: self.time,
+            state: self.state,
+            changed: self.changed,
+            ignored: self.ignored,
+            item: self.item.map(Cow::into_owned),
+            duration: self.duration,
+            run: common.run.clone(),
+            play: common.play.clone(),
+            task: common.task.clone(),
+            host: self.host.map(Cow::into_owned),
+            result: self.result.map(Cow::into_owned),
+            truncated: self.truncated,
+            repaired: self.repaired,
+            test: self.test,
+            end: None,
+            record: self.record.map(Cow::into_owned),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a fresh keeper writes, and what it reads.
+    fn write(event: &Event) -> String {
+        Keeper::default().write(event)
+    }
+
+    fn read(text: &str) -> Event {
+        Keeper::default().read(text).unwrap()
+    }
+
+    fn event(text: &str) -> Event {
+        Reader::new().read(text.as_bytes()).unwrap()
+    }
 
     #[test]
     fn what_is_kept_is_read_as_what_people_write_is() {
@@ -97,11 +239,11 @@ mod tests {
                 "result":{"n":18446744073709551617,"huge":1e400,"stdout":"é"},"record":{"uuid":"u"}}"#,
             r#"{"event":"run_end","test":true,"status":"error","elapsed":1.5,"stats":{"h":{"ok":1}}}"#,
             r#"{"event":"playbook_on_start","time":"2026-11-20T20:42:01.123456Z","run":{"id":"r","tags":["a"]}}"#,
+            r#"{"state":"failed","host":"web1","result":{"stdout":"\ud800"}}"#,
         ] {
-            let event = Reader::new().read(text.as_bytes()).unwrap();
-            let kept = write(&event);
-            assert_eq!(write(&read(&kept).unwrap()), kept);
-            let slowly = Reader::new().read(kept.as_bytes()).unwrap();
+            let kept = write(&event(text));
+            assert_eq!(write(&read(&kept)), kept);
+            let slowly = event(&kept);
             assert_eq!(write(&slowly), kept);
         }
     }
@@ -110,7 +252,27 @@ mod tests {
     fn only_what_is_rare_is_read_slowly() {
         let text =
             r#"{"state":"failed","host":"web1","task":"t","play":"p","result":{},"record":{}}"#;
-        let event = Reader::new().read(text.as_bytes()).unwrap();
-        assert!(serde_json::from_str::<Kept>(&write(&event)).is_ok());
+        assert!(serde_json::from_str::<Kept>(&write(&event(text))).is_ok());
+    }
+
+    #[test]
+    fn what_events_have_in_common_is_the_same_for_all_of_them() {
+        let mut keeper = Keeper::default();
+        let first = event(r#"{"state":"failed","host":"web1","task":"t","play":"p"}"#);
+        let second = Event {
+            host: None,
+            ..first.clone()
+        };
+        let kept = [&first, &second].map(|event| keeper.write(event));
+        assert_eq!(keeper.remembered.len(), 1);
+        let mut keeper = Keeper::default();
+        let [first_read, second_read] = kept.each_ref().map(|text| keeper.read(text).unwrap());
+        assert!(Arc::ptr_eq(&first_read.run, &second_read.run));
+        assert_eq!([write(&first_read), write(&second_read)], kept);
+        for number in 0..100 {
+            let other = event(&format!(r#"{{"state":"failed","task":"t{number}"}}"#));
+            keeper.write(&other);
+        }
+        assert_eq!(keeper.remembered.len(), REMEMBERED);
     }
 }

@@ -100,6 +100,7 @@ impl Reader {
         };
         event.ignored = typed(object, "ignored")?.unwrap_or(false);
         event.truncated = typed(object, "truncated")?.unwrap_or(false);
+        event.repaired = typed(object, "repaired")?.unwrap_or(false);
         event.duration = typed(object, "duration")?;
         event.item = object.get("item").filter(|item| !item.is_null()).cloned();
         event.play = part(object, "play", "name")?.map(Arc::new);

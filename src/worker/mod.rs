@@ -16,7 +16,7 @@ use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
-use crate::kept;
+use crate::kept::Keeper;
 use crate::lanes::{Delivery, Lanes};
 use crate::notifier::Notifier;
 use crate::report;
@@ -34,6 +34,7 @@ pub struct Worker {
     pub destination: Destination,
     notifier: RefCell<Rc<dyn Notifier>>,
     lanes: RefCell<Lanes>,
+    keeper: RefCell<Keeper>,
     /// This process delivers to the destination; any other one only accepts.
     leadership: RefCell<Option<Leadership>>,
     /// The highest delivery that was taken into memory.
@@ -104,6 +105,7 @@ impl Worker {
             id,
             notifier: RefCell::new(destination.notifier.clone()),
             lanes: RefCell::new(Lanes::new(destination.grouping)),
+            keeper: RefCell::default(),
             destination,
             leadership: RefCell::default(),
             loaded: Cell::new(0),
@@ -254,7 +256,7 @@ impl Worker {
 
     /// The delivery of a row; nothing where it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
-        let Ok(event) = kept::read(&row.body) else {
+        let Ok(event) = self.keeper.borrow_mut().read(&row.body) else {
             self.bury(spool, row.delivery).await;
             return None;
         };
