@@ -1,6 +1,6 @@
 //! An event as a CloudEvent (CloudEvents 1.0.2, its JSON event format), for brokers and functions.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::escape::Escape;
 use crate::event::time_text;
@@ -9,23 +9,35 @@ use crate::message::Message;
 /// What its JSON is called, on HTTP.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
-/// A CloudEvent in structured mode. `source` and `id` together are unique, the same on every attempt.
-pub fn event(message: &Message, data: &Value) -> Value {
-    let event = message.context.event();
-    let names = [Some(event.host_name()), event.run.playbook.as_deref()];
-    let subject = names.into_iter().flatten().find(|name| !name.is_empty());
-    let mut envelope = json!({
-        "specversion": "1.0",
-        "id": message.id,
-        "source": format!("/ansible/runs/{}", Escape::Url.apply(&event.run.id)),
-        "type": format!("org.ansible.{}", event.event),
-        "time": time_text(event.time),
-        "datacontenttype": "application/json",
-        "data": data,
-    });
-    // An empty one is not allowed.
-    if let Some(subject) = subject {
-        envelope["subject"] = subject.into();
+/// A CloudEvent in structured mode.
+#[derive(Serialize)]
+pub struct CloudEvent<'a, D> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    r#type: String,
+    time: String,
+    datacontenttype: &'static str,
+    data: &'a D,
+    /// An empty one is not allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+}
+
+impl<'a, D> CloudEvent<'a, D> {
+    /// Of a message's event. `source` and `id` together are unique, the same on every attempt.
+    pub fn new(message: &'a Message, data: &'a D) -> CloudEvent<'a, D> {
+        let event = message.context.event();
+        let names = [Some(event.host_name()), event.run.playbook.as_deref()];
+        CloudEvent {
+            specversion: "1.0",
+            id: &message.id,
+            source: format!("/ansible/runs/{}", Escape::Url.apply(&event.run.id)),
+            r#type: format!("org.ansible.{}", event.event),
+            time: time_text(event.time),
+            datacontenttype: "application/json",
+            data,
+            subject: names.into_iter().flatten().find(|name| !name.is_empty()),
+        }
     }
-    envelope
 }

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
+
 use crate::config::levels::Search;
 use crate::config::section::{Entry, Origin, Section};
 use crate::event::Event;
@@ -55,9 +57,7 @@ impl Destination {
         let batch = std::iter::once(first).chain(others).collect();
         Message {
             batch,
-            ..self
-                .texts
-                .message(&context, serde_json::Map::new(), self.mapped)
+            ..self.texts.message(&context, Bytes::new(), self.mapped)
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, StatusCode, Url};
@@ -54,7 +55,7 @@ pub struct Request {
     /// The URL was given as a secret: only its origin is shown.
     pub secret_url: bool,
     pub headers: HeaderMap,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// What came back for a request.
@@ -429,7 +430,7 @@ mod tests {
             url: url.parse().unwrap(),
             secret_url,
             headers: HeaderMap::new(),
-            body: Vec::new(),
+            body: Bytes::new(),
         };
         let shown = request("https://user:pass@h:8443/a/b?token=canary&x=", false).shown_url();
         assert_eq!(shown, "https://h:8443/a/b?token=[redacted]&x=[redacted]");

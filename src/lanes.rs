@@ -13,7 +13,7 @@ use crate::message::Reached;
 /// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
 const WINDOW: usize = 512;
 /// How many bytes their events may have, apart from groups: a few large ones are enough to go on with.
-const WINDOW_BYTES: usize = 8 << 20;
+const WINDOW_BYTES: usize = 4 << 20;
 
 /// How much more may be taken into memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod kept;
 mod lanes;
 mod message;
 mod notifier;
+mod part;
 mod payload;
 mod progress;
 mod protocol;

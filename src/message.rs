@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
+use hyper::body::Bytes;
 use serde_json::{Map, Value};
 
 use crate::body::{Body, noted};
@@ -19,10 +20,10 @@ use crate::template::{Context, Template};
 pub struct Message {
     /// The event's id, the first one's of a group: the same on every attempt.
     pub id: String,
-    /// The fields of `[outputs]`.
-    pub payload: Map<String, Value>,
+    /// The fields of `[outputs]`, the text of a JSON object. Requests share it: it may be large.
+    pub payload: Bytes,
     /// Those of each event of a batch, in place of `payload`.
-    pub batch: Vec<Map<String, Value>>,
+    pub batch: Vec<Bytes>,
     /// One line, without markup.
     pub subject: String,
     /// Some lines in the markup of the kind.
@@ -200,7 +201,7 @@ impl Texts {
     }
 
     /// What is said of an event; a template that fails gives way to the default.
-    pub fn message(&self, context: &Context, payload: Map<String, Value>, mapped: bool) -> Message {
+    pub fn message(&self, context: &Context, payload: Bytes, mapped: bool) -> Message {
         let event = context.event();
         let mut note = None;
         let mut message = Message {
@@ -212,7 +213,8 @@ impl Texts {
             body: None,
             fields: Vec::new(),
             level: Level::of(event),
-            context: context.clone(),
+            // What was made of a large result is not kept while the message is on its way.
+            context: context.afresh(),
             reached: Reached::default(),
             threads: BTreeMap::new(),
             note: None,
@@ -277,7 +279,8 @@ fn render(
 /// The longest value of a field, in characters.
 const FIELD: usize = 300;
 
-fn mapped_fields(payload: &Map<String, Value>) -> Vec<(String, String)> {
+fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
+    let payload: Map<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
     let shown = |(name, value): (&String, &Value)| {
         let text = value
             .as_str()
@@ -337,7 +340,7 @@ mod tests {
         }
         let texts = Texts::new(&section, form);
         assert!(section.take_problems().is_empty());
-        texts.message(&Context::new(Arc::new(event)), Map::new(), false)
+        texts.message(&Context::new(Arc::new(event)), Bytes::new(), false)
     }
 
     fn failed() -> Event {

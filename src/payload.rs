@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use serde_json::{Map, Value};
+use hyper::body::Bytes;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::value::RawValue;
 
 use crate::config::section::{Section, suggest};
 use crate::report;
@@ -27,6 +29,23 @@ pub const DEFAULT: [(&str, &str); 12] = [
 /// The fields of a payload, in the order in which they were written.
 pub struct Payload {
     fields: Vec<Field>,
+    shape: Shape,
+}
+
+/// The fields of an object by their names; those with dots are within objects of their own.
+#[derive(Default)]
+struct Shape(Vec<(String, Part)>);
+
+enum Part {
+    /// The number of a field.
+    Field(usize),
+    Object(Shape),
+}
+
+/// The values of the fields in their shape.
+struct Shaped<'a> {
+    shape: &'a Shape,
+    values: &'a [Box<RawValue>],
 }
 
 struct Field {
@@ -44,9 +63,7 @@ impl Payload {
             let fields = DEFAULT
                 .iter()
                 .filter_map(|(name, source)| Field::new(name, source).ok());
-            return Payload {
-                fields: fields.collect(),
-            };
+            return Payload::of(fields.collect());
         };
         let mut fields: Vec<Field> = Vec::new();
         for entry in &section.entries {
@@ -78,29 +95,41 @@ impl Payload {
                 Err(problem) => section.problem(&entry.key, problem),
             }
         }
-        Payload { fields }
+        Payload::of(fields)
     }
 
-    /// The payload of an event. A field whose expression fails is null, and the first failure is reported.
-    pub fn render(&self, context: &Context) -> Map<String, Value> {
-        let mut payload = Map::new();
-        for field in &self.fields {
-            let value = field.template.evaluate(context).unwrap_or_else(|problem| {
+    fn of(fields: Vec<Field>) -> Payload {
+        let mut shape = Shape::default();
+        for (number, field) in fields.iter().enumerate() {
+            shape.insert(&field.path, number);
+        }
+        Payload { fields, shape }
+    }
+
+    /// The payload of an event, the text of a JSON object. A field whose expression fails is null, and the first failure
+    /// is reported.
+    pub fn render(&self, context: &Context) -> Bytes {
+        let value = |field: &Field| {
+            field.template.json(context).unwrap_or_else(|problem| {
                 if !field.failed.replace(true) {
                     let name = field.path.join(".");
                     report::say(format!(
                         "output `{name}` failed and is sent as null: {problem}"
                     ));
                 }
-                minijinja::Value::from(())
-            });
-            insert(
-                &mut payload,
-                &field.path,
-                serde_json::to_value(&value).unwrap_or(Value::Null),
-            );
-        }
-        payload
+                RawValue::NULL.to_owned()
+            })
+        };
+        let values: Vec<Box<RawValue>> = self.fields.iter().map(value).collect();
+        let shaped = Shaped {
+            shape: &self.shape,
+            values: &values,
+        };
+        // A large one is held while it is sent, and growing would leave it half empty.
+        let size: usize = values.iter().map(|value| value.get().len()).sum();
+        let mut text = Vec::with_capacity(size + 64 * values.len());
+        serde_json::to_writer(&mut text, &shaped).expect("JSON values can be written");
+        text.into()
     }
 
     /// Notes the fields that fail on a sample.
@@ -141,15 +170,39 @@ fn overlap(a: &[String], b: &[String]) -> bool {
     a.len() != b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
-fn insert(object: &mut Map<String, Value>, path: &[String], value: Value) {
-    let (name, rest) = path.split_first().expect("a field has a name");
-    if rest.is_empty() {
-        object.insert(name.clone(), value);
-    } else if let Value::Object(inner) = object
-        .entry(name.clone())
-        .or_insert_with(|| Value::Object(Map::new()))
-    {
-        insert(inner, rest, value);
+impl Shape {
+    fn insert(&mut self, path: &[String], field: usize) {
+        let (name, rest) = path.split_first().expect("a field has a name");
+        let known = self.0.iter_mut().find(|(known, _)| known == name);
+        match (known, rest) {
+            (Some((_, Part::Object(inner))), [_, ..]) => inner.insert(rest, field),
+            (Some((_, part)), _) => *part = Part::Field(field),
+            (None, []) => self.0.push((name.clone(), Part::Field(field))),
+            (None, _) => {
+                let mut inner = Shape::default();
+                inner.insert(rest, field);
+                self.0.push((name.clone(), Part::Object(inner)));
+            }
+        }
+    }
+}
+
+impl Serialize for Shaped<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (name, part) in &self.shape.0 {
+            match part {
+                Part::Field(number) => object.serialize_entry(name, &self.values[*number])?,
+                Part::Object(shape) => object.serialize_entry(
+                    name,
+                    &Shaped {
+                        shape,
+                        values: self.values,
+                    },
+                )?,
+            }
+        }
+        object.end()
     }
 }
 
@@ -185,7 +238,7 @@ mod tests {
         ])));
         let event = br#"{"state":"failed","task":"t","result":{"rc":2}}"#;
         let context = Context::new(Arc::new(Reader::new().read(event).unwrap()));
-        let rendered = Value::Object(payload.render(&context)).to_string();
+        let rendered = payload.render(&context);
         let expected = r#"{"state":"failed","task":{"name":"t","path":"x"},"code":2,"log":null,"log_file":"y"}"#;
         assert_eq!(rendered, expected);
     }

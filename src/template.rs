@@ -6,10 +6,12 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
 use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::awx;
 use crate::escape::Escape;
 use crate::event::{Event, time_text};
+use crate::part;
 
 /// One environment for all templates: Ansible's habits, no files, no way out of the data.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -107,8 +109,8 @@ pub struct Template(Compiled);
 enum Compiled {
     /// `state`: most fields are no more than that.
     Variable(&'static str),
-    /// `result.rc`: keeps its type.
-    Expression(Expression<'static, 'static>),
+    /// `result.rc`: keeps its type. With its keys, where it is nothing but a part of the result.
+    Expression(Expression<'static, 'static>, Option<Vec<String>>),
     /// `{{ host }} failed`: gives text.
     Text(minijinja::Template<'static, 'static>),
 }
@@ -125,7 +127,7 @@ impl Template {
         } else {
             ENVIRONMENT
                 .compile_expression_owned(source.to_owned())
-                .map(Compiled::Expression)
+                .map(|expression| Compiled::Expression(expression, part::keys_of(source)))
         }
         .map(Template)
         .map_err(|error| explain(&error))
@@ -152,7 +154,7 @@ impl Template {
     pub fn unknown_variables(&self) -> Vec<String> {
         let used: HashSet<String> = match &self.0 {
             Compiled::Variable(_) => HashSet::new(),
-            Compiled::Expression(expression) => expression.undeclared_variables(false),
+            Compiled::Expression(expression, _) => expression.undeclared_variables(false),
             Compiled::Text(template) => template.undeclared_variables(false),
         };
         let known = |name: &String| {
@@ -164,11 +166,23 @@ impl Template {
         unknown
     }
 
+    /// Its value for an event as JSON. A part of the result is taken as it is there: it may be large.
+    pub fn json(&self, context: &Context) -> Result<Box<RawValue>, String> {
+        if let (Compiled::Expression(_, Some(keys)), Some(result)) =
+            (&self.0, &context.event().result)
+            && let Some(part) = part::part(result, keys)
+        {
+            return Ok(part.to_owned());
+        }
+        let value = self.evaluate(context)?;
+        Ok(to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+    }
+
     /// Its value for an event.
     pub fn evaluate(&self, context: &Context) -> Result<Value, String> {
         match &self.0 {
             Compiled::Variable(name) => Ok(context.0.get_value_by_str(name).unwrap_or_default()),
-            Compiled::Expression(expression) => expression.eval(context.value()),
+            Compiled::Expression(expression, _) => expression.eval(context.value()),
             Compiled::Text(template) => template.render(context.value()).map(Value::from),
         }
         .map_err(|error| explain(&error))
@@ -218,6 +232,11 @@ impl Context {
         names
             .filter(|name| !name.is_empty() && seen.insert(*name))
             .collect()
+    }
+
+    /// The same events, without what was made of them.
+    pub fn afresh(&self) -> Context {
+        Context::group(self.0.event.clone(), self.0.others.clone())
     }
 
     fn value(&self) -> Value {

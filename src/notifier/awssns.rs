@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
@@ -236,7 +237,7 @@ impl Service for AwsSns {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(self.parameters(message)?);
-        let request = self.signed(Method::POST, form.finish().into_bytes());
+        let request = self.signed(Method::POST, form.finish().into());
         Ok(vec![(String::new(), request)])
     }
 
@@ -257,12 +258,12 @@ impl Service for AwsSns {
     }
 
     fn probe(&self, method: Method) -> Request {
-        self.signed(method, Vec::new())
+        self.signed(method, Bytes::new())
     }
 }
 
 impl AwsSns {
-    fn signed(&self, method: Method, body: Vec<u8>) -> Request {
+    fn signed(&self, method: Method, body: Bytes) -> Request {
         let headers =
             self.signer
                 .headers(&method, &self.url, CONTENT_TYPE, &body, Timestamp::now());

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
@@ -135,7 +136,7 @@ impl Service for Grafana {
             url: self.annotations.clone(),
             secret_url: self.secret_url,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json), (AUTHORIZATION, authorization)]),
-            body: Vec::new(),
+            body: Bytes::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
@@ -96,7 +97,7 @@ impl HipChat {
             .collect()
     }
 
-    fn request(&self, room: &str, body: Vec<u8>) -> Request {
+    fn request(&self, room: &str, body: Bytes) -> Request {
         let json = HeaderValue::from_static("application/json");
         let authorization = self.authorization.clone();
         Request {
@@ -133,7 +134,7 @@ impl Service for HipChat {
     fn probe(&self, method: Method) -> Request {
         Request {
             method,
-            ..self.request(&self.rooms[0], Vec::new())
+            ..self.request(&self.rooms[0], Bytes::new())
         }
     }
 }

@@ -22,9 +22,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use hyper::body::Bytes;
+use serde_json::value::RawValue;
 
-use crate::cloudevents;
+use crate::cloudevents::{self, CloudEvent};
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
@@ -94,20 +95,19 @@ impl Format {
     }
 
     /// The text that is sent.
-    pub fn body(self, message: &Message) -> Vec<u8> {
+    pub fn body(self, message: &Message) -> Bytes {
         let record = &message.context.event().record;
         match (self, record, &message.body) {
-            (Format::Runner, Some(record), _) => record.get().as_bytes().to_vec(),
-            (Format::CloudEvents, _, Some(body)) => {
-                service::json(&cloudevents::event(message, body))
-            }
+            (Format::Runner, Some(record), _) => Bytes::copy_from_slice(record.get().as_bytes()),
+            (Format::CloudEvents, _, Some(body)) => service::json(&CloudEvent::new(message, body)),
             (Format::CloudEvents, _, None) => {
-                let payload = Value::Object(message.payload.clone());
-                service::json(&cloudevents::event(message, &payload))
+                let payload: &RawValue =
+                    serde_json::from_slice(&message.payload).unwrap_or(RawValue::NULL);
+                service::json(&CloudEvent::new(message, &payload))
             }
             (_, _, Some(body)) => service::json(body),
-            (_, _, None) if message.batch.is_empty() => service::json(&message.payload),
-            (_, _, None) => service::json(&message.batch),
+            (_, _, None) if message.batch.is_empty() => message.payload.clone(),
+            (_, _, None) => [b"[", &message.batch.join(&b',')[..], b"]"].concat().into(),
         }
     }
 }

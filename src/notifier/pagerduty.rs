@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
@@ -211,7 +212,7 @@ fn details(message: &Message) -> Value {
 }
 
 /// An event as it is sent, without its details where they are too much.
-fn bounded(mut event: Value) -> Vec<u8> {
+fn bounded(mut event: Value) -> Bytes {
     let text = service::json(&event);
     if text.len() <= EVENT {
         return text;
@@ -254,7 +255,7 @@ impl Service for PagerDuty {
             url: under(&self.api, &["v2", "enqueue"]),
             secret_url: false,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
-            body: Vec::new(),
+            body: Bytes::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value};
@@ -107,7 +108,7 @@ pub fn fitting(
 }
 
 /// A JSON object as a body, with the fields of the user's own `body` in place of the same ones.
-pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Vec<u8>, Failure> {
+pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Bytes, Failure> {
     match &message.body {
         None => {}
         Some(Value::Object(own)) => object.extend(own.clone()),
@@ -135,13 +136,14 @@ pub fn to_hook(url: &Url, method: Method) -> Request {
         url: url.clone(),
         secret_url: true,
         headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
-        body: Vec::new(),
+        body: Bytes::new(),
     }
 }
 
 /// A JSON body.
-pub fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("a JSON value can be written")
+pub fn json(value: &impl serde::Serialize) -> Bytes {
+    let text = serde_json::to_vec(value).expect("a JSON value can be written");
+    text.into()
 }
 
 impl<S: Service> Spoken<S> {

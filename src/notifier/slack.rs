@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
@@ -160,7 +161,7 @@ impl Slack {
             .collect()
     }
 
-    fn request(&self, method: &str, body: Vec<u8>) -> Request {
+    fn request(&self, method: &str, body: Bytes) -> Request {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
         let mut url = self.url.clone();
@@ -279,13 +280,13 @@ impl Service for Slack {
     fn probe(&self, method: Method) -> Request {
         Request {
             method,
-            ..self.request("", Vec::new())
+            ..self.request("", Bytes::new())
         }
     }
 
     fn question(&self) -> Option<Request> {
         self.bot
             .as_ref()
-            .map(|_| self.request("auth.test", Vec::new()))
+            .map(|_| self.request("auth.test", Bytes::new()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
@@ -98,7 +99,7 @@ impl Telegram {
         Ok(self.request("sendMessage", json_with(body, message)?))
     }
 
-    fn request(&self, method: &str, body: Vec<u8>) -> Request {
+    fn request(&self, method: &str, body: Bytes) -> Request {
         let json = HeaderValue::from_static("application/json");
         let bot = format!("bot{}", self.token.expose());
         Request {
@@ -155,7 +156,7 @@ impl Service for Telegram {
     fn probe(&self, method: Method) -> Request {
         Request {
             method,
-            ..self.request("getMe", Vec::new())
+            ..self.request("getMe", Bytes::new())
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use hyper::body::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
@@ -107,7 +108,7 @@ impl Service for Twilio {
                 .append_pair(self.sender.0, &self.sender.1)
                 .append_pair("Body", &text);
             let request = Request {
-                body: form.finish().into_bytes(),
+                body: form.finish().into(),
                 ..self.probe(Method::POST)
             };
             (number.clone(), request)
@@ -137,7 +138,7 @@ impl Service for Twilio {
             url: self.messages.clone(),
             secret_url: false,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, form), (AUTHORIZATION, authorization)]),
-            body: Vec::new(),
+            body: Bytes::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hyper::body::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
@@ -127,12 +128,12 @@ impl Service for Webhook {
                 .clone()
                 .map(|value| (AUTHORIZATION, value)),
         );
-        self.request(method, url, headers, Vec::new())
+        self.request(method, url, headers, Bytes::new())
     }
 }
 
 impl Webhook {
-    fn request(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Request {
+    fn request(&self, method: Method, url: Url, headers: HeaderMap, body: Bytes) -> Request {
         Request {
             method,
             url: without_credentials(url),

@@ -1,6 +1,6 @@
 //! Bad input: a clear line, the documented exit code, and nothing else is lost.
 
-use crate::sandbox::{BINARY, Outcome, Sandbox, outcome};
+use crate::sandbox::{Outcome, Sandbox, outcome};
 use crate::server::{OK, Server};
 use serde_json::{Value, json};
 
@@ -92,13 +92,7 @@ fn huge_values_are_cut_within_bounded_memory() {
     );
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", input);
-    // More than 64 MiB of memory is not to be had.
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "ulimit -d 65536; exec \"$0\" send event.json", BINARY])
-        .current_dir(sandbox.root())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+    let mut command = sandbox.command_in_little_memory(&["send", "event.json"]);
     outcome(command.spawn().unwrap()).expect(
         0,
         "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",

@@ -1,9 +1,8 @@
 //! Endpoints that answer strangely, or mean harm: what is made of it, within bounds of memory and time.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{BINARY, Outcome, Sandbox, config_for, outcome, side_by_side};
+use crate::sandbox::{Outcome, Sandbox, config_for, outcome, side_by_side};
 use crate::server::{OK, Reply, Server, status};
 
 const DELIVERED: &str = "1 event: 1 delivered, 0 waiting, 0 dead\n";
@@ -16,16 +15,8 @@ fn send(server: &Server) -> Outcome {
         .replace("[delivery]", "timeout = 1s\n[delivery]");
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", r#"{"state":"failed","host":"h"}"#);
-    let script = "ulimit -d 65536; exec \"$0\" send event.json";
-    let limited = Command::new("sh")
-        .args(["-c", script, BINARY])
-        .current_dir(sandbox.root())
-        .env_clear()
-        .env("HOME", sandbox.path("home"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    outcome(limited.unwrap())
+    let mut limited = sandbox.command_in_little_memory(&["send", "event.json"]);
+    outcome(limited.spawn().unwrap())
 }
 
 #[test]

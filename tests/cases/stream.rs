@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{Outcome, Sandbox, config_for};
+use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
 use crate::server::{OK, Reply, Server, dead_url};
 use serde_json::{Value, json};
 
@@ -28,6 +28,13 @@ const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
 
 fn run(config: &str, input: &str) -> Outcome {
     Sandbox::with_config(config).run_with_input(&["stream"], input)
+}
+
+fn run_in_little_memory(config: &str, input: String) -> Outcome {
+    let sandbox = Sandbox::with_config(config);
+    let input = std::fs::File::open(sandbox.file("records", input)).unwrap();
+    let mut limited = sandbox.command_in_little_memory(&["stream"]);
+    outcome(limited.stdin(input).spawn().unwrap())
 }
 
 #[test]
@@ -312,8 +319,7 @@ fn a_burst_stays_within_bounded_memory() {
             json!({"host": {"name": format!("h{}", seq % 10)}, "result": {"stdout": "x".repeat(2000)}}),
         );
     }
-    input += END;
-    run(&config, &input).expect(
+    run_in_little_memory(&config, input + END).expect(
         0,
         "ansible-notify: 5000 events: 5000 delivered, 0 waiting, 0 dead\n",
     );
@@ -325,4 +331,29 @@ fn a_burst_stays_within_bounded_memory() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 5000);
+}
+
+#[test]
+fn large_parts_of_results_take_little_memory_while_they_are_sent() {
+    let server = Server::start([Reply::After(Duration::from_secs(2))]);
+    let config = format!(
+        "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\n[outputs]\npackages = result.ansible_facts.packages\n",
+        server.url()
+    );
+    let package = json!([{"name": "bash", "version": "5.2.15", "release": "2", "source": "apt"}]);
+    let packages: Value = (0..3000)
+        .map(|number| (format!("package-{number}"), package.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let mut input = hello(json!({}));
+    for seq in 1..=16 {
+        let host = json!({"name": format!("h{seq}")});
+        let result = json!({"ansible_facts": {"packages": packages}});
+        input += &event(seq, "runner_on_ok", json!({"host": host, "result": result}));
+    }
+    run_in_little_memory(&config, input + END).expect(
+        0,
+        "ansible-notify: 16 events: 16 delivered, 0 waiting, 0 dead\n",
+    );
+    assert_eq!(server.requests()[15].json()["packages"], packages);
 }

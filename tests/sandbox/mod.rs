@@ -71,8 +71,18 @@ impl Sandbox {
     /// The binary with its arguments, in this directory and with nothing of the user's environment. Each
     /// has a spool of its own: an id is delivered only once.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.program(BINARY, arguments)
+    }
+
+    /// The same, which gets no more than 64 MiB of memory.
+    pub fn command_in_little_memory(&self, arguments: &[&str]) -> Command {
+        let limited = ["-c", "ulimit -d 65536; exec \"$0\" \"$@\"", BINARY];
+        self.program("sh", &[&limited, arguments].concat())
+    }
+
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
         let number = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.root())
