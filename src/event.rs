@@ -344,6 +344,22 @@ fn parse_result(raw: &RawValue) -> Value {
 /// Levels of nesting that are kept of a text that has too many to be read.
 const DEPTH: usize = 100;
 
+/// Whether a JSON text is nested no more deeply than `shallow` leaves it.
+pub fn is_shallow(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    text.bytes().all(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= DEPTH
+    })
+}
+
 /// A JSON text without what is nested more deeply than can be read.
 pub fn shallow(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
@@ -436,6 +452,7 @@ mod tests {
             assert_eq!(value["b"], 1);
             let whole = shallow(&text) == text;
             assert_eq!(whole, levels < 100, "{levels}");
+            assert_eq!(whole, is_shallow(&text), "{levels}");
             let raw = RawValue::from_string(text).unwrap();
             assert_eq!(parse_result(&raw)["b"], 1);
         }

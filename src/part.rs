@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::event::shallow;
+use crate::event::is_shallow;
 
 /// The keys of an expression that is nothing but a part of the result: `result.ansible_facts.packages`.
 pub fn keys_of(expression: &str) -> Option<Vec<String>> {
@@ -31,8 +31,7 @@ pub fn part<'a>(whole: &'a RawValue, keys: &[String]) -> Option<&'a RawValue> {
     let text = part.get();
     let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     let surrogates = || text.contains("\\ud") || text.contains("\\uD");
-    let is_deep = || text.starts_with(['{', '[']) && shallow(text).len() < text.len();
-    (!is_number && !surrogates() && !is_deep()).then_some(part)
+    (!is_number && !surrogates() && is_shallow(text)).then_some(part)
 }
 
 /// Finds the value of a key; the last one, where it is there more than once.

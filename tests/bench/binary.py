@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from endpoint import Authority, nginx
+from endpoint import DEAD, Authority, nginx, receiver
 from measure import OUTPUTS, compare, median, ratio, timed, timed_with_memory
 
 RESULT = {"changed": True, "stdout": "hello world", "stderr": "", "rc": 0, "cmd": ["echo"]}
@@ -113,6 +113,39 @@ def stream_rounds(bench, config, url, count, copies):
     return measured
 
 
+def large(bench):
+    """Results of 500 KB, on their way and waiting: how much of them is in memory."""
+    count = 50 if bench.quick else 300
+    package = [{"name": "package", "version": "1.2.3", "arch": "amd64", "source": "apt"}]
+    packages = {"package-%d" % number: package for number in range(5500)}
+    result = {"changed": False, "ansible_facts": {"packages": packages}}
+    print("%d results of %d KB, of 16 hosts.\n" % (count, len(json.dumps(result)) / 1000))
+    print("| the endpoint | `[outputs]` | peak MiB |\n|---|---|---|")
+    with receiver(bench, "--delay", "50ms") as slow, nginx(bench) as quick:
+        for label, url in (("answers at once", quick), ("after 50 ms", slow), ("dead", DEAD)):
+            for output in ("task_output", "result.ansible_facts"):
+                peak = large_stream(bench, url, output, count, result)
+                print("| %s | `%s` | %.1f |" % (label, output, peak))
+
+
+def large_stream(bench, url, output, count, result):
+    """The most memory that a stream of large results takes in three runs, in MiB."""
+    drain = "0" if url == DEAD else "60s"
+    text = "[inputs]\ncallback_url = %s\n[delivery]\ndrain = %s\nmax_size = 4GiB\n"
+    text += "[outputs]\nout = %s\n"
+    config = bench.write("large.ini", text % (url, drain, output))
+    peaks = []
+    for run in range(3):
+        path = bench.write("large.ndjson", "")
+        with path.open("w") as file:
+            write_stream(file, count, "large-%d-%s" % (run, config.stat().st_mtime_ns), 16, result)
+        with path.open() as file:
+            command = [bench.binary, "stream", "--config", config]
+            peaks.append(timed_with_memory(command, file, bench.directory / "said")[2])
+        assert "%d events: " % count in (bench.directory / "said").read_text()
+    return max(peaks)
+
+
 def wrk(bench, url, connections):
     script = bench.write(
         "post.lua",
@@ -131,7 +164,7 @@ def write_event(file, number):
     file.write(json.dumps(dict(event, result=RESULT)) + "\n")
 
 
-def write_stream(file, count, run, hosts=16):
+def write_stream(file, count, run, hosts=16, result=RESULT):
     """What the plugin would write in a run of so many events."""
 
     def record(**content):
@@ -143,5 +176,5 @@ def write_stream(file, count, run, hosts=16):
     event = {"event": "runner_on_ok", "time": 1763670121.5, "play": "1", "task": "1"}
     for number in range(1, count + 1):
         host = {"name": "h%d" % (number % hosts)}
-        record(event=dict(event, seq=number, host=host, result=RESULT))
+        record(event=dict(event, seq=number, host=host, result=result))
     record(end={"reason": "exit"})

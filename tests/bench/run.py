@@ -33,6 +33,7 @@ SECTIONS = {
     "one-event": binary.one_event,
     "start-up": binary.startup,
     "stream": binary.stream,
+    "large": binary.large,
     "growth": growth.events_and_hosts,
     "waiting": growth.waiting,
     "spool": spool.waiting,
