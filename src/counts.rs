@@ -9,6 +9,8 @@ use crate::spool;
 pub struct Own {
     pub counts: Counts,
     open: RoaringTreemap,
+    /// The last of those that were looked at.
+    looked_at: u64,
     pub last_error: Option<String>,
 }
 
@@ -32,9 +34,19 @@ impl Own {
         usize::try_from(self.open.len()).unwrap_or(usize::MAX)
     }
 
-    /// Those that wait.
-    pub fn open(&self) -> Vec<i64> {
-        self.open.iter().map(u64::cast_signed).collect()
+    /// Some of those that wait in the spool, all of them in turn.
+    pub fn next_open(&mut self, most: usize) -> Vec<i64> {
+        let mut from = self.open.iter();
+        from.advance_to(self.looked_at + 1);
+        // What has no place in the spool has a negative number, and those come last.
+        let written = |id: &i64| *id >= 0;
+        let next = from.map(u64::cast_signed).take_while(written).take(most);
+        let next: Vec<i64> = next.collect();
+        self.looked_at = match next.last() {
+            Some(last) if next.len() == most => last.cast_unsigned(),
+            _ => 0,
+        };
+        next
     }
 }
 
@@ -57,5 +69,25 @@ impl Counts {
             _ => self.dead += 1,
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_wait_in_the_spool_have_their_turn() {
+        let mut own = Own::default();
+        for id in [-1, 1, 2, 3, 4, 5] {
+            own.add(id);
+        }
+        assert_eq!(own.next_open(2), [1, 2]);
+        assert!(own.finish(3, spool::DELIVERED));
+        assert_eq!(own.next_open(2), [4, 5]);
+        assert!(own.next_open(2).is_empty());
+        assert_eq!(own.next_open(9), [1, 2, 4, 5]);
+        assert_eq!(own.next_open(9), [1, 2, 4, 5]);
+        assert_eq!(own.waiting(), 5);
     }
 }

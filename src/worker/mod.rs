@@ -26,6 +26,8 @@ use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pe
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a worker looks for what other processes did.
 pub const LOOK: Duration = Duration::from_millis(100);
+/// At how many of the deliveries that wait for another process it looks each time.
+const LOOKED_AT: usize = 1000;
 
 /// One destination and how it fares.
 pub struct Worker {
@@ -331,21 +333,30 @@ impl Worker {
             }
             return;
         }
-        let open = self.own.borrow().open();
+        while self.see_some(deliverer).await {}
+    }
+
+    /// Sees what another process did with some of the deliveries that this one accepted. Whether it finished
+    /// with all of them: then there may be more.
+    async fn see_some(&self, deliverer: &Deliverer) -> bool {
+        let open = self.own.borrow_mut().next_open(LOOKED_AT);
         if open.is_empty() {
-            return;
+            return false;
         }
         let found = deliverer
             .spool()
             .write(move |connection| spool::finished(connection, &open))
             .await;
-        let Ok(found) = found else { return };
+        let Ok(found) = found else { return false };
         let mut own = self.own.borrow_mut();
+        let mut all = true;
         for (id, state, error) in found {
             own.last_error = error.or(own.last_error.take());
             if state != 0 && own.finish(id, state) {
                 deliverer.progress.notify_one();
             }
+            all &= state != 0;
         }
+        all
     }
 }
