@@ -77,7 +77,7 @@ def plot(bench, name, title, across, measured):
 
 def waiting(bench):
     """What waits in the spool must not matter to what comes in."""
-    sizes = [1_000, 10_000] if bench.quick else [1_000, 10_000, 100_000, 1_000_000]
+    sizes = [10_000] if bench.quick else [10_000, 100_000, 1_000_000]
     rounds = 3 if bench.quick else 9
     streams = Streams(bench, DEAD, "0")
     send = config(bench, "send.ini", DEAD, "0")
@@ -98,12 +98,16 @@ def waiting(bench):
         one(empty)
         return measure(empty)
 
-    print("| waiting | `send` ms | to an empty spool | accept µs an event | to an empty spool |")
+    # What is measured waits, too.
+    heads = ("waiting, at least", "`send` ms", "to an empty spool")
+    print("| %s | %s | %s | accept µs an event | to an empty spool |" % heads)
     print("|---|---|---|---|---|")
     held, curve = 0, {"accept": [], "accept, empty spool": []}
     for size in sizes:
         streams.run(size - held, state=full)
         held = size
+        # What was just written is not to be written back while others are measured.
+        os.sync()
         starts = compare(rounds, full=lambda: one(full), empty=lambda: emptied(one))
         accepts = compare(rounds, full=lambda: accept(full), empty=lambda: emptied(accept))
         figures = (size, median(starts["full"]), ratio(starts["full"], starts["empty"]))
