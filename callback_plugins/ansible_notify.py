@@ -657,7 +657,8 @@ class Stream(object):
             pass  # it is about to exit, and the code decides: looked at again with the next event
         elif code == EXIT_CONFIGURATION:
             self.give_up(None)  # it has said itself what is wrong
-        elif not self.ready:
+        elif not self.ready and (code is None or code >= 0):
+            # Nobody killed it: it would do the same again.
             self.give_up("%s ended before it was ready (exit code %s)" % (self.command[0], code))
         elif self.starts > RESTARTS:
             self.give_up("%s died %d times; giving up" % (self.command[0], self.starts))

@@ -244,7 +244,8 @@ class Stream:
             self.give_up(None)
         elif code == EXIT_CONFIGURATION:
             self.give_up(None)  # it has said itself what is wrong
-        elif not self.ready:
+        elif not self.ready and code >= 0:
+            # Nobody killed it: it would do the same again.
             self.give_up("ansible-notify ended before it was ready (exit code %s)" % code)
         elif self.starts > RESTARTS:
             self.give_up("ansible-notify died %d times; giving up" % self.starts)

@@ -5,6 +5,7 @@ What it does otherwise is told in environment variables:
   PEER_LINES       the file that the lines go to, after one {"start": …} line for each start
   PEER_DIE_AFTER   dies after so many events, counted in each process, without saying `safe`
   PEER_DEATHS      how many processes die of that; the default is one
+  PEER_KILLED      how many processes are killed before they say anything
   PEER_NEVER_READ  never reads and never answers
   PEER_EXIT        says so on standard error and exits with this code at once
   PEER_SLOW_EXIT   stays so many seconds after the end
@@ -13,6 +14,7 @@ What it does otherwise is told in environment variables:
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -64,6 +66,8 @@ def main():
         "session": os.getsid(0),
     }
     keep(json.dumps({"start": start}) + "\n")
+    if deaths < int(os.environ.get("PEER_KILLED", 0)):
+        os.kill(os.getpid(), signal.SIGKILL)
     if "PEER_EXIT" in os.environ:
         print("peer: the configuration cannot be used", file=sys.stderr)
         sys.exit(int(os.environ["PEER_EXIT"]))

@@ -97,6 +97,16 @@ def test_dying_binary(ansible, deaths):
     assert result.warnings == []
 
 
+@pytest.mark.parametrize("strict", ["true", "false"])
+def test_binary_that_is_killed_before_it_is_ready(ansible, strict):
+    """By a kernel without memory, say: that says nothing against the next one."""
+    result = ansible.play(PLAY, PEER_KILLED="2", ANSIBLE_NOTIFY_STRICT=strict)
+    assert result.rc == 0
+    assert len(result.of("start")) == 3
+    assert result.reported() == result.called
+    assert result.warnings == []
+
+
 def check_references(lines):
     """Each process was told of the plays and tasks that its events name."""
     known = set()
@@ -111,8 +121,11 @@ def check_references(lines):
             assert named <= known
 
 
-def test_binary_that_always_dies(ansible):
-    result = ansible.play(PLAY, PEER_DIE_AFTER="12", PEER_DEATHS="99")
+@pytest.mark.parametrize(
+    "death", [{"PEER_DIE_AFTER": "12", "PEER_DEATHS": "99"}, {"PEER_KILLED": "99"}]
+)
+def test_binary_that_always_dies(ansible, death):
+    result = ansible.play(PLAY, **death)
     assert result.rc == 0
     assert len(result.of("start")) == 4
     assert len(result.warnings) == 1

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from conftest import BINARY
 
 LONG = """
 - hosts: web1
@@ -28,6 +29,12 @@ started = [
 ]
 for thread, _runner in started:
     thread.join()
+"""
+KILLED_AT_FIRST = """\
+#!/bin/sh
+[ -e killed ] && exec %s "$@"
+touch killed
+kill -KILL $$
 """
 CONFIG = """
 [inputs]
@@ -124,6 +131,19 @@ def test_a_killed_binary_is_started_again(runner, start_receiver):
     once = [body for number, body in enumerate(bodies) if body not in bodies[:number]]
     assert is_whole(once), str([body.get("counter", body.get("status")) for body in bodies])
     assert len(bodies) - len(once) <= 1, "only what was under way may come twice"
+
+
+def test_a_binary_killed_before_it_is_ready_is_started_again(runner, start_receiver):
+    receiver = start_receiver()
+    runner.settings(runner_http_url=receiver.url)
+    binary = runner.directory / "binary"
+    binary.write_text(KILLED_AT_FIRST % BINARY)
+    binary.chmod(0o755)
+    assert runner.run(ANSIBLE_NOTIFY_BINARY=str(binary)).stderr == ""
+    assert (runner.directory / "killed").exists()
+    runner.wait_for_binaries()
+    [bodies] = by_run(receiver.requests).values()
+    assert is_whole(bodies), bodies
 
 
 def test_a_killed_run_is_canceled(runner, start_receiver):

@@ -17,6 +17,7 @@ HOSTS = 5
 TASKS = 25
 # The plugin starts the binary three times more at the most.
 KILLS = 3
+SAID = "said"
 
 
 def run(binary, directory, seed, plays):
@@ -36,6 +37,7 @@ def run(binary, directory, seed, plays):
     ]
     if missing:
         wrong.append("%d results are lost, such as %s" % (len(missing), missing[:5]))
+        wrong.append("ansible-playbook said: %s" % (scene.directory / SAID).read_text())
     repeated = len(scene.endpoint.arrived) - len({event for event, _ in scene.endpoint.arrived})
     if repeated > CONCURRENCY * kills:
         wrong.append("%d came twice after %d kills" % (repeated, kills))
@@ -64,7 +66,7 @@ def play(scene, place, number):
             ANSIBLE_NOTIFY_CONFIG=str(scene.config),
         ),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=(scene.directory / SAID).open("a"),
     )
     killed = 0
     while killed < KILLS and process.poll() is None:
@@ -82,11 +84,12 @@ def play(scene, place, number):
 def kill_child(parent, binary):
     """Kills the binary that a process has started; how many."""
     killed = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        process = Path("/proc") / name
         try:
-            is_child = status.read_text().rpartition(")")[2].split()[1] == str(parent)
-            if is_child and os.readlink(status.parent / "exe") == binary:
-                os.kill(int(status.parent.name), 9)
+            is_child = (process / "stat").read_text().rpartition(")")[2].split()[1] == str(parent)
+            if is_child and os.readlink(process / "exe") == binary:
+                os.kill(int(name), 9)
                 killed += 1
         except OSError:
             # It has ended meanwhile.
