@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::nesting::shallow;
+
 /// The version of the event's form; `schema` prints it as a JSON Schema.
 pub const SCHEMA: u32 = 1;
 
@@ -341,56 +343,6 @@ fn parse_result(raw: &RawValue) -> Value {
     parsed.unwrap_or_else(|error| serde_json::json!({"msg": format!("the result cannot be read: {}", syntax(&error))}))
 }
 
-/// Levels of nesting that are kept of a text that has too many to be read.
-const DEPTH: usize = 100;
-
-/// Whether a JSON text is nested no more deeply than `shallow` leaves it.
-pub fn is_shallow(text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    text.bytes().all(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth <= DEPTH
-    })
-}
-
-/// A JSON text without what is nested more deeply than can be read.
-pub fn shallow(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for character in text.chars() {
-        let structure = !in_string;
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            '{' | '[' if structure => {
-                depth += 1;
-                if depth == DEPTH + 1 {
-                    kept.push_str("\"[left out: nested too deeply]\"");
-                }
-            }
-            '}' | ']' if structure => {
-                depth = depth.saturating_sub(1);
-                if depth >= DEPTH {
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        if depth <= DEPTH {
-            kept.push(character);
-        }
-    }
-    kept
-}
-
 /// What is wrong with a JSON text and where, without any of its content.
 pub fn syntax(error: &serde_json::Error) -> String {
     // The text of a syntax error names what was expected; only data errors quote the input.
@@ -444,15 +396,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_nested_too_deeply_is_left_out() {
+    fn what_is_nested_too_deeply_costs_nothing_else() {
         for levels in [99, 100, 101, 900] {
             let text = format!("{}\"]\\\"[\"{}", "[".repeat(levels), "]".repeat(levels));
             let text = format!("{{\"a\":{text},\"b\":1}}");
-            let value: Value = serde_json::from_str(&shallow(&text)).unwrap();
-            assert_eq!(value["b"], 1);
-            let whole = shallow(&text) == text;
-            assert_eq!(whole, levels < 100, "{levels}");
-            assert_eq!(whole, is_shallow(&text), "{levels}");
             let raw = RawValue::from_string(text).unwrap();
             assert_eq!(parse_result(&raw)["b"], 1);
         }

@@ -25,6 +25,7 @@ mod irc;
 mod kept;
 mod lanes;
 mod message;
+mod nesting;
 mod notifier;
 mod part;
 mod payload;

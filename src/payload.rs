@@ -34,9 +34,9 @@ pub struct Payload {
 
 /// The fields of an object by their names; those with dots are within objects of their own.
 #[derive(Default)]
-struct Shape(Vec<(String, Part)>);
+struct Shape(Vec<(String, Member)>);
 
-enum Part {
+enum Member {
     /// The number of a field.
     Field(usize),
     Object(Shape),
@@ -106,8 +106,8 @@ impl Payload {
         Payload { fields, shape }
     }
 
-    /// The payload of an event, the text of a JSON object. A field whose expression fails is null, and the first failure
-    /// is reported.
+    /// The payload of an event, the text of a JSON object. A field whose expression fails is null, and the
+    /// first failure is reported.
     pub fn render(&self, context: &Context) -> Bytes {
         let value = |field: &Field| {
             field.template.json(context).unwrap_or_else(|problem| {
@@ -175,13 +175,13 @@ impl Shape {
         let (name, rest) = path.split_first().expect("a field has a name");
         let known = self.0.iter_mut().find(|(known, _)| known == name);
         match (known, rest) {
-            (Some((_, Part::Object(inner))), [_, ..]) => inner.insert(rest, field),
-            (Some((_, part)), _) => *part = Part::Field(field),
-            (None, []) => self.0.push((name.clone(), Part::Field(field))),
+            (Some((_, Member::Object(inner))), [_, ..]) => inner.insert(rest, field),
+            (Some((_, member)), _) => *member = Member::Field(field),
+            (None, []) => self.0.push((name.clone(), Member::Field(field))),
             (None, _) => {
                 let mut inner = Shape::default();
                 inner.insert(rest, field);
-                self.0.push((name.clone(), Part::Object(inner)));
+                self.0.push((name.clone(), Member::Object(inner)));
             }
         }
     }
@@ -190,10 +190,10 @@ impl Shape {
 impl Serialize for Shaped<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
-        for (name, part) in &self.shape.0 {
-            match part {
-                Part::Field(number) => object.serialize_entry(name, &self.values[*number])?,
-                Part::Object(shape) => object.serialize_entry(
+        for (name, member) in &self.shape.0 {
+            match member {
+                Member::Field(number) => object.serialize_entry(name, &self.values[*number])?,
+                Member::Object(shape) => object.serialize_entry(
                     name,
                     &Shaped {
                         shape,

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use crate::nesting::Nesting;
+
 /// The most that one record may hold, in bytes, after its long strings were cut.
 pub const MAX_RECORD: usize = 4 << 20;
 /// A longer string is cut, in bytes.
@@ -308,19 +310,14 @@ impl Records {
 /// The length of the object that begins here and ends its line, where that is plain to see: so the plugin
 /// writes them.
 fn whole_line(bytes: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for (index, byte) in bytes.iter().enumerate().take(MAX_STRING) {
-        match byte {
-            b'\n' => return None,
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_text,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth > 1 => depth -= 1,
-            b'}' => return (bytes.get(index + 1) == Some(&b'\n')).then_some(index + 1),
-            b']' => return None,
-            _ => {}
+    let mut nesting = Nesting::default();
+    for (index, &byte) in bytes.iter().enumerate().take(MAX_STRING) {
+        if byte == b'\n' {
+            return None;
+        }
+        if nesting.after(byte) == 0 {
+            let ends = byte == b'}' && bytes.get(index + 1) == Some(&b'\n');
+            return ends.then_some(index + 1);
         }
     }
     None

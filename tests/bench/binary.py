@@ -97,20 +97,28 @@ def stream_rounds(bench, config, url, count, copies):
     """Deliveries a second, wrk's requests a second, CPU µs a delivery and MiB, three times."""
     measured = []
     for run in range(3):
-        path = bench.write("stream.ndjson", "")
-        with path.open("w") as file:
-            # An id is delivered only once, so every run has its own.
-            write_stream(file, count, "bench-%d-%s" % (run, config.stat().st_mtime_ns))
-        said = bench.directory / "said"
-        with path.open() as file:
-            command = [bench.binary, "stream", "--config", config]
-            wall, cpu, peak = timed_with_memory(command, file, said)
+        # An id is delivered only once, so every run has its own.
+        name = "bench-%d-%s" % (run, config.stat().st_mtime_ns)
+        (wall, cpu, peak), said = streamed(bench, config, count, name)
         deliveries = count * copies
         expected = "%d events: %d delivered, 0 waiting, 0 dead" % (count, deliveries)
-        assert expected in said.read_text(), said.read_text()
+        assert expected in said, said
         requests = wrk(bench, url, 16 * copies)
         measured.append((deliveries / wall, requests, cpu / deliveries * 1e6, peak))
     return measured
+
+
+def streamed(bench, config, count, run, state=None, **content):
+    """Wall and CPU seconds and the peak MiB of a `stream` of so many events, and what it said."""
+    path = bench.write("stream.ndjson", "")
+    with path.open("w") as file:
+        write_stream(file, count, run, **content)
+    said = bench.directory / "said"
+    command = ["env", "XDG_STATE_HOME=%s" % state] if state else []
+    with path.open() as file:
+        command += [bench.binary, "stream", "--config", config]
+        measured = timed_with_memory(command, file, said)
+    return measured, said.read_text()
 
 
 def large(bench):
@@ -136,13 +144,10 @@ def large_stream(bench, url, output, count, result):
     config = bench.write("large.ini", text % (url, drain, output))
     peaks = []
     for run in range(3):
-        path = bench.write("large.ndjson", "")
-        with path.open("w") as file:
-            write_stream(file, count, "large-%d-%s" % (run, config.stat().st_mtime_ns), 16, result)
-        with path.open() as file:
-            command = [bench.binary, "stream", "--config", config]
-            peaks.append(timed_with_memory(command, file, bench.directory / "said")[2])
-        assert "%d events: " % count in (bench.directory / "said").read_text()
+        name = "large-%d-%s" % (run, config.stat().st_mtime_ns)
+        (_, _, peak), said = streamed(bench, config, count, name, result=result)
+        assert "%d events: " % count in said, said
+        peaks.append(peak)
     return max(peaks)
 
 

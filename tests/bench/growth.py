@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 
-from binary import write_stream
+from binary import streamed
 from endpoint import DEAD, nginx
-from measure import compare, median, ratio, timed, timed_with_memory
+from measure import compare, median, ratio, timed
 from plot import line_plot
 
 # What a spool that is to hold a million events may take.
@@ -29,19 +29,14 @@ class Streams:
     def run(self, count, hosts=16, state=None):
         """Microseconds of wall time and of CPU for each event, and the peak resident memory."""
         self.runs += 1
-        path = self.bench.write("stream.ndjson", "")
-        with path.open("w") as file:
-            write_stream(file, count, "growth-%d-%d" % (os.getpid(), self.runs), hosts)
         folder = state or self.bench.directory / "growth-state"
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
-        said = self.bench.directory / "said"
-        command = ["env", "XDG_STATE_HOME=%s" % folder, self.bench.binary, "stream"]
-        with path.open() as file:
-            measured = timed_with_memory([*command, "--config", self.config], file, said)
-        found = re.search(r"(\d+) events: (\d+) delivered, (\d+) waiting, 0 dead", said.read_text())
+        name = "growth-%d-%d" % (os.getpid(), self.runs)
+        measured, said = streamed(self.bench, self.config, count, name, folder, hosts=hosts)
+        found = re.search(r"(\d+) events: (\d+) delivered, (\d+) waiting, 0 dead", said)
         taken = int(found[2]) + int(found[3]) if found else 0
-        assert taken == count, said.read_text()
+        assert taken == count, said
         wall, cpu, memory = measured
         return wall / count * 1e6, cpu / count * 1e6, memory
 
