@@ -52,7 +52,8 @@ class Play:
         self.leaves = bench.config("leaves.ini", url, drain="0")
 
     def run(self, config=None, **environment):
-        """The wall and CPU time of a play with a callback; of ours, no event may be missing."""
+        """Wall and CPU seconds of a play with a callback, those in callbacks, and those of waiting
+        for them at the end; of ours, no event may be missing."""
         plugins = [ROOT / "callback_plugins", HERE / "callback_plugins"]
         plugins += filter(None, [environment.pop("ANSIBLE_CALLBACK_PLUGINS", None)])
         state = self.bench.directory / "play-state"
@@ -69,13 +70,14 @@ class Play:
             XDG_STATE_HOME=str(state),
             **environment,
         )
-        command = [self.place / "bin/ansible-playbook", "-i", self.inventory, "-c", "local"]
-        command += ["-f", "10", self.playbook]
+        said = self.bench.directory / "metered"
+        command = [self.place / "bin/python", HERE / "metered.py", said]
+        command += ["-i", self.inventory, "-c", "local", "-f", "10", self.playbook]
         wall, cpu, stderr = timed(command, env=everything, cwd=self.bench.directory)
         if config:
             # The end of the playbook is one more that no [inputs] wants.
             assert re.search(r"\b%d events: .* 0 dead" % self.results, stderr), stderr
-        return wall, cpu
+        return (wall, cpu, *map(float, said.read_text().split()))
 
     def ours(self):
         return {
@@ -88,18 +90,20 @@ class Play:
 
 
 def measure(play, callbacks, rounds):
-    """The wall times of each callback, and a table of them."""
-    times = compare(1 if play.bench.quick else rounds, **callbacks)
-    wall = {label: [seconds for seconds, _ in measured] for label, measured in times.items()}
-    print("| callback | seconds | to none | to the floor | CPU seconds |\n|---|---|---|---|---|")
-    for label, measured in times.items():
-        cpu = median([seconds for _, seconds in measured])
-        compared = [
-            ratio(wall[label], wall[base]) if base in wall else "" for base in (NONE, FLOOR)
-        ]
-        print("| %s | %.2f | %s | %s | %.2f |" % (label, median(wall[label]), *compared, cpu))
+    """A table of what each callback costs."""
+    rows = compare(1 if play.bench.quick else rounds, **callbacks)
+    columns = {label: list(zip(*measured)) for label, measured in rows.items()}
+    print(
+        "| callback | seconds | to none | to the floor | CPU seconds | in callbacks | at the end |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for label, (wall, *others) in columns.items():
+        bases = [columns[base][0] if base in columns else None for base in (NONE, FLOOR)]
+        compared = [ratio(wall, base) if base else "" for base in bases]
+        cpu, callbacks, end = map(median, others)
+        found = (label, median(wall), *compared, cpu, callbacks * 1e3, end * 1e3)
+        print("| %s | %.2f | %s | %s | %.2f | %.0f ms | %.0f ms |" % found)
     print()
-    return wall
 
 
 def in_the_play(bench):
@@ -109,21 +113,11 @@ def in_the_play(bench):
     with receiver(bench) as url, peers.ara_server(place, bench.directory) as ara_url:
         play = Play(bench, place, url)
         print("10 hosts x 50 tasks, 10 forks, small results, an endpoint that answers at once.\n")
-        wall = measure(play, {**play.plain(), **play.ours()}, 9)
-        say_added(wall)
+        measure(play, {**play.plain(), **play.ours()}, 9)
         found = peers.environments(place, bench.directory, url, ara_url)
         others = {label: lambda more=more: play.run(**more) for label, more in found.items()}
         print("The callbacks that one might pick instead, same play.\n")
         measure(play, {**play.plain([NONE]), **play.ours(), **others}, 2)
-
-
-def say_added(wall):
-    none, floor = wall[NONE], wall[FLOOR]
-    leaves, waits = (wall[label] for label in wall if label.startswith("ansible-notify"))
-    added = [median([a - b for a, b in zip(side, none)]) * 1e3 for side in (floor, leaves)]
-    waited = median([a - b for a, b in zip(waits, leaves)]) * 1e3
-    print("Added to the play: the floor %.0f ms, ansible-notify %.0f ms;" % tuple(added))
-    print("the wait for the last answers %.0f ms.\n" % waited)
 
 
 def endpoints(bench):
@@ -132,8 +126,7 @@ def endpoints(bench):
     with receiver(bench, "--delay", "50ms") as url:
         play = Play(bench, place, url)
         print("An endpoint that takes 50 ms for each answer.\n")
-        wall = measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 5)
-        say_added(wall)
+        measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 5)
         posted = {"ANSIBLE_CALLBACKS_ENABLED": "post_each"}
         print("`requests.post` for each result: %.2f s.\n" % play.run(**posted)[0])
     play = Play(bench, place, DEAD)
