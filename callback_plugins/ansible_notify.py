@@ -69,7 +69,8 @@ options:
         key: quiet
   strict:
     description:
-      - Stops at the first play if the program is missing or its configuration cannot be used.
+      - Stops at the first play if the program is missing, its configuration cannot be used, or a
+        secret cannot be read.
         Otherwise that is a warning.
     type: bool
     default: false
@@ -400,6 +401,16 @@ def is_censored(brought):
     return bool(brought.get("_ansible_no_log")) or "censored" in brought
 
 
+def is_hidden(task, brought):
+    """Whether a result is under no_log. From what is included it does not say whether it is."""
+    no_log = task.no_log
+    return (
+        no_log is True
+        or is_censored(brought)
+        or (no_log not in (None, False) and "_ansible_no_log" not in brought)
+    )
+
+
 def censored(brought):
     """What may be told of a result under no_log."""
     kept = {key: brought[key] for key in STATE if isinstance(brought.get(key), int)}
@@ -459,7 +470,7 @@ GRACE = 2
 FLUSH_SECONDS = 60
 DRAIN_LIMIT = 3600
 EXIT_CONFIGURATION = 78
-ORDERLY_EXITS = (0, 69, 75)
+ORDERLY_EXITS = (0, 65, 69, 74, 75)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 END = b'{"end":{"reason":"exit"}}\n'
 
@@ -481,6 +492,10 @@ class Stream(object):
         # (seq, play record, task record, line, what the line changes in a later hello)
         self.unsafe = deque()
         self.unsafe_size = 0
+        self.safe = 0  # the last number that the binary confirmed
+        # What a later process needs to say how the run ended
+        self.began = 0.0
+        self.stats = None
         self.look_size = LOOK_BYTES
         self.known = set()  # the play and task records that this process was told
         self.outbox = deque()  # what did not fit into the pipe
@@ -531,7 +546,11 @@ class Stream(object):
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else "a bad name"
             self.give_up("cannot run %s: %s. %s" % (self.command[0], reason, ADVICE))
             return
-        self.write(record("hello", self.hello))
+        hello = self.hello
+        if self.starts > 1:
+            resumed = {"after": self.safe, "began": self.began, "stats": self.stats}
+            hello = dict(hello, resumed=resumed)
+        self.write(record("hello", hello))
         for _seq, play, task, line, _change in list(self.unsafe):
             self.tell(play, task, line)
         if self.ending:
@@ -622,6 +641,7 @@ class Stream(object):
 
     def forget(self, safe):
         """Drops the lines up to this number: they are the binary's now."""
+        self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
             _seq, _play, _task, line, change = self.unsafe.popleft()
             self.unsafe_size -= len(line)
@@ -876,6 +896,7 @@ class Run(object):
         self.options = {}
         self.overrides = Overrides()
         self.overriding = {}
+        self.generation = 1
         self.about = None
         self.directory = os.getcwd()
         self.seq = 0
@@ -909,7 +930,8 @@ class Run(object):
             "tags": [as_text(tag) for tag in arguments.get("tags") or ()],
             "inventory": [as_text(source) for source in arguments.get("inventory") or ()],
         }
-        self.stream.hello.setdefault("run", self.about)
+        if self.stream.hello.setdefault("run", self.about) is self.about:
+            self.stream.began = time.time()
 
     def start(self):
         """Starts the binary, once."""
@@ -924,7 +946,9 @@ class Run(object):
             stream.command += ["--config", os.path.expanduser(self.options["config"])]
         if self.options.get("quiet"):
             stream.command.append("--quiet")
-        stream.hello["overrides"] = self.overriding
+        if self.options.get("strict"):
+            stream.command.append("--strict")
+        stream.hello["overrides"] = self.overrides_record()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.leave_fork)
         atexit.register(self.finish)
@@ -1010,7 +1034,7 @@ class Run(object):
             host, task, brought = result.host, result.task, result.result
         else:
             host, task, brought = result._host, result._task, result._result
-        hidden = task.no_log is True or is_censored(brought)
+        hidden = is_hidden(task, brought)
         running, began, parsed_task = self.running.get(host.name, NOT_RUNNING)
         if name in ASYNC and parsed_task is not None:
             # Polls come with a task of their own that nobody wrote.
@@ -1045,12 +1069,14 @@ class Run(object):
 
     def counted(self, stats):
         hosts = {short(name): stats.summarize(name) for name in stats.processed}
+        self.stream.stats = hosts
         self.step("playbook_on_stats", brought={"stats": hosts})
 
     # -- plays, tasks, hosts --
 
     def playbook_started(self, playbook):
         first = self.about is None
+        self.stream.stats = None
         self.describe(playbook)
         self.play_line, self.play_fragment = None, ""
         if not first:
@@ -1069,16 +1095,22 @@ class Run(object):
         overriding = self.overrides.of_play(play)
         changed = overriding != self.overriding
         self.overriding = overriding
+        self.generation += changed
         first = self.stream.process is None
         if not first and changed:
-            line = record("overrides", overriding)
-            self.stream.send(self.seq, None, None, line, {"overrides": overriding})
+            told = self.overrides_record()
+            line = record("overrides", told)
+            self.stream.send(self.seq, None, None, line, {"overrides": told})
         self.step("playbook_on_play_start")
         if first:
             if self.options.get("strict"):
                 self.require()
             else:
                 self.start()
+
+    def overrides_record(self):
+        """What the play's vars set, and how often that changed."""
+        return dict(self.overriding, generation=self.generation)
 
     def task(self, task):
         """What is kept of the task. Ansible's own id is not sent: it holds the hardware address."""

@@ -100,6 +100,9 @@ pub struct Stream {
     /// Print no summary
     #[arg(long, short)]
     pub quiet: bool,
+    /// End at once where a secret cannot be read
+    #[arg(long)]
+    pub strict: bool,
     #[command(flatten)]
     pub configuration: Configuration,
 }

@@ -109,9 +109,15 @@ impl Deliverer {
             .get_or_init(|| Spool::unusable(&anyhow::anyhow!("the spool is not open")))
     }
 
-    /// Starts a worker for a destination and gives its number. Needs a `LocalSet`.
+    /// Starts a worker for a destination that has none, and gives its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
+        let worker_of = |id| {
+            self.workers
+                .borrow()
+                .iter()
+                .position(|worker| worker.id == id)
+        };
         let wanted = key.clone();
         let known = self
             .spool()
@@ -123,6 +129,16 @@ impl Deliverer {
             self.homeless.borrow_mut().destinations.insert(id, key);
             id
         });
+        if let Some(known) = worker_of(id) {
+            // A play changed others, and not this one.
+            return known;
+        }
+        if let Some(reason) = destination.unread.clone() {
+            let note =
+                move |connection: &rusqlite::Connection| spool::note_error(connection, id, &reason);
+            // Without a spool nobody can ask it for the reason.
+            let _ = self.spool().write(note).await;
+        }
         self.start(destination, id);
         number
     }
@@ -325,11 +341,12 @@ impl Deliverer {
         first.map_or(last, |first| first - 1)
     }
 
-    /// How many of this process's deliveries are unfinished.
+    /// How many of this process's deliveries are unfinished, and may still be finished.
     pub fn waiting(&self) -> usize {
         self.workers
             .borrow()
             .iter()
+            .filter(|worker| worker.destination.unread.is_none())
             .map(|worker| worker.own.borrow().waiting())
             .sum()
     }

@@ -36,6 +36,8 @@ pub struct Destination {
     /// What was delivered stays in the spool.
     pub keep_bodies: bool,
     pub notifier: Rc<dyn Notifier>,
+    /// A secret of it that cannot be read now, and why: what is for it waits for another process.
+    pub unread: Option<String>,
     /// Kept to build the notifier again when its credentials were refused.
     pub section: Section,
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::config::Overrides;
 use crate::config::emitters::Emitters;
@@ -37,6 +37,19 @@ pub struct Hello {
     pub overrides: Overrides,
     /// The records come from ansible-runner.
     pub runner: Option<RunnerHello>,
+    /// Another process of the same run died: this one goes on.
+    pub resumed: Option<Resumed>,
+}
+
+/// What became of a run before the process that goes on with it.
+#[derive(Deserialize)]
+pub struct Resumed {
+    /// The number of the last event that is safe.
+    pub after: u64,
+    /// When the run began, in seconds since 1970.
+    pub began: f64,
+    /// The counts of its hosts, where they are safe already.
+    pub stats: Option<Map<String, Value>>,
 }
 
 /// What ansible-runner was given for its job.

@@ -26,9 +26,26 @@ pub struct Progress {
     stats: Option<Map<String, Value>>,
     /// Its end was said, not only cut off.
     pub ended: bool,
+    /// Some of its events were told to a process that died.
+    resumed: bool,
 }
 
 impl Progress {
+    /// What is known of a run whose first events were told to a process that died.
+    pub fn resumed(
+        run: &Run,
+        began: Option<Timestamp>,
+        stats: Option<Map<String, Value>>,
+    ) -> Progress {
+        Progress {
+            first: began,
+            playbook: run.playbook.is_some(),
+            stats,
+            resumed: true,
+            ..Progress::default()
+        }
+    }
+
     /// Takes an event in.
     pub fn note(&mut self, event: &Event) {
         self.first.get_or_insert(event.time);
@@ -43,7 +60,10 @@ impl Progress {
                 self.failed_tasks.push(failed_task(event));
             }
         }
-        self.playbook |= event.event == "playbook_on_start";
+        if event.event == "playbook_on_start" {
+            self.playbook = true;
+            self.stats = None;
+        }
         if event.event == "playbook_on_stats"
             && let Value::Object(stats) = event.result_value()["stats"].take()
         {
@@ -67,8 +87,10 @@ impl Progress {
     }
 
     /// The event that ends the run; `previous` is how the run before it ended.
-    pub fn end(&self, run: &Arc<Run>, number: u64, previous: Option<Status>) -> Event {
-        let mut event = Event::new("run_end", run.clone(), number);
+    pub fn end(&self, run: &Arc<Run>, previous: Option<Status>) -> Event {
+        let mut event = Event::new("run_end", run.clone(), 0);
+        // Whoever says it, it is one event.
+        event.id = format!("{}-end", run.id);
         self.complete(&mut event, self.status(), previous);
         event
     }
@@ -78,7 +100,8 @@ impl Progress {
         let elapsed = self
             .first
             .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
-        event.changed = !self.changed_hosts.is_empty();
+        let changed_hosts = self.all_changed_hosts();
+        event.changed = !changed_hosts.is_empty();
         event.end = Some(Arc::new(RunEnd {
             status,
             elapsed,
@@ -89,8 +112,17 @@ impl Progress {
                 Some(stats) => stats.values().map(failures).sum(),
                 None => self.failures,
             },
-            changed_hosts: self.changed_hosts.iter().cloned().collect(),
+            changed_hosts,
         }));
+    }
+
+    /// The hosts that changed; those that only the process before this one heard of, by their counts.
+    fn all_changed_hosts(&self) -> Vec<String> {
+        let mut hosts = self.changed_hosts.clone();
+        let counts = self.stats.iter().flatten().filter(|_| self.resumed);
+        let changed = counts.filter(|(_, counts)| counts["changed"].as_u64() > Some(0));
+        hosts.extend(changed.map(|(host, _)| host.clone()));
+        hosts.into_iter().collect()
     }
 
     /// The tasks that failed, but those that a rescue made good on their host.

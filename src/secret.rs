@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
@@ -19,6 +20,9 @@ pub const MASK: &str = "[redacted]";
 
 /// Shorter values are not masked by value: the mask would garble ordinary text.
 const SHORTEST_MASKED: usize = 4;
+
+/// A command that takes longer is ended: whoever waits for it delivers nothing meanwhile.
+const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Every secret that was read, in the forms in which it may turn up again.
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -110,12 +114,23 @@ pub fn owned_by_other(metadata: &std::fs::Metadata) -> Option<String> {
 
 fn run(words: &[String]) -> Result<String> {
     let (program, arguments) = words.split_first().context("the command is empty")?;
-    let output = Command::new(program)
+    let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
+        .stdout(Stdio::piped())
+        .spawn()
         .with_context(|| format!("cannot run `{program}`"))?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = receiver.recv_timeout(COMMAND_LIMIT) else {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        bail!(
+            "`{program}` has not ended after {} s",
+            COMMAND_LIMIT.as_secs()
+        );
+    };
+    let output = output.with_context(|| format!("cannot run `{program}`"))?;
     ensure!(
         output.status.success(),
         "`{program}` failed: {}",

@@ -68,7 +68,9 @@ class Stream:
 
     def __init__(self, command, hello):
         self.command = command
-        self.hello = to_line("hello", dict(hello, protocol=PROTOCOL))
+        self.hello = dict(hello, protocol=PROTOCOL)
+        self.began = time.time()
+        self.safe = 0  # the last number that the binary confirmed
         self.sequence = 0
         self.unsafe = deque()  # (sequence, line)
         self.unsafe_size = 0
@@ -136,11 +138,15 @@ class Stream:
             reason = os.strerror(error.errno) if getattr(error, "errno", None) else "a bad name"
             self.give_up("cannot run %s: %s; the run is not reported" % (self.command[0], reason))
             return
-        self.write(self.hello)
-        for _sequence, line in list(self.unsafe):
-            self.write(line)
+        hello = self.hello
+        if self.starts > 1:
+            hello = dict(hello, resumed={"after": self.safe, "began": self.began})
+        self.outbox.append(to_line("hello", hello))
+        self.outbox.extend(line for _sequence, line in self.unsafe)
         if self.ended:
-            self.write(END)
+            self.outbox.append(END)
+        # Only now: an empty outbox is the end of what is to be told.
+        self.flush()
 
     def run(self):
         """Runs the binary in a session of its own, with a pipe for each of its streams.
@@ -204,6 +210,7 @@ class Stream:
             safe = int(answer.get("safe", 0))
         except (ValueError, TypeError, AttributeError):
             return  # an answer of some later protocol
+        self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
             self.unsafe_size -= len(self.unsafe.popleft()[1])
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -14,6 +14,7 @@ use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::{Config, Options};
 use crate::deliver::Deliverer;
+use crate::destination::Destination;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
@@ -22,6 +23,8 @@ use crate::spool::{self, DestinationStatus, Spool};
 
 /// How often `--watch` looks for destinations that are new.
 const WATCH: Duration = Duration::from_secs(2);
+/// After this time it tries to read a secret again.
+const UNREAD: Duration = Duration::from_secs(300);
 
 pub async fn run(arguments: cli::Flush) -> Exit {
     let spool = match super::existing_spool(arguments.spool.as_deref()) {
@@ -41,6 +44,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         deliverer,
         added: HashMap::new(),
         waiting: 0,
+        unread: Vec::new(),
         exit: Exit::Ok,
     };
     flush.revive().await?;
@@ -67,6 +71,8 @@ struct Flush<'a> {
     added: HashMap<i64, Stamp>,
     /// How many waited for them.
     waiting: usize,
+    /// Those of which a secret could not be read, and when that was.
+    unread: Vec<(Instant, i64)>,
     exit: Exit,
 }
 
@@ -108,6 +114,12 @@ impl Flush<'_> {
     /// Starts a worker for every destination to which something is owed, anew where its configuration was
     /// changed.
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
+        for (_, id) in self
+            .unread
+            .extract_if(.., |(since, _)| since.elapsed() > UNREAD)
+        {
+            self.added.remove(&id);
+        }
         for status in self.spool.write(spool::status).await? {
             if !self.is_chosen(&status) || status.waiting == 0 {
                 continue;
@@ -159,6 +171,13 @@ impl Flush<'_> {
             .filter(|key| !key.is_empty() && !given.contains(key))
             .collect();
         match found {
+            Some(Destination {
+                unread: Some(reason),
+                ..
+            }) => {
+                self.unread.push((Instant::now(), status.id));
+                self.pass_over(status, &reason, Exit::Undelivered);
+            }
             Some(destination) if missing.is_empty() => {
                 self.deliverer.start(destination, status.id);
             }

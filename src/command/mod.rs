@@ -29,6 +29,15 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
     })
 }
 
+/// Says whose secrets cannot be read now.
+pub fn report_unread(config: &Config) {
+    for problem in &config.problems {
+        report::say(format!(
+            "{problem}; what is for this notifier waits until `flush` can read it"
+        ));
+    }
+}
+
 /// The spool that the configuration names, or the user's own. Where it cannot be used, events go on
 /// from memory.
 pub fn open_spool(config: &Config) -> Spool {

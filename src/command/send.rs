@@ -44,6 +44,7 @@ pub async fn run(arguments: cli::Send) -> Exit {
 }
 
 async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: Input) -> Exit {
+    super::report_unread(&config);
     let drain = config.drain;
     let deliverer = Deliverer::new(http);
     deliverer.open(|| super::open_spool(&config));

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
 
 use crate::cli;
 use crate::config::emitters::{self, Emitters};
@@ -20,7 +23,7 @@ use crate::exit::Exit;
 use crate::failpoint;
 use crate::http::Http;
 use crate::nesting::shallow;
-use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, RunnerRecord};
+use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, Resumed, RunnerRecord};
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
@@ -30,13 +33,16 @@ use crate::run::{self, Progress};
 const PIECE: usize = 64 << 10;
 /// Events that are accepted together at the most.
 const BATCH: usize = 100;
+/// Whoever is asked to end waits so long for the end of the run: it may have been asked, too.
+const LEAVE: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: cli::Stream) -> Exit {
     LocalSet::new()
         .run_until(async {
             let mut stream = Stream::new(arguments);
             match stream.read().await {
-                Ok(()) => stream.finish().await,
+                Ok(None) => stream.finish().await,
+                Ok(Some(signal)) => stream.leave(signal).await,
                 Err(exit) => exit,
             }
         })
@@ -57,10 +63,10 @@ struct Stream {
     /// Events that are being accepted; gives the number of the last one, and how many some notifier wants.
     accepting: Option<JoinHandle<(u64, u64)>>,
     /// How often the play's vars changed the destinations.
-    generation: u32,
+    generation: u64,
     /// The destinations of the configuration in force.
     destinations: Vec<usize>,
-    drain: std::time::Duration,
+    drain: Duration,
     overrides: Option<Overrides>,
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
@@ -74,6 +80,8 @@ struct Stream {
     answered: u64,
     rejected: u64,
     progress: Progress,
+    /// Another process of this run died.
+    resumed: bool,
 }
 
 impl Stream {
@@ -88,7 +96,7 @@ impl Stream {
             accepting: None,
             generation: 0,
             destinations: Vec::new(),
-            drain: std::time::Duration::ZERO,
+            drain: Duration::ZERO,
             overrides: None,
             run: Arc::default(),
             plays: HashMap::new(),
@@ -99,11 +107,12 @@ impl Stream {
             answered: 0,
             rejected: 0,
             progress: Progress::default(),
+            resumed: false,
         }
     }
 
-    /// Takes in records until the end of the input, or until somebody asks the process to end.
-    async fn read(&mut self) -> Result<(), Exit> {
+    /// Takes in records until the end of the input, or until a signal, which is given, asks the process to end.
+    async fn read(&mut self) -> Result<Option<i32>, Exit> {
         let mut pieces = read_standard_input();
         let mut records = Records::default();
         let (Ok(mut terminate), Ok(mut interrupt)) = (
@@ -114,6 +123,7 @@ impl Stream {
             return Err(Exit::Unexpected);
         };
         let deliverer = self.deliverer.clone();
+        let mut asked = None;
         loop {
             tokio::select! {
                 piece = pieces.recv() => {
@@ -124,12 +134,24 @@ impl Stream {
                 }
                 Some(accepted) = accepted(&mut self.accepting) => self.note_accepted(accepted),
                 () = deliverer.progress() => self.answer_safe(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => asked = Some((SIGTERM, Instant::now() + LEAVE)),
+                _ = interrupt.recv() => asked = Some((SIGINT, Instant::now() + LEAVE)),
+                Some(signal) = leaving(asked) => return Ok(Some(signal)),
             }
         }
         records.finish();
-        self.take_all(&mut records).await
+        self.take_all(&mut records).await?;
+        Ok(None)
+    }
+
+    /// Ends by a signal in the middle of a run: another process may go on with it, and say how it ended.
+    async fn leave(&mut self, signal: i32) -> Exit {
+        self.be_accepted().await;
+        let told = (!self.arguments.quiet && self.events > 0).then_some(self.events);
+        let exit = self.deliverer.close(std::future::ready(()), told).await;
+        self.answer_safe();
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        exit
     }
 
     /// Takes what has arrived; its events are accepted in few commits, and then answered as safe.
@@ -200,9 +222,21 @@ impl Stream {
             self.emitters = runner.emitters;
             self.runner = Some(Reader::of_runner(self.run.clone(), runner.environment));
         }
+        if let Some(resumed) = hello.resumed {
+            self.resume(resumed);
+        }
         self.configure(hello.overrides).await?;
         answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
         Ok(())
+    }
+
+    /// Goes on where a process died.
+    fn resume(&mut self, before: Resumed) {
+        (self.last_sequence, self.accepted) = (before.after, before.after);
+        self.answered = before.after;
+        let began = from_seconds(before.began);
+        self.progress = Progress::resumed(&self.run, began, before.stats);
+        self.resumed = true;
     }
 
     /// Loads the configuration as the play's vars want it. Deliveries under way keep the former one.
@@ -223,12 +257,16 @@ impl Stream {
                 "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
             );
         })?;
+        super::report_unread(&config);
+        if self.arguments.strict && !config.problems.is_empty() {
+            return Err(Exit::Config);
+        }
+        self.generation = overrides.generation.max(self.generation + 1);
+        let run = format!("{}/{}", self.run.id, self.generation);
         self.overrides = Some(overrides);
         self.drain = config.drain;
         self.deliverer.open(|| super::open_spool(&config));
         self.deliverer.prune(config.keep);
-        self.generation += 1;
-        let run = format!("{}/{}", self.run.id, self.generation);
         self.destinations.clear();
         for destination in config.destinations {
             let key = destination.key(&options.search, &run);
@@ -349,11 +387,10 @@ impl Stream {
         }
         // ansible-runner says the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
-            let number = self.last_sequence + 1;
             let status = self.progress.status();
             let previous = self.deliverer.end_run(&self.run, status).await;
-            let event = self.progress.end(&self.run, number, previous);
-            self.batch.push((number, event));
+            let event = self.progress.end(&self.run, previous);
+            self.batch.push((self.last_sequence + 1, event));
             self.accept().await;
         }
         self.be_accepted().await;
@@ -364,12 +401,18 @@ impl Stream {
                 None => std::future::pending().await,
             }
         };
+        let began = Instant::now();
         let drained = async {
             if self.runner.is_some() {
                 // Nobody waits for this process: it stays as long as it gets on.
                 self.deliverer.drain_while_moving(self.drain).await;
             } else {
                 self.deliverer.drain(self.drain).await;
+            }
+            if self.resumed {
+                // What the process before accepted is owed, too.
+                let rest = self.drain.saturating_sub(began.elapsed());
+                let _ = tokio::time::timeout(rest, self.deliverer.settle()).await;
             }
         };
         let drained = async {
@@ -398,6 +441,13 @@ impl Stream {
             answer(&json!({"safe": safe}));
         }
     }
+}
+
+/// The signal, when its time is over.
+async fn leaving(asked: Option<(i32, Instant)>) -> Option<i32> {
+    let (signal, until) = asked?;
+    tokio::time::sleep_until(until).await;
+    Some(signal)
 }
 
 /// What became of the events that are being accepted; nothing where there are none.

@@ -16,7 +16,7 @@ use crate::destination::Destination;
 use crate::group::Grouping;
 use crate::http::Http;
 use crate::message::{Form, Texts};
-use crate::notifier::{KINDS, Kind};
+use crate::notifier::{KINDS, Kind, Notifier, Unready};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
@@ -35,6 +35,9 @@ pub struct Overrides {
     pub password: Option<String>,
     #[serde(deserialize_with = "flag_or_text")]
     pub validate_certs: Option<String>,
+    /// How often the plays of the run changed them, so that a process that goes on with it names its
+    /// destinations as the one before.
+    pub generation: u64,
 }
 
 /// `max_size` where [delivery] has none.
@@ -144,10 +147,7 @@ impl Config {
     fn read_levels(&mut self, options: &Options) -> Sections {
         let (levels, passed_over) = options.search.levels();
         for text in passed_over {
-            self.warnings.push(Problem {
-                place: "configuration".to_owned(),
-                text,
-            });
+            self.warnings.push(Problem::new("configuration", text));
         }
         let mut sections = Sections::new();
         for level in levels {
@@ -234,10 +234,8 @@ impl Config {
                         "the value of `{}` holds what looks like a comment; a comment stands on a line of its own",
                         entry.key
                     );
-                    self.warnings.push(Problem {
-                        place: at(entry.line).to_string(),
-                        text,
-                    });
+                    let place = at(entry.line).to_string();
+                    self.warnings.push(Problem::new(place, text));
                 }
                 merged.set(Entry {
                     key: entry.key,
@@ -336,6 +334,11 @@ impl Config {
             .iter()
             .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
+        let unread = section.take_unread();
+        let notifier = match &unread {
+            Some(reason) => Some(Rc::new(Unready(reason.clone())) as Rc<dyn Notifier>),
+            None => notifier,
+        };
         if kind.is_some() {
             section.report_unknown();
         }
@@ -362,6 +365,7 @@ impl Config {
                 max_age: self.max_age,
                 keep_bodies: self.keep_bodies,
                 notifier,
+                unread,
                 section,
             });
         }
@@ -374,15 +378,13 @@ impl Config {
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {
-        self.problems.push(Problem {
-            place: place.to_owned(),
-            text: text.into(),
-        });
+        self.problems.push(Problem::new(place, text));
     }
 
-    /// The configuration, if nothing is wrong with it; else every problem, a line each.
+    /// The configuration, if nothing is wrong with it but secrets that cannot be read now; else every
+    /// problem, a line each.
     pub fn usable(self) -> Result<Config, Vec<Problem>> {
-        if self.problems.is_empty() {
+        if self.problems.iter().all(|problem| problem.unread) {
             Ok(self)
         } else {
             Err(self.problems)

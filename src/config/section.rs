@@ -49,6 +49,19 @@ impl fmt::Display for Origin {
 pub struct Problem {
     pub place: String,
     pub text: String,
+    /// A secret could not be read: the configuration may be good all the same, at another time.
+    #[serde(skip)]
+    pub unread: bool,
+}
+
+impl Problem {
+    pub fn new(place: impl Into<String>, text: impl Into<String>) -> Problem {
+        Problem {
+            place: place.into(),
+            text: text.into(),
+            unread: false,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -84,6 +97,8 @@ pub struct Section {
     asked: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    /// The last secret that could not be read, and why.
+    unread: RefCell<Option<String>>,
     prompted: RefCell<Option<Secret>>,
     /// The keys whose values are secrets.
     secrets: RefCell<BTreeSet<String>>,
@@ -102,6 +117,7 @@ impl Section {
             asked: RefCell::default(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            unread: RefCell::default(),
             prompted: RefCell::default(),
             secrets: RefCell::default(),
         }
@@ -284,10 +300,15 @@ impl Section {
     }
 
     fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {
-        source
-            .read()
-            .map_err(|error| self.problem(&entry.key, format!("{error:#}")))
-            .ok()
+        let unread = |error: anyhow::Error| {
+            let problem = Problem {
+                unread: true,
+                ..Problem::new(self.place(&entry.key), format!("{error:#}"))
+            };
+            self.unread.replace(Some(problem.to_string()));
+            self.problems.borrow_mut().push(problem);
+        };
+        source.read().map_err(unread).ok()
     }
 
     fn secret_source(&self, key: &str) -> Option<(&Entry, Source)> {
@@ -330,10 +351,8 @@ impl Section {
 
     /// Notes what is wrong with a key, or with the whole section where it has no such key.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
-            place: self.place(key),
-            text: text.into(),
-        });
+        let problem = Problem::new(self.place(key), text);
+        self.problems.borrow_mut().push(problem);
     }
 
     /// Notes that events cannot go together, where that was asked for.
@@ -345,10 +364,8 @@ impl Section {
 
     /// Notes what may be a mistake but hinders nothing.
     pub fn warning(&self, key: &str, text: impl Into<String>) {
-        self.warnings.borrow_mut().push(Problem {
-            place: self.place(key),
-            text: text.into(),
-        });
+        let warning = Problem::new(self.place(key), text);
+        self.warnings.borrow_mut().push(warning);
     }
 
     fn place(&self, key: &str) -> String {
@@ -375,6 +392,11 @@ impl Section {
 
     pub fn take_problems(&self) -> Vec<Problem> {
         self.problems.take()
+    }
+
+    /// Which secret could not be read since this was asked last, and why.
+    pub fn take_unread(&self) -> Option<String> {
+        self.unread.take()
     }
 
     pub fn take_warnings(&self) -> Vec<Problem> {

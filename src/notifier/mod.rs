@@ -130,6 +130,27 @@ pub trait Notifier {
     async fn check(&self) -> Check;
 }
 
+/// Stands for a notifier with a secret that cannot be read now, for this reason.
+pub struct Unready(pub String);
+
+#[async_trait(?Send)]
+impl Notifier for Unready {
+    async fn send(&self, _message: &Message) -> Result<(), Failure> {
+        Err(Failure::Denied(self.0.clone()))
+    }
+
+    fn preview(&self, _message: &Message) -> Result<String, Failure> {
+        Err(Failure::Denied(self.0.clone()))
+    }
+
+    async fn check(&self) -> Check {
+        Check {
+            error: Some(self.0.clone()),
+            ..Check::default()
+        }
+    }
+}
+
 /// What `check-config --connect` found, a line a step.
 #[derive(Debug, Default)]
 pub struct Check {

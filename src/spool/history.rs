@@ -88,6 +88,14 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
     rows.collect()
 }
 
+/// Notes why nothing is delivered to a destination, where that is found without an attempt.
+pub fn note_error(connection: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE destination SET last_error = ?2 WHERE id = ?1")?
+        .execute(params![id, error])?;
+    Ok(())
+}
+
 /// Which deliveries `history` shows.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -180,7 +180,8 @@ impl Spool {
 
     /// Becomes the one process that delivers to a destination; nothing if another one is.
     pub fn lead(&self, destination: i64) -> Option<Leadership> {
-        if self.work.is_err() {
+        // What has no number there is known to no other process.
+        if self.work.is_err() || destination < 0 {
             return Some(Leadership(None));
         }
         let file =

@@ -23,6 +23,7 @@ const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
 pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
+    worker.renew_after_pause(deliverer.http());
     let (started, begun) = (Timestamp::now(), Instant::now());
     let mut marks = Marks::default();
     let result = if worker.breaker.borrow().is_off() {
@@ -107,6 +108,7 @@ impl Worker {
                     breaker.denied();
                     Some(Duration::ZERO)
                 } else {
+                    self.refused.set(true);
                     Some(breaker.denied_again())
                 }
             }
@@ -272,10 +274,28 @@ impl Worker {
         if let Some(renewed) = self.renewed.get() {
             return begun < renewed;
         }
+        self.build(http)
+    }
+
+    /// After a pause for refused credentials they may be others.
+    fn renew_after_pause(&self, http: &Http) {
+        if self.refused.take() {
+            self.build(http);
+        }
+    }
+
+    /// Builds the notifier again. Whether all its secrets could be read; else it stays as it was.
+    fn build(&self, http: &Http) -> bool {
         self.renewed.set(Some(Instant::now()));
-        let built = (self.destination.kind.build)(&self.destination.section, http);
-        built
-            .map(|notifier| self.notifier.replace(notifier))
-            .is_some()
+        let section = &self.destination.section;
+        let built = (self.destination.kind.build)(section, http);
+        section.take_problems();
+        match (built, section.take_unread()) {
+            (Some(notifier), None) => {
+                self.notifier.replace(notifier);
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -57,6 +57,8 @@ pub struct Worker {
     stored: RefCell<BreakerRow>,
     /// When the secrets were read anew, since the credentials were last good.
     renewed: Cell<Option<Instant>>,
+    /// They were refused even so: the next attempt, after a pause, is made with those of that time.
+    refused: Cell<bool>,
     pub own: RefCell<Own>,
     /// What this worker finished, whoever accepted it.
     pub done: Cell<Counts>,
@@ -103,6 +105,8 @@ async fn sleep_until(time: Option<Instant>) {
 
 impl Worker {
     pub fn new(destination: Destination, id: i64) -> Worker {
+        let mut own = Own::default();
+        own.last_error.clone_from(&destination.unread);
         Worker {
             id,
             notifier: RefCell::new(destination.notifier.clone()),
@@ -120,7 +124,8 @@ impl Worker {
             breaker: RefCell::default(),
             stored: RefCell::default(),
             renewed: Cell::new(None),
-            own: RefCell::default(),
+            refused: Cell::new(false),
+            own: RefCell::new(own),
             done: Cell::default(),
         }
     }
@@ -157,6 +162,10 @@ impl Worker {
 
     /// Takes what waits in the spool into memory, where this process is the one to deliver it.
     async fn load(&self, spool: &Spool) {
+        if self.destination.unread.is_some() {
+            // Another process may be able to.
+            return;
+        }
         if !self.leads() {
             let leadership = spool.lead(self.id);
             if leadership.is_none() {

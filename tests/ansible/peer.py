@@ -8,6 +8,7 @@ What it does otherwise is told in environment variables:
   PEER_KILLED      how many processes are killed before they say anything
   PEER_NEVER_READ  never reads and never answers
   PEER_EXIT        says so on standard error and exits with this code at once
+  PEER_LAST_EXIT   exits with this code at the end
   PEER_SLOW_EXIT   stays so many seconds after the end
   PEER_SILENT      reads, but is never ready
 """
@@ -79,6 +80,7 @@ def main():
     ended = serve(die_after)
     keep(json.dumps({"eof": {"ended": ended, "time": time.time()}}) + "\n")
     time.sleep(float(os.environ.get("PEER_SLOW_EXIT", 0)))
+    sys.exit(int(os.environ.get("PEER_LAST_EXIT", 0)))
 
 
 if __name__ == "__main__":

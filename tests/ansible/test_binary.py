@@ -54,6 +54,15 @@ def test_binary_on_path(ansible):
     assert result.warnings == []
 
 
+@pytest.mark.parametrize("code", [65, 69, 74, 75])
+def test_binary_that_has_taken_everything(ansible, code):
+    """Whatever became of the deliveries, it is not started again."""
+    result = ansible.play(PLAY, PEER_LAST_EXIT=str(code))
+    assert result.rc == 0
+    assert len(result.of("start")) == 1
+    assert result.warnings == []
+
+
 @pytest.mark.parametrize(("code", "warnings"), [(78, 0), (2, 1), (0, 1)])
 def test_binary_that_exits(ansible, code, warnings):
     """With 78 it has said itself that its configuration is bad; else there is one warning."""
@@ -92,6 +101,9 @@ def test_dying_binary(ansible, deaths):
     assert len(result.of("start")) == deaths + 1
     assert len(result.of("hello")) == deaths + 1
     assert {event["seq"] for event in result.events} == set(range(1, len(result.called) + 1))
+    first, *later = result.of("hello")
+    assert "resumed" not in first
+    assert all(0 < hello["resumed"]["after"] <= len(result.called) for hello in later)
     check_references(result.lines)
     assert result.of("end") == [{"reason": "exit"}]
     assert result.warnings == []

@@ -288,18 +288,22 @@ def configure(folder, url, drain):
     config.chmod(0o600)
 
 
-def test_a_killed_binary_is_replaced(ansible, start_endpoint):
-    """What it had accepted and not delivered comes again with the next one."""
-    endpoint = start_endpoint(on="ok")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_binary_is_replaced(ansible, start_endpoint, number):
+    """What it had accepted comes with the next one, which says how the run ended."""
+    endpoint = start_endpoint(on="ok success error canceled")
     tasks = "".join("    - name: task %d\n      command: sleep 0.2\n" % n for n in range(8))
     playbook = ansible.write("site.yml", "- hosts: web\n  gather_facts: false\n  tasks:\n" + tasks)
     process = ansible.start("ansible-playbook", playbook)
     endpoint.wait_for(lambda bodies: len(bodies) >= 4)
     for pid in binaries(ansible):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    received = {(body["host"], body["task"]) for body in endpoint.bodies()}
+    ends = [body["status"] for body in endpoint.bodies() if body["event"] == "run_end"]
+    assert ends == ["success"]
+    results = [body for body in endpoint.bodies() if body["event"] != "run_end"]
+    received = {(body["host"], body["task"]) for body in results}
     assert received == {(host, "task %d" % n) for host in ("web1", "web2") for n in range(8)}
 
 

@@ -67,6 +67,14 @@ NO_LOG = """
     - name: includes
       include_tasks: included.yml
       vars: {token: CANARY-include}
+    - name: includes for each
+      include_tasks: included.yml
+      loop: "{{ secrets }}"
+      loop_control: {loop_var: secret}
+      no_log: "{{ secrets | length > 1 }}"
+    - name: in the open
+      debug: {msg: shown}
+      no_log: "{{ secrets | length > 9 }}"
     - block:
         - name: in a block
           command: echo CANARY-block
@@ -78,7 +86,7 @@ def test_no_log(ansible):
     ansible.write("included.yml", "- debug: {msg: hello}\n")
     result = ansible.play(NO_LOG, "--diff", "-e", "extra=CANARY-extra")
     assert result.rc == 0, result.stdout
-    assert result.of("hello")[0]["overrides"] == {}
+    assert overrides(result) == {}
     found = [line for line in result.lines if "CANARY" in json.dumps(line)]
     assert found == []
     hidden = [event["result"] for event in result.events if "censored" in event.get("result", {})]
@@ -101,7 +109,8 @@ def vaulted(ansible):
 
 
 def overrides(result):
-    return result.of("hello")[0]["overrides"]
+    told = result.of("hello")[0]["overrides"]
+    return {key: value for key, value in told.items() if key != "generation"}
 
 
 def test_play_variables(ansible, vaulted):
@@ -167,7 +176,11 @@ def test_later_plays(ansible):
     result = ansible.play(play % "one" + play % "one" + play % "two" + play % "")
     names = [next(iter(line)) for line in result.lines]
     assert overrides(result) == {"callback_url": "one"}
-    assert result.of("overrides") == [{"callback_url": "two"}, {}]
+    told = result.of("hello")[0]["overrides"]["generation"]
+    assert result.of("overrides") == [
+        {"callback_url": "two", "generation": told + 1},
+        {"generation": told + 2},
+    ]
     assert names.index("overrides") < names.index("play", names.index("overrides"))
 
 

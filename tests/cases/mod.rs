@@ -17,6 +17,7 @@ mod nginx;
 mod readme;
 mod receive;
 mod replies;
+mod resume;
 mod room;
 mod routes;
 mod runner;

@@ -36,6 +36,12 @@ KILLED_AT_FIRST = """\
 touch killed
 kill -KILL $$
 """
+STOPPED_AT_FIRST = """\
+#!/bin/sh
+[ -e stopped ] && exec %s "$@"
+echo $$ > stopped
+kill -STOP $$
+"""
 CONFIG = """
 [inputs]
 callback_url = %s
@@ -141,6 +147,27 @@ def test_a_binary_killed_before_it_is_ready_is_started_again(runner, start_recei
     binary.chmod(0o755)
     assert runner.run(ANSIBLE_NOTIFY_BINARY=str(binary)).stderr == ""
     assert (runner.directory / "killed").exists()
+    runner.wait_for_binaries()
+    [bodies] = by_run(receiver.requests).values()
+    assert is_whole(bodies), bodies
+
+
+def test_a_binary_killed_at_the_end_is_told_everything_again(runner, start_receiver):
+    """Stopped, it has taken nothing when the end is said, and is killed then."""
+    receiver = start_receiver()
+    runner.settings(runner_http_url=receiver.url)
+    binary = runner.directory / "binary"
+    binary.write_text(STOPPED_AT_FIRST % BINARY)
+    binary.chmod(0o755)
+    process = runner.start(ANSIBLE_NOTIFY_BINARY=str(binary))
+    stopped = runner.directory / "stopped"
+    deadline = time.monotonic() + 60
+    while not (runner.private / "artifacts/job/rc").exists() or not stopped.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.kill(int(stopped.read_text()), signal.SIGKILL)
+    assert process.communicate(timeout=60)[1] == ""
     runner.wait_for_binaries()
     [bodies] = by_run(receiver.requests).values()
     assert is_whole(bodies), bodies

@@ -157,7 +157,7 @@ class Scene:
         for event, body in self.endpoint.arrived:
             arrived.setdefault(event, set()).add(body["text"])
         lost = sorted(self.safe - set(arrived))
-        # The end of a run that was cut off is the program's own event, after the last it was sent.
+        # The end of a run that was cut off is the program's own event.
         unknown = [event for event in arrived if event not in self.sent and not self.is_end(event)]
         sent = self.sent.items()
         changed = [event for event, text in sent if arrived.get(event, {text}) != {text}]
@@ -181,10 +181,7 @@ class Scene:
         return found
 
     def is_end(self, event):
-        name, _, number = event.rpartition("-")
-        return number.isdigit() and (
-            number == "1" or "%s-%d" % (name, int(number) - 1) in self.sent
-        )
+        return event.endswith("-end") and event[:-3] + "1" in self.sent
 
 
 def feed(pipe, lines):

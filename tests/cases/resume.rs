@@ -1,0 +1,182 @@
+//! What becomes of a run whose `stream` process ends before it, and of its notifiers' secrets meanwhile.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::spool::run;
+use crate::sandbox::{Outcome, Sandbox};
+use crate::server::{OK, Server, dead_url};
+
+const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
+
+fn hello(more: Value) -> String {
+    let mut hello = json!({"protocol": 1, "run": {"id": "r", "playbook": "site.yml"}});
+    let more = more.as_object().unwrap().clone();
+    hello.as_object_mut().unwrap().extend(more);
+    format!("{}\n", json!({"hello": hello}))
+}
+
+fn result(seq: u64) -> String {
+    let host = json!({"name": "h"});
+    let event = json!({"seq": seq, "event": "runner_on_ok", "time": 1763670121.5, "host": host});
+    format!("{}\n", json!({"event": event}))
+}
+
+fn config(url: &str) -> String {
+    format!(
+        "[inputs]\ncallback_url = {url}\non = any\n[delivery]\ndrain = 2s\n\
+         [outputs]\nid = event.id\nstatus = status\nchanged = changed_hosts\nelapsed = elapsed\n"
+    )
+}
+
+fn ids(server: &Server) -> Vec<Value> {
+    let requests = server.requests();
+    let ids = requests.iter().map(|request| request.json()["id"].clone());
+    ids.collect()
+}
+
+fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
+    run(sandbox, &["stream"], input)
+}
+
+#[test]
+fn the_end_of_a_run_is_said_by_whoever_goes_on_with_it() {
+    let stats = json!({"h": {"ok": 2, "changed": 1}, "i": {"ok": 1, "changed": 0}});
+    let failed = json!({"h": {"ok": 2, "failures": 1}});
+    for (stats, status, changed) in [
+        (stats, "success", json!(["h"])),
+        (failed, "error", json!([])),
+        (Value::Null, "canceled", json!([])),
+    ] {
+        let server = Server::start([OK]);
+        let sandbox = Sandbox::with_config(&config(&server.url()));
+        let resumed = json!({"after": 7, "began": 1763670121.5, "stats": stats});
+        let outcome = stream(&sandbox, &(hello(json!({"resumed": resumed})) + END));
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let said = server.requests()[0].json();
+        assert_eq!(
+            (&said["id"], &said["status"]),
+            (&json!("r-end"), &json!(status))
+        );
+        assert_eq!(said["changed"], changed);
+        assert!(said["elapsed"].as_f64().unwrap() > 1e6, "{said}");
+    }
+}
+
+#[test]
+fn what_a_process_left_behind_is_waited_for() {
+    let sandbox = Sandbox::with_config(&config(&dead_url()).replace("2s", "100ms"));
+    assert_eq!(stream(&sandbox, &(hello(json!({})) + &result(1))).code, 75);
+    let server = Server::start([OK]);
+    sandbox.file("plugin_config.ini", config(&server.url()));
+    let resumed = json!({"resumed": {"after": 1, "began": 1.0, "stats": {}}});
+    assert_eq!(stream(&sandbox, &(hello(resumed) + END)).code, 0);
+    assert!(ids(&server).contains(&json!("r-1")), "{:?}", ids(&server));
+}
+
+#[test]
+fn what_is_owed_by_one_setting_is_not_sent_by_another() {
+    let server = Server::start([OK]);
+    let dead = json!({"callback_url": dead_url(), "generation": 2});
+    let alive = json!({"callback_url": server.url(), "generation": 3});
+    let sandbox = Sandbox::with_config("[delivery]\ndrain = 300ms\n[outputs]\nid = event.id\n");
+    let changed = format!("{}\n", json!({"overrides": alive}));
+    let before = hello(json!({"overrides": dead})) + &result(1) + &changed + &result(2);
+    assert_eq!(stream(&sandbox, &before).code, 75);
+    let resumed = json!({"overrides": alive, "resumed": {"after": 2, "began": 1.0}});
+    stream(&sandbox, &(hello(resumed) + &result(3) + END));
+    let ids = ids(&server);
+    assert!(
+        ids.contains(&json!("r-2")) && ids.contains(&json!("r-3")),
+        "{ids:?}"
+    );
+    assert!(!ids.contains(&json!("r-1")), "{ids:?}");
+}
+
+#[test]
+fn settings_taken_back_after_bad_ones_hold_again() {
+    let server = Server::start([OK]);
+    let overrides = |overrides: Value| format!("{}\n", json!({"overrides": overrides}));
+    let bad = overrides(json!({"callback_url": "nonsense", "generation": 2}));
+    let back = overrides(json!({"generation": 3}));
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    let start = hello(json!({"overrides": {"generation": 1}}));
+    let input = start + &result(1) + &bad + &result(2) + &back + &result(3) + END;
+    stream(&sandbox, &input);
+    let mut ids = ids(&server);
+    ids.sort_by_key(Value::to_string);
+    assert_eq!(ids, ["r-1", "r-3", "r-end"]);
+}
+
+#[test]
+fn a_signal_in_the_middle_says_no_end_and_takes_no_number() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
+        let mut command = sandbox.command(&["stream"]);
+        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = process.stdin.take().unwrap();
+        input.write_all(hello(json!({})).as_bytes()).unwrap();
+        input.write_all(result(1).as_bytes()).unwrap();
+        let mut answers = BufReader::new(process.stdout.take().unwrap()).lines();
+        assert!(answers.any(|line| line.unwrap().contains("safe")));
+        kill_process(Pid::from_child(&process), signal).unwrap();
+        assert_eq!(process.wait().unwrap().signal(), Some(number));
+        let mut said = String::new();
+        process.stderr.unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.ends_with(" 0 waiting, 0 dead\n"), "{said}");
+    }
+    let resumed = json!({"resumed": {"after": 1, "began": 1.0, "stats": {}}});
+    stream(&sandbox, &(hello(resumed) + &result(2) + END));
+    assert_eq!(ids(&server), ["r-1", "r-2", "r-end"]);
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_holds_up_no_other_notifier() {
+    let (first, second) = (Server::start([OK]), Server::start([OK]));
+    let text = format!(
+        "[inputs]\ncallback_url = {}\nusername = anna\npassword_file = password\n[outputs]\nhost = host\n\
+         [notifier:other]\ntype = webhook\nurl = {}\non = any\n",
+        first.url(),
+        second.url()
+    );
+    let sandbox = Sandbox::with_config(&text);
+    let event = json!({"state": "failed", "host": "h"}).to_string();
+    let sent = run(&sandbox, &["send", "-"], &event);
+    assert_eq!(sent.code, 75, "{sent:?}");
+    let reason = "plugin_config.ini:4: cannot read `";
+    assert!(sent.stderr.contains(reason), "{sent:?}");
+    assert!(
+        sent.stderr
+            .contains("1 delivered, 1 waiting, 0 dead (callback: "),
+        "{sent:?}"
+    );
+    assert_eq!((first.requests().len(), second.requests().len()), (0, 1));
+    let status = run(&sandbox, &["status"], "");
+    assert!(status.stdout.contains(reason), "{status:?}");
+    let flushed = run(&sandbox, &["flush"], "");
+    assert!(
+        flushed.code == 75 && flushed.stderr.contains(reason),
+        "{flushed:?}"
+    );
+    let strict = run(&sandbox, &["stream", "--strict"], &hello(json!({})));
+    assert_eq!((strict.code, strict.stdout.as_str()), (78, ""));
+
+    sandbox.file("password", "canary");
+    sandbox.mode("password", 0o600);
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    assert!(first.requests()[0].header("authorization").is_some());
+}
+
+#[test]
+fn a_command_for_a_secret_is_not_waited_for_for_ever() {
+    let config =
+        "[inputs]\ncallback_url = https://localhost/\nusername = a\npassword_command = sleep 600\n";
+    let checked = Sandbox::with_config(config).run(&["check-config"]);
+    checked.expect_line(78, &["`sleep` has not ended after 5 s"]);
+}
