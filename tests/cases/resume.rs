@@ -1,6 +1,6 @@
 //! What becomes of a run whose `stream` process ends before it, and of its notifiers' secrets meanwhile.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
@@ -36,7 +36,9 @@ fn config(url: &str) -> String {
 fn ids(server: &Server) -> Vec<Value> {
     let requests = server.requests();
     let ids = requests.iter().map(|request| request.json()["id"].clone());
-    ids.collect()
+    let mut ids: Vec<Value> = ids.collect();
+    ids.sort_by_key(Value::to_string);
+    ids
 }
 
 fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
@@ -107,9 +109,7 @@ fn settings_taken_back_after_bad_ones_hold_again() {
     let start = hello(json!({"overrides": {"generation": 1}}));
     let input = start + &result(1) + &bad + &result(2) + &back + &result(3) + END;
     stream(&sandbox, &input);
-    let mut ids = ids(&server);
-    ids.sort_by_key(Value::to_string);
-    assert_eq!(ids, ["r-1", "r-3", "r-end"]);
+    assert_eq!(ids(&server), ["r-1", "r-3", "r-end"]);
 }
 
 #[test]
@@ -127,9 +127,6 @@ fn a_signal_in_the_middle_says_no_end_and_takes_no_number() {
         assert!(answers.any(|line| line.unwrap().contains("safe")));
         kill_process(Pid::from_child(&process), signal).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(number));
-        let mut said = String::new();
-        process.stderr.unwrap().read_to_string(&mut said).unwrap();
-        assert!(said.ends_with(" 0 waiting, 0 dead\n"), "{said}");
     }
     let resumed = json!({"resumed": {"after": 1, "began": 1.0, "stats": {}}});
     stream(&sandbox, &(hello(resumed) + &result(2) + END));
