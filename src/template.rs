@@ -52,6 +52,16 @@ fn format_value(
     output.write_str(&text).map_err(minijinja::Error::from)
 }
 
+fn check_length(source: &str) -> Result<(), String> {
+    if source.len() > LONGEST {
+        return Err(format!(
+            "an expression or template has at most {LONGEST} bytes, and this one {}",
+            source.len()
+        ));
+    }
+    Ok(())
+}
+
 /// Ansible's name for the `tojson` filter, without its escapes for HTML.
 fn to_json(value: &Value) -> Result<String, minijinja::Error> {
     serde_json::to_string(value).map_err(|error| {
@@ -103,6 +113,9 @@ pub const VARIABLES: [&str; 40] = [
     "job_metadata",
 ];
 
+/// A longer text is no template: what is compiled of one is as deep as its longest chain of operators.
+const LONGEST: usize = 32 << 10;
+
 /// A compiled value of the configuration.
 pub struct Template(Compiled);
 
@@ -118,6 +131,7 @@ enum Compiled {
 impl Template {
     /// Compiles an expression, or a template where the text holds `{{` or `{%`.
     pub fn new(source: &str) -> Result<Template, String> {
+        check_length(source)?;
         if let Some(name) = VARIABLES.iter().find(|name| **name == source.trim()) {
             Ok(Compiled::Variable(name))
         } else if source.contains("{{") || source.contains("{%") {
@@ -135,6 +149,7 @@ impl Template {
 
     /// Compiles a text in which values are escaped for its markup.
     pub fn text(source: &str, escape: Escape) -> Result<Template, String> {
+        check_length(source)?;
         let source: &'static str = Box::leak(source.to_owned().into_boxed_str());
         ENVIRONMENT
             .template_from_named_str(escape.name(), source)

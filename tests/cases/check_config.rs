@@ -92,6 +92,20 @@ fn what_the_expressions_do_with_a_sample_is_tried() {
 }
 
 #[test]
+fn an_endless_expression_is_refused() {
+    let sum = "1+".repeat(20_000);
+    let found = problems(&format!(
+        "[inputs]\ncallback_url = http://localhost/\n[outputs]\na = {sum}1\n"
+    ));
+    assert_eq!(
+        found,
+        [
+            "plugin_config.ini:4: an expression or template has at most 32768 bytes, and this one 40001"
+        ]
+    );
+}
+
+#[test]
 fn files_that_are_not_to_be_trusted_are_refused() {
     let config = "[inputs]\ncallback_url = http://localhost/\nusername = u\npassword = canary\n";
     let sandbox = Sandbox::with_config(config);
