@@ -1,6 +1,7 @@
-"""Real playbooks, whose binary is killed in the middle: every result arrives."""
+"""Real playbooks, whose binary is ended in the middle: every result and each end arrives."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -38,6 +39,9 @@ def run(binary, directory, seed, plays):
     if missing:
         wrong.append("%d results are lost, such as %s" % (len(missing), missing[:5]))
         wrong.append("ansible-playbook said: %s" % (scene.directory / SAID).read_text())
+    ends = {event for event, _ in scene.endpoint.arrived if event.endswith("-end")}
+    if len(ends) != plays:
+        wrong.append("%d ends of runs for %d playbooks" % (len(ends), plays))
     repeated = len(scene.endpoint.arrived) - len({event for event, _ in scene.endpoint.arrived})
     if repeated > CONCURRENCY * kills:
         wrong.append("%d came twice after %d kills" % (repeated, kills))
@@ -70,8 +74,9 @@ def play(scene, place, number):
     )
     killed = 0
     while killed < KILLS and process.poll() is None:
-        time.sleep(scene.generator.uniform(0.05, 0.6))
-        killed += kill_child(process.pid, scene.binary)
+        time.sleep(scene.generator.uniform(0, 0.6))
+        number = scene.generator.choice([signal.SIGKILL, signal.SIGTERM])
+        killed += end_child(process.pid, scene.binary, number)
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
     process.wait()
@@ -81,15 +86,15 @@ def play(scene, place, number):
     return killed
 
 
-def kill_child(parent, binary):
-    """Kills the binary that a process has started; how many."""
+def end_child(parent, binary, number):
+    """Sends a signal to the binary that a process has started; to how many."""
     killed = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         process = Path("/proc") / name
         try:
             is_child = (process / "stat").read_text().rpartition(")")[2].split()[1] == str(parent)
             if is_child and os.readlink(process / "exe") == binary:
-                os.kill(int(name), 9)
+                os.kill(int(name), number)
                 killed += 1
         except OSError:
             # It has ended meanwhile.
