@@ -573,6 +573,11 @@ class Stream(object):
         for end in (self.stdin, self.stdout):
             fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_NONBLOCK)
         try:
+            # A write wakes the binary, which is not to run in place of Ansible.
+            os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
+        except (AttributeError, OSError):
+            pass  # not Linux, not Python 3, or not allowed
+        try:
             fcntl.fcntl(self.stdin, F_SETPIPE_SZ, PIPE_SIZE)
         except (OSError, IOError):
             pass  # not Linux, or not allowed: the pipe stays small

@@ -165,6 +165,9 @@ class Stream:
                 os.close(end)
         for end in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(end, False)
+        # A write wakes the binary, which is not to run in place of ansible-runner.
+        with contextlib.suppress(AttributeError, OSError):
+            os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
         # Where it is not Linux, or not allowed, the pipe stays small.
         with contextlib.suppress(OSError):
             fcntl.fcntl(self.stdin, F_SETPIPE_SZ, PIPE_SIZE)

@@ -78,7 +78,8 @@ def main():
     if deaths < int(os.environ.get("PEER_DEATHS", 1)):
         die_after = float(os.environ.get("PEER_DIE_AFTER", "inf"))
     ended = serve(die_after)
-    keep(json.dumps({"eof": {"ended": ended, "time": time.time()}}) + "\n")
+    eof = {"ended": ended, "time": time.time(), "scheduler": os.sched_getscheduler(0)}
+    keep(json.dumps({"eof": eof}) + "\n")
     time.sleep(float(os.environ.get("PEER_SLOW_EXIT", 0)))
     sys.exit(int(os.environ.get("PEER_LAST_EXIT", 0)))
 

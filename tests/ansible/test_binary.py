@@ -201,6 +201,12 @@ def test_own_session(ansible):
     assert start["session"] == start["pid"]
 
 
+def test_scheduling(ansible):
+    """Where it can be said, the binary does not run in place of who writes to it."""
+    expected = os.SCHED_OTHER if ansible.is_python2 else os.SCHED_BATCH
+    assert ansible.play(PLAY).of("eof")[0]["scheduler"] == expected
+
+
 def test_internal_error(ansible):
     """An error of the plugin is one warning, and shows no data."""
     shown = ansible.python(
