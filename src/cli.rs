@@ -61,7 +61,7 @@ pub struct Configuration {
     /// This configuration file and no other [env: ANSIBLE_NOTIFY_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The directory whose plugin_config.ini is the project's
+    /// The directory whose plugin_config.ini, or that of its callback_plugins, is the project's
     #[arg(long, value_name = "DIR")]
     pub project: Option<PathBuf>,
 }

@@ -18,8 +18,8 @@ const MAX_SIZE: u64 = 1 << 20;
 pub struct Level {
     pub name: &'static str,
     pub path: PathBuf,
-    /// It must be there: the user named it.
-    pub required: bool,
+    /// What is wrong where it is not there, if the user named it.
+    pub missing: Option<&'static str>,
 }
 
 /// What tells where to look.
@@ -29,7 +29,8 @@ pub struct Search {
     pub config: Option<PathBuf>,
     /// `--project`: the directory whose file is the project's.
     pub project: Option<PathBuf>,
-    /// The directory where the user stands may hold the project's file.
+    /// It is the user who asks: the project's directory must be there, and its file may be in its
+    /// `callback_plugins`; without `project` it is the directory where the user stands.
     #[serde(default)]
     pub here: bool,
     /// ansible-runner's `env/settings`, to be used in place of all levels; empty where the settings have
@@ -46,7 +47,7 @@ impl Search {
                 vec![Level {
                     name: "named",
                     path,
-                    required: true,
+                    missing: Some("there is no such file"),
                 }],
                 Vec::new(),
             );
@@ -54,7 +55,7 @@ impl Search {
         let mut levels = vec![Level {
             name: "organization",
             path: Path::new("/etc/ansible-notify").join(FILE_NAME),
-            required: false,
+            missing: None,
         }];
         let user = environment_path("XDG_CONFIG_HOME")
             .or_else(|| environment_path("HOME").map(|home| home.join(".config")));
@@ -63,15 +64,20 @@ impl Search {
             levels.push(Level {
                 name: "user",
                 path,
-                required: false,
+                missing: None,
             });
         }
         let (project, passed_over) = self.project_file();
-        if let Some(path) = project {
+        // What waits in the spool does not need its project any more.
+        let lost = self
+            .project
+            .as_ref()
+            .filter(|folder| self.here && !folder.is_dir());
+        if let Some(path) = lost.or(project.as_ref()) {
             levels.push(Level {
                 name: "project",
-                path,
-                required: false,
+                path: path.clone(),
+                missing: lost.map(|_| "there is no such directory"),
             });
         }
         (levels, passed_over)
@@ -108,16 +114,18 @@ impl Search {
             .or_else(|| environment_path("ANSIBLE_NOTIFY_CONFIG"))
     }
 
-    /// The file beside the plugin, else the one where the user stands.
+    /// The file of the named project, else the one where the user stands.
     fn project_file(&self) -> (Option<PathBuf>, Vec<String>) {
         let mut passed_over = Vec::new();
-        let beside = self.project.as_ref().map(|folder| folder.join(FILE_NAME));
-        if beside
-            .as_ref()
-            .is_some_and(|file| file.symlink_metadata().is_ok())
-            || !self.here
-        {
-            return (beside, passed_over);
+        if let Some(folder) = &self.project {
+            let file = folder.join(FILE_NAME);
+            let below = folder.join("callback_plugins").join(FILE_NAME);
+            let is_there = |file: &PathBuf| file.symlink_metadata().is_ok();
+            let is_below = self.here && !is_there(&file) && is_there(&below);
+            return (Some(if is_below { below } else { file }), passed_over);
+        }
+        if !self.here {
+            return (None, passed_over);
         }
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         for folder in [here.join("callback_plugins"), here.clone()] {

@@ -162,8 +162,8 @@ impl Config {
         let content = match levels::read(&level.path) {
             Ok(Some(content)) => content,
             Ok(None) => {
-                if level.required {
-                    self.problem(&place, "there is no such file");
+                if let Some(problem) = level.missing {
+                    self.problem(&place, problem);
                 }
                 self.levels.push((level, false));
                 return;

@@ -249,6 +249,44 @@ fn levels_are_inherited_key_by_key() {
 }
 
 #[test]
+fn a_project_that_is_named_is_that_directory_and_no_other() {
+    let config = |name: &str| format!("[inputs]\ncallback_url = http://localhost/{name}\n");
+    let sandbox = Sandbox::with_config(&config("here"));
+    sandbox.file("flat/plugin_config.ini", config("flat"));
+    sandbox.file("deep/callback_plugins/plugin_config.ini", config("deep"));
+    for project in ["flat", "deep"] {
+        let outcome = sandbox.run(&["check-config", "--project", project]);
+        outcome.expect(0, "");
+        assert!(
+            outcome
+                .stdout
+                .contains(&format!("http://localhost/{project}  ")),
+            "{outcome:?}"
+        );
+    }
+    sandbox
+        .run(&["check-config", "--project", "typo"])
+        .expect(78, "ansible-notify: typo: there is no such directory\n");
+    sandbox
+        .run(&["test", "--project", "typo"])
+        .expect_line(78, &["typo: there is no such directory"]);
+
+    std::fs::create_dir(sandbox.path("bare")).unwrap();
+    let bare = ["check-config", "--project", "bare"];
+    sandbox
+        .run(&bare)
+        .expect_line(78, &["bare/plugin_config.ini: nobody to notify"]);
+    let user = "home/.config/ansible-notify/plugin_config.ini";
+    sandbox.file(user, config("user"));
+    let outcome = sandbox.run(&bare);
+    outcome.expect(0, "");
+    assert!(
+        outcome.stdout.contains("http://localhost/user  "),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_directory_that_everyone_can_write_to_is_passed_over() {
     let sandbox = Sandbox::with_config("[inputs]\ncallback_url = http://localhost/\n");
     sandbox.mode("", 0o777);
