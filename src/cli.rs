@@ -12,7 +12,8 @@ use crate::config::units::parse_duration;
 ///
 /// The callback plugin feeds `stream`; by hand, `send` delivers events from files and `check-config`
 /// says what is wrong with a configuration. Exit codes: 0 delivered; 1 unexpected; 2 usage; 65 an event
-/// is not valid; 66 no such file; 69 refused for good; 75 not delivered yet; 78 configuration.
+/// is not valid; 66 no such file; 69 refused for good; 74 the spool or standard output cannot be
+/// written; 75 not delivered yet; 78 configuration.
 #[derive(Parser)]
 #[command(name = "ansible-notify", version, max_term_width = 100)]
 pub struct Cli {

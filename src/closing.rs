@@ -18,7 +18,7 @@ impl Deliverer {
             report::say(summary(events, &standings));
         }
         if self.report_lost() {
-            return Exit::Spool;
+            return Exit::Io;
         }
         exit_of(&standings)
     }
@@ -27,7 +27,7 @@ impl Deliverer {
 /// What the exit status says of how it went.
 fn exit_of(standings: &[Standing]) -> Exit {
     if standings.iter().any(|standing| standing.counts.dropped > 0) {
-        Exit::Spool
+        Exit::Io
     } else if standings.iter().any(|standing| standing.counts.dead > 0) {
         Exit::Refused
     } else if standings.iter().any(|standing| standing.counts.waiting > 0) {

@@ -17,8 +17,8 @@ pub enum Exit {
     NoInput = 66,
     /// A notifier refused an event for good.
     Refused = 69,
-    /// The spool cannot be read or written.
-    Spool = 74,
+    /// The spool cannot be read or written, or standard output cannot be written.
+    Io = 74,
     /// Not delivered yet: the endpoint did not answer in time.
     Undelivered = 75,
     /// The configuration has a problem.

@@ -27,6 +27,7 @@ mod lanes;
 mod message;
 mod nesting;
 mod notifier;
+mod output;
 mod part;
 mod payload;
 mod progress;
@@ -51,7 +52,6 @@ mod verdict;
 mod worker;
 mod zmtp;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         command => run_async(command),
     };
     // A thread may still wait for standard input; the process does not.
-    std::process::exit(exit as i32);
+    std::process::exit(output::exit(exit) as i32);
 }
 
 fn run_async(command: Command) -> Exit {
@@ -138,8 +138,7 @@ fn manual_page() -> Exit {
     }
 }
 
-/// Writes to standard output; a reader that has gone away wanted no more.
 fn print(bytes: &[u8]) -> Exit {
-    let _ = std::io::stdout().write_all(bytes);
+    output::print(bytes);
     Exit::Ok
 }

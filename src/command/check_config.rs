@@ -1,7 +1,7 @@
 //! `check-config`: every problem of every level in one run, and where each value comes from.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Check;
 use crate::template::Context;
-use crate::{report, sample, secret};
+use crate::{output, report, sample, secret};
 
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {
@@ -38,7 +38,7 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     } else {
         as_text(&config, &connections, good)
     };
-    let _ = std::io::stdout().write_all(secret::redact(&report::visible_lines(&text)).as_bytes());
+    output::print(secret::redact(&report::visible_lines(&text)).as_bytes());
     if !arguments.json {
         complain(&config, &connections);
     }

@@ -1,6 +1,5 @@
 //! `status`, `history` and `discard`: what the spool knows, as text or JSON.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use crate::cli;
 use crate::config::units::parse_duration;
 use crate::exit::Exit;
 use crate::report;
+use crate::output;
 use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow};
 
 pub async fn status(arguments: cli::Status) -> Exit {
@@ -206,7 +206,6 @@ fn time(milliseconds: i64) -> String {
 }
 
 fn print(text: &str) -> Exit {
-    // A reader that has gone away, such as `head`, wants no more.
-    let _ = std::io::stdout().write_all(report::visible_lines(text).as_bytes());
+    output::show(text);
     Exit::Ok
 }

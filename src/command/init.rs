@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::cli;
 use crate::exit::Exit;
+use crate::output;
 use crate::report;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
@@ -25,7 +26,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
     }
     let next = "\nNow set `callback_url` in plugin_config.ini, and in ansible.cfg:\n\n    [defaults]\n    \
         callbacks_enabled = ansible_notify\n    bin_ansible_callbacks = true\n";
-    let _ = std::io::stdout().write_all(next.as_bytes());
+    output::print(next);
     Exit::Ok
 }
 
@@ -38,7 +39,7 @@ fn write(path: &Path, content: &str, mode: u32) -> Exit {
         .open(path);
     match file.and_then(|mut file| file.write_all(content.as_bytes())) {
         Ok(()) => {
-            let _ = writeln!(std::io::stdout(), "wrote {}", path.display());
+            output::print(format!("wrote {}\n", path.display()));
             Exit::Ok
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -70,7 +70,7 @@ pub fn spool_folder(folder: Option<&Path>) -> Result<PathBuf, Exit> {
 
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
     report::say(format!("the spool: {error:#}"));
-    Exit::Spool
+    Exit::Io
 }
 
 fn report_problems(problems: &[Problem]) {

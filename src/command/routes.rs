@@ -1,6 +1,5 @@
 //! `routes`: which notifiers an event would reach, and why the others not.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -11,7 +10,7 @@ use crate::config::{Config, Options};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::report;
+use crate::output;
 use crate::template::Context;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
@@ -71,6 +70,5 @@ fn show(event: Event, config: &Config, as_json: bool) {
             text.push_str(&format!("  {name} ({kind}): {answer}, {reason}\n"));
         }
     }
-    // A reader that has gone away, such as `head`, wants no more.
-    let _ = std::io::stdout().write_all(report::visible_lines(&text).as_bytes());
+    output::show(&text);
 }

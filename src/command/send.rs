@@ -1,6 +1,6 @@
 //! `send`: events from files to the notifiers that want them.
 
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
+use crate::output;
 use crate::progress;
 use crate::reader::Reader;
 use crate::records::{NO_JSON, Record, Records};
@@ -114,7 +115,6 @@ impl Intake<'_> {
 fn preview(event: Event, destinations: &[Destination]) {
     let event = Arc::new(event);
     let context = Context::new(event.clone());
-    let mut output = std::io::stdout().lock();
     let mut wanted = false;
     for destination in destinations
         .iter()
@@ -126,12 +126,10 @@ fn preview(event: Event, destinations: &[Destination]) {
             Ok(text) => text,
             Err(failure) => failure.error().to_owned(),
         };
-        // A reader that has gone away, such as `head`, wants no more.
-        let _ = writeln!(
-            output,
-            "# {} ({})\n{text}\n",
+        output::print(format!(
+            "# {} ({})\n{text}\n\n",
             destination.name, destination.kind.name
-        );
+        ));
     }
     if !wanted {
         report::say(format!(

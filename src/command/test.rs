@@ -1,6 +1,5 @@
 //! `test`: an event to the notifiers, through their real settings and once, marked as a test.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Failure;
-use crate::{report, route, sample};
+use crate::{output, report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());
@@ -85,7 +84,7 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     let message = destination.message(vec![Arc::new(event)]);
     match destination.notifier.send(&message).await {
         Ok(()) => {
-            let _ = writeln!(std::io::stdout(), "{}: delivered", destination.name);
+            output::print(format!("{}: delivered\n", destination.name));
             // A template that failed is what a test is there to find.
             message.note.map_or(Exit::Ok, |_| Exit::Config)
         }

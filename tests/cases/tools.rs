@@ -1,6 +1,7 @@
 //! The commands beside the main job: init, schema, completions, man.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::sandbox::{BINARY, Sandbox};
 
@@ -101,6 +102,36 @@ fn completions_and_the_manual_are_printed() {
             .stdout
             .starts_with("ansible-notify ")
     );
+}
+
+#[test]
+fn what_cannot_be_printed_is_said() {
+    let sandbox = Sandbox::sending_to("http://localhost/");
+    sandbox.file("event.json", r#"[{"state":"failed"},{"state":"failed"}]"#);
+    let run = |arguments: &[&str], output: Stdio| {
+        crate::sandbox::outcome(sandbox.command(arguments).stdout(output).spawn().unwrap())
+    };
+    for arguments in [
+        &["schema"][..],
+        &["completions", "bash"],
+        &["man"],
+        &["check-config", "--json"],
+        &["status", "--json"],
+        &["routes", "event.json"],
+        &["send", "--dry-run", "event.json"],
+        &["init"],
+    ] {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        run(arguments, full.into()).expect(
+            74,
+            "ansible-notify: cannot write to standard output: No space left on device (os error 28)\n",
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let outcome = run(arguments, writer.into());
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert!(!outcome.stderr.contains("standard output"), "{outcome:?}");
+    }
 }
 
 #[test]
