@@ -126,6 +126,11 @@ pub struct HistoryRow {
 
 const STATES: [&str; 4] = ["waiting", "delivered", "dead", "discarded"];
 
+/// A delivery has failed at least once, whatever became of it. What was delivered may have an attempt too,
+/// for what is to be said of it.
+const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
+    WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
+
 const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error
     FROM delivery JOIN event ON event.id = delivery.event JOIN destination ON destination.id = delivery.destination";
 
@@ -149,7 +154,7 @@ fn history_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HistoryRow> {
 pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
     let mut statement = connection.prepare_cached(&format!(
         "{HISTORY} WHERE created >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
-         AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR error IS NOT NULL)
+         AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR {FAILED})
          ORDER BY delivery.id DESC LIMIT ?6"
     ))?;
     let values = params![
