@@ -205,17 +205,24 @@ pub struct Flush {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false, id = "which")]
 pub struct Discard {
-    /// This delivery
-    #[arg(value_name = "ID", group = "which")]
-    pub id: Option<i64>,
-    /// All that are dead
-    #[arg(long, group = "which")]
-    pub dead: bool,
+    #[command(flatten)]
+    pub which: Which,
     /// The directory of the spool, where it is not your own
     #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
+}
+
+/// Which deliveries to give up.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// This delivery
+    #[arg(value_name = "ID")]
+    pub id: Option<i64>,
+    /// All that are dead
+    #[arg(long)]
+    pub dead: bool,
 }
 
 #[derive(Args)]

@@ -27,15 +27,35 @@ const WATCH: Duration = Duration::from_secs(2);
 const UNREAD: Duration = Duration::from_secs(300);
 
 pub async fn run(arguments: cli::Flush) -> Exit {
-    let spool = match super::existing_spool(arguments.spool.as_deref()) {
-        Ok(spool) => spool,
+    let spool = match open(&arguments) {
+        Ok(Some(spool)) => spool,
+        Ok(None) => {
+            report::say("0 delivered, 0 waiting, 0 dead");
+            return Exit::Ok;
+        }
         Err(exit) => return exit,
     };
     let result = LocalSet::new().run_until(flush(&arguments, &spool)).await;
     result.unwrap_or_else(|error| super::spool_failed(&error))
 }
 
+/// The spool, if there is one. Who stays may have begun before anything was sent.
+fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
+    let folder = match super::find_spool(arguments.spool.as_deref())? {
+        None if arguments.watch => Some(super::spool_folder(None)?),
+        found => found,
+    };
+    folder.as_deref().map(super::open_for_commands).transpose()
+}
+
 async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
+    let known = spool.write(spool::status).await?;
+    // To one of whom nothing is known yet, something may be sent while somebody stays.
+    if !arguments.watch
+        && let Err(exit) = super::check_known(&arguments.notifier, &known)
+    {
+        return Ok(exit);
+    }
     let deliverer = Deliverer::new(Http::default());
     deliverer.open(|| spool.clone());
     let mut flush = Flush {
@@ -225,7 +245,8 @@ impl Flush<'_> {
         self.deliverer.stop().await;
         progress::hide();
         let done = self.deliverer.done();
-        let left = self.spool.write(spool::status).await?;
+        let mut left = self.spool.write(spool::status).await?;
+        left.retain(|status| self.is_chosen(status));
         let waiting: i64 = left.iter().map(|status| status.waiting).sum();
         let mut text = format!(
             "{} delivered, {waiting} waiting, {} dead",

@@ -1,15 +1,16 @@
 //! `status`, `history` and `discard`: what the spool knows, as text or JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::config::levels::Search;
 use crate::config::units::parse_duration;
 use crate::exit::Exit;
-use crate::report;
 use crate::output;
+use crate::report;
 use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow};
 
 pub async fn status(arguments: cli::Status) -> Exit {
@@ -18,11 +19,18 @@ pub async fn status(arguments: cli::Status) -> Exit {
         Err(exit) => return exit,
     };
     if arguments.json {
+        let rows: Vec<Value> = rows.iter().map(status_json).collect();
         return print(&format!("{:#}\n", json!(rows)));
     }
     let mut text = String::new();
     for row in &rows {
-        text.push_str(&status_line(row));
+        let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
+        let config = config_of(row).filter(|_| alike);
+        let name = match config {
+            Some(path) => format!("{} ({})", row.name, path.display()),
+            None => row.name.clone(),
+        };
+        text.push_str(&status_line(row, &name));
     }
     if rows.is_empty() {
         text.push_str("nothing was ever sent\n");
@@ -30,10 +38,21 @@ pub async fn status(arguments: cli::Status) -> Exit {
     print(&text)
 }
 
-fn status_line(row: &DestinationStatus) -> String {
+/// The configuration that a destination comes from, where one of its own is known.
+fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
+    serde_json::from_str::<Search>(&row.search).ok()?.file()
+}
+
+fn status_json(row: &DestinationStatus) -> Value {
+    let mut shown = json!(row);
+    shown["config"] = json!(config_of(row));
+    shown
+}
+
+fn status_line(row: &DestinationStatus, name: &str) -> String {
     let mut line = format!(
-        "{}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
-        row.name, row.accepted, row.delivered, row.waiting, row.dead, row.dropped
+        "{name}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
+        row.accepted, row.delivered, row.waiting, row.dead, row.dropped
     );
     match (row.breaker, row.paused_until) {
         (BreakerState::Closed, _) => {}
@@ -68,6 +87,9 @@ pub async fn history(arguments: cli::History) -> Exit {
         report::say("--since is a time such as 2026-11-20T08:00:00Z, or an age such as 2h or 3d");
         return Exit::Usage;
     };
+    if let Err(exit) = check_notifier(&arguments).await {
+        return exit;
+    }
     let filter = Filter {
         failed: arguments.failed,
         host: arguments.host.clone(),
@@ -89,6 +111,15 @@ pub async fn history(arguments: cli::History) -> Exit {
         return print(&lines);
     }
     print(&rows.iter().map(history_line).collect::<String>())
+}
+
+/// That the notifier which was asked for is one to which something was sent.
+async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
+    let Some(name) = &arguments.notifier else {
+        return Ok(());
+    };
+    let known = read(arguments.spool.as_deref(), spool::status).await?;
+    super::check_known(std::slice::from_ref(name), &known)
 }
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
@@ -149,7 +180,7 @@ fn history_line(row: &HistoryRow) -> String {
 }
 
 pub async fn discard(arguments: cli::Discard) -> Exit {
-    let id = arguments.id;
+    let id = arguments.which.id;
     match write(arguments.spool.as_deref(), move |connection| {
         spool::discard(connection, id)
     })
@@ -167,13 +198,15 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
     }
 }
 
-/// Reads the spool beside who writes. Where that cannot be done (there is none yet, or it is of an older
-/// version, or damaged), it is opened as for writing, which mends that.
-async fn read<T: Send + 'static>(
+/// Reads the spool beside who writes; nothing where there is none yet. Where that cannot be done (it is of an
+/// older version, or damaged), it is opened as for writing, which mends that.
+async fn read<T: Default + Send + 'static>(
     folder: Option<&Path>,
     work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
-    let folder = super::spool_folder(folder)?;
+    let Some(folder) = super::find_spool(folder)? else {
+        return Ok(T::default());
+    };
     let read = spool::reader(&folder).and_then(|connection| Ok(work(&connection)?));
     match read {
         Ok(found) => Ok(found),
@@ -181,11 +214,14 @@ async fn read<T: Send + 'static>(
     }
 }
 
-async fn write<T: Send + 'static>(
+async fn write<T: Default + Send + 'static>(
     folder: Option<&Path>,
     work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
-    super::existing_spool(folder)?
+    let Some(folder) = super::find_spool(folder)? else {
+        return Ok(T::default());
+    };
+    super::open_for_commands(&folder)?
         .write(work)
         .await
         .map_err(|error| super::spool_failed(&error))

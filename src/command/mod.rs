@@ -10,6 +10,7 @@ pub mod send;
 pub mod stream;
 pub mod test;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
-use crate::spool::{Limits, Spool, default_folder};
+use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 
 /// The configuration, if it is good; else all its problems are said, and the exit code is given.
 pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
@@ -48,14 +49,28 @@ pub fn open_spool(config: &Config) -> Spool {
     opened.unwrap_or_else(|reason| Spool::unusable(&reason))
 }
 
-/// The spool for the commands that ask about it: `--spool`, or the user's own.
-pub fn existing_spool(folder: Option<&Path>) -> Result<Spool, Exit> {
+/// Where the spool is that a command asks about: `--spool`, which must be there, or the user's own, if
+/// anything was ever sent.
+pub fn find_spool(named: Option<&Path>) -> Result<Option<PathBuf>, Exit> {
+    let folder = spool_folder(named)?;
+    if spool::is_in(&folder) {
+        return Ok(Some(folder));
+    }
+    if named.is_some() {
+        report::say(format!("there is no spool in `{}`", folder.display()));
+        return Err(Exit::NoInput);
+    }
+    Ok(None)
+}
+
+/// Opens a spool to do something with it, and makes it where it is not there.
+pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
     let limits = Limits {
         on_network: true,
         check: true,
         ..Limits::default()
     };
-    Spool::open(&spool_folder(folder)?, &limits).map_err(|error| spool_failed(&error))
+    Spool::open(folder, &limits).map_err(|error| spool_failed(&error))
 }
 
 /// Where that spool is.
@@ -92,20 +107,35 @@ pub fn load_chosen(
         ..Options::default()
     };
     let mut config = load(&options, http)?;
-    let known: Vec<&str> = config
-        .destinations
-        .iter()
-        .map(|destination| destination.name.as_str())
-        .collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        report::say(format!(
-            "there is no notifier `{unknown}`; there are: {}",
-            known.join(", ")
-        ));
-        return Err(Exit::Usage);
-    }
+    let known = config.destinations.iter();
+    check_names(names, known.map(|destination| destination.name.as_str()))?;
     config
         .destinations
         .retain(|destination| names.is_empty() || names.contains(&destination.name));
     Ok(config)
+}
+
+/// That each of the names is that of a notifier to which something was sent; nothing is said where nothing
+/// ever was.
+pub fn check_known(names: &[String], known: &[DestinationStatus]) -> Result<(), Exit> {
+    if known.is_empty() {
+        return Ok(());
+    }
+    check_names(names, known.iter().map(|status| status.name.as_str()))
+}
+
+/// Says which of the names is no notifier's, and which there are.
+fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Result<(), Exit> {
+    let known: BTreeSet<&str> = known.collect();
+    let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = known.into_iter().collect();
+    let there_are = if known.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    };
+    report::say(format!("there is no notifier `{unknown}`; {there_are}"));
+    Err(Exit::Usage)
 }

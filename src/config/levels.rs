@@ -108,6 +108,13 @@ impl Search {
         }
     }
 
+    /// The one file that a fixed search names, if any.
+    pub fn file(&self) -> Option<PathBuf> {
+        let project = self.project.as_ref().map(|folder| folder.join(FILE_NAME));
+        let named = self.config.clone().or(project).or(self.runner.clone());
+        named.filter(|path| !path.as_os_str().is_empty())
+    }
+
     fn named(&self) -> Option<PathBuf> {
         self.config
             .clone()

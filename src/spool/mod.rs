@@ -207,6 +207,13 @@ pub fn default_folder() -> Option<PathBuf> {
     Some(state.join("ansible-notify"))
 }
 
+/// Whether there is a spool in `folder`, or something that keeps from seeing it.
+pub fn is_in(folder: &Path) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let found = folder.join("spool.db").symlink_metadata();
+    !found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
+}
+
 fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)

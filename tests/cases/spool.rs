@@ -251,7 +251,13 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
     run(&sandbox, &["discard", "99"], "")
         .expect(66, "ansible-notify: no such delivery waits or is dead\n");
     run(&sandbox, &["history", "99"], "").expect(66, "ansible-notify: there is no delivery 99\n");
-    assert_eq!(run(&sandbox, &["discard"], "").code, 2);
+    for which in [
+        &[][..],
+        &["--spool", "state/ansible-notify"],
+        &["1", "--dead"],
+    ] {
+        assert_eq!(run(&sandbox, &[&["discard"], which].concat(), "").code, 2);
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::spool::{configure, event, run};
+use serde_json::Value;
+
+use super::spool::{configure, event, only_status, run};
 use crate::sandbox::Sandbox;
-use crate::server::dead_url;
+use crate::server::{OK, Server, dead_url, status};
 
 #[test]
 fn questions_do_not_wait_for_who_writes() {
@@ -46,4 +48,94 @@ fn nothing_is_said_of_a_spool_that_is_not_there() {
         "nothing was ever sent\n"
     );
     assert_eq!(run(&sandbox, &["history"], "").stdout, "");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["discard", "--dead"], "").expect(0, "ansible-notify: 0 discarded\n");
+    assert_eq!(run(&sandbox, &["status", "--json"], "").stdout, "[]\n");
+    assert!(!sandbox.path("state").exists(), "nothing is made by asking");
+
+    for arguments in [
+        &["status"][..],
+        &["history"],
+        &["flush"],
+        &["flush", "--watch"],
+        &["discard", "1"],
+        &["discard", "--dead"],
+    ] {
+        let named = [arguments, &["--spool", "typo"]].concat();
+        run(&sandbox, &named, "").expect(66, "ansible-notify: there is no spool in `typo`\n");
+        assert!(!sandbox.path("typo").exists());
+    }
+}
+
+/// Lets two projects send an event each, the first to `first`, the other to nobody who answers.
+fn two_projects(sandbox: &Sandbox, first: &str) {
+    for (project, url) in [("a", first), ("b", &dead_url())] {
+        let config = format!(
+            "[delivery]\ndrain = 200ms\n[notifier:{project}]\ntype = webhook\nurl = {url}\non = failed\n\
+             [inputs]\ncallback_url = {url}\n"
+        );
+        sandbox.file(&format!("{project}/plugin_config.ini"), config);
+        run(
+            sandbox,
+            &["send", "-", "--project", project],
+            &event(project),
+        );
+    }
+}
+
+#[test]
+fn notifiers_of_the_same_name_are_told_apart() {
+    let sandbox = Sandbox::new();
+    two_projects(&sandbox, &dead_url());
+    let text = run(&sandbox, &["status"], "").stdout;
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    let config = |project: &str| {
+        sandbox
+            .path(&format!("{project}/plugin_config.ini"))
+            .display()
+            .to_string()
+    };
+    let callback = |project: &str| format!("callback ({})", config(project));
+    assert_eq!(names, [&*callback("a"), "a", &callback("b"), "b"]);
+    let rows: Value =
+        serde_json::from_str(&run(&sandbox, &["status", "--json"], "").stdout).unwrap();
+    assert_eq!(rows[1]["config"], config("a"));
+
+    let own = Sandbox::new();
+    own.file(
+        "home/.config/ansible-notify/plugin_config.ini",
+        "[inputs]\ncallback_url = http://127.0.0.1:1/\n[delivery]\ndrain = 0\n",
+    );
+    run(&own, &["send", "-"], &event("h"));
+    assert_eq!(only_status(&own)["config"], Value::Null);
+}
+
+#[test]
+fn a_notifier_that_nobody_knows_is_said() {
+    let server = Server::start([status(503), status(503), OK]);
+    let sandbox = Sandbox::new();
+    two_projects(&sandbox, &server.url());
+    let unknown = "ansible-notify: there is no notifier `nosuch`; there are: a, b, callback\n";
+    run(&sandbox, &["flush", "--notifier", "nosuch"], "").expect(2, unknown);
+    run(&sandbox, &["history", "--notifier", "nosuch"], "").expect(2, unknown);
+    // What became of those that were not chosen is not asked for.
+    run(&sandbox, &["flush", "--notifier", "a"], "")
+        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
+fn what_failed_before_it_was_delivered_has_failed() {
+    let server = Server::start([OK, status(503), OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    run(&sandbox, &["send", "-"], &event("good"));
+    run(&sandbox, &["send", "-"], &event("late"));
+    let shown = run(&sandbox, &["history", "--failed"], "").stdout;
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    assert!(
+        shown.contains("delivered  callback  runner_on_failed  late"),
+        "{shown}"
+    );
 }
