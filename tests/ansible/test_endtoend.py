@@ -187,6 +187,26 @@ def test_ad_hoc(ansible, start_endpoint):
     ]
 
 
+def test_the_lines_of_the_readme(ansible, start_endpoint):
+    """They are enough for a playbook, ad hoc and for the documentation, and each event comes once."""
+    endpoint = start_endpoint(on="ok")
+    for name in [name for name in ansible.environment if "CALLBACK" in name]:
+        del ansible.environment[name]
+    readme = (venvs.ROOT / "README.md").read_text(encoding="utf-8")
+    settings = readme.split("```ini ansible.cfg\n")[1].split("```")[0]
+    if ansible.version < (2, 11):
+        settings = settings.replace("callbacks_enabled", "callback_whitelist")
+    ansible.write("ansible.cfg", settings)
+    (ansible.directory / "callback_plugins").mkdir()
+    shutil.copy(PLUGIN, ansible.directory / "callback_plugins")
+    assert ansible.run("ansible", "web1", "-m", "ping").rc == 0
+    assert len(endpoint.bodies()) == 1
+    assert ansible.play(SHORT, "--limit", "web1").rc == 0
+    assert [body["task"] for body in endpoint.bodies()[1:]] == ["first"]
+    described = ansible.run("ansible-doc", "-t", "callback", "ansible_notify")
+    assert "ansible-notify" in described.stdout, described.stderr
+
+
 def test_pull(ansible, start_endpoint):
     endpoint = start_endpoint(on="ok failed")
     ansible.write("repository/local.yml", SHORT)

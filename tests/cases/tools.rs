@@ -15,6 +15,13 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
             .stdout
             .contains("wrote site/callback_plugins/ansible_notify.py")
     );
+    let readme = include_str!("../../README.md");
+    let (_, settings) = readme.split_once("```ini ansible.cfg\n").unwrap();
+    for line in settings.lines().take_while(|line| *line != "```") {
+        assert!(outcome.stdout.contains(&format!("    {line}\n")), "{line}");
+        let example = include_str!("../../examples/ansible.cfg");
+        assert!(example.contains(&format!("{line}\n")), "{line}");
+    }
     let plugin =
         std::fs::read_to_string(sandbox.path("site/callback_plugins/ansible_notify.py")).unwrap();
     assert_eq!(
