@@ -74,7 +74,7 @@ impl Reader {
             Some(run) => Arc::new(run),
             None => self.run.clone(),
         };
-        let state: Option<State> = typed(object, "state")?;
+        let state = state(object)?;
         let name = match (text(object, "event"), state) {
             (Some(name), _) => name.strip_prefix("v2_").unwrap_or(&name).to_owned(),
             (None, Some(State::Success)) => "runner_on_ok".to_owned(),
@@ -118,6 +118,17 @@ impl Reader {
             .map(raw);
         Ok(event)
     }
+}
+
+/// What became of the task; in the words of the triggers, `success` is `ok` or `changed`.
+fn state(object: &Map<String, Value>) -> Result<Option<State>, String> {
+    typed(object, "state").map_err(|_| {
+        let mut problem = "`state` is success, failed, skipped or unreachable".to_owned();
+        if matches!(object["state"].as_str(), Some("ok" | "changed")) {
+            problem.push_str("; did you mean `success`?");
+        }
+        problem
+    })
 }
 
 /// What the end of a run says, where the event is one.

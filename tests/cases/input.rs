@@ -47,7 +47,11 @@ fn a_broken_line_costs_only_itself() {
         ),
         (
             "{\"state\":\"canary\"}",
-            "`state` has a value of the wrong kind (18 bytes)",
+            "`state` is success, failed, skipped or unreachable (18 bytes)",
+        ),
+        (
+            "{\"state\":\"ok\"}",
+            "`state` is success, failed, skipped or unreachable; did you mean `success`? (14 bytes)",
         ),
     ] {
         let (outcome, payloads) = send(format!("{good}\n{bad}\n{good}"));
