@@ -238,7 +238,10 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
             secret::mask_user(&url);
             return Some(url);
         }
-        Ok(_) => "it starts with http:// or https://".to_owned(),
+        _ if text.starts_with(['"', '\'']) => "leave out the quotes".to_owned(),
+        Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => {
+            "one begins with http:// or https://".to_owned()
+        }
         Err(error) => error.to_string(),
     };
     section.problem(key, format!("`{key}` is not a URL: {problem}"));

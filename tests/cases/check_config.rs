@@ -57,6 +57,23 @@ fn all_problems_are_said_at_once_with_their_lines() {
 }
 
 #[test]
+fn what_is_no_url_is_said_with_what_to_do() {
+    for (url, problem) in [
+        ("\"http://localhost/\"", "leave out the quotes"),
+        ("127.0.0.1:8080/x", "one begins with http:// or https://"),
+        ("localhost:8080/x", "one begins with http:// or https://"),
+        ("ops.example.com/x", "one begins with http:// or https://"),
+    ] {
+        assert_eq!(
+            problems(&format!("[inputs]\ncallback_url = {url}\n")),
+            [format!(
+                "plugin_config.ini:2: `callback_url` is not a URL: {problem}"
+            )]
+        );
+    }
+}
+
+#[test]
 fn mistakes_in_the_text_of_the_file() {
     assert_eq!(
         problems("[inputs]\ncallback_url\n[inputs]\n"),
