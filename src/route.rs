@@ -81,15 +81,28 @@ const TRIGGERS: [(&str, Test); 22] = [
     ("runner", |event| event.record.is_some()),
 ];
 
-/// The event of a sample that a trigger stands for.
-pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Option<Event> {
-    let test = TRIGGERS.iter().find(|(name, _)| *name == trigger)?.1;
-    samples.into_iter().find(test)
+/// The event of a sample that a trigger stands for, or why there is none.
+pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
+    let test = TRIGGERS.iter().find(|(name, _)| *name == trigger);
+    if test.is_none() && !CALLBACKS.contains(&trigger) {
+        return Err(unknown(trigger));
+    }
+    let is_meant = |event: &Event| test.map_or(event.event == trigger, |(_, test)| test(event));
+    let found = samples.into_iter().find(is_meant);
+    found.ok_or_else(|| {
+        format!("there is no sample of `{trigger}`; give an event of your own with --event")
+    })
 }
 
-/// The names of all triggers.
-pub fn trigger_names() -> impl Iterator<Item = &'static str> {
-    TRIGGERS.into_iter().map(|(name, _)| name)
+/// That no trigger has this name, and which has a similar one; else which there are.
+fn unknown(trigger: &str) -> String {
+    let names = || TRIGGERS.iter().map(|(name, _)| *name);
+    let mut hint = suggest(trigger, names().chain(CALLBACKS));
+    if hint.is_empty() {
+        let names: Vec<&str> = names().collect();
+        hint = format!("; there are: {}, and Ansible's callbacks", names.join(", "));
+    }
+    format!("unknown trigger `{trigger}`{hint}")
 }
 
 fn is_result(event: &Event) -> bool {
@@ -126,14 +139,7 @@ impl Rules {
             } else if CALLBACKS.contains(name) {
                 rules.callbacks.push((*name).to_owned());
             } else {
-                let known = TRIGGERS
-                    .iter()
-                    .map(|(trigger, _)| *trigger)
-                    .chain(CALLBACKS);
-                section.problem(
-                    "on",
-                    format!("unknown trigger `{name}`{}", suggest(name, known)),
-                );
+                section.problem("on", unknown(name));
             }
         }
         rules.when = section

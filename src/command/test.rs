@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::cli;
 use crate::command::send::Input;
-use crate::config::section::suggest;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
@@ -40,9 +39,8 @@ pub async fn run(arguments: cli::Test) -> Exit {
 async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
     if let Some(trigger) = &arguments.trigger {
         let event = route::sample_of(trigger, sample::all());
-        return event.map(|event| Some(vec![event])).ok_or_else(|| {
-            let hint = suggest(trigger, route::trigger_names());
-            report::say(format!("unknown trigger `{trigger}`{hint}"));
+        return event.map(|event| Some(vec![event])).map_err(|problem| {
+            report::say(problem);
             Exit::Usage
         });
     }

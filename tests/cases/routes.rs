@@ -77,6 +77,10 @@ fn test_sends_what_the_notifier_would_say() {
             "Test: test.yml was canceled",
         ),
         (
+            &["test", "--trigger", "runner_on_unreachable"],
+            "Test: test-host is unreachable",
+        ),
+        (
             &["test", "chat", "--event", "event.json"],
             "Test: db1: Install: failed",
         ),
@@ -87,12 +91,24 @@ fn test_sends_what_the_notifier_would_say() {
             "{arguments:?}"
         );
     }
-    let (titles, code, stderr) = titles(&["test", "--trigger", "eror"]);
-    assert_eq!((titles, code), (vec![], 2));
-    assert_eq!(
-        stderr,
-        "ansible-notify: unknown trigger `eror`; did you mean `error`?\n"
-    );
+    for (trigger, problem) in [
+        ("eror", "unknown trigger `eror`; did you mean `error`?"),
+        (
+            "runner",
+            "there is no sample of `runner`; give an event of your own with --event",
+        ),
+        (
+            "xyz",
+            "unknown trigger `xyz`; there are: any, ok, changed, failed, skipped, unreachable, ignored, retry, \
+             item_ok, item_failed, item_skipped, async_poll, async_ok, async_failed, diff, started, success, \
+             error, canceled, recovered, changed_run, runner, and Ansible's callbacks",
+        ),
+    ] {
+        assert_eq!(
+            titles(&["test", "--trigger", trigger]),
+            (vec![], 2, format!("ansible-notify: {problem}\n"))
+        );
+    }
 }
 
 #[test]
