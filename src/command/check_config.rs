@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::cli;
+use crate::config::section::{Problem, Shown};
 use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
@@ -24,7 +26,8 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
             .collect(),
         ..Options::default()
     };
-    let config = Config::load(&options, &Http::default());
+    let mut config = Config::load(&options, &Http::default());
+    check_spool(&mut config);
     let mut connections = Vec::new();
     if arguments.connect && config.problems.is_empty() {
         for destination in &config.destinations {
@@ -43,6 +46,19 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
+}
+
+/// A play goes on without its spool, from memory; whoever looks for mistakes wants to know.
+fn check_spool(config: &mut Config) {
+    let is_other = |path: &PathBuf| path.exists() && !path.is_dir();
+    if !config.spool.as_ref().is_some_and(is_other) {
+        return;
+    }
+    let spool = |value: &&Shown| value.section == "delivery" && value.key == "spool";
+    if let Some(value) = config.values.iter().find(spool) {
+        let problem = Problem::new(&value.place, "`spool` is not a directory");
+        config.problems.push(problem);
+    }
 }
 
 fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> String {

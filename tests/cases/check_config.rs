@@ -57,6 +57,17 @@ fn all_problems_are_said_at_once_with_their_lines() {
 }
 
 #[test]
+fn a_spool_that_is_a_file_is_said() {
+    let config =
+        "[inputs]\ncallback_url = http://localhost/\n[delivery]\nspool = plugin_config.ini\n";
+    assert_eq!(
+        problems(config),
+        ["plugin_config.ini:4: `spool` is not a directory"]
+    );
+    assert!(problems(&config.replace("plugin_config.ini", "not/there/yet")).is_empty());
+}
+
+#[test]
 fn what_is_no_url_is_said_with_what_to_do() {
     for (url, problem) in [
         ("\"http://localhost/\"", "leave out the quotes"),
