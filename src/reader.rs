@@ -8,6 +8,8 @@ use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::config::section::suggest;
+use crate::escape::{characters, cut};
 use crate::event::{Event, Run, RunEnd, State, from_seconds, syntax};
 use crate::runner;
 
@@ -18,7 +20,41 @@ pub struct Reader {
     count: u64,
     /// The variables that stay in the environment that ansible-runner tells of.
     environment: Vec<String>,
+    /// The keys of the last event that mean nothing, where it was written by hand.
+    unknown: Vec<String>,
 }
+
+/// The most that is shown of a key, in characters.
+const MAX_KEY: usize = 60;
+
+/// The keys of an event.
+const KEYS: [&str; 25] = [
+    "state",
+    "event",
+    "host",
+    "task",
+    "play",
+    "result",
+    "item",
+    "changed",
+    "ignored",
+    "duration",
+    "time",
+    "id",
+    "run",
+    "status",
+    "elapsed",
+    "stats",
+    "previous",
+    "failed_tasks",
+    "failures",
+    "changed_hosts",
+    "schema",
+    "truncated",
+    "repaired",
+    "test",
+    "record",
+];
 
 impl Reader {
     /// A reader whose events belong to a new run, unless they name their own.
@@ -31,6 +67,7 @@ impl Reader {
             run: Arc::new(run),
             count: 0,
             environment: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 
@@ -40,12 +77,24 @@ impl Reader {
             run,
             count: 0,
             environment,
+            unknown: Vec::new(),
         }
     }
 
     /// The run that events belong to which name none.
     pub fn run(&self) -> &str {
         &self.run.id
+    }
+
+    /// What is to be said of each key of the last event that means nothing.
+    pub fn unknown(&self) -> impl Iterator<Item = (&str, String)> {
+        let said = |key: &str| {
+            let shown = cut(key, MAX_KEY, characters);
+            format!("unknown key `{shown}`{}", suggest(&shown, KEYS))
+        };
+        self.unknown
+            .iter()
+            .map(move |key| (key.as_str(), said(key)))
     }
 
     /// One event from the bytes of one JSON object, or what is wrong with it (never its content).
@@ -55,9 +104,13 @@ impl Reader {
             return Err("is not a JSON object".to_owned());
         };
         self.count += 1;
+        self.unknown.clear();
         let mut event = match runner::event(object, &self.run, &self.environment) {
             Ok(event) => event,
-            Err(object) => self.event(&object)?,
+            Err(object) => {
+                self.unknown = unknown_keys(&object);
+                self.event(&object)?
+            }
         };
         event.repaired |= repaired;
         event.strip();
@@ -118,6 +171,16 @@ impl Reader {
             .map(raw);
         Ok(event)
     }
+}
+
+/// The keys of an event by hand that are none. A program that sends its events with their time and id, such as
+/// this one, may have more to say.
+fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
+    if object.contains_key("id") && object.contains_key("time") {
+        return Vec::new();
+    }
+    let unknown = object.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    unknown.cloned().collect()
 }
 
 /// What became of the task; in the words of the triggers, `success` is `ok` or `changed`.
@@ -321,6 +384,15 @@ mod tests {
             text.contains("18446744073709551617") && text.contains("1e+400") && text.contains("-0"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_known() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../docs/event.schema.json")).unwrap();
+        for key in schema["properties"].as_object().unwrap().keys() {
+            assert!(KEYS.contains(&key.as_str()), "{key}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `send`: events from files to the notifiers that want them.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::template::Context;
 
 /// Events that are accepted together.
 const BATCH: usize = 100;
+/// Unknown keys that are said of a file at the most.
+const MOST_UNKNOWN: usize = 10;
 
 pub async fn run(arguments: cli::Send) -> Exit {
     let (names, http) = (&arguments.notifier, Http::default());
@@ -146,6 +149,8 @@ pub struct Input {
     of_runner: bool,
     /// Lines of the file that are no JSON, and what is wrong with each.
     text: Vec<(usize, String)>,
+    /// Keys of the file that mean nothing, and were said.
+    unknown: HashSet<String>,
     pub exit: Exit,
 }
 
@@ -155,6 +160,7 @@ impl Input {
             reader: Reader::new(),
             of_runner: false,
             text: Vec::new(),
+            unknown: HashSet::new(),
             exit: Exit::Ok,
         }
     }
@@ -198,6 +204,7 @@ impl Input {
                 }
             }
         };
+        self.unknown.clear();
         let mut records = Records::default();
         let mut piece = vec![0; 64 << 10];
         loop {
@@ -235,6 +242,11 @@ impl Input {
             Ok(mut event) => {
                 self.of_runner |= event.run.ident.is_some();
                 event.truncated |= record.truncated;
+                for (key, problem) in self.reader.unknown() {
+                    if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(key.to_owned()) {
+                        report::say(format!("{name}:{}: {problem}", record.line));
+                    }
+                }
                 accept(event).await;
             }
             Err(reason) => {

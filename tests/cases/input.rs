@@ -73,6 +73,27 @@ fn a_broken_line_costs_only_itself() {
 }
 
 #[test]
+fn unknown_keys_are_said_once() {
+    let event = r#"{"state":"success","hots":"h","task_name":"t"}"#;
+    let (outcome, payloads) = send(format!("{event}\n{event}"));
+    outcome.expect(
+        0,
+        "ansible-notify: standard input:1: unknown key `hots`; did you mean `host`?\n\
+         ansible-notify: standard input:1: unknown key `task_name`; did you mean `task`?\n\
+         ansible-notify: 2 events: 2 delivered, 0 waiting, 0 dead\n",
+    );
+    assert_eq!(payloads.len(), 2);
+    let delivered = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+    for known in [
+        r#"{"id":"1","time":"2026-11-20T20:42:01Z","event":"runner_on_ok","host":"h","task_name":"t"}"#,
+        r#"{"uuid":"u1","event":"runner_on_ok","counter":1,"stdout":"x","event_data":{"host":"h"}}"#,
+    ] {
+        let (outcome, _) = send(known);
+        outcome.expect(0, delivered);
+    }
+}
+
+#[test]
 fn text_that_is_no_text_is_replaced() {
     let (outcome, payloads) = send(
         b"{\"state\":\"success\",\"host\":\"h\",\"result\":{\"stdout\":\"\\ud800 \xff \\u0000\"}}",
