@@ -35,8 +35,8 @@ notes:
     2.9 on does.
   - C(runner_on_async_poll), C(runner_on_async_ok) and C(runner_on_async_failed) are not called
     before 2.12. C(playbook_on_no_hosts_remaining) is not called for C(any_errors_fatal) since 2.17.
-  - For ad hoc commands set C(bin_ansible_callbacks = true), and C(callback_plugins) to the folder of
-    this plugin, unless Ansible finds it elsewhere.
+  - For ad hoc commands set C(bin_ansible_callbacks = true), and C(callback_plugins) to the folder
+    of this plugin, unless Ansible finds it anyway.
 options:
   binary:
     description:

@@ -188,7 +188,7 @@ def test_ad_hoc(ansible, start_endpoint):
 
 
 def test_the_lines_of_the_readme(ansible, start_endpoint):
-    """They are enough for a playbook, ad hoc and for the documentation, and each event comes once."""
+    """They are enough for playbooks, ad hoc and for ansible-doc, and each event comes once."""
     endpoint = start_endpoint(on="ok")
     for name in [name for name in ansible.environment if "CALLBACK" in name]:
         del ansible.environment[name]
