@@ -118,7 +118,7 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
     let levels: Vec<_> = config
         .levels
         .iter()
-        .map(|(level, read)| json!({"level": level.name, "path": level.path, "read": read}))
+        .map(|(level, read)| json!({"level": level.name, "path": level.path.to_string_lossy(), "read": read}))
         .collect();
     let notifiers: Vec<_> = config
         .destinations

@@ -1,5 +1,7 @@
 //! `check-config`: every problem in one run, each with its place; the levels; connecting.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use crate::sandbox::Sandbox;
@@ -310,6 +312,18 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
     outcome.expect(0, "");
     assert!(
         outcome.stdout.contains("http://localhost/user  "),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_path_that_is_no_text_is_shown_as_far_as_it_is() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["check-config", "--json", "--project"]);
+    command.arg(OsStr::from_bytes(b"x\xff"));
+    let outcome = crate::sandbox::outcome(command.spawn().unwrap());
+    assert!(
+        outcome.code == 78 && outcome.stdout.contains("\"x\u{fffd}\""),
         "{outcome:?}"
     );
 }
