@@ -45,7 +45,7 @@ fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
 
 fn status_json(row: &DestinationStatus) -> Value {
     let mut shown = json!(row);
-    shown["config"] = json!(config_of(row));
+    shown["config"] = json!(config_of(row).map(|path| path.display().to_string()));
     shown
 }
 

@@ -26,8 +26,10 @@ pub struct Level {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Search {
     /// `--config` or ANSIBLE_NOTIFY_CONFIG: this file and no other.
+    #[serde(default, with = "any_path")]
     pub config: Option<PathBuf>,
     /// `--project`: the directory whose file is the project's.
+    #[serde(default, with = "any_path")]
     pub project: Option<PathBuf>,
     /// It is the user who asks: the project's directory must be there, and its file may be in its
     /// `callback_plugins`; without `project` it is the directory where the user stands.
@@ -35,8 +37,46 @@ pub struct Search {
     pub here: bool,
     /// ansible-runner's `env/settings`, to be used in place of all levels; empty where the settings have
     /// no file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "any_path")]
     pub runner: Option<PathBuf>,
+}
+
+/// A path in the spool: a text, or its bytes where it is none.
+mod any_path {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Text(String),
+        Bytes(OsString),
+    }
+
+    pub fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let stored = path
+            .clone()
+            .map(|path| match path.into_os_string().into_string() {
+                Ok(text) => Stored::Text(text),
+                Err(bytes) => Stored::Bytes(bytes),
+            });
+        stored.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let stored = Option::<Stored>::deserialize(deserializer)?;
+        Ok(stored.map(|stored| match stored {
+            Stored::Text(text) => text.into(),
+            Stored::Bytes(bytes) => bytes.into(),
+        }))
+    }
 }
 
 impl Search {

@@ -317,15 +317,38 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
 }
 
 #[test]
-fn a_path_that_is_no_text_is_shown_as_far_as_it_is() {
+fn a_path_that_is_no_text_is_a_path_all_the_same() {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(&["check-config", "--json", "--project"]);
-    command.arg(OsStr::from_bytes(b"x\xff"));
-    let outcome = crate::sandbox::outcome(command.spawn().unwrap());
+    let project = sandbox.root().join(OsStr::from_bytes(b"x\xff"));
+    let run = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        command.current_dir(&project);
+        crate::sandbox::outcome(command.spawn().unwrap())
+    };
+    std::fs::create_dir(&project).unwrap();
+    let configure = |url: &str| {
+        let file = sandbox.file(
+            "new.ini",
+            format!("[inputs]\ncallback_url = {url}\n[delivery]\ndrain = 0\n"),
+        );
+        std::fs::rename(file, project.join("plugin_config.ini")).unwrap();
+    };
+    configure(&dead_url());
+    sandbox.file("event.json", r#"{"state":"failed"}"#);
+    let checked = run(&["check-config", "--json"]);
+    checked.expect(0, "");
+    assert!(checked.stdout.contains("/x\u{fffd}/plugin_config.ini"));
+    assert_eq!(run(&["send", "../event.json"]).code, 75);
     assert!(
-        outcome.code == 78 && outcome.stdout.contains("\"x\u{fffd}\""),
-        "{outcome:?}"
+        run(&["status", "--json"])
+            .stdout
+            .contains("/x\u{fffd}/plugin_config.ini")
     );
+    // It is found again for all that.
+    let server = Server::start([OK]);
+    configure(&server.url());
+    run(&["flush"]).expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
 }
 
 #[test]
