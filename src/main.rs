@@ -30,6 +30,7 @@ mod notifier;
 mod output;
 mod part;
 mod payload;
+mod pieces;
 mod progress;
 mod protocol;
 mod reader;

@@ -75,7 +75,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
     if arguments.watch {
         flush.watch().await?;
     } else {
-        flush.deliverer.settle().await;
+        flush.settle().await?;
     }
     flush.finish().await
 }
@@ -226,6 +226,16 @@ impl Flush<'_> {
             "{}: {} waiting are passed over: {reason}",
             status.name, status.waiting
         ));
+    }
+
+    /// Delivers what can be delivered now, unless somebody asks the process to end.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            () = self.deliverer.settle() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
     }
 
     /// Stays and delivers, until somebody asks the process to end.

@@ -24,7 +24,11 @@ pub async fn run(arguments: cli::Routes) -> Exit {
     };
     let mut input = Input::new();
     for file in &arguments.files {
-        let show = async |event| show(event, &config, arguments.json);
+        let show = async |event| {
+            if let Some(event) = event {
+                show(event, &config, arguments.json);
+            }
+        };
         input.read(file, show).await;
     }
     input.exit

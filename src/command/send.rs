@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use signal_hook::consts::SIGINT;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::cli;
@@ -15,6 +18,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::output;
+use crate::pieces;
 use crate::progress;
 use crate::reader::Reader;
 use crate::records::{NO_JSON, Record, Records};
@@ -24,6 +28,8 @@ use crate::template::Context;
 
 /// Events that are accepted together.
 const BATCH: usize = 100;
+/// After this time without more to read, what was read is accepted.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Unknown keys that are said of a file at the most.
 const MOST_UNKNOWN: usize = 10;
 
@@ -37,7 +43,11 @@ pub async fn run(arguments: cli::Send) -> Exit {
     if arguments.dry_run {
         for file in &arguments.files {
             input
-                .read(file, async |event| preview(event, &config.destinations))
+                .read(file, async |event| {
+                    if let Some(event) = event {
+                        preview(event, &config.destinations);
+                    }
+                })
                 .await;
         }
         return input.exit;
@@ -70,23 +80,43 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         events: 0,
         wanted: 0,
     };
+    input.interrupt = signal(SignalKind::interrupt()).ok();
     for file in &arguments.files {
         input
-            .read(file, async |event: Event| intake.add(event).await)
+            .read(file, async |event| intake.take(event).await)
             .await;
     }
     intake.flush().await;
     let (events, unwanted) = (intake.events, intake.events - intake.wanted);
     let told = (!arguments.quiet && events > 0).then_some(events);
-    let exit = deliverer.close(deliverer.drain(drain), told).await;
+    let drained = async {
+        if !input.interrupted {
+            tokio::select! {
+                () = deliverer.drain(drain) => {}
+                () = interrupted(&mut input.interrupt) => input.interrupted = true,
+            }
+        }
+    };
+    let exit = deliverer.close(drained, told).await;
     if told.is_some() && unwanted > 0 {
         report::say(format!(
             "{unwanted} of them no notifier wants; see `on` and `when`"
         ));
     }
+    if input.interrupted {
+        let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
+    }
     match input.exit {
         Exit::Ok => exit,
         input => input,
+    }
+}
+
+/// Waits for Ctrl-C, where anybody listens to it.
+async fn interrupted(interrupt: &mut Option<Signal>) {
+    match interrupt {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -100,10 +130,14 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    async fn add(&mut self, event: Event) {
-        self.events += 1;
-        self.batch.push((self.events, event));
-        if self.batch.len() == BATCH {
+    /// Takes an event in; none says that nothing more is there now.
+    async fn take(&mut self, event: Option<Event>) {
+        let is_all = event.is_none();
+        if let Some(event) = event {
+            self.events += 1;
+            self.batch.push((self.events, event));
+        }
+        if is_all || self.batch.len() == BATCH {
             self.flush().await;
         }
     }
@@ -152,6 +186,9 @@ pub struct Input {
     /// Keys of the file that mean nothing, and were said.
     unknown: HashSet<String>,
     pub exit: Exit,
+    /// Where Ctrl-C is to end the reading only, and whether it did.
+    interrupt: Option<Signal>,
+    interrupted: bool,
 }
 
 impl Input {
@@ -162,12 +199,17 @@ impl Input {
             text: Vec::new(),
             unknown: HashSet::new(),
             exit: Exit::Ok,
+            interrupt: None,
+            interrupted: false,
         }
     }
 
-    /// Hands every event of a file, or of a directory of ansible-runner's, to `accept`; what is no event is
-    /// said and counted.
-    pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Event)) {
+    /// Hands every event of a file, or of a directory of ansible-runner's, to `accept`, and nothing where more
+    /// has to be waited for; what is no event is said and counted.
+    pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Option<Event>)) {
+        if self.interrupted {
+            return;
+        }
         if !path.is_dir() {
             return self.read_file(path, &mut accept).await;
         }
@@ -188,13 +230,13 @@ impl Input {
         }
     }
 
-    async fn read_file(&mut self, path: &Path, accept: &mut impl AsyncFnMut(Event)) {
+    async fn read_file(&mut self, path: &Path, accept: &mut impl AsyncFnMut(Option<Event>)) {
         let name = if path == Path::new("-") {
             "standard input".to_owned()
         } else {
             path.display().to_string()
         };
-        let mut file: Box<dyn Read> = if path == Path::new("-") {
+        let file: Box<dyn Read + Send> = if path == Path::new("-") {
             Box::new(std::io::stdin())
         } else {
             match std::fs::File::open(path) {
@@ -206,12 +248,23 @@ impl Input {
         };
         self.unknown.clear();
         let mut records = Records::default();
-        let mut piece = vec![0; 64 << 10];
+        let mut pieces = pieces::read(file);
         loop {
-            match file.read(&mut piece) {
-                Ok(0) => break,
-                Ok(length) => records.feed(&piece[..length]),
-                Err(error) => {
+            let piece = tokio::select! {
+                piece = pieces.recv() => piece,
+                () = interrupted(&mut self.interrupt) => {
+                    self.interrupted = true;
+                    return;
+                }
+                () = tokio::time::sleep(PATIENCE) => {
+                    accept(None).await;
+                    continue;
+                }
+            };
+            match piece {
+                None => break,
+                Some(Ok(piece)) => records.feed(&piece),
+                Some(Err(error)) => {
                     return self.fail(Exit::NoInput, format!("{name}: cannot be read: {error}"));
                 }
             }
@@ -226,7 +279,12 @@ impl Input {
         self.judge_text(&name);
     }
 
-    async fn take(&mut self, name: &str, record: Record, accept: &mut impl AsyncFnMut(Event)) {
+    async fn take(
+        &mut self,
+        name: &str,
+        record: Record,
+        accept: &mut impl AsyncFnMut(Option<Event>),
+    ) {
         let bytes = match record.content {
             Ok(bytes) => bytes,
             Err(reason) if reason.starts_with(NO_JSON) => {
@@ -247,7 +305,7 @@ impl Input {
                         report::say(format!("{name}:{}: {problem}", record.line));
                     }
                 }
-                accept(event).await;
+                accept(Some(event)).await;
             }
             Err(reason) => {
                 let reason = format!("{reason} ({} bytes)", bytes.len());

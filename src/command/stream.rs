@@ -1,7 +1,7 @@
 //! `stream`: what a plugin writes, delivered while the play goes on. See docs/protocol.md.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
@@ -23,14 +22,13 @@ use crate::exit::Exit;
 use crate::failpoint;
 use crate::http::Http;
 use crate::nesting::shallow;
+use crate::pieces;
 use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, Resumed, RunnerRecord};
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
 use crate::run::{self, Progress};
 
-/// Bytes read from the pipe at a time: all that a burst left in it.
-const PIECE: usize = 64 << 10;
 /// Events that are accepted together at the most.
 const BATCH: usize = 100;
 /// Whoever is asked to end waits so long for the end of the run: it may have been asked, too.
@@ -113,7 +111,7 @@ impl Stream {
 
     /// Takes in records until the end of the input, or until a signal, which is given, asks the process to end.
     async fn read(&mut self) -> Result<Option<i32>, Exit> {
-        let mut pieces = read_standard_input();
+        let mut pieces = pieces::read(std::io::stdin());
         let mut records = Records::default();
         let (Ok(mut terminate), Ok(mut interrupt)) = (
             signal(SignalKind::terminate()),
@@ -127,7 +125,7 @@ impl Stream {
         loop {
             tokio::select! {
                 piece = pieces.recv() => {
-                    let Some(piece) = piece else { break };
+                    let Some(Ok(piece)) = piece else { break };
                     failpoint::pass("read");
                     records.feed(&piece);
                     self.take_all(&mut records).await?;
@@ -467,19 +465,4 @@ fn located(run: Run) -> Run {
 fn answer(answer: &Value) {
     let mut output = std::io::stdout().lock();
     let _ = writeln!(output, "{answer}").and_then(|()| output.flush());
-}
-
-/// The pieces of standard input as they come. A thread of its own reads: it may be a pipe, a file or a terminal.
-fn read_standard_input() -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel(4);
-    std::thread::spawn(move || {
-        let mut piece = vec![0; PIECE];
-        let mut input = std::io::stdin().lock();
-        while let Ok(length) = input.read(&mut piece) {
-            if length == 0 || sender.blocking_send(piece[..length].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }

@@ -55,10 +55,10 @@ async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
     let mut input = Input::new();
     input
         .read(file, async |event| {
-            events.push(Event {
+            events.extend(event.map(|event| Event {
                 test: true,
                 ..event
-            });
+            }));
         })
         .await;
     match input.exit {

@@ -56,10 +56,10 @@ fn end_at(place: &str, action: &str, times: u32) {
         .expect_line(0, &["0 waiting, 0 dead"]);
     let again = spooled.check_arrived(&server.requests());
     assert!(again <= CONCURRENCY, "{place}: {again} came twice");
-    spooled.check_numbers();
 
     spooled.send(&["fresh"]).expect_line(0, &["1 delivered"]);
     spooled.check_arrived(&server.requests());
+    spooled.check_numbers();
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! `send`: events from files, as users have them.
 
-use crate::sandbox::Sandbox;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::{Sandbox, outcome};
 use crate::server::{OK, Server};
 use serde_json::json;
 
@@ -247,4 +254,52 @@ fn a_dry_run_shows_the_request_and_sends_nothing() {
         ]
     );
     assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn what_comes_in_is_delivered_before_more_does() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    let mut command = sandbox.command(&["send", "-"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input
+        .write_all(b"{\"state\":\"failed\",\"host\":\"h\"}\n")
+        .unwrap();
+    server.wait_for(1);
+    drop(input);
+    outcome(child).expect_line(0, &["1 event: 1 delivered"]);
+}
+
+#[test]
+fn ctrl_c_says_where_the_events_are() {
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", hanging.local_addr().unwrap());
+    let sandbox = Sandbox::sending_to(&url);
+    let spooled = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        command.stdin(Stdio::piped()).spawn().unwrap()
+    };
+    let interrupt = |child: &Child| {
+        let unanswered = hanging.accept().unwrap();
+        kill_process(Pid::from_child(child), Signal::INT).unwrap();
+        unanswered
+    };
+    let mut sending = spooled(&["send", "-"]);
+    let mut input = sending.stdin.take().unwrap();
+    let events = "{\"state\":\"failed\",\"host\":\"h\"}\n".repeat(3);
+    input.write_all(events.as_bytes()).unwrap();
+    let _unanswered = interrupt(&sending);
+    let sent = sending.wait_with_output().unwrap();
+    let said = String::from_utf8(sent.stderr).unwrap();
+    assert_eq!(sent.status.signal(), Some(2), "{said}");
+    assert!(
+        said.contains("3 events: 0 delivered, 3 waiting, 0 dead"),
+        "{said}"
+    );
+
+    let flushing = spooled(&["flush"]);
+    let _unanswered = interrupt(&flushing);
+    outcome(flushing).expect_line(75, &["0 delivered, 3 waiting, 0 dead"]);
 }

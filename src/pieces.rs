@@ -1,0 +1,27 @@
+//! What comes in from a pipe, a file or a terminal, as it comes.
+
+use std::io::{Read, Result};
+
+use tokio::sync::mpsc;
+
+/// Bytes read at a time: all that a burst leaves in a pipe.
+const PIECE: usize = 64 << 10;
+
+/// The pieces of an input. A thread of its own reads them, so that nothing waits for them that has other work.
+pub fn read(mut input: impl Read + Send + 'static) -> mpsc::Receiver<Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let (read, ends) = match input.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => (Ok(piece[..length].to_vec()), false),
+                Err(error) => (Err(error), true),
+            };
+            if sender.blocking_send(read).is_err() || ends {
+                break;
+            }
+        }
+    });
+    receiver
+}
