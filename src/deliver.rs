@@ -112,11 +112,9 @@ impl Deliverer {
     /// Starts a worker for a destination that has none, and gives its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
-        let worker_of = |id| {
-            self.workers
-                .borrow()
-                .iter()
-                .position(|worker| worker.id == id)
+        let able = |id| {
+            let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
+            self.workers.borrow().iter().position(is_able)
         };
         let wanted = key.clone();
         let known = self
@@ -129,7 +127,7 @@ impl Deliverer {
             self.homeless.borrow_mut().destinations.insert(id, key);
             id
         });
-        if let Some(known) = worker_of(id) {
+        if let Some(known) = able(id) {
             // A play changed others, and not this one.
             return known;
         }
@@ -346,7 +344,7 @@ impl Deliverer {
         self.workers
             .borrow()
             .iter()
-            .filter(|worker| worker.destination.unread.is_none())
+            .filter(|worker| worker.is_able())
             .map(|worker| worker.own.borrow().waiting())
             .sum()
     }

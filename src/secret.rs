@@ -71,6 +71,7 @@ impl Source {
             Source::Inline(value) => value.clone(),
             Source::File(path) => read_file(path)?,
             Source::Environment(name) => std::env::var(name)
+                .ok()
                 .with_context(|| format!("environment variable `{name}` is not set"))?,
             Source::Command(words) => run(words)?,
         };

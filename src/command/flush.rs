@@ -165,6 +165,7 @@ impl Flush<'_> {
 
     /// Finds a destination's settings again and starts its worker.
     fn add(&mut self, status: &DestinationStatus, search: Search) {
+        self.unread.retain(|(_, id)| *id != status.id);
         let options = Options {
             search,
             ..Options::default()

@@ -25,7 +25,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
         return Exit::NoInput;
     }
     let next = "\nNow set `callback_url` in plugin_config.ini, and in ansible.cfg:\n\n    [defaults]\n    \
-        callbacks_enabled = ansible_notify\n    callback_plugins = callback_plugins\n    bin_ansible_callbacks = true\n";
+        callbacks_enabled = ansible_notify\n    callback_plugins = callback_plugins:~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback\n    bin_ansible_callbacks = true\n";
     output::print(next);
     Exit::Ok
 }

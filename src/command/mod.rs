@@ -34,7 +34,7 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
 pub fn report_unread(config: &Config) {
     for problem in &config.problems {
         report::say(format!(
-            "{problem}; what is for this notifier waits until `flush` can read it"
+            "{problem}; what is for this notifier waits until it can be read"
         ));
     }
 }

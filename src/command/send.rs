@@ -207,9 +207,6 @@ impl Input {
     /// Hands every event of a file, or of a directory of ansible-runner's, to `accept`, and nothing where more
     /// has to be waited for; what is no event is said and counted.
     pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Option<Event>)) {
-        if self.interrupted {
-            return;
-        }
         if !path.is_dir() {
             return self.read_file(path, &mut accept).await;
         }
@@ -231,6 +228,9 @@ impl Input {
     }
 
     async fn read_file(&mut self, path: &Path, accept: &mut impl AsyncFnMut(Option<Event>)) {
+        if self.interrupted {
+            return;
+        }
         let name = if path == Path::new("-") {
             "standard input".to_owned()
         } else {

@@ -132,8 +132,8 @@ impl Stream {
                 }
                 Some(accepted) = accepted(&mut self.accepting) => self.note_accepted(accepted),
                 () = deliverer.progress() => self.answer_safe(),
-                _ = terminate.recv() => asked = Some((SIGTERM, Instant::now() + LEAVE)),
-                _ = interrupt.recv() => asked = Some((SIGINT, Instant::now() + LEAVE)),
+                _ = terminate.recv() => asked = asked.or(Some((SIGTERM, Instant::now() + LEAVE))),
+                _ = interrupt.recv() => asked = asked.or(Some((SIGINT, Instant::now() + LEAVE))),
                 Some(signal) = leaving(asked) => return Ok(Some(signal)),
             }
         }
@@ -145,11 +145,10 @@ impl Stream {
     /// Ends by a signal in the middle of a run: another process may go on with it, and say how it ended.
     async fn leave(&mut self, signal: i32) -> Exit {
         self.be_accepted().await;
-        let told = (!self.arguments.quiet && self.events > 0).then_some(self.events);
-        let exit = self.deliverer.close(std::future::ready(()), told).await;
+        self.deliverer.stop().await;
         self.answer_safe();
         let _ = signal_hook::low_level::emulate_default_handler(signal);
-        exit
+        Exit::Unexpected
     }
 
     /// Takes what has arrived; its events are accepted in few commits, and then answered as safe.
@@ -256,7 +255,8 @@ impl Stream {
             );
         })?;
         super::report_unread(&config);
-        if self.arguments.strict && !config.problems.is_empty() {
+        let starts = self.overrides.is_none() && !self.resumed;
+        if self.arguments.strict && starts && !config.problems.is_empty() {
             return Err(Exit::Config);
         }
         self.generation = overrides.generation.max(self.generation + 1);
@@ -278,7 +278,11 @@ impl Stream {
     async fn configure_anew(&mut self, overrides: Overrides) {
         if self.configure(overrides).await.is_err() {
             self.destinations.clear();
-            self.overrides = Some(Overrides::default());
+            // Whatever comes next is something else.
+            self.overrides = Some(Overrides {
+                generation: u64::MAX,
+                ..Overrides::default()
+            });
         }
     }
 

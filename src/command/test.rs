@@ -90,6 +90,7 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
             report::say(format!("{}: {}", destination.name, failure.error()));
             match failure {
                 Failure::Retry { .. } => Exit::Undelivered,
+                _ if destination.unread.is_some() => Exit::Config,
                 _ => Exit::Refused,
             }
         }

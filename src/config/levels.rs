@@ -112,7 +112,7 @@ impl Search {
         let lost = self
             .project
             .as_ref()
-            .filter(|folder| self.here && !folder.is_dir());
+            .filter(|folder| self.here && !folder.exists());
         if let Some(path) = lost.or(project.as_ref()) {
             levels.push(Level {
                 name: "project",

@@ -307,6 +307,12 @@ impl Config {
             payload.try_on(output, samples);
             self.collect(output);
         }
+        if section.name == "notifier:callback" {
+            section.problem(
+                "",
+                "[inputs] is the notifier `callback`; give this one another name",
+            );
+        }
         let enabled = section.flag("enabled", true);
         section.flag("inherit", true);
         let main = section.name == "inputs";
@@ -334,7 +340,7 @@ impl Config {
             .iter()
             .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
-        let unread = section.take_unread();
+        let unread = section.unread();
         let notifier = match &unread {
             Some(reason) => Some(Rc::new(Unready(reason.clone())) as Rc<dyn Notifier>),
             None => notifier,

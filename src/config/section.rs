@@ -97,8 +97,6 @@ pub struct Section {
     asked: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
-    /// The last secret that could not be read, and why.
-    unread: RefCell<Option<String>>,
     prompted: RefCell<Option<Secret>>,
     /// The keys whose values are secrets.
     secrets: RefCell<BTreeSet<String>>,
@@ -117,7 +115,6 @@ impl Section {
             asked: RefCell::default(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
-            unread: RefCell::default(),
             prompted: RefCell::default(),
             secrets: RefCell::default(),
         }
@@ -305,7 +302,6 @@ impl Section {
                 unread: true,
                 ..Problem::new(self.place(&entry.key), format!("{error:#}"))
             };
-            self.unread.replace(Some(problem.to_string()));
             self.problems.borrow_mut().push(problem);
         };
         source.read().map_err(unread).ok()
@@ -394,9 +390,11 @@ impl Section {
         self.problems.take()
     }
 
-    /// Which secret could not be read since this was asked last, and why.
-    pub fn take_unread(&self) -> Option<String> {
-        self.unread.take()
+    /// A secret that could not be read, and why.
+    pub fn unread(&self) -> Option<String> {
+        let problems = self.problems.borrow();
+        let unread = problems.iter().find(|problem| problem.unread);
+        unread.map(Problem::to_string)
     }
 
     pub fn take_warnings(&self) -> Vec<Problem> {

@@ -41,9 +41,11 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let place = place(section);
     let service = url.clone().and_then(|(secret_url, url)| {
         warn_of_plain_http(section, "url", &url);
-        let Some(authorization) = authorization else {
-            return section.missing("token");
-        };
+        let authorization = authorization.or_else(|| {
+            // Where there is a password that cannot be read, that is the problem.
+            let given = section.is_given("password");
+            (!given).then(|| section.missing("token")).flatten()
+        })?;
         Some(Grafana {
             annotations: under(&without_credentials(url), &["api", "annotations"]),
             secret_url,

@@ -67,10 +67,7 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
     let bind = section.flag("bind", false);
     let format = Format::of(section);
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
-    let Some((_, url)) = section.url("url") else {
-        section.problem("", format!("[{}] has no `url`", section.name));
-        return None;
-    };
+    let (_, url) = section.url("url").or_else(|| section.missing("url"))?;
     let Some(address) = parse(&url) else {
         section.problem("url", "`url` is tcp://HOST:PORT or ipc:///PATH");
         return None;

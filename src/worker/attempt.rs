@@ -284,18 +284,14 @@ impl Worker {
         }
     }
 
-    /// Builds the notifier again. Whether all its secrets could be read; else it stays as it was.
+    /// Builds the notifier again. Whether all its secrets are good; else it stays as it was.
     fn build(&self, http: &Http) -> bool {
         self.renewed.set(Some(Instant::now()));
         let section = &self.destination.section;
         let built = (self.destination.kind.build)(section, http);
-        section.take_problems();
-        match (built, section.take_unread()) {
-            (Some(notifier), None) => {
-                self.notifier.replace(notifier);
-                true
-            }
-            _ => false,
-        }
+        let built = built.filter(|_| section.take_problems().is_empty());
+        built
+            .map(|notifier| self.notifier.replace(notifier))
+            .is_some()
     }
 }

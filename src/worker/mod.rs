@@ -146,6 +146,11 @@ impl Worker {
         self.wake.notify_one();
     }
 
+    /// This process has what it takes to deliver.
+    pub fn is_able(&self) -> bool {
+        self.destination.unread.is_none()
+    }
+
     /// This process is the one that delivers.
     pub fn leads(&self) -> bool {
         self.leadership.borrow().is_some()
@@ -162,7 +167,7 @@ impl Worker {
 
     /// Takes what waits in the spool into memory, where this process is the one to deliver it.
     async fn load(&self, spool: &Spool) {
-        if self.destination.unread.is_some() {
+        if !self.is_able() {
             // Another process may be able to.
             return;
         }

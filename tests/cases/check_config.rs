@@ -122,6 +122,33 @@ fn what_the_expressions_do_with_a_sample_is_tried() {
 }
 
 #[test]
+fn the_name_of_the_main_notifier_is_taken() {
+    let found = problems(
+        "[inputs]\ncallback_url = http://localhost/\n\
+         [notifier:callback]\ntype = webhook\nurl = http://localhost/\n",
+    );
+    assert_eq!(
+        found,
+        ["plugin_config.ini:3: [inputs] is the notifier `callback`; give this one another name"]
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_the_only_problem() {
+    for keys in [
+        "type = webhook\nurl_env = UNSET",
+        "type = webhook\nurl = http://localhost/\nsign = standard\nsigning_secret_env = UNSET",
+        "type = grafana\nurl = http://localhost/\nusername = a\npassword_env = UNSET",
+        "type = zeromq\nurl_env = UNSET",
+        "type = pagerduty\nrouting_key_env = UNSET",
+    ] {
+        let found = problems(&format!("[notifier:x]\n{keys}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].ends_with("environment variable `UNSET` is not set"));
+    }
+}
+
+#[test]
 fn an_endless_expression_is_refused() {
     let sum = "1+".repeat(20_000);
     let found = problems(&format!(
@@ -300,6 +327,12 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
     sandbox
         .run(&["test", "--project", "typo"])
         .expect_line(78, &["typo: there is no such directory"]);
+    sandbox
+        .run(&["check-config", "--project", "flat/plugin_config.ini"])
+        .expect_line(
+            78,
+            &["flat/plugin_config.ini/plugin_config.ini: cannot be read"],
+        );
 
     std::fs::create_dir(sandbox.path("bare")).unwrap();
     let bare = ["check-config", "--project", "bare"];

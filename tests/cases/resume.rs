@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::spool::run;
-use crate::sandbox::{Outcome, Sandbox};
-use crate::server::{OK, Server, dead_url};
+use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::server::{OK, Server, dead_url, status};
 
 const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
 
@@ -104,12 +104,14 @@ fn settings_taken_back_after_bad_ones_hold_again() {
     let server = Server::start([OK]);
     let overrides = |overrides: Value| format!("{}\n", json!({"overrides": overrides}));
     let bad = overrides(json!({"callback_url": "nonsense", "generation": 2}));
-    let back = overrides(json!({"generation": 3}));
-    let sandbox = Sandbox::with_config(&config(&server.url()));
-    let start = hello(json!({"overrides": {"generation": 1}}));
-    let input = start + &result(1) + &bad + &result(2) + &back + &result(3) + END;
-    stream(&sandbox, &input);
-    assert_eq!(ids(&server), ["r-1", "r-3", "r-end"]);
+    for back in [json!({"generation": 3}), json!({})] {
+        let sandbox = Sandbox::with_config(&config(&server.url()));
+        let (start, back) = (hello(json!({})), overrides(back));
+        let input = start + &result(1) + &bad + &result(2) + &back + &result(3) + END;
+        stream(&sandbox, &input);
+    }
+    let twice = ["r-1", "r-1", "r-3", "r-3", "r-end", "r-end"];
+    assert_eq!(ids(&server), twice);
 }
 
 #[test]
@@ -168,6 +170,56 @@ fn a_secret_that_cannot_be_read_holds_up_no_other_notifier() {
     sandbox.mode("password", 0o600);
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
     assert!(first.requests()[0].header("authorization").is_some());
+}
+
+#[test]
+fn a_secret_that_comes_and_goes_is_that_of_its_play() {
+    for first in [true, false] {
+        let (main, other) = (Server::start([OK]), Server::start([OK]));
+        let more = format!(
+            "[notifier:other]\ntype = webhook\nurl = {}\ntoken_file = token\non = any\n[outputs:other]\nid = event.id\n",
+            other.url()
+        );
+        let sandbox = Sandbox::with_config(&(config(&main.url()) + &more));
+        let token = sandbox.file("token", "canary");
+        sandbox.mode("token", if first { 0o600 } else { 0o644 });
+        let strict: &[&str] = if first { &["--strict"] } else { &[] };
+        let mut command = sandbox.command(&[&["stream"], strict].concat());
+        let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = process.stdin.take().unwrap();
+        let start = hello(json!({})) + &result(1);
+        input.write_all(start.as_bytes()).unwrap();
+        main.wait_for(1);
+        sandbox.mode("token", if first { 0o644 } else { 0o600 });
+        let changed = json!({"overrides": {"username": "a", "password": "b", "generation": 2}});
+        let rest = format!("{changed}\n{}{END}", result(2));
+        input.write_all(rest.as_bytes()).unwrap();
+        drop(input);
+        outcome(process);
+        assert_eq!(ids(&main), ["r-1", "r-2", "r-end"], "{first} {token:?}");
+        // Where it was read once, it is used to the end; else it is read when it can be.
+        assert_eq!(ids(&other), ["r-1", "r-2", "r-end"], "{first}");
+    }
+}
+
+#[test]
+fn credentials_that_are_no_good_when_read_anew_are_not_left_out() {
+    let server = Server::start([status(401), OK]);
+    let text = format!(
+        "[inputs]\ncallback_url = {}\nsign = standard\nsigning_secret_command = sh secret\n[delivery]\ndrain = 1s\n",
+        server.url()
+    );
+    let sandbox = Sandbox::with_config(&text);
+    let good = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5";
+    let script = format!("if [ -e read ]; then echo whsec_; else touch read; echo {good}; fi\n");
+    sandbox.file("secret", script);
+    let event = json!({"state": "failed", "host": "h"}).to_string();
+    assert_eq!(run(&sandbox, &["send", "-"], &event).code, 75);
+    let requests = server.requests();
+    let signed = requests
+        .iter()
+        .filter(|request| request.header("webhook-signature").is_some());
+    assert_eq!((requests.len(), signed.count()), (1, 1));
 }
 
 #[test]

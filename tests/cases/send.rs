@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -269,6 +269,31 @@ fn what_comes_in_is_delivered_before_more_does() {
     server.wait_for(1);
     drop(input);
     outcome(child).expect_line(0, &["1 event: 1 delivered"]);
+}
+
+#[test]
+fn ctrl_c_ends_the_reading_of_a_directory() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::sending_to(&server.url());
+    for number in [1, 3] {
+        let event = json!({"event": "runner_on_ok", "uuid": number, "event_data": {"host": "h"}});
+        sandbox.file(&format!("job_events/{number}-x.json"), event.to_string());
+    }
+    let pipe = sandbox.path("job_events/2-x.json");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let sending = sandbox.command(&["send", "job_events"]).spawn().unwrap();
+    // Who writes to it waits for who reads it, and says nothing.
+    let _open = std::fs::File::options().write(true).open(&pipe).unwrap();
+    server.wait_for(1);
+    kill_process(Pid::from_child(&sending), Signal::INT).unwrap();
+    let status = sending.wait_with_output().unwrap().status;
+    assert_eq!((status.signal(), server.requests().len()), (Some(2), 1));
 }
 
 #[test]
