@@ -112,10 +112,6 @@ impl Deliverer {
     /// Starts a worker for a destination that has none, and gives its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
-        let able = |id| {
-            let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
-            self.workers.borrow().iter().position(is_able)
-        };
         let wanted = key.clone();
         let known = self
             .spool()
@@ -127,7 +123,8 @@ impl Deliverer {
             self.homeless.borrow_mut().destinations.insert(id, key);
             id
         });
-        if let Some(known) = able(id) {
+        let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
+        if let Some(known) = self.workers.borrow().iter().position(is_able) {
             // A play changed others, and not this one.
             return known;
         }

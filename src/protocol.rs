@@ -48,7 +48,7 @@ pub struct Resumed {
     pub after: u64,
     /// When the run began, in seconds since 1970.
     pub began: f64,
-    /// The counts of its hosts, where they are safe already.
+    /// The counts of its hosts, where the plugin has them already.
     pub stats: Option<Map<String, Value>>,
 }
 

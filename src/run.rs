@@ -27,12 +27,12 @@ pub struct Progress {
     /// Its end was said, not only cut off.
     pub ended: bool,
     /// Some of its events were told to a process that died.
-    resumed: bool,
+    pub resumed: bool,
 }
 
 impl Progress {
     /// What is known of a run whose first events were told to a process that died.
-    pub fn resumed(
+    pub fn resume(
         run: &Run,
         began: Option<Timestamp>,
         stats: Option<Map<String, Value>>,

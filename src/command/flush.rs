@@ -67,7 +67,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         unread: Vec::new(),
         exit: Exit::Ok,
     };
-    flush.revive().await?;
+    flush.revive(&known).await?;
     flush.add_destinations().await?;
     if !arguments.watch {
         flush.show_progress();
@@ -112,16 +112,17 @@ impl Flush<'_> {
 
     /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays has time,
     /// a person who does not wants an attempt now.
-    async fn revive(&self) -> anyhow::Result<()> {
+    async fn revive(&self, known: &[DestinationStatus]) -> anyhow::Result<()> {
         let (dead, now) = (self.arguments.dead, !self.arguments.watch);
-        for status in self.spool.write(spool::status).await? {
-            if self.is_chosen(&status) && (dead || status.waiting > 0) {
+        for status in known {
+            if self.is_chosen(status) && (dead || status.waiting > 0) {
+                let id = status.id;
                 let prepare = move |connection: &rusqlite::Connection| {
                     if dead {
-                        spool::revive(connection, status.id, BREAKER)?;
+                        spool::revive(connection, id, BREAKER)?;
                     }
                     if now {
-                        spool::probe(connection, status.id, BREAKER)?;
+                        spool::probe(connection, id, BREAKER)?;
                     }
                     Ok(())
                 };

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use tokio::signal::unix::Signal;
+
 use crate::cli;
 use crate::config::section::Problem;
 use crate::config::{Config, Options};
@@ -86,6 +88,14 @@ pub fn spool_folder(folder: Option<&Path>) -> Result<PathBuf, Exit> {
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
     report::say(format!("the spool: {error:#}"));
     Exit::Io
+}
+
+/// Waits for a signal, where anybody listens to it.
+pub async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 fn report_problems(problems: &[Problem]) {

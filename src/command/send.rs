@@ -93,7 +93,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         if !input.interrupted {
             tokio::select! {
                 () = deliverer.drain(drain) => {}
-                () = interrupted(&mut input.interrupt) => input.interrupted = true,
+                () = super::heard(&mut input.interrupt) => input.interrupted = true,
             }
         }
     };
@@ -109,14 +109,6 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     match input.exit {
         Exit::Ok => exit,
         input => input,
-    }
-}
-
-/// Waits for Ctrl-C, where anybody listens to it.
-async fn interrupted(interrupt: &mut Option<Signal>) {
-    match interrupt {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }
 
@@ -252,7 +244,7 @@ impl Input {
         loop {
             let piece = tokio::select! {
                 piece = pieces.recv() => piece,
-                () = interrupted(&mut self.interrupt) => {
+                () = super::heard(&mut self.interrupt) => {
                     self.interrupted = true;
                     return;
                 }

@@ -78,8 +78,6 @@ struct Stream {
     answered: u64,
     rejected: u64,
     progress: Progress,
-    /// Another process of this run died.
-    resumed: bool,
 }
 
 impl Stream {
@@ -105,7 +103,6 @@ impl Stream {
             answered: 0,
             rejected: 0,
             progress: Progress::default(),
-            resumed: false,
         }
     }
 
@@ -232,8 +229,7 @@ impl Stream {
         (self.last_sequence, self.accepted) = (before.after, before.after);
         self.answered = before.after;
         let began = from_seconds(before.began);
-        self.progress = Progress::resumed(&self.run, began, before.stats);
-        self.resumed = true;
+        self.progress = Progress::resume(&self.run, began, before.stats);
     }
 
     /// Loads the configuration as the play's vars want it. Deliveries under way keep the former one.
@@ -255,7 +251,7 @@ impl Stream {
             );
         })?;
         super::report_unread(&config);
-        let starts = self.overrides.is_none() && !self.resumed;
+        let starts = self.overrides.is_none() && !self.progress.resumed;
         if self.arguments.strict && starts && !config.problems.is_empty() {
             return Err(Exit::Config);
         }
@@ -397,12 +393,6 @@ impl Stream {
         }
         self.be_accepted().await;
         let mut terminate = signal(SignalKind::terminate()).ok();
-        let asked_to_stop = async {
-            match &mut terminate {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let began = Instant::now();
         let drained = async {
             if self.runner.is_some() {
@@ -411,7 +401,7 @@ impl Stream {
             } else {
                 self.deliverer.drain(self.drain).await;
             }
-            if self.resumed {
+            if self.progress.resumed {
                 // What the process before accepted is owed, too.
                 let rest = self.drain.saturating_sub(began.elapsed());
                 let _ = tokio::time::timeout(rest, self.deliverer.settle()).await;
@@ -420,7 +410,7 @@ impl Stream {
         let drained = async {
             tokio::select! {
                 () = drained => {}
-                _ = asked_to_stop => {}
+                () = super::heard(&mut terminate) => {}
             }
         };
         let told = (!self.arguments.quiet).then_some(self.events);

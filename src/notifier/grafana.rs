@@ -43,8 +43,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         warn_of_plain_http(section, "url", &url);
         let authorization = authorization.or_else(|| {
             // Where there is a password that cannot be read, that is the problem.
-            let given = section.is_given("password");
-            (!given).then(|| section.missing("token")).flatten()
+            (!section.is_given("password")).then(|| section.missing("token"))?
         })?;
         Some(Grafana {
             annotations: under(&without_credentials(url), &["api", "annotations"]),

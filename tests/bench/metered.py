@@ -17,7 +17,7 @@ seconds = {"callbacks": 0.0, "began": 0.0}
 
 def metered(manager, name, *arguments, **options):
     if name == "v2_playbook_on_stats":
-        # What is registered last runs first: before what callbacks do at the end, and
+        # What is registered last runs first: this before what callbacks do at the end.
         atexit.register(lambda: seconds.update(began=time.perf_counter()))
     began = time.perf_counter()
     try:
@@ -31,7 +31,7 @@ def say(path):
         file.write("%f %f" % (seconds["callbacks"], time.perf_counter() - seconds["began"]))
 
 
-# after it.
+# This runs after it.
 atexit.register(say, sys.argv.pop(1))
 TaskQueueManager.send_callback = metered
 main()

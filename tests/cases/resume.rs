@@ -8,22 +8,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::spool::run;
+use super::stream::{END, event, greeting as hello};
 use crate::sandbox::{Outcome, Sandbox, outcome};
 use crate::server::{OK, Server, dead_url, status};
 
-const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
-
-fn hello(more: Value) -> String {
-    let mut hello = json!({"protocol": 1, "run": {"id": "r", "playbook": "site.yml"}});
-    let more = more.as_object().unwrap().clone();
-    hello.as_object_mut().unwrap().extend(more);
-    format!("{}\n", json!({"hello": hello}))
-}
-
 fn result(seq: u64) -> String {
-    let host = json!({"name": "h"});
-    let event = json!({"seq": seq, "event": "runner_on_ok", "time": 1763670121.5, "host": host});
-    format!("{}\n", json!({"event": event}))
+    event(seq, "runner_on_ok", json!({"host": {"name": "h"}}))
 }
 
 fn config(url: &str) -> String {

@@ -8,14 +8,19 @@ use crate::server::{OK, Reply, Server, dead_url};
 use serde_json::{Value, json};
 
 fn hello(overrides: Value) -> String {
-    let run = json!({"id": "r", "playbook": "site.yml", "check": false, "tags": []});
-    format!(
-        "{}\n",
-        json!({"hello": {"protocol": 1, "run": run, "overrides": overrides}})
-    )
+    greeting(json!({"overrides": overrides}))
 }
 
-fn event(seq: u64, name: &str, more: Value) -> String {
+/// The first record of the run `r`, with what else it says.
+pub fn greeting(more: Value) -> String {
+    let run = json!({"id": "r", "playbook": "site.yml", "check": false, "tags": []});
+    let mut hello = json!({"protocol": 1, "run": run});
+    let more = more.as_object().unwrap().clone();
+    hello.as_object_mut().unwrap().extend(more);
+    format!("{}\n", json!({"hello": hello}))
+}
+
+pub fn event(seq: u64, name: &str, more: Value) -> String {
     let mut event = json!({"seq": seq, "event": name, "time": 1763670121.5});
     event
         .as_object_mut()
@@ -24,7 +29,7 @@ fn event(seq: u64, name: &str, more: Value) -> String {
     format!("{}\n", json!({"event": event}))
 }
 
-const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
+pub const END: &str = "{\"end\":{\"reason\":\"exit\"}}\n";
 
 fn run(config: &str, input: &str) -> Outcome {
     Sandbox::with_config(config).run_with_input(&["stream"], input)

@@ -139,13 +139,18 @@ def test_a_killed_binary_is_started_again(runner, start_receiver):
     assert len(bodies) - len(once) <= 1, "only what was under way may come twice"
 
 
+def in_place_of_the_binary(runner, script):
+    """What makes this version of ansible-runner start a script, which starts the binary."""
+    binary = runner.directory / "binary"
+    binary.write_text(script % BINARY)
+    binary.chmod(0o755)
+    return {"ANSIBLE_NOTIFY_BINARY": str(binary)}
+
+
 def test_a_binary_killed_before_it_is_ready_is_started_again(runner, start_receiver):
     receiver = start_receiver()
     runner.settings(runner_http_url=receiver.url)
-    binary = runner.directory / "binary"
-    binary.write_text(KILLED_AT_FIRST % BINARY)
-    binary.chmod(0o755)
-    assert runner.run(ANSIBLE_NOTIFY_BINARY=str(binary)).stderr == ""
+    assert runner.run(**in_place_of_the_binary(runner, KILLED_AT_FIRST)).stderr == ""
     assert (runner.directory / "killed").exists()
     runner.wait_for_binaries()
     [bodies] = by_run(receiver.requests).values()
@@ -156,10 +161,7 @@ def test_a_binary_killed_at_the_end_is_told_everything_again(runner, start_recei
     """Stopped, it has taken nothing when the end is said, and is killed then."""
     receiver = start_receiver()
     runner.settings(runner_http_url=receiver.url)
-    binary = runner.directory / "binary"
-    binary.write_text(STOPPED_AT_FIRST % BINARY)
-    binary.chmod(0o755)
-    process = runner.start(ANSIBLE_NOTIFY_BINARY=str(binary))
+    process = runner.start(**in_place_of_the_binary(runner, STOPPED_AT_FIRST))
     stopped = runner.directory / "stopped"
     deadline = time.monotonic() + 60
     while not (runner.private / "artifacts/job/rc").exists() or not stopped.exists():
