@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ web2
 [broken]
 # No directory can be made there, which Ansible takes as unreachable
 gone ansible_remote_tmp=/proc/nowhere
+"""
+SLEEPER = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - name: before
+      debug:
+    - name: asleep
+      shell: echo > "{{ playbook_dir }}/asleep-{{ inventory_hostname }}"; exec sleep 8
 """
 
 
@@ -120,6 +130,15 @@ class Ansible:
         playbook = self.write("site.yml", text)
         return self.run("ansible-playbook", playbook, *arguments, **environment)
 
+    def start_sleeper(self):
+        """A running play whose workers sleep, to be interrupted.
+
+        While it forks them, Python may ignore the exception that a signal raises, plugin or not.
+        """
+        process = self.start("ansible-playbook", self.write("site.yml", SLEEPER))
+        wait_for(lambda: len(list(self.directory.glob("asleep-*"))) == 2, 60)
+        return process
+
     def python(self, code):
         """What a program prints that runs with this version's Python and the plugin as `plugin`."""
         code = "# -*- coding: utf-8 -*-\nimport ansible_notify as plugin\n" + textwrap.dedent(code)
@@ -133,6 +152,13 @@ class Ansible:
     def lines(self):
         """What the peer has got so far."""
         return read_lines(self.directory / "lines")
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def read_lines(path):

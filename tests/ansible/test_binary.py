@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from conftest import wait_for
 
 PLAY = """
 - hosts: web
@@ -15,13 +16,6 @@ PLAY = """
       loop: "{{ range(20) | list }}"
     - name: after
       debug:
-"""
-SLEEPER = """
-- hosts: web
-  gather_facts: false
-  tasks:
-    - debug:
-    - command: sleep 30
 """
 
 
@@ -172,9 +166,8 @@ def test_signals(ansible, name):
     """The binary sees the end at once, even while workers still run their tasks."""
     if ansible.is_python2 and name != "SIGINT":
         pytest.skip("before Python 3.7 nothing can close the pipe in workers")
-    process = ansible.start("ansible-playbook", ansible.write("site.yml", SLEEPER))
+    process = ansible.start_sleeper()
     wait_for(lambda: len(events(ansible)) > 5, 30)
-    time.sleep(0.5)
     sent = time.time()
     os.kill(process.pid, getattr(signal, name))
     wait_for(lambda: "eof" in ansible.lines()[-1], 10)
@@ -186,13 +179,6 @@ def test_signals(ansible, name):
 
 def events(ansible):
     return [line for line in ansible.lines() if "event" in line]
-
-
-def wait_for(condition, seconds):
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline
-        time.sleep(0.02)
 
 
 def test_own_session(ansible):

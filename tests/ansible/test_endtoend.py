@@ -46,15 +46,6 @@ SHORT = """
       fail: {msg: not today}
       ignore_errors: true
 """
-SLEEPER = """
-- hosts: web1
-  gather_facts: false
-  tasks:
-    - name: before
-      debug:
-    - name: asleep
-      command: sleep 8
-"""
 
 
 class Endpoint:
@@ -334,17 +325,10 @@ def test_an_interrupted_play(ansible, start_endpoint, number):
     At once; or with the sleeping worker, where Python before 3.7 cannot close its copy of the pipe.
     """
     endpoint = start_endpoint()
-    playbook = ansible.write("site.yml", SLEEPER)
-    process = ansible.start("ansible-playbook", playbook)
-    endpoint.wait_for(
-        lambda bodies: any(
-            body["task"] == "asleep" and body["event"] == "playbook_on_task_start"
-            for body in bodies
-        )
-    )
+    process = ansible.start_sleeper()
     assert len(binaries(ansible)) == 1
     process.send_signal(number)
-    end = endpoint.wait_for(lambda bodies: bodies[-1]["event"] == "run_end")[-1]
+    end = endpoint.wait_for(lambda bodies: bodies and bodies[-1]["event"] == "run_end")[-1]
     assert end["status"] == "canceled"
     deadline = time.monotonic() + 20
     while binaries(ansible):
