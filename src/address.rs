@@ -4,10 +4,11 @@ use reqwest::Url;
 
 use crate::body::noted;
 use crate::config::section::Section;
+use crate::context::Context;
 use crate::escape::Escape;
 use crate::http::{origin, parse_url};
 use crate::notifier::Failure;
-use crate::template::{Context, Template};
+use crate::template::Template;
 
 pub struct Address {
     /// The URL as far as no template begins.

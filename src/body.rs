@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::config::section::{Section, suggest};
+use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
-use crate::template::{Context, Template, VARIABLES};
+use crate::template::Template;
 
 /// What the user wrote as `body`.
 pub enum Body {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use crate::context::Context;
 use crate::counts::Counts;
 use crate::destination::Destination;
 use crate::event::{Event, Run, Status};
@@ -16,7 +17,6 @@ use crate::http::Http;
 use crate::kept::Keeper;
 use crate::report;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
-use crate::template::Context;
 use crate::worker::{self, Worker};
 
 /// How long the end waits for attempts under way.

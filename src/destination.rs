@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 
 use crate::config::levels::Search;
 use crate::config::section::{Entry, Origin, Section};
+use crate::context::Context;
 use crate::event::Event;
 use crate::group::Grouping;
 use crate::message::{Message, Texts};
@@ -15,7 +16,6 @@ use crate::notifier::{Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::spool::DestinationKey;
-use crate::template::Context;
 
 /// A configured notifier, ready to be used.
 pub struct Destination {

@@ -6,11 +6,12 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::noted;
 use crate::config::section::Section;
+use crate::context::Context;
 use crate::escape::{Escape, one_line};
 use crate::http::is_credential;
 use crate::notifier::Failure;
 use crate::secret;
-use crate::template::{Context, Template};
+use crate::template::Template;
 
 /// Set by the program itself, or able to split a request in two.
 const RESERVED: [&str; 6] = [

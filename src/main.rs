@@ -9,6 +9,7 @@ mod closing;
 mod cloudevents;
 mod command;
 mod config;
+mod context;
 mod counts;
 mod credentials;
 mod deliver;

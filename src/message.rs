@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 
 use crate::body::{Body, noted};
 use crate::config::section::Section;
+use crate::context::Context;
 use crate::escape::{Escape, characters, cut, one_line, printable};
 use crate::event::{Event, State, Status};
 use crate::report;
-use crate::template::{Context, Template};
+use crate::template::Template;
 
 /// What one notifier says.
 #[derive(Clone, Debug)]

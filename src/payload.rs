@@ -7,8 +7,9 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
 use crate::config::section::{Section, suggest};
+use crate::context::{Context, VARIABLES};
 use crate::report;
-use crate::template::{Context, Template, VARIABLES};
+use crate::template::Template;
 
 /// What is sent where there is no `[outputs]`: enough to know what happened where, nothing in bulk.
 pub const DEFAULT: [(&str, &str); 12] = [

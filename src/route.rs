@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use crate::config::section::{Section, suggest};
+use crate::context::{Context, VARIABLES};
 use crate::event::{Event, State, Status};
 use crate::report;
-use crate::template::{Context, Template, VARIABLES};
+use crate::template::Template;
 
 /// Ansible's callbacks; each is a trigger under its own name too.
 pub const CALLBACKS: [&str; 26] = [

@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::cli;
 use crate::config::section::{Problem, Shown};
 use crate::config::{Config, Options};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Check;
-use crate::template::Context;
 use crate::{output, report, sample, secret};
 
 pub async fn run(arguments: cli::CheckConfig) -> Exit {

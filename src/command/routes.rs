@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::cli;
 use crate::command::send::Input;
 use crate::config::{Config, Options};
+use crate::context::Context;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::output;
-use crate::template::Context;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {

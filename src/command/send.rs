@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 
 use crate::cli;
 use crate::config::Config;
+use crate::context::Context;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
@@ -24,7 +25,6 @@ use crate::reader::Reader;
 use crate::records::{NO_JSON, Record, Records};
 use crate::report;
 use crate::runner;
-use crate::template::Context;
 
 /// Events that are accepted together.
 const BATCH: usize = 100;

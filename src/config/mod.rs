@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::context::Context;
 use crate::destination::Destination;
 use crate::group::Grouping;
 use crate::http::Http;
@@ -21,7 +22,6 @@ use crate::payload::Payload;
 use crate::route::Rules;
 use crate::secret;
 use crate::spool::Limits;
-use crate::template::Context;
 use emitters::Emitters;
 use levels::{Level, Search};
 use section::{Entry, File, Origin, Problem, Section, Shown, suggest};

@@ -12,13 +12,14 @@ use super::service::{self, Service, api_url, over_http, under};
 use super::{Failure, Kind, Notifier};
 use crate::body::noted;
 use crate::config::section::Section;
+use crate::context::Context;
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, characters, cut};
 use crate::event::{Event, State, Status};
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
 use crate::secret::Secret;
-use crate::template::{Context, Template};
+use crate::template::Template;
 
 pub const KIND: Kind = Kind {
     name: "pagerduty",

@@ -11,13 +11,13 @@ use super::service::{Service, over_http};
 use super::{Failure, Format, Kind, Notifier};
 use crate::address::Address;
 use crate::config::section::Section;
+use crate::context::Context;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::headers::{Headers, header_of};
 use crate::http::{Http, Request};
 use crate::message::{Form, Message};
 use crate::sample;
 use crate::signature::Signing;
-use crate::template::Context;
 
 pub const KIND: Kind = Kind {
     name: "webhook",

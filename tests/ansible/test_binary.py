@@ -144,7 +144,8 @@ def test_binary_that_never_reads(ansible):
     play = PLAY + "    - shell: head -c 900000 /dev/zero | tr '\\\\0' x\n"
     result = ansible.play(play, PEER_NEVER_READ="1")
     assert result.rc == 0
-    assert time.time() - began < 20
+    # Far below the time for which it reads nothing, however busy the machine is.
+    assert time.time() - began < 40
     assert len(result.warnings) == 1
     assert "does not answer" in result.warnings[0]
 

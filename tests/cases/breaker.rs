@@ -24,8 +24,7 @@ struct Watch(Child);
 
 impl Watch {
     fn start(sandbox: &Sandbox) -> Watch {
-        let mut command = sandbox.command(&["flush", "--watch"]);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        let mut command = sandbox.command_on_spool(&["flush", "--watch"]);
         Watch(command.stdin(Stdio::null()).spawn().unwrap())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, outcome, side_by_side};
+use crate::sandbox::{Outcome, Sandbox, side_by_side};
 use crate::server::{Server, discord, hipchat, mattermost, rocketchat, slack, teams, telegram};
 
 /// One kind, and its service.
@@ -267,9 +267,7 @@ fn no_secret_is_shown_or_kept() {
                 &["test"],
                 &["history", "--json"],
             ] {
-                let mut command = sandbox.command(arguments);
-                let command = command.env("XDG_STATE_HOME", sandbox.path("state"));
-                let outcome = outcome(command.spawn().unwrap());
+                let outcome = sandbox.run_on_spool(arguments);
                 let printed = format!("{}{}", outcome.stdout, outcome.stderr);
                 assert!(!printed.is_empty(), "{} {arguments:?}", chat.kind);
                 assert!(!printed.contains("canary"), "{arguments:?}: {printed}");

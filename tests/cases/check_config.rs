@@ -354,8 +354,7 @@ fn a_path_that_is_no_text_is_a_path_all_the_same() {
     let sandbox = Sandbox::new();
     let project = sandbox.root().join(OsStr::from_bytes(b"x\xff"));
     let run = |arguments: &[&str]| {
-        let mut command = sandbox.command(arguments);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        let mut command = sandbox.command_on_spool(arguments);
         command.current_dir(&project);
         crate::sandbox::outcome(command.spawn().unwrap())
     };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::sandbox::Sandbox;
 use crate::server::{OK, Reply, Request, Server};
 
 /// A kind that speaks HTTP.
@@ -294,11 +294,7 @@ fn send(sections: &[(String, String)], drain: &str) -> Fates {
         sections.concat()
     ));
     sandbox.file("event.json", FAILED);
-    let run = |arguments: &[&str]| -> Outcome {
-        let mut command = sandbox.command(arguments);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
-        outcome(command.spawn().unwrap())
-    };
+    let run = |arguments: &[&str]| sandbox.run_on_spool(arguments);
     let began = Instant::now();
     let sent = run(&["send", "event.json"]);
     let took = began.elapsed();

@@ -33,10 +33,8 @@ fn failing_on(hosts: usize) -> String {
 /// Feeds `stream`, always with the same spool.
 fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
     sandbox.file("input", input);
-    let mut command = sandbox.command(&["stream"]);
-    command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
-        .stdin(std::fs::File::open(sandbox.path("input")).unwrap());
+    let mut command = sandbox.command_on_spool(&["stream"]);
+    command.stdin(std::fs::File::open(sandbox.path("input")).unwrap());
     outcome(command.spawn().unwrap())
 }
 
@@ -111,9 +109,9 @@ fn a_group_that_waits_is_delivered_as_one_later() {
     assert_eq!(waiting.code, 75, "{waiting:?}");
     let server = Server::start([OK]);
     sandbox.file("plugin_config.ini", config(&server.url()));
-    let mut flush = sandbox.command(&["flush"]);
-    flush.env("XDG_STATE_HOME", sandbox.path("state"));
-    outcome(flush.spawn().unwrap()).expect(0, "ansible-notify: 20 delivered, 0 waiting, 0 dead\n");
+    sandbox
+        .run_on_spool(&["flush"])
+        .expect(0, "ansible-notify: 20 delivered, 0 waiting, 0 dead\n");
     let bodies = server.bodies();
     assert_eq!(bodies, [json!({"hosts": 20})]);
 }

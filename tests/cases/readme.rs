@@ -121,8 +121,8 @@ fn every_key_and_variable_is_documented() {
             }
         }
     }
-    let template = include_str!("../../src/template.rs");
-    let variables = template
+    let context = include_str!("../../src/context.rs");
+    let variables = context
         .split("pub const VARIABLES")
         .nth(1)
         .unwrap()

@@ -109,8 +109,7 @@ fn a_signal_in_the_middle_says_no_end_and_takes_no_number() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
-        let mut command = sandbox.command(&["stream"]);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        let mut command = sandbox.command_on_spool(&["stream"]);
         let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut input = process.stdin.take().unwrap();
         input.write_all(hello(json!({})).as_bytes()).unwrap();

@@ -117,10 +117,8 @@ fn what_is_old_is_forgotten_bit_by_bit_and_its_room_given_back() {
         )
         .unwrap();
 
-    let mut command = sandbox.command(&["stream"]);
-    command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
-        .stdin(Stdio::piped());
+    let mut command = sandbox.command_on_spool(&["stream"]);
+    command.stdin(Stdio::piped());
     let mut stream = command.spawn().unwrap();
     let mut input = stream.stdin.take().unwrap();
     writeln!(

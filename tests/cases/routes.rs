@@ -119,10 +119,8 @@ fn a_template_that_fails_is_told_of_and_the_default_is_sent() {
         server.url()
     ));
     let event = FAILED.replace('}', r#", "result": {"count": 1, "zero": 0}}"#);
-    let mut send = sandbox.command(&["send", "event.json"]);
     sandbox.file("event.json", event);
-    send.env("XDG_STATE_HOME", sandbox.path("state"));
-    let outcome = crate::sandbox::outcome(send.spawn().unwrap());
+    let outcome = sandbox.run_on_spool(&["send", "event.json"]);
     assert_eq!(outcome.code, 0);
     assert!(
         outcome
@@ -132,9 +130,7 @@ fn a_template_that_fails_is_told_of_and_the_default_is_sent() {
     );
     let attachment = server.requests()[0].json()["attachments"][0].clone();
     assert_eq!(attachment["title"], "db1: Install: failed");
-    let mut history = sandbox.command(&["history", "1"]);
-    history.env("XDG_STATE_HOME", sandbox.path("state"));
-    let history = crate::sandbox::outcome(history.spawn().unwrap());
+    let history = sandbox.run_on_spool(&["history", "1"]);
     assert!(
         history.stdout.contains("delivered; `subject` failed: "),
         "{history:?}"

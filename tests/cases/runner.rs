@@ -152,10 +152,8 @@ fn what_waits_is_flushed_with_the_settings_of_its_run_and_no_secret_is_stored() 
     let given = json!({"runner_http_url": dead_url()});
     let state = sandbox.path("state");
     let on_spool = |arguments: &[&str], input: &str, url: Option<&str>| {
-        let mut command = sandbox.command(arguments);
-        command
-            .env("XDG_STATE_HOME", &state)
-            .stdin(std::process::Stdio::piped());
+        let mut command = sandbox.command_on_spool(arguments);
+        command.stdin(std::process::Stdio::piped());
         url.map(|url| command.env("RUNNER_HTTP_URL", url));
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

@@ -35,9 +35,8 @@ pub fn succeeding(id: &str) -> String {
 /// Feeds a run to `stream`, always with the same spool.
 pub fn stream(sandbox: &Sandbox, input: &str) -> Outcome {
     sandbox.file("input", input);
-    let mut command = sandbox.command(&["stream", "--quiet"]);
+    let mut command = sandbox.command_on_spool(&["stream", "--quiet"]);
     command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
         .env("CI_JOB_URL", "https://ci.example.com/job/7")
         .stdin(std::fs::File::open(sandbox.path("input")).unwrap());
     outcome(command.spawn().unwrap())

@@ -302,8 +302,7 @@ fn ctrl_c_says_where_the_events_are() {
     let url = format!("http://{}/", hanging.local_addr().unwrap());
     let sandbox = Sandbox::sending_to(&url);
     let spooled = |arguments: &[&str]| {
-        let mut command = sandbox.command(arguments);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
+        let mut command = sandbox.command_on_spool(arguments);
         command.stdin(Stdio::piped()).spawn().unwrap()
     };
     let interrupt = |child: &Child| {

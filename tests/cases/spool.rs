@@ -11,8 +11,7 @@ use crate::server::{OK, Reply, Server, dead_url, status};
 
 /// Runs the binary with the one spool of this sandbox.
 pub fn run(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Outcome {
-    let mut command = sandbox.command(arguments);
-    command.env("XDG_STATE_HOME", sandbox.path("state"));
+    let mut command = sandbox.command_on_spool(arguments);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child
         .stdin
@@ -109,10 +108,8 @@ fn each_project_keeps_its_own_settings() {
         sandbox.file(&file, config_for(&server.url()));
     }
     // From another directory: what was relative then is found again.
-    let mut command = sandbox.command(&["flush"]);
-    command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
-        .current_dir("/");
+    let mut command = sandbox.command_on_spool(&["flush"]);
+    command.current_dir("/");
     outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 2 delivered, 0 waiting, 0 dead\n");
     let hosts = [&first, &second].map(|server| server.requests()[0].json()["host"].clone());
     assert_eq!(hosts, ["a", "b"]);
@@ -152,9 +149,8 @@ fn what_the_plays_vars_said_is_not_stored() {
     );
 
     let server = Server::start([OK]);
-    let mut command = sandbox.command(&["flush"]);
+    let mut command = sandbox.command_on_spool(&["flush"]);
     command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
         .env("ANSIBLE_NOTIFY_CALLBACK_URL", server.url())
         .env("ANSIBLE_NOTIFY_USERNAME", "anna")
         .env("ANSIBLE_NOTIFY_PASSWORD", "canary-password");
@@ -166,12 +162,8 @@ fn what_the_plays_vars_said_is_not_stored() {
 fn a_killed_process_loses_nothing_that_was_answered() {
     let server = Server::start([Reply::Silence]);
     let sandbox = Sandbox::sending_to(&server.url());
-    let mut command = sandbox.command(&["stream"]);
-    let mut child = command
-        .env("XDG_STATE_HOME", sandbox.path("state"))
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = sandbox.command_on_spool(&["stream"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut input = json!({"hello": {"protocol": 1, "run": {"id": "r"}}}).to_string() + "\n";
     for seq in 1..=500 {
@@ -287,10 +279,8 @@ fn many_processes_share_one_spool() {
     let events: String = (0..50).map(|n| event(&format!("h{}", n % 5))).collect();
     let children: Vec<_> = (0..16)
         .map(|_| {
-            let mut command = sandbox.command(&["send", "-"]);
-            command
-                .env("XDG_STATE_HOME", sandbox.path("state"))
-                .stdin(Stdio::piped());
+            let mut command = sandbox.command_on_spool(&["send", "-"]);
+            command.stdin(Stdio::piped());
             let mut child = command.spawn().unwrap();
             child
                 .stdin

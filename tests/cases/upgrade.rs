@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, config_for, outcome};
+use crate::sandbox::{Sandbox, config_for};
 use crate::server::{OK, Server};
 
 /// The tables as version 1 made them.
@@ -122,11 +122,7 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config_for(&server.url()));
     write_version_1(&sandbox);
-    let run = |arguments: &[&str]| {
-        let mut command = sandbox.command(arguments);
-        command.env("XDG_STATE_HOME", sandbox.path("state"));
-        outcome(command.spawn().unwrap())
-    };
+    let run = |arguments: &[&str]| sandbox.run_on_spool(arguments);
     let counts = || {
         let rows: Value = serde_json::from_str(&run(&["status", "--json"]).stdout).unwrap();
         ["accepted", "delivered", "waiting", "dead", "dropped"]

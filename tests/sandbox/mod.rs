@@ -74,7 +74,14 @@ impl Sandbox {
         self.program(BINARY, arguments)
     }
 
-    /// The same, which gets no more than 64 MiB of memory.
+    /// The same with one spool for all that are made here.
+    pub fn command_on_spool(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("XDG_STATE_HOME", self.path("state"));
+        command
+    }
+
+    /// The binary, which gets no more than 64 MiB of memory.
     pub fn command_in_little_memory(&self, arguments: &[&str]) -> Command {
         let limited = ["-c", "ulimit -d 65536; exec \"$0\" \"$@\"", BINARY];
         self.program("sh", &[&limited, arguments].concat())
@@ -98,6 +105,10 @@ impl Sandbox {
 
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         outcome(self.command(arguments).spawn().unwrap())
+    }
+
+    pub fn run_on_spool(&self, arguments: &[&str]) -> Outcome {
+        outcome(self.command_on_spool(arguments).spawn().unwrap())
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {

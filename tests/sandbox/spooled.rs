@@ -59,13 +59,11 @@ impl Spooled {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.sandbox.command(arguments);
-        command.env("XDG_STATE_HOME", self.sandbox.path("state"));
-        command
+        self.sandbox.command_on_spool(arguments)
     }
 
     pub fn run(&self, arguments: &[&str]) -> Outcome {
-        outcome(self.command(arguments).spawn().unwrap())
+        self.sandbox.run_on_spool(arguments)
     }
 
     pub fn file(&self) -> PathBuf {
