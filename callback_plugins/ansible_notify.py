@@ -380,6 +380,7 @@ def short(value):
 # ------------------------------------------------------------------------------
 
 ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on_skipped"))
+AGGREGATES = frozenset(("runner_on_ok", "runner_on_failed", "runner_on_skipped"))
 ASYNC = frozenset(("runner_on_async_poll", "runner_on_async_ok", "runner_on_async_failed"))
 
 # No loop item's module arguments, no variables given to an include, nothing of Ansible's own.
@@ -394,6 +395,8 @@ DROPPED = frozenset(
         "_ansible_verbose_always",
         "_ansible_verbose_override",
         "_ansible_delegated_vars",
+        # All items of the loop, those under no_log too
+        "ansible_loop",
     )
 )
 
@@ -419,16 +422,24 @@ def censored(brought):
     return kept
 
 
-def strip(brought, task):
+def strip(name, task, brought):
     """The result without what must not leave Ansible and what can be made again."""
     kept = {key: part for key, part in brought.items() if key not in DROPPED}
     for lines in ("stdout_lines", "stderr_lines"):
         if lines in brought and lines[:6] not in brought:
             kept[lines] = brought[lines]
-    if "results" in kept and task.loop is not None:
+    if name in AGGREGATES and "results" in kept and task.loop is not None:
         del kept["results"]  # each item has been told by itself
+    if name in ITEMS:
+        # A label may be there to hide what else the item holds.
+        variable = brought.get("ansible_loop_var", "item")
+        if variable in kept and kept[variable] != brought.get("_ansible_item_label"):
+            del kept[variable]
     if "exception" in kept and kept["exception"] == "(traceback unavailable)":
         del kept["exception"]
+    facts = kept.get("ansible_facts")
+    if isinstance(facts, dict) and "ansible_env" in facts:
+        kept["ansible_facts"] = {key: facts[key] for key in facts if key != "ansible_env"}
     if "add_host" in kept:
         added = kept["add_host"]
         kept["add_host"] = {key: added[key] for key in ("host_name", "groups") if key in added}
@@ -450,7 +461,7 @@ def brought_json(name, task, brought):
     elif name in ITEMS:
         item, cut_item = encode(item_of(brought))
         item = ',"item":' + item
-    text, cut = encode(strip(brought, task), RESULT_ROOM)
+    text, cut = encode(strip(name, task, brought), RESULT_ROOM)
     return '%s,"result":%s%s' % (item, text, ',"truncated":true' if cut or cut_item else "")
 
 
@@ -473,7 +484,6 @@ DRAIN_LIMIT = 3600
 EXIT_CONFIGURATION = 78
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
-END = b'{"end":{"reason":"exit"}}\n'
 
 
 class Stream(object):
@@ -507,6 +517,7 @@ class Stream(object):
         self.starts = 0
         self.died = 0.0
         self.ending = False
+        self.exit_code = None  # of Ansible, where it said one
 
     def send(self, seq, play, task, line, change=None):
         """Writes a line, after the records of its play and task, without waiting."""
@@ -555,7 +566,10 @@ class Stream(object):
         for _seq, play, task, line, _change in list(self.unsafe):
             self.tell(play, task, line)
         if self.ending:
-            self.write(END)
+            self.write_end()
+
+    def write_end(self):
+        self.write(record("end", {"reason": "exit", "code": self.exit_code}))
 
     def run(self):
         """Runs the binary with a pipe on either side."""
@@ -749,15 +763,15 @@ class Stream(object):
         """Says the end, and waits as long as the binary may take for deliveries."""
         self.ending = True
         if self.stdin is not None:
-            self.write(END)
+            self.write_end()
         elif self.process is None:
             self.start()
         while self.write_all():
             self.close_stdin()
             if not self.started_again():
                 break
-        if not self.closed and (self.outbox or not self.ready):
-            warn("ansible-notify does not answer; not reported: %d events" % len(self.unsafe))
+        if not self.closed and (self.unsafe or not self.ready):
+            warn("ansible-notify does not answer; not confirmed: %d events" % len(self.unsafe))
         self.let_go()
 
     def write_all(self):
@@ -958,7 +972,19 @@ class Run(object):
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.leave_fork)
         atexit.register(self.finish)
+        self.watch_exit()
         stream.start()
+
+    def watch_exit(self):
+        """Notes the exit code of Ansible: not all that makes a run fail is in its callbacks."""
+        leave = sys.exit
+
+        def leave_noted(code=None):
+            if os.getpid() == self.pid:
+                self.stream.exit_code = int(code or 0) if isinstance(code, (int, type(None))) else 1
+            leave(code)
+
+        sys.exit = leave_noted
 
     def require(self):
         """Starts the binary, and stops Ansible unless it is ready. Only ever on the main thread."""

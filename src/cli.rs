@@ -89,6 +89,12 @@ pub struct Send {
     /// Only these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
+    /// Stay until everything is delivered or dead, in place of `drain`
+    #[arg(long, conflicts_with = "no_wait")]
+    pub wait: bool,
+    /// Accept the events and leave their delivery to the next run or `flush`
+    #[arg(long)]
+    pub no_wait: bool,
     /// Print no summary
     #[arg(long, short)]
     pub quiet: bool,
@@ -196,6 +202,9 @@ pub struct Flush {
     /// Try those again that were refused for good
     #[arg(long)]
     pub dead: bool,
+    /// Only what is due: no pause is cut short, as a timer should not
+    #[arg(long)]
+    pub due: bool,
     /// Stay and deliver what comes, until stopped
     #[arg(long)]
     pub watch: bool,

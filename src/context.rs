@@ -11,7 +11,7 @@ use crate::awx;
 use crate::event::{Event, time_text};
 
 /// The names that expressions and templates may use.
-pub const VARIABLES: [&str; 40] = [
+pub const VARIABLES: [&str; 41] = [
     "event",
     "state",
     "changed",
@@ -35,6 +35,7 @@ pub const VARIABLES: [&str; 40] = [
     "callback",
     "status",
     "stats",
+    "exit_code",
     "elapsed",
     "previous",
     "recovered",
@@ -126,14 +127,8 @@ struct View {
 
 impl View {
     fn result(&self) -> &Value {
-        self.result.get_or_init(|| match self.event.result_value() {
-            serde_json::Value::Object(object) => Value::from_object(TaskResult(Value::from_pairs(
-                object
-                    .into_iter()
-                    .map(|(key, value)| (key, from_json(value))),
-            ))),
-            other => from_json(other),
-        })
+        self.result
+            .get_or_init(|| as_result(self.event.result_value()))
     }
 
     /// What a task said: stdout, else msg; that it is hidden under `no_log`; else the result as JSON.
@@ -169,7 +164,7 @@ impl Object for View {
         let text = |text: Option<&str>| text.map(Value::from);
         let context = || Context(self.clone());
         match name {
-            "event" => Some(data(event.as_ref())),
+            "event" => Some(whole(event)),
             "callback" => text(Some(&event.event)),
             "id" => text(Some(&event.id)),
             "state" => text(event.state.map(|state| state.name())),
@@ -192,12 +187,7 @@ impl Object for View {
             "test" => Some(Value::from(event.test)),
             "reason" => event.reason().map(Value::from),
             "hosts" => Some(context().hosts().into_iter().collect()),
-            "events" => Some(
-                context()
-                    .events()
-                    .map(|event| data(event.as_ref()))
-                    .collect(),
-            ),
+            "events" => Some(context().events().map(|event| whole(event)).collect()),
             "job" => Some(from_json(awx::job(event))),
             "job_friendly_name" => Some(Value::from(awx::FRIENDLY_NAME)),
             "job_metadata" => Some(Value::from(awx::metadata(event))),
@@ -212,10 +202,32 @@ impl Object for View {
             "failures" => end.map(|end| Value::from(end.failures)),
             "failed_tasks" => end.map(|end| data(&end.failed_tasks)),
             "changed_hosts" => end.map(|end| data(&end.changed_hosts)),
+            "exit_code" => end?.exit_code.map(Value::from),
             "elapsed" => end.map(|end| Value::from(end.elapsed)),
             "stats" => end.map(|end| from_json(serde_json::Value::Object(end.stats.clone()))),
             _ => None,
         }
+    }
+}
+
+/// An event as it is written.
+fn whole(event: &Event) -> Value {
+    let Ok(serde_json::Value::Object(members)) = serde_json::to_value(event) else {
+        return Value::UNDEFINED;
+    };
+    Value::from_pairs(members.into_iter().map(|(key, value)| {
+        let value = match key.as_str() {
+            "result" => as_result(value),
+            _ => from_json(value),
+        };
+        (key, value)
+    }))
+}
+
+fn as_result(value: serde_json::Value) -> Value {
+    match value {
+        object @ serde_json::Value::Object(_) => Value::from_object(TaskResult(from_json(object))),
+        other => from_json(other),
     }
 }
 

@@ -45,13 +45,11 @@ pub struct Destination {
 impl Destination {
     /// What it says about an event, or about several that go together.
     pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
+        if !self.grouping.is_batch() {
+            return self.group(events);
+        }
         let others = events.split_off(1);
         let first = events.remove(0);
-        if !self.grouping.is_batch() {
-            let context = Context::group(first, others);
-            let payload = self.payload.render(&context);
-            return self.texts.message(&context, payload, self.mapped);
-        }
         let context = Context::new(first);
         let first = self.payload.render(&context);
         let others = others.into_iter().map(Context::new);
@@ -63,11 +61,26 @@ impl Destination {
         }
     }
 
+    /// What it says about events that go together. It is told as the first of them that failed, if one did.
+    fn group(&self, mut events: Vec<Arc<Event>>) -> Message {
+        let id = events[0].id.clone();
+        let failed = events.iter().position(|event| event.is_failure());
+        let first = events.remove(failed.unwrap_or(0));
+        let context = Context::group(first, events);
+        let payload = self.payload.render(&context);
+        let message = self.texts.message(&context, payload, self.mapped);
+        Message { id, ..message }
+    }
+
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
-    /// the play's vars or the environment changed is that run's own: what they said is not stored.
+    /// the play's vars or the environment changed is that run's own: what they said is not stored. Where only
+    /// the environment gave the credentials, other runs with the same ones share it.
     pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
         let found_again = |origin: &Origin| matches!(origin, Origin::File { .. } | Origin::DropIn);
         let given = |entry: &&Entry| !found_again(&entry.origin);
+        let is_credential = |entry: &Entry| {
+            matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"
+        };
         let needs: Vec<&str> = self
             .section
             .entries
@@ -80,6 +93,8 @@ impl Destination {
             name: self.name.clone(),
             run: if needs.is_empty() {
                 String::new()
+            } else if self.section.entries.iter().filter(given).all(is_credential) {
+                format!("environment {}", self.section.fingerprint())
             } else {
                 run.to_owned()
             },

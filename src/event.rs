@@ -187,6 +187,9 @@ pub struct Event {
 #[derive(Clone, Debug, Serialize)]
 pub struct RunEnd {
     pub status: Status,
+    /// Ansible's, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
     /// Seconds.
     pub elapsed: f64,
     /// Ansible's counts, host by host; empty when the run was cut off.
@@ -208,6 +211,7 @@ impl RunEnd {
     pub fn of(status: Status) -> RunEnd {
         RunEnd {
             status,
+            exit_code: None,
             elapsed: 0.0,
             stats: Map::new(),
             previous: None,
@@ -288,6 +292,13 @@ impl Event {
             .is_some_and(|end| end.status == Status::Success && end.previous == Some(Status::Error))
     }
 
+    /// A task failed, or a host could not be reached, and nothing says that it does not matter.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.state, Some(State::Failed | State::Unreachable))
+            && !self.ignored
+            && self.event != "runner_retry"
+    }
+
     /// About how many bytes it takes in memory.
     pub fn size(&self) -> usize {
         let text = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
@@ -301,17 +312,32 @@ impl Event {
     /// Takes out of the result what must not leave Ansible. Cheap where there is nothing to take out.
     pub fn strip(&mut self) {
         let Some(raw) = &self.result else { return };
-        if !["\"_ansible_", "\"censored\"", "\"invocation\""]
-            .iter()
-            .any(|key| raw.get().contains(key))
-        {
+        let suspicious = [
+            "\"_ansible_",
+            "\"ansible_env\"",
+            "\"ansible_loop\"",
+            "\"censored\"",
+            "\"invocation\"",
+        ];
+        let variables = self.variables();
+        if variables.is_none() && !suspicious.iter().any(|key| raw.get().contains(key)) {
             return;
         }
         let mut result = parse_result(raw);
-        if strip(&mut result) {
+        if strip(&mut result, variables) {
             self.item = None;
         }
         self.result = serde_json::value::to_raw_value(&result).ok();
+    }
+
+    /// Under which key its result holds variables, which may be secrets, where its task is one that sets some.
+    fn variables(&self) -> Option<&'static str> {
+        let action = self.task.as_ref()?.action.as_deref()?;
+        match action.rsplit('.').next()? {
+            "set_fact" | "include_vars" => Some("ansible_facts"),
+            "add_host" => Some("host_vars"),
+            _ => None,
+        }
     }
 
     /// What went wrong, or else was said, in short: `msg`, unless it says only that a command failed.
@@ -356,8 +382,13 @@ pub fn syntax(error: &serde_json::Error) -> String {
 /// What stays of a result under `no_log`.
 const PUBLIC: [&str; 4] = ["changed", "attempts", "retries", "censored"];
 
-/// Takes out what must not leave Ansible, at every depth; whether this object itself was censored.
-fn strip(value: &mut Value) -> bool {
+/// What must not leave Ansible: arguments, the environment, and all items of a loop, some of which may be
+/// under `no_log`.
+const PRIVATE: [&str; 3] = ["invocation", "ansible_env", "ansible_loop"];
+
+/// Takes out what must not leave Ansible, at every depth, and what the key `variables` holds; whether this
+/// object itself was censored.
+fn strip(value: &mut Value, variables: Option<&str>) -> bool {
     match value {
         Value::Object(object) => {
             let censored = object.contains_key("censored")
@@ -368,17 +399,19 @@ fn strip(value: &mut Value) -> bool {
                 if censored {
                     PUBLIC.contains(&key.as_str())
                 } else {
-                    key != "invocation" && !key.starts_with("_ansible_")
+                    !PRIVATE.contains(&key.as_str())
+                        && variables != Some(key)
+                        && !key.starts_with("_ansible_")
                 }
             });
             object.values_mut().for_each(|value| {
-                strip(value);
+                strip(value, variables);
             });
             censored
         }
         Value::Array(array) => {
             array.iter_mut().for_each(|value| {
-                strip(value);
+                strip(value, variables);
             });
             false
         }

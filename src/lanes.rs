@@ -157,6 +157,11 @@ impl Lanes {
         let lane = self.lanes.get_mut(&self.ready.pop_front()?)?;
         let first = lane.front()?;
         let most = match first.together {
+            // An earlier process tried so many as one.
+            0 if first.attempts > 0 && self.grouping.gathers(&first.event) => {
+                let tried = |one: &&Delivery| one.attempts == first.attempts;
+                lane.iter().take_while(tried).count()
+            }
             0 if self.grouping.gathers(&first.event) => self.grouping.most,
             0 => 1,
             // What was tried as one stays one: it has been given an id.

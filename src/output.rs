@@ -29,6 +29,11 @@ pub fn show(text: &str) {
     print(report::visible_lines(text));
 }
 
+/// The same for JSON.
+pub fn show_json(text: &str) {
+    print(report::visible_json(text));
+}
+
 /// How the program ends that did its work with `exit`: what it could not print is missing all the same.
 pub fn exit(exit: Exit) -> Exit {
     if FAILED.load(Ordering::Relaxed) {

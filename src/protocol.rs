@@ -24,7 +24,7 @@ pub enum Line {
     Task(Task),
     Event(EventRecord),
     Runner(RunnerRecord),
-    End(#[expect(dead_code, reason = "that it came is all that counts")] Value),
+    End(Value),
 }
 
 /// The first record: who speaks, and what is to hold for the run.

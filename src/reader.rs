@@ -28,7 +28,7 @@ pub struct Reader {
 const MAX_KEY: usize = 60;
 
 /// The keys of an event.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "state",
     "event",
     "host",
@@ -43,6 +43,7 @@ const KEYS: [&str; 25] = [
     "id",
     "run",
     "status",
+    "exit_code",
     "elapsed",
     "stats",
     "previous",
@@ -138,9 +139,8 @@ impl Reader {
         };
         let mut event = Event::new(&name, run, self.count);
         event.state = state.or(event.state);
-        if let Some(id) = text(object, "id") {
-            event.id = id;
-        }
+        // The run that it names may have had events of other readers, with the same numbers.
+        event.id = text(object, "id").unwrap_or_else(|| format!("{}-{}", self.run.id, self.count));
         if let Some(time) = object.get("time") {
             event.time =
                 read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
@@ -201,6 +201,7 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
     };
     Ok(Some(Arc::new(RunEnd {
         status,
+        exit_code: typed(object, "exit_code")?,
         elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
         stats: typed(object, "stats")?.unwrap_or_default(),
         previous: typed(object, "previous")?,
@@ -370,6 +371,14 @@ mod tests {
     }
 
     #[test]
+    fn events_by_hand_of_one_run_are_not_taken_for_each_other() {
+        let event = json!({"state": "failed", "run": {"id": "nightly"}});
+        let (first, second) = (read(&event), read(&event));
+        assert_eq!(first.run.id, "nightly");
+        assert_ne!(first.id, second.id);
+    }
+
+    #[test]
     fn a_complete_event_survives_unchanged() {
         let mut reader = Reader::new();
         let first = reader
@@ -420,6 +429,16 @@ mod tests {
         assert_eq!(
             event.result.unwrap().get(),
             r#"{"results":[{"censored":"hidden"},{"msg":"seen"}]}"#
+        );
+    }
+
+    #[test]
+    fn no_environment_stays() {
+        let facts = json!({"ansible_env": {"TOKEN": "canary"}, "ansible_system": "Linux"});
+        let event = read(&json!({"event": "runner_on_ok", "result": {"ansible_facts": facts}}));
+        assert_eq!(
+            event.result.unwrap().get(),
+            r#"{"ansible_facts":{"ansible_system":"Linux"}}"#
         );
     }
 

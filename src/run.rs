@@ -1,6 +1,6 @@
 //! A run as its events tell it: what its end will say, and where a person can look at it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,13 +12,18 @@ use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 /// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
 const FAILED_TASKS: usize = 100;
 const REASON: usize = 1000;
+/// How many of them are kept until the end says which were rescued.
+const KEPT: usize = 10 * FAILED_TASKS;
+
+/// Ansible's exit code when a person ended it.
+const INTERRUPTED: i64 = 99;
 
 /// What the end of the run will say.
 #[derive(Default)]
 pub struct Progress {
     first: Option<Timestamp>,
     changed_hosts: BTreeSet<String>,
-    /// The first that failed.
+    /// Those that failed, as far as they are kept.
     failed_tasks: Vec<FailedTask>,
     failures: usize,
     /// A playbook began: it will bring its counts, unless it is cut off.
@@ -26,6 +31,8 @@ pub struct Progress {
     stats: Option<Map<String, Value>>,
     /// Its end was said, not only cut off.
     pub ended: bool,
+    /// Ansible's exit code, where it is known.
+    pub exit_code: Option<i64>,
     /// Some of its events were told to a process that died.
     pub resumed: bool,
 }
@@ -56,9 +63,7 @@ impl Progress {
             || event.event == "runner_on_failed" && !event.ignored
         {
             self.failures += 1;
-            if self.failures <= FAILED_TASKS {
-                self.failed_tasks.push(failed_task(event));
-            }
+            self.remember(failed_task(event));
         }
         if event.event == "playbook_on_start" {
             self.playbook = true;
@@ -71,6 +76,18 @@ impl Progress {
         }
     }
 
+    /// Keeps a task that failed: the first ones, and of a host that is among them the last ones.
+    fn remember(&mut self, failed: FailedTask) {
+        if self.failed_tasks.len() == KEPT {
+            let mut kept = self.failed_tasks.iter();
+            let Some(earlier) = kept.position(|task| task.host == failed.host) else {
+                return;
+            };
+            self.failed_tasks.remove(earlier);
+        }
+        self.failed_tasks.push(failed);
+    }
+
     /// How the run ended.
     pub fn status(&self) -> Status {
         // The counts know what a rescue made good; `ansible-console` brings none.
@@ -79,10 +96,13 @@ impl Progress {
             stats.values().any(|counts| failures(counts) > 0)
         });
         let complete = self.ended && (self.stats.is_some() || !self.playbook);
-        match (complete, failed) {
-            (false, _) => Status::Canceled,
-            (true, true) => Status::Error,
-            (true, false) => Status::Success,
+        match self.exit_code {
+            Some(INTERRUPTED) => Status::Canceled,
+            // Of commands at a prompt it says nothing.
+            Some(0) if self.playbook => Status::Success,
+            Some(0) | None if !complete => Status::Canceled,
+            Some(0) | None if !failed => Status::Success,
+            _ => Status::Error,
         }
     }
 
@@ -104,6 +124,7 @@ impl Progress {
         event.changed = !changed_hosts.is_empty();
         event.end = Some(Arc::new(RunEnd {
             status,
+            exit_code: self.exit_code,
             elapsed,
             stats: self.stats.clone().unwrap_or_default(),
             previous,
@@ -125,17 +146,21 @@ impl Progress {
         hosts.into_iter().collect()
     }
 
-    /// The tasks that failed, but those that a rescue made good on their host.
+    /// The tasks that failed, but those that a rescue made good: of each host the last, so many as it counts.
     fn lasting(&self) -> Vec<FailedTask> {
-        let lasting = |task: &&FailedTask| {
-            let stats = self.stats.as_ref();
-            stats.is_none_or(|stats| {
-                stats
-                    .get(&task.host)
-                    .is_none_or(|counts| failures(counts) > 0)
-            })
-        };
-        self.failed_tasks.iter().filter(lasting).cloned().collect()
+        let mut left: HashMap<&str, usize> = HashMap::new();
+        let mut tasks = Vec::new();
+        for task in self.failed_tasks.iter().rev() {
+            let counts = self.stats.as_ref().and_then(|stats| stats.get(&task.host));
+            let all = || counts.map_or(usize::MAX, failures);
+            let left = left.entry(&task.host).or_insert_with(all);
+            if *left > 0 {
+                *left -= 1;
+                tasks.push(task);
+            }
+        }
+        tasks.reverse();
+        tasks.into_iter().take(FAILED_TASKS).cloned().collect()
     }
 }
 

@@ -60,6 +60,7 @@ pub fn run_end(status: Status) -> Event {
     event.changed = true;
     event.end = Some(Arc::new(RunEnd {
         status,
+        exit_code: Some(if failures > 0 { 2 } else { 0 }),
         elapsed: 12.5,
         stats,
         previous: None,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
+use serde_json::Value;
 use signal_hook::consts::SIGINT;
 
 use crate::report;
@@ -218,6 +219,16 @@ pub fn redact(text: &str) -> String {
             text
         }
     })
+}
+
+/// Every known secret in the texts of a value masked.
+pub fn redact_values(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = redact(text),
+        Value::Array(array) => array.iter_mut().for_each(redact_values),
+        Value::Object(object) => object.values_mut().for_each(redact_values),
+        _ => {}
+    }
 }
 
 #[cfg(test)]

@@ -215,6 +215,9 @@ mod tests {
             evaluate("result.stdout_lines", EVENT),
             serde_json::json!(["a", "b"])
         );
+        for source in ["event.result.stdout_lines", "events[0].result.stdout_lines"] {
+            assert_eq!(evaluate(source, EVENT), serde_json::json!(["a", "b"]));
+        }
         assert_eq!(evaluate("task_output", EVENT), "a\nb");
         assert_eq!(
             evaluate(

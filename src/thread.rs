@@ -1,9 +1,11 @@
-//! Where later messages of a run, or of an incident, find the first one: a Slack thread, for example. An
-//! incident begins with a run that failed and ends when the playbook succeeds again.
+//! What is kept of a message for later ones. Where those of a run, or of an incident, find the first one: a
+//! Slack thread, for example; an incident begins with a run that failed and ends when the playbook succeeds
+//! again. And who has had it already, of several recipients.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::event::{Event, Status};
+use crate::lanes::Delivery;
 use crate::message::Message;
 
 /// Under which keys an event's thread is kept: its run's, and its incident's.
@@ -23,6 +25,18 @@ pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<Stri
     parsed
         .find(|threads: &BTreeMap<_, _>| !threads.is_empty())
         .unwrap_or_default()
+}
+
+/// Under which key it is kept who has had the message of a delivery already.
+pub fn reached(delivery: i64) -> String {
+    format!("reached {delivery}")
+}
+
+/// Who has had the message of a delivery that failed: another process is not to tell them again.
+pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
+    let recipients = delivery.reached.borrow();
+    let text = serde_json::to_string(&*recipients).expect("texts can be written");
+    (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text))
 }
 
 /// What is to be kept after a message was delivered.

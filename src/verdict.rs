@@ -23,13 +23,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The end of the delivery, where it was accepted too long ago for another attempt.
-    pub fn unless_too_old(self, accepted: Timestamp) -> Verdict {
-        let age = Timestamp::now().duration_since(accepted);
+    /// Whether what began at this time has had too long for another attempt.
+    pub fn is_too_old(&self, since: Timestamp) -> bool {
+        let age = Timestamp::now().duration_since(since);
+        matches!(self, Verdict::Retry { most, .. } if age.is_positive() && age.unsigned_abs() > *most)
+    }
+
+    /// The end of the delivery, where it has failed for too long for another attempt.
+    pub fn unless_too_old(self, since: Timestamp) -> Verdict {
         match self {
-            Verdict::Retry { error, most, .. }
-                if age.unsigned_abs() > most && age.is_positive() =>
-            {
+            Verdict::Retry { error, most, .. } if self.is_too_old(since) => {
                 Verdict::Dead(format!("given up after {most:?}: {error}"))
             }
             verdict => verdict,

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli;
 use crate::config::section::{Problem, Shown};
@@ -36,13 +36,12 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     }
     let good =
         config.problems.is_empty() && connections.iter().all(|(_, check)| check.error.is_none());
-    let text = if arguments.json {
-        as_json(&config, &connections, good)
+    if arguments.json {
+        let mut shown = as_json(&config, &connections, good);
+        secret::redact_values(&mut shown);
+        output::show_json(&format!("{shown:#}\n"));
     } else {
-        as_text(&config, &connections, good)
-    };
-    output::print(secret::redact(&report::visible_lines(&text)).as_bytes());
-    if !arguments.json {
+        output::show(&secret::redact(&as_text(&config, &connections, good)));
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
@@ -114,7 +113,7 @@ fn complain(config: &Config, connections: &[(String, Check)]) {
     }
 }
 
-fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> String {
+fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Value {
     let levels: Vec<_> = config
         .levels
         .iter()
@@ -129,7 +128,7 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
         .iter()
         .map(|(name, check)| json!({"notifier": name, "steps": check.steps, "error": check.error}))
         .collect();
-    let report = json!({
+    json!({
         "ok": good,
         "levels": levels,
         "values": config.values,
@@ -137,6 +136,5 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
         "connections": connections,
         "problems": config.problems,
         "warnings": config.warnings,
-    });
-    format!("{report:#}\n")
+    })
 }

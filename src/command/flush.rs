@@ -110,10 +110,11 @@ impl Flush<'_> {
         named.is_empty() || named.contains(&status.name)
     }
 
-    /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays has time,
-    /// a person who does not wants an attempt now.
+    /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays or comes again
+    /// has time, a person who does not wants an attempt now.
     async fn revive(&self, known: &[DestinationStatus]) -> anyhow::Result<()> {
-        let (dead, now) = (self.arguments.dead, !self.arguments.watch);
+        let now = !self.arguments.watch && !self.arguments.due;
+        let dead = self.arguments.dead;
         for status in known {
             if self.is_chosen(status) && (dead || status.waiting > 0) {
                 let id = status.id;

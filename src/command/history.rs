@@ -20,8 +20,9 @@ pub async fn status(arguments: cli::Status) -> Exit {
     };
     if arguments.json {
         let rows: Vec<Value> = rows.iter().map(status_json).collect();
-        return print(&format!("{:#}\n", json!(rows)));
+        return print_json(&format!("{:#}\n", json!(rows)));
     }
+    let rows = together(rows);
     let mut text = String::new();
     for row in &rows {
         let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
@@ -36,6 +37,29 @@ pub async fn status(arguments: cli::Status) -> Exit {
         text.push_str("nothing was ever sent\n");
     }
     print(&text)
+}
+
+/// The rows, those of runs with settings of their own that are done with as one.
+fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
+    let mut shown: Vec<DestinationStatus> = Vec::new();
+    let is_done = |row: &DestinationStatus| {
+        !row.run.is_empty() && row.accepted == row.delivered + row.dropped
+    };
+    for row in rows {
+        let alike = |other: &&mut DestinationStatus| {
+            is_done(other) && (&other.search, &other.name) == (&row.search, &row.name)
+        };
+        match shown.iter_mut().find(alike).filter(|_| is_done(&row)) {
+            Some(other) => {
+                other.accepted += row.accepted;
+                other.delivered += row.delivered;
+                other.dropped += row.dropped;
+                other.last_error = row.last_error.or(other.last_error.take());
+            }
+            None => shown.push(row),
+        }
+    }
+    shown
 }
 
 /// The configuration that a destination comes from, where one of its own is known.
@@ -72,7 +96,10 @@ fn status_line(row: &DestinationStatus, name: &str) -> String {
         line.push_str(&format!("; last error: {error}"));
     }
     if !row.needs.is_empty() && row.waiting > 0 {
-        line.push_str(&format!("; needs {} from the play's vars", row.needs));
+        line.push_str(&format!(
+            "; needs {} from the play's vars or the environment",
+            row.needs
+        ));
     }
     line.push('\n');
     line
@@ -108,7 +135,7 @@ pub async fn history(arguments: cli::History) -> Exit {
     };
     if arguments.json {
         let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
-        return print(&lines);
+        return print_json(&lines);
     }
     print(&rows.iter().map(history_line).collect::<String>())
 }
@@ -136,7 +163,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         return Exit::NoInput;
     };
     if arguments.json {
-        return print(&format!(
+        return print_json(&format!(
             "{:#}\n",
             json!({"delivery": row, "attempts": attempts, "event": body.as_deref().and_then(event)})
         ));
@@ -239,6 +266,11 @@ fn read_since(text: &str) -> Result<i64, ()> {
 fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds)
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.0}"))
+}
+
+fn print_json(text: &str) -> Exit {
+    output::show_json(text);
+    Exit::Ok
 }
 
 fn print(text: &str) -> Exit {

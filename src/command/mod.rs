@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::Signal;
 
 use crate::cli;
+use crate::config::levels::Search;
 use crate::config::section::Problem;
 use crate::config::{Config, Options};
 use crate::exit::Exit;
@@ -51,7 +52,7 @@ pub fn open_spool(config: &Config) -> Spool {
     opened.unwrap_or_else(|reason| Spool::unusable(&reason))
 }
 
-/// Where the spool is that a command asks about: `--spool`, which must be there, or the user's own, if
+/// Where the spool is that a command asks about: `--spool`, which must be there, or that of whoever asks, if
 /// anything was ever sent.
 pub fn find_spool(named: Option<&Path>) -> Result<Option<PathBuf>, Exit> {
     let folder = spool_folder(named)?;
@@ -75,9 +76,14 @@ pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
     Spool::open(folder, &limits).map_err(|error| spool_failed(&error))
 }
 
-/// Where that spool is.
-pub fn spool_folder(folder: Option<&Path>) -> Result<PathBuf, Exit> {
-    let folder = folder.map(Path::to_owned).or_else(default_folder);
+/// Where that spool is: as named, or as the configuration says that is found here.
+pub fn spool_folder(named: Option<&Path>) -> Result<PathBuf, Exit> {
+    let here = Search {
+        here: true,
+        ..Search::default()
+    };
+    let configured = || Config::spool_of(here).or_else(default_folder);
+    let folder = named.map(Path::to_owned).or_else(configured);
     folder.ok_or_else(|| {
         spool_failed(&anyhow::anyhow!(
             "there is no HOME for the spool; name it with --spool"

@@ -54,25 +54,24 @@ fn show(event: Event, config: &Config, as_json: bool) {
         )
     });
     let event = context.event();
-    let mut text;
     if as_json {
         let routes = routes.chain(muted).map(|(name, kind, wanted, reason)| {
             json!({"notifier": name, "type": kind, "wanted": wanted, "reason": reason})
         });
         let routes: Vec<serde_json::Value> = routes.collect();
-        text = format!(
+        output::show_json(&format!(
             "{}\n",
             json!({"id": event.id, "event": event.event, "routes": routes})
-        );
+        ));
     } else {
         let task = event.task.as_ref().map_or("", |task| &task.name);
         let words = [event.event.as_str(), event.host_name(), task];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        text = format!("{}: {}\n", event.id, words.join(", "));
+        let mut text = format!("{}: {}\n", event.id, words.join(", "));
         for (name, kind, wanted, reason) in routes.chain(muted) {
             let answer = if wanted { "yes" } else { "no" };
             text.push_str(&format!("  {name} ({kind}): {answer}, {reason}\n"));
         }
+        output::show(&text);
     }
-    output::show(&text);
 }

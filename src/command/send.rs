@@ -32,6 +32,8 @@ const BATCH: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Unknown keys that are said of a file at the most.
 const MOST_UNKNOWN: usize = 10;
+/// As good as for ever.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
 pub async fn run(arguments: cli::Send) -> Exit {
     let (names, http) = (&arguments.notifier, Http::default());
@@ -59,8 +61,13 @@ pub async fn run(arguments: cli::Send) -> Exit {
 
 async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: Input) -> Exit {
     super::report_unread(&config);
-    let drain = config.drain;
+    let drain = if arguments.wait {
+        FOREVER
+    } else {
+        config.drain
+    };
     let deliverer = Deliverer::new(http);
+    deliverer.stopping.set(arguments.no_wait);
     deliverer.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
     let search = arguments.configuration.search();
@@ -90,14 +97,19 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     let (events, unwanted) = (intake.events, intake.events - intake.wanted);
     let told = (!arguments.quiet && events > 0).then_some(events);
     let drained = async {
-        if !input.interrupted {
+        if !input.interrupted && !arguments.no_wait {
             tokio::select! {
                 () = deliverer.drain(drain) => {}
                 () = super::heard(&mut input.interrupt) => input.interrupted = true,
             }
         }
     };
-    let exit = deliverer.close(drained, told).await;
+    let exit = deliverer
+        .close(drained, told.filter(|_| !arguments.no_wait))
+        .await;
+    if arguments.no_wait && told.is_some() && exit == Exit::Undelivered {
+        report::say(accepted(events, deliverer.waiting()));
+    }
     if told.is_some() && unwanted > 0 {
         report::say(format!(
             "{unwanted} of them no notifier wants; see `on` and `when`"
@@ -107,9 +119,19 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
     }
     match input.exit {
+        // Accepted is what was asked for.
+        Exit::Ok if arguments.no_wait && exit == Exit::Undelivered => Exit::Ok,
         Exit::Ok => exit,
         input => input,
     }
+}
+
+fn accepted(events: u64, deliveries: usize) -> String {
+    let plural = if events == 1 { "" } else { "s" };
+    let more = if deliveries == 1 { "y" } else { "ies" };
+    format!(
+        "{events} event{plural} accepted, {deliveries} deliver{more} left to the next run or `flush`"
+    )
 }
 
 /// Gathers events, so that many of them are one commit.

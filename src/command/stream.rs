@@ -184,7 +184,10 @@ impl Stream {
             }
             Ok(Line::Event(event)) => self.event(event, cut).await?,
             Ok(Line::Runner(record)) => self.runner_record(&record, line_number, cut).await?,
-            Ok(Line::End(_)) => self.progress.ended = true,
+            Ok(Line::End(end)) => {
+                self.progress.ended = true;
+                self.progress.exit_code = end["code"].as_i64();
+            }
             Err(reason) => self.reject(record.line, &reason),
         }
         Ok(())

@@ -24,7 +24,7 @@ use crate::secret;
 use crate::spool::Limits;
 use emitters::Emitters;
 use levels::{Level, Search};
-use section::{Entry, File, Origin, Problem, Section, Shown, suggest};
+use section::{Entry, File, Origin, Problem, Section, Shown, suggest, truth};
 
 /// What the play's vars say in place of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -104,23 +104,7 @@ type Sections = BTreeMap<String, Section>;
 impl Config {
     /// Reads all levels and builds what they name. Never fails: what is wrong is in `problems`.
     pub fn load(options: &Options, http: &Http) -> Config {
-        let mut config = Config {
-            destinations: Vec::new(),
-            drain: Duration::from_secs(5),
-            max_age: Duration::from_secs(72 * 3600),
-            keep: Duration::from_secs(14 * 86400),
-            limits: Limits {
-                max_size: Some(MAX_SIZE),
-                ..Limits::default()
-            },
-            keep_bodies: false,
-            spool: None,
-            muted: Vec::new(),
-            levels: Vec::new(),
-            values: Vec::new(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut config = Config::empty();
         let mut sections = config.read_levels(options);
         if let Some(settings) = &options.search.runner {
             // They say who is told; only what belongs to no notifier still counts.
@@ -141,6 +125,37 @@ impl Config {
             config.nobody_to_notify();
         }
         config
+    }
+
+    /// What holds where nothing is said.
+    fn empty() -> Config {
+        Config {
+            destinations: Vec::new(),
+            drain: Duration::from_secs(5),
+            max_age: Duration::from_secs(72 * 3600),
+            keep: Duration::from_secs(14 * 86400),
+            limits: Limits {
+                max_size: Some(MAX_SIZE),
+                ..Limits::default()
+            },
+            keep_bodies: false,
+            spool: None,
+            muted: Vec::new(),
+            levels: Vec::new(),
+            values: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The directory of the spool that the configuration names, if it does; nothing else of it matters.
+    pub fn spool_of(search: Search) -> Option<PathBuf> {
+        let options = Options {
+            search,
+            ..Options::default()
+        };
+        let sections = Config::empty().read_levels(&options);
+        sections.get("delivery")?.path("spool")
     }
 
     /// The sections of all levels together.
@@ -194,13 +209,7 @@ impl Config {
             .iter()
             .filter(|section| section.name == "inputs")
             .flat_map(|section| &section.entries)
-            .any(|entry| {
-                entry.key == "inherit"
-                    && matches!(
-                        entry.value.to_ascii_lowercase().as_str(),
-                        "false" | "no" | "off" | "0"
-                    )
-            });
+            .any(|entry| entry.key == "inherit" && truth(&entry.value) == Some(false));
         if cuts_off {
             sections.clear();
         }

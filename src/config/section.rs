@@ -150,15 +150,13 @@ impl Section {
     }
 
     pub fn flag(&self, key: &str, default: bool) -> bool {
-        match self.text(key).map(str::to_ascii_lowercase).as_deref() {
-            None => default,
-            Some("true" | "yes" | "on" | "1" | "y" | "t") => true,
-            Some("false" | "no" | "off" | "0" | "n" | "f") => false,
-            Some(_) => {
-                self.problem(key, format!("`{key}` is neither true nor false"));
-                default
-            }
-        }
+        let Some(text) = self.text(key) else {
+            return default;
+        };
+        truth(text).unwrap_or_else(|| {
+            self.problem(key, format!("`{key}` is neither true nor false"));
+            default
+        })
     }
 
     /// A whole number from 1 to `most`.
@@ -415,6 +413,15 @@ impl Section {
                 format!("unknown key `{}` in [{}]{hint}", entry.key, self.name),
             );
         }
+    }
+}
+
+/// Whether a text says true or false, if it does either.
+pub fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "y" | "t" => Some(true),
+        "false" | "no" | "off" | "0" | "n" | "f" => Some(false),
+        _ => None,
     }
 }
 

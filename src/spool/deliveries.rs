@@ -123,7 +123,8 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
     Ok(connection.last_insert_rowid())
 }
 
-/// Takes events on. One that is there already, because it was sent again, changes nothing.
+/// Takes events on. One that is there already, because it was sent again, is owed only to those to whom it
+/// was not owed before.
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
     let mut accepted = Vec::new();
     // For each destination the last number that waits, and how many were added.
@@ -143,12 +144,23 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
             event.task,
             event.body
         ])?;
-        if added == 0 {
-            accepted.extend(known(connection, index, &event.event_id)?);
+        let before = if added == 0 {
+            known(connection, index, &event.event_id)?
+        } else {
+            Vec::new()
+        };
+        let is_known = |one: &&i64| before.iter().any(|known| known.destination == **one);
+        let wanted = event.destinations.iter().filter(|one| !is_known(one));
+        let wanted: Vec<&i64> = wanted.collect();
+        accepted.extend(before);
+        if wanted.is_empty() {
             continue;
         }
-        let id = connection.last_insert_rowid();
-        for destination in &event.destinations {
+        let id = match added {
+            0 => bring_back(connection, event)?,
+            _ => connection.last_insert_rowid(),
+        };
+        for destination in wanted {
             let (previous, added) = match lines.get(destination) {
                 Some(line) => *line,
                 None => (last_waiting(connection, *destination)?, 0),
@@ -171,6 +183,15 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
             .execute([destination, added])?;
     }
     Ok(accepted)
+}
+
+/// The number of an event that is there already, with its body, which may have been dropped.
+fn bring_back(connection: &Connection, event: &NewEvent) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "UPDATE event SET body = coalesce(body, ?2) WHERE event_id = ?1 RETURNING id",
+        )?
+        .query_row(params![event.event_id, event.body], |row| row.get(0))
 }
 
 /// The highest number that waits for a destination; 0 where none does.
@@ -217,6 +238,13 @@ pub fn finished(
         found.push((*id, state, error));
     }
     Ok(found)
+}
+
+/// When the first attempt at a delivery that failed began, in milliseconds since 1970.
+pub fn first_attempt(connection: &Connection, delivery: i64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT min(started) FROM attempt WHERE delivery = ?1")?
+        .query_row([delivery], |row| row.get(0))
 }
 
 /// The next deliveries that wait for a destination, in their order, as far as there is room for them; and

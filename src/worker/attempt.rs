@@ -13,6 +13,7 @@ use crate::failpoint;
 use crate::http::Http;
 use crate::lanes::Delivery;
 use crate::notifier::Failure;
+use crate::secret;
 use crate::shorten::shortened;
 use crate::spool::{self, Mark, Spool};
 use crate::thread;
@@ -34,7 +35,9 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
     };
     failpoint::pass("after_send");
     let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
-    let verdict = verdict.unless_too_old(claimed[0].accepted);
+    let verdict = worker
+        .unless_too_old(&deliverer, &claimed[0], verdict)
+        .await;
     for delivery in &mut claimed {
         delivery.attempts += 1;
     }
@@ -83,7 +86,8 @@ impl Worker {
             }
             Err(failure) => failure,
         };
-        let mut error = failure.error().to_owned();
+        // What a service says may repeat what it was told, and what is stored is masked no more.
+        let mut error = secret::redact(failure.error());
         let mut most = self.destination.max_age;
         let mut together = claimed.len();
         let wait = match failure {
@@ -103,11 +107,11 @@ impl Worker {
                 None
             }
             Failure::Denied(_) => {
-                most = most.min(MAX_DENIED);
                 if self.renew(http, begun) {
                     breaker.denied();
                     Some(Duration::ZERO)
                 } else {
+                    most = most.min(MAX_DENIED);
                     self.refused.set(true);
                     Some(breaker.denied_again())
                 }
@@ -124,6 +128,29 @@ impl Worker {
             },
             None => Verdict::Dead(error),
         }
+    }
+
+    /// The end of a delivery that has failed for too long; one that only waited for so long goes on.
+    async fn unless_too_old(
+        &self,
+        deliverer: &Deliverer,
+        delivery: &Delivery,
+        verdict: Verdict,
+    ) -> Verdict {
+        if !verdict.is_too_old(delivery.accepted) {
+            return verdict;
+        }
+        let id = delivery.id;
+        let first = deliverer
+            .spool()
+            .write(move |connection| spool::first_attempt(connection, id))
+            .await;
+        let since = first.ok().flatten().map(Timestamp::from_millisecond);
+        let since = match since {
+            Some(since) => since.unwrap_or(delivery.accepted),
+            None => Timestamp::now(),
+        };
+        verdict.unless_too_old(since)
     }
 
     fn sends_batch(&self, claimed: &[Delivery]) -> bool {
@@ -229,6 +256,10 @@ impl Worker {
     ) -> Mark {
         let now = Timestamp::now().as_millisecond();
         let ids = claimed.iter().map(|delivery| delivery.id);
+        let mut threads = marks.threads;
+        if matches!(verdict, Verdict::Retry { .. }) {
+            threads.extend(thread::keep_reached(&claimed[0]));
+        }
         Mark {
             // What has no place in the spool has nothing to be marked there.
             deliveries: ids.filter(|id| *id > 0).collect(),
@@ -239,7 +270,7 @@ impl Worker {
             keep_body: self.destination.keep_bodies,
             breaker: self.breaker.borrow().row(),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
-            threads: marks.threads,
+            threads,
         }
     }
 

@@ -18,9 +18,11 @@ use crate::destination::Destination;
 use crate::event::Event;
 use crate::kept::Keeper;
 use crate::lanes::{Delivery, Lanes};
+use crate::message::Reached;
 use crate::notifier::Notifier;
 use crate::report;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
+use crate::thread;
 
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub const LOOK: Duration = Duration::from_millis(100);
 /// At how many of the deliveries that wait for another process it looks each time.
 const LOOKED_AT: usize = 1000;
+
+/// What is said of an event that was given up before.
+const BEFORE: &str =
+    "given up when it was sent before; `history` says why, `flush --dead` tries again";
 
 /// One destination and how it fares.
 pub struct Worker {
@@ -270,12 +276,31 @@ impl Worker {
             .await;
     }
 
+    /// Who has had the message of a delivery already, of several recipients.
+    async fn reached(&self, spool: &Spool, row: &Pending) -> Reached {
+        if row.attempts == 0 {
+            return Reached::default();
+        }
+        let (id, delivery) = (self.id, row.delivery);
+        let kept = spool
+            .write(move |connection| spool::threads(connection, id, &[thread::reached(delivery)]))
+            .await;
+        let kept = kept.unwrap_or_default();
+        let reached = kept.values().next();
+        Reached::new(RefCell::new(
+            reached
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_default(),
+        ))
+    }
+
     /// The delivery of a row; nothing where it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
         let Ok(event) = self.keeper.borrow_mut().read(&row.body) else {
             self.bury(spool, row.delivery).await;
             return None;
         };
+        let reached = self.reached(spool, &row).await;
         let wait = row.next_at - Timestamp::now().as_millisecond();
         // After a jump of the clock a time may lie far ahead; no wait is longer than the longest back-off.
         let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_BACK_OFF);
@@ -283,6 +308,7 @@ impl Worker {
         Some(Delivery {
             attempts: row.attempts,
             due,
+            reached,
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
             ..Delivery::new(row.delivery, Arc::new(event))
         })
@@ -293,7 +319,12 @@ impl Worker {
         let mut own = self.own.borrow_mut();
         match accepted.state {
             0 => own.add(accepted.delivery),
-            state => own.counts = own.counts.and(state),
+            spool::DELIVERED => own.counts = own.counts.and(spool::DELIVERED),
+            // A person who gave it up has not lost it.
+            _ => {
+                own.counts = own.counts.and(spool::DEAD);
+                own.last_error = Some(BEFORE.to_owned());
+            }
         }
         // Straight into memory, if all that comes before it is there, and it is not there itself.
         let loaded = self.loaded.get();

@@ -9,6 +9,7 @@ What it does otherwise is told in environment variables:
   PEER_NEVER_READ  never reads and never answers
   PEER_EXIT        says so on standard error and exits with this code at once
   PEER_LAST_EXIT   exits with this code at the end
+  PEER_NEVER_SAFE  confirms nothing
   PEER_SLOW_EXIT   stays so many seconds after the end
   PEER_SILENT      reads, but is never ready
 """
@@ -38,7 +39,7 @@ def earlier_starts():
 
 def serve(die_after):
     """Reads to the end; True if the end was said."""
-    events = 0
+    events = last = 0
     for raw in sys.stdin.buffer:
         # The plugin promises strict UTF-8 JSON: anything else ends this process, and the test.
         line = raw.decode("utf-8")
@@ -50,9 +51,12 @@ def serve(die_after):
         keep(line)
         if "hello" in content and "PEER_SILENT" not in os.environ:
             say({"ready": {"protocol": 1, "drain": 1.0}})
+        if "event" in content:
+            last = content["event"]["seq"]
         # Answers come late and not for each, as they do where commits are gathered.
-        if "event" in content and events % 5 == 0 and events + 5 < die_after:
-            say({"safe": content["event"]["seq"]})
+        is_due = "event" in content and events % 5 == 0 and events + 5 < die_after
+        if (is_due or "end" in content) and "PEER_NEVER_SAFE" not in os.environ:
+            say({"safe": last})
         if "end" in content:
             return True
     return False

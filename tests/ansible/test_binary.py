@@ -99,7 +99,7 @@ def test_dying_binary(ansible, deaths):
     assert "resumed" not in first
     assert all(0 < hello["resumed"]["after"] <= len(result.called) for hello in later)
     check_references(result.lines)
-    assert result.of("end") == [{"reason": "exit"}]
+    assert result.of("end") == [{"reason": "exit", "code": 0}]
     assert result.warnings == []
 
 
@@ -160,6 +160,14 @@ def test_slow_exit(ansible):
     # Far below what the binary takes, however busy the machine is.
     assert 3 < time.time() - began < 40
     assert result.warnings == []
+
+
+def test_binary_that_hangs(ansible):
+    """What it may have taken into memory and no further is not passed over in silence."""
+    result = ansible.play(PLAY, PEER_NEVER_SAFE="1", PEER_SLOW_EXIT="60")
+    assert result.rc == 0
+    assert len(result.warnings) == 1
+    assert "not confirmed: %d events" % len(result.events) in result.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])

@@ -166,6 +166,56 @@ def test_the_smallest_configuration(ansible, start_endpoint):
     ]
 
 
+PRIVATE = """
+- hosts: web1
+  environment: {TOKEN: CANARY-environment}
+  vars: {token: CANARY-variable}
+  tasks:
+    - set_fact: {kept: "{{ token }}"}
+    - include_vars: secrets.yml
+    - add_host: {name: other, ansible_password: CANARY-host}
+    - debug: {msg: shown}
+      loop: [{name: a, password: CANARY-hidden}, {name: b}]
+      loop_control: {extended: true}
+      no_log: "{{ 'password' in item }}"
+    - debug: {msg: shown}
+      loop: [{name: a, password: CANARY-labelled}]
+      loop_control: {label: "{{ item.name }}"}
+"""
+
+
+def test_variables_and_the_environment_stay(ansible, start_endpoint):
+    """Those of the controller, too, in what is gathered of it, and what a label hides."""
+    endpoint = start_endpoint(on="any item_ok")
+    with (ansible.directory / "plugin_config.ini").open("a") as config:
+        config.write("result = result\noutput = task_output\nitem = item\n")
+    ansible.write("secrets.yml", "secret: CANARY-file\n")
+    result = ansible.play(PRIVATE, CONTROLLER="CANARY-controller")
+    assert result.rc == 0, result.stdout
+    bodies = endpoint.bodies()
+    assert "CANARY" not in json.dumps(bodies)
+    [facts] = [body for body in bodies if body["task"] == "Gathering Facts"]
+    assert facts["result"]["ansible_facts"]["ansible_system"] == "Linux"
+    assert [body["item"] for body in bodies if body["event"] == "runner_item_on_ok"][-1] == "a"
+    spool = ansible.directory.glob("**/spool.db*")
+    assert not [file for file in spool if b"CANARY" in file.read_bytes()]
+
+
+FAILING = {
+    "no such handler": "    - {command: 'true', notify: nobody}\n",
+    "no such role": "    - include_role: {name: nowhere}\n",
+}
+
+
+@pytest.mark.parametrize("task", FAILING.values(), ids=FAILING)
+def test_a_run_that_ansible_gives_up_is_an_error(ansible, start_endpoint, task):
+    """Its callbacks and counts say nothing of that, its exit code does."""
+    endpoint = start_endpoint(on="success error canceled")
+    result = ansible.play("- hosts: web\n  gather_facts: false\n  tasks:\n" + task)
+    assert result.rc not in (0, 99)
+    assert [body["status"] for body in endpoint.bodies()] == ["error"]
+
+
 def test_ad_hoc(ansible, start_endpoint):
     endpoint = start_endpoint(on="ok failed success")
     result = ansible.run("ansible", "web", "-m", "ping")

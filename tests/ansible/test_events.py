@@ -134,7 +134,7 @@ def test_records(ansible, mixed):
     """The parts of the protocol fit together."""
     assert list(mixed.lines[0]) == ["start"]
     assert list(mixed.lines[1]) == ["hello"]
-    assert mixed.lines[-2:] == [{"end": {"reason": "exit"}}, mixed.lines[-1]]
+    assert mixed.lines[-2:] == [{"end": {"reason": "exit", "code": mixed.rc}}, mixed.lines[-1]]
     assert [event["seq"] for event in mixed.events] == list(range(1, len(mixed.events) + 1))
     known = {"play": set(), "task": set()}
     for line in mixed.lines:
@@ -286,7 +286,7 @@ def test_console(ansible):
     assert result.reported() == result.called
     assert [event["result"]["msg"] for event in result.events_of("runner_on_ok")] == ["one", "two"]
     assert len(result.of("start")) == 1
-    assert result.lines[-2] == {"end": {"reason": "exit"}}
+    assert result.lines[-2] == {"end": {"reason": "exit", "code": 0}}
 
 
 def test_nothing_happens(ansible):
@@ -312,3 +312,21 @@ def test_prompt(ansible):
         assert prompts == [{"name": "colour"}]
     assert result.reported() == result.called
     assert "CANARY" not in str(result.lines)
+
+
+MANY = """
+#!/usr/bin/python
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule({"name": {}}).exit_json(results=["installed"])
+"""
+
+
+def test_what_a_module_calls_results(ansible):
+    """They are the module's own in an item, and the items in the loop."""
+    ansible.write("library/many.py", MANY.lstrip())
+    play = "- hosts: web1\n  gather_facts: false\n  tasks:\n    - many: {name: '{{ item }}'}\n"
+    result = ansible.play(play + "      loop: [a]\n    - many:\n")
+    [item] = result.events_of("runner_item_on_ok")
+    loop, plain = result.events_of("runner_on_ok")
+    assert item["result"]["results"] == plain["result"]["results"] == ["installed"]
+    assert "results" not in loop["result"]

@@ -149,7 +149,10 @@ fn refused_credentials_lock_no_account() {
     // A day is enough to mend them.
     let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
     spool
-        .execute("UPDATE event SET created = created - 25 * 3600000", [])
+        .execute_batch(
+            "UPDATE event SET created = created - 25 * 3600000;
+             UPDATE attempt SET started = started - 25 * 3600000",
+        )
         .unwrap();
     let flushed = run(&sandbox, &["flush"], "");
     assert_eq!(flushed.code, 69, "{flushed:?}");
@@ -224,4 +227,15 @@ fn who_watches_sees_what_is_mended_in_the_configuration() {
         "{said:?}"
     );
     expect_status(&sandbox, 3, 0, 0, 0);
+}
+
+#[test]
+fn a_timer_cuts_no_pause_short() {
+    let server = Server::start([Reply::Full(503, "Retry-After: 1000\r\n", ""), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 1).code, 75);
+    run(&sandbox, &["flush", "--due"], "").expect_line(75, &["1 waiting", "503"]);
+    assert_eq!(server.requests().len(), 1);
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
 }

@@ -467,3 +467,15 @@ fn test_sends_a_sample_through_the_real_settings() {
         .run(&["test"])
         .expect(69, "ansible-notify: callback: 400 Bad Request\n");
 }
+
+#[test]
+fn json_keeps_its_keys_whatever_the_secrets_are() {
+    let sandbox = Sandbox::with_config(
+        "[inputs]\ncallback_url = https://ops.example.com/\nusername = anna\npassword = values\n",
+    );
+    let shown = sandbox.run(&["check-config", "--json"]).stdout;
+    let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let values = report["values"].as_array().unwrap();
+    let password = values.iter().find(|value| value["key"] == "password");
+    assert_eq!(password.unwrap()["value"], "[redacted]");
+}

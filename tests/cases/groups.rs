@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::sandbox::{Outcome, Sandbox, outcome};
-use crate::server::{OK, Request, Server, dead_url, status};
+use crate::server::{OK, Reply, Request, Server, dead_url, status};
 
 /// A run in which a task fails on so many hosts, as the callback plugin tells it.
 fn failing_on(hosts: usize) -> String {
@@ -187,4 +187,40 @@ fn a_mistake_in_the_grouping_is_said() {
     ] {
         assert!(outcome.stderr.contains(line), "{outcome:?}");
     }
+}
+
+#[test]
+fn a_group_in_which_one_failed_is_told_as_a_failure() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:chat]\ntype = mattermost\nurl = {}\non = any\ngroup_by = task\n",
+        server.url()
+    ));
+    let input = failing_on(3).replacen("runner_on_failed", "runner_on_ok", 1);
+    stream(&sandbox, &input);
+    let group = attachment(&server.requests()[0]);
+    assert_eq!(group["title"], "Install: 3 results on 3 hosts, failed");
+    assert_eq!(group["color"], "#e01e5a");
+}
+
+#[test]
+fn what_was_tried_as_one_stays_one_in_the_next_process() {
+    let server = Server::start([Reply::Close, OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[delivery]\ndrain = 0\n[notifier:x]\ntype = webhook\nurl = {}\non = failed\nbatch = 10\n[outputs:x]\nhost = host\n",
+        server.url()
+    ));
+    assert_eq!(stream(&sandbox, &failing_on(3)).code, 75);
+    let tried = server.wait_for(1);
+    let later = failing_on(5).replace("\"id\":\"r\"", "\"id\":\"s\"");
+    stream(&sandbox, &later);
+    sandbox
+        .run_on_spool(&["flush"])
+        .expect_line(0, &["0 waiting"]);
+    let requests = server.requests();
+    let id = requests[0].header("webhook-id");
+    let again = requests[1..]
+        .iter()
+        .find(|one| one.header("webhook-id") == id);
+    assert_eq!(again.unwrap().body, tried[0].body);
 }

@@ -105,3 +105,34 @@ fn the_end_of_a_run_lists_what_failed() {
         expected("success", "successful", json!([]), json!(["web1"]))
     );
 }
+
+#[test]
+fn what_was_rescued_is_not_listed_however_much_it_was() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\n[outputs:x]\nfailed = failed_tasks | map(attribute='message')\n",
+        server.url()
+    ));
+    let failed = |number: usize, host: &str, message: &str| {
+        let result = json!({"msg": message});
+        json!({"event": {"seq": number, "event": "runner_on_failed", "time": 1.5, "host": {"name": host}, "result": result}})
+    };
+    let mut lines =
+        vec![json!({"hello": {"protocol": 1, "run": {"id": "r", "playbook": "site.yml"}}})];
+    let mut stats = json!({});
+    for number in 1..=120 {
+        let host = format!("web{number}");
+        lines.push(failed(number, &host, "rescued"));
+        stats[&host] = json!({"rescued": 1});
+    }
+    lines.push(failed(121, "web120", "disk full"));
+    stats["web120"] = json!({"rescued": 1, "failures": 1});
+    let result = json!({"stats": stats});
+    lines.push(
+        json!({"event": {"seq": 122, "event": "playbook_on_stats", "time": 2.5, "result": result}}),
+    );
+    lines.push(json!({"end": {"reason": "exit"}}));
+    let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    stream(&sandbox, &input);
+    assert_eq!(server.bodies(), [json!({"failed": ["disk full"]})]);
+}

@@ -166,3 +166,22 @@ fn who_has_a_message_is_not_told_again() {
         .collect();
     assert_eq!(sent, ["ops", "passing", "busy", "dev", "passing", "busy"]);
 }
+
+#[test]
+fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
+    let server = slack::start();
+    let config = SLACK.config(&server, "ops, busy");
+    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 300ms"));
+    sandbox.file("event.json", failed_run(1).to_string());
+    let sent = sandbox.run_on_spool(&["send", "event.json"]);
+    sent.expect_line(75, &["1 waiting", "busy"]);
+    sandbox
+        .run_on_spool(&["flush"])
+        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    let channels: Vec<Value> = server
+        .bodies()
+        .iter()
+        .map(|sent| sent["channel"].clone())
+        .collect();
+    assert_eq!(channels, ["ops", "busy", "busy"]);
+}

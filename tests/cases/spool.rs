@@ -487,3 +487,107 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
         "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
     );
 }
+
+#[test]
+fn an_event_sent_again_goes_to_those_who_had_it_not() {
+    let (first, second) = (Server::start([OK]), Server::start([OK]));
+    let webhook = |name: &str, server: &Server| {
+        let url = server.url();
+        format!("[notifier:{name}]\ntype = webhook\nurl = {url}\non = any\n")
+    };
+    let sandbox = Sandbox::with_config(&(webhook("a", &first) + &webhook("b", &second)));
+    let event = "{\"id\":\"e-1\",\"state\":\"failed\",\"host\":\"h\"}";
+    for (arguments, delivered) in [(&["--notifier", "a"][..], 1), (&[], 2), (&[], 2)] {
+        let sent = run(&sandbox, &[&["send", "-"], arguments].concat(), event);
+        let said = format!("ansible-notify: 1 event: {delivered} delivered, 0 waiting, 0 dead\n");
+        sent.expect(0, &said);
+    }
+    assert_eq!(first.requests().len(), 1);
+    assert_eq!(second.requests().len(), 1);
+}
+
+#[test]
+fn an_event_that_was_given_up_says_so_when_it_is_sent_again() {
+    let server = Server::start([status(400), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let event = "{\"id\":\"e-1\",\"state\":\"failed\"}";
+    assert_eq!(run(&sandbox, &["send", "-"], event).code, 69);
+    for given_up in [false, true] {
+        if given_up {
+            assert_eq!(run(&sandbox, &["discard", "1"], "").code, 0);
+        }
+        let again = run(&sandbox, &["send", "-"], event);
+        again.expect_line(69, &["1 dead (callback: given up when it was sent before"]);
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_only_waited_for_long_is_no_failure() {
+    let server = Server::start([status(503), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    run(&sandbox, &["send", "-", "--no-wait"], &event("h")).expect(
+        0,
+        "ansible-notify: 1 event accepted, 1 delivery left to the next run or `flush`\n",
+    );
+    assert!(server.requests().is_empty());
+    let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
+    spool
+        .execute("UPDATE event SET created = created - 30 * 86400000", [])
+        .unwrap();
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
+fn who_sends_can_wait_for_as_long_as_it_takes() {
+    let server = Server::start([status(503), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    run(&sandbox, &["send", "-", "--wait"], &event("h")).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+}
+
+#[test]
+fn the_spool_that_the_configuration_names_is_the_one_asked() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+    let config = config.replace("[delivery]", "[delivery]\nspool = other");
+    sandbox.file("plugin_config.ini", config);
+    assert_eq!(
+        run(&sandbox, &["send", "-", "--no-wait"], &event("h")).code,
+        0
+    );
+    expect_status(&sandbox, 0, 1, 0, 0);
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    assert!(sandbox.path("other/spool.db").exists());
+    assert!(!sandbox.path("state").exists());
+}
+
+#[test]
+fn runs_with_the_same_credentials_of_the_environment_learn_from_each_other() {
+    let server = Server::start([Reply::Full(503, "Retry-After: 1000\r\n", ""), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let send = |password: &str| {
+        sandbox.file("event.json", event("h"));
+        let mut command = sandbox.command_on_spool(&["send", "event.json"]);
+        command.env("ANSIBLE_NOTIFY_USERNAME", "anna");
+        command.env("ANSIBLE_NOTIFY_PASSWORD", password);
+        outcome(command.spawn().unwrap()).code
+    };
+    assert_eq!([send("canary-1"), send("canary-1")], [75, 75]);
+    assert_eq!(server.requests().len(), 1, "it asked for a pause");
+    assert_eq!([send("canary-2"), send("canary-3")], [0, 0]);
+    let shown = run(&sandbox, &["status"], "").stdout;
+    let done = "): 2 accepted, 2 delivered, 0 waiting";
+    assert!(
+        shown.lines().count() == 2 && shown.contains(done),
+        "those that are done with are one line: {shown}"
+    );
+}

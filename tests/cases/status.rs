@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::spool::{configure, event, only_status, run};
 use crate::sandbox::Sandbox;
-use crate::server::{OK, Server, dead_url, status};
+use crate::server::{OK, Reply, Server, dead_url, status};
 
 #[test]
 fn questions_do_not_wait_for_who_writes() {
@@ -138,4 +138,25 @@ fn what_failed_before_it_was_delivered_has_failed() {
         shown.contains("delivered  callback  runner_on_failed  late"),
         "{shown}"
     );
+}
+
+#[test]
+fn json_stays_json_whatever_a_text_holds() {
+    let server = Server::start([Reply::Full(400, "", "no\u{7f}")]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let host = "a\u{202e}b\u{9b}";
+    run(&sandbox, &["send", "-"], &event(host));
+    for arguments in [
+        &["status", "--json"][..],
+        &["history", "--json"],
+        &["history", "1", "--json"],
+    ] {
+        let shown = run(&sandbox, arguments, "").stdout;
+        assert!(!shown.contains(['\u{7f}', '\u{202e}', '\u{9b}']), "{shown}");
+        let parsed: Value = serde_json::from_str(&shown).expect(&shown);
+        assert!(parsed.to_string().contains("no\u{7f}"), "{parsed}");
+    }
+    let rows = run(&sandbox, &["history", "--json"], "").stdout;
+    assert_eq!(serde_json::from_str::<Value>(&rows).unwrap()["host"], host);
 }
