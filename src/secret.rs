@@ -1,5 +1,6 @@
 //! Values that must not be shown: where they come from, and the mask over everything that is printed.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -74,12 +75,45 @@ impl Source {
             Source::Environment(name) => std::env::var(name)
                 .ok()
                 .with_context(|| format!("environment variable `{name}` is not set"))?,
-            Source::Command(words) => run(words)?,
+            Source::Command(words) => match answered(words) {
+                Some(answer) => answer?,
+                None => run(words)?,
+            },
         };
         let value = value.trim_end_matches(['\r', '\n']);
         ensure!(!value.is_empty(), "the secret is empty");
         Ok(Secret::new(value))
     }
+}
+
+/// What a command printed, or why not.
+type Answer = (Vec<String>, Result<String>);
+
+thread_local! {
+    /// Of commands that were run ahead.
+    static ANSWERS: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
+}
+
+fn answered(words: &[String]) -> Option<Result<String>> {
+    ANSWERS.with_borrow_mut(|answers| {
+        let known = answers.iter().position(|(asked, _)| asked == words)?;
+        Some(answers.swap_remove(known).1)
+    })
+}
+
+/// Runs commands for secrets beside everything else, and then what reads those secrets.
+pub async fn with_answers<T>(commands: Vec<Vec<String>>, read: impl FnOnce() -> T) -> T {
+    if !commands.is_empty() {
+        let ask = |words: Vec<String>| {
+            let answer = run(&words);
+            (words, answer)
+        };
+        let asked = tokio::task::spawn_blocking(move || commands.into_iter().map(ask).collect());
+        ANSWERS.set(asked.await.unwrap_or_default());
+    }
+    let result = read();
+    ANSWERS.take();
+    result
 }
 
 fn read_file(path: &Path) -> Result<String> {

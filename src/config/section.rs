@@ -280,6 +280,17 @@ impl Section {
         self.read(entry, &source)
     }
 
+    /// The commands that print its secrets.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        let secrets = self.secrets.borrow();
+        let commands = self.entries.iter().filter_map(|entry| {
+            let key = entry.key.strip_suffix("_command")?;
+            let is_secret = secrets.contains(key) || secrets.contains(&entry.key);
+            is_secret.then(|| words(&entry.value))
+        });
+        commands.collect()
+    }
+
     /// A URL, and whether it was given as a secret: a plain one may be shown.
     pub fn url(&self, key: &str) -> Option<(bool, String)> {
         let (entry, source) = self.secret_source(key)?;
@@ -325,7 +336,7 @@ impl Section {
         let source = match &entry.key[key.len()..] {
             "_file" => Source::File(resolve(value, &entry.origin)),
             "_env" => Source::Environment(value.clone()),
-            "_command" => Source::Command(value.split_whitespace().map(str::to_owned).collect()),
+            "_command" => Source::Command(words(value)),
             _ => Source::Inline(value.clone()),
         };
         Some((entry, source))
@@ -414,6 +425,11 @@ impl Section {
             );
         }
     }
+}
+
+/// The program and the arguments of a command.
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Whether a text says true or false, if it does either.

@@ -24,7 +24,7 @@ const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
 pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
-    worker.renew_after_pause(deliverer.http());
+    worker.renew_after_pause(deliverer.http()).await;
     let (started, begun) = (Timestamp::now(), Instant::now());
     let mut marks = Marks::default();
     let result = if worker.breaker.borrow().is_off() {
@@ -34,7 +34,11 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
         worker.tell(&deliverer, &claimed, &mut marks).await
     };
     failpoint::pass("after_send");
-    let verdict = worker.judge(deliverer.http(), &claimed, begun, result);
+    let renewed = match result {
+        Err(Failure::Denied(_)) => worker.renew(deliverer.http(), begun).await,
+        _ => false,
+    };
+    let verdict = worker.judge(&claimed, renewed, result);
     let verdict = worker
         .unless_too_old(&deliverer, &claimed[0], verdict)
         .await;
@@ -69,14 +73,9 @@ async fn write_mark(spool: &Spool, mark: &Mark) -> anyhow::Result<()> {
 }
 
 impl Worker {
-    /// Decides what an attempt's result means for the delivery and for the notifier.
-    fn judge(
-        &self,
-        http: &Http,
-        claimed: &[Delivery],
-        begun: Instant,
-        result: Result<(), Failure>,
-    ) -> Verdict {
+    /// Decides what an attempt's result means for the delivery and for the notifier; whose secrets were read
+    /// anew, where they were refused.
+    fn judge(&self, claimed: &[Delivery], renewed: bool, result: Result<(), Failure>) -> Verdict {
         let mut breaker = self.breaker.borrow_mut();
         let failure = match result {
             Ok(()) => {
@@ -107,7 +106,7 @@ impl Worker {
                 None
             }
             Failure::Denied(_) => {
-                if self.renew(http, begun) {
+                if renewed {
                     breaker.denied();
                     Some(Duration::ZERO)
                 } else {
@@ -301,25 +300,27 @@ impl Worker {
 
     /// Builds the notifier again, once, so that a secret changed meanwhile is found. Whether it is worth
     /// another attempt: one begun before that was made with the old secret.
-    fn renew(&self, http: &Http, begun: Instant) -> bool {
+    async fn renew(&self, http: &Http, begun: Instant) -> bool {
+        let _one = self.renewing.lock().await;
         if let Some(renewed) = self.renewed.get() {
             return begun < renewed;
         }
-        self.build(http)
+        self.build(http).await
     }
 
     /// After a pause for refused credentials they may be others.
-    fn renew_after_pause(&self, http: &Http) {
+    async fn renew_after_pause(&self, http: &Http) {
         if self.refused.take() {
-            self.build(http);
+            self.build(http).await;
         }
     }
 
     /// Builds the notifier again. Whether all its secrets are good; else it stays as it was.
-    fn build(&self, http: &Http) -> bool {
-        self.renewed.set(Some(Instant::now()));
+    async fn build(&self, http: &Http) -> bool {
         let section = &self.destination.section;
-        let built = (self.destination.kind.build)(section, http);
+        let build = || (self.destination.kind.build)(section, http);
+        let built = secret::with_answers(section.commands(), build).await;
+        self.renewed.set(Some(Instant::now()));
         let built = built.filter(|_| section.take_problems().is_empty());
         built
             .map(|notifier| self.notifier.replace(notifier))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
 use crate::breaker::{Breaker, MAX_BACK_OFF};
@@ -61,6 +61,8 @@ pub struct Worker {
     breaker: RefCell<Breaker>,
     /// The breaker as it stands in the spool, as far as is known.
     stored: RefCell<BreakerRow>,
+    /// One at a time reads secrets anew.
+    renewing: Mutex<()>,
     /// When the secrets were read anew, since the credentials were last good.
     renewed: Cell<Option<Instant>>,
     /// They were refused even so: the next attempt, after a pause, is made with those of that time.
@@ -129,6 +131,7 @@ impl Worker {
             wake: Notify::new(),
             breaker: RefCell::default(),
             stored: RefCell::default(),
+            renewing: Mutex::default(),
             renewed: Cell::new(None),
             refused: Cell::new(false),
             own: RefCell::new(own),

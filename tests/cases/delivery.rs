@@ -1,9 +1,14 @@
 //! What becomes of a delivery: statuses, faults, order, and the exit code that tells.
 
+use std::io::Write as _;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::sandbox::{Sandbox, config_for};
+use serde_json::json;
+
+use super::stream::{END, event, greeting};
+use crate::sandbox::{Sandbox, config_for, outcome};
 use crate::server::{OK, Reply, Request, Server, dead_url, status};
 
 const EVENT: &str = r#"{"id":"e-1","state":"failed","host":"web1"}"#;
@@ -149,6 +154,36 @@ fn refused_credentials_are_read_anew_once() {
         "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: 401 Unauthorized)\n",
     );
     assert_eq!(server.requests().len(), 2, "one more attempt, then a pause");
+}
+
+#[test]
+fn a_slow_command_for_a_secret_holds_up_nobody_else() {
+    let (slow, other) = (Server::start([status(401), OK]), Server::start([OK]));
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:slow]\ntype = webhook\non = any\nurl = {}\ntoken_command = ./token\n\
+         [notifier:other]\ntype = webhook\non = any\nurl = {}\n",
+        slow.url(),
+        other.url()
+    ));
+    sandbox.file(
+        "token",
+        "#!/bin/sh\necho secret\n[ -e asked ] && sleep 3\ntouch asked\n",
+    );
+    sandbox.mode("token", 0o700);
+    let mut command = sandbox.command(&["stream"]);
+    let mut stream = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = stream.stdin.take().unwrap();
+    let mut tell = |lines: String| input.write_all(lines.as_bytes()).unwrap();
+    tell(greeting(json!({})) + &event(1, "runner_on_ok", json!({"host": {"name": "h"}})));
+    slow.wait_for(1);
+    other.wait_for(1);
+    tell(event(2, "runner_on_ok", json!({"host": {"name": "h"}})));
+    let told = other.wait_for(2)[1].at;
+    let renewed = slow.wait_for(2)[1].at;
+    assert!(told < renewed);
+    tell(END.to_owned());
+    drop(input);
+    assert_eq!(outcome(stream).code, 0);
 }
 
 /// What arrived of a host, by the numbers `n` of its results.
