@@ -64,6 +64,7 @@ impl Headers {
                 .extend(template.map(|template| (parsed_name, template)));
         }
         if is_credential(&parsed_name) {
+            section.holds_secret("headers");
             // As it stands in the configuration, and without `Bearer` before it.
             value
                 .rsplit(' ')

@@ -133,6 +133,9 @@ impl Settings {
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
         if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {
             secret::mask_user(&proxy);
+            if proxy.password().is_some() {
+                section.holds_secret("proxy");
+            }
         }
         let identity = read_identity(section);
         let socket = section.path("socket");
@@ -236,6 +239,9 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
             url.query_pairs()
                 .for_each(|(_, value)| secret::mask(&value));
             secret::mask_user(&url);
+            if url.password().is_some() {
+                section.holds_secret(key);
+            }
             return Some(url);
         }
         _ if text.starts_with(['"', '\'']) => "leave out the quotes".to_owned(),

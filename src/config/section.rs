@@ -268,9 +268,7 @@ impl Section {
     pub fn secret(&self, key: &str) -> Option<Secret> {
         let (entry, source) = self.secret_source(key)?;
         self.secrets.borrow_mut().insert(key.to_owned());
-        if let (Source::Inline(_), Origin::File { file, .. }) = (&source, &entry.origin)
-            && let Some(reason) = &file.exposed
-        {
+        if let (Source::Inline(_), Some(reason)) = (&source, exposed(entry)) {
             let others = format!("or use `{key}_file`, `{key}_env` or `{key}_command`");
             self.problem(
                 key,
@@ -278,6 +276,16 @@ impl Section {
             );
         }
         self.read(entry, &source)
+    }
+
+    /// The value of `key`, which need not, holds a secret: it must not stand where others can read it.
+    pub fn holds_secret(&self, key: &str) {
+        if let Some(reason) = self.entry(key).and_then(exposed) {
+            self.problem(
+                key,
+                format!("`{key}` holds a secret, but this file {reason}"),
+            );
+        }
     }
 
     /// The commands that print its secrets.
@@ -424,6 +432,14 @@ impl Section {
                 format!("unknown key `{}` in [{}]{hint}", entry.key, self.name),
             );
         }
+    }
+}
+
+/// Why an entry must not be a secret, if so.
+fn exposed(entry: &Entry) -> Option<&String> {
+    match &entry.origin {
+        Origin::File { file, .. } => file.exposed.as_ref(),
+        _ => None,
     }
 }
 

@@ -163,6 +163,30 @@ fn an_endless_expression_is_refused() {
 }
 
 #[test]
+fn a_secret_in_a_url_or_a_header_is_one() {
+    for (key, lines) in [
+        (
+            "callback_url",
+            "callback_url = http://u:canary@localhost/\n",
+        ),
+        (
+            "proxy",
+            "callback_url = http://localhost/\nproxy = http://u:canary@localhost/\n",
+        ),
+        (
+            "headers",
+            "callback_url = http://localhost/\nheaders = Authorization: Bearer canary\n",
+        ),
+    ] {
+        let sandbox = Sandbox::with_config(&format!("[inputs]\n{lines}"));
+        assert_eq!(sandbox.run(&["check-config"]).code, 0, "{key}");
+        sandbox.mode("plugin_config.ini", 0o644);
+        let said = format!("`{key}` holds a secret, but this file can be read by others");
+        sandbox.run(&["check-config"]).expect_line(78, &[&said]);
+    }
+}
+
+#[test]
 fn files_that_are_not_to_be_trusted_are_refused() {
     let config = "[inputs]\ncallback_url = http://localhost/\nusername = u\npassword = canary\n";
     let sandbox = Sandbox::with_config(config);
