@@ -395,12 +395,14 @@ fn strip(value: &mut Value, variables: Option<&str>) -> bool {
                 || object
                     .get("_ansible_no_log")
                     .is_some_and(|flag| *flag != Value::Bool(false));
+            let labelled = labelled(object);
             object.retain(|key, _| {
                 if censored {
                     PUBLIC.contains(&key.as_str())
                 } else {
                     !PRIVATE.contains(&key.as_str())
                         && variables != Some(key)
+                        && labelled.as_ref() != Some(key)
                         && !key.starts_with("_ansible_")
                 }
             });
@@ -417,6 +419,14 @@ fn strip(value: &mut Value, variables: Option<&str>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Under which key the item of a loop stands that has a label, which may be there to hide the rest of it.
+fn labelled(item: &Map<String, Value>) -> Option<String> {
+    let label = item.get("_ansible_item_label")?;
+    let variable = item.get("ansible_loop_var").and_then(Value::as_str);
+    let variable = variable.unwrap_or("item");
+    (item.get(variable) != Some(label)).then(|| variable.to_owned())
 }
 
 /// A time from seconds since 1970.

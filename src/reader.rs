@@ -443,6 +443,16 @@ mod tests {
     }
 
     #[test]
+    fn an_item_with_a_label_is_told_by_it() {
+        let item = json!({"name": "a", "password": "canary"});
+        let result = |label: &Value| json!({"rc": 0, "item": item, "_ansible_item_label": label});
+        let event = read(&json!({"event": "runner_item_on_ok", "result": result(&json!("a"))}));
+        assert_eq!(event.result.unwrap().get(), r#"{"rc":0}"#);
+        let event = read(&json!({"event": "runner_item_on_ok", "result": result(&item)}));
+        assert!(event.result.unwrap().get().contains("canary"));
+    }
+
+    #[test]
     fn broken_text_is_repaired_and_marked() {
         let event = Reader::new()
             .read(b"{\"state\":\"success\",\"result\":{\"a\":\"\\ud800x\",\"b\":\"\xff\",\"c\":NaN,\"d\":\"\\ud83d\\ude00 NaN\",\"e\":\"\\\\ud800\"}}")
