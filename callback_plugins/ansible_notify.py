@@ -981,7 +981,8 @@ class Run(object):
 
         def leave_noted(code=None):
             if os.getpid() == self.pid:
-                self.stream.exit_code = int(code or 0) if isinstance(code, (int, type(None))) else 1
+                # As Python has it: a text is printed, and is an error.
+                self.stream.exit_code = int(code or 0) if isinstance(code or 0, int) else 1
             leave(code)
 
         sys.exit = leave_noted
