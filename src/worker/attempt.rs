@@ -256,7 +256,7 @@ impl Worker {
         let now = Timestamp::now().as_millisecond();
         let ids = claimed.iter().map(|delivery| delivery.id);
         let mut threads = marks.threads;
-        if matches!(verdict, Verdict::Retry { .. }) {
+        if !matches!(verdict, Verdict::Delivered { .. }) {
             threads.extend(thread::keep_reached(&claimed[0]));
         }
         Mark {

@@ -184,4 +184,16 @@ fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
         .map(|sent| sent["channel"].clone())
         .collect();
     assert_eq!(channels, ["ops", "busy", "busy"]);
+
+    // Nor where it is tried again that was refused at another one.
+    let sandbox = Sandbox::with_config(&SLACK.config(&server, "dev, gone"));
+    sandbox.file("event.json", failed_run(1).to_string());
+    assert_eq!(sandbox.run_on_spool(&["send", "event.json"]).code, 69);
+    assert_eq!(sandbox.run_on_spool(&["flush", "--dead"]).code, 69);
+    let told = server
+        .bodies()
+        .iter()
+        .filter(|sent| sent["channel"] == "dev")
+        .count();
+    assert_eq!(told, 1);
 }
