@@ -402,7 +402,9 @@ DROPPED = frozenset(
 
 
 def is_censored(brought):
-    return bool(brought.get("_ansible_no_log")) or "censored" in brought
+    # Another value than a text is somebody's own.
+    hidden = isinstance(brought.get("censored"), (TEXT, bytes))
+    return hidden or bool(brought.get("_ansible_no_log"))
 
 
 def is_hidden(task, brought):

@@ -391,7 +391,8 @@ const PRIVATE: [&str; 3] = ["invocation", "ansible_env", "ansible_loop"];
 fn strip(value: &mut Value, variables: Option<&str>) -> bool {
     match value {
         Value::Object(object) => {
-            let censored = object.contains_key("censored")
+            // Another value than a text is somebody's own.
+            let censored = object.get("censored").is_some_and(Value::is_string)
                 || object
                     .get("_ansible_no_log")
                     .is_some_and(|flag| *flag != Value::Bool(false));

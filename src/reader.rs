@@ -443,6 +443,13 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_calls_censored_is_their_own() {
+        let result = json!({"film": {"title": "Alien", "censored": false}});
+        let event = read(&json!({"event": "runner_on_ok", "result": result}));
+        assert_eq!(event.result.unwrap().get(), result.to_string());
+    }
+
+    #[test]
     fn an_item_with_a_label_is_told_by_it() {
         let item = json!({"name": "a", "password": "canary"});
         let result = |label: &Value| json!({"rc": 0, "item": item, "_ansible_item_label": label});
