@@ -317,7 +317,10 @@ class Cleaner(object):
         if is_censored(value):
             value = censored(value)
         cleaned = {}
+        labelled = labelled_by(value)
         for key, part in value.items():
+            if key == labelled:
+                continue
             if isinstance(key, bytes):
                 key = key.decode("utf-8", "replace")
             elif not isinstance(key, TEXT):
@@ -341,6 +344,13 @@ class Cleaner(object):
         self.room -= size
         if self.room < 0:
             raise TooLarge()
+
+
+def labelled_by(item):
+    """Under which key an item of a loop stands whose label does not tell all of it."""
+    variable = item.get("ansible_loop_var", "item") if "_ansible_item_label" in item else None
+    is_whole = not isinstance(item.get(variable), abc.Mapping)
+    return None if is_whole or item[variable] == item["_ansible_item_label"] else variable
 
 
 def number(value):
@@ -380,7 +390,9 @@ def short(value):
 # ------------------------------------------------------------------------------
 
 ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on_skipped"))
-AGGREGATES = frozenset(("runner_on_ok", "runner_on_failed", "runner_on_skipped"))
+AGGREGATES = frozenset(
+    ("runner_on_ok", "runner_on_failed", "runner_on_skipped", "runner_on_unreachable")
+)
 ASYNC = frozenset(("runner_on_async_poll", "runner_on_async_ok", "runner_on_async_failed"))
 
 # No loop item's module arguments, no variables given to an include, nothing of Ansible's own.
@@ -432,11 +444,9 @@ def strip(name, task, brought):
             kept[lines] = brought[lines]
     if name in AGGREGATES and "results" in kept and task.loop is not None:
         del kept["results"]  # each item has been told by itself
-    if name in ITEMS:
-        # A label may be there to hide what else the item holds.
-        variable = brought.get("ansible_loop_var", "item")
-        if variable in kept and kept[variable] != brought.get("_ansible_item_label"):
-            del kept[variable]
+    if name in ITEMS and is_labelled(task):
+        # It may be there to hide what else the item holds.
+        kept.pop(brought.get("ansible_loop_var", "item"), None)
     if "exception" in kept and kept["exception"] == "(traceback unavailable)":
         del kept["exception"]
     facts = kept.get("ansible_facts")
@@ -448,10 +458,15 @@ def strip(name, task, brought):
     return kept
 
 
-def item_of(brought):
-    """What a loop's item is called: its label, where there is one."""
-    if "_ansible_item_label" in brought:
-        return brought["_ansible_item_label"]
+def is_labelled(task):
+    """Whether the task says how the items of its loop are called."""
+    return getattr(task.loop_control, "label", None) is not None
+
+
+def item_of(task, brought):
+    """What a loop's item is called: its label, where there is one that could be made."""
+    if "_ansible_item_label" in brought or is_labelled(task):
+        return brought.get("_ansible_item_label")
     return brought.get(brought.get("ansible_loop_var", "item"))
 
 
@@ -461,7 +476,7 @@ def brought_json(name, task, brought):
     if name == "on_file_diff":
         brought = {"diff": brought.get("diff")}
     elif name in ITEMS:
-        item, cut_item = encode(item_of(brought))
+        item, cut_item = encode(item_of(task, brought))
         item = ',"item":' + item
     text, cut = encode(strip(name, task, brought), RESULT_ROOM)
     return '%s,"result":%s%s' % (item, text, ',"truncated":true' if cut or cut_item else "")

@@ -107,7 +107,6 @@ impl Breaker {
 
     /// Refused credentials were read anew, and refused again. The wait of the delivery.
     pub fn denied_again(&mut self) -> Duration {
-        self.denied();
         self.pause_for(DENIED_PAUSE);
         DENIED_PAUSE
     }

@@ -41,6 +41,8 @@ pub struct Deliverer {
     dropped: Cell<usize>,
     /// No further attempt is begun.
     pub stopping: Cell<bool>,
+    /// It leaves all deliveries to other processes.
+    pub accepts_only: Cell<bool>,
 }
 
 /// Deliveries without a place in the spool have negative numbers.
@@ -79,6 +81,7 @@ impl Deliverer {
             homeless: RefCell::default(),
             dropped: Cell::new(0),
             stopping: Cell::new(false),
+            accepts_only: Cell::new(false),
         })
     }
 
@@ -495,7 +498,10 @@ impl Deliverer {
                     waiting: own.waiting(),
                     ..own.counts
                 },
-                last_error: own.last_error.clone(),
+                last_error: own.last_error.clone().or_else(|| {
+                    let left = "left to the next run or `flush`";
+                    self.accepts_only.get().then(|| left.to_owned())
+                }),
             }
         };
         workers.iter().map(standing).collect()

@@ -422,12 +422,14 @@ fn strip(value: &mut Value, variables: Option<&str>) -> bool {
     }
 }
 
-/// Under which key the item of a loop stands that has a label, which may be there to hide the rest of it.
+/// Under which key the item of a loop stands that has a label, which may be there to hide the rest of it. Of
+/// another item than an object, the label is only its text.
 fn labelled(item: &Map<String, Value>) -> Option<String> {
     let label = item.get("_ansible_item_label")?;
     let variable = item.get("ansible_loop_var").and_then(Value::as_str);
     let variable = variable.unwrap_or("item");
-    (item.get(variable) != Some(label)).then(|| variable.to_owned())
+    let value = item.get(variable).filter(|value| value.is_object())?;
+    (value != label).then(|| variable.to_owned())
 }
 
 /// A time from seconds since 1970.

@@ -160,7 +160,8 @@ impl Lanes {
             // An earlier process tried so many as one.
             0 if first.attempts > 0 && self.grouping.gathers(&first.event) => {
                 let tried = |one: &&Delivery| one.attempts == first.attempts;
-                lane.iter().take_while(tried).count()
+                let tried = lane.iter().take_while(tried);
+                tried.take(self.grouping.most).count()
             }
             0 if self.grouping.gathers(&first.event) => self.grouping.most,
             0 => 1,

@@ -67,7 +67,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         config.drain
     };
     let deliverer = Deliverer::new(http);
-    deliverer.stopping.set(arguments.no_wait);
+    deliverer.accepts_only.set(arguments.no_wait);
     deliverer.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
     let search = arguments.configuration.search();
@@ -104,12 +104,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
             }
         }
     };
-    let exit = deliverer
-        .close(drained, told.filter(|_| !arguments.no_wait))
-        .await;
-    if arguments.no_wait && told.is_some() && exit == Exit::Undelivered {
-        report::say(accepted(events, deliverer.waiting()));
-    }
+    let exit = deliverer.close(drained, told).await;
     if told.is_some() && unwanted > 0 {
         report::say(format!(
             "{unwanted} of them no notifier wants; see `on` and `when`"
@@ -124,14 +119,6 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         Exit::Ok => exit,
         input => input,
     }
-}
-
-fn accepted(events: u64, deliveries: usize) -> String {
-    let plural = if events == 1 { "" } else { "s" };
-    let more = if deliveries == 1 { "y" } else { "ies" };
-    format!(
-        "{events} event{plural} accepted, {deliveries} deliver{more} left to the next run or `flush`"
-    )
 }
 
 /// Gathers events, so that many of them are one commit.

@@ -185,11 +185,13 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
     Ok(accepted)
 }
 
-/// The number of an event that is there already, with its body, which may have been dropped.
+/// The number of an event that is there already, with its body, which may have been dropped, or be without
+/// what only this time somebody wants of it.
 fn bring_back(connection: &Connection, event: &NewEvent) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
-            "UPDATE event SET body = coalesce(body, ?2) WHERE event_id = ?1 RETURNING id",
+            "UPDATE event SET body = CASE WHEN length(?2) > coalesce(length(body), 0) THEN ?2 ELSE body END
+             WHERE event_id = ?1 RETURNING id",
         )?
         .query_row(params![event.event_id, event.body], |row| row.get(0))
 }

@@ -11,7 +11,7 @@ pub struct DestinationStatus {
     #[serde(skip)]
     pub search: String,
     pub name: String,
-    /// The run whose play's vars changed it, else empty.
+    /// The run whose play's vars changed it, or a name for the credentials of the environment; else empty.
     pub run: String,
     /// What only those vars gave.
     pub needs: String,
@@ -257,7 +257,10 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
             .execute([event])?;
     }
     connection
-        .prepare_cached("DELETE FROM thread WHERE updated < ?1")?
+        .prepare_cached(
+            "DELETE FROM thread WHERE updated < ?1 AND NOT (key LIKE 'reached %' AND EXISTS
+                (SELECT 1 FROM delivery WHERE id = CAST(substr(key, 9) AS INTEGER) AND state = 0))",
+        )?
         .execute([before])?;
     Ok(chosen.len())
 }

@@ -145,7 +145,8 @@ fn take_over(spool: &Connection, rows: Vec<Waiting>) -> rusqlite::Result<usize> 
             continue;
         }
         event.destinations = vec![destination(spool, &key)?];
-        saved += accept(spool, &[event])?.len();
+        let accepted = accept(spool, &[event])?;
+        saved += accepted.iter().filter(|one| one.previous.is_some()).count();
     }
     Ok(saved)
 }

@@ -35,7 +35,11 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
     };
     failpoint::pass("after_send");
     let renewed = match result {
-        Err(Failure::Denied(_)) => worker.renew(deliverer.http(), begun).await,
+        Err(Failure::Denied(_)) => {
+            // At once: a command for a secret may take its time.
+            worker.breaker.borrow_mut().denied();
+            worker.renew(deliverer.http(), begun).await
+        }
         _ => false,
     };
     let verdict = worker.judge(&claimed, renewed, result);
@@ -107,7 +111,6 @@ impl Worker {
             }
             Failure::Denied(_) => {
                 if renewed {
-                    breaker.denied();
                     Some(Duration::ZERO)
                 } else {
                     most = most.min(MAX_DENIED);
@@ -136,8 +139,8 @@ impl Worker {
         delivery: &Delivery,
         verdict: Verdict,
     ) -> Verdict {
-        if !verdict.is_too_old(delivery.accepted) {
-            return verdict;
+        if !verdict.is_too_old(delivery.accepted) || delivery.id < 0 {
+            return verdict.unless_too_old(delivery.accepted);
         }
         let id = delivery.id;
         let first = deliverer

@@ -78,7 +78,9 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !worker.retired.get() || !under_way.is_empty() {
-        worker.load(deliverer.spool()).await;
+        if !deliverer.accepts_only.get() {
+            worker.load(deliverer.spool()).await;
+        }
         let now = Instant::now();
         let paused = worker.breaker.borrow().pause();
         while paused.is_none()
@@ -203,10 +205,12 @@ impl Worker {
             if row.delivery <= self.loaded.get() {
                 continue;
             }
-            self.loaded.set(row.delivery);
+            let number = row.delivery;
             if let Some(delivery) = self.read_row(spool, row).await {
                 self.lanes.borrow_mut().push(delivery);
             }
+            // Only now: what is accepted meanwhile must come behind it.
+            self.loaded.set(number);
         }
     }
 

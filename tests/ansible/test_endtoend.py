@@ -181,6 +181,12 @@ PRIVATE = """
     - debug: {msg: shown}
       loop: [{name: a, password: CANARY-labelled}]
       loop_control: {label: "{{ item.name }}"}
+- hosts: gone
+  gather_facts: false
+  tasks:
+    - command: "true"
+      loop: [{name: a, password: CANARY-unreachable}]
+      loop_control: {label: "{{ item.name }}"}
 """
 
 
@@ -191,7 +197,7 @@ def test_variables_and_the_environment_stay(ansible, start_endpoint):
         config.write("result = result\noutput = task_output\nitem = item\n")
     ansible.write("secrets.yml", "secret: CANARY-file\n")
     result = ansible.play(PRIVATE, CONTROLLER="CANARY-controller")
-    assert result.rc == 0, result.stdout
+    assert result.rc == 4, result.stdout
     bodies = endpoint.bodies()
     assert "CANARY" not in json.dumps(bodies)
     [facts] = [body for body in bodies if body["task"] == "Gathering Facts"]

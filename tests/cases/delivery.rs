@@ -167,7 +167,7 @@ fn a_slow_command_for_a_secret_holds_up_nobody_else() {
     ));
     sandbox.file(
         "token",
-        "#!/bin/sh\necho secret\n[ -e asked ] && sleep 3\ntouch asked\n",
+        "#!/bin/sh\necho secret\n[ -e asked ] && sleep 2\ntouch asked\n",
     );
     sandbox.mode("token", 0o700);
     let mut command = sandbox.command(&["stream"]);

@@ -205,9 +205,9 @@ fn a_group_in_which_one_failed_is_told_as_a_failure() {
 
 #[test]
 fn what_was_tried_as_one_stays_one_in_the_next_process() {
-    let server = Server::start([Reply::Close, OK]);
+    let server = Server::start([Reply::Full(503, "Retry-After: 1000\r\n", ""), OK]);
     let sandbox = Sandbox::with_config(&format!(
-        "[delivery]\ndrain = 0\n[notifier:x]\ntype = webhook\nurl = {}\non = failed\nbatch = 10\n[outputs:x]\nhost = host\n",
+        "[delivery]\ndrain = 1\n[notifier:x]\ntype = webhook\nurl = {}\non = failed\nbatch = 10\n[outputs:x]\nhost = host\n",
         server.url()
     ));
     assert_eq!(stream(&sandbox, &failing_on(3)).code, 75);
@@ -223,4 +223,21 @@ fn what_was_tried_as_one_stays_one_in_the_next_process() {
         .iter()
         .find(|one| one.header("webhook-id") == id);
     assert_eq!(again.unwrap().body, tried[0].body);
+}
+
+#[test]
+fn the_dead_are_tried_again_in_batches_of_the_same_size() {
+    let server = Server::start([status(400), status(400), status(400), OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = failed\nbatch = 4\n[outputs:x]\nhost = host\n",
+        server.url()
+    ));
+    assert_eq!(stream(&sandbox, &failing_on(12)).code, 69);
+    let refused = server.requests().len();
+    sandbox.run_on_spool(&["flush", "--dead"]);
+    let again = server.requests().split_off(refused);
+    assert!(again.len() >= 3);
+    for request in again {
+        assert!(request.json().as_array().unwrap().len() <= 4);
+    }
 }

@@ -171,7 +171,7 @@ fn who_has_a_message_is_not_told_again() {
 fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
     let server = slack::start();
     let config = SLACK.config(&server, "ops, busy");
-    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 300ms"));
+    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 800ms"));
     sandbox.file("event.json", failed_run(1).to_string());
     let sent = sandbox.run_on_spool(&["send", "event.json"]);
     sent.expect_line(75, &["1 waiting", "busy"]);

@@ -29,7 +29,7 @@ pub fn event(host: &str) -> String {
 pub fn configure(sandbox: &Sandbox, url: &str) {
     sandbox.file(
         "plugin_config.ini",
-        config_for(url).replace("drain = 5", "drain = 200ms"),
+        config_for(url).replace("drain = 5", "drain = 500ms"),
     );
 }
 
@@ -530,7 +530,7 @@ fn what_only_waited_for_long_is_no_failure() {
     configure(&sandbox, &server.url());
     run(&sandbox, &["send", "-", "--no-wait"], &event("h")).expect(
         0,
-        "ansible-notify: 1 event accepted, 1 delivery left to the next run or `flush`\n",
+        "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: left to the next run or `flush`)\n",
     );
     assert!(server.requests().is_empty());
     let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
@@ -590,4 +590,24 @@ fn runs_with_the_same_credentials_of_the_environment_learn_from_each_other() {
         shown.lines().count() == 2 && shown.contains(done),
         "those that are done with are one line: {shown}"
     );
+}
+
+#[test]
+fn who_only_accepts_keeps_nobody_from_delivering() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let mut command = sandbox.command_on_spool(&["send", "--no-wait", "-"]);
+    let mut accepting = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = accepting.stdin.take().unwrap();
+    input.write_all(event("first").as_bytes()).unwrap();
+    let begun = std::time::Instant::now();
+    while !sandbox.path("state/ansible-notify/spool.db").exists()
+        || !run(&sandbox, &["status"], "").stdout.contains("1 waiting")
+    {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    }
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    drop(input);
+    assert_eq!(outcome(accepting).code, 0);
 }
