@@ -1,6 +1,6 @@
 //! The one way to standard error: secrets masked, control characters made visible, one line a message.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::Write as _;
 
 use crate::progress;
@@ -16,37 +16,37 @@ pub fn say(message: impl Display) {
 
 /// `text` with everything that could steer a terminal written as an escape, line breaks included.
 pub fn visible(text: &str) -> String {
-    escape(text, |_| false)
+    escape(text, |_| false, as_text)
 }
 
 /// Like [`visible`], for text of several lines: line breaks and tabs stay.
 pub fn visible_lines(text: &str) -> String {
-    escape(text, |character| matches!(character, '\n' | '\t'))
+    escape(text, |character| matches!(character, '\n' | '\t'), as_text)
 }
 
-/// The same for JSON, which it stays.
+/// Like [`visible`], for JSON, which it stays.
 pub fn visible_json(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\n' || !steers_terminal(character) {
-            shown.push(character);
-        } else {
-            let _ = write!(shown, "\\u{:04x}", u32::from(character));
-        }
-    }
-    shown
+    escape(text, |character| character == '\n', as_json)
 }
 
-fn escape(text: &str, keep: fn(char) -> bool) -> String {
+fn escape(text: &str, keep: fn(char) -> bool, written: fn(u32) -> String) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if keep(character) || !steers_terminal(character) {
             shown.push(character);
         } else {
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+            shown.push_str(&written(character.into()));
         }
     }
     shown
+}
+
+fn as_text(code: u32) -> String {
+    format!("\\u{{{code:x}}}")
+}
+
+fn as_json(code: u32) -> String {
+    format!("\\u{code:04x}")
 }
 
 /// C0 and C1 controls, and the bidirectional controls that can reorder a line.

@@ -35,8 +35,8 @@ pub fn reached(delivery: i64) -> String {
 /// Who has had the message of a delivery that failed: another process is not to tell them again.
 pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
     let recipients = delivery.reached.borrow();
-    let text = serde_json::to_string(&*recipients).expect("texts can be written");
-    (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text))
+    let text = || serde_json::to_string(&*recipients).expect("texts can be written");
+    (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text()))
 }
 
 /// What is to be kept after a message was delivered.

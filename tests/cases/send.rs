@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::spool::{configure, event, run};
 use crate::sandbox::{Sandbox, outcome};
-use crate::server::{OK, Server};
+use crate::server::{OK, Server, status};
 use serde_json::json;
 
 const FAILED: &str =
@@ -326,4 +327,89 @@ fn ctrl_c_says_where_the_events_are() {
     let flushing = spooled(&["flush"]);
     let _unanswered = interrupt(&flushing);
     outcome(flushing).expect_line(75, &["0 delivered, 3 waiting, 0 dead"]);
+}
+
+#[test]
+fn an_id_is_delivered_once() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    for _ in 0..2 {
+        let sent = run(
+            &sandbox,
+            &["send", "-"],
+            "{\"id\":\"e-1\",\"state\":\"failed\"}",
+        );
+        sent.expect(
+            0,
+            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+        );
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn an_event_sent_again_goes_to_those_who_had_it_not() {
+    let (first, second) = (Server::start([OK]), Server::start([OK]));
+    let webhook = |name: &str, server: &Server| {
+        let url = server.url();
+        format!("[notifier:{name}]\ntype = webhook\nurl = {url}\non = any\n")
+    };
+    let sandbox = Sandbox::with_config(&(webhook("a", &first) + &webhook("b", &second)));
+    let event = "{\"id\":\"e-1\",\"state\":\"failed\",\"host\":\"h\"}";
+    for (arguments, delivered) in [(&["--notifier", "a"][..], 1), (&[], 2), (&[], 2)] {
+        let sent = run(&sandbox, &[&["send", "-"], arguments].concat(), event);
+        let said = format!("ansible-notify: 1 event: {delivered} delivered, 0 waiting, 0 dead\n");
+        sent.expect(0, &said);
+    }
+    assert_eq!(first.requests().len(), 1);
+    assert_eq!(second.requests().len(), 1);
+}
+
+#[test]
+fn an_event_that_was_given_up_says_so_when_it_is_sent_again() {
+    let server = Server::start([status(400), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let event = "{\"id\":\"e-1\",\"state\":\"failed\"}";
+    assert_eq!(run(&sandbox, &["send", "-"], event).code, 69);
+    for given_up in [false, true] {
+        if given_up {
+            assert_eq!(run(&sandbox, &["discard", "1"], "").code, 0);
+        }
+        let again = run(&sandbox, &["send", "-"], event);
+        again.expect_line(69, &["1 dead (callback: given up when it was sent before"]);
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn who_sends_can_wait_for_as_long_as_it_takes() {
+    let server = Server::start([status(503), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    run(&sandbox, &["send", "-", "--wait"], &event("h")).expect(
+        0,
+        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
+    );
+}
+
+#[test]
+fn who_only_accepts_keeps_nobody_from_delivering() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    let mut command = sandbox.command_on_spool(&["send", "--no-wait", "-"]);
+    let mut accepting = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = accepting.stdin.take().unwrap();
+    input.write_all(event("first").as_bytes()).unwrap();
+    let begun = std::time::Instant::now();
+    while !sandbox.path("state/ansible-notify/spool.db").exists()
+        || !run(&sandbox, &["status"], "").stdout.contains("1 waiting")
+    {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    }
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    drop(input);
+    assert_eq!(outcome(accepting).code, 0);
 }
