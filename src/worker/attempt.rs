@@ -147,12 +147,9 @@ impl Worker {
             .spool()
             .write(move |connection| spool::first_attempt(connection, id))
             .await;
-        let since = first.ok().flatten().map(Timestamp::from_millisecond);
-        let since = match since {
-            Some(since) => since.unwrap_or(delivery.accepted),
-            None => Timestamp::now(),
-        };
-        verdict.unless_too_old(since)
+        let began = first.ok().flatten();
+        let began = began.and_then(|began| Timestamp::from_millisecond(began).ok());
+        verdict.unless_too_old(began.unwrap_or_else(Timestamp::now))
     }
 
     fn sends_batch(&self, claimed: &[Delivery]) -> bool {
@@ -324,8 +321,10 @@ impl Worker {
         let build = || (self.destination.kind.build)(section, http);
         let built = secret::with_answers(section.commands(), build).await;
         self.renewed.set(Some(Instant::now()));
-        let built = built.filter(|_| section.take_problems().is_empty());
+        // Those of one reading say nothing of the next.
+        let problems = section.take_problems();
         built
+            .filter(|_| problems.is_empty())
             .map(|notifier| self.notifier.replace(notifier))
             .is_some()
     }

@@ -209,6 +209,42 @@ fn who_watches_is_asked_to_try_now() {
 }
 
 #[test]
+fn a_secret_that_could_not_be_read_anew_can_be_the_next_time() {
+    let sandbox = Sandbox::new();
+    let broken = sandbox.path("broken");
+    let server = Server::answering(move |request| {
+        if request.target == "/new" {
+            return OK;
+        }
+        std::fs::write(&broken, "").unwrap();
+        status(401)
+    });
+    sandbox.file(
+        "plugin_config.ini",
+        "[inputs]\ncallback_url_command = ./url\n",
+    );
+    sandbox.file("url", "#!/bin/sh\n[ -e broken ] && exit 1\ncat value\n");
+    sandbox.mode("url", 0o700);
+    sandbox.file("value", server.at("/old"));
+    let accepted = run(&sandbox, &["send", "--no-wait", "-"], &event("h"));
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    let watch = Watch::start(&sandbox);
+    server.wait_for(1);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !status_line(&sandbox).contains("; open: paused until 20") {
+        assert!(Instant::now() < deadline, "it makes no pause");
+    }
+    std::fs::remove_file(sandbox.path("broken")).unwrap();
+    sandbox.file("value", server.at("/new"));
+    // The one that watches is asked to try now.
+    run(&sandbox, &["flush"], "");
+    assert_eq!(server.wait_for(2)[1].target, "/new");
+    watch
+        .stop()
+        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
 fn who_watches_sees_what_is_mended_in_the_configuration() {
     let (gone, server) = (Server::start([status(503)]), Server::start([OK]));
     let sandbox = Sandbox::new();
