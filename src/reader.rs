@@ -274,9 +274,8 @@ pub fn read_time(value: &Value) -> Option<Timestamp> {
         Value::String(text) => text
             .parse()
             .or_else(|_| {
-                text.parse::<jiff::civil::DateTime>()?
-                    .to_zoned(jiff::tz::TimeZone::UTC)
-                    .map(|zoned| zoned.timestamp())
+                let time = text.parse::<jiff::civil::DateTime>()?;
+                jiff::tz::TimeZone::UTC.to_timestamp(time)
             })
             .ok(),
         Value::Number(seconds) => from_seconds(seconds.as_f64()?),

@@ -116,7 +116,7 @@ impl Letterhead {
             .from(self.from.clone())
             .subject(cut(&message.subject, SUBJECT, characters))
             .message_id(Some(self.id(&[&message.id])))
-            .date(SystemTime::from(event.time))
+            .date(SystemTime::try_from(event.time).unwrap_or_else(|_| SystemTime::now()))
             .raw_header(raw("Auto-Submitted", "auto-generated"))
             // Exchange would answer with every absence otherwise.
             .raw_header(raw("X-Auto-Response-Suppress", "All"))
