@@ -73,7 +73,7 @@ impl Configuration {
             config: self.config.clone(),
             project: self.project.clone(),
             here: true,
-            runner: None,
+            ..Search::default()
         }
     }
 }

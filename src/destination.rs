@@ -17,6 +17,9 @@ use crate::payload::Payload;
 use crate::route::Rules;
 use crate::spool::DestinationKey;
 
+/// Stands between a run and the mark of where its events go, in the spool's name of a destination.
+pub const ADDRESSEE: &str = " at ";
+
 /// A configured notifier, ready to be used.
 pub struct Destination {
     pub name: String,
@@ -73,31 +76,27 @@ impl Destination {
     }
 
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
-    /// the play's vars or the environment changed is that run's own: what they said is not stored. Where only
-    /// the environment gave the credentials, other runs with the same ones share it.
+    /// the play's vars or the environment changed is that run's own: what they said is not stored, but a
+    /// mark by which the same address is known again. Where only the environment gave the credentials,
+    /// other runs with the same ones share it.
     pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
-        let found_again = |origin: &Origin| matches!(origin, Origin::File { .. } | Origin::DropIn);
-        let given = |entry: &&Entry| !found_again(&entry.origin);
         let is_credential = |entry: &Entry| {
             matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"
         };
-        let needs: Vec<&str> = self
-            .section
-            .entries
-            .iter()
-            .filter(given)
-            .map(|entry| entry.key.as_str())
-            .collect();
+        let passing: Vec<&Entry> = self.section.passing().collect();
+        let needs: Vec<&str> = passing.iter().map(|entry| entry.key.as_str()).collect();
+        let run = if passing.is_empty() {
+            String::new()
+        } else {
+            let shared = passing.into_iter().all(is_credential);
+            let shared = shared.then(|| format!("environment {}", self.section.fingerprint()));
+            let run = shared.unwrap_or_else(|| run.to_owned());
+            format!("{run}{ADDRESSEE}{}", self.section.addressee())
+        };
         DestinationKey {
             search: serde_json::to_string(&search.fixed()).expect("paths can be written"),
             name: self.name.clone(),
-            run: if needs.is_empty() {
-                String::new()
-            } else if self.section.entries.iter().filter(given).all(is_credential) {
-                format!("environment {}", self.section.fingerprint())
-            } else {
-                run.to_owned()
-            },
+            run,
             needs: needs.join(", "),
         }
     }

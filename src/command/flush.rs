@@ -14,7 +14,7 @@ use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::{Config, Options};
 use crate::deliver::Deliverer;
-use crate::destination::Destination;
+use crate::destination::{ADDRESSEE, Destination};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
@@ -142,11 +142,12 @@ impl Flush<'_> {
         {
             self.added.remove(&id);
         }
-        for status in self.spool.write(spool::status).await? {
-            if !self.is_chosen(&status) || status.waiting == 0 {
+        let known = self.spool.write(spool::status).await?;
+        for status in &known {
+            if !self.is_chosen(status) || status.waiting == 0 {
                 continue;
             }
-            let search: Search = serde_json::from_str(&status.search).unwrap_or_default();
+            let search = Search::stored(&status.search);
             let stamp = stamp(&search);
             match self.added.insert(status.id, stamp.clone()) {
                 Some(known) if known == stamp => continue,
@@ -160,67 +161,109 @@ impl Flush<'_> {
                 }
                 None => self.waiting += usize::try_from(status.waiting).unwrap_or(0),
             }
-            self.add(&status, search);
+            self.add(status, search, &known);
         }
         Ok(())
     }
 
-    /// Finds a destination's settings again and starts its worker.
-    fn add(&mut self, status: &DestinationStatus, search: Search) {
+    /// Finds a destination's settings again and starts its worker. The environment gives what it, or the
+    /// play's vars, gave when the events were accepted, and nothing else.
+    fn add(&mut self, status: &DestinationStatus, search: Search, known: &[DestinationStatus]) {
         self.unread.retain(|(_, id)| *id != status.id);
         let options = Options {
             search,
+            environment: Some(needs(status).map(str::to_owned).collect()),
             ..Options::default()
         };
         let config = match Config::load(&options, self.deliverer.http()).usable() {
             Ok(config) => config,
             Err(problems) => {
                 problems.iter().for_each(report::say);
-                return self.pass_over(status, "its configuration has a problem", Exit::Config);
+                // It may be one that only those variables complete.
+                let unset = |key: &&str| std::env::var_os(variable(key)).is_none();
+                let missing: Vec<&str> = needs(status).filter(unset).collect();
+                let reason = match missing.is_empty() || options.search.runner.is_some() {
+                    true => "its configuration has a problem".to_owned(),
+                    false => not_stored(&missing),
+                };
+                return self.pass_over(status, &reason, Exit::Config);
             }
         };
         let found = config
             .destinations
             .into_iter()
             .find(|destination| destination.name == status.name);
-        let given: HashSet<&str> = found
-            .iter()
-            .flat_map(|destination| &destination.section.entries)
-            .map(|entry| entry.key.as_str())
-            .collect();
-        let missing: Vec<&str> = status
-            .needs
-            .split(", ")
-            .filter(|key| !key.is_empty() && !given.contains(key))
-            .collect();
-        match found {
-            Some(Destination {
-                unread: Some(reason),
-                ..
-            }) => {
+        let Some(destination) = found else {
+            let runner = options.search.runner.as_ref();
+            let (reason, exit) = match runner.map(|_| emitters::how_to_name(&status.name)) {
+                Some(reason) => (reason, Exit::Undelivered),
+                None => ("it is no more in its configuration", Exit::Config),
+            };
+            return self.pass_over(status, reason, exit);
+        };
+        if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
+            return self.pass_over(status, &reason, Exit::Undelivered);
+        }
+        match destination.unread.clone() {
+            Some(reason) => {
                 self.unread.push((Instant::now(), status.id));
                 self.pass_over(status, &reason, Exit::Undelivered);
             }
-            Some(destination) if missing.is_empty() => {
-                self.deliverer.start(destination, status.id);
-            }
-            _ if options.search.runner.is_some() => {
-                let reason = emitters::how_to_name(&status.name);
-                self.pass_over(status, reason, Exit::Undelivered);
-            }
-            None => self.pass_over(status, "it is no more in its configuration", Exit::Config),
-            Some(_) => {
-                let variables: Vec<String> = missing
-                    .iter()
-                    .map(|key| format!("ANSIBLE_NOTIFY_{}", key.to_uppercase()))
-                    .collect();
-                let reason = format!(
-                    "the play's vars gave what is not stored; set {}",
-                    variables.join(", ")
-                );
-                self.pass_over(status, &reason, Exit::Undelivered);
-            }
+            None => self.deliverer.start(destination, status.id),
         }
+    }
+
+    /// What the environment would have to say, so that the events go where they were meant to go.
+    fn lacks(
+        &self,
+        status: &DestinationStatus,
+        search: &Search,
+        destination: &Destination,
+        known: &[DestinationStatus],
+    ) -> Option<String> {
+        let section = &destination.section;
+        let given: HashSet<&str> = section.passing().map(|entry| entry.key.as_str()).collect();
+        let missing: Vec<&str> = needs(status).filter(|key| !given.contains(key)).collect();
+        if !missing.is_empty() {
+            let of_runner = search.runner.is_some();
+            return Some(match of_runner {
+                true => emitters::how_to_name(&status.name).to_owned(),
+                false => not_stored(&missing),
+            });
+        }
+        let meant = self.is_meant(status, destination, known);
+        (!meant).then(|| {
+            let variables: Vec<String> = section
+                .addressed()
+                .map(|entry| entry.origin.to_string())
+                .collect();
+            format!(
+                "{} said something else when they were accepted; set it as it was",
+                variables.join(", ")
+            )
+        })
+    }
+
+    /// Whether the variables name the address and the user for which the events were accepted. Where all
+    /// that waits was accepted for the same, a person may send it elsewhere.
+    fn is_meant(
+        &self,
+        status: &DestinationStatus,
+        destination: &Destination,
+        known: &[DestinationStatus],
+    ) -> bool {
+        let Some(addressee) = addressee(status) else {
+            return true;
+        };
+        let attended = !self.arguments.watch && !self.arguments.due;
+        let others = known.iter().filter(|other| {
+            let alike = (&other.search, &other.name) == (&status.search, &status.name);
+            alike && other.waiting > 0
+        });
+        let alone = others
+            .filter_map(self::addressee)
+            .all(|other| other == addressee);
+        destination.section.addressee() == addressee || attended && alone
     }
 
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
@@ -291,11 +334,33 @@ impl Flush<'_> {
     }
 }
 
+/// The keys that the play's vars or the environment gave.
+fn needs(status: &DestinationStatus) -> impl Iterator<Item = &str> {
+    status.needs.split(", ").filter(|key| !key.is_empty())
+}
+
+/// The mark of those for whom its events were accepted.
+fn addressee(status: &DestinationStatus) -> Option<&str> {
+    status.run.rsplit_once(ADDRESSEE).map(|(_, mark)| mark)
+}
+
+/// What is to be said where the environment lacks these.
+fn not_stored(keys: &[&str]) -> String {
+    let names: Vec<String> = keys.iter().map(|key| variable(key)).collect();
+    let names = names.join(", ");
+    format!("the play's vars gave what is not stored; set {names}")
+}
+
+fn variable(key: &str) -> String {
+    format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
+}
+
 fn stamp(search: &Search) -> Stamp {
     let (levels, _) = search.levels();
     let look = |path: &Path| {
         let metadata = path.metadata().ok()?;
         Some((metadata.modified().ok()?, metadata.len()))
     };
-    levels.iter().map(|level| look(&level.path)).collect()
+    let files = levels.iter().map(|level| &level.path).chain(&search.runner);
+    files.map(|path| look(path)).collect()
 }

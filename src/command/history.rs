@@ -64,7 +64,7 @@ fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
 
 /// The configuration that a destination comes from, where one of its own is known.
 fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
-    serde_json::from_str::<Search>(&row.search).ok()?.file()
+    Search::stored(&row.search).file()
 }
 
 fn status_json(row: &DestinationStatus) -> Value {

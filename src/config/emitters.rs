@@ -31,8 +31,8 @@ pub struct Emitters {
 type Found = Option<(String, Origin)>;
 
 /// The sections that the settings make, from the file, from what the run was given, and from the
-/// environment, which wins.
-pub fn sections(file: &Path, given: &Emitters) -> Vec<Section> {
+/// environment, which wins where it is `allowed` to give one of these keys.
+pub fn sections(file: &Path, given: &Emitters, allowed: &dyn Fn(&[&str]) -> bool) -> Vec<Section> {
     let (stored, text) = read(file);
     let origin = |key: &str| {
         let file = Rc::new(File {
@@ -47,7 +47,8 @@ pub fn sections(file: &Path, given: &Emitters) -> Vec<Section> {
     };
     let find =
         |key: &'static str, variable: &'static str, field: fn(&Emitters) -> Option<String>| {
-            if let Some(value) = environment(variable) {
+            let value = environment(variable).filter(|_| allowed(keys_from(variable)));
+            if let Some(value) = value {
                 return Some((value, Origin::Environment(variable)));
             }
             match (field(given), field(&stored)) {
@@ -70,10 +71,20 @@ pub fn sections(file: &Path, given: &Emitters) -> Vec<Section> {
     let socket = find("runner_socket_url", "RUNNER_SOCKET_URL", |settings| {
         settings.runner_socket_url.clone()
     });
-    http(url, path, headers)
+    http(url, path, headers, allowed)
         .into_iter()
         .chain(zeromq(socket))
         .collect()
+}
+
+/// The keys of a section that come from a variable.
+fn keys_from(variable: &str) -> &'static [&'static str] {
+    match variable {
+        "RUNNER_HTTP_URL" => &["url", "socket"],
+        "RUNNER_HTTP_PATH" | "RUNNER_SOCKET_URL" => &["url"],
+        "RUNNER_HTTP_HEADERS" => &["headers"],
+        _ => &["ca_file"],
+    }
 }
 
 /// Whether they name somebody to tell, or the environment does.
@@ -99,7 +110,12 @@ pub fn how_to_name(destination: &str) -> &'static str {
 }
 
 /// Where ansible-runner-http would post to.
-fn http(url: Found, path: Found, headers: Found) -> Option<Section> {
+fn http(
+    url: Found,
+    path: Found,
+    headers: Found,
+    allowed: &dyn Fn(&[&str]) -> bool,
+) -> Option<Section> {
     let (url, origin) = url.filter(|(url, _)| !url.is_empty())?;
     let mut section = drop_in(HTTP, "webhook", &origin);
     if Path::new(&url).exists() {
@@ -120,7 +136,8 @@ fn http(url: Found, path: Found, headers: Found) -> Option<Section> {
         set(&mut section, "proxy", "env", Origin::DropIn);
         for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
             let bundle = environment(variable).filter(|path| Path::new(path).is_file());
-            if let Some(bundle) = bundle.filter(|_| secure) {
+            let counts = secure && allowed(keys_from(variable));
+            if let Some(bundle) = bundle.filter(|_| counts) {
                 set(
                     &mut section,
                     "ca_file",
@@ -245,7 +262,7 @@ mod tests {
         let file = folder.path().join("settings");
         std::fs::write(&file, "a: 1\nrunner_http_url: http://h/\n").unwrap();
         let places = |given: &Emitters| -> Vec<String> {
-            let sections = sections(&file, given);
+            let sections = sections(&file, given, &|_| true);
             let urls = sections.iter().flat_map(|section| &section.entries);
             urls.filter(|entry| entry.key == "url")
                 .map(|entry| format!("{} {}", entry.value, entry.origin))

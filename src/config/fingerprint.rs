@@ -1,4 +1,4 @@
-//! Whether a section is still what it was when its notifier was turned off.
+//! Marks by which a section, or where it sends to, is known again.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -20,6 +20,33 @@ impl Section {
                 std::env::var_os(&entry.value).hash(&mut hasher);
             }
         }
-        format!("{:04x}", hasher.finish() & 0xffff)
+        short(&hasher)
     }
+
+    /// The values that are not there again by themselves when what waits is delivered later.
+    pub fn passing(&self) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.origin.is_passing())
+    }
+
+    /// Tells apart to whom events go by such values: an address, or a user. Of 16 bits, too.
+    pub fn addressee(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        for entry in self.addressed() {
+            (&entry.key, &entry.value).hash(&mut hasher);
+        }
+        short(&hasher)
+    }
+
+    /// Those of the passing values that say to whom events go.
+    pub fn addressed(&self) -> impl Iterator<Item = &Entry> {
+        let keys = ["callback_url", "url", "socket", "username"];
+        self.passing()
+            .filter(move |entry| keys.contains(&entry.key.as_str()))
+    }
+}
+
+fn short(hasher: &DefaultHasher) -> String {
+    format!("{:04x}", hasher.finish() & 0xffff)
 }

@@ -39,6 +39,9 @@ pub struct Search {
     /// no file.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "any_path")]
     pub runner: Option<PathBuf>,
+    /// It comes from the spool, and means the same files whatever the environment says by now.
+    #[serde(skip)]
+    pub stored: bool,
 }
 
 /// A path in the spool: a text, or its bytes where it is none.
@@ -80,6 +83,15 @@ mod any_path {
 }
 
 impl Search {
+    /// The search that a destination in the spool stands for.
+    pub fn stored(text: &str) -> Search {
+        let search = serde_json::from_str(text).unwrap_or_default();
+        Search {
+            stored: true,
+            ..search
+        }
+    }
+
     /// The levels, the farthest first, and why a file was passed over.
     pub fn levels(&self) -> (Vec<Level>, Vec<String>) {
         if let Some(path) = self.named() {
@@ -156,9 +168,8 @@ impl Search {
     }
 
     fn named(&self) -> Option<PathBuf> {
-        self.config
-            .clone()
-            .or_else(|| environment_path("ANSIBLE_NOTIFY_CONFIG"))
+        let elsewhere = || environment_path("ANSIBLE_NOTIFY_CONFIG").filter(|_| !self.stored);
+        self.config.clone().or_else(elsewhere)
     }
 
     /// The file of the named project, else the one where the user stands.

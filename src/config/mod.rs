@@ -93,10 +93,22 @@ pub struct Options {
     pub overrides: Overrides,
     /// What ansible-runner's settings say, where they come from a running one.
     pub emitters: Emitters,
+    /// The settings that the environment may give; all of them where nothing is said.
+    pub environment: Option<Vec<String>>,
     /// A person sits at the terminal and can be asked for a password.
     pub may_prompt: bool,
     /// Events to try every expression on.
     pub samples: Vec<Context>,
+}
+
+impl Options {
+    /// Whether the environment may give one of these settings.
+    fn allows(&self, keys: &[&str]) -> bool {
+        let Some(allowed) = &self.environment else {
+            return true;
+        };
+        allowed.iter().any(|key| keys.contains(&key.as_str()))
+    }
 }
 
 type Sections = BTreeMap<String, Section>;
@@ -109,7 +121,8 @@ impl Config {
         if let Some(settings) = &options.search.runner {
             // They say who is told; only what belongs to no notifier still counts.
             sections.retain(|name, _| name == "delivery");
-            let made = emitters::sections(settings, &options.emitters);
+            let allowed = |keys: &[&str]| options.allows(keys);
+            let made = emitters::sections(settings, &options.emitters, &allowed);
             sections.extend(
                 made.into_iter()
                     .map(|section| (section.name.clone(), section)),
@@ -168,7 +181,7 @@ impl Config {
         for level in levels {
             self.read_level(level, &mut sections);
         }
-        apply_overrides(&mut sections, &options.overrides);
+        apply_overrides(&mut sections, options);
         sections
     }
 
@@ -452,7 +465,8 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
 }
 
 /// The environment wins over the files, the play's vars over both.
-fn apply_overrides(sections: &mut Sections, overrides: &Overrides) {
+fn apply_overrides(sections: &mut Sections, options: &Options) {
+    let overrides = &options.overrides;
     let from_play = [
         &overrides.callback_url,
         &overrides.username,
@@ -462,7 +476,7 @@ fn apply_overrides(sections: &mut Sections, overrides: &Overrides) {
     for ((key, variable), from_play) in OVERRIDABLE.into_iter().zip(from_play) {
         let from_environment = std::env::var(variable)
             .ok()
-            .filter(|value| !value.is_empty());
+            .filter(|value| !value.is_empty() && options.allows(&[key]));
         let (value, origin) = match (from_play, from_environment) {
             (Some(value), _) => (value.clone(), Origin::Play),
             (None, Some(value)) => (value, Origin::Environment(variable)),

@@ -33,6 +33,13 @@ pub struct File {
     pub exposed: Option<String>,
 }
 
+impl Origin {
+    /// The value is not there again by itself, when what waits is delivered later.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Origin::File { .. } | Origin::DropIn)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -32,6 +32,7 @@ mod status;
 mod stream;
 mod surroundings;
 mod telegram;
+mod tenants;
 mod terminal;
 mod tls;
 mod tools;

@@ -142,7 +142,7 @@ fn what_the_plays_vars_said_is_not_stored() {
 
     sandbox.file("plugin_config.ini", config_for(&dead_url()));
     let flushed = run(&sandbox, &["flush"], "");
-    let reason = "the play's vars gave what is not stored; set ANSIBLE_NOTIFY_USERNAME, ANSIBLE_NOTIFY_PASSWORD";
+    let reason = "the play's vars gave what is not stored; set ANSIBLE_NOTIFY_CALLBACK_URL, ANSIBLE_NOTIFY_USERNAME, ANSIBLE_NOTIFY_PASSWORD";
     assert!(
         flushed.code == 75 && flushed.stderr.contains(reason),
         "{flushed:?}"
