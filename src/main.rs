@@ -50,6 +50,7 @@ mod spool;
 mod template;
 mod thread;
 mod tls;
+mod trusted;
 mod verdict;
 mod worker;
 mod zmtp;

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +15,16 @@ use serde_json::Value;
 use signal_hook::consts::SIGINT;
 
 use crate::report;
+use crate::trusted;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "[redacted]";
 
 /// Shorter values are not masked by value: the mask would garble ordinary text.
 const SHORTEST_MASKED: usize = 4;
+
+/// The most that a file with a secret holds, in bytes.
+pub const MAX_FILE: u64 = 64 << 10;
 
 /// A command that takes longer is ended: whoever waits for it delivers nothing meanwhile.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
@@ -117,35 +120,11 @@ pub async fn with_answers<T>(commands: Vec<Vec<String>>, read: impl FnOnce() -> 
 }
 
 fn read_file(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read `{shown}`"))?;
-    ensure!(metadata.is_file(), "`{shown}` is not a file");
-    ensure!(
-        metadata.len() <= 64 * 1024,
-        "`{shown}` is too large for a secret"
-    );
-    if let Some(reason) = exposed(&metadata) {
-        bail!("`{shown}` {reason}");
+    let read = trusted::read(path, MAX_FILE)?;
+    if let Some(reason) = trusted::exposed(&read.metadata) {
+        bail!("`{}` {reason}", path.display());
     }
-    std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))
-}
-
-/// Why a file must not hold a secret, if so: others may read it, or somebody else owns it.
-pub fn exposed(metadata: &std::fs::Metadata) -> Option<String> {
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Some(format!(
-            "can be read by others (mode {mode:04o}); chmod 600 it"
-        ));
-    }
-    owned_by_other(metadata)
-}
-
-/// Why a file's owner is not to be trusted, if so.
-pub fn owned_by_other(metadata: &std::fs::Metadata) -> Option<String> {
-    let user = rustix::process::geteuid().as_raw();
-    let trusted = metadata.uid() == user || metadata.uid() == 0;
-    (!trusted).then(|| format!("belongs to another user (uid {})", metadata.uid()))
+    String::from_utf8(read.bytes).with_context(|| format!("`{}` is not text", path.display()))
 }
 
 fn run(words: &[String]) -> Result<String> {

@@ -1,5 +1,6 @@
 //! Whom to trust, and how to show oneself: the keys of every kind that speaks TLS.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,6 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::config::section::Section;
+use crate::trusted::Trusted;
 
 /// What the keys say.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Trust {
                 "whoever is on the way can pose as the endpoint; for a private authority, set `ca_file`",
             );
         }
-        let ca_file = section.file("ca_file");
+        let ca_file = section.file("ca_file").map(|file| file.bytes);
         if let Some(bundle) = &ca_file
             && certificates(bundle).is_empty()
         {
@@ -82,11 +84,28 @@ fn certificates(bundle: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(bundle).flatten().collect()
 }
 
+fn bytes(file: Trusted) -> Vec<u8> {
+    file.bytes
+}
+
+/// Whether everyone can read a key in the file.
+fn is_open_key(file: &Trusted) -> bool {
+    let mark = b"PRIVATE KEY-----";
+    let holds_key = file.bytes.windows(mark.len()).any(|part| part == mark);
+    holds_key && file.metadata.permissions().mode() & 0o004 != 0
+}
+
 /// The client's certificate and its key, one behind the other; one file may hold both.
 pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
     let certificate = section.file("client_cert");
     let key = section.file("client_key");
-    match (certificate, key) {
+    let read = [("client_key", &key), ("client_cert", &certificate)];
+    for (name, file) in read {
+        if file.as_ref().is_some_and(is_open_key) {
+            section.warning(name, "it holds a key that everyone can read; chmod 600 it");
+        }
+    }
+    match (certificate.map(bytes), key.map(bytes)) {
         (Some(mut certificate), Some(key)) => {
             certificate.push(b'\n');
             certificate.extend(key);

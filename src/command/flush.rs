@@ -20,6 +20,7 @@ use crate::http::Http;
 use crate::progress;
 use crate::report;
 use crate::spool::{self, DestinationStatus, Spool};
+use crate::trusted;
 
 /// How often `--watch` looks for destinations that are new.
 const WATCH: Duration = Duration::from_secs(2);
@@ -170,6 +171,10 @@ impl Flush<'_> {
     /// play's vars, gave when the events were accepted, and nothing else.
     fn add(&mut self, status: &DestinationStatus, search: Search, known: &[DestinationStatus]) {
         self.unread.retain(|(_, id)| *id != status.id);
+        if let Some(reason) = distrusted(&search) {
+            let reason = format!("{reason}, and could have been put there to lead them away");
+            return self.pass_over(status, &reason, Exit::Config);
+        }
         let options = Options {
             search,
             environment: Some(needs(status).map(str::to_owned).collect()),
@@ -194,12 +199,14 @@ impl Flush<'_> {
             .into_iter()
             .find(|destination| destination.name == status.name);
         let Some(destination) = found else {
-            let runner = options.search.runner.as_ref();
-            let (reason, exit) = match runner.map(|_| emitters::how_to_name(&status.name)) {
-                Some(reason) => (reason, Exit::Undelivered),
-                None => ("it is no more in its configuration", Exit::Config),
+            let (reason, exit) = match &options.search.runner {
+                Some(file) => (emitters::how_to_name(&status.name, file), Exit::Undelivered),
+                None => (
+                    "it is no more in its configuration".to_owned(),
+                    Exit::Config,
+                ),
             };
-            return self.pass_over(status, reason, exit);
+            return self.pass_over(status, &reason, exit);
         };
         if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
             return self.pass_over(status, &reason, Exit::Undelivered);
@@ -225,10 +232,9 @@ impl Flush<'_> {
         let given: HashSet<&str> = section.passing().map(|entry| entry.key.as_str()).collect();
         let missing: Vec<&str> = needs(status).filter(|key| !given.contains(key)).collect();
         if !missing.is_empty() {
-            let of_runner = search.runner.is_some();
-            return Some(match of_runner {
-                true => emitters::how_to_name(&status.name).to_owned(),
-                false => not_stored(&missing),
+            return Some(match &search.runner {
+                Some(file) => emitters::how_to_name(&status.name, file),
+                None => not_stored(&missing),
             });
         }
         let meant = self.is_meant(status, destination, known);
@@ -332,6 +338,14 @@ impl Flush<'_> {
         }
         status.last_error.clone()
     }
+}
+
+/// Why the file from which the settings would be read is not to be trusted, if so.
+fn distrusted(search: &Search) -> Option<String> {
+    // Settings of ansible-runner that are not to be trusted are not used; the file itself is looked at
+    // when it is read.
+    let file = search.file().filter(|_| search.runner.is_none());
+    file.and_then(|file| trusted::replaceable(&file))
 }
 
 /// The keys that the play's vars or the environment gave.

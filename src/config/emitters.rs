@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::section::{Entry, File, Origin, Section};
 use crate::secret;
+use crate::trusted;
 
 /// The names of the destinations.
 const HTTP: &str = "runner-http";
@@ -99,13 +100,15 @@ pub fn are_set(emitters: &Emitters) -> bool {
         .any(|url| !url.is_empty())
 }
 
-/// What to do where a destination's settings were in no file, or in one that is gone: they are not stored.
-pub fn how_to_name(destination: &str) -> &'static str {
+/// What to do where a destination's settings were in no file, or in one that is gone or cannot be trusted:
+/// they are not stored.
+pub fn how_to_name(destination: &str, file: &Path) -> String {
+    let gone = || "the settings of its ansible-runner are gone".to_owned();
+    let reason = refused(file).unwrap_or_else(gone);
     if destination == ZEROMQ {
-        "the settings of its ansible-runner are gone; set RUNNER_SOCKET_URL"
+        format!("{reason}; set RUNNER_SOCKET_URL")
     } else {
-        "the settings of its ansible-runner are gone; set RUNNER_HTTP_URL (and RUNNER_HTTP_PATH, \
-         RUNNER_HTTP_HEADERS as JSON)"
+        format!("{reason}; set RUNNER_HTTP_URL (and RUNNER_HTTP_PATH, RUNNER_HTTP_HEADERS as JSON)")
     }
 }
 
@@ -190,15 +193,22 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What the file says, and its text. One that is gone, or no YAML, says nothing: ansible-runner has
-/// told what it read.
+/// Why a settings file that is there is not used, if so.
+pub fn refused(file: &Path) -> Option<String> {
+    let above = trusted::replaceable(file);
+    let reason = above.or_else(|| Some(trusted::read(file, MAX_SIZE).err()?.to_string()));
+    reason.filter(|_| file.symlink_metadata().is_ok())
+}
+
+/// What the file says, and its text. One that is gone, that somebody else could have written, or no YAML,
+/// says nothing: ansible-runner has told what it read.
 fn read(file: &Path) -> (Emitters, String) {
-    let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-    let text = if size <= MAX_SIZE {
-        std::fs::read_to_string(file).unwrap_or_default()
-    } else {
-        String::new()
-    };
+    let trusted = trusted::replaceable(file).is_none();
+    let read = trusted
+        .then(|| trusted::read(file, MAX_SIZE).ok())
+        .flatten();
+    let bytes = read.map(|file| file.bytes).unwrap_or_default();
+    let text = String::from_utf8(bytes).unwrap_or_default();
     (parse(&text).unwrap_or_default(), text)
 }
 

@@ -3,6 +3,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::section::{Entry, Section, resolve};
+use crate::secret::MAX_FILE;
+use crate::trusted;
 
 impl Section {
     /// Changes when something in the section does, or in a file or variable that it names. It is stored:
@@ -14,8 +16,8 @@ impl Section {
         for entry in entries {
             (&entry.key, &entry.value).hash(&mut hasher);
             if entry.key.ends_with("_file") {
-                let content = std::fs::read(resolve(&entry.value, &entry.origin));
-                content.ok().hash(&mut hasher);
+                let content = trusted::read(&resolve(&entry.value, &entry.origin), MAX_FILE);
+                content.ok().map(|file| file.bytes).hash(&mut hasher);
             } else if entry.key.ends_with("_env") {
                 std::env::var_os(&entry.value).hash(&mut hasher);
             }

@@ -1,11 +1,11 @@
 //! Which files make up the configuration, nearest last, and whether each may be trusted.
 
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret;
+use crate::trusted;
 
 /// The name of the file on every level.
 pub const FILE_NAME: &str = "plugin_config.ini";
@@ -241,16 +241,12 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         return Err("is not a file".to_owned());
     }
     // What is opened is what is judged: the checks below look at the open file.
-    let no_wait = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(no_wait.bits() as i32)
-        .open(path)
+    let mut file = trusted::open(path, rustix::fs::OFlags::NOFOLLOW)
         .map_err(|error| format!("cannot be read: {error}"))?;
     let metadata = file
         .metadata()
         .map_err(|error| format!("cannot be read: {error}"))?;
-    if let Some(reason) = secret::owned_by_other(&metadata) {
+    if let Some(reason) = trusted::owned_by_other(&metadata) {
         return Err(format!("{reason}; whoever owns it could read what is sent"));
     }
     if metadata.permissions().mode() & 0o002 != 0 {
@@ -267,6 +263,6 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         .map_err(|error| format!("cannot be read: {error}"))?;
     Ok(Some(Content {
         bytes,
-        exposed: secret::exposed(&metadata),
+        exposed: trusted::exposed(&metadata),
     }))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
 use crate::secret::{self, Secret, Source};
+use crate::trusted::{self, Trusted};
 
 /// Where a value came from.
 #[derive(Clone, Debug)]
@@ -108,6 +109,9 @@ pub struct Section {
     /// The keys whose values are secrets.
     secrets: RefCell<BTreeSet<String>>,
 }
+
+/// The most that a file of certificates holds, in bytes.
+const MAX_FILE: u64 = 4 << 20;
 
 /// The forms in which a secret may be given.
 const SECRET_FORMS: [&str; 4] = ["", "_file", "_env", "_command"];
@@ -229,13 +233,10 @@ impl Section {
     }
 
     /// The content of a file named by `key`.
-    pub fn file(&self, key: &str) -> Option<Vec<u8>> {
-        let path = self.path(key)?;
-        let read = std::fs::read(&path);
-        read.map_err(|error| {
-            self.problem(key, format!("cannot read `{}`: {error}", path.display()))
-        })
-        .ok()
+    pub fn file(&self, key: &str) -> Option<Trusted> {
+        let read = trusted::read(&self.path(key)?, MAX_FILE);
+        let problem = |error| self.problem(key, format!("{error:#}"));
+        read.map_err(problem).ok()
     }
 
     /// Notes that a key is missing, where it is not given in any form: if so, reading it failed already.

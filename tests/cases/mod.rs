@@ -14,6 +14,7 @@ mod incident;
 mod input;
 mod irc;
 mod nginx;
+mod owners;
 mod readme;
 mod receive;
 mod replies;
