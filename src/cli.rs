@@ -86,6 +86,9 @@ pub struct Send {
     /// Print each request as it would go, secrets masked, and send nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Run the commands that print secrets, too
+    #[arg(long, requires = "dry_run")]
+    pub run_commands: bool,
     /// Only these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
@@ -119,6 +122,9 @@ pub struct CheckConfig {
     /// Resolve, connect, check TLS and credentials too, without notifying anyone
     #[arg(long)]
     pub connect: bool,
+    /// Run the commands that print secrets, too
+    #[arg(long)]
+    pub run_commands: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -149,6 +155,9 @@ pub struct Routes {
     /// Print a line of JSON an event
     #[arg(long)]
     pub json: bool,
+    /// Run the commands that print secrets, too
+    #[arg(long)]
+    pub run_commands: bool,
     #[command(flatten)]
     pub configuration: Configuration,
 }

@@ -224,7 +224,7 @@ pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
 
 /// A URL that is a secret itself, as those of incoming webhooks are.
 pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
-    let read = section.secret(key).or_else(|| section.missing(key));
+    let read = section.secret_url(key).or_else(|| section.missing(key));
     parse_url(section, key, read?.expose(), true)
 }
 

@@ -19,6 +19,7 @@ use crate::{output, report, sample, secret};
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
+        reads: super::reads(!arguments.connect && !arguments.run_commands),
         may_prompt: arguments.connect && std::io::stderr().is_terminal(),
         samples: sample::all()
             .into_iter()
@@ -88,6 +89,9 @@ fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
             destination.name, destination.kind.name, destination.kind.about
         );
     }
+    for note in &config.withheld {
+        let _ = writeln!(text, "{note}");
+    }
     for (name, check) in connections {
         for step in &check.steps {
             let _ = writeln!(text, "{name}: {step}");
@@ -134,6 +138,7 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Valu
         "values": config.values,
         "notifiers": notifiers,
         "connections": connections,
+        "not_read": config.withheld,
         "problems": config.problems,
         "warnings": config.warnings,
     })

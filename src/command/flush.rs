@@ -1,7 +1,7 @@
 //! `flush`: delivers what waits in the spool, each with the settings of its own project.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::breaker::BREAKER;
 use crate::cli;
 use crate::config::emitters;
 use crate::config::levels::Search;
+use crate::config::section::{Origin, Reads, Section};
 use crate::config::{Config, Options};
 use crate::deliver::Deliverer;
 use crate::destination::{ADDRESSEE, Destination};
@@ -66,6 +67,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         added: HashMap::new(),
         waiting: 0,
         unread: Vec::new(),
+        stranger: super::only_named_by(arguments.spool.as_deref()),
         exit: Exit::Ok,
     };
     flush.revive(&known).await?;
@@ -94,6 +96,8 @@ struct Flush<'a> {
     waiting: usize,
     /// Those of which a secret could not be read, and when that was.
     unread: Vec<(Instant, i64)>,
+    /// The project's file that alone names the spool: it may be a stranger's who put both there.
+    stranger: Option<PathBuf>,
     exit: Exit,
 }
 
@@ -180,6 +184,17 @@ impl Flush<'_> {
             environment: Some(needs(status).map(str::to_owned).collect()),
             ..Options::default()
         };
+        let options = match &self.stranger {
+            Some(file) if options.search.file().as_ref() != Some(file) => {
+                return self.pass_over(status, &of_stranger(file), Exit::Config);
+            }
+            Some(_) => Options {
+                environment: Some(Vec::new()),
+                reads: Reads::None,
+                ..options
+            },
+            None => options,
+        };
         let config = match Config::load(&options, self.deliverer.http()).usable() {
             Ok(config) => config,
             Err(problems) => {
@@ -208,6 +223,11 @@ impl Flush<'_> {
             };
             return self.pass_over(status, &reason, exit);
         };
+        if let Some(file) = &self.stranger
+            && !is_all_of(&destination.section, file)
+        {
+            return self.pass_over(status, &of_stranger(file), Exit::Config);
+        }
         if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
             return self.pass_over(status, &reason, Exit::Undelivered);
         }
@@ -346,6 +366,21 @@ fn distrusted(search: &Search) -> Option<String> {
     // when it is read.
     let file = search.file().filter(|_| search.runner.is_none());
     file.and_then(|file| trusted::replaceable(&file))
+}
+
+/// What is to be said where more would be used for a spool than stands in the file that names it.
+fn of_stranger(file: &Path) -> String {
+    format!(
+        "only {} names this spool, which gets no settings and no secrets of yours from elsewhere; name it with --spool",
+        file.display()
+    )
+}
+
+/// Whether a section takes nothing from any other place than this file.
+fn is_all_of(section: &Section, file: &Path) -> bool {
+    let is_here =
+        |origin: &Origin| matches!(origin, Origin::File { file: from, .. } if from.path == file);
+    section.entries.iter().all(|entry| is_here(&entry.origin)) && section.withheld().is_empty()
 }
 
 /// The keys that the play's vars or the environment gave.

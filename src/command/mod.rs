@@ -18,7 +18,7 @@ use tokio::signal::unix::Signal;
 
 use crate::cli;
 use crate::config::levels::Search;
-use crate::config::section::Problem;
+use crate::config::section::{Problem, Reads};
 use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
@@ -82,13 +82,32 @@ pub fn spool_folder(named: Option<&Path>) -> Result<PathBuf, Exit> {
         here: true,
         ..Search::default()
     };
-    let configured = || Config::spool_of(here).or_else(default_folder);
+    let configured = Config::spool_of(here).map(|(folder, _)| folder);
+    let configured = || configured.or_else(default_folder);
     let folder = named.map(Path::to_owned).or_else(configured);
     folder.ok_or_else(|| {
         spool_failed(&anyhow::anyhow!(
             "there is no HOME for the spool; name it with --spool"
         ))
     })
+}
+
+/// The project's file found here, where that alone says where the spool is.
+pub fn only_named_by(named: Option<&Path>) -> Option<PathBuf> {
+    let here = Search {
+        here: true,
+        ..Search::default()
+    };
+    Config::spool_of(here).and_then(|(_, file)| file.filter(|_| named.is_none()))
+}
+
+/// Which secrets a command reads that may be an inspection.
+pub fn reads(inspects: bool) -> Reads {
+    if inspects {
+        Reads::NoCommands
+    } else {
+        Reads::All
+    }
 }
 
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
@@ -115,14 +134,17 @@ fn report_problems(problems: &[Problem]) {
 pub fn load_chosen(
     configuration: &cli::Configuration,
     names: &[String],
+    reads: Reads,
     http: &Http,
 ) -> Result<Config, Exit> {
     let options = Options {
         search: configuration.search(),
+        reads,
         may_prompt: std::io::stderr().is_terminal(),
         ..Options::default()
     };
     let mut config = load(&options, http)?;
+    config.withheld.iter().for_each(report::say);
     let known = config.destinations.iter();
     check_names(names, known.map(|destination| destination.name.as_str()))?;
     config

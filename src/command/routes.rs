@@ -12,16 +12,19 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::output;
+use crate::report;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
+        reads: super::reads(!arguments.run_commands),
         ..Options::default()
     };
     let config = match super::load(&options, &Http::default()) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    config.withheld.iter().for_each(report::say);
     let mut input = Input::new();
     for file in &arguments.files {
         let show = async |event| {

@@ -37,7 +37,8 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
 pub async fn run(arguments: cli::Send) -> Exit {
     let (names, http) = (&arguments.notifier, Http::default());
-    let config = match super::load_chosen(&arguments.configuration, names, &http) {
+    let reads = super::reads(arguments.dry_run && !arguments.run_commands);
+    let config = match super::load_chosen(&arguments.configuration, names, reads, &http) {
         Ok(config) => config,
         Err(exit) => return exit,
     };

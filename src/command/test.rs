@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cli;
 use crate::command::send::Input;
+use crate::config::section::Reads;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
@@ -14,7 +15,7 @@ use crate::{output, report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());
-    let config = match super::load_chosen(&arguments.configuration, names, &http) {
+    let config = match super::load_chosen(&arguments.configuration, names, Reads::All, &http) {
         Ok(config) => config,
         Err(exit) => return exit,
     };

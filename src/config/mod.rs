@@ -24,7 +24,7 @@ use crate::secret;
 use crate::spool::Limits;
 use emitters::Emitters;
 use levels::{Level, Search};
-use section::{Entry, File, Origin, Problem, Section, Shown, suggest, truth};
+use section::{Entry, File, Origin, Problem, Reads, Section, Shown, suggest, truth};
 
 /// What the play's vars say in place of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -84,6 +84,8 @@ pub struct Config {
     pub values: Vec<Shown>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// Secrets that are there and were not read.
+    pub withheld: Vec<Problem>,
 }
 
 /// How to load the configuration.
@@ -97,6 +99,7 @@ pub struct Options {
     pub environment: Option<Vec<String>>,
     /// A person sits at the terminal and can be asked for a password.
     pub may_prompt: bool,
+    pub reads: Reads,
     /// Events to try every expression on.
     pub samples: Vec<Context>,
 }
@@ -131,6 +134,7 @@ impl Config {
         let had_inputs = sections.contains_key("inputs");
         for section in sections.values_mut() {
             section.may_prompt = options.may_prompt;
+            section.reads = options.reads;
         }
         config.build(sections, http, &options.samples);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
@@ -158,17 +162,28 @@ impl Config {
             values: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 
-    /// The directory of the spool that the configuration names, if it does; nothing else of it matters.
-    pub fn spool_of(search: Search) -> Option<PathBuf> {
+    /// The directory of the spool that the configuration names, if it does, and the project's file, where
+    /// that is the one to name it; nothing else of it matters.
+    pub fn spool_of(search: Search) -> Option<(PathBuf, Option<PathBuf>)> {
         let options = Options {
             search,
             ..Options::default()
         };
-        let sections = Config::empty().read_levels(&options);
-        sections.get("delivery")?.path("spool")
+        let mut config = Config::empty();
+        let sections = config.read_levels(&options);
+        let delivery = sections.get("delivery")?;
+        let entry = delivery.entries.iter().find(|entry| entry.key == "spool")?;
+        let project = config.levels.iter().find(|(level, _)| {
+            let here =
+                matches!(&entry.origin, Origin::File { file, .. } if file.path == level.path);
+            here && level.name == "project"
+        });
+        let project = project.map(|(level, _)| level.path.clone());
+        Some((delivery.path("spool")?, project))
     }
 
     /// The sections of all levels together.
@@ -362,7 +377,10 @@ impl Config {
             .iter()
             .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
-        let unread = section.unread();
+        let withheld = || section.withheld().first().map(Problem::to_string);
+        let unread = section
+            .unread()
+            .or_else(|| withheld().filter(|_| notifier.is_none()));
         let notifier = match &unread {
             Some(reason) => Some(Rc::new(Unready(reason.clone())) as Rc<dyn Notifier>),
             None => notifier,
@@ -403,6 +421,7 @@ impl Config {
         self.values.extend(section.shown());
         self.problems.extend(section.take_problems());
         self.warnings.extend(section.take_warnings());
+        self.withheld.extend(section.withheld());
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {

@@ -52,6 +52,27 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Which secrets are read, of those that do not stand in the configuration itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    #[default]
+    All,
+    /// An inspection runs nothing.
+    NoCommands,
+    /// What a stranger may have written gets nothing of the user's.
+    None,
+}
+
+impl Reads {
+    fn allows(self, source: &Source) -> bool {
+        match (self, source) {
+            (Reads::All, _) | (_, Source::Inline(_)) => true,
+            (Reads::NoCommands, source) => !matches!(source, Source::Command(_)),
+            (Reads::None, _) => false,
+        }
+    }
+}
+
 /// Something wrong with the configuration: where, what, and what to do.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Problem {
@@ -102,8 +123,11 @@ pub struct Section {
     pub entries: Vec<Entry>,
     /// A missing password may be asked for on the terminal.
     pub may_prompt: bool,
+    pub reads: Reads,
     asked: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
+    /// Secrets that are there and were not read.
+    withheld: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     prompted: RefCell<Option<Secret>>,
     /// The keys whose values are secrets.
@@ -112,6 +136,9 @@ pub struct Section {
 
 /// The most that a file of certificates holds, in bytes.
 const MAX_FILE: u64 = 4 << 20;
+
+/// Stands for a secret that is not read, in a form that every kind takes.
+const STAND_IN: &str = "notReadHere0";
 
 /// The forms in which a secret may be given.
 const SECRET_FORMS: [&str; 4] = ["", "_file", "_env", "_command"];
@@ -123,8 +150,10 @@ impl Section {
             origin,
             entries: Vec::new(),
             may_prompt: false,
+            reads: Reads::default(),
             asked: RefCell::default(),
             problems: RefCell::default(),
+            withheld: RefCell::default(),
             warnings: RefCell::default(),
             prompted: RefCell::default(),
             secrets: RefCell::default(),
@@ -283,7 +312,38 @@ impl Section {
                 format!("`{key}` is a secret, but this file {reason}, {others}"),
             );
         }
+        if self.withholds(entry, &source) {
+            return Some(Secret::new(STAND_IN));
+        }
         self.read(entry, &source)
+    }
+
+    /// A secret that says where something goes: nothing stands in for one.
+    pub fn secret_url(&self, key: &str) -> Option<Secret> {
+        match self.secret_source(key) {
+            Some((entry, source)) if self.withholds(entry, &source) => None,
+            _ => self.secret(key),
+        }
+    }
+
+    /// Whether a secret is not to be read; that is noted.
+    fn withholds(&self, entry: &Entry, source: &Source) -> bool {
+        let withheld = !self.reads.allows(source);
+        let place = self.place(&entry.key);
+        let mut noted = self.withheld.borrow_mut();
+        if withheld && !noted.iter().any(|note| note.place == place) {
+            let text = match self.reads {
+                Reads::None => format!("`{}` is not read for a stranger", entry.key),
+                _ => format!("`{}` is not run here; --run-commands runs it", entry.key),
+            };
+            noted.push(Problem::new(place, text));
+        }
+        withheld
+    }
+
+    /// The secrets that were not read, and why not.
+    pub fn withheld(&self) -> Vec<Problem> {
+        self.withheld.borrow().clone()
     }
 
     /// The value of `key`, which need not, holds a secret: it must not stand where others can read it.
@@ -316,6 +376,9 @@ impl Section {
             }
             _ => {
                 self.secrets.borrow_mut().insert(entry.key.clone());
+                if self.withholds(entry, &source) {
+                    return None;
+                }
                 Some((true, self.read(entry, &source)?.expose().to_owned()))
             }
         }

@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 
 use super::service::{self, Service, api_url, over_http};
 use super::{Failure, Kind, Notifier};
-use crate::config::section::Section;
+use crate::config::section::{Reads, Section};
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, bytes, characters, cut, one_line};
 use crate::http::{Http, Reply, Request};
@@ -112,6 +112,7 @@ fn keys(section: &Section) -> Option<Keys> {
     }
     let variable = |name: &str| {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        let value = value.filter(|_| section.reads != Reads::None);
         value.map(Secret::new)
     };
     let keys = (

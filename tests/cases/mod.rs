@@ -12,6 +12,7 @@ mod faults;
 mod groups;
 mod incident;
 mod input;
+mod inspection;
 mod irc;
 mod nginx;
 mod owners;
