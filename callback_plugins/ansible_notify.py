@@ -22,10 +22,13 @@ description:
 author:
   - The ansible-notify contributors (@ansible-notify)
 requirements:
-  - enabling it with C(callbacks_enabled = ansible_notify) in C([defaults]) of ansible.cfg
-    (C(callback_whitelist) before ansible-core 2.11)
   - the program C(ansible-notify) on the controller
 notes:
+  - In a folder C(callback_plugins) beside the playbook, or in another one that Ansible reads, it is
+    on by itself. In a collection it is enabled by its full name in C(callbacks_enabled). Where
+    several copies are on, one of them reports.
+  - Where no C(plugin_config.ini) is found on any level, and no variable names an endpoint, it does
+    nothing.
   - Variables are taken from C(-e) and from the play (C(vars), C(vars_files), C(vars_prompt)),
     templated and decrypted, but not from the inventory.
   - Plain C(-e callback_url=... -e username=... -e password=... -e validate_certs=...) count too,
@@ -38,6 +41,17 @@ notes:
   - For ad hoc commands set C(bin_ansible_callbacks = true), and C(callback_plugins) to the folder
     of this plugin, unless Ansible finds it anyway.
 options:
+  enabled:
+    description:
+      - C(false) switches the plugin off. The variable C(ansible_notify_enabled), given with C(-e),
+        does so for one run.
+    type: str
+    default: "true"
+    env:
+      - name: ANSIBLE_NOTIFY_ENABLED
+    ini:
+      - section: callback_ansible_notify
+        key: enabled
   binary:
     description:
       - The program C(ansible-notify). If not set, it is looked for beside the running Python, then
@@ -112,9 +126,6 @@ options:
 
 EXAMPLES = r"""
 ansible.cfg: |
-  [defaults]
-  callbacks_enabled = ansible_notify
-
   [callback_ansible_notify]
   strict = true
 
@@ -133,6 +144,7 @@ import json
 import math
 import numbers
 import os
+import pwd
 import re
 import select
 import socket
@@ -149,6 +161,9 @@ except ImportError:  # Python 2
     import collections as abc
 
 from ansible import context
+from ansible.errors import AnsibleError
+from ansible.executor.task_queue_manager import TaskQueueManager
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.playbook.handler import Handler
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__ as ansible_version
@@ -486,6 +501,7 @@ def brought_json(name, task, brought):
 # The binary
 # ------------------------------------------------------------------------------
 
+CONFIG_FILE = "plugin_config.ini"
 F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1048576
 RESTARTS = 3
@@ -533,8 +549,9 @@ class Stream(object):
         self.stdout = None
         self.starts = 0
         self.died = 0.0
+        self.late = False  # events of the run were reported to nobody before
         self.ending = False
-        self.exit_code = None  # of Ansible, where it said one
+        self.last = {"reason": "exit", "code": None}
 
     def send(self, seq, play, task, line, change=None):
         """Writes a line, after the records of its play and task, without waiting."""
@@ -576,7 +593,7 @@ class Stream(object):
             self.give_up("cannot run %s: %s. %s" % (self.command[0], reason, ADVICE))
             return
         hello = self.hello
-        if self.starts > 1:
+        if self.starts > 1 or self.late:
             resumed = {"after": self.safe, "began": self.began, "stats": self.stats}
             hello = dict(hello, resumed=resumed)
         self.write(record("hello", hello))
@@ -586,22 +603,22 @@ class Stream(object):
             self.write_end()
 
     def write_end(self):
-        self.write(record("end", {"reason": "exit", "code": self.exit_code}))
+        self.write(record("end", self.last))
 
     def run(self):
         """Runs the binary with a pipe on either side."""
         stdin, self.stdin = pipe()
         self.stdout, stdout = pipe()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
         # Ctrl-C is for Ansible; the binary goes on to deliver the end.
-        own_session = {"preexec_fn": os.setsid} if PYTHON2 else {"start_new_session": True}
+        options = {"preexec_fn": os.setsid} if PYTHON2 else {"start_new_session": True}
+        # Standard error is named: from 2.19 on Ansible does not let programs inherit it.
+        options.update(stdin=stdin, stdout=stdout, stderr=2 if is_open(2) else nowhere)
         try:
-            # Standard error is named: from 2.19 on Ansible does not let programs inherit it.
-            self.process = subprocess.Popen(
-                self.command, stdin=stdin, stdout=stdout, stderr=2, close_fds=True, **own_session
-            )
+            self.process = subprocess.Popen(self.command, close_fds=True, **options)
         finally:
-            os.close(stdin)
-            os.close(stdout)
+            for end in (stdin, stdout, nowhere):
+                os.close(end)
         for end in (self.stdin, self.stdout):
             fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_NONBLOCK)
         try:
@@ -803,10 +820,28 @@ class Stream(object):
 
 def pipe():
     """The reading and the writing end of a pipe that no other program inherits, in Python 2 too."""
-    ends = os.pipe()
+    ends = [above_standard(end) for end in os.pipe()]
     for end in ends:
         fcntl.fcntl(end, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     return ends
+
+
+def above_standard(end):
+    """The same end under a number that is not that of a closed standard stream."""
+    if end > 2:
+        return end
+    try:
+        return fcntl.fcntl(end, fcntl.F_DUPFD, 3)
+    finally:
+        os.close(end)
+
+
+def is_open(number_):
+    try:
+        os.fstat(number_)
+    except OSError:
+        return False
+    return True
 
 
 def record(name, content):
@@ -823,7 +858,10 @@ ADVICE = (
 
 
 def warn(text):
-    display.warning("ansible_notify: %s" % text)
+    try:
+        display.warning("ansible_notify: %s" % text)
+    except (AttributeError, EnvironmentError, ValueError):
+        pass  # standard error is broken or closed
 
 
 def find_binary(option):
@@ -841,10 +879,27 @@ def find_binary(option):
 def find_project(playbook_directory):
     """The directory whose plugin_config.ini is the project's."""
     beside = os.path.dirname(os.path.abspath(__file__))
-    for place in (beside, os.path.join(playbook_directory, "callback_plugins"), playbook_directory):
-        if os.path.isfile(os.path.join(place, "plugin_config.ini")):
+    places = [beside] + [place for place in COPIES["places"] if place != beside]
+    places += [os.path.join(playbook_directory, "callback_plugins"), playbook_directory]
+    for place in places:
+        if os.path.isfile(os.path.join(place, CONFIG_FILE)):
             return place
     return beside
+
+
+def is_configured_above():
+    """Whether the organization or the user has a configuration."""
+    user_level = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home(), ".config")
+    places = ("/etc/ansible-notify", os.path.join(user_level, "ansible-notify"))
+    return any(os.path.lexists(os.path.join(place, CONFIG_FILE)) for place in places)
+
+
+def home():
+    """The home directory, in the password database where HOME is unset or empty."""
+    try:
+        return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user id without an entry
+        return "/"
 
 
 # ------------------------------------------------------------------------------
@@ -856,22 +911,55 @@ def find_project(playbook_directory):
 OVERRIDES = ("callback_url", "username", "password", "validate_certs")
 
 
+def given(play):
+    """The variables of the play that are in no file."""
+    variables = dict(play.get_vars())
+    variables.update(play.get_variable_manager().extra_vars)
+    return variables
+
+
 class Overrides(object):
     """Reads the variables that override the configuration; warns once of each it cannot use."""
 
     def __init__(self):
         self.warned = set()
+        self.is_silent = False
+        self.known = (None, {})  # the last play that was asked, and its answer
 
     def of_play(self, play):
-        manager = play.get_variable_manager()
-        extra = manager.extra_vars
+        """What the variables of a play that begins say; asked once for all its batches."""
+        # ansible-runner makes the id of a later batch longer.
+        play_id = play._uuid[:36]
+        if self.known[0] != play_id:
+            self.known = (play_id, self.chosen(play, self.variables(play)))
+        return self.known[1]
+
+    def ahead(self, play, is_ready):
+        """What the variables of a play say that has not begun, of its files only if `is_ready`."""
+        self.is_silent = True
+        try:
+            return self.chosen(play, self.variables(play) if is_ready else given(play))
+        finally:
+            self.is_silent = False
+
+    def variables(self, play):
+        """All variables of the play; of the files that hold them nothing is printed."""
+        levels = {name: getattr(display, name, 0) for name in ("verbosity", "log_verbosity")}
+        try:
+            for name in levels:
+                setattr(display, name, 0)
+            return play.get_variable_manager().get_vars(play=play)
+        except Exception:
+            return given(play)  # a file of variables that cannot be read is the play's own error
+        finally:
+            for name, level in levels.items():
+                setattr(display, name, level)
+
+    def chosen(self, play, variables):
+        extra = play.get_variable_manager().extra_vars
         chosen = {}
         if "callback_url" in extra:
             chosen.update((key, (key, extra[key])) for key in OVERRIDES if key in extra)
-        try:
-            variables = manager.get_vars(play=play)
-        except Exception:
-            variables = extra  # a file of variables that cannot be read is the play's own error
         for key in OVERRIDES:
             name = "ansible_notify_" + key
             if name in variables:
@@ -879,6 +967,16 @@ class Overrides(object):
         templar = Templar(loader=play.get_loader(), variables=variables)
         read = ((key, self.read(name, value, templar)) for key, (name, value) in chosen.items())
         return {key: value for key, value in read if value not in (None, "")}
+
+    def switched_off(self, playbook):
+        """Whether an extra variable switches the plugin off."""
+        plays = playbook.get_plays()
+        if not plays:
+            return False
+        extra = plays[0].get_variable_manager().extra_vars
+        templar = Templar(loader=plays[0].get_loader(), variables=extra)
+        name = "ansible_notify_enabled"
+        return name in extra and is_off(name, self.read(name, extra[name], templar))
 
     def read(self, name, value, templar):
         """The value, decrypted and templated; None where that fails."""
@@ -893,10 +991,62 @@ class Overrides(object):
             problem = "it is not text"
         except Exception as error:
             problem = type(error).__name__  # its message may hold the value
-        if name not in self.warned:
+        if name not in self.warned and not self.is_silent:
             self.warned.add(name)
             warn("the variable %s is not used: %s" % (name, problem))
         return None
+
+
+# ------------------------------------------------------------------------------
+# How Ansible ends
+# ------------------------------------------------------------------------------
+
+EXIT_INTERRUPTED = 130
+EXIT_LOST_OUTPUT = 120
+# How Ansible up to 2.18 begins to quote the lines that an error comes from.
+QUOTED = re.compile(r"\n\nThe (?:error appears to|offending line)")
+
+
+class Raised(object):
+    """An exception, or none, without what it keeps alive."""
+
+    def __init__(self, error):
+        self.is_interrupt = isinstance(error, KeyboardInterrupt)
+        self.exit_code = exit_code(error.code) if isinstance(error, SystemExit) else None
+        self.text = ""
+        try:
+            self.text = error_text(error)
+        except Exception:
+            self.text = type(error).__name__  # it cannot be put into words
+
+
+def exit_code(code):
+    """The exit code that Python makes of it: a text is printed, and is an error."""
+    return int(code or 0) & 255 if isinstance(code or 0, int) else 1
+
+
+def error_text(error):
+    """What an error says, without the lines of a playbook that old versions quote."""
+    if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
+        code = getattr(error, "code", None)
+        return short(code) if isinstance(code, (TEXT, bytes)) else ""
+    text = QUOTED.split("%s" % error)[0].strip()
+    if not isinstance(error, AnsibleError):
+        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+    return short(text)
+
+
+def lost_output():
+    """Why the rest of the output cannot be written, if so: Python then exits with 120."""
+    for name in () if PYTHON2 else ("stdout", "stderr"):
+        output = getattr(sys, name)
+        try:
+            if output is not None and not output.closed:
+                output.flush()
+        except (EnvironmentError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            return "cannot write to %s: %s" % (name, reason)
+    return ""
 
 
 # ------------------------------------------------------------------------------
@@ -908,12 +1058,18 @@ class Task(object):
     """What is kept of a task: its record, and the fragment of events that names it."""
 
     def __init__(self, number_, task):
+        self.template = name_template(task)
+        self.host = None  # the first one, whose name it has
+        self.name = name_of(task)
+        if ERROR_MARK in self.name:
+            self.name = short(self.template) or self.name
+        self.action = short(task.action)
         self.line = record(
             "task",
             {
                 "id": str(number_),
-                "name": short(task.name or task.action),
-                "action": short(task.action),
+                "name": self.name,
+                "action": self.action,
                 "path": short(path_of(task)) or None,
                 "role": short(task._role.get_name()) if task._role else None,
                 "tags": [short(tag) for tag in task.tags or ()],
@@ -922,6 +1078,101 @@ class Task(object):
         )
         self.fragment = ',"task":"%d"' % number_
         self.is_delegated = task.delegate_to is not None
+
+    def as_run(self, task, naming, item=None, label=None):
+        """The JSON for name and action as one host ran the task, where they differ.
+
+        Ansible says the name of the first host for each of them, but for loops up to 2.18.
+        """
+        name, action = name_of(task), short(task.action)
+        if name == self.name or is_template(name) or ERROR_MARK in name:
+            name = short(naming.name(item)) if naming else self.name
+        rest = ""
+        if name and name != self.name and not reveals(name, item, label):
+            rest = ',"task_name":%s' % encode(name)[0]
+        if action != self.action and not is_template(action):
+            rest += ',"task_action":%s' % encode(action)[0]
+        return rest
+
+
+def name_of(task):
+    """The name of the task without its role, as Ansible calls it."""
+    role = getattr(task, "_role_name", None)
+    unnamed = "%s : %s" % (as_text(task.action), as_text(role)) if role else task.action
+    return short(task.name or unnamed)
+
+
+def name_template(task):
+    """The name as it is written, where it is a template that may be evaluated again."""
+    written = getattr(task, "_ds", None)
+    name = written.get("name") if isinstance(written, abc.Mapping) else None
+    return name if isinstance(name, TEXT) and is_template(name) and not ACTIVE.search(name) else ""
+
+
+def is_template(text):
+    return "{{" in text or "{%" in text
+
+
+# Functions that do something, or give another value each time.
+ACTIVE = re.compile(r"\b(?:lookup|query|q|now)\s*\(|\brandom\b")
+# What stands in a name from 2.19 on for a variable that is not there.
+ERROR_MARK = "<< error "
+# Frames between the callback and the function of Ansible that starts a task on a host.
+FRAMES = 10
+
+
+class Naming(object):
+    """Makes the name of a task on one host, of the variables with which it runs there."""
+
+    def __init__(self, template, task, loader):
+        self.task_id = task._uuid
+        self.template = template
+        self.loader = loader
+        self.variables = task_variables()
+        self.whole = None
+        if self.variables is not None and task.loop is None:
+            self.whole = self.make(self.variables)
+            self.variables = None  # they are many
+
+    def name(self, item):
+        """The name, in a loop that for the item; nothing where it cannot be made."""
+        if self.variables is None or not item:
+            return self.whole
+        return self.make(dict(self.variables, **item))
+
+    def make(self, variables):
+        try:
+            name = Templar(loader=self.loader, variables=variables).template(self.template)
+        except Exception:
+            return None  # the task will say so itself, or does not need it
+        return name if isinstance(name, TEXT) and ERROR_MARK not in name else None
+
+
+def task_variables():
+    """The variables of the task that Ansible is about to start.
+
+    To ask for them again would take as long as Ansible itself does before each task.
+    """
+    frame = sys._getframe(1)
+    for _depth in range(FRAMES):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == "_queue_task":
+            return frame.f_locals.get("task_vars")
+        frame = frame.f_back
+    return None
+
+
+def reveals(name, item, label):
+    """Whether the name holds a part of the loop's item that its label leaves out."""
+    if label is None or item is None or isinstance(item, bool):
+        return False
+    if isinstance(item, abc.Mapping):
+        return any(reveals(name, part, label) for part in item.values())
+    if isinstance(item, (list, tuple)):
+        return any(reveals(name, part, label) for part in item)
+    text = as_text(item)
+    return text in name and text not in label
 
 
 class Run(object):
@@ -936,6 +1187,12 @@ class Run(object):
         self.generation = 1
         self.about = None
         self.directory = os.getcwd()
+        self.playbook = None
+        self.is_watched = False
+        self.is_idle = False  # nobody is to hear of what happens
+        self.problems = []  # what keeps a strict run from beginning
+        self.raised = Raised(None)  # with what Ansible gave up
+        self.exit_code = None  # what Ansible said to Python
         self.seq = 0
         self.plays = 0
         self.play_line = None
@@ -943,6 +1200,8 @@ class Run(object):
         self.tasks = {}  # task uuid: Task
         self.hosts = {}  # host name: the fragment that describes it
         self.running = {}  # host name: (task uuid, when it began, task)
+        self.namings = {}  # host name: what makes the name of its task
+        self.loader = None
         self.failed = False
 
     # -- the run itself --
@@ -967,16 +1226,31 @@ class Run(object):
             "tags": [as_text(tag) for tag in arguments.get("tags") or ()],
             "inventory": [as_text(source) for source in arguments.get("inventory") or ()],
         }
-        if self.stream.hello.setdefault("run", self.about) is self.about:
+        playbooks = arguments.get("args") if path else None
+        if isinstance(playbooks, (list, tuple)) and len(playbooks) > 1:
+            self.about["playbooks"] = [absolute(as_text(named)) for named in playbooks]
+        if self.stream.process is None:
+            self.stream.hello["run"] = self.about
+        if not self.stream.began:
             self.stream.began = time.time()
 
+    def is_configured(self):
+        """Whether a configuration or a variable says who is to hear of the run."""
+        named = self.options.get("config") or self.options.get("strict")
+        variable = os.environ.get("ANSIBLE_NOTIFY_CALLBACK_URL")
+        if named or variable or "callback_url" in self.overriding or is_configured_above():
+            return True
+        return os.path.lexists(os.path.join(find_project(self.directory), CONFIG_FILE))
+
     def start(self):
-        """Starts the binary, once."""
+        """Starts the binary, once, where anybody is to hear of the run."""
         stream = self.stream
         if stream.closed or stream.process is not None:
             return
         if self.about is None:
             self.describe(None)
+        if not self.is_configured():
+            return
         stream.command = [find_binary(self.options.get("binary")), "stream"]
         stream.command += ["--project", find_project(self.directory)]
         if self.options.get("config"):
@@ -988,33 +1262,80 @@ class Run(object):
         stream.hello["overrides"] = self.overrides_record()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.leave_fork)
-        atexit.register(self.finish)
-        self.watch_exit()
+        stream.safe = self.seq if stream.late else 0
+        if self.options.get("strict"):
+            stream.complain = self.problems.append
         stream.start()
+        if self.problems:
+            self.refuse()
 
-    def watch_exit(self):
-        """Notes the exit code of Ansible: not all that makes a run fail is in its callbacks."""
-        leave = sys.exit
+    def look_ahead(self, is_ready):
+        """Starts the binary before the first play, whose variables it may still be waiting for."""
+        plays = self.playbook.get_plays() if self.playbook is not None else ()
+        if plays:
+            self.override(self.overrides.ahead(plays[0], is_ready))
+        self.stream.hello["early"] = True
+        self.start()
+
+    def rest(self):
+        """Nobody is to hear of what happens, unless a later play says so."""
+        self.is_idle = self.stream.late = True
+        self.stream.unsafe.clear()
+        self.stream.unsafe_size = 0
+
+    # -- its end --
+
+    def watch(self):
+        """Notes how Ansible ends: not all that makes a run fail is in its callbacks."""
+        self.is_watched = True
+        leave, clean = sys.exit, TaskQueueManager.cleanup
 
         def leave_noted(code=None):
             if os.getpid() == self.pid:
-                # As Python has it: a text is printed, and is an error.
-                self.stream.exit_code = int(code or 0) if isinstance(code or 0, int) else 1
+                self.exit_code = exit_code(code)
             leave(code)
 
-        sys.exit = leave_noted
+        def clean_noted(queue):
+            # It runs on the way out, also while an exception is.
+            if os.getpid() == self.pid:
+                self.raised = Raised(sys.exc_info()[1])
+                if self.raised.exit_code is not None:
+                    self.exit_code = self.raised.exit_code
+            return clean(queue)
+
+        sys.exit, TaskQueueManager.cleanup = leave_noted, clean_noted
+        atexit.register(self.finish)
+
+    def last_record(self):
+        """What the binary is told at the end: Ansible's exit code, and what made it so."""
+        code, raised = self.exit_code, self.raised
+        # Python has this of an exception that nobody caught.
+        uncaught = getattr(sys, "last_value", None)
+        if uncaught is not None:
+            raised = Raised(uncaught)
+            code = EXIT_INTERRUPTED if raised.is_interrupt else 1
+        is_interrupt = raised.is_interrupt or code == 99
+        last = {"reason": "interrupt" if is_interrupt else "exit", "code": code}
+        error = raised.text
+        lost = lost_output()
+        if lost:
+            last["code"] = EXIT_LOST_OUTPUT
+            error = error or lost
+        if error:
+            last["error"] = error
+        return last
 
     def require(self):
-        """Starts the binary, and stops Ansible unless it is ready. Only ever on the main thread."""
-        problems = []
-        self.stream.complain = problems.append
-        self.start()
+        """Stops Ansible unless the binary is ready. Only ever on the main thread."""
         if not self.stream.serve(lambda: self.stream.ready, READY_SECONDS):
-            self.stream.give_up(None)
-            problem = (problems or ["ansible-notify is not ready"])[0]
-            display.error("ansible_notify: %s, and `strict` is set" % problem)
-            raise SystemExit(EXIT_CONFIGURATION)
+            self.refuse()
         self.stream.complain = warn
+
+    def refuse(self):
+        self.stream.give_up(None)
+        problem = (self.problems or ["ansible-notify is not ready"])[0]
+        display.error("ansible_notify: %s, and `strict` is set" % problem)
+        raise SystemExit(EXIT_CONFIGURATION)
 
     def leave_fork(self):
         """A worker must not hold the pipe open when the controller is gone."""
@@ -1028,7 +1349,12 @@ class Run(object):
         if os.getpid() != self.pid or self.stream.closed:
             return
         try:
-            self.stream.finish()
+            self.options["strict"] = False  # too late
+            if not self.plays and self.seq:
+                self.look_ahead(is_ready=True)
+            if self.stream.process is not None:
+                self.stream.last = self.last_record()
+                self.stream.finish()
         except KeyboardInterrupt:
             self.stream.let_go()
         except Exception as error:
@@ -1048,7 +1374,7 @@ class Run(object):
 
     # -- events --
 
-    def event(self, name, task=None, rest=""):
+    def event(self, name, task=None, rest="", change=None):
         """Sends one event; `rest` is JSON for the end of its object."""
         self.seq += 1
         line = '{"event":{"seq":%d,"event":"%s","time":%.6f%s%s%s}}\n' % (
@@ -1063,22 +1389,22 @@ class Run(object):
             line = line.encode("utf-8")
         except UnicodeError:  # surrogates, where a program wrote what is not UTF-8
             line = SURROGATES.sub(REPLACEMENT, line).encode("utf-8")
-        self.stream.send(self.seq, self.play_line, task.line if task else None, line)
+        self.stream.send(self.seq, self.play_line, task.line if task else None, line, change)
 
-    def step(self, name, task=None, host=None, brought=None):
+    def step(self, name, task=None, host=None, brought=None, change=None):
         """An event that is not a result."""
-        if self.stream.process is None and name not in EARLY:
-            self.start()
+        if self.is_idle:
+            return
         rest = ',"host":{%s}' % self.host(host) if host else ""
         if brought:
             text, cut = encode(brought, RESULT_ROOM)
             rest += ',"result":' + text + (',"truncated":true' if cut else "")
-        self.event(name, task and self.task(task), rest)
+        self.event(name, task and self.task(task), rest, change)
 
     def result(self, name, result, ignored=False):
         """An event that is a result."""
-        if self.stream.process is None:
-            self.start()
+        if self.is_idle:
+            return
         # From 2.19 on the names with an underscore are on their way out.
         if hasattr(result.__class__, "result"):
             host, task, brought = result.host, result.task, result.result
@@ -1091,7 +1417,6 @@ class Run(object):
             task = parsed_task
             hidden = hidden or task.no_log not in (None, False)
         about = self.tasks.get(task._uuid) or self.task(task)
-
         rest = ',"changed":true' if brought.get("changed") else ""
         if ignored:
             rest += ',"ignored":true'
@@ -1102,7 +1427,13 @@ class Run(object):
         if hidden:
             rest += ',"result":' + to_json(censored(brought))
         else:
+            naming = self.namings.get(host.name)
+            if naming is not None and naming.task_id != running:
+                naming = None
+            rest += about.as_run(task, naming, *loop_of(task, brought))
             rest += brought_json(name, task, brought)
+        if name in AGGREGATES:
+            self.namings.pop(host.name, None)
         self.event(name, about, rest)
 
     def notified(self, handler, host):
@@ -1126,12 +1457,25 @@ class Run(object):
 
     def playbook_started(self, playbook):
         first = self.about is None
+        self.playbook = playbook
         self.stream.stats = None
         self.describe(playbook)
         self.play_line, self.play_fragment = None, ""
-        if not first:
+        if self.overrides.switched_off(playbook):
+            self.stream.give_up(None)
+            return
+        if first:
+            self.look_ahead(is_ready=False)
+        elif self.stream.process is not None:
             self.stream.send(self.seq, None, None, record("run", self.about), {"run": self.about})
         self.step("playbook_on_start")
+
+    def prompted(self, name):
+        if not self.plays:
+            # Somebody may take long to answer: what is known must be told before.
+            self.look_ahead(is_ready=True)
+        # Nothing else of it: there is a default, which may be a secret.
+        self.step("playbook_on_vars_prompt", brought={"name": name})
 
     def play_started(self, play):
         self.plays += 1
@@ -1142,21 +1486,30 @@ class Run(object):
         self.play_fragment = ',"play":"%d"' % self.plays
         self.hosts.clear()
         self.running.clear()
-        overriding = self.overrides.of_play(play)
-        changed = overriding != self.overriding
-        self.overriding = overriding
-        self.generation += changed
+        self.namings.clear()
+        self.loader = play.get_loader()
+        self.override(self.overrides.of_play(play))
         first = self.stream.process is None
-        if not first and changed:
-            told = self.overrides_record()
-            line = record("overrides", told)
-            self.stream.send(self.seq, None, None, line, {"overrides": told})
-        self.step("playbook_on_play_start")
         if first:
-            if self.options.get("strict"):
-                self.require()
-            else:
-                self.start()
+            self.stream.hello.pop("early", None)
+            if not self.is_configured():
+                self.rest()
+                return
+            self.is_idle = False
+            self.start()
+        self.step("playbook_on_play_start", change={"early": False})
+        if self.options.get("strict") and (first or self.plays == 1):
+            self.require()
+
+    def override(self, overriding):
+        """What the play's vars set from here on."""
+        if overriding == self.overriding:
+            return
+        self.overriding = overriding
+        self.generation += 1
+        if self.stream.process is not None:
+            told = self.overrides_record()
+            self.stream.send(self.seq, None, None, record("overrides", told), {"overrides": told})
 
     def overrides_record(self):
         """What the play's vars set, and how often that changed."""
@@ -1171,6 +1524,12 @@ class Run(object):
 
     def task_started_on(self, host, task):
         self.running[host.name] = (task._uuid, clock(), task)
+        about = self.tasks.get(task._uuid)
+        if about is None or not about.template or task.no_log is True:
+            return
+        about.host = about.host or host.name
+        if task.loop is not None or about.host != host.name:
+            self.namings[host.name] = Naming(about.template, task, self.loader)
 
     def host(self, host):
         """The JSON that describes the host, without its braces."""
@@ -1185,10 +1544,26 @@ class Run(object):
         return fragment
 
 
-# The binary is not started for these alone: the variables of the first play belong into `hello`.
-EARLY = ("playbook_on_start", "playbook_on_vars_prompt", "playbook_on_play_start")
 NOT_RUNNING = (None, None, None)
 RUN = Run()
+
+
+def loop_of(task, brought):
+    """The variables of a loop's item, and its label where that may hide a part of it."""
+    variable = brought.get("ansible_loop_var")
+    if variable not in brought:
+        return ()
+    names = (variable, brought.get("ansible_index_var"))
+    item = {name: brought[name] for name in names if name in brought}
+    if not is_labelled(task):
+        return (item,)
+    label = brought.get("_ansible_item_label")
+    return item, label if isinstance(label, TEXT) else encode(label)[0]
+
+
+def absolute(path):
+    """The path from the root, unless it is that of a playbook in a collection."""
+    return os.path.abspath(path) if os.path.exists(path) else path
 
 
 def path_of(task):
@@ -1219,14 +1594,63 @@ def text_option(value):
     return as_text(value) if value else None
 
 
+def is_off(name, value):
+    """Whether the value switches something off that is on by itself."""
+    if value in (None, ""):
+        return False
+    try:
+        return not boolean(value)
+    except TypeError:
+        warn("%s must be true or false; it is taken as true" % name)
+        return False
+
+
+# ------------------------------------------------------------------------------
+# Several copies in one process
+# ------------------------------------------------------------------------------
+
+# One object for all copies of this file, whichever versions they are: the class and the instance
+# that report, and the folders that the copies lie in.
+COPIES = sys.__dict__.setdefault(
+    "_ansible_notify_copies", {"class": None, "instance": None, "places": []}
+)
+
+
+def enter(instance):
+    """The first copy that is loaded reports, with the last of its instances."""
+    place = os.path.dirname(os.path.abspath(__file__))
+    if place not in COPIES["places"]:
+        COPIES["places"].append(place)
+    if COPIES["class"] in (None, type(instance)):
+        COPIES["class"], COPIES["instance"] = type(instance), instance
+
+
+def reports(instance):
+    if COPIES["instance"] is not instance:
+        return False
+    return RUN.is_watched or not has_older_copy()
+
+
+def has_older_copy():
+    """Whether a copy is on that knows of no other: it would report, too."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", {})
+        callback, run = names.get("CallbackModule"), names.get("RUN")
+        is_copy = getattr(callback, "CALLBACK_NAME", None) == "ansible_notify"
+        if is_copy and "COPIES" not in names and getattr(run, "options", None):
+            return True
+    return False
+
+
 class CallbackModule(CallbackBase):
     """The callbacks. None of them may raise: in the wrong thread that would hang the play."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "ansible_notify"
-    CALLBACK_NEEDS_ENABLED = True
-    CALLBACK_NEEDS_WHITELIST = True
+    # On by itself in a folder that Ansible reads. That of a collection is loaded only if enabled.
+    CALLBACK_NEEDS_ENABLED = False
+    CALLBACK_NEEDS_WHITELIST = False
 
     def set_options(self, task_keys=None, var_options=None, direct=None):
         super(CallbackModule, self).set_options(task_keys, var_options, direct)
@@ -1236,13 +1660,18 @@ class CallbackModule(CallbackBase):
             "quiet": self.get_option("quiet") is True,
             "strict": self.get_option("strict") is True,
         }
+        self.disabled = is_off("`enabled`", self.get_option("enabled"))
+        if not self.disabled:
+            enter(self)
 
     def safely(self, act, *arguments):
         """Calls act, unless this is a forked worker; nothing but SystemExit ever comes out."""
-        if RUN.stream.closed or os.getpid() != RUN.pid:
+        if RUN.stream.closed or os.getpid() != RUN.pid or not reports(self):
             self.disabled = True
             return
         try:
+            if not RUN.is_watched:
+                RUN.watch()
             act(*arguments)
         except Exception as error:
             RUN.report(error)
@@ -1251,8 +1680,7 @@ class CallbackModule(CallbackBase):
         self.safely(RUN.playbook_started, playbook)
 
     def v2_playbook_on_vars_prompt(self, varname, *args, **kwargs):
-        # Nothing else of it: there is a default, which may be a secret.
-        self.safely(RUN.step, "playbook_on_vars_prompt", None, None, {"name": varname})
+        self.safely(RUN.prompted, varname)
 
     def v2_playbook_on_play_start(self, play):
         self.safely(RUN.play_started, play)

@@ -229,17 +229,31 @@ impl Deliverer {
     /// Notes how a run of a playbook ended, and gives how the one before it did. A check changes nothing,
     /// and a run that was cut off says nothing about the playbook.
     pub async fn end_run(&self, run: &Run, status: Status) -> Option<Status> {
-        let key = run.playbook_key();
-        if key.is_empty() || run.check || status == Status::Canceled {
+        let mut ends = vec![(run.playbook_key(), status)];
+        if run.own_key() != ends[0].0 {
+            let earlier = run.earlier_keys().into_iter();
+            ends.extend(earlier.map(|key| (key, Status::Success)));
+            ends.push((run.own_key(), status));
+        }
+        if ends[0].0.is_empty() || run.check || status == Status::Canceled {
             return None;
         }
-        let (id, name) = (run.id.clone(), status.name());
-        let previous = self
-            .spool()
-            .write(move |connection| spool::end_run(connection, &key, &id, name))
-            .await;
+        let id = run.id.clone();
+        let before = move |connection: &rusqlite::Connection| {
+            let ends = ends.iter();
+            ends.map(|(key, status)| spool::end_run(connection, key, &id, status.name()))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
         // Where the spool takes nothing, nothing is known of what was before.
-        previous.ok().flatten().as_deref().and_then(Status::named)
+        let before = self.spool().write(before).await.unwrap_or_default();
+        let mut before = before.iter().flatten().map(|name| Status::named(name));
+        // One of several may have failed when it was run alone.
+        let first = before.next().flatten();
+        before.flatten().fold(first, |worst, one| match worst {
+            Some(Status::Error) => worst,
+            _ if one == Status::Error => Some(one),
+            _ => worst.or(Some(one)),
+        })
     }
 
     /// Who wants an event, and the event without what nobody of them sends.

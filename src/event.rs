@@ -98,6 +98,9 @@ pub struct Run {
     pub tags: Vec<String>,
     /// The inventories as they were named.
     pub inventory: Vec<String>,
+    /// The paths of all playbooks of the command line, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub playbooks: Vec<String>,
     /// Where a person can look at the run, where something like a CI system shows it.
     pub url: Option<String>,
     /// What ansible-runner calls the run; two runs may have the same.
@@ -106,10 +109,30 @@ pub struct Run {
 }
 
 impl Run {
-    /// What tells one playbook and its inventory from others, the same in each of their runs.
+    /// What tells one playbook, or all those of one command line, and the inventory from others, the same in
+    /// each of their runs.
     pub fn playbook_key(&self) -> String {
+        if self.playbooks.len() > 1 {
+            return self.key_of(&self.playbooks.join(" + "));
+        }
+        self.own_key()
+    }
+
+    /// The key that the current playbook has where it is run alone.
+    pub fn own_key(&self) -> String {
         let playbook = self.path.as_ref().or(self.playbook.as_ref());
-        let mut key = playbook.cloned().unwrap_or_default();
+        self.key_of(playbook.map_or("", |playbook| playbook))
+    }
+
+    /// The keys of the playbooks that came before the current one: Ansible went on, so they succeeded.
+    pub fn earlier_keys(&self) -> Vec<String> {
+        let earlier = self.playbooks.iter();
+        let earlier = earlier.take_while(|path| Some(*path) != self.path.as_ref());
+        earlier.map(|path| self.key_of(path)).collect()
+    }
+
+    fn key_of(&self, playbook: &str) -> String {
+        let mut key = playbook.to_owned();
         for inventory in &self.inventory {
             key.push_str(" @ ");
             key.push_str(inventory);
@@ -190,6 +213,9 @@ pub struct RunEnd {
     /// Ansible's, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
+    /// Why it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Seconds.
     pub elapsed: f64,
     /// Ansible's counts, host by host; empty when the run was cut off.
@@ -212,6 +238,7 @@ impl RunEnd {
         RunEnd {
             status,
             exit_code: None,
+            reason: None,
             elapsed: 0.0,
             stats: Map::new(),
             previous: None,
@@ -342,6 +369,9 @@ impl Event {
 
     /// What went wrong, or else was said, in short: `msg`, unless it says only that a command failed.
     pub fn reason(&self) -> Option<String> {
+        if let Some(end) = &self.end {
+            return end.reason.clone();
+        }
         let result = self.result_value();
         let said = |key: &str| {
             let value = &result[key];

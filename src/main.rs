@@ -21,6 +21,7 @@ mod exit;
 mod failpoint;
 mod group;
 mod headers;
+mod home;
 mod http;
 mod irc;
 mod kept;

@@ -115,8 +115,8 @@ pub const MESSAGE: &str = "\
 {%- if failures > 10 %}and {{ failures - 10 }} more
 {% endif %}
 {{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
-{%- if status == 'error' and not failures and exit_code %}
-Ansible ended with exit code {{ exit_code }}; its output says why
+{%- if reason and not failed_tasks %}
+{{ reason | truncate(length=1000, leeway=0) }}
 {%- endif %}
 {%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
 {{ (reason or '') | truncate(length=1000, leeway=0) }}

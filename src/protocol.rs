@@ -1,6 +1,7 @@
 //! The records in which a plugin speaks to `stream`, as docs/protocol.md describes them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,6 +36,9 @@ pub struct Hello {
     pub run: Run,
     #[serde(default)]
     pub overrides: Overrides,
+    /// The variables of the first play are not known yet: `overrides` may follow before its `play` record.
+    #[serde(default)]
+    pub early: bool,
     /// The records come from ansible-runner.
     pub runner: Option<RunnerHello>,
     /// Another process of the same run died: this one goes on.
@@ -90,6 +94,23 @@ pub struct EventRecord {
     pub duration: Option<f64>,
     pub play: Option<String>,
     pub task: Option<String>,
+    /// Name and action of the task as this host ran it, where they differ from those of its record.
+    pub task_name: Option<String>,
+    pub task_action: Option<String>,
     pub host: Option<Host>,
     pub result: Option<Box<RawValue>>,
+}
+
+impl EventRecord {
+    /// The task under the name and the action that it had on this host.
+    pub fn as_run(&self, task: &Arc<Task>) -> Arc<Task> {
+        if self.task_name.is_none() && self.task_action.is_none() {
+            return task.clone();
+        }
+        Arc::new(Task {
+            name: self.task_name.as_ref().unwrap_or(&task.name).clone(),
+            action: self.task_action.clone().or_else(|| task.action.clone()),
+            ..Task::clone(task)
+        })
+    }
 }

@@ -28,7 +28,7 @@ pub struct Reader {
 const MAX_KEY: usize = 60;
 
 /// The keys of an event.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "state",
     "event",
     "host",
@@ -44,6 +44,7 @@ const KEYS: [&str; 26] = [
     "run",
     "status",
     "exit_code",
+    "reason",
     "elapsed",
     "stats",
     "previous",
@@ -202,6 +203,7 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
     Ok(Some(Arc::new(RunEnd {
         status,
         exit_code: typed(object, "exit_code")?,
+        reason: typed(object, "reason")?,
         elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
         stats: typed(object, "stats")?.unwrap_or_default(),
         previous: typed(object, "previous")?,

@@ -15,8 +15,11 @@ const REASON: usize = 1000;
 /// How many of them are kept until the end says which were rescued.
 const KEPT: usize = 10 * FAILED_TASKS;
 
-/// Ansible's exit code when a person ended it.
-const INTERRUPTED: i64 = 99;
+/// Ansible's exit code when a person ended it, and what a shell makes of Ctrl-C.
+const INTERRUPTED: [i64; 2] = [99, 130];
+/// The reasons of ends that nobody gave one for.
+const INTERRUPTION: &str = "interrupted";
+const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
 
 /// What the end of the run will say.
 #[derive(Default)]
@@ -32,7 +35,11 @@ pub struct Progress {
     /// Its end was said, not only cut off.
     pub ended: bool,
     /// Ansible's exit code, where it is known.
-    pub exit_code: Option<i64>,
+    exit_code: Option<i64>,
+    /// What ended it, in Ansible's words, where nothing in its events says so.
+    error: Option<String>,
+    /// A person ended it.
+    interrupted: bool,
     /// Some of its events were told to a process that died.
     pub resumed: bool,
 }
@@ -88,6 +95,19 @@ impl Progress {
         self.failed_tasks.push(failed);
     }
 
+    /// Takes in the plugin's last record.
+    pub fn note_end(&mut self, end: &Value) {
+        self.ended = true;
+        self.exit_code = end["code"].as_i64();
+        let error = end["error"].as_str().map(str::trim);
+        let error = error.filter(|text| !text.is_empty());
+        self.error = error.map(|text| cut(text, REASON, characters).into_owned());
+        self.interrupted = end["reason"] == "interrupt"
+            || self
+                .exit_code
+                .is_some_and(|code| INTERRUPTED.contains(&code));
+    }
+
     /// How the run ended.
     pub fn status(&self) -> Status {
         // The counts know what a rescue made good; `ansible-console` brings none.
@@ -97,7 +117,8 @@ impl Progress {
         });
         let complete = self.ended && (self.stats.is_some() || !self.playbook);
         match self.exit_code {
-            Some(INTERRUPTED) => Status::Canceled,
+            _ if self.interrupted => Status::Canceled,
+            None if self.error.is_some() => Status::Error,
             // Of commands at a prompt it says nothing.
             Some(0) if self.playbook => Status::Success,
             Some(0) | None if !complete => Status::Canceled,
@@ -121,20 +142,42 @@ impl Progress {
             .first
             .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
         let changed_hosts = self.all_changed_hosts();
+        let failed_tasks = self.failed(status);
         event.changed = !changed_hosts.is_empty();
         event.end = Some(Arc::new(RunEnd {
             status,
             exit_code: self.exit_code,
+            reason: self.reason(status, &failed_tasks),
             elapsed,
             stats: self.stats.clone().unwrap_or_default(),
             previous,
-            failed_tasks: self.lasting(),
+            failed_tasks,
             failures: match &self.stats {
                 Some(stats) => stats.values().map(failures).sum(),
                 None => self.failures,
             },
             changed_hosts,
         }));
+    }
+
+    /// Why the run did not succeed: what ended it, else the first of the tasks that failed.
+    fn reason(&self, status: Status, failed_tasks: &[FailedTask]) -> Option<String> {
+        let failed = || {
+            let first = failed_tasks.first()?;
+            let text = format!("{}: {}: {}", first.host, first.task, first.message);
+            Some(cut(&text, REASON, characters).into_owned())
+        };
+        match status {
+            Status::Success | Status::Running => None,
+            Status::Error => self.error.clone().or_else(failed).or_else(|| {
+                let code = self.exit_code?;
+                Some(format!("Ansible ended with exit code {code}"))
+            }),
+            Status::Canceled => {
+                let usual = if self.ended { INTERRUPTION } else { CUT_OFF };
+                Some(self.error.clone().unwrap_or_else(|| usual.to_owned()))
+            }
+        }
     }
 
     /// The hosts that changed; those that only the process before this one heard of, by their counts.
@@ -144,6 +187,19 @@ impl Progress {
         let changed = counts.filter(|(_, counts)| counts["changed"].as_u64() > Some(0));
         hosts.extend(changed.map(|(host, _)| host.clone()));
         hosts.into_iter().collect()
+    }
+
+    /// The tasks that failed, for the end of the run. A role that cannot be included is in no count of old versions.
+    fn failed(&self, status: Status) -> Vec<FailedTask> {
+        let lasting = self.lasting();
+        let unexplained = status == Status::Error && self.error.is_none();
+        if !lasting.is_empty() || !unexplained {
+            return lasting;
+        }
+        let rescued = |host| self.stats.as_ref()?.get(host)?["rescued"].as_u64();
+        let failed = self.failed_tasks.iter();
+        let failed = failed.filter(|task| rescued(&task.host).unwrap_or(0) == 0);
+        failed.take(FAILED_TASKS).cloned().collect()
     }
 
     /// The tasks that failed, but those that a rescue made good: of each host the last, so many as it counts.

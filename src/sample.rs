@@ -61,6 +61,10 @@ pub fn run_end(status: Status) -> Event {
     event.end = Some(Arc::new(RunEnd {
         status,
         exit_code: Some(if failures > 0 { 2 } else { 0 }),
+        reason: (failures > 0).then(|| {
+            let failed = failed_task();
+            format!("{}: {}: {}", failed.host, failed.task, failed.message)
+        }),
         elapsed: 12.5,
         stats,
         previous: None,

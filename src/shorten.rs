@@ -31,6 +31,8 @@ pub fn shortened(event: &Event) -> Event {
 /// The end of a run with the first of what failed and changed; of many hosts, those in trouble.
 fn shortened_end(end: &RunEnd) -> RunEnd {
     let mut short = end.clone();
+    let reason = end.reason.as_ref();
+    short.reason = reason.map(|text| cut(text, SHORTEST, bytes).into());
     short.failed_tasks.truncate(FEW);
     for failed in &mut short.failed_tasks {
         failed.message = cut(&failed.message, SHORTEST, bytes).into();

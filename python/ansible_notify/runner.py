@@ -207,6 +207,7 @@ def make_stream(config):
         project = find_project(config)
         if callback_reports(config) or not (project or is_configured()):
             return None
+        silence_callback(config)
         if project:
             command += ["--project", project]
     hello = {
@@ -312,6 +313,13 @@ def callback_reports(config):
             continue
         return bool(found) and "ansible_notify" in found.group(1)
     return False
+
+
+def silence_callback(config):
+    """Keeps a callback plugin that is on by itself, beside the playbook say, from reporting too."""
+    environment = getattr(config, "env", None)
+    if isinstance(environment, dict):
+        environment.setdefault("ANSIBLE_NOTIFY_ENABLED", "false")
 
 
 REPORTER = Reporter()

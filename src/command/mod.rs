@@ -111,7 +111,7 @@ pub fn reads(inspects: bool) -> Reads {
 }
 
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
-    report::say(format!("the spool: {error:#}"));
+    report::say(format!("the spool: {}", report::causes(error)));
     Exit::Io
 }
 

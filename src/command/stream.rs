@@ -39,7 +39,7 @@ pub async fn run(arguments: cli::Stream) -> Exit {
         .run_until(async {
             let mut stream = Stream::new(arguments);
             match stream.read().await {
-                Ok(None) => stream.finish().await,
+                Ok(None) => stream.finish().await.unwrap_or_else(|exit| exit),
                 Ok(Some(signal)) => stream.leave(signal).await,
                 Err(exit) => exit,
             }
@@ -66,6 +66,8 @@ struct Stream {
     destinations: Vec<usize>,
     drain: Duration,
     overrides: Option<Overrides>,
+    /// What waits until the variables of the first play are known.
+    early: Option<Early>,
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
@@ -79,6 +81,15 @@ struct Stream {
     rejected: u64,
     progress: Progress,
 }
+
+/// What came before the variables of the first play.
+struct Early {
+    overrides: Overrides,
+    events: Vec<(EventRecord, bool)>,
+}
+
+/// More events than come before a first play.
+const MOST_EARLY: usize = 1000;
 
 impl Stream {
     fn new(arguments: cli::Stream) -> Stream {
@@ -94,6 +105,7 @@ impl Stream {
             destinations: Vec::new(),
             drain: Duration::ZERO,
             overrides: None,
+            early: None,
             run: Arc::default(),
             plays: HashMap::new(),
             tasks: HashMap::new(),
@@ -174,9 +186,16 @@ impl Stream {
         failpoint::pass("parse");
         match line {
             Ok(Line::Hello(hello)) => self.hello(*hello).await?,
-            Ok(Line::Overrides(overrides)) => self.configure_anew(overrides).await,
-            Ok(Line::Run(run)) => self.run = Arc::new(located(run)),
+            Ok(Line::Overrides(overrides)) => match &mut self.early {
+                Some(early) => early.overrides = overrides,
+                None => self.configure_anew(overrides).await,
+            },
+            Ok(Line::Run(run)) => {
+                self.release().await?;
+                self.run = Arc::new(located(run));
+            }
             Ok(Line::Play(play)) => {
+                self.release().await?;
                 self.plays.insert(play.id.clone(), Arc::new(play));
             }
             Ok(Line::Task(task)) => {
@@ -185,8 +204,8 @@ impl Stream {
             Ok(Line::Event(event)) => self.event(event, cut).await?,
             Ok(Line::Runner(record)) => self.runner_record(&record, line_number, cut).await?,
             Ok(Line::End(end)) => {
-                self.progress.ended = true;
-                self.progress.exit_code = end["code"].as_i64();
+                self.release().await?;
+                self.progress.note_end(&end);
             }
             Err(reason) => self.reject(record.line, &reason),
         }
@@ -222,8 +241,30 @@ impl Stream {
         if let Some(resumed) = hello.resumed {
             self.resume(resumed);
         }
-        self.configure(hello.overrides).await?;
+        if hello.early {
+            self.early = Some(Early {
+                overrides: hello.overrides,
+                events: Vec::new(),
+            });
+            return Ok(());
+        }
+        self.begin(hello.overrides).await
+    }
+
+    async fn begin(&mut self, overrides: Overrides) -> Result<(), Exit> {
+        self.configure(overrides).await?;
         answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
+        Ok(())
+    }
+
+    /// Takes in what waited for the variables of the first play: they are known, or will not come.
+    async fn release(&mut self) -> Result<(), Exit> {
+        if let Some(early) = self.early.take() {
+            self.begin(early.overrides).await?;
+            for (event, cut) in early.events {
+                self.event(event, cut).await?;
+            }
+        }
         Ok(())
     }
 
@@ -286,6 +327,13 @@ impl Stream {
     }
 
     async fn event(&mut self, record: EventRecord, cut: bool) -> Result<(), Exit> {
+        if let Some(early) = &mut self.early {
+            if record.play.is_none() && early.events.len() < MOST_EARLY {
+                early.events.push((record, cut));
+                return Ok(());
+            }
+            Box::pin(self.release()).await?;
+        }
         if self.overrides.is_none() {
             self.configure(Overrides::default()).await?;
         }
@@ -294,10 +342,12 @@ impl Stream {
         event.changed = record.changed;
         event.ignored = record.ignored;
         event.truncated = record.truncated || cut;
-        event.item = record.item;
         event.duration = record.duration;
-        event.play = record.play.and_then(|id| self.plays.get(&id).cloned());
-        event.task = record.task.and_then(|id| self.tasks.get(&id).cloned());
+        let play = record.play.as_ref().and_then(|id| self.plays.get(id));
+        event.play = play.cloned();
+        let task = record.task.as_ref().and_then(|id| self.tasks.get(id));
+        event.task = task.map(|task| record.as_run(task));
+        event.item = record.item;
         event.host = record.host;
         event.result = record.result;
         event.strip();
@@ -382,9 +432,10 @@ impl Stream {
     }
 
     /// The run is over: its own event, the last deliveries, the summary.
-    async fn finish(&mut self) -> Exit {
+    async fn finish(&mut self) -> Result<Exit, Exit> {
+        self.release().await?;
         if self.last_sequence == 0 {
-            return Exit::Ok;
+            return Ok(Exit::Ok);
         }
         // ansible-runner says the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
@@ -424,9 +475,9 @@ impl Stream {
                 "{} lines of the stream were not records",
                 self.rejected
             ));
-            return Exit::InvalidEvent;
+            return Ok(Exit::InvalidEvent);
         }
-        exit
+        Ok(exit)
     }
 
     fn answer_safe(&mut self) {

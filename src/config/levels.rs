@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::home;
 use crate::trusted;
 
 /// The name of the file on every level.
@@ -109,8 +110,8 @@ impl Search {
             path: Path::new("/etc/ansible-notify").join(FILE_NAME),
             missing: None,
         }];
-        let user = environment_path("XDG_CONFIG_HOME")
-            .or_else(|| environment_path("HOME").map(|home| home.join(".config")));
+        let user = home::variable("XDG_CONFIG_HOME")
+            .or_else(|| home::directory().map(|home| home.join(".config")));
         if let Some(folder) = user {
             let path = folder.join("ansible-notify").join(FILE_NAME);
             levels.push(Level {
@@ -168,7 +169,7 @@ impl Search {
     }
 
     fn named(&self) -> Option<PathBuf> {
-        let elsewhere = || environment_path("ANSIBLE_NOTIFY_CONFIG").filter(|_| !self.stored);
+        let elsewhere = || home::variable("ANSIBLE_NOTIFY_CONFIG").filter(|_| !self.stored);
         self.config.clone().or_else(elsewhere)
     }
 
@@ -206,12 +207,6 @@ impl Search {
             passed_over,
         )
     }
-}
-
-fn environment_path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
 }
 
 fn writable_by_all(folder: &Path) -> bool {

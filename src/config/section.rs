@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
+use crate::home;
 use crate::secret::{self, Secret, Source};
 use crate::trusted::{self, Trusted};
 
@@ -549,8 +550,8 @@ fn family(key: &str) -> &str {
 }
 
 pub(super) fn resolve(path: &str, origin: &Origin) -> PathBuf {
-    let expanded = match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+    let expanded = match (path.strip_prefix("~/"), home::directory()) {
+        (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(path),
     };
     match origin {

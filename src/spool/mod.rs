@@ -25,6 +25,7 @@ use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use crate::failpoint;
+use crate::home;
 use crate::report;
 use reserve::Reserve;
 
@@ -134,7 +135,7 @@ impl Spool {
         Spool {
             most_pages: None,
             drop_oldest: false,
-            work: Err(format!("{reason:#}")),
+            work: Err(report::causes(reason)),
             folder: PathBuf::new(),
             reserve: Reserve::in_folder(Path::new("")),
         }
@@ -197,13 +198,8 @@ pub struct Leadership(#[expect(dead_code, reason = "the lock goes with the file"
 
 /// The user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
 pub fn default_folder() -> Option<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let state =
-        variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    let state = home::variable("XDG_STATE_HOME")
+        .or_else(|| Some(home::directory()?.join(".local/state")))?;
     Some(state.join("ansible-notify"))
 }
 

@@ -75,6 +75,10 @@ class Ansible:
         self.place = place
         self.directory = directory
         (directory / "inventory").write_text(INVENTORY)
+        # Without any configuration the plugin does nothing.
+        user_level = directory / ".config" / "ansible-notify"
+        user_level.mkdir(parents=True)
+        (user_level / "plugin_config.ini").touch()
         enabled = "ANSIBLE_CALLBACKS_ENABLED"
         if self.version < (2, 11):
             enabled = "ANSIBLE_CALLBACK_WHITELIST"
@@ -93,7 +97,7 @@ class Ansible:
             "ANSIBLE_NOCOLOR": "1",
             "PEER_LINES": str(directory / "lines"),
             "ORACLE_LINES": str(directory / "oracle"),
-            enabled: "ansible_notify,callback",
+            enabled: "callback",
         }
 
     def write(self, name, text):

@@ -209,6 +209,7 @@ def test_internal_error(ansible):
         warnings = []
         plugin.warn = warnings.append
         callback = plugin.CallbackModule()
+        plugin.enter(callback)
         plugin.RUN.stream.process = True
         callback.v2_runner_on_ok({"secret": "CANARY"})
         callback.v2_playbook_on_include({"secret": "CANARY"})

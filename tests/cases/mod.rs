@@ -6,6 +6,7 @@ mod damage;
 mod delivery;
 mod disk;
 mod email;
+mod endings;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faults;

@@ -18,6 +18,7 @@ fn send_in_shell(sandbox: &Sandbox, before: &str) -> Outcome {
         .current_dir(sandbox.root())
         .env_clear()
         .env("LANG", "C")
+        .env("XDG_STATE_HOME", "/proc/nowhere")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -34,12 +35,27 @@ fn send_under(limits: &str) {
         outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
         "{limits}: {outcome:?}"
     );
-    assert!(
-        outcome
-            .stderr
-            .contains("kept in memory only: there is no HOME for the spool")
-    );
+    assert!(outcome.stderr.contains("kept in memory only: "));
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn without_a_home_the_password_database_has_one() {
+    let home = Command::new("sh")
+        .args(["-c", "getent passwd $(id -u) | cut -d: -f6"])
+        .output()
+        .unwrap();
+    let home = String::from_utf8(home.stdout).unwrap();
+    let expected = format!("{}/.config/ansible-notify/plugin_config.ini", home.trim());
+    let sandbox = Sandbox::new();
+    for home in [None, Some("")] {
+        let mut command = sandbox.command(&["check-config"]);
+        command.env_remove("HOME");
+        command.envs(home.map(|home| ("HOME", home)));
+        let outcome = outcome(command.spawn().unwrap());
+        let said = outcome.stdout.clone() + &outcome.stderr;
+        assert!(said.contains(&expected), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -60,7 +76,7 @@ fn files_that_may_not_grow_cost_only_the_spool() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::sending_to(&server.url());
     sandbox.file("event.json", EVENT);
-    let outcome = send_in_shell(&sandbox, "ulimit -f 0; export HOME=.");
+    let outcome = send_in_shell(&sandbox, "ulimit -f 0; export XDG_STATE_HOME=.");
     assert!(
         outcome.code == 0 && outcome.stderr.ends_with(DELIVERED),
         "{outcome:?}"
