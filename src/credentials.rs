@@ -2,41 +2,107 @@
 
 use base64::Engine as _;
 use reqwest::Url;
-use reqwest::header::HeaderValue;
+use reqwest::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
 
 use crate::config::section::Section;
+use crate::headers::Headers;
 use crate::secret::{self, Secret, percent_decoded};
 
-/// Basic authentication or a bearer token, from the keys or from the URL itself.
-pub fn authorization(section: &Section, url: Option<&Url>) -> Option<HeaderValue> {
+/// Basic authentication or a bearer token, from the keys or from the URL itself; nothing where `headers` say
+/// it. There is one source of credentials: of two, one would be lost.
+pub fn authorization(
+    section: &Section,
+    url: Option<&Url>,
+    headers: &Headers,
+) -> Option<HeaderValue> {
     let username = section.text("username");
     let password = section.secret("password");
     let token = section.secret("token");
     if username.is_some_and(|username| username.contains(':')) {
         section.problem("username", "`username` holds a `:`, which ends it");
     }
-    let from_url = url.filter(|url| !url.username().is_empty());
-    if token.is_some() && username.is_some() {
-        section.problem("token", "`token` and `username` are set; keep one of them");
+    let has_login = username.is_some() || section.is_given("password");
+    let from_url = url.filter(|url| names_user(url) && !is_overridden(section));
+    let key = url_key(section);
+    let login = if username.is_some() {
+        "username"
+    } else {
+        "password"
+    };
+    let sources = [
+        (from_url.is_some(), key, format!("the user in `{key}`")),
+        (section.is_given("token"), "token", "`token`".to_owned()),
+        (has_login, login, format!("`{login}`")),
+        (
+            headers.has(&AUTHORIZATION),
+            "headers",
+            "`Authorization` in `headers`".to_owned(),
+        ),
+    ];
+    let mut sources = sources.iter().filter(|(given, ..)| *given);
+    if let (Some((_, key, one)), Some((_, _, other))) = (sources.next(), sources.next()) {
+        section.problem(key, format!("{one} and {other} are set; keep one of them"));
     }
-    let text = match (token, username, from_url) {
-        (Some(token), _, _) => format!("Bearer {}", token.expose()),
-        (None, Some(username), _) => {
+    let text = match (token, from_url) {
+        (Some(token), _) => format!("Bearer {}", token.expose()),
+        (None, _) if has_login => {
+            let username = username.unwrap_or_default();
             let password = password.or_else(|| ask_password(section, username))?;
             basic(username, &password)
         }
-        (None, None, Some(url)) => basic(
+        (None, Some(url)) => basic(
             &percent_decoded(url.username()),
             &Secret::new(percent_decoded(url.password().unwrap_or_default())),
         ),
-        (None, None, None) => {
-            if password.is_some() {
-                section.problem("password", "`password` needs `username` beside it");
-            }
-            return None;
-        }
+        (None, None) => return None,
     };
     header(section, &text)
+}
+
+/// Whether a URL says who sends, in the place before its host.
+pub fn names_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// The environment or a play's vars name a user in place of the one in the URL of a file.
+fn is_overridden(section: &Section) -> bool {
+    let passing = |key: &str| section.passing().any(|entry| entry.key == key);
+    !passing(url_key(section)) && (passing("username") || passing("password"))
+}
+
+fn url_key(section: &Section) -> &'static str {
+    if section.name == "inputs" {
+        "callback_url"
+    } else {
+        "url"
+    }
+}
+
+/// Notes that a service's address names a user, where the requests say otherwise who sends them.
+pub fn refuse_user(section: &Section, url: Option<&Url>, credential: &str) {
+    if url.is_some_and(names_user) {
+        let text = format!("the user in `api_url` and `{credential}` are set; keep one of them");
+        section.problem("api_url", text);
+    }
+}
+
+/// Notes credentials for a proxy that would not reach it, or go to it twice.
+pub fn check_proxy_authorization(section: &Section, url: Option<&Url>, headers: &Headers) {
+    if !headers.has(&PROXY_AUTHORIZATION) {
+        return;
+    }
+    let proxy = section.url("proxy").map(|(_, proxy)| proxy);
+    let user = proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok());
+    let user = user.is_some_and(|proxy| names_user(&proxy));
+    let encrypted = url.is_some_and(|url| url.scheme() == "https");
+    let problem = if user {
+        "the user in `proxy` and `Proxy-Authorization` in `headers` are set; keep one of them"
+    } else if proxy.is_none() || encrypted {
+        "`Proxy-Authorization` in `headers` would go to the endpoint; write `proxy` as http://USER:PASSWORD@HOST:PORT"
+    } else {
+        return;
+    };
+    section.problem("headers", problem);
 }
 
 /// The value of `Authorization` for a bearer token that must be there.
@@ -59,9 +125,12 @@ fn ask_password(section: &Section, username: &str) -> Option<Secret> {
         // It was given, and reading it failed: that problem is noted already.
         return None;
     }
+    if section.is_blank("password") {
+        return Some(Secret::new(""));
+    }
     let password = section.prompt(&format!("Password of {username} for [{}]: ", section.name));
     if password.is_none() {
-        section.problem("username", "`username` has no password; set `password_file`, `password_env`, `password_command` or `password`");
+        section.problem("username", "`username` has no password; set `password_file`, `password_env`, `password_command` or `password`, which may be empty");
     }
     password
 }

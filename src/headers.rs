@@ -23,6 +23,12 @@ const RESERVED: [&str; 6] = [
     "te",
 ];
 
+/// Shorter texts within a template are words such as a default.
+const LONG: usize = 8;
+
+/// What stands before a credential is none.
+const SCHEMES: [&str; 6] = ["basic", "bearer", "digest", "token", "apikey", "key"];
+
 #[derive(Default)]
 pub struct Headers {
     pub fixed: HeaderMap,
@@ -56,23 +62,28 @@ impl Headers {
         if RESERVED.contains(&parsed_name.as_str()) {
             return problem(format!("the header `{name}` is set by the program itself"));
         }
-        if value.contains("{{") || value.contains("{%") {
+        if is_credential(&parsed_name) {
+            if self.has(&parsed_name) {
+                problem(format!(
+                    "the header `{name}` is there twice; keep one of them"
+                ));
+            }
+            section.holds_secret("headers");
+            mask(value);
+        }
+        if is_template(value) {
             let template = noted(section, "headers", Template::text(value, Escape::Plain));
             self.fixed.remove(&parsed_name);
             return self
                 .templates
                 .extend(template.map(|template| (parsed_name, template)));
         }
-        if is_credential(&parsed_name) {
-            section.holds_secret("headers");
-            // As it stands in the configuration, and without `Bearer` before it.
-            value
-                .rsplit(' ')
-                .take(1)
-                .chain([value])
-                .for_each(secret::mask);
-        }
         self.fixed.insert(parsed_name, parsed_value);
+    }
+
+    /// Whether there is a header of this name, fixed or made of the event.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.fixed.contains_key(name) || self.templates.iter().any(|(known, _)| known == name)
     }
 
     pub fn has_templates(&self) -> bool {
@@ -91,6 +102,40 @@ impl Headers {
         }
         Ok(headers)
     }
+}
+
+fn is_template(value: &str) -> bool {
+    value.contains("{{") || value.contains("{%")
+}
+
+/// Masks a credential as it stands in the configuration, and without `Bearer` before it. Of a template, the
+/// parts that are the same for each event: what stands outside, and longer texts within.
+fn mask(value: &str) {
+    let mut rest = value;
+    while let Some(start) = ["{{", "{%"].iter().filter_map(|mark| rest.find(mark)).min() {
+        let (outside, template) = rest.split_at(start);
+        mask_words(outside.trim());
+        let end = ["}}", "%}"]
+            .iter()
+            .filter_map(|mark| template.find(mark))
+            .min();
+        let (inside, after) = template.split_at(end.map_or(template.len(), |end| end + 2));
+        let texts = inside.split(['\'', '"']).skip(1).step_by(2);
+        texts.filter(|text| text.len() >= LONG).for_each(mask_words);
+        rest = after;
+    }
+    mask_words(rest.trim());
+}
+
+/// Masks a text, and what follows the first word of it and stands last in it.
+fn mask_words(text: &str) {
+    let rest = text.split_once(' ').map(|(_, rest)| rest.trim());
+    let last = text.rsplit(' ').next();
+    [Some(text), rest, last]
+        .into_iter()
+        .flatten()
+        .filter(|part| !SCHEMES.contains(&part.to_ascii_lowercase().as_str()))
+        .for_each(secret::mask);
 }
 
 fn pairs(section: &Section) -> Vec<(String, String)> {

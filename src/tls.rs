@@ -97,6 +97,9 @@ fn is_open_key(file: &Trusted) -> bool {
 
 /// The client's certificate and its key, one behind the other; one file may hold both.
 pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
+    for key in ["client_cert", "client_key"] {
+        section.shows_who_sends(key);
+    }
     let certificate = section.file("client_cert");
     let key = section.file("client_key");
     let read = [("client_key", &key), ("client_cert", &certificate)];

@@ -23,6 +23,13 @@ pub struct Level {
     pub missing: Option<&'static str>,
 }
 
+impl Level {
+    /// It is the one beside the play, or the only one.
+    pub fn is_own(&self) -> bool {
+        ["project", "named"].contains(&self.name)
+    }
+}
+
 /// What tells where to look.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Search {

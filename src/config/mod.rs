@@ -1,5 +1,6 @@
 //! The configuration: levels merged into sections, sections made into destinations, all problems at once.
 
+mod binding;
 pub mod emitters;
 mod fingerprint;
 pub mod ini;
@@ -8,7 +9,7 @@ pub mod section;
 pub mod units;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -196,7 +197,9 @@ impl Config {
         for level in levels {
             self.read_level(level, &mut sections);
         }
-        apply_overrides(&mut sections, options);
+        let own = self.levels.last().filter(|(level, _)| level.is_own());
+        let own = own.map(|(level, _)| level.path.as_path());
+        apply_overrides(&mut sections, options, own);
         sections
     }
 
@@ -280,6 +283,9 @@ impl Config {
                     origin: at(entry.line),
                 });
             }
+            merged.bind(
+                |origin| matches!(origin, Origin::File { file: from, .. } if Rc::ptr_eq(from, file)),
+            );
         }
     }
 
@@ -483,8 +489,20 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
     kind
 }
 
-/// The environment wins over the files, the play's vars over both.
-fn apply_overrides(sections: &mut Sections, options: &Options) {
+/// The environment wins over the files, the play's vars over both. The environment is the user's own: an
+/// address that it gives gets the credentials of the files. A play may be somebody else's: it gets those of
+/// `own`, the file of its project, where no file has an address.
+fn apply_overrides(sections: &mut Sections, options: &Options, own: Option<&Path>) {
+    let from_environment = |(key, variable): (&'static str, &'static str)| {
+        let value = std::env::var(variable).ok();
+        let value = value.filter(|value| !value.is_empty() && options.allows(&[key]));
+        value.map(|value| (key, value, Origin::Environment(variable)))
+    };
+    let given = OVERRIDABLE
+        .into_iter()
+        .filter_map(from_environment)
+        .collect();
+    override_inputs(sections, given, |_| true);
     let overrides = &options.overrides;
     let from_play = [
         &overrides.callback_url,
@@ -492,25 +510,41 @@ fn apply_overrides(sections: &mut Sections, options: &Options) {
         &overrides.password,
         &overrides.validate_certs,
     ];
-    for ((key, variable), from_play) in OVERRIDABLE.into_iter().zip(from_play) {
-        let from_environment = std::env::var(variable)
-            .ok()
-            .filter(|value| !value.is_empty() && options.allows(&[key]));
-        let (value, origin) = match (from_play, from_environment) {
-            (Some(value), _) => (value.clone(), Origin::Play),
-            (None, Some(value)) => (value, Origin::Environment(variable)),
-            (None, None) => continue,
-        };
+    let keys = OVERRIDABLE.into_iter().zip(from_play);
+    let given = keys
+        .filter_map(|((key, _), value)| Some((key, value.clone()?, Origin::Play)))
+        .collect();
+    let inputs = sections.get("inputs");
+    let lacks_address = !inputs.is_some_and(|section| section.is_given("callback_url"));
+    let is_own = |path: &Path| lacks_address && own == Some(path);
+    override_inputs(sections, given, |origin| match origin {
+        Origin::File { file, .. } => is_own(&file.path),
+        origin => matches!(origin, Origin::Play),
+    });
+}
+
+/// Sets keys of [inputs]; those that come from where `bound` says belong to the address that it has then.
+fn override_inputs(
+    sections: &mut Sections,
+    given: Vec<(&'static str, String, Origin)>,
+    bound: impl Fn(&Origin) -> bool,
+) {
+    let Some((_, _, origin)) = given.first() else {
+        return;
+    };
+    let section = sections
+        .entry("inputs".to_owned())
+        .or_insert_with(|| Section::new("inputs", origin.clone()));
+    let addressed = given.iter().any(|(key, ..)| *key == "callback_url");
+    for (key, value, origin) in given {
         if key == "password" {
             secret::mask(&value);
         }
-        let section = sections
-            .entry("inputs".to_owned())
-            .or_insert_with(|| Section::new("inputs", origin.clone()));
         section.set(Entry {
             key: key.to_owned(),
             value,
             origin,
         });
     }
+    section.bind(|origin| bound(origin) && (addressed || origin.is_passing()));
 }

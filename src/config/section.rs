@@ -1,12 +1,13 @@
 //! A section of the merged configuration: typed values, each with the place that it came from.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::binding::Address;
 use super::units::{parse_duration, parse_size};
 use crate::home;
 use crate::secret::{self, Secret, Source};
@@ -125,6 +126,8 @@ pub struct Section {
     /// A missing password may be asked for on the terminal.
     pub may_prompt: bool,
     pub reads: Reads,
+    /// The address that each entry was written for, by key.
+    pub(super) bound: BTreeMap<String, Rc<Address>>,
     asked: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
     /// Secrets that are there and were not read.
@@ -152,6 +155,7 @@ impl Section {
             entries: Vec::new(),
             may_prompt: false,
             reads: Reads::default(),
+            bound: BTreeMap::new(),
             asked: RefCell::default(),
             problems: RefCell::default(),
             withheld: RefCell::default(),
@@ -283,6 +287,13 @@ impl Section {
         self.entries.iter().any(given)
     }
 
+    /// Whether a key is there, and says nothing.
+    pub fn is_blank(&self, key: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.key == key && entry.value.is_empty())
+    }
+
     /// A text that must be there.
     pub fn required(&self, key: &str) -> Option<&str> {
         self.text(key).or_else(|| self.missing(key))
@@ -312,6 +323,9 @@ impl Section {
                 key,
                 format!("`{key}` is a secret, but this file {reason}, {others}"),
             );
+        }
+        if self.leads_elsewhere(entry) {
+            return None;
         }
         if self.withholds(entry, &source) {
             return Some(Secret::new(STAND_IN));
@@ -355,6 +369,23 @@ impl Section {
                 format!("`{key}` holds a secret, but this file {reason}"),
             );
         }
+        self.shows_who_sends(key);
+    }
+
+    /// The value of `key` shows who sends: an address that a nearer level set must not have it.
+    pub fn shows_who_sends(&self, key: &str) {
+        self.entry(key).map(|entry| self.leads_elsewhere(entry));
+    }
+
+    /// Whether a credential would go to another address than it was written for; that is noted, once.
+    fn leads_elsewhere(&self, entry: &Entry) -> bool {
+        let problem = self.bound_elsewhere(entry);
+        let leads_elsewhere = problem.is_some();
+        let mut problems = self.problems.borrow_mut();
+        let known = |problem: &Problem| problems.iter().any(|other| other.text == problem.text);
+        let new = problem.filter(|problem| !known(problem));
+        problems.extend(new);
+        leads_elsewhere
     }
 
     /// The commands that print its secrets.
@@ -377,7 +408,7 @@ impl Section {
             }
             _ => {
                 self.secrets.borrow_mut().insert(entry.key.clone());
-                if self.withholds(entry, &source) {
+                if self.leads_elsewhere(entry) || self.withholds(entry, &source) {
                     return None;
                 }
                 Some((true, self.read(entry, &source)?.expose().to_owned()))
@@ -453,7 +484,7 @@ impl Section {
         self.warnings.borrow_mut().push(warning);
     }
 
-    fn place(&self, key: &str) -> String {
+    pub(super) fn place(&self, key: &str) -> String {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         entry
             .map_or(&self.origin, |entry| &entry.origin)
@@ -542,7 +573,7 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
 }
 
 /// The key without the ending that says how a secret is given.
-fn family(key: &str) -> &str {
+pub(super) fn family(key: &str) -> &str {
     SECRET_FORMS[1..]
         .iter()
         .find_map(|form| key.strip_suffix(form))

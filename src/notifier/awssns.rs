@@ -10,6 +10,7 @@ use reqwest::{Method, Url};
 use super::service::{self, Service, api_url, over_http};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::{Reads, Section};
+use crate::credentials::refuse_user;
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, bytes, characters, cut, one_line};
 use crate::http::{Http, Reply, Request};
@@ -60,6 +61,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         .as_deref()
         .map_or_else(|| "localhost".to_owned(), host);
     let url = api_url(section, &format!("https://{host}"));
+    refuse_user(section, url.as_ref(), "access_key_id");
     let service = || {
         let signer = Signer {
             region: region?,

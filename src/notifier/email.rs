@@ -265,7 +265,8 @@ impl Login {
         } else if section.is_given(key) {
             password?
         } else {
-            ask().or_else(|| section.missing(key))?
+            let blank = || section.is_blank(key).then(|| Secret::new(""));
+            blank().or_else(ask).or_else(|| section.missing(key))?
         };
         // The forms in which the wire carries them both.
         secret::mask(&format!("\0{username}\0{}", secret.expose()));

@@ -14,6 +14,7 @@ use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::escape::{Escape, bytes, cut};
 use crate::event::Event;
+use crate::headers::Headers;
 use crate::http::{Http, Reply, Request, read_url};
 use crate::message::{Form, Message};
 
@@ -37,7 +38,11 @@ struct Grafana {
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_url(section, "url");
-    let authorization = authorization(section, url.as_ref().map(|(_, url)| url));
+    let authorization = authorization(
+        section,
+        url.as_ref().map(|(_, url)| url),
+        &Headers::default(),
+    );
     let place = place(section);
     let service = url.clone().and_then(|(secret_url, url)| {
         warn_of_plain_http(section, "url", &url);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
-use crate::credentials::bearer;
+use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut_html};
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
@@ -49,6 +49,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         section.warning("api_url", warning);
     }
     let authorization = bearer(section, "token");
+    refuse_user(section, url.as_ref(), "token");
     let rooms = section.required_list("rooms");
     let color = section.parsed("color", None, |text| match COLORS.contains(&text) {
         true => Ok(Some(text.to_owned())),

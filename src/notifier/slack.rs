@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::service::{Service, api_url, fitting, json_with, over_http, under};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
-use crate::credentials::bearer;
+use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut};
 use crate::http::{Http, Reply, Request, read_secret_url};
 use crate::message::{Form, Message};
@@ -85,10 +85,9 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         }
         (read_secret_url(section, "url"), Some(None))
     } else {
-        (
-            api_url(section, "https://slack.com/api"),
-            bot(section).map(Some),
-        )
+        let api = api_url(section, "https://slack.com/api");
+        refuse_user(section, api.as_ref(), "token");
+        (api, bot(section).map(Some))
     };
     let service = url.clone().zip(bot);
     let service = service.map(|(url, bot)| Slack { url, bot, color });

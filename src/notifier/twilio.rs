@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use super::service::{Service, api_url, over_http, under};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
-use crate::credentials;
+use crate::credentials::{self, refuse_user};
 use crate::escape::{Escape, cut, utf16};
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
@@ -41,6 +41,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let api = api_url(section, "https://api.twilio.com");
     let account = section.required("account_sid");
     let authorization = authorization(section, account);
+    refuse_user(section, api.as_ref(), "auth_token");
     let sender = sender(section);
     let to_numbers = section.required_list("to_numbers");
     let with_message = section.text("message").is_some();

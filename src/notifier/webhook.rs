@@ -12,7 +12,9 @@ use super::{Failure, Format, Kind, Notifier};
 use crate::address::Address;
 use crate::config::section::Section;
 use crate::context::Context;
-use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
+use crate::credentials::{
+    authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
+};
 use crate::headers::{Headers, header_of};
 use crate::http::{Http, Request};
 use crate::message::{Form, Message};
@@ -64,7 +66,8 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         None
     };
     let base = address.as_ref().map(|address| address.base.clone());
-    let authorization = authorization(section, base.as_ref());
+    let authorization = authorization(section, base.as_ref(), &headers);
+    check_proxy_authorization(section, base.as_ref(), &headers);
     if let (Some(_), Some(url)) = (&authorization, &base) {
         warn_of_plain_http(section, key, url);
     }

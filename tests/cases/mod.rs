@@ -1,7 +1,9 @@
+mod binding;
 mod breaker;
 mod chat;
 mod check_config;
 mod conformance;
+mod credentials;
 mod damage;
 mod delivery;
 mod disk;

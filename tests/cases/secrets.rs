@@ -24,10 +24,11 @@ fn nothing_stored_holds_a_secret(sandbox: &Sandbox) {
 /// Runs every command over a configuration full of canaries; nothing printed may hold one.
 fn run_all(url: &str) {
     let sandbox = Sandbox::with_config(&format!(
-        "[inputs]\ncallback_url = {}\nusername = anna\npassword = canary-password\nheaders = X-Api-Key: canary-header\nproxy = env\n\
+        "[inputs]\ncallback_url = {url}?token=canary-query\nusername = anna\npassword = canary-password\nheaders = X-Api-Key: canary-header\nproxy = env\n\
+         [notifier:user]\ntype = webhook\nurl = {}\non = any\n\
          [notifier:hook]\ntype = webhook\nurl_file = hook\ntoken_env = CANARY\non = any\n\
          [notifier:command]\ntype = webhook\nurl_command = echo {}/canary-path\ntoken_command = echo canary-command\non = any\n[delivery]\ndrain = 300ms\n",
-        url.replace("http://", "http://u:canary-userinfo@") + "?token=canary-query",
+        url.replace("http://", "http://u:canary-userinfo@"),
         url,
     ));
     sandbox.file("hook", format!("{url}/canary-hook?sig=canary-signature"));

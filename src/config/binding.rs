@@ -1,0 +1,93 @@
+//! Credentials belong to the address that they were written for: one that a nearer level sets does not get
+//! those of a farther one.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use url::Url;
+
+use super::section::{Entry, Origin, Problem, Section, family};
+
+/// The keys that say where a section's messages go, and by what way.
+const KEYS: [&str; 11] = [
+    "callback_url",
+    "url",
+    "api_url",
+    "server",
+    "host",
+    "port",
+    "encryption",
+    "tls",
+    "socket",
+    "proxy",
+    "type",
+];
+
+/// What those keys say: of a URL, its scheme, host and port.
+pub type Address = BTreeMap<String, String>;
+
+impl Section {
+    fn address(&self) -> Address {
+        let says = |entry: &Entry| KEYS.contains(&family(&entry.key)) && !entry.value.is_empty();
+        let entries = self.entries.iter().filter(|entry| says(entry));
+        entries
+            .map(|entry| (entry.key.clone(), normal(entry)))
+            .collect()
+    }
+
+    /// Notes that these entries were written for the address that the section has now.
+    pub fn bind(&mut self, entries: impl Fn(&Origin) -> bool) {
+        let address = Rc::new(self.address());
+        let bound = self.entries.iter().filter(|entry| entries(&entry.origin));
+        let keys: Vec<String> = bound.map(|entry| entry.key.clone()).collect();
+        for key in keys {
+            self.bound.insert(key, address.clone());
+        }
+    }
+
+    /// Why a credential must not be used, if so: a nearer level set another address.
+    pub fn bound_elsewhere(&self, credential: &Entry) -> Option<Problem> {
+        let meant = self.bound.get(&credential.key)?;
+        let address = self.address();
+        let differs = |key: &&String| {
+            let own = family(key) == family(&credential.key);
+            // Without a proxy nobody stands in between.
+            let direct = key.as_str() == "proxy" && !address.contains_key(*key);
+            !own && !direct && address.get(*key) != meant.get(*key)
+        };
+        let key = address.keys().chain(meant.keys()).find(differs)?;
+        let text = format!(
+            "`{key}` leads elsewhere than {} ({}) was written for: another scheme, host or port; set {} beside it, or keep the address",
+            shown(credential),
+            credential.origin,
+            shown(credential),
+        );
+        Some(Problem::new(self.place(key), text))
+    }
+}
+
+fn shown(entry: &Entry) -> String {
+    format!("`{}`", family(&entry.key))
+}
+
+/// What a value says of an address. A secret is not read for it: another file or command is another address.
+fn normal(entry: &Entry) -> String {
+    if family(&entry.key) != entry.key {
+        let place = match &entry.origin {
+            Origin::File { file, .. } => file.path.display().to_string(),
+            _ => String::new(),
+        };
+        return format!("{} of {place}", entry.value);
+    }
+    let fixed = entry.value.split(['{']).next().unwrap_or_default();
+    match Url::parse(fixed) {
+        Ok(url) if url.has_host() => {
+            let (host, port) = (
+                url.host_str().unwrap_or_default(),
+                url.port_or_known_default(),
+            );
+            format!("{}://{host}:{port:?}", url.scheme())
+        }
+        _ => entry.value.to_lowercase(),
+    }
+}
