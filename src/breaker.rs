@@ -13,7 +13,7 @@ pub const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 /// How often refused credentials are tried again.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
 /// No pause that is stored is longer: a Retry-After counts for an hour at most, and its jitter.
-const MAX_PAUSE: Duration = Duration::from_secs(3960);
+pub const MAX_PAUSE: Duration = Duration::from_secs(3960);
 
 /// How a notifier fares.
 #[derive(Debug, Default)]
@@ -27,24 +27,21 @@ pub struct Breaker {
 
 impl Breaker {
     /// What was stored, unless the configuration changed since the notifier was turned off.
-    pub fn restore(row: BreakerRow, fingerprint: impl FnOnce() -> String) -> Breaker {
+    pub fn restore(row: BreakerRow, now: Instant, fingerprint: impl FnOnce() -> String) -> Breaker {
         if row.gone.as_ref().is_some_and(|gone| *gone != fingerprint()) {
             return Breaker::default();
         }
-        let left = row.paused_until - Timestamp::now().as_millisecond();
-        // After a jump of the clock it may lie far ahead.
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(MAX_PAUSE);
         Breaker {
             failures: row.failures,
-            paused_until: (!left.is_zero()).then(|| Instant::now() + left),
+            paused_until: left_until(row.paused_until).map(|left| now + left),
             gone: row.gone,
         }
     }
 
     /// What is to be stored.
-    pub fn row(&self) -> BreakerRow {
-        let paused_until = self.pause().map_or(0, |until| {
-            let left = until.saturating_duration_since(Instant::now()).as_millis();
+    pub fn row(&self, now: Instant) -> BreakerRow {
+        let paused_until = self.pause(now).map_or(0, |until| {
+            let left = until.saturating_duration_since(now).as_millis();
             Timestamp::now().as_millisecond() + i64::try_from(left).unwrap_or(0)
         });
         BreakerRow {
@@ -55,8 +52,8 @@ impl Breaker {
     }
 
     /// The end of the pause, if there is one now.
-    pub fn pause(&self) -> Option<Instant> {
-        self.paused_until.filter(|until| *until > Instant::now())
+    pub fn pause(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
     }
 
     /// How many attempts may be under way at once, of `most`.
@@ -86,16 +83,16 @@ impl Breaker {
 
     /// An attempt failed, and the service said how long to wait, or not. The wait of the delivery,
     /// which had `attempts` before.
-    pub fn failed(&mut self, attempts: u32, after: Option<Duration>) -> Duration {
+    pub fn failed(&mut self, attempts: u32, after: Option<Duration>, now: Instant) -> Duration {
         // Those that were under way together are one failure: the pause says that it is known.
-        if self.pause().is_none() {
+        if self.pause(now).is_none() {
             self.failures = self.failures.saturating_add(1);
         }
         let asked = after.map(|after| after.mul_f64(1.0 + fastrand::f64() / 10.0));
         if let Some(asked) = asked {
-            self.pause_for(asked);
-        } else if self.failures >= BREAKER && self.pause().is_none() {
-            self.pause_for(back_off(self.failures - BREAKER));
+            self.pause_for(asked, now);
+        } else if self.failures >= BREAKER && self.pause(now).is_none() {
+            self.pause_for(back_off(self.failures - BREAKER), now);
         }
         back_off(attempts).max(asked.unwrap_or_default())
     }
@@ -106,8 +103,8 @@ impl Breaker {
     }
 
     /// Refused credentials were read anew, and refused again. The wait of the delivery.
-    pub fn denied_again(&mut self) -> Duration {
-        self.pause_for(DENIED_PAUSE);
+    pub fn denied_again(&mut self, now: Instant) -> Duration {
+        self.pause_for(DENIED_PAUSE, now);
         DENIED_PAUSE
     }
 
@@ -116,9 +113,17 @@ impl Breaker {
         self.gone.get_or_insert_with(fingerprint);
     }
 
-    fn pause_for(&mut self, time: Duration) {
-        self.paused_until = self.paused_until.max(Some(Instant::now() + time));
+    fn pause_for(&mut self, time: Duration, now: Instant) {
+        self.paused_until = self.paused_until.max(Some(now + time));
     }
+}
+
+/// Time left until a stored time, in milliseconds since 1970; nothing where it is over, or lies so far ahead
+/// that the clock must have been set back since.
+pub fn left_until(time: i64) -> Option<Duration> {
+    let left = time.saturating_sub(Timestamp::now().as_millisecond());
+    let left = Duration::from_millis(u64::try_from(left).ok()?);
+    (!left.is_zero() && left <= MAX_PAUSE).then_some(left)
 }
 
 /// The time to the next attempt: 1 s doubled each time, at most 5 minutes, of which 50 to 100 %.
@@ -146,47 +151,55 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_leave_one_attempt_at_a_time_until_one_succeeds() {
-        let mut breaker = Breaker::default();
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
         for _ in 1..BREAKER {
-            breaker.failed(0, None);
+            breaker.failed(0, None, now);
         }
-        assert_eq!((breaker.limit(16), breaker.pause()), (16, None));
+        assert_eq!((breaker.limit(16), breaker.pause(now)), (16, None));
         assert!(!breaker.succeeded());
         for _ in 0..BREAKER {
-            breaker.failed(0, None);
+            breaker.failed(0, None, now);
         }
         assert_eq!(breaker.limit(16), 1);
-        assert!(breaker.pause().is_some());
+        assert!(breaker.pause(now).is_some());
         assert!(breaker.succeeded());
-        assert_eq!((breaker.limit(16), breaker.pause()), (16, None));
+        assert_eq!((breaker.limit(16), breaker.pause(now)), (16, None));
     }
 
     #[test]
     fn a_pause_that_was_asked_for_is_a_tenth_longer_at_most_and_outlives_the_process() {
-        let mut breaker = Breaker::default();
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
         let asked = Duration::from_secs(1000);
-        let wait = breaker.failed(0, Some(asked));
+        let wait = breaker.failed(0, Some(asked), now);
         assert!(wait >= asked && wait <= asked.mul_f64(1.1), "{wait:?}");
-        let restored = Breaker::restore(breaker.row(), String::new);
-        let left = restored.pause().unwrap() - Instant::now();
+        let restored = Breaker::restore(breaker.row(now), now, String::new);
+        let left = restored.pause(now).unwrap() - now;
         assert!(left > Duration::from_secs(990) && left <= wait, "{left:?}");
     }
 
     #[test]
-    fn a_clock_that_jumped_makes_no_endless_pause() {
-        let row = BreakerRow {
-            paused_until: i64::MAX / 2,
-            ..BreakerRow::default()
-        };
-        let left = Breaker::restore(row, String::new).pause().unwrap() - Instant::now();
-        assert!(left <= MAX_PAUSE);
+    fn a_clock_that_was_set_back_makes_no_pause() {
+        let now = Instant::now();
+        for paused_until in [
+            i64::MAX,
+            Timestamp::now().as_millisecond() + 7_200_000,
+            i64::MIN,
+        ] {
+            let row = BreakerRow {
+                paused_until,
+                ..BreakerRow::default()
+            };
+            let breaker = Breaker::restore(row, now, String::new);
+            assert_eq!(breaker.pause(now), None, "{paused_until}");
+        }
     }
 
     #[test]
     fn one_that_is_gone_is_off_until_its_configuration_changes() {
-        let mut breaker = Breaker::default();
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
         breaker.turn_off(|| "a".into());
-        assert!(Breaker::restore(breaker.row(), || "a".into()).is_off());
-        assert!(!Breaker::restore(breaker.row(), || "b".into()).is_off());
+        let restored =
+            |now_set: &str| Breaker::restore(breaker.row(now), now, || now_set.into()).is_off();
+        assert!(restored("a") && !restored("b"));
     }
 }

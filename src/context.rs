@@ -61,26 +61,29 @@ pub struct Context(Arc<View>);
 
 impl Context {
     pub fn new(event: Arc<Event>) -> Context {
-        Context::group(event, Vec::new())
+        Context::group(event, Vec::new(), 0)
     }
 
-    /// Several events that one message is about: the first, and the others in their order.
-    pub fn group(first: Arc<Event>, others: Vec<Arc<Event>>) -> Context {
+    /// Several events that one message is about: the one that stands for all, and the others in their
+    /// order, with how many of them came before it.
+    pub fn group(event: Arc<Event>, others: Vec<Arc<Event>>, before: usize) -> Context {
         Context(Arc::new(View {
-            event: first,
+            event,
             others,
+            before,
             result: OnceLock::new(),
         }))
     }
 
-    /// The event, the first one of a group.
+    /// The event, of a group the one that stands for all.
     pub fn event(&self) -> &Event {
         &self.0.event
     }
 
-    /// All events of a group.
+    /// All events of a group, in their order.
     pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
-        std::iter::once(&self.0.event).chain(&self.0.others)
+        let (before, after) = self.0.others.split_at(self.0.before);
+        before.iter().chain([&self.0.event]).chain(after)
     }
 
     /// The hosts of all its events, each once.
@@ -94,7 +97,7 @@ impl Context {
 
     /// The same events, without what was made of them.
     pub fn afresh(&self) -> Context {
-        Context::group(self.0.event.clone(), self.0.others.clone())
+        Context::group(self.0.event.clone(), self.0.others.clone(), self.0.before)
     }
 
     /// All of its variables, as a template takes them.
@@ -121,6 +124,8 @@ struct View {
     event: Arc<Event>,
     /// The rest of a group.
     others: Vec<Arc<Event>>,
+    /// Number of them that came before it.
+    before: usize,
     /// Parsed when first asked for: most events are delivered without a look inside.
     result: OnceLock<Value>,
 }

@@ -34,6 +34,12 @@ impl Own {
         usize::try_from(self.open.len()).unwrap_or(usize::MAX)
     }
 
+    /// Number of those that wait in the spool.
+    pub fn waiting_in_spool(&self) -> u64 {
+        // What has no place there has a negative number, and those come last.
+        self.open.rank(i64::MAX.cast_unsigned())
+    }
+
     /// Some of those that wait in the spool, all of them in turn.
     pub fn next_open(&mut self, most: usize) -> Vec<i64> {
         let mut from = self.open.iter();

@@ -172,6 +172,10 @@ impl Deliverer {
             return 0;
         }
         let wanted: Vec<Vec<i64>> = rows.iter().map(|row| row.destinations.clone()).collect();
+        if self.would_overtake(&held) {
+            self.keep_in_memory(&held, &wanted);
+            return held.len() as u64;
+        }
         match self.write_events(rows).await {
             Ok(accepted) => {
                 for accepted in accepted {
@@ -181,7 +185,10 @@ impl Deliverer {
                     }
                 }
             }
-            Err(error) => self.keep_in_memory(&held, &wanted, &error),
+            Err(error) => {
+                self.complain(&format!("events are kept in memory only: {error:#}"));
+                self.keep_in_memory(&held, &wanted);
+            }
         }
         held.len() as u64
     }
@@ -286,14 +293,22 @@ impl Deliverer {
         self.worker(id).is_some_and(|worker| !worker.leads())
     }
 
+    /// Tells whether the end of a run is among these events, which another process would deliver before those in
+    /// memory only.
+    fn would_overtake(&self, events: &[(u64, Arc<Event>)]) -> bool {
+        let ends = events.iter().filter(|(_, event)| event.end.is_some());
+        let ended: Vec<&str> = ends.map(|(_, event)| event.run.id.as_str()).collect();
+        let homeless = self.homeless.borrow();
+        let mut open = homeless.open.values();
+        !ended.is_empty()
+            && open.any(|open| {
+                let run = open.event.run.id.as_str();
+                ended.contains(&run) && self.delivers_elsewhere(open.destination)
+            })
+    }
+
     /// The spool does not take them: they are delivered all the same, as long as the process lives.
-    fn keep_in_memory(
-        &self,
-        held: &[(u64, Arc<Event>)],
-        wanted: &[Vec<i64>],
-        error: &anyhow::Error,
-    ) {
-        self.complain(&format!("events are kept in memory only: {error:#}"));
+    fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<i64>]) {
         let mut homeless = self.homeless.borrow_mut();
         for ((sequence, event), destinations) in held.iter().zip(wanted) {
             for destination in destinations {
@@ -387,6 +402,17 @@ impl Deliverer {
                 return;
             }
         }
+    }
+
+    /// Waits until nothing is in memory only any more, at most `limit`.
+    pub async fn drain_unspooled(&self, limit: Duration) {
+        let emptied = async {
+            while !self.homeless.borrow().open.is_empty() {
+                self.progress().await;
+            }
+        };
+        // What is left is written to the spool, or lost and said to be.
+        let _ = tokio::time::timeout(limit, emptied).await;
     }
 
     /// Waits as long as deliveries of this process's are finished, each within `limit`.
@@ -493,7 +519,9 @@ impl Deliverer {
     /// Waits until nothing can be delivered now, whoever accepted it.
     pub async fn settle(&self) {
         loop {
-            self.gather_no_more();
+            for worker in self.workers.borrow().iter() {
+                worker.hurry();
+            }
             let busy = self.workers.borrow().iter().any(|worker| worker.is_busy());
             if !busy {
                 return;

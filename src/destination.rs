@@ -36,6 +36,8 @@ pub struct Destination {
     pub verbatim: bool,
     /// What is older is given up.
     pub max_age: Duration,
+    /// Longest time that the end of a play waits for deliveries.
+    pub drain: Duration,
     /// What was delivered stays in the spool.
     pub keep_bodies: bool,
     pub notifier: Rc<dyn Notifier>,
@@ -64,12 +66,13 @@ impl Destination {
         }
     }
 
-    /// What it says about events that go together. It is told as the first of them that failed, if one did.
+    /// Message about events that go together, told as the first of them that failed, if one did.
     fn group(&self, mut events: Vec<Arc<Event>>) -> Message {
         let id = events[0].id.clone();
         let failed = events.iter().position(|event| event.is_failure());
-        let first = events.remove(failed.unwrap_or(0));
-        let context = Context::group(first, events);
+        let before = failed.unwrap_or(0);
+        let told = events.remove(before);
+        let context = Context::group(told, events, before);
         let payload = self.payload.render(&context);
         let message = self.texts.message(&context, payload, self.mapped);
         Message { id, ..message }

@@ -104,6 +104,11 @@ impl Grouping {
         self.by == By::Batch
     }
 
+    /// Tells whether lanes of one run go side by side.
+    pub fn is_parallel(&self) -> bool {
+        !matches!(self.by, By::InOrder | By::Batch)
+    }
+
     /// Whether an event can share its message with others: a result can, a step of the run cannot.
     pub fn gathers(&self, event: &Event) -> bool {
         match self.by {

@@ -1,19 +1,33 @@
 //! The deliveries of one notifier that are in memory, by lanes: each in order and one at a time.
 
+mod aside;
+mod ends;
+mod opening;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::Event;
+use crate::breaker::MAX_BACK_OFF;
+use crate::event::{Event, Run};
 use crate::group::Grouping;
 use crate::message::Reached;
+use crate::thread::Thread;
+use aside::Aside;
+use ends::Ends;
+use opening::Opening;
 
 /// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
 const WINDOW: usize = 512;
 /// How many bytes their events may have, apart from groups: a few large ones are enough to go on with.
 const WINDOW_BYTES: usize = 4 << 20;
+
+/// Attempts at the end of a run that follow each other soon, where other deliveries of its run fail as well.
+const FIRST_TURNS: u32 = 3;
 
 /// How much more may be taken into memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +58,8 @@ pub struct Delivery {
     pub together: usize,
     /// The recipients that have it already.
     pub reached: Reached,
+    /// Time of the first attempt of this process that failed, and how long others had failed before.
+    pub failing: Option<(Instant, Duration)>,
 }
 
 impl Delivery {
@@ -57,232 +73,368 @@ impl Delivery {
             accepted: jiff::Timestamp::now(),
             together: 0,
             reached: Reached::default(),
+            failing: None,
         }
     }
 }
 
-/// Deliveries by lane: a host, or what is told together.
+/// Deliveries of a host, or what is told together.
 #[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Delivery>,
+    /// The run and the number of the first of those that are under way.
+    under_way: Option<(Arc<Run>, i64)>,
+    /// Its last attempt failed, and nothing says that the next one may not.
+    failed: bool,
+}
+
+/// Deliveries by lane: a host, or what is told together.
+#[derive(Debug)]
 pub struct Lanes {
     grouping: Grouping,
-    lanes: HashMap<Rc<str>, VecDeque<Delivery>>,
+    lanes: HashMap<Rc<str>, Lane>,
     /// Lanes whose first delivery can be made now.
     ready: VecDeque<Rc<str>>,
     /// Lanes whose first delivery waits for its time.
     resting: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
-    /// Ends of runs that wait until every group of their run has been tried.
-    ends: Vec<Delivery>,
-    /// Lanes that have deliveries in the spool, from this number on, which are not in memory though what came
-    /// later is: their first one failed, and left no room for the others.
-    aside: HashMap<Rc<str>, i64>,
+    ends: Ends,
+    opening: Opening,
+    /// Lanes that have deliveries in the spool which are not in memory though what came later is.
+    aside: Aside,
+    /// Of those that have a place in the spool: how many, and how large their events are, about.
     length: usize,
-    /// Of the events, about.
     bytes: usize,
 }
 
 impl Lanes {
-    pub fn new(grouping: Grouping) -> Lanes {
+    /// For a notifier with such messages, at which the end of a play waits at most `drain`.
+    pub fn new(grouping: Grouping, thread: Thread, drain: Duration) -> Lanes {
         Lanes {
             grouping,
-            ..Lanes::default()
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            resting: BinaryHeap::new(),
+            ends: Ends::new(drain),
+            opening: Opening::new(thread),
+            aside: Aside::default(),
+            length: 0,
+            bytes: 0,
         }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.ends.is_empty()
     }
 
     /// Takes a delivery on, behind those of its lane.
-    pub fn push(&mut self, mut delivery: Delivery) {
-        if self.is_aside(&delivery) {
+    pub fn push(&mut self, mut delivery: Delivery, now: Instant) {
+        let lane = self.grouping.lane(&delivery.event);
+        if delivery.id > 0 && self.aside.takes(&lane, &delivery.event) {
             return;
         }
-        self.length += 1;
-        self.bytes += delivery.event.size();
+        if delivery.id > 0 {
+            self.length += 1;
+            self.bytes += delivery.event.size();
+        }
         if delivery.event.end.is_some() {
-            // What the run's end sums up is told before it.
-            self.complete_groups();
-            if self.has_untold_groups(&delivery.event.run.id) {
-                return self.ends.push(delivery);
+            self.complete_groups(Some(&delivery.event.run.id));
+            if self.grouping.is_parallel() {
+                self.ends.hold(delivery, now);
+                return self.open_ends(now);
             }
         }
         if delivery.due.is_none() && self.grouping.gathers(&delivery.event) {
-            delivery.due = self.gathered_until(&delivery);
+            delivery.due = self.gathered_until(&delivery, now);
         }
         self.enlist(delivery);
-    }
-
-    /// A delivery is left to the spool, with others of its lane before it.
-    fn is_aside(&self, delivery: &Delivery) -> bool {
-        let lane = || self.grouping.lane(&delivery.event);
-        !self.aside.is_empty() && delivery.id > 0 && self.aside.contains_key(&*lane())
     }
 
     fn enlist(&mut self, delivery: Delivery) {
         let name: Rc<str> = Rc::from(&*self.grouping.lane(&delivery.event));
         if let Some(lane) = self.lanes.get_mut(&name) {
-            return lane.push_back(delivery);
+            lane.waiting.push_back(delivery);
+            if lane.waiting.len() == self.grouping.most && lane.is_full(self.grouping.most) {
+                self.close_group(&name);
+            }
+            return;
         }
-        self.lanes.insert(name.clone(), VecDeque::from([delivery]));
+        let lane = Lane {
+            waiting: VecDeque::from([delivery]),
+            ..Lane::default()
+        };
+        self.lanes.insert(name.clone(), lane);
         self.open(name);
     }
 
-    /// Whether a group of a run has not been tried yet. One that failed holds up nothing.
-    fn has_untold_groups(&self, run: &str) -> bool {
-        self.lanes.iter().any(|(name, lane)| {
-            Grouping::is_group_of(run, name) && lane.front().is_none_or(|first| first.attempts == 0)
-        })
-    }
-
-    /// Lets the ends of runs go on whose groups have been tried.
-    fn open_ends(&mut self) {
-        for end in std::mem::take(&mut self.ends) {
-            if self.has_untold_groups(&end.event.run.id) {
-                self.ends.push(end);
-            } else {
-                self.enlist(end);
-            }
+    /// Gathers no more for a group that has its full size.
+    fn close_group(&mut self, name: &Rc<str>) {
+        let resting = self.resting.len();
+        self.resting.retain(|Reverse((_, other))| other != name);
+        if self.resting.len() < resting {
+            self.ready.push_back(name.clone());
         }
     }
 
     /// When the group that a delivery begins is complete.
-    fn gathered_until(&self, delivery: &Delivery) -> Option<Instant> {
+    fn gathered_until(&self, delivery: &Delivery, now: Instant) -> Option<Instant> {
         let age = jiff::Timestamp::now().duration_since(delivery.accepted);
         let left = self.grouping.wait.checked_sub(age.unsigned_abs())?;
-        (!left.is_zero()).then(|| Instant::now() + left)
+        (!left.is_zero()).then(|| now + left)
+    }
+
+    /// Lets the ends of runs go on of which nothing else has to be waited for.
+    fn open_ends(&mut self, now: Instant) {
+        if self.ends.is_empty() {
+            return;
+        }
+        let gone = self.ends.go(others(&self.lanes, &self.aside), now);
+        gone.into_iter().for_each(|end| self.enlist(end));
     }
 
     /// Deliveries that can be made now, as one; their lane stays closed until they are finished.
     pub fn claim(&mut self, now: Instant) -> Option<Vec<Delivery>> {
-        while self.next_due().is_some_and(|due| due <= now) {
+        self.open_ends(now);
+        while self.next_resting().is_some_and(|due| due <= now) {
             let lane = self.resting.pop().map(|entry| entry.0.1);
             self.ready.extend(lane);
         }
-        let lane = self.lanes.get_mut(&self.ready.pop_front()?)?;
-        let first = lane.front()?;
-        let most = match first.together {
-            // An earlier process tried so many as one.
-            0 if first.attempts > 0 && self.grouping.gathers(&first.event) => {
-                let tried = |one: &&Delivery| one.attempts == first.attempts;
-                let tried = lane.iter().take_while(tried);
-                tried.take(self.grouping.most).count()
+        loop {
+            let name = self.ready.pop_front()?;
+            if self.hold_again(&name, now) {
+                continue;
             }
-            0 if self.grouping.gathers(&first.event) => self.grouping.most,
-            0 => 1,
-            // What was tried as one stays one: it has been given an id.
-            together => together,
-        };
-        Some(lane.drain(..most.min(lane.len())).collect())
+            let lane = self.lanes.get_mut(&name)?;
+            let first = lane.waiting.front()?;
+            if !self.opening.admits(&first.event.run.id, &name) {
+                continue;
+            }
+            lane.under_way = Some((first.event.run.clone(), first.id));
+            let most = lane.together(&self.grouping).min(lane.waiting.len());
+            return Some(lane.waiting.drain(..most).collect());
+        }
+    }
+
+    /// Holds the end of a run at the head of this lane back again, where what failed when it was let go can go
+    /// on since.
+    fn hold_again(&mut self, name: &Rc<str>, now: Instant) -> bool {
+        let first = self.lanes.get(name).and_then(|lane| lane.waiting.front());
+        let end = first.filter(|first| first.event.end.is_some() && self.grouping.is_parallel());
+        let behind = || others(&self.lanes, &self.aside);
+        if !end.is_some_and(|end| self.ends.waits(end, behind(), now)) {
+            return false;
+        }
+        let lane = self.lanes.get_mut(name);
+        let end = lane.and_then(|lane| lane.waiting.pop_front());
+        end.into_iter()
+            .for_each(|end| self.ends.hold_again(end, now));
+        self.reopen(name.clone());
+        true
     }
 
     /// Puts claimed deliveries back at the head of their lane, to be tried again, so many as one, when the
     /// first is due.
-    pub fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize) {
+    pub fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize, now: Instant) {
         let Some(first) = claimed.first_mut() else {
             return;
         };
         first.together = together;
-        let name: Rc<str> = Rc::from(&*self.grouping.lane(&first.event));
-        if let Some(lane) = self.lanes.get_mut(&name) {
-            for delivery in claimed.into_iter().rev() {
-                lane.push_front(delivery);
+        let event = first.event.clone();
+        let name: Rc<str> = Rc::from(&*self.grouping.lane(&event));
+        let lane = self.lanes.entry(name.clone()).or_default();
+        lane.under_way = None;
+        if event.end.is_some() && self.is_preceded(&event.run.id) {
+            for end in claimed {
+                // Where it fails again and again, the others have the first turns.
+                let until = end.due.filter(|_| end.attempts < FIRST_TURNS);
+                let until = until.unwrap_or(now + MAX_BACK_OFF);
+                self.ends.hold_again(end, until);
             }
-            self.open(name);
+        } else if let Some(lane) = self.lanes.get_mut(&name) {
+            lane.failed = true;
+            let behind = std::mem::replace(&mut lane.waiting, claimed.into());
+            lane.waiting.extend(behind);
         }
-        self.open_ends();
+        self.go_on(name, &event.run.id, now);
+    }
+
+    /// Tells whether anything is still to be delivered before the end of a run.
+    fn is_preceded(&self, run: &str) -> bool {
+        let mut others = others(&self.lanes, &self.aside);
+        self.grouping.is_parallel() && others.any(|(of, ..)| of == run)
     }
 
     /// Claimed deliveries are done with; their lane goes on.
-    pub fn finish(&mut self, claimed: &[Delivery]) {
-        self.length -= claimed.len();
-        self.bytes -= claimed.iter().map(|one| one.event.size()).sum::<usize>();
-        let Some(first) = claimed.first() else { return };
-        let name = self.grouping.lane(&first.event);
-        if self.lanes.get(&*name).is_some_and(VecDeque::is_empty) {
-            self.lanes.remove(&*name);
-        } else {
-            self.open(Rc::from(&*name));
+    pub fn finish(&mut self, claimed: &[Delivery], now: Instant) {
+        for delivery in claimed {
+            self.make_room_of(delivery);
         }
-        self.open_ends();
+        let Some(first) = claimed.first() else { return };
+        let name: Rc<str> = Rc::from(&*self.grouping.lane(&first.event));
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            (lane.under_way, lane.failed) = (None, false);
+        }
+        let run = first.event.run.id.as_str();
+        if first.event.end.is_some() {
+            self.opening.close(run);
+        }
+        self.ends.moved(now);
+        self.go_on(name, run, now);
     }
 
-    /// Makes room where lanes whose first delivery failed take it up: only what was tried stays in memory.
+    fn make_room_of(&mut self, delivery: &Delivery) {
+        if delivery.id > 0 {
+            self.length -= 1;
+            self.bytes -= delivery.event.size();
+        }
+    }
+
+    /// Goes on after an attempt at deliveries of this lane and this run.
+    fn go_on(&mut self, lane: Rc<str>, run: &str, now: Instant) {
+        self.reopen(lane);
+        for lane in self.opening.done(run).into_iter().rev() {
+            self.ready.push_front(lane);
+        }
+        self.open_ends(now);
+    }
+
+    /// Lines a lane up again, if there is more in it.
+    fn reopen(&mut self, lane: Rc<str>) {
+        let known = self.lanes.get(&lane);
+        match known.map(|known| known.waiting.is_empty()) {
+            Some(true) => drop(self.lanes.remove(&lane)),
+            Some(false) => self.open(lane),
+            None => {}
+        }
+    }
+
+    /// Notes that a message of the run was delivered, and can be answered.
+    pub fn opened(&mut self, run: &str) {
+        self.opening.open(run);
+    }
+
+    /// Makes room where lanes whose first delivery failed take it up: at first only what was tried stays in
+    /// memory, and where that is not enough, not even that.
     pub fn set_aside(&mut self) {
-        // One lane only; or one may be behind an end of a run that is not in its lane yet.
-        if self.grouping.is_batch() || !self.ends.is_empty() {
+        if self.grouping.is_batch() {
+            // One lane only.
             return;
         }
-        for Reverse((_, name)) in &self.resting {
-            let Some(lane) = self.lanes.get_mut(name) else {
-                continue;
-            };
-            let Some(first) = lane.front() else {
-                continue;
-            };
-            // A group of an earlier process is to be gathered again.
-            let is_known = first.together > 0 || !self.grouping.gathers(&first.event);
-            // What has no place in the spool stays where it is.
-            let is_written = lane.iter().all(|delivery| delivery.id > 0);
-            let tried = first.together.max(1);
-            let Some(next) = lane.get(tried) else {
-                continue;
-            };
-            if first.attempts == 0 || !is_known || !is_written {
-                continue;
+        let resting = self.resting.iter();
+        let mut resting: Vec<_> = resting.map(|entry| entry.0.clone()).collect();
+        // What is due last has the longest time to come back.
+        resting.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, name) in &resting {
+            let tried = self.lanes.get(name).map_or(0, Lane::tried);
+            self.leave(name, tried.max(1));
+        }
+        for (_, name) in &resting {
+            if self.has_much_room() || self.aside.len() >= aside::MOST {
+                break;
             }
-            self.aside.insert(name.clone(), next.id);
-            for delivery in lane.drain(tried..) {
-                self.length -= 1;
-                self.bytes -= delivery.event.size();
-            }
+            self.leave(name, 0);
+        }
+        let lanes = &self.lanes;
+        self.resting
+            .retain(|Reverse((_, name))| lanes.contains_key(name));
+    }
+
+    /// Leaves the deliveries of a resting lane to the spool, but the first `kept`.
+    fn leave(&mut self, name: &Rc<str>, kept: usize) {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
+        let Some(first) = lane.waiting.front() else {
+            return;
+        };
+        let gathers = self.grouping.gathers(&first.event);
+        // A group stays what it was; one of an earlier process is to be gathered again.
+        let is_bound = gathers && (kept == 0 || first.together == 0);
+        // What has no place in the spool stays where it is.
+        let is_written = lane.waiting.iter().all(|delivery| delivery.id > 0);
+        if first.attempts == 0 || is_bound || !is_written || lane.waiting.len() <= kept {
+            return;
+        }
+        let left: Vec<Delivery> = lane.waiting.drain(kept..).collect();
+        if kept == 0 {
+            self.lanes.remove(name);
+        }
+        let due = left[0].due.filter(|_| kept == 0);
+        let events = left.iter().map(|delivery| &*delivery.event);
+        self.aside.leave(name, left[0].id, due, events);
+        for delivery in &left {
+            self.make_room_of(delivery);
         }
     }
 
     /// From which number on deliveries are needed that were set aside, of lanes that can go on.
-    pub fn needed(&self) -> Option<i64> {
-        let open = |name: &Rc<str>| !self.lanes.contains_key(name);
-        let needed = self.aside.iter().filter(|(name, _)| open(name));
-        needed.map(|(_, from)| *from).min()
+    pub fn needed(&self, now: Instant) -> Option<i64> {
+        self.aside.needed(now, |name| self.lanes.contains_key(name))
     }
 
     /// Takes deliveries that were set aside, of lanes that can go on: all that waited from `first` to `last`.
     /// What else is among them is here, or stays aside. `complete` if nothing waits beyond.
-    pub fn take_back(&mut self, deliveries: Vec<Delivery>, first: i64, last: i64, complete: bool) {
+    pub fn take_back(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        (first, last): (i64, i64),
+        complete: bool,
+        now: Instant,
+    ) {
         let lanes = &self.lanes;
-        // One that came to go on meanwhile may have more before the first.
-        let back: HashMap<Rc<str>, i64> = self
+        let back = self
             .aside
-            .extract_if(|name, from| *from >= first && !lanes.contains_key(name))
-            .collect();
+            .take_out(first, now, |name| lanes.contains_key(name));
         for delivery in deliveries {
-            let from = back.get(&*self.grouping.lane(&delivery.event));
-            if delivery.id <= last && from.is_some_and(|from| delivery.id >= *from) {
-                self.push(delivery);
+            let lane = self.grouping.lane(&delivery.event);
+            let is_needed = delivery.id <= last && back.needs(&lane, delivery.id);
+            if is_needed && !self.ends.holds(delivery.id) {
+                self.push(delivery, now);
             }
         }
         if !complete {
-            let rest = back.into_iter();
-            let rest = rest.map(|(name, from)| (name, from.max(last + 1)));
-            self.aside.extend(rest);
+            self.aside.put_back(back, last + 1);
         }
     }
 
-    /// Lets no lane rest any longer.
+    /// Lets no lane rest any longer: the notifier is in order again.
     pub fn release(&mut self) {
         self.ready
             .extend(self.resting.drain().map(|entry| entry.0.1));
+        self.lanes.values_mut().for_each(|lane| lane.failed = false);
+        self.aside.release();
+    }
+
+    /// Notes that nothing can be tried now: what waits does not get on, and is not to blame.
+    pub fn stand_still(&mut self, now: Instant) {
+        self.ends.moved(now);
     }
 
     /// Gathers no more: this process is about to end.
     pub fn gather_no_more(&mut self) {
-        self.complete_groups();
+        self.complete_groups(None);
         self.grouping.wait = Duration::ZERO;
     }
 
-    /// Takes groups as complete that are still gathered. What failed before rests on.
-    fn complete_groups(&mut self) {
+    /// Waits for nothing that failed: what can be delivered now is all that is wanted.
+    pub fn hurry(&mut self) {
+        self.gather_no_more();
+        self.ends.hurry = true;
+    }
+
+    /// Takes groups as complete that are still gathered, of a run or all. What failed before rests on.
+    fn complete_groups(&mut self, run: Option<&str>) {
         if self.grouping.wait.is_zero() {
             return;
         }
+        for (name, lane) in &mut self.lanes {
+            if run.is_none_or(|run| Grouping::is_group_of(run, name)) {
+                let untried = lane.waiting.iter_mut().filter(|one| one.attempts == 0);
+                untried.for_each(|one| one.due = None);
+            }
+        }
         for Reverse((due, name)) in std::mem::take(&mut self.resting) {
-            let first = self.lanes.get(&name).and_then(VecDeque::front);
-            if first.is_some_and(|first| first.attempts == 0) {
+            let first = self.lanes.get(&name).and_then(|lane| lane.waiting.front());
+            if first.is_some_and(|first| first.due.is_none()) {
                 self.ready.push_back(name);
             } else {
                 self.resting.push(Reverse((due, name)));
@@ -292,16 +444,24 @@ impl Lanes {
 
     /// Lines a lane up by when its first delivery is due.
     fn open(&mut self, name: Rc<str>) {
-        let first = self.lanes.get(&name).and_then(VecDeque::front);
+        let lane = self.lanes.get(&name);
+        let gathers = |lane: &&Lane| !lane.is_full(self.grouping.most);
+        let first = lane.filter(gathers).and_then(|lane| lane.waiting.front());
         match first.and_then(|delivery| delivery.due) {
             Some(due) => self.resting.push(Reverse((due, name))),
             None => self.ready.push_back(name),
         }
     }
 
-    /// When the next resting delivery is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    fn next_resting(&self) -> Option<Instant> {
         self.resting.peek().map(|entry| entry.0.0)
+    }
+
+    /// Time at which the next delivery that rests is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        let aside = || self.aside.next_due(|name| self.lanes.contains_key(name));
+        let aside = (self.aside.len() > 0).then(aside).flatten();
+        self.next_resting().into_iter().chain(aside).min()
     }
 
     /// What may be in memory at the most: a group must find room, however large, and one behind it.
@@ -332,179 +492,72 @@ impl Lanes {
         room.deliveries >= window.deliveries / 2 && room.bytes >= window.bytes / 8
     }
 
-    /// Something can be claimed at this time.
+    /// Tells whether a delivery can be claimed at this time, or waits only for one that is under way.
     pub fn is_ready(&self, now: Instant) -> bool {
-        !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
+        !self.ready.is_empty()
+            || self.next_resting().is_some_and(|due| due <= now)
+            || !self.ends.is_empty() && self.next_end().is_some_and(|at| at <= now)
+    }
+
+    /// Time at which the next end of a run can go on, as things stand.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.ends.next(others(&self.lanes, &self.aside))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::section::{Entry, Origin, Section};
-    use crate::reader::Reader;
+/// Lists the deliveries beside ends that are held: the run, the number, and whether it can go on.
+fn others<'a>(
+    lanes: &'a HashMap<Rc<str>, Lane>,
+    aside: &'a Aside,
+) -> impl Iterator<Item = (&'a str, i64, bool)> {
+    let here = lanes.values().flat_map(|lane| {
+        let is_active = lane.is_active();
+        let waiting = lane.waiting.iter().map(|one| (&one.event.run, one.id));
+        let under_way = lane.under_way.iter().map(|(run, id)| (run, *id));
+        let all = under_way.chain(waiting);
+        all.map(move |(run, id)| (run.id.as_str(), id, is_active))
+    });
+    let elsewhere = aside.of_runs().map(|(name, run, from, goes_on)| {
+        let is_active = lanes.get(name).map_or(goes_on, Lane::is_active);
+        (run, from, is_active)
+    });
+    here.chain(elsewhere)
+}
 
-    fn delivery(id: i64, host: &str) -> Delivery {
-        told(
-            id,
-            &format!(r#"{{"event":"runner_on_ok","host":"{host}","task":"t","run":"r"}}"#),
-        )
+impl Lane {
+    /// Tells whether its deliveries are on their way, or can be expected to be.
+    fn is_active(&self) -> bool {
+        self.under_way.is_some() || !self.failed
     }
 
-    fn told(id: i64, text: &str) -> Delivery {
-        Delivery::new(id, Arc::new(Reader::new().read(text.as_bytes()).unwrap()))
+    /// Tells whether its deliveries are as many as go together, and none was tried yet.
+    fn is_full(&self, most: usize) -> bool {
+        let first = self.waiting.front();
+        most > 1 && self.waiting.len() >= most && first.is_some_and(|first| first.attempts == 0)
     }
 
-    /// Lanes of a notifier with one key set.
-    fn lanes_with(key: &str, value: &str) -> Lanes {
-        let mut section = Section::new("notifier:x", Origin::Play);
-        section.set(Entry {
-            key: key.into(),
-            value: value.into(),
-            origin: Origin::Play,
-        });
-        Lanes::new(Grouping::new(&section, false))
-    }
-
-    fn ids(claimed: &[Delivery]) -> Vec<i64> {
-        claimed.iter().map(|delivery| delivery.id).collect()
-    }
-
-    #[test]
-    fn a_host_is_served_in_order_and_beside_the_others() {
-        let mut lanes = Lanes::default();
-        let now = Instant::now();
-        for (id, host) in [(1, "a"), (2, "a"), (3, "b")] {
-            lanes.push(delivery(id, host));
+    /// Number of its deliveries that are tried as one.
+    fn together(&self, grouping: &Grouping) -> usize {
+        let Some(first) = self.waiting.front() else {
+            return 0;
+        };
+        let gathers = grouping.gathers(&first.event);
+        match first.together {
+            // An earlier process tried so many as one.
+            0 if first.attempts > 0 && gathers => {
+                let tried = |one: &&Delivery| one.attempts == first.attempts;
+                let tried = self.waiting.iter().take_while(tried);
+                tried.take(grouping.most).count()
+            }
+            0 if gathers => grouping.most,
+            0 => 1,
+            // What was tried as one stays one: it has been given an id.
+            together => together,
         }
-        let mut first = lanes.claim(now).unwrap();
-        let second = lanes.claim(now).unwrap();
-        assert_eq!((ids(&first), ids(&second)), (vec![1], vec![3]));
-        assert!(lanes.claim(now).is_none(), "host a has one under way");
-
-        let later = now + Duration::from_secs(1);
-        first[0].due = Some(later);
-        lanes.put_back(first, 1);
-        lanes.finish(&second);
-        assert!(lanes.claim(now).is_none());
-        assert_eq!((lanes.next_due(), lanes.length), (Some(later), 2));
-        let again = lanes.claim(later).unwrap();
-        assert_eq!(ids(&again), [1]);
-        lanes.finish(&again);
-        let last = lanes.claim(now).unwrap();
-        assert_eq!(ids(&last), [2]);
-        lanes.finish(&last);
-        assert_eq!((lanes.length, lanes.bytes), (0, 0));
     }
 
-    #[test]
-    fn large_events_take_the_room_of_many_small_ones() {
-        let large = format!(
-            r#"{{"event":"runner_on_ok","host":"a","result":{{"stdout":"{}"}}}}"#,
-            "x".repeat(WINDOW_BYTES)
-        );
-        let mut lanes = Lanes::default();
-        assert!(lanes.has_much_room());
-        lanes.push(told(1, &large));
-        assert!(!lanes.room().is_some_left() && !lanes.has_much_room());
-        let claimed = lanes.claim(Instant::now()).unwrap();
-        assert!(!lanes.room().is_some_left(), "it is still there");
-        lanes.finish(&claimed);
-        assert!(lanes.has_much_room());
-
-        let mut groups = lanes_with("group_by", "task");
-        groups.push(told(1, &large));
-        assert!(groups.room().is_some_left(), "a group stays whole");
-    }
-
-    #[test]
-    fn what_waits_behind_a_failure_makes_room_and_comes_back() {
-        let mut lanes = Lanes::default();
-        let now = Instant::now();
-        for (id, host) in [(1, "a"), (2, "a"), (3, "b"), (4, "a")] {
-            lanes.push(delivery(id, host));
-        }
-        let mut first = lanes.claim(now).unwrap();
-        first[0].attempts = 1;
-        first[0].due = Some(now + Duration::from_secs(1));
-        lanes.put_back(first, 1);
-        lanes.set_aside();
-        assert_eq!((lanes.length, lanes.needed()), (2, None), "1 and 3 stay");
-        lanes.push(delivery(5, "a"));
-        assert_eq!(lanes.length, 2, "5 is left to the spool");
-
-        let failed = lanes.claim(now + Duration::from_secs(2)).unwrap();
-        let other = lanes.claim(now).unwrap();
-        assert_eq!((ids(&failed), ids(&other)), (vec![3], vec![1]));
-        lanes.finish(&other);
-        assert_eq!(lanes.needed(), Some(2));
-        let read = |found: &[i64]| found.iter().map(|id| delivery(*id, "a")).collect();
-        lanes.take_back(read(&[2]), 2, 2, false);
-        assert_eq!((lanes.length, lanes.needed()), (2, None));
-        let second = lanes.claim(now).unwrap();
-        assert_eq!(ids(&second), [2]);
-        lanes.finish(&second);
-        assert_eq!(lanes.needed(), Some(3));
-        lanes.take_back(read(&[4]), 4, 5, true);
-        assert_eq!(lanes.needed(), Some(3), "it came to be needed meanwhile");
-        let mut rest: Vec<Delivery> = read(&[4, 5, 6]);
-        rest.insert(0, delivery(3, "b"));
-        lanes.take_back(rest, 3, 5, true);
-        assert_eq!((lanes.length, lanes.needed()), (3, None), "3, 4 and 5");
-        lanes.push(delivery(6, "a"));
-        assert_eq!(lanes.length, 4);
-    }
-
-    #[test]
-    fn a_group_is_gathered_and_stays_what_it_was_when_it_is_tried_again() {
-        let mut lanes = lanes_with("group_by", "task");
-        let now = Instant::now();
-        (1..=3).for_each(|id| lanes.push(delivery(id, &format!("web{id}"))));
-        assert!(lanes.claim(now).is_none(), "it is still gathered");
-        let claimed = lanes.claim(now + Duration::from_secs(6)).unwrap();
-        assert_eq!(ids(&claimed), [1, 2, 3]);
-
-        lanes.put_back(claimed, 3);
-        lanes.push(delivery(4, "web4"));
-        let later = now + Duration::from_secs(12);
-        let again = lanes.claim(later).unwrap();
-        assert_eq!(ids(&again), [1, 2, 3]);
-        lanes.finish(&again);
-        assert_eq!(ids(&lanes.claim(later).unwrap()), [4]);
-    }
-
-    #[test]
-    fn the_end_of_a_run_waits_until_its_groups_were_tried() {
-        let mut lanes = lanes_with("group_by", "host");
-        let now = Instant::now();
-        lanes.push(delivery(1, "a"));
-        lanes.push(delivery(2, "b"));
-        lanes.push(told(
-            3,
-            r#"{"event":"playbook_on_stats","run":"r","status":"error"}"#,
-        ));
-        let first = lanes.claim(now).unwrap();
-        let mut second = lanes.claim(now).unwrap();
-        assert!(lanes.claim(now).is_none(), "the end waits");
-        lanes.finish(&first);
-        assert!(lanes.claim(now).is_none(), "the end waits for the other");
-        second[0].attempts = 1;
-        second[0].due = Some(now + Duration::from_secs(9));
-        lanes.put_back(second, 1);
-        assert_eq!(ids(&lanes.claim(now).unwrap()), [3]);
-    }
-
-    #[test]
-    fn a_run_is_one_lane_where_that_is_asked_for() {
-        let mut lanes = lanes_with("order", "run");
-        for (id, host) in [(1, "a"), (2, "b")] {
-            lanes.push(delivery(id, host));
-        }
-        let now = Instant::now();
-        let first = lanes.claim(now).unwrap();
-        assert_eq!(ids(&first), [1]);
-        assert!(lanes.claim(now).is_none(), "the run has one under way");
-        lanes.finish(&first);
-        assert_eq!(ids(&lanes.claim(now).unwrap()), [2]);
+    /// Number of its deliveries that were tried as one.
+    fn tried(&self) -> usize {
+        self.waiting.front().map_or(0, |first| first.together)
     }
 }

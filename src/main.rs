@@ -53,6 +53,7 @@ mod thread;
 mod tls;
 mod trusted;
 mod verdict;
+mod window;
 mod worker;
 mod zmtp;
 

@@ -8,6 +8,18 @@ use crate::event::{Event, Status};
 use crate::lanes::Delivery;
 use crate::message::Message;
 
+/// Relation between the messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thread {
+    /// Each stands alone.
+    #[default]
+    None,
+    /// Later ones answer to the first.
+    Replies,
+    /// Later ones take the place of the first.
+    Updates,
+}
+
 /// Under which keys an event's thread is kept: its run's, and its incident's.
 pub fn keys(event: &Event) -> Vec<String> {
     let playbook = event.run.playbook_key();
@@ -39,8 +51,8 @@ pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
     (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text()))
 }
 
-/// What is to be kept after a message was delivered.
-pub fn keep(message: &Message) -> Vec<(String, String)> {
+/// Threads to be kept after a message was delivered, or refused by some of its recipients.
+pub fn keep(message: &Message, delivered: bool) -> Vec<(String, String)> {
     let event = message.context.event();
     let mut threads = message.threads.clone();
     for (recipient, name) in message.reached.borrow().iter() {
@@ -57,8 +69,9 @@ pub fn keep(message: &Message) -> Vec<(String, String)> {
     for (index, key) in keys(event).into_iter().enumerate() {
         match (index, event.status()) {
             (0, _) if began => kept.push((key, text(&threads))),
-            (1, Some(Status::Error)) if began => kept.push((key, text(&threads))),
-            (1, Some(Status::Success)) => kept.push((key, text(&BTreeMap::new()))),
+            // The run may have begun it before it failed.
+            (1, Some(Status::Error)) if !threads.is_empty() => kept.push((key, text(&threads))),
+            (1, Some(Status::Success)) if delivered => kept.push((key, text(&BTreeMap::new()))),
             _ => {}
         }
     }

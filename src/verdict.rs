@@ -23,16 +23,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether what began at this time has had too long for another attempt.
-    pub fn is_too_old(&self, since: Timestamp) -> bool {
-        let age = Timestamp::now().duration_since(since);
-        matches!(self, Verdict::Retry { most, .. } if age.is_positive() && age.unsigned_abs() > *most)
-    }
-
     /// The end of the delivery, where it has failed for too long for another attempt.
-    pub fn unless_too_old(self, since: Timestamp) -> Verdict {
+    pub fn unless_failing_for(self, time: Duration) -> Verdict {
         match self {
-            Verdict::Retry { error, most, .. } if self.is_too_old(since) => {
+            Verdict::Retry { error, most, .. } if time > most => {
                 Verdict::Dead(format!("given up after {most:?}: {error}"))
             }
             verdict => verdict,
@@ -50,5 +44,36 @@ impl Verdict {
                 MarkOutcome::Retry(at, error.clone())
             }
         }
+    }
+}
+
+/// The time between the first of these times, in milliseconds since 1970, and the last, each step `most` at the
+/// most: in a longer one nobody tried, or the clock was set.
+pub fn time_between(times: &[i64], most: Duration) -> Duration {
+    let steps = times.windows(2).map(|pair| {
+        let step = u64::try_from(pair[1].saturating_sub(pair[0]));
+        Duration::from_millis(step.unwrap_or(0)).min(most)
+    });
+    steps.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_counts_for_little() {
+        let hour = 3_600_000;
+        let most = Duration::from_secs(3960);
+        let between = |times: &[i64]| time_between(times, most).as_secs();
+        assert_eq!(between(&[]), 0);
+        assert_eq!(between(&[5]), 0);
+        assert_eq!(between(&[0, hour, 2 * hour]), 7200);
+        assert_eq!(
+            between(&[0, 1000, 1000 * hour, 1000 * hour + 1000]),
+            1 + 3960 + 1
+        );
+        assert_eq!(between(&[1000 * hour, 0, 1000]), 1, "set back");
+        assert_eq!(between(&[i64::MIN, i64::MAX]), 3960);
     }
 }

@@ -98,9 +98,17 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     let (events, unwanted) = (intake.events, intake.events - intake.wanted);
     let told = (!arguments.quiet && events > 0).then_some(events);
     let drained = async {
-        if !input.interrupted && !arguments.no_wait {
+        let delivered = async {
+            if arguments.no_wait {
+                // Nobody else can deliver what has no place in the spool.
+                deliverer.drain_unspooled(drain).await;
+            } else {
+                deliverer.drain(drain).await;
+            }
+        };
+        if !input.interrupted {
             tokio::select! {
-                () = deliverer.drain(drain) => {}
+                () = delivered => {}
                 () = super::heard(&mut input.interrupt) => input.interrupted = true,
             }
         }

@@ -415,6 +415,7 @@ impl Config {
                 concurrency,
                 verbatim,
                 max_age: self.max_age,
+                drain: self.drain,
                 keep_bodies: self.keep_bodies,
                 notifier,
                 unread,

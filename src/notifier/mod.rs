@@ -30,6 +30,7 @@ use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
 use crate::reply;
+use crate::thread::Thread;
 
 /// The kinds, in the order in which help and documentation list them.
 pub const KINDS: &[&Kind] = &[
@@ -118,9 +119,9 @@ pub trait Notifier {
     /// Makes one attempt. Retrying, order and limits are the caller's.
     async fn send(&self, message: &Message) -> Result<(), Failure>;
 
-    /// Whether later messages of a run want to know where its first one is.
-    fn keeps_threads(&self) -> bool {
-        false
+    /// Relation between the messages of a run.
+    fn thread(&self) -> Thread {
+        Thread::None
     }
 
     /// The request as it would go, secrets masked.

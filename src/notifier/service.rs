@@ -14,6 +14,7 @@ use crate::credentials::warn_of_plain_http;
 use crate::escape::{Escape, characters};
 use crate::http::{Endpoint, Http, Reply, Request, origin, read_url};
 use crate::message::Message;
+use crate::thread::Thread;
 
 /// A service that takes messages over HTTP.
 pub trait Service {
@@ -26,9 +27,9 @@ pub trait Service {
         reply.usual().map(|()| None)
     }
 
-    /// Whether later messages of a run want to know where its first one is.
-    fn keeps_threads(&self) -> bool {
-        false
+    /// Relation between the messages of a run.
+    fn thread(&self) -> Thread {
+        Thread::None
     }
 
     /// A request to make at once in place of a recipient's, where the reply says what would do.
@@ -195,8 +196,8 @@ impl<S: Service> Notifier for Spoken<S> {
         outcome(recipients, failures)
     }
 
-    fn keeps_threads(&self) -> bool {
-        self.service.keeps_threads()
+    fn thread(&self) -> Thread {
+        self.service.thread()
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {

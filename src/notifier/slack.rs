@@ -15,6 +15,7 @@ use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut};
 use crate::http::{Http, Reply, Request, read_secret_url};
 use crate::message::{Form, Message};
+use crate::thread::Thread;
 
 pub const KIND: Kind = Kind {
     name: "slack",
@@ -263,8 +264,12 @@ impl Service for Slack {
         })
     }
 
-    fn keeps_threads(&self) -> bool {
-        self.bot.is_some()
+    fn thread(&self) -> Thread {
+        match &self.bot {
+            None => Thread::None,
+            Some(bot) if bot.update => Thread::Updates,
+            Some(_) => Thread::Replies,
+        }
     }
 
     fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {

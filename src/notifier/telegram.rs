@@ -14,6 +14,7 @@ use crate::escape::{Escape, cut, cut_html, utf16, without_markup};
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::secret::Secret;
+use crate::thread::Thread;
 
 pub const KIND: Kind = Kind {
     name: "telegram",
@@ -135,8 +136,8 @@ impl Service for Telegram {
         Ok(name.map(|id| id.to_string()))
     }
 
-    fn keeps_threads(&self) -> bool {
-        true
+    fn thread(&self) -> Thread {
+        Thread::Replies
     }
 
     fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {

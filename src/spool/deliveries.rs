@@ -242,11 +242,12 @@ pub fn finished(
     Ok(found)
 }
 
-/// When the first attempt at a delivery that failed began, in milliseconds since 1970.
-pub fn first_attempt(connection: &Connection, delivery: i64) -> rusqlite::Result<Option<i64>> {
+/// Times at which attempts at a delivery began that failed, in milliseconds since 1970 and in their order.
+pub fn attempt_times(connection: &Connection, delivery: i64) -> rusqlite::Result<Vec<i64>> {
     connection
-        .prepare_cached("SELECT min(started) FROM attempt WHERE delivery = ?1")?
-        .query_row([delivery], |row| row.get(0))
+        .prepare_cached("SELECT started FROM attempt WHERE delivery = ?1 ORDER BY rowid")?
+        .query_map([delivery], |row| row.get(0))?
+        .collect()
 }
 
 /// The next deliveries that wait for a destination, in their order, as far as there is room for them; and

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Worker;
+use crate::breaker::MAX_PAUSE;
 use crate::deliver::Deliverer;
 use crate::event::Event;
 use crate::failpoint;
@@ -16,8 +17,8 @@ use crate::notifier::Failure;
 use crate::secret;
 use crate::shorten::shortened;
 use crate::spool::{self, Mark, Spool};
-use crate::thread;
-use crate::verdict::Verdict;
+use crate::thread::{self, Thread};
+use crate::verdict::{self, Verdict};
 
 /// Refused credentials that are not mended for so long end a delivery.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
@@ -44,13 +45,15 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
     };
     let verdict = worker.judge(&claimed, renewed, result);
     let verdict = worker
-        .unless_too_old(&deliverer, &claimed[0], verdict)
+        .unless_too_old(&deliverer, &mut claimed[0], (started, begun), verdict)
         .await;
     for delivery in &mut claimed {
         delivery.attempts += 1;
     }
     let mark = worker.mark(&claimed, started, &verdict, marks);
-    if !mark.deliveries.is_empty() {
+    if mark.deliveries.is_empty() {
+        worker.threads.borrow_mut().extend(mark.threads);
+    } else {
         worker.record(&deliverer, mark).await;
     }
     if !matches!(verdict, Verdict::Retry { .. }) {
@@ -81,6 +84,7 @@ impl Worker {
     /// anew, where they were refused.
     fn judge(&self, claimed: &[Delivery], renewed: bool, result: Result<(), Failure>) -> Verdict {
         let mut breaker = self.breaker.borrow_mut();
+        let now = Instant::now();
         let failure = match result {
             Ok(()) => {
                 self.renewed.set(None);
@@ -115,15 +119,15 @@ impl Worker {
                 } else {
                     most = most.min(MAX_DENIED);
                     self.refused.set(true);
-                    Some(breaker.denied_again())
+                    Some(breaker.denied_again(now))
                 }
             }
-            Failure::Retry { after, .. } => Some(breaker.failed(claimed[0].attempts, after)),
+            Failure::Retry { after, .. } => Some(breaker.failed(claimed[0].attempts, after, now)),
         };
         self.own.borrow_mut().last_error = Some(error.clone());
         match wait {
             Some(wait) => Verdict::Retry {
-                due: Instant::now() + wait,
+                due: now + wait,
                 error,
                 most,
                 together,
@@ -132,24 +136,48 @@ impl Worker {
         }
     }
 
-    /// The end of a delivery that has failed for too long; one that only waited for so long goes on.
+    /// The end of a delivery that has failed for too long, with an attempt that began at this time; one that
+    /// only waited for so long goes on.
     async fn unless_too_old(
         &self,
         deliverer: &Deliverer,
-        delivery: &Delivery,
+        delivery: &mut Delivery,
+        (started, begun): (Timestamp, Instant),
         verdict: Verdict,
     ) -> Verdict {
-        if !verdict.is_too_old(delivery.accepted) || delivery.id < 0 {
-            return verdict.unless_too_old(delivery.accepted);
+        let Verdict::Retry { most, .. } = verdict else {
+            return verdict;
+        };
+        let (since, before) = match delivery.failing {
+            Some(failing) => failing,
+            None => {
+                let before = self.failed_before(deliverer, delivery, started, most).await;
+                (begun, before)
+            }
+        };
+        delivery.failing = Some((since, before));
+        verdict.unless_failing_for(before + since.elapsed())
+    }
+
+    /// Time for which a delivery had failed in other processes when an attempt of this one began.
+    async fn failed_before(
+        &self,
+        deliverer: &Deliverer,
+        delivery: &Delivery,
+        started: Timestamp,
+        most: Duration,
+    ) -> Duration {
+        if delivery.attempts == 0 || delivery.id < 0 {
+            return Duration::ZERO;
         }
         let id = delivery.id;
-        let first = deliverer
+        let times = deliverer
             .spool()
-            .write(move |connection| spool::first_attempt(connection, id))
+            .write(move |connection| spool::attempt_times(connection, id))
             .await;
-        let began = first.ok().flatten();
-        let began = began.and_then(|began| Timestamp::from_millisecond(began).ok());
-        verdict.unless_too_old(began.unwrap_or_else(Timestamp::now))
+        let mut times = times.unwrap_or_default();
+        times.push(started.as_millisecond());
+        verdict::time_between(&times, MAX_PAUSE.min(most / 4))
     }
 
     fn sends_batch(&self, claimed: &[Delivery]) -> bool {
@@ -183,7 +211,7 @@ impl Worker {
         // Rendered at delivery: a template mended meanwhile mends what waits.
         let mut message = self.destination.message(events);
         message.reached = claimed[0].reached.clone();
-        let threads = notifier.keeps_threads();
+        let threads = notifier.thread() != Thread::None;
         if threads {
             let (id, event) = (self.id, &claimed[0].event);
             let keys = thread::keys(event);
@@ -192,12 +220,15 @@ impl Worker {
                 .write(move |connection| spool::threads(connection, id, &keys))
                 .await;
             // Where the spool cannot be read, the message begins a thread of its own.
-            message.threads = thread::recall(event, kept.unwrap_or_default());
+            let mut kept = kept.unwrap_or_default();
+            kept.extend(self.threads.borrow().clone());
+            message.threads = thread::recall(event, kept);
         }
-        notifier.send(&message).await?;
+        let sent = notifier.send(&message).await;
         if threads {
-            marks.threads = thread::keep(&message);
+            marks.threads = thread::keep(&message, sent.is_ok());
         }
+        sent?;
         marks.note = message.note;
         Ok(())
     }
@@ -213,11 +244,16 @@ impl Worker {
         match recorded {
             Ok(()) => {
                 self.stored.replace(mark.breaker);
+                let mut threads = self.threads.borrow_mut();
+                for (key, _) in &mark.threads {
+                    threads.remove(key);
+                }
             }
             Err(error) => {
                 deliverer.complain(&format!(
                     "what was delivered cannot be recorded now, and may be sent again: {error:#}"
                 ));
+                self.threads.borrow_mut().extend(mark.threads.clone());
                 self.unrecorded.borrow_mut().push(mark);
             }
         }
@@ -231,7 +267,7 @@ impl Worker {
         }
         for mark in &mut marks {
             // How the destination fared then is no more of interest.
-            (mark.breaker, mark.reopened) = (self.breaker.borrow().row(), false);
+            (mark.breaker, mark.reopened) = (self.breaker.borrow().row(Instant::now()), false);
         }
         let kept = marks.clone();
         let recorded = spool
@@ -267,7 +303,7 @@ impl Worker {
             duration: (now - started.as_millisecond()).max(0),
             outcome: verdict.outcome(marks.note),
             keep_body: self.destination.keep_bodies,
-            breaker: self.breaker.borrow().row(),
+            breaker: self.breaker.borrow().row(Instant::now()),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
             threads,
         }
@@ -275,16 +311,19 @@ impl Worker {
 
     /// The attempt is recorded: the lane goes on.
     fn settle(&self, mut claimed: Vec<Delivery>, verdict: Verdict) {
-        let mut lanes = self.lanes.borrow_mut();
+        let (lanes, now) = (&mut self.window.borrow_mut().lanes, Instant::now());
         if let Verdict::Retry { due, together, .. } = verdict {
             claimed[0].due = Some(due);
-            return lanes.put_back(claimed, together);
+            return lanes.put_back(claimed, together, now);
         }
-        lanes.finish(&claimed);
         let delivered = matches!(verdict, Verdict::Delivered { .. });
         if matches!(verdict, Verdict::Delivered { reopened: true }) {
             lanes.release();
         }
+        if delivered || !claimed[0].reached.borrow().is_empty() {
+            lanes.opened(&claimed[0].event.run.id);
+        }
+        lanes.finish(&claimed, now);
         let state = if delivered {
             spool::DELIVERED
         } else {

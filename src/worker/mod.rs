@@ -3,6 +3,7 @@
 mod attempt;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
-use crate::breaker::{Breaker, MAX_BACK_OFF};
+use crate::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::counts::{Counts, Own};
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
@@ -23,9 +24,12 @@ use crate::notifier::Notifier;
 use crate::report;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::thread;
+use crate::window::Window;
 
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Time for which a spool that cannot be read is expected to become readable again.
+const UNREAD: Duration = Duration::from_secs(2);
 /// How often a worker looks for what other processes did.
 pub const LOOK: Duration = Duration::from_millis(100);
 /// At how many of the deliveries that wait for another process it looks each time.
@@ -41,14 +45,14 @@ pub struct Worker {
     pub id: i64,
     pub destination: Destination,
     notifier: RefCell<Rc<dyn Notifier>>,
-    lanes: RefCell<Lanes>,
+    window: RefCell<Window>,
     keeper: RefCell<Keeper>,
     /// This process delivers to the destination; any other one only accepts.
     leadership: RefCell<Option<Leadership>>,
-    /// The highest delivery that was taken into memory.
-    loaded: Cell<i64>,
-    /// Nothing beyond it waits in the spool, as far as is known.
-    complete: Cell<bool>,
+    /// Since when the spool cannot be read.
+    unread: Cell<Option<Instant>>,
+    /// Time at which another process was last seen to deliver something of this one's.
+    seen: Cell<Instant>,
     pub under_way: Cell<usize>,
     /// It begins no further attempt, and ends with those under way.
     retired: Cell<bool>,
@@ -70,6 +74,8 @@ pub struct Worker {
     pub own: RefCell<Own>,
     /// What this worker finished, whoever accepted it.
     pub done: Cell<Counts>,
+    /// Threads of messages that have no place in the spool.
+    threads: RefCell<HashMap<String, String>>,
 }
 
 /// The life of a worker; it ends with the program, or when another one takes its place.
@@ -78,25 +84,29 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !worker.retired.get() || !under_way.is_empty() {
-        if !deliverer.accepts_only.get() {
-            worker.load(deliverer.spool()).await;
+        if deliverer.accepts_only.get() || !worker.load(deliverer.spool()).await {
+            worker.heed_breaker(deliverer.spool()).await;
         }
         let now = Instant::now();
-        let paused = worker.breaker.borrow().pause();
+        let paused = worker.breaker.borrow().pause(now);
+        if paused.is_some() {
+            worker.window.borrow_mut().lanes.stand_still(now);
+        }
         while paused.is_none()
             && !deliverer.stopping.get()
             && !worker.retired.get()
-            && worker.leads()
+            && worker.may_begin(now)
             && under_way.len() < worker.limit()
         {
-            let Some(claimed) = worker.lanes.borrow_mut().claim(now) else {
+            let Some(claimed) = worker.window.borrow_mut().lanes.claim(now) else {
                 break;
             };
             worker.under_way.set(worker.under_way.get() + 1);
             under_way.spawn_local(attempt::attempt(deliverer.clone(), worker.clone(), claimed));
         }
         worker.began.set(true);
-        let next = paused.or_else(|| worker.lanes.borrow().next_due());
+        let next = paused.or_else(|| worker.window.borrow().lanes.next_due());
+        let next = next.filter(|next| *next > now);
         tokio::select! {
             Some(_) = under_way.join_next() => deliverer.progress.notify_one(),
             () = worker.wake.notified() => {}
@@ -120,12 +130,16 @@ impl Worker {
         Worker {
             id,
             notifier: RefCell::new(destination.notifier.clone()),
-            lanes: RefCell::new(Lanes::new(destination.grouping)),
+            window: RefCell::new(Window::new(Lanes::new(
+                destination.grouping,
+                destination.notifier.thread(),
+                destination.drain,
+            ))),
             keeper: RefCell::default(),
             destination,
             leadership: RefCell::default(),
-            loaded: Cell::new(0),
-            complete: Cell::new(false),
+            unread: Cell::new(None),
+            seen: Cell::new(Instant::now()),
             under_way: Cell::new(0),
             retired: Cell::new(false),
             unrecorded: RefCell::default(),
@@ -138,6 +152,7 @@ impl Worker {
             refused: Cell::new(false),
             own: RefCell::new(own),
             done: Cell::default(),
+            threads: RefCell::default(),
         }
     }
 
@@ -148,7 +163,13 @@ impl Worker {
 
     /// Groups are gathered no more.
     pub fn gather_no_more(&self) {
-        self.lanes.borrow_mut().gather_no_more();
+        self.window.borrow_mut().lanes.gather_no_more();
+        self.wake.notify_one();
+    }
+
+    /// Gathers nothing and holds nothing back for what can only be delivered later.
+    pub fn hurry(&self) {
+        self.window.borrow_mut().lanes.hurry();
         self.wake.notify_one();
     }
 
@@ -167,56 +188,80 @@ impl Worker {
         self.leadership.borrow().is_some()
     }
 
-    /// Something is being delivered, or could be now.
-    pub fn is_busy(&self) -> bool {
-        let paused = self.breaker.borrow().pause().is_some();
-        let lanes = self.lanes.borrow();
-        let ready = lanes.is_ready(Instant::now() + PATIENCE) && !paused;
-        let more = !self.complete.get() || lanes.needed().is_some();
-        !self.began.get() || self.leads() && (self.under_way.get() > 0 || ready || more)
+    /// Tells whether it may begin an attempt. Deliveries of another process go before those without a place in the
+    /// spool, as long as that process gets on.
+    fn may_begin(&self, now: Instant) -> bool {
+        let waits = || {
+            let waits = self.own.borrow().waiting_in_spool() > 0;
+            waits && now < self.seen.get() + PATIENCE
+        };
+        self.leads() || self.holds_unspooled() && !waits()
     }
 
-    /// Takes what waits in the spool into memory, where this process is the one to deliver it.
-    async fn load(&self, spool: &Spool) {
+    /// Tells whether deliveries in memory have no place in the spool, while another process delivers those that have.
+    fn holds_unspooled(&self) -> bool {
+        self.is_able() && !self.leads() && !self.window.borrow().lanes.is_empty()
+    }
+
+    /// Something is being delivered, or could be now.
+    pub fn is_busy(&self) -> bool {
+        if !self.began.get() || self.under_way.get() > 0 {
+            return true;
+        }
+        let now = Instant::now();
+        let is_paused = self.breaker.borrow().pause(now).is_some();
+        let given_up = self.unread.get().is_some_and(|since| now > since + UNREAD);
+        let delivers = self.leads() || self.holds_unspooled();
+        let window = self.window.borrow();
+        delivers && !is_paused && !given_up && window.can_go_on(now + PATIENCE)
+    }
+
+    /// Takes what waits in the spool into memory, where this process is the one to deliver it. Whether it is.
+    async fn load(&self, spool: &Spool) -> bool {
         if !self.is_able() {
             // Another process may be able to.
-            return;
+            return false;
         }
         if !self.leads() {
             let leadership = spool.lead(self.id);
             if leadership.is_none() {
-                return;
+                return false;
             }
             *self.leadership.borrow_mut() = leadership;
             self.read_breaker(spool).await;
         }
-        let needed = self.lanes.borrow().needed();
+        let needed = self.window.borrow().needs_back(Instant::now());
         if let Some(first) = needed {
             self.take_back(spool, first).await;
         }
-        if self.complete.get() {
-            return;
+        let needed = self.window.borrow().needs_more();
+        if let Some(after) = needed {
+            self.read_more(spool, after).await;
         }
-        let Some((rows, complete)) = self.pending(spool, self.loaded.get()).await else {
+        true
+    }
+
+    /// Takes the next deliveries into memory, those after this number.
+    async fn read_more(&self, spool: &Spool, after: i64) {
+        let Some((rows, complete)) = self.pending(spool, after).await else {
             return;
         };
-        self.complete.set(complete);
+        self.window.borrow_mut().read_more(complete);
         for row in rows {
-            if row.delivery <= self.loaded.get() {
+            let number = row.delivery;
+            if number <= self.window.borrow().loaded() {
                 continue;
             }
-            let number = row.delivery;
-            if let Some(delivery) = self.read_row(spool, row).await {
-                self.lanes.borrow_mut().push(delivery);
-            }
+            let delivery = self.read_row(spool, row).await;
             // Only now: what is accepted meanwhile must come behind it.
-            self.loaded.set(number);
+            let mut window = self.window.borrow_mut();
+            window.take_next(number, delivery, Instant::now());
         }
     }
 
     /// Takes deliveries into memory again that were set aside, from this number on.
     async fn take_back(&self, spool: &Spool, first: i64) {
-        let loaded = self.loaded.get();
+        let loaded = self.window.borrow().loaded();
         let Some((rows, complete)) = self.pending(spool, first - 1).await else {
             return;
         };
@@ -226,24 +271,30 @@ impl Worker {
         for row in rows {
             deliveries.extend(self.read_row(spool, row).await);
         }
-        // What was accepted meanwhile was left to the spool.
-        let complete = last == loaded && loaded == self.loaded.get();
-        self.lanes
-            .borrow_mut()
-            .take_back(deliveries, first, last, complete);
+        let mut window = self.window.borrow_mut();
+        window.take_back(deliveries, (first, last), Instant::now());
         self.wake.notify_one();
     }
 
     /// The next deliveries that wait in the spool, as far as there is room for them; and whether those were all.
     async fn pending(&self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
-        let room = {
-            let lanes = self.lanes.borrow();
-            lanes.has_much_room().then(|| lanes.room())?
-        };
+        let room = self.window.borrow().room()?;
         let id = self.id;
+        let read = spool
+            .write(move |connection| spool::pending(connection, id, after, room))
+            .await;
         // Where the spool cannot be read, the next look tries again.
-        let read = spool.write(move |connection| spool::pending(connection, id, after, room));
-        read.await.ok()
+        let unread = self.unread.get().unwrap_or_else(Instant::now);
+        self.unread.set(read.is_err().then_some(unread));
+        read.ok()
+    }
+
+    /// Learns what another process knows of the destination, which delivers to it, before what has no place in
+    /// the spool goes there from this one.
+    async fn heed_breaker(&self, spool: &Spool) {
+        if self.holds_unspooled() {
+            self.read_breaker(spool).await;
+        }
     }
 
     /// Takes over what another process learnt of the destination, or what a person asks for.
@@ -257,9 +308,12 @@ impl Worker {
             return;
         }
         let fingerprint = || self.destination.section.fingerprint();
-        self.breaker.replace(Breaker::restore(row, fingerprint));
-        self.lanes.borrow_mut().release();
-        self.wake.notify_one();
+        let restored = Breaker::restore(row, Instant::now(), fingerprint);
+        self.breaker.replace(restored);
+        if self.leads() {
+            self.window.borrow_mut().lanes.release();
+            self.wake.notify_one();
+        }
     }
 
     /// An event that cannot be read any more is dead, and said to be.
@@ -273,7 +327,7 @@ impl Worker {
             duration: 0,
             outcome: MarkOutcome::Dead(error),
             keep_body: true,
-            breaker: self.breaker.borrow().row(),
+            breaker: self.breaker.borrow().row(Instant::now()),
             reopened: false,
             threads: Vec::new(),
         };
@@ -308,10 +362,9 @@ impl Worker {
             return None;
         };
         let reached = self.reached(spool, &row).await;
-        let wait = row.next_at - Timestamp::now().as_millisecond();
-        // After a jump of the clock a time may lie far ahead; no wait is longer than the longest back-off.
-        let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_BACK_OFF);
-        let due = (!wait.is_zero()).then(|| Instant::now() + wait);
+        // No wait is longer than the longest back-off, whatever became of the clock.
+        let wait = left_until(row.next_at).map(|wait| wait.min(MAX_BACK_OFF));
+        let due = wait.map(|wait| Instant::now() + wait);
         Some(Delivery {
             attempts: row.attempts,
             due,
@@ -333,19 +386,15 @@ impl Worker {
                 own.last_error = Some(BEFORE.to_owned());
             }
         }
-        // Straight into memory, if all that comes before it is there, and it is not there itself.
-        let loaded = self.loaded.get();
-        let next = accepted.previous.is_some_and(|previous| previous <= loaded);
-        if accepted.state != 0 || accepted.delivery <= loaded {
+        if accepted.state != 0 {
             return;
         }
-        let has_room = self.lanes.borrow().room().is_some_left();
-        if self.leads() && self.complete.get() && next && has_room {
-            self.loaded.set(accepted.delivery);
+        let mut window = self.window.borrow_mut();
+        if self.leads() {
             let delivery = Delivery::new(accepted.delivery, event.clone());
-            self.lanes.borrow_mut().push(delivery);
+            window.take_new(delivery, accepted.previous, Instant::now());
         } else {
-            self.complete.set(false);
+            window.is_incomplete();
         }
         self.wake.notify_one();
     }
@@ -360,25 +409,20 @@ impl Worker {
 
     pub fn take_homeless(&self, id: i64, event: &Arc<Event>) {
         self.own.borrow_mut().add(id);
-        let delivery = Delivery::new(id, event.clone());
-        self.lanes.borrow_mut().push(delivery);
-        self.wake.notify_one();
-    }
-
-    /// Lets what waits behind failures go back to the spool, where more waits there and nothing is ready here.
-    fn make_way(&self) {
-        let mut lanes = self.lanes.borrow_mut();
-        let more = !self.complete.replace(false);
-        if more && !lanes.has_much_room() && !lanes.is_ready(Instant::now()) {
-            lanes.set_aside();
+        let now = Instant::now();
+        let mut window = self.window.borrow_mut();
+        if window.lanes.is_empty() {
+            self.seen.set(now);
         }
+        window.lanes.push(Delivery::new(id, event.clone()), now);
+        self.wake.notify_one();
     }
 
     /// Looks what other processes did: put in, where this one delivers; delivered, where another does.
     async fn look(&self, deliverer: &Deliverer) {
         self.catch_up(deliverer.spool()).await;
         if self.leads() {
-            self.make_way();
+            self.window.borrow_mut().look_again(Instant::now());
             // With nothing under way, what it learnt itself is stored already.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
                 self.read_breaker(deliverer.spool()).await;
@@ -405,6 +449,7 @@ impl Worker {
         for (id, state, error) in found {
             own.last_error = error.or(own.last_error.take());
             if state != 0 && own.finish(id, state) {
+                self.seen.set(Instant::now());
                 deliverer.progress.notify_one();
             }
             all &= state != 0;

@@ -61,6 +61,23 @@ fn a_pause_that_was_asked_for_holds_for_every_process() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_makes_no_pause() {
+    let server = Server::start([Reply::Full(503, "Retry-After: 5\r\n", ""), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &server.url());
+    assert_eq!(send(&sandbox, 1).code, 75);
+    let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
+    spool
+        .execute_batch(
+            "UPDATE delivery SET next_at = next_at + 864000000;
+             UPDATE destination SET failures = 5, paused_until = unixepoch() * 1000 + 864000000",
+        )
+        .unwrap();
+    run(&sandbox, &["flush", "--due"], "")
+        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+}
+
+#[test]
 fn one_in_trouble_gets_one_attempt_at_a_time_in_every_process() {
     let replies: Vec<Reply> = std::iter::repeat_n(status(503), 18).chain([OK]).collect();
     let server = Server::start(replies);
@@ -146,12 +163,23 @@ fn refused_credentials_lock_no_account() {
     send(&sandbox, 20);
     assert_eq!(server.requests().len(), 5, "the next process knows");
 
-    // A day is enough to mend them.
+    // A clock that jumped is no reason to give up.
     let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
     spool
         .execute_batch(
             "UPDATE event SET created = created - 25 * 3600000;
              UPDATE attempt SET started = started - 25 * 3600000",
+        )
+        .unwrap();
+    let flushed = run(&sandbox, &["flush"], "");
+    assert_eq!(flushed.code, 75, "{flushed:?}");
+
+    // A day of attempts is enough to mend them.
+    spool
+        .execute_batch(
+            "WITH RECURSIVE hour(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM hour WHERE n < 25)
+             INSERT INTO attempt SELECT delivery, started + n * 3600000, 1, outcome
+             FROM (SELECT delivery, min(started) AS started, outcome FROM attempt GROUP BY delivery), hour",
         )
         .unwrap();
     let flushed = run(&sandbox, &["flush"], "");

@@ -204,6 +204,53 @@ fn a_group_in_which_one_failed_is_told_as_a_failure() {
 }
 
 #[test]
+fn the_events_of_a_group_are_in_their_order_whichever_of_them_failed() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = ok, failed\ngroup_by = host\n\
+         [outputs:x]\nstate = state\ntask = task_name\ntasks = events | map(attribute='task.name') | list\n",
+        server.url()
+    ));
+    let tasks = ["gather", "install", "configure", "clean up", "report"];
+    let events: String = tasks
+        .iter()
+        .map(|task| {
+            let failed = task.starts_with('c');
+            let state = if failed { "failed" } else { "success" };
+            format!(r#"{{"state":"{state}","host":"web1","task":"{task}","run":"r"}}"#)
+        })
+        .collect();
+    assert_eq!(sandbox.run_with_input(&["send", "-"], events).code, 0);
+    let expected = json!({"state": "failed", "task": "configure", "tasks": tasks});
+    assert_eq!(server.bodies(), [expected]);
+}
+
+#[test]
+fn what_exceeds_a_group_does_not_wait_once_the_input_has_ended() {
+    let config = |url: &str| {
+        format!(
+            "[notifier:x]\ntype = webhook\nurl = {url}\non = failed\ngroup_by = task\ngroup_wait = 10m\n[outputs:x]\nn = events | length\n"
+        )
+    };
+    let sizes = |server: &Server| {
+        let bodies = server.bodies().into_iter();
+        let sizes: Vec<u64> = bodies.map(|body| body["n"].as_u64().unwrap()).collect();
+        sizes
+    };
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    assert_eq!(stream(&sandbox, &failing_on(2300)).code, 0);
+    assert_eq!(sizes(&server), [1000, 1000, 300]);
+
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&config(&server.url()));
+    let event = r#"{"state":"failed","host":"h","task":"t","run":"r"}"#;
+    let sent = sandbox.run_with_input(&["send", "--wait", "-"], event.repeat(1500));
+    assert_eq!(sent.code, 0, "{sent:?}");
+    assert_eq!(sizes(&server), [1000, 500]);
+}
+
+#[test]
 fn what_was_tried_as_one_stays_one_in_the_next_process() {
     let server = Server::start([Reply::Full(503, "Retry-After: 1000\r\n", ""), OK]);
     let sandbox = Sandbox::with_config(&format!(

@@ -12,12 +12,14 @@ mod endings;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faults;
+mod flush;
 mod groups;
 mod incident;
 mod input;
 mod inspection;
 mod irc;
 mod nginx;
+mod order;
 mod owners;
 mod readme;
 mod receive;

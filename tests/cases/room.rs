@@ -1,15 +1,17 @@
 //! Room in the spool: what is kept, what is forgotten, and what gives way to what is new.
 
+use std::collections::HashSet;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::spool::{configure, event, expect_status, only_status, run};
 use crate::sandbox::{Sandbox, config_for, outcome};
-use crate::server::{OK, Server, dead_url, status};
+use crate::server::{self, OK, Reply, Server, dead_url, status};
 
 fn open(sandbox: &Sandbox) -> Connection {
     Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap()
@@ -68,6 +70,101 @@ fn what_waited_longest_gives_way_where_that_is_wanted() {
         (dropped..10_000).collect::<Vec<_>>(),
         "the newest are kept"
     );
+}
+
+/// A spool that is full of what waits for one of two notifiers, whose other one is at `url`; and who stays and
+/// delivers to both.
+fn full_beside_who_stays(url: &str) -> (Sandbox, Child) {
+    let notifier = |name: &str, url: &str| {
+        format!(
+            "[notifier:{name}]\ntype = webhook\nurl = {url}\non = any\nconcurrency = 3\n[outputs:{name}]\nhost = host\nn = result.n\n"
+        )
+    };
+    let sandbox = Sandbox::with_config(&format!(
+        "{}{}[delivery]\ndrain = 5\nmax_size = 1MiB\n",
+        notifier("good", url),
+        notifier("dead", &dead_url())
+    ));
+    let leave = |notifier: &str, count: usize| {
+        let events = event("first").repeat(count);
+        let arguments = ["send", "--no-wait", "--quiet", "--notifier", notifier, "-"];
+        let mut command = sandbox.command_on_spool(&arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(events.as_bytes())
+            .unwrap();
+        outcome(child).code
+    };
+    assert_eq!(leave("good", 1), 0);
+    let mut watch = sandbox.command_on_spool(&["flush", "--watch"]);
+    let watch = watch.stdin(Stdio::null()).spawn().unwrap();
+    while run(&sandbox, &["status"], "").stdout.contains("1 waiting") {}
+    // What is too much is in memory only, and lost at the end.
+    assert_eq!(leave("dead", 5000), 74);
+    (sandbox, watch)
+}
+
+#[test]
+fn what_finds_no_room_is_delivered_beside_who_stays() {
+    let server = Server::start([OK, Reply::After(Duration::from_millis(10))]);
+    let (sandbox, watch) = full_beside_who_stays(&server.url());
+    let events: String = (0..60)
+        .map(|n| {
+            format!(
+                r#"{{"state":"failed","host":"h{}","result":{{"n":{n}}}}}"#,
+                n % 6
+            )
+        })
+        .collect();
+    for arguments in [
+        &["send", "--notifier", "good", "-"][..],
+        &["send", "--no-wait", "--notifier", "good", "-"],
+    ] {
+        let before = server.requests().len();
+        let sent = run(&sandbox, arguments, &events);
+        assert_eq!(sent.code, 0, "{sent:?}");
+        let requests = &server.requests()[before..];
+        assert_eq!(requests.len(), 60);
+        let bodies: Vec<Value> = requests.iter().map(server::Request::json).collect();
+        for host in 0..6 {
+            let own = bodies
+                .iter()
+                .filter(|body| body["host"] == format!("h{host}"));
+            let numbers: Vec<u64> = own.map(|body| body["n"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (0..10).map(|n| n * 6 + host).collect::<Vec<_>>());
+        }
+        let connections: HashSet<usize> = requests.iter().map(|one| one.connection).collect();
+        assert!(connections.len() <= 3, "{connections:?}");
+    }
+    stop(watch);
+}
+
+#[test]
+fn what_finds_no_room_heeds_a_pause_that_another_process_was_asked_for() {
+    let server = Server::start([OK, Reply::Full(503, "Retry-After: 1000\r\n", "")]);
+    let (sandbox, watch) = full_beside_who_stays(&server.url());
+    // Who stays has been asked to wait since.
+    let connection = open(&sandbox);
+    let until = jiff::Timestamp::now().as_millisecond() + 1_000_000;
+    let pause = "UPDATE destination SET failures = 1, paused_until = ?1 WHERE name = 'good'";
+    connection.execute(pause, [until]).unwrap();
+    let before = server.requests().len();
+    let sent = run(
+        &sandbox,
+        &["send", "--notifier", "good", "-"],
+        &event("h").repeat(5),
+    );
+    assert_eq!(sent.code, 74, "{sent:?}");
+    assert_eq!(server.requests().len(), before);
+    stop(watch);
+}
+
+fn stop(watch: Child) {
+    kill_process(Pid::from_child(&watch), Signal::TERM).unwrap();
+    outcome(watch);
 }
 
 #[test]

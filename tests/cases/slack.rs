@@ -129,6 +129,70 @@ fn slack_updates_the_first_message_where_that_is_asked_for() {
     assert_eq!(last["attachments"][0]["color"], "#2eb67d");
 }
 
+/// A run in which as many hosts as there are fail at once, and its end.
+fn failing_at_once() -> String {
+    let failed = |n| format!(r#"{{"state":"failed","host":"h{n}","task":"t","run":"r"}}"#);
+    let failed: String = (0..30).map(failed).collect();
+    failed + r#"{"event":"playbook_on_stats","run":"r","status":"error"}"#
+}
+
+#[test]
+fn slack_keeps_one_thread_where_many_hosts_fail_at_once() {
+    for channel in ["ops", "passing", "busy"] {
+        let server = slack::start();
+        let config = SLACK.config(&server, channel);
+        let sandbox = Sandbox::with_config(&config.replace("on = any", "on = any, failed"));
+        let told = sandbox.run_with_input(&["send", "-"], failing_at_once());
+        assert_eq!(told.code, 0, "{told:?}");
+        // The first one may be refused.
+        let mut sent = server.bodies();
+        sent.drain(..sent.len() - 31);
+        assert!(sent[0].get("thread_ts").is_none(), "{}", sent[0]);
+        let thread = &sent[1]["thread_ts"];
+        assert!(thread.is_string());
+        let strangers = sent[1..].iter().filter(|body| body["thread_ts"] != *thread);
+        assert_eq!(strangers.count(), 0, "{channel}");
+        assert_eq!(sent[30]["attachments"][0]["color"], "#e01e5a");
+    }
+}
+
+#[test]
+fn slack_updates_one_message_where_many_hosts_fail_at_once() {
+    let server = slack::start();
+    let config = SLACK
+        .config(&server, "ops")
+        .replace("on = any", "on = any, failed\nupdate = true");
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], failing_at_once());
+    assert_eq!(told.code, 0, "{told:?}");
+    let requests = server.requests();
+    let posted = requests
+        .iter()
+        .filter(|one| one.target == "/api/chat.postMessage");
+    assert_eq!((posted.count(), requests.len()), (1, 31));
+    let last = requests[30].json();
+    assert_eq!(last["blocks"][0]["text"]["text"], "failed");
+    assert_eq!(last["ts"], "1712.000000");
+}
+
+#[test]
+fn slack_answers_to_a_run_that_failed_on_some_hosts_in_the_thread_of_the_incident() {
+    let server = slack::start();
+    let config = SLACK.config(&server, "ops");
+    let sandbox = Sandbox::with_config(&config.replace("on = any", "on = error, failed"));
+    for run in ["r1", "r2"] {
+        let run = format!(r#"{{"id":"{run}","playbook":"site.yml"}}"#);
+        let events = format!(
+            r#"{{"state":"failed","host":"h","task":"t","run":{run}}}{{"event":"playbook_on_stats","run":{run},"status":"error"}}"#
+        );
+        let told = super::spool::run(&sandbox, &["send", "-"], &events);
+        assert_eq!(told.code, 0, "{told:?}");
+    }
+    let threads = server.bodies();
+    let threads: Vec<&Value> = threads.iter().map(|body| &body["thread_ts"]).collect();
+    let first = json!("1712.000000");
+    assert_eq!(threads, [&Value::Null, &first, &first, &first]);
+}
+
 #[test]
 fn slack_posts_anew_what_it_cannot_update() {
     // A channel in which every message is forgotten at once.

@@ -37,6 +37,22 @@ fn telegram_answers_the_first_message_of_a_run() {
 }
 
 #[test]
+fn telegram_answers_one_message_where_many_hosts_fail_at_once() {
+    let server = telegram::start();
+    let config = TELEGRAM.config(&server, "ops");
+    let config = config.replace("on = any", "on = any, failed");
+    let failed = |n| format!(r#"{{"state":"failed","host":"h{n}","task":"t","run":"r"}}"#);
+    let events: String = (0..20).map(failed).collect();
+    let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], events);
+    assert_eq!(told.code, 0, "{told:?}");
+    let sent = server.bodies();
+    let first = |body: &Value| body["reply_parameters"]["message_id"].clone();
+    let firsts: Vec<Value> = sent.iter().map(first).collect();
+    assert_eq!(firsts[0], Value::Null);
+    assert_eq!(firsts[1..], vec![json!(10); 19]);
+}
+
+#[test]
 fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read() {
     let server = telegram::start();
     let chat = &TELEGRAM;
