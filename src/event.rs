@@ -266,6 +266,17 @@ pub struct FailedTask {
     pub message: String,
 }
 
+/// An id that no other event has; by a clock of before 1970, too.
+pub fn new_id() -> String {
+    let now = Timestamp::now();
+    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+    if seconds > 0 {
+        return uuid::Uuid::now_v7().to_string();
+    }
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, 0, 0);
+    uuid::Uuid::new_v7(time).to_string()
+}
+
 /// The time as RFC 3339 text with microseconds, as every event carries it.
 pub fn time_text(time: Timestamp) -> String {
     format!("{time:.6}")

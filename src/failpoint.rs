@@ -2,13 +2,17 @@
 //! is nothing of it in the program.
 //!
 //! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` ends it when it comes to that place the third time;
-//! `terminate` sends it SIGTERM there instead. Several are separated by commas.
+//! `terminate` sends it SIGTERM there instead,
+//! and `panic` makes a fault there. Several are separated by commas.
 
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_place: &str) {}
 
+#[cfg(not(feature = "failpoints"))]
+pub fn pass_for(_place: &str, _subject: &str) {}
+
 #[cfg(feature = "failpoints")]
-pub use armed::pass;
+pub use armed::{pass, pass_for};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -37,6 +41,11 @@ mod armed {
         })
     }
 
+    /// The process has come to this place with something: `place/subject` is where it can end.
+    pub fn pass_for(place: &str, subject: &str) {
+        pass(&format!("{place}/{subject}"));
+    }
+
     /// The process has come to this place.
     pub fn pass(place: &str) {
         let here = FAILPOINTS.iter().filter(|point| point.place == place);
@@ -49,6 +58,7 @@ mod armed {
                     let this = rustix::process::getpid();
                     let _ = rustix::process::kill_process(this, rustix::process::Signal::TERM);
                 }
+                "panic" => panic!("failpoint: {place}"),
                 _ => std::process::abort(),
             }
         }

@@ -26,10 +26,12 @@ mod http;
 mod irc;
 mod kept;
 mod lanes;
+mod limits;
 mod message;
 mod nesting;
 mod notifier;
 mod output;
+mod panics;
 mod part;
 mod payload;
 mod pieces;
@@ -69,6 +71,7 @@ use exit::Exit;
 const SCHEMA: &str = include_str!("../docs/event.schema.json");
 
 fn main() -> ExitCode {
+    panics::install();
     let cli = Cli::parse();
     // Passwords live in this process: no core file of it.
     let none = rustix::process::Rlimit {

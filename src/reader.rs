@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::config::section::suggest;
 use crate::escape::{characters, cut};
-use crate::event::{Event, Run, RunEnd, State, from_seconds, syntax};
+use crate::event::{self, Event, Run, RunEnd, State, from_seconds, syntax};
 use crate::runner;
 
 /// Reads events, and numbers those that have no id.
@@ -62,7 +62,7 @@ impl Reader {
     /// A reader whose events belong to a new run, unless they name their own.
     pub fn new() -> Reader {
         let run = Run {
-            id: uuid::Uuid::now_v7().to_string(),
+            id: event::new_id(),
             ..Run::default()
         };
         Reader {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{Event, Host, Play, Run, RunEnd, Status, Task};
+use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::reader::{raw, read_time, text};
 
 /// The event that a record stands for; the object back, where it is no record of ansible-runner. Of its
@@ -63,7 +63,7 @@ fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Op
     };
     let mut event = Event::new(name, run_of(object, run), 0);
     // It has no id of its own, and another run may have the same ident.
-    event.id = format!("{}-{}", event.run.id, uuid::Uuid::now_v7());
+    event.id = format!("{}-{}", event.run.id, event::new_id());
     event.end = end.map(|status| Arc::new(RunEnd::of(status)));
     Some(event)
 }
@@ -110,7 +110,7 @@ fn job_event(
         // Ansible's ids of tasks can be the same in another run.
         (Some(uuid), Some(ident)) => format!("{ident}-{uuid}"),
         (Some(uuid), None) => uuid,
-        (None, _) => format!("{}-{}", event.run.id, uuid::Uuid::now_v7()),
+        (None, _) => format!("{}-{}", event.run.id, event::new_id()),
     };
     if let Some(time) = object.get("created").and_then(read_time) {
         event.time = time;

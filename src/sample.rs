@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
+use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 use crate::route::CALLBACKS;
 
 /// One sample of every callback, and the ends that a run can have.
@@ -109,7 +109,7 @@ fn failed_task() -> FailedTask {
 
 fn run() -> Run {
     Run {
-        id: uuid::Uuid::now_v7().to_string(),
+        id: event::new_id(),
         playbook: Some("test.yml".into()),
         path: Some("/srv/ansible/test.yml".into()),
         ansible_version: Some("2.19.14".into()),

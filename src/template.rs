@@ -1,17 +1,31 @@
 //! Expressions and templates from the configuration, in Jinja.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, mpsc};
 
-use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
+use crate::limits;
+use crate::panics;
 use crate::part;
 
-/// One environment for all templates: Ansible's habits, no files, no way out of the data.
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+/// For most events.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::FUEL));
+
+/// For large events.
+static ROOMY: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::ROOMY_FUEL));
+
+const TOO_MUCH: &str = "it takes more time or memory than a template may";
+
+/// The bytes of a host in the end of a run, about.
+const HOST: usize = 256;
+
+/// What templates live in: Ansible's habits, no files, no way out of the data.
+fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     // As in Ansible, a missing part of a result is undefined however deep one asks.
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -22,12 +36,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     });
     environment.set_formatter(format_value);
     minijinja_contrib::add_to_environment(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    // Endless loops end: far above what a message needs, well below a second.
-    environment.set_fuel(Some(10_000_000));
+    limits::add_to(&mut environment);
+    environment.set_fuel(Some(fuel));
     environment.add_filter("to_json", to_json);
     environment
-});
+}
 
 /// Writes a value into a text: escaped for its markup, unless it was marked as `safe`.
 fn format_value(
@@ -35,6 +48,9 @@ fn format_value(
     state: &mut minijinja::State<'_, '_>,
     value: &Value,
 ) -> Result<(), minijinja::Error> {
+    if value.as_object().is_some() {
+        limits::ensure_bytes(state, limits::weigh(value)?)?;
+    }
     let minijinja::AutoEscape::Custom(name) = state.auto_escape() else {
         return minijinja::escape_formatter(output, state, value);
     };
@@ -49,28 +65,21 @@ fn format_value(
     output.write_str(&text).map_err(minijinja::Error::from)
 }
 
-fn check_length(source: &str) -> Result<(), String> {
-    if source.len() > LONGEST {
-        return Err(format!(
-            "an expression or template has at most {LONGEST} bytes, and this one {}",
-            source.len()
-        ));
-    }
-    Ok(())
-}
-
 /// Ansible's name for the `tojson` filter, without its escapes for HTML.
-fn to_json(value: &Value) -> Result<String, minijinja::Error> {
+fn to_json(state: &minijinja::State, value: &Value) -> Result<String, minijinja::Error> {
+    limits::ensure_bytes(state, limits::weigh(value)?)?;
     serde_json::to_string(value).map_err(|error| {
         minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
     })
 }
 
-/// A longer text is no template: what is compiled of one is as deep as its longest chain of operators.
-const LONGEST: usize = 32 << 10;
-
 /// A compiled value of the configuration.
-pub struct Template(Compiled);
+pub struct Template {
+    compiled: Compiled,
+    source: Source,
+    /// It took too long before, and a thread may still be at it.
+    is_spent: AtomicBool,
+}
 
 enum Compiled {
     /// `state`: most fields are no more than that.
@@ -81,33 +90,40 @@ enum Compiled {
     Text(minijinja::Template<'static, 'static>),
 }
 
+/// What a value of the configuration is compiled of. A configuration lives as long as the process, and so may
+/// its few texts.
+#[derive(Clone, Copy)]
+struct Source {
+    text: &'static str,
+    /// The markup of a text in which values are escaped.
+    escape: Option<Escape>,
+}
+
 impl Template {
     /// Compiles an expression, or a template where the text holds `{{` or `{%`.
     pub fn new(source: &str) -> Result<Template, String> {
-        check_length(source)?;
-        if let Some(name) = VARIABLES.iter().find(|name| **name == source.trim()) {
-            Ok(Compiled::Variable(name))
-        } else if source.contains("{{") || source.contains("{%") {
-            // A configuration lives as long as the process, and so may its few templates.
-            let source: &'static str = Box::leak(source.to_owned().into_boxed_str());
-            ENVIRONMENT.template_from_str(source).map(Compiled::Text)
-        } else {
-            ENVIRONMENT
-                .compile_expression_owned(source.to_owned())
-                .map(|expression| Compiled::Expression(expression, part::keys_of(source)))
-        }
-        .map(Template)
-        .map_err(|error| explain(&error))
+        Template::compile(source, None)
     }
 
     /// Compiles a text in which values are escaped for its markup.
     pub fn text(source: &str, escape: Escape) -> Result<Template, String> {
-        check_length(source)?;
-        let source: &'static str = Box::leak(source.to_owned().into_boxed_str());
-        ENVIRONMENT
-            .template_from_named_str(escape.name(), source)
-            .map(|template| Template(Compiled::Text(template)))
-            .map_err(|error| explain(&error))
+        Template::compile(source, Some(escape))
+    }
+
+    fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
+        limits::check_source(text)?;
+        let text = Box::leak(text.to_owned().into_boxed_str());
+        let source = Source { text, escape };
+        let variable = VARIABLES.iter().find(|name| **name == source.text.trim());
+        let compiled = match variable {
+            Some(name) if escape.is_none() => Compiled::Variable(name),
+            _ => panics::caught(|| source.compile(&ENVIRONMENT))??,
+        };
+        Ok(Template {
+            compiled,
+            source,
+            is_spent: AtomicBool::new(false),
+        })
     }
 
     /// The text that it gives for an event.
@@ -120,7 +136,7 @@ impl Template {
 
     /// The names it uses that nothing defines.
     pub fn unknown_variables(&self) -> Vec<String> {
-        let used: HashSet<String> = match &self.0 {
+        let used: HashSet<String> = match &self.compiled {
             Compiled::Variable(_) => HashSet::new(),
             Compiled::Expression(expression, _) => expression.undeclared_variables(false),
             Compiled::Text(template) => template.undeclared_variables(false),
@@ -137,28 +153,99 @@ impl Template {
     /// Its value for an event as JSON. A part of the result is taken as it is there: it may be large.
     pub fn json(&self, context: &Context) -> Result<Box<RawValue>, String> {
         if let (Compiled::Expression(_, Some(keys)), Some(result)) =
-            (&self.0, &context.event().result)
+            (&self.compiled, &context.event().result)
             && let Some(part) = part::part(result, keys)
         {
             return Ok(part.to_owned());
         }
         let value = self.evaluate(context)?;
-        Ok(to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+        let text = panics::caught(|| to_raw_value(&value))?;
+        Ok(text.unwrap_or_else(|_| RawValue::NULL.to_owned()))
     }
 
     /// Its value for an event.
     pub fn evaluate(&self, context: &Context) -> Result<Value, String> {
-        match &self.0 {
-            Compiled::Variable(name) => Ok(context.variable(name)),
+        if let Compiled::Variable(name) = &self.compiled {
+            return panics::caught(|| context.variable(name));
+        }
+        if limits::is_heavy(self.source.text) {
+            return self.evaluate_aside(context);
+        }
+        panics::caught(|| match &self.compiled {
+            compiled if !is_large(context) => compiled.evaluate(context),
+            _ => self.source.compile(&ROOMY)?.evaluate(context),
+        })?
+    }
+
+    /// The same on a thread with a large stack, for which nobody waits too long.
+    fn evaluate_aside(&self, context: &Context) -> Result<Value, String> {
+        let (source, context) = (self.source, context.clone());
+        let (environment, stack) = if is_large(&context) {
+            (&ROOMY, limits::ROOMY_STACK)
+        } else {
+            (&ENVIRONMENT, limits::STACK)
+        };
+        let evaluate = move || source.compile(environment)?.evaluate(&context);
+        if self.is_spent.load(Ordering::Relaxed) {
+            return Err(TOO_MUCH.to_owned());
+        }
+        let (sender, receiver) = mpsc::channel();
+        std::thread::Builder::new()
+            .stack_size(stack)
+            .spawn(move || {
+                // Nobody may wait for it any longer.
+                let _ = sender.send(panics::caught(evaluate).flatten());
+            })
+            .map_err(|error| format!("there is no memory to evaluate it: {error}"))?;
+        receiver.recv_timeout(limits::PATIENCE).unwrap_or_else(|_| {
+            self.is_spent.store(true, Ordering::Relaxed);
+            Err(TOO_MUCH.to_owned())
+        })
+    }
+}
+
+impl Source {
+    fn compile(self, environment: &'static Environment<'static>) -> Result<Compiled, String> {
+        let compiled = match self.escape {
+            Some(escape) => environment
+                .template_from_named_str(escape.name(), self.text)
+                .map(Compiled::Text),
+            None if limits::is_template(self.text) => {
+                environment.template_from_str(self.text).map(Compiled::Text)
+            }
+            None => environment
+                .compile_expression(self.text)
+                .map(|expression| Compiled::Expression(expression, part::keys_of(self.text))),
+        };
+        compiled.map_err(|error| explain(&error))
+    }
+}
+
+impl Compiled {
+    fn evaluate(&self, context: &Context) -> Result<Value, String> {
+        let value = match self {
+            Compiled::Variable(name) => return Ok(context.variable(name)),
             Compiled::Expression(expression, _) => expression.eval(context.value()),
             Compiled::Text(template) => template.render(context.value()).map(Value::from),
-        }
-        .map_err(|error| explain(&error))
+        };
+        let value = value.and_then(|value| limits::weigh(&value).map(|_| value));
+        value.map_err(|error| explain(&error))
     }
+}
+
+fn is_large(context: &Context) -> bool {
+    let sizes = context.events().map(|event| {
+        let hosts = event.end.as_ref().map_or(0, |end| end.stats.len());
+        event.size() + hosts * HOST
+    });
+    sizes.sum::<usize>() > limits::LARGE
 }
 
 /// One line on what is wrong with a template.
 fn explain(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return TOO_MUCH.to_owned();
+    }
     let detail = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);

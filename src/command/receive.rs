@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::{report, secret};
+use crate::{panics, report, secret};
 
 /// The largest body that is taken, in bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -153,12 +153,17 @@ async fn connection(
     receiver: Rc<Receiver>,
     acceptor: Option<TlsAcceptor>,
 ) {
-    match acceptor {
-        None => exchange(stream, receiver).await,
-        Some(acceptor) => match acceptor.accept(stream).await {
-            Ok(stream) => exchange(stream, receiver).await,
-            Err(error) => report::say(format!("no TLS connection: {error}")),
-        },
+    let served = panics::caught_async(async {
+        match acceptor {
+            None => exchange(stream, receiver).await,
+            Some(acceptor) => match acceptor.accept(stream).await {
+                Ok(stream) => exchange(stream, receiver).await,
+                Err(error) => report::say(format!("no TLS connection: {error}")),
+            },
+        }
+    });
+    if let Err(fault) = served.await {
+        report::say(format!("a connection ended by {fault}"));
     }
 }
 

@@ -18,7 +18,9 @@ use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
+use crate::notifier::Failure;
 use crate::output;
+use crate::panics;
 use crate::pieces;
 use crate::progress;
 use crate::reader::Reader;
@@ -168,8 +170,11 @@ fn preview(event: Event, destinations: &[Destination]) {
         .filter(|destination| destination.rules.want(&context))
     {
         wanted = true;
-        let message = destination.message(vec![event.clone()]);
-        let text = match destination.notifier.preview(&message) {
+        let made = panics::caught(|| {
+            let message = destination.message(vec![event.clone()]);
+            destination.notifier.preview(&message)
+        });
+        let text = match made.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
             Ok(text) => text,
             Err(failure) => failure.error().to_owned(),
         };

@@ -11,7 +11,7 @@ use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Failure;
-use crate::{output, report, route, sample};
+use crate::{output, panics, report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());
@@ -80,12 +80,17 @@ fn usual(destination: &Destination) -> Event {
 }
 
 async fn tell(destination: &Destination, event: Event) -> Exit {
-    let message = destination.message(vec![Arc::new(event)]);
-    match destination.notifier.send(&message).await {
-        Ok(()) => {
+    let sent = panics::caught_async(async {
+        let message = destination.message(vec![Arc::new(event)]);
+        destination.notifier.send(&message).await?;
+        Ok(message.note)
+    });
+    let sent = sent.await;
+    match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
+        Ok(note) => {
             output::print(format!("{}: delivered\n", destination.name));
             // A template that failed is what a test is there to find.
-            message.note.map_or(Exit::Ok, |_| Exit::Config)
+            note.map_or(Exit::Ok, |_| Exit::Config)
         }
         Err(failure) => {
             report::say(format!("{}: {}", destination.name, failure.error()));

@@ -116,7 +116,7 @@ impl Letterhead {
             .from(self.from.clone())
             .subject(cut(&message.subject, SUBJECT, characters))
             .message_id(Some(self.id(&[&message.id])))
-            .date(SystemTime::try_from(event.time).unwrap_or_else(|_| SystemTime::now()))
+            .date(date(event.time))
             .raw_header(raw("Auto-Submitted", "auto-generated"))
             // Exchange would answer with every absence otherwise.
             .raw_header(raw("X-Auto-Response-Suppress", "All"))
@@ -147,6 +147,12 @@ impl Letterhead {
         let run = &message.context.event().run.id;
         (!run.is_empty()).then(|| self.id(&["run", run]))
     }
+}
+
+/// The date of a mail, in the years that a mail can have: from 1970 on.
+fn date(time: jiff::Timestamp) -> SystemTime {
+    let time = SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH);
+    time.max(SystemTime::UNIX_EPOCH)
 }
 
 fn raw(name: &'static str, value: &str) -> HeaderValue {

@@ -6,6 +6,7 @@
 mod breakers;
 mod deliveries;
 mod history;
+mod leadership;
 mod memory;
 mod network;
 mod reader;
@@ -26,12 +27,14 @@ use tokio::sync::oneshot;
 
 use crate::failpoint;
 use crate::home;
+use crate::panics;
 use crate::report;
 use reserve::Reserve;
 
 pub use breakers::*;
 pub use deliveries::*;
 pub use history::*;
+pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::*;
 pub use reader::reader;
 
@@ -70,7 +73,10 @@ where
     F: Fn(&Connection) -> rusqlite::Result<T> + Send,
 {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let done = (self.work)(connection);
+        let done = panics::caught(|| (self.work)(connection)).unwrap_or_else(|fault| {
+            let internal = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERNAL);
+            Err(rusqlite::Error::SqliteFailure(internal, Some(fault)))
+        });
         let (done, failed) = match done {
             Ok(done) => (Ok(done), Ok(())),
             Err(error) => (Err(explain(&error)), Err(error)),
@@ -183,18 +189,15 @@ impl Spool {
     pub fn lead(&self, destination: i64) -> Option<Leadership> {
         // What has no number there is known to no other process.
         if self.work.is_err() || destination < 0 {
-            return Some(Leadership(None));
+            return Some(Leadership::unshared());
         }
         let file =
             private_file(&self.folder.join(format!("destination-{destination}.lock"))).ok()?;
         // The kernel lets it go when the process ends, however it ends.
         file.try_lock().ok()?;
-        Some(Leadership(Some(file)))
+        Some(Leadership::new(file))
     }
 }
-
-/// Held by the process that delivers to a destination.
-pub struct Leadership(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 /// The user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
 pub fn default_folder() -> Option<PathBuf> {

@@ -14,6 +14,7 @@ use crate::failpoint;
 use crate::http::Http;
 use crate::lanes::Delivery;
 use crate::notifier::Failure;
+use crate::panics;
 use crate::secret;
 use crate::shorten::shortened;
 use crate::spool::{self, Mark, Spool};
@@ -32,7 +33,9 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
         Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
         failpoint::pass("before_send");
-        worker.tell(&deliverer, &claimed, &mut marks).await
+        let told = worker.tell(&deliverer, &claimed, &mut marks);
+        let told = worker.noting(&claimed, panics::caught_async(told)).await;
+        told.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
     };
     failpoint::pass("after_send");
     let renewed = match result {
@@ -208,6 +211,7 @@ impl Worker {
         marks: &mut Marks,
     ) -> Result<(), Failure> {
         let notifier = self.notifier.borrow().clone();
+        failpoint::pass_for("make_message", claimed[0].event.host_name());
         // Rendered at delivery: a template mended meanwhile mends what waits.
         let mut message = self.destination.message(events);
         message.reached = claimed[0].reached.clone();
@@ -358,7 +362,8 @@ impl Worker {
     async fn build(&self, http: &Http) -> bool {
         let section = &self.destination.section;
         let build = || (self.destination.kind.build)(section, http);
-        let built = secret::with_answers(section.commands(), build).await;
+        let built = secret::with_answers(section.commands(), || panics::caught(build)).await;
+        let built = built.ok().flatten();
         self.renewed.set(Some(Instant::now()));
         // Those of one reading say nothing of the next.
         let problems = section.take_problems();

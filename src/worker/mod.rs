@@ -1,6 +1,7 @@
 //! One notifier's worker: claims deliveries, makes attempts, records what became of them, backs off.
 
 mod attempt;
+mod suspects;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -229,6 +230,7 @@ impl Worker {
             }
             *self.leadership.borrow_mut() = leadership;
             self.read_breaker(spool).await;
+            self.try_suspects(spool).await;
         }
         let needed = self.window.borrow().needs_back(Instant::now());
         if let Some(first) = needed {
@@ -316,9 +318,8 @@ impl Worker {
         }
     }
 
-    /// An event that cannot be read any more is dead, and said to be.
-    async fn bury(&self, spool: &Spool, delivery: i64) {
-        let error = "the event in the spool cannot be read".to_owned();
+    /// A delivery that cannot be made is dead, and said to be.
+    async fn bury(&self, spool: &Spool, delivery: i64, error: String) {
         report::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
             deliveries: vec![delivery],
@@ -358,7 +359,8 @@ impl Worker {
     /// The delivery of a row; nothing where it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
         let Ok(event) = self.keeper.borrow_mut().read(&row.body) else {
-            self.bury(spool, row.delivery).await;
+            let error = "the event in the spool cannot be read".to_owned();
+            self.bury(spool, row.delivery, error).await;
             return None;
         };
         let reached = self.reached(spool, &row).await;

@@ -21,6 +21,7 @@ mod irc;
 mod nginx;
 mod order;
 mod owners;
+mod poison;
 mod readme;
 mod receive;
 mod replies;

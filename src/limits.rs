@@ -1,0 +1,374 @@
+//! Bounds of what a template may take: of the stack when it is compiled, of time and memory when it is
+//! evaluated.
+//!
+//! The engine counts steps and bytes together, as fuel: a step is one, and so are 64 bytes. It counts what
+//! a filter returns only when it is there. So a filter that can make much of little asks before it does:
+//! [`ensure_bytes`] for a size that it knows, [`weigh`] for values that it writes out.
+
+use std::time::Duration;
+
+use minijinja::value::{Kwargs, StringInput, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+/// A longer text is no template.
+const MAX_SOURCE: usize = 32 << 10;
+/// Operators in one expression, and branches of all `if`: the compiler is as deep as the longest chain of them.
+const MAX_CHAIN: usize = 1000;
+/// The steps and the memory, 9 MiB, of a template for most events.
+pub const FUEL: u64 = 150_000;
+/// The same for large events: 80 MiB, as the text of one is held more than once.
+pub const ROOMY_FUEL: u64 = 1_250_000;
+/// Events of more bytes are large.
+pub const LARGE: usize = 128 << 10;
+/// Bytes that cost as much as one step.
+const FUEL_BYTES: u64 = 64;
+/// How much of a list one of its items takes, about.
+const SLOT: usize = 32;
+/// Values in one that is written out. A number is as much as some bytes of text.
+const MAX_VALUES: usize = 4 << 20;
+const VALUE_BYTES: usize = 8;
+/// How deep they may be nested.
+const MAX_DEPTH: usize = 200;
+/// Stack of a heavy template, which can nest values as deep as its fuel lasts.
+pub const STACK: usize = 32 << 20;
+/// The same for large events.
+pub const ROOMY_STACK: usize = 256 << 20;
+/// How long a heavy template is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a text cannot be compiled safely as a template or an expression, if it cannot.
+pub fn check_source(source: &str) -> Result<(), String> {
+    if source.len() > MAX_SOURCE {
+        return Err(format!(
+            "an expression or template has at most {MAX_SOURCE} bytes, and this one {}",
+            source.len()
+        ));
+    }
+    let longest = if is_template(source) {
+        let tags = tags(source);
+        let branches = tags.iter().filter(|tag| is_branch(tag)).count();
+        let longest = tags.iter().map(|tag| operators(tag)).max();
+        longest.unwrap_or(0).max(branches)
+    } else {
+        operators(source)
+    };
+    if longest > MAX_CHAIN {
+        return Err(format!(
+            "an expression has at most {MAX_CHAIN} operators, and a template as many `elif`; this one has {longest}"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a text is a template, rather than an expression.
+pub fn is_template(source: &str) -> bool {
+    source.contains("{{") || source.contains("{%")
+}
+
+/// Whether a template can make much of little: values that hold each other ever deeper, or many times. Then
+/// an operator that looks at all of them, which the engine counts as one step, may take the stack, or years.
+pub fn is_heavy(source: &str) -> bool {
+    let keeps = ["set", "macro", "call", "recursive", "with", "block"];
+    let repeats = source.contains('*') || source.contains("range");
+    repeats || source.contains("{%") && keeps.iter().any(|word| source.contains(word))
+}
+
+/// The insides of the tags of a template, comments left out.
+fn tags(source: &str) -> Vec<&str> {
+    let mut tags = Vec::new();
+    let mut rest = source;
+    while let Some(start) = rest.find('{') {
+        let (end, skip) = match rest[start + 1..].chars().next() {
+            Some('{') => ("}}", true),
+            Some('%') => ("%}", true),
+            Some('#') => ("#}", false),
+            _ => {
+                rest = &rest[start + 1..];
+                continue;
+            }
+        };
+        let inside = &rest[start + 2..];
+        let length = end_of_tag(inside, end, skip);
+        if skip {
+            tags.push(&inside[..length]);
+        }
+        rest = &inside[length..];
+    }
+    tags
+}
+
+/// Where a tag ends: at `end`, outside of quotes.
+fn end_of_tag(inside: &str, end: &str, quotes: bool) -> usize {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, character) in inside.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if character == '\\' => escaped = true,
+            Some(open) if open == character => quote = None,
+            Some(_) => {}
+            None if inside[at..].starts_with(end) => return at,
+            None if quotes && matches!(character, '"' | '\'') => quote = Some(character),
+            None => {}
+        }
+    }
+    inside.len()
+}
+
+fn is_branch(tag: &str) -> bool {
+    let tag = tag.trim_start_matches(['-', '+']).trim_start();
+    tag.starts_with("elif") || tag.starts_with("else if")
+}
+
+/// How many operators stand in an expression; what is in quotes is none.
+fn operators(expression: &str) -> usize {
+    let mut count = 0;
+    let mut rest = expression;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' | '\'' => {
+                let quote = if first == '"' { "\"" } else { "'" };
+                let inside = &rest[1..];
+                (2 + end_of_text(inside, quote)).min(rest.len())
+            }
+            _ if first.is_alphanumeric() || first == '_' => {
+                let is_in_word = |character: char| character.is_alphanumeric() || character == '_';
+                let end = rest.find(|character| !is_in_word(character));
+                let word = &rest[..end.unwrap_or(rest.len())];
+                let is_operator = ["not", "and", "or", "if", "in", "is"].contains(&word);
+                count += usize::from(is_operator);
+                word.len()
+            }
+            _ => {
+                count += usize::from("-+~*/%|.([{<>=!".contains(first));
+                first.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    count
+}
+
+fn end_of_text(inside: &str, quote: &str) -> usize {
+    let mut escaped = false;
+    let end = inside.char_indices().find(|(_, character)| {
+        let ends = !escaped && quote.starts_with(*character);
+        escaped = !escaped && *character == '\\';
+        ends
+    });
+    end.map_or(inside.len(), |(at, _)| at)
+}
+
+/// Fails where a template has no fuel left for so many bytes more.
+pub fn ensure_bytes(state: &State, bytes: usize) -> Result<(), Error> {
+    let Some((_, left)) = state.fuel_levels() else {
+        return Ok(());
+    };
+    if bytes as u64 / FUEL_BYTES >= left {
+        return Err(Error::from(ErrorKind::OutOfFuel));
+    }
+    Ok(())
+}
+
+/// The bytes of the texts in a value, about. Fails where it is too large or too deep to be written out: the
+/// same list can be in it many times.
+pub fn weigh(value: &Value) -> Result<usize, Error> {
+    let mut scale = Scale::default();
+    scale.put(value, MAX_DEPTH)?;
+    Ok(scale.bytes)
+}
+
+#[derive(Default)]
+struct Scale {
+    values: usize,
+    bytes: usize,
+}
+
+impl Scale {
+    fn put(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.values += 1;
+        self.bytes += value.as_str().map_or(VALUE_BYTES, str::len);
+        let is_large = self.values > MAX_VALUES || self.bytes > MAX_VALUES * VALUE_BYTES;
+        if depth == 0 || is_large {
+            return Err(too_large());
+        }
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => value
+                .try_iter()?
+                .try_for_each(|item| self.put(&item, depth - 1)),
+            ValueKind::Map => {
+                let pairs = value.as_object().and_then(|map| map.try_iter_pairs());
+                pairs.into_iter().flatten().try_for_each(|(key, value)| {
+                    self.put(&key, depth - 1)?;
+                    self.put(&value, depth - 1)
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn too_large() -> Error {
+    let reason = "a value is too large or nested too deeply to be written out";
+    Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// Puts bounded filters and methods in the place of those of the engine that are not.
+pub fn add_to(environment: &mut Environment) {
+    environment.add_filter("join", join);
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("string", string);
+    environment.add_filter("pprint", pprint);
+    environment.add_function("debug", debug);
+    environment.set_unknown_method_callback(method);
+}
+
+fn join(
+    state: &mut State,
+    value: &Value,
+    joiner: Option<StringInput>,
+    attribute: Option<&str>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
+    let between = joiner.as_ref().map_or(0, |joiner| joiner.as_str().len());
+    ensure_joined(state, value, between)?;
+    minijinja::filters::join(state, value, joiner, attribute, kwargs)
+}
+
+fn ensure_joined(state: &State, values: &Value, between: usize) -> Result<(), Error> {
+    let mut bytes = 0_usize;
+    if matches!(values.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        for item in values.try_iter()? {
+            bytes = bytes.saturating_add(weigh(&item)?.saturating_add(between));
+            ensure_bytes(state, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn tojson(
+    state: &State,
+    value: &Value,
+    indent: Option<Value>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
+    let width = match &indent {
+        Some(indent) => Some(indent.clone()),
+        None => kwargs.peek::<Option<Value>>("indent")?,
+    };
+    let width = width.and_then(|width| width.as_usize()).unwrap_or(0);
+    if width > 100 {
+        let reason = "an indent of `tojson` is at most 100";
+        return Err(Error::new(ErrorKind::InvalidOperation, reason));
+    }
+    ensure_bytes(state, weigh(value)?)?;
+    let json = minijinja::filters::tojson(value, indent, kwargs)?;
+    // Twice, with what the engine counts: it takes longer than a copy.
+    state.consume_fuel(json.as_str().map_or(0, str::len) as u64 / FUEL_BYTES)?;
+    Ok(json)
+}
+
+fn string(state: &State, value: &Value) -> Result<Value, Error> {
+    ensure_bytes(state, weigh(value)?)?;
+    minijinja::filters::string(state, value)
+}
+
+fn pprint(state: &State, value: &Value) -> Result<String, Error> {
+    ensure_bytes(state, weigh(value)?)?;
+    Ok(minijinja::filters::pprint(value))
+}
+
+fn debug(state: &State, values: minijinja::value::Rest<Value>) -> Result<String, Error> {
+    for value in values.iter() {
+        ensure_bytes(state, weigh(value)?)?;
+    }
+    Ok(minijinja::functions::debug(state, values))
+}
+
+/// Python's methods of texts, lists and dictionaries.
+fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        match method {
+            "join" if !args.is_empty() => ensure_joined(state, &args[0], text.len())?,
+            "split" | "splitlines" => ensure_bytes(state, pieces(text, args) * SLOT)?,
+            "format" => ensure_bytes(state, formatted(text, args)?)?,
+            _ => {}
+        }
+    }
+    unknown_method_callback(state, value, method, args)
+}
+
+/// How many pieces a text has, at the most.
+fn pieces(text: &str, args: &[Value]) -> usize {
+    match args.first().and_then(Value::as_str) {
+        Some(separator) => 1 + text.matches(separator).count(),
+        None => {
+            1 + text
+                .split_ascii_whitespace()
+                .count()
+                .max(text.lines().count())
+        }
+    }
+}
+
+/// How long a text gets by `format`, at the most: its widths, and its values wherever they may stand.
+fn formatted(text: &str, args: &[Value]) -> Result<usize, Error> {
+    let widths = text
+        .split(|character: char| !character.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .map(|digits| digits.parse().unwrap_or(usize::MAX));
+    let widths = widths.fold(0, usize::saturating_add);
+    let mut values: usize = 0;
+    for value in args {
+        values = values.saturating_add(weigh(value)?);
+    }
+    let fields = text.matches('{').count();
+    Ok(values.saturating_mul(fields).saturating_add(widths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_counted_outside_of_texts() {
+        assert_eq!(operators("a.b | c('-- not') ~ -1"), 5);
+        assert_eq!(operators(r#"not "\" not -" and nothing"#), 2);
+        assert_eq!(operators("'open - -"), 0);
+        let source = "--- {{ a - '}}' - b }} {# - - #} {%- elif x %}---{{ 'ü' ~ é }";
+        assert_eq!(tags(source), [" a - '}}' - b ", "- elif x ", " 'ü' ~ é }"]);
+    }
+
+    #[test]
+    fn chains_are_bounded() {
+        let dashes = "-".repeat(30_000);
+        assert!(check_source(&dashes).is_err());
+        assert!(check_source(&format!("{{{{ {dashes}1 }}}}")).is_err());
+        assert!(check_source(&"not ".repeat(8000)).is_err());
+        let branches = "{% elif a %}x".repeat(2000);
+        assert!(check_source(&format!("{{% if a %}}{branches}{{% endif %}}")).is_err());
+        // Text that is not of the template.
+        assert_eq!(check_source(&format!("{dashes}{{{{ host }}}}")), Ok(()));
+        let icons: Vec<String> = (0..400).map(|n| format!("'a{n}': 'x.y-{n}'")).collect();
+        assert_eq!(
+            check_source(&format!("{{{}}}[state]", icons.join(", "))),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn shared_values_are_weighed_as_they_would_be_written() {
+        let mut value = Value::from(vec![Value::from("x"); 2]);
+        for _ in 0..40 {
+            value = Value::from(vec![value.clone(), value]);
+        }
+        assert!(weigh(&value).is_err());
+        let mut deep = Value::from(1);
+        for _ in 0..300 {
+            deep = Value::from(vec![deep]);
+        }
+        assert!(weigh(&deep).is_err());
+        assert!(weigh(&Value::from("x".repeat(1000))).is_ok_and(|bytes| bytes == 1000));
+    }
+}
