@@ -1007,6 +1007,22 @@ EXIT_LOST_OUTPUT = 120
 QUOTED = re.compile(r"\n\nThe (?:error appears to|offending line)")
 
 
+class OnTheWayOut(object):
+    """A method that is called in a `finally`: the exception that ends the run is noted before.
+
+    It is not wrapped in another, which would stand in the tracebacks that Ansible prints.
+    """
+
+    def __init__(self, method, note):
+        self.method = method
+        self.note = note
+
+    def __get__(self, instance, owner=None):
+        if instance is not None:
+            self.note(sys.exc_info()[1])
+        return self.method.__get__(instance, owner)
+
+
 class Raised(object):
     """An exception, or none, without what it keeps alive."""
 
@@ -1288,23 +1304,24 @@ class Run(object):
     def watch(self):
         """Notes how Ansible ends: not all that makes a run fail is in its callbacks."""
         self.is_watched = True
-        leave, clean = sys.exit, TaskQueueManager.cleanup
+        leave = sys.exit
 
         def leave_noted(code=None):
             if os.getpid() == self.pid:
                 self.exit_code = exit_code(code)
             leave(code)
 
-        def clean_noted(queue):
-            # It runs on the way out, also while an exception is.
-            if os.getpid() == self.pid:
-                self.raised = Raised(sys.exc_info()[1])
-                if self.raised.exit_code is not None:
-                    self.exit_code = self.raised.exit_code
-            return clean(queue)
-
-        sys.exit, TaskQueueManager.cleanup = leave_noted, clean_noted
+        sys.exit = leave_noted
+        TaskQueueManager.cleanup = OnTheWayOut(
+            TaskQueueManager.__dict__["cleanup"], self.note_raised
+        )
         atexit.register(self.finish)
+
+    def note_raised(self, error):
+        if os.getpid() == self.pid:
+            self.raised = Raised(error)
+            if self.raised.exit_code is not None:
+                self.exit_code = self.raised.exit_code
 
     def last_record(self):
         """What the binary is told at the end: Ansible's exit code, and what made it so."""

@@ -266,6 +266,7 @@ def test_two_playbooks(ansible):
     hello, run = result.of("hello")[0]["run"], result.of("run")[0]
     assert (hello["playbook"], run["playbook"]) == ("first.yml", "second.yml")
     assert hello["id"] == run["id"]
+    assert hello["playbooks"] == run["playbooks"] == [str(first), str(second)]
     assert result.reported() == result.called
     assert len(result.events_of("playbook_on_stats")) == 2
 
