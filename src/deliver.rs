@@ -16,6 +16,7 @@ use crate::event::{Event, Run, Status};
 use crate::http::Http;
 use crate::kept::Keeper;
 use crate::report;
+use crate::secret;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::worker::{self, Worker};
 
@@ -131,7 +132,7 @@ impl Deliverer {
             // A play changed others, and not this one.
             return known;
         }
-        if let Some(reason) = destination.unread.clone() {
+        if let Some(reason) = destination.unread.as_deref().map(secret::redact) {
             let note =
                 move |connection: &rusqlite::Connection| spool::note_error(connection, id, &reason);
             // Without a spool nobody can ask it for the reason.

@@ -347,23 +347,26 @@ impl Event {
         self.host.as_ref().map_or("", |host| &host.name)
     }
 
-    /// Takes out of the result what must not leave Ansible. Cheap where there is nothing to take out.
+    /// Takes out of the result, and of the item, what must not leave Ansible. Cheap where there is nothing to
+    /// take out.
     pub fn strip(&mut self) {
+        if self.item.as_mut().is_some_and(|item| strip(item, None)) {
+            self.item = None;
+        }
         let Some(raw) = &self.result else { return };
-        let suspicious = [
-            "\"_ansible_",
-            "\"ansible_env\"",
-            "\"ansible_loop\"",
-            "\"censored\"",
-            "\"invocation\"",
-        ];
         let variables = self.variables();
-        if variables.is_none() && !suspicious.iter().any(|key| raw.get().contains(key)) {
+        if variables.is_none() && !is_suspicious(raw.get()) {
             return;
         }
         let mut result = parse_result(raw);
+        let label = result.get("_ansible_item_label").cloned();
         if strip(&mut result, variables) {
             self.item = None;
+        }
+        if let (Some(label), Some(item)) = (label, &mut self.item)
+            && item.is_object()
+        {
+            *item = label;
         }
         self.result = serde_json::value::to_raw_value(&result).ok();
     }
@@ -402,6 +405,27 @@ impl Event {
     pub fn result_value(&self) -> Value {
         self.result.as_deref().map_or(Value::Null, parse_result)
     }
+}
+
+/// Whether a JSON text may hold what must not leave Ansible.
+fn is_suspicious(text: &str) -> bool {
+    const KEYS: [&str; 5] = [
+        "\"_ansible_",
+        "\"ansible_env\"",
+        "\"ansible_loop\"",
+        "\"censored\"",
+        "\"invocation\"",
+    ];
+    KEYS.iter().any(|key| text.contains(key)) || escapes_letters(text)
+}
+
+/// Whether a letter or another plain character is written as an escape, as nobody does who hides nothing: such
+/// a key is another than it looks.
+fn escapes_letters(text: &str) -> bool {
+    text.match_indices("\\u00").any(|(at, _)| {
+        let code = text.as_bytes().get(at + 4);
+        code.is_some_and(|digit| (b'2'..=b'7').contains(digit))
+    })
 }
 
 fn parse_result(raw: &RawValue) -> Value {

@@ -233,8 +233,7 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
     let problem = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if is_secret {
-                secret::mask(url.path());
-                url.query().into_iter().for_each(secret::mask);
+                secret::mask_url(&url);
             }
             url.query_pairs()
                 .for_each(|(_, value)| secret::mask(&value));

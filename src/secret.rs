@@ -1,5 +1,7 @@
 //! Values that must not be shown: where they come from, and the mask over everything that is printed.
 
+mod forms;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::io::ErrorKind;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signal_hook::consts::SIGINT;
 
@@ -22,6 +25,9 @@ pub const MASK: &str = "[redacted]";
 
 /// Shorter values are not masked by value: the mask would garble ordinary text.
 const SHORTEST_MASKED: usize = 4;
+
+/// From this length on, a secret is masked in upper and lower case.
+const LONG: usize = 8;
 
 /// The most that a file with a secret holds, in bytes.
 pub const MAX_FILE: u64 = 64 << 10;
@@ -170,22 +176,17 @@ pub fn ask(question: &str) -> Option<Secret> {
         .map(Secret::new)
 }
 
-/// Masks `value`, and its base64, percent-encoded and JSON forms, in all that is printed from now on.
+/// Masks `value` in all that is printed from now on, in each form in which it may turn up.
 pub fn mask(value: &str) {
     if value.len() < SHORTEST_MASKED {
         return;
     }
-    let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-    let json = serde_json::Value::from(value).to_string();
-    let forms = [
-        value.to_owned(),
-        base64::engine::general_purpose::STANDARD.encode(value),
-        encoded,
-        json.trim_matches('"').to_owned(),
-    ];
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    for form in forms {
-        if !known.contains(&form) {
+    if known.iter().any(|form| form == value) {
+        return;
+    }
+    for form in forms::of(value) {
+        if form.len() >= SHORTEST_MASKED && !known.contains(&form) {
             known.push(form);
         }
     }
@@ -199,7 +200,23 @@ pub fn mask_user(url: &url::Url) {
         let (user, decoded) = (percent_decoded(url.username()), percent_decoded(password));
         mask(password);
         mask(&decoded);
-        mask(&base64::engine::general_purpose::STANDARD.encode(format!("{user}:{decoded}")));
+        mask(&STANDARD.encode(format!("{user}:{decoded}")));
+    }
+}
+
+/// The parts of a secret URL that are in the addresses of many.
+const PLAIN: [&str; 5] = ["services", "webhooks", "workflows", "triggers", "incoming"];
+
+/// Masks the parts of a URL that is a secret itself: each longer segment of its path, and value of its query.
+pub fn mask_url(url: &url::Url) {
+    mask(url.path());
+    url.query().into_iter().for_each(mask);
+    let values = url.query().into_iter().flat_map(|query| query.split('&'));
+    let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let parts = url.path().split('/').chain(values);
+    for part in parts.filter(|part| part.len() >= LONG && !PLAIN.contains(part)) {
+        mask(part);
+        mask(&percent_decoded(part));
     }
 }
 
@@ -225,13 +242,20 @@ pub fn without_user(value: &str) -> String {
 /// `text` with every known secret masked.
 pub fn redact(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.iter().fold(text.to_owned(), |text, form| {
-        if text.contains(form.as_str()) {
-            text.replace(form.as_str(), MASK)
-        } else {
-            text
+    let mut text = text.to_owned();
+    let mut lower = text.to_ascii_lowercase();
+    for form in known.iter() {
+        let any_case = form.len() >= LONG;
+        let found = match any_case {
+            true => lower.contains(&form.to_ascii_lowercase()),
+            false => text.contains(form.as_str()),
+        };
+        if found {
+            text = forms::replace(&text, form, any_case, MASK);
+            lower = text.to_ascii_lowercase();
         }
-    })
+    }
+    text
 }
 
 /// Every known secret in the texts of a value masked.

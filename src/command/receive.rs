@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -27,7 +26,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::{panics, report, secret};
+use crate::http::is_credential;
+use crate::{credentials, panics, report, secret};
 
 /// The largest body that is taken, in bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -58,9 +58,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
     let authorization = match (&arguments.username, &arguments.password_file) {
         (Some(username), Some(file)) => {
             let password = secret::Source::File(file.clone()).read()?;
-            let pair = base64::engine::general_purpose::STANDARD
-                .encode(format!("{username}:{}", password.expose()));
-            Some(format!("Basic {pair}"))
+            Some(credentials::basic(username, &password))
         }
         _ => None,
     };
@@ -259,13 +257,16 @@ impl Receiver {
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        Value::from(String::from_utf8_lossy(value.as_bytes())),
-                    )
+                    // A signature is there to be looked at.
+                    let hidden = is_credential(name) && !name.as_str().contains("signature");
+                    let value = match hidden {
+                        true => secret::MASK.into(),
+                        false => String::from_utf8_lossy(value.as_bytes()),
+                    };
+                    (name.to_string(), Value::from(value))
                 })
                 .collect();
-            let record = json!({
+            let mut record = json!({
                 "time": crate::event::time_text(jiff::Timestamp::now()),
                 "method": head.method.as_str(),
                 "target": target,
@@ -273,6 +274,7 @@ impl Receiver {
                 "body": content,
                 "status": status.as_u16(),
             });
+            secret::redact_values(&mut record);
             format!("{record}\n")
         } else {
             let body = match &content {
@@ -284,10 +286,8 @@ impl Receiver {
                 .get("webhook-id")
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or("-");
-            report::visible_lines(&format!(
-                "{} {target}  {id}  -> {status}\n{body}\n\n",
-                head.method
-            ))
+            let text = format!("{} {target}  {id}  -> {status}\n{body}\n\n", head.method);
+            report::visible_lines(&secret::redact(&text))
         };
         let mut output = std::io::stdout().lock();
         // A reader that has gone away is no reason to stop answering.

@@ -14,6 +14,7 @@ use crate::credentials::warn_of_plain_http;
 use crate::escape::{Escape, characters};
 use crate::http::{Endpoint, Http, Reply, Request, origin, read_url};
 use crate::message::Message;
+use crate::secret;
 use crate::thread::Thread;
 
 /// A service that takes messages over HTTP.
@@ -44,6 +45,14 @@ pub trait Service {
     fn question(&self) -> Option<Request> {
         None
     }
+}
+
+/// The longest name of a message that is kept, in bytes.
+const MAX_NAME: usize = 256;
+
+/// Whether what a service calls a message may be stored: neither endless nor a secret said back.
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && secret::redact(name) == name
 }
 
 struct Spoken<S> {
@@ -188,6 +197,7 @@ impl<S: Service> Notifier for Spoken<S> {
             }
             match self.deliver(message, &recipient, request).await {
                 Ok(name) => {
+                    let name = name.filter(|name| is_name(name));
                     message.reached.borrow_mut().insert(recipient, name);
                 }
                 Err(failure) => failures.push((recipient, failure)),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Worker;
 use crate::breaker::MAX_PAUSE;
 use crate::deliver::Deliverer;
+use crate::escape::{characters, cut};
 use crate::event::Event;
 use crate::failpoint;
 use crate::http::Http;
@@ -23,6 +24,9 @@ use crate::verdict::{self, Verdict};
 
 /// Refused credentials that are not mended for so long end a delivery.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
+
+/// The most that is kept of what went wrong, in characters.
+const MAX_ERROR: usize = 2000;
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
 pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
@@ -97,7 +101,8 @@ impl Worker {
             Err(failure) => failure,
         };
         // What a service says may repeat what it was told, and what is stored is masked no more.
-        let mut error = secret::redact(failure.error());
+        let error = secret::redact(failure.error());
+        let mut error = cut(&error, MAX_ERROR, characters).into_owned();
         let mut most = self.destination.max_age;
         let mut together = claimed.len();
         let wait = match failure {
@@ -233,7 +238,7 @@ impl Worker {
             marks.threads = thread::keep(&message, sent.is_ok());
         }
         sent?;
-        marks.note = message.note;
+        marks.note = message.note.map(|note| secret::redact(&note));
         Ok(())
     }
 

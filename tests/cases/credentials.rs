@@ -81,7 +81,7 @@ fn two_sources_are_a_problem() {
     for (keys, line, problem) in [
         (format!("{url}\n{header}\ntoken = a"), 4, "`token` and `Authorization` in `headers` are set"),
         (format!("{url}\n{header}\nusername = a\npassword = b"), 4, "`username` and `Authorization` in `headers` are set"),
-        (format!("{url}\n{header}\npassword = b"), 2, "`password` and `Authorization` in `headers` are set"),
+        (format!("{url}\n{header}\npassword = b"), 4, "`password` and `Authorization` in `headers` are set"),
         (format!("{user}\n{header}"), 2, "the user in `callback_url` and `Authorization` in `headers` are set"),
         (format!("{user}\ntoken = a"), 2, "the user in `callback_url` and `token` are set"),
         (format!("{user}\nusername = a\npassword = b"), 2, "the user in `callback_url` and `username` are set"),

@@ -18,6 +18,7 @@ mod incident;
 mod input;
 mod inspection;
 mod irc;
+mod masks;
 mod nginx;
 mod order;
 mod owners;

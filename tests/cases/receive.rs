@@ -193,3 +193,18 @@ fn it_stops_after_a_count() {
             &["cannot listen on 127.0.0.1:", "Address already in use"],
         );
 }
+
+#[test]
+fn what_shows_who_sends_is_not_shown() {
+    for arguments in [&[][..], &["--json"]] {
+        let receiver = Receiver::start(Sandbox::new(), arguments);
+        let sent =
+            receiver.send("headers =\n  X-Api-Key: canary-key\n  Authorization: Custom canary\n");
+        assert_eq!(sent.code, 0, "{sent:?}");
+        let shown = receiver.stop();
+        assert!(
+            shown.contains("e-1") && !shown.contains("canary"),
+            "{shown}"
+        );
+    }
+}
