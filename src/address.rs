@@ -1,6 +1,6 @@
 //! Where a notifier sends to: a URL whose path and query may be templates, and whose host never is one.
 
-use reqwest::Url;
+use url::Url;
 
 use crate::body::noted;
 use crate::config::section::Section;

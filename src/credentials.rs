@@ -1,8 +1,8 @@
 //! How a notifier says who it is: basic authentication or a bearer token.
 
 use base64::Engine as _;
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
+use url::Url;
 
 use crate::config::section::Section;
 use crate::headers::Headers;

@@ -5,12 +5,20 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::body::Bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
+};
+use hyper::{Method, Response, StatusCode, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
-use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, StatusCode, Url};
+use url::Url;
 
 use crate::config::section::Section;
+use crate::connector::{Client, Connector};
 use crate::notifier::{Check, Failure};
 use crate::reply::{classify, reason, retry_after};
 use crate::report;
@@ -21,11 +29,20 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of a reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 10;
+/// How the program names itself.
+const AGENT: &str = concat!("ansible-notify/", env!("CARGO_PKG_VERSION"));
 
 /// The clients in use; notifiers with the same settings share one and its connections.
 #[derive(Default)]
 pub struct Http {
-    clients: RefCell<Vec<(Settings, Client)>>,
+    clients: RefCell<Vec<(Settings, Link)>>,
+}
+
+/// A client, and what makes its connections.
+#[derive(Clone)]
+struct Link {
+    connector: Connector,
+    client: Client,
 }
 
 /// The keys that say how to connect, common to every kind that speaks HTTP.
@@ -42,7 +59,7 @@ struct Settings {
 /// A client with its time limit.
 #[derive(Clone)]
 pub struct Endpoint {
-    client: Client,
+    link: Link,
     timeout: Duration,
     /// How an error names the destination: never its path, which may be a secret.
     origin: String,
@@ -97,8 +114,8 @@ impl Http {
     pub fn endpoint(&self, section: &Section, url: &Url) -> Option<Endpoint> {
         let settings = Settings::read(section, url)?;
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
-        let client = match self.client(&settings) {
-            Ok(client) => client,
+        let link = match self.link(&settings) {
+            Ok(link) => link,
             Err(problem) => {
                 section.problem("", problem);
                 return None;
@@ -106,7 +123,7 @@ impl Http {
         };
         let proxy = settings.proxy.as_deref().and_then(proxy_url);
         Some(Endpoint {
-            client,
+            link,
             timeout,
             origin: match proxy {
                 Some(proxy) => format!("{} (proxy {})", origin(url), origin(&proxy)),
@@ -115,14 +132,16 @@ impl Http {
         })
     }
 
-    fn client(&self, settings: &Settings) -> Result<Client, String> {
+    fn link(&self, settings: &Settings) -> Result<Link, String> {
         let mut clients = self.clients.borrow_mut();
-        if let Some((_, client)) = clients.iter().find(|(known, _)| known == settings) {
-            return Ok(client.clone());
+        if let Some((_, link)) = clients.iter().find(|(known, _)| known == settings) {
+            return Ok(link.clone());
         }
-        let client = settings.client()?;
-        clients.push((settings.clone(), client.clone()));
-        Ok(client)
+        let connector = settings.connector()?;
+        let client = connector.clone().client();
+        let link = Link { connector, client };
+        clients.push((settings.clone(), link.clone()));
+        Ok(link)
     }
 }
 
@@ -146,17 +165,14 @@ impl Settings {
             proxy,
             socket,
         };
-        if let Some(identity) = &settings.identity
-            && Identity::from_pem(identity).is_err()
+        if settings.identity.is_some()
+            && let Err(problem) = settings.trust.config(settings.identity.as_deref())
         {
-            section.problem(
-                "client_cert",
-                "`client_cert` and `client_key` are no certificate and unencrypted key in PEM form",
-            );
+            section.problem("client_cert", problem);
             return None;
         }
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
-            && (proxy_url(proxy).is_none() || Proxy::all(proxy).is_err())
+            && proxy_url(proxy).is_none()
         {
             // Whatever it is, it may hold a password.
             secret::mask(proxy);
@@ -169,43 +185,22 @@ impl Settings {
         Some(settings)
     }
 
-    fn client(&self) -> Result<Client, String> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("ansible-notify/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirected POST becomes a GET, and its 200 a delivery that never was.
-            .redirect(reqwest::redirect::Policy::none())
-            // The worker does that, and no copy of the request is to be kept for it.
-            .retry(reqwest::retry::never().max_retries_per_request(0))
-            .tcp_nodelay(true)
-            .tls_danger_accept_invalid_certs(!self.trust.validate_certs);
-        builder = match (&self.trust.ca_file, self.tls && self.trust.validate_certs) {
-            (Some(bundle), _) => {
-                builder.tls_certs_only(Certificate::from_pem_bundle(bundle).unwrap_or_default())
-            }
-            (None, true) => builder,
-            (None, false) => builder.tls_certs_only([]),
-        };
-        if let Some(identity) = &self.identity {
-            builder = builder.identity(
-                Identity::from_pem(identity)
-                    .map_err(|_| "the client certificate cannot be used".to_owned())?,
-            );
-        }
-        builder = match self.proxy.as_deref() {
-            Some("env") => builder,
+    fn connector(&self) -> Result<Connector, String> {
+        let through_tls = |proxy: &String| proxy == "env" || proxy.starts_with("https:");
+        let tls = self.tls || self.proxy.as_ref().is_some_and(through_tls);
+        let config = || self.trust.config(self.identity.as_deref());
+        let tls = tls.then(config).transpose()?;
+        let connector = Connector::new(CONNECT_TIMEOUT, tls, self.socket.clone());
+        Ok(match self.proxy.as_deref() {
+            Some("env") => connector.through(Matcher::from_system()),
             Some(proxy) => {
-                let proxy = Proxy::all(proxy).map_err(|_| "`proxy` is not a URL".to_owned())?;
-                builder.proxy(proxy.no_proxy(NoProxy::from_env()))
+                let variable = |name| std::env::var(name).ok();
+                let none = variable("NO_PROXY").or_else(|| variable("no_proxy"));
+                let proxies = Matcher::builder().all(proxy.to_owned());
+                connector.through(proxies.no(none.unwrap_or_default()).build())
             }
             // Who runs a playbook with a proxy for its modules did not mean this.
-            None => builder.no_proxy(),
-        };
-        if let Some(socket) = &self.socket {
-            builder = builder.unix_socket(socket.clone());
-        }
-        builder.build().map_err(|error| {
-            format!("no HTTP client can be made ({}); install the system's ca-certificates or set `ca_file`", reason(&error))
+            None => connector,
         })
     }
 }
@@ -271,13 +266,11 @@ impl Endpoint {
     }
 
     async fn reply(&self, request: Request) -> Result<Reply, Failure> {
-        let mut response = self.request(request).await?;
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
+        let (parts, body) = self.request(request).await?.into_parts();
         // The body of a success must arrive whole: a reply cut short says nothing certain.
-        let body = match read_body(response).await {
+        let body = match read_body(body).await {
             Ok(body) => body,
-            Err(error) if status.is_success() => {
+            Err(error) if parts.status.is_success() => {
                 return Err(Failure::retry(format!(
                     "{}: the reply broke off: {}",
                     self.origin,
@@ -287,19 +280,18 @@ impl Endpoint {
             Err(_) => Vec::new(),
         };
         Ok(Reply {
-            status,
-            headers,
+            status: parts.status,
+            headers: parts.headers,
             body,
         })
     }
 
-    async fn request(&self, request: Request) -> Result<Response, Failure> {
-        let builder = self
-            .client
-            .request(request.method, request.url)
-            .headers(request.headers)
-            .body(request.body);
-        builder.send().await.map_err(|error| {
+    async fn request(&self, request: Request) -> Result<Response<Incoming>, Failure> {
+        let request = self.wire_form(request).map_err(|error| {
+            let text = format!("{}: no request can be made of it: {error}", self.origin);
+            Failure::Permanent(text)
+        })?;
+        self.link.client.request(request).await.map_err(|error| {
             let text = format!("{}: {}", self.origin, reason(&error));
             // The answer to a CONNECT comes as an error, and means what a 407 does.
             if text.contains("proxy authorization required") {
@@ -308,6 +300,26 @@ impl Endpoint {
                 Failure::retry(text)
             }
         })
+    }
+
+    /// The request with the headers that each has; the credentials of its URL go as one of them.
+    fn wire_form(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
+        let (mut url, mut headers) = (request.url, request.headers);
+        if let Some(credentials) = take_credentials(&mut url) {
+            headers.entry(AUTHORIZATION).or_insert(credentials);
+        }
+        let uri = Uri::try_from(url.as_str())?;
+        if let Some(credentials) = self.link.connector.proxy_authorization(&uri) {
+            headers.entry(PROXY_AUTHORIZATION).or_insert(credentials);
+        }
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let agent = headers.entry(USER_AGENT);
+        agent.or_insert(HeaderValue::from_static(AGENT));
+        let mut made = hyper::Request::new(Full::new(request.body));
+        *made.method_mut() = request.method;
+        *made.uri_mut() = uri;
+        *made.headers_mut() = headers;
+        Ok(made)
     }
 
     /// Resolves, connects, does the TLS handshake and shows the credentials, with a request that changes nothing.
@@ -365,9 +377,12 @@ impl Endpoint {
     }
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
+async fn read_body(mut incoming: Incoming) -> Result<Vec<u8>, hyper::Error> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = incoming.frame().await {
+        let Ok(chunk) = frame?.into_data() else {
+            continue;
+        };
         let room = MAX_REPLY - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() == MAX_REPLY {
@@ -375,6 +390,20 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
         }
     }
     Ok(body)
+}
+
+/// Takes the user information out of a URL, as the value of a header.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let user = secret::percent_decoded(url.username());
+    let password = secret::percent_decoded(url.password().unwrap_or_default());
+    url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+    let pair = STANDARD.encode(format!("{user}:{password}"));
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Request {

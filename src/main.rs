@@ -9,6 +9,7 @@ mod closing;
 mod cloudevents;
 mod command;
 mod config;
+mod connector;
 mod context;
 mod counts;
 mod credentials;
@@ -56,6 +57,7 @@ mod tls;
 mod trusted;
 mod verdict;
 mod window;
+mod wire;
 mod worker;
 mod zmtp;
 

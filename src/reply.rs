@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
-use reqwest::{StatusCode, Url};
+use hyper::header::HeaderMap;
+use hyper::StatusCode;
+use url::Url;
 use serde_json::{Map, Value};
 
 use crate::http::origin;
@@ -138,12 +139,10 @@ const MEANINGS: [(&str, &str); 10] = [
 ];
 
 /// The innermost reasons of an error on one line, without the URL.
-pub fn reason(error: &reqwest::Error) -> String {
-    let text = innermost(error);
-    match (text.is_empty(), error.is_timeout()) {
-        (false, _) => text,
-        (true, true) => "timed out".to_owned(),
-        (true, false) => "the request failed".to_owned(),
+pub fn reason(error: &dyn Error) -> String {
+    match innermost(error) {
+        text if text.is_empty() => explained(&error.to_string()),
+        text => text,
     }
 }
 
@@ -237,7 +236,7 @@ mod tests {
             ("NaN", None),
         ] {
             let headers =
-                HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, text.parse().unwrap())]);
+                HeaderMap::from_iter([(hyper::header::RETRY_AFTER, text.parse().unwrap())]);
             assert_eq!(
                 retry_after(&headers, now).map(|pause| pause.as_secs_f64()),
                 seconds,

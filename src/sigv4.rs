@@ -1,7 +1,8 @@
 //! Signatures of requests to Amazon's services (AWS, "Signature Version 4 for API requests").
 
 use jiff::Timestamp;
-use reqwest::{Method, Url};
+use hyper::Method;
+use url::Url;
 
 use crate::digest::{hex, hmac_sha256, sha256_hex};
 use crate::secret::Secret;

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::Method;
+use url::Url;
 
 use super::service::{self, Service, api_url, over_http};
 use super::{Failure, Kind, Notifier};

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use hyper::body::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::Method;
+use url::Url;
 use serde_json::{Map, Value, json};
 
 use super::service::{self, Service, api_url, over_http, under};

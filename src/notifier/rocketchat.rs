@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use reqwest::{Method, Url};
+use hyper::Method;
+use url::Url;
 use serde_json::{Map, Value, json};
 
 use super::service::{Service, attachment_fields, json_with, over_http, to_hook};

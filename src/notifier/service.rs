@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use hyper::body::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::Method;
+use url::Url;
 use serde_json::{Map, Value};
 
 use super::{Check, Failure, Notifier, outcome};

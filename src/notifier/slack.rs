@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::Method;
+use url::Url;
 use serde_json::{Map, Value, json};
 
 use super::service::{Service, api_url, fitting, json_with, over_http, under};

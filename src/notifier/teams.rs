@@ -3,7 +3,8 @@
 
 use std::rc::Rc;
 
-use reqwest::{Method, Url};
+use hyper::Method;
+use url::Url;
 use serde_json::{Map, Value, json};
 
 use super::service::{Service, fitting, json_with, over_http, to_hook};

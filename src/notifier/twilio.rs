@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::Method;
+use url::Url;
 
 use super::service::{Service, api_url, over_http, under};
 use super::{Failure, Kind, Notifier};

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::Method;
+use url::Url;
 
 use super::service::{Service, over_http};
 use super::{Failure, Format, Kind, Notifier};

@@ -1,0 +1,192 @@
+//! How the HTTP client gets to an endpoint: directly, over a unix socket, or through a proxy; with TLS where
+//! the URL wants it. No peer says more than it may.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::header::HeaderValue;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use crate::wire::{Allowance, Stream, Wire};
+
+/// The most that an endpoint may say for one request, in bytes: the informational answers, the headers, and
+/// as much of the body as anybody reads.
+const MAX_ANSWER: usize = 256 << 10;
+/// The most that the headers of an answer may have, in bytes.
+const MAX_HEAD: usize = 64 << 10;
+
+pub type Client = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
+type Failed = Box<dyn Error + Send + Sync>;
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
+
+/// Makes connections to endpoints.
+#[derive(Clone)]
+pub struct Connector {
+    dial: Dial,
+    proxies: Option<Arc<Matcher>>,
+    timeout: Duration,
+}
+
+/// Makes connections to hosts: endpoints and proxies.
+#[derive(Clone)]
+struct Dial {
+    http: HttpConnector,
+    /// Nothing where no URL wants it.
+    tls: Option<Arc<ClientConfig>>,
+    /// In place of every host.
+    socket: Option<PathBuf>,
+}
+
+impl Connector {
+    /// A connector that takes no longer than `timeout` for a connection.
+    pub fn new(timeout: Duration, tls: Option<ClientConfig>, socket: Option<PathBuf>) -> Connector {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(timeout));
+        Connector {
+            dial: Dial {
+                http,
+                tls: tls.map(Arc::new),
+                socket,
+            },
+            proxies: None,
+            timeout,
+        }
+    }
+
+    /// The same, through the proxies that the matcher names.
+    pub fn through(self, proxies: Matcher) -> Connector {
+        let proxies = Some(Arc::new(proxies));
+        Connector { proxies, ..self }
+    }
+
+    /// A client whose connections are made here.
+    pub fn client(self) -> Client {
+        hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(MAX_HEAD)
+            .build(self)
+    }
+
+    /// What a proxy wants to see with a request that it passes on.
+    pub fn proxy_authorization(&self, destination: &Uri) -> Option<HeaderValue> {
+        let passes_on = destination.scheme_str() == Some("http");
+        let proxy = self.proxy(destination).filter(|_| passes_on)?;
+        proxy.basic_auth().cloned()
+    }
+
+    fn proxy(&self, destination: &Uri) -> Option<Intercept> {
+        // A socket leads to one place only.
+        let proxies = self.proxies.as_ref().filter(|_| self.dial.socket.is_none());
+        proxies?.intercept(destination)
+    }
+
+    async fn connect(self, destination: Uri) -> Result<Wire, Failed> {
+        let Some(proxy) = self.proxy(&destination) else {
+            return self.dial.open(destination).await;
+        };
+        if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) {
+            let text = "the proxy is neither http:// nor https://";
+            return Err(io::Error::new(ErrorKind::Unsupported, text).into());
+        }
+        if destination.scheme_str() == Some("http") {
+            return Ok(self.dial.open(proxy.uri().clone()).await?.proxied());
+        }
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.dial.clone());
+        if let Some(authorization) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        let wire = tunnel.call(destination.clone()).await?.into_inner();
+        self.dial.encrypt(&destination, wire).await
+    }
+}
+
+impl Dial {
+    async fn open(mut self, destination: Uri) -> Result<Wire, Failed> {
+        let encrypted = destination.scheme_str() == Some("https");
+        if let Some(path) = &self.socket {
+            let stream = UnixStream::connect(path).await?;
+            return self.secure(encrypted, &destination, stream).await;
+        }
+        let stream = self.http.call(destination.clone()).await?.into_inner();
+        self.secure(encrypted, &destination, stream).await
+    }
+
+    async fn secure(
+        &self,
+        encrypted: bool,
+        destination: &Uri,
+        stream: impl Stream + 'static,
+    ) -> Result<Wire, Failed> {
+        if encrypted {
+            self.encrypt(destination, stream).await
+        } else {
+            Ok(Wire::new(stream, Allowance::Request(MAX_ANSWER)))
+        }
+    }
+
+    async fn encrypt(
+        &self,
+        destination: &Uri,
+        stream: impl Stream + 'static,
+    ) -> Result<Wire, Failed> {
+        let config = self.tls.clone().ok_or("TLS is not set up")?;
+        let host = destination.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned())?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Wire::new(stream, Allowance::Request(MAX_ANSWER)))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Wire>;
+    type Error = Failed;
+    type Future = Connecting<TokioIo<Wire>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let (connector, timeout) = (self.clone(), self.timeout);
+        Box::pin(async move {
+            let connected = tokio::time::timeout(timeout, connector.connect(destination)).await;
+            let text = || format!("no connection within {timeout:?}");
+            let wire = connected.map_err(|_| io::Error::new(ErrorKind::TimedOut, text()))??;
+            Ok(TokioIo::new(wire))
+        })
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<Wire>;
+    type Error = Failed;
+    type Future = Connecting<TokioIo<Wire>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let dial = self.clone();
+        Box::pin(async move { Ok(TokioIo::new(dial.open(destination).await?)) })
+    }
+}

@@ -1,0 +1,158 @@
+//! A connection to a peer that may say only so much: one that talks without end costs itself, not its neighbours.
+
+use std::io::{Error, ErrorKind, Result};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A byte stream of any kind: TCP, TLS or a unix socket.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// How much a peer may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// This many bytes as long as the connection lives.
+    Connection(usize),
+    /// This many bytes for each time that something is written to it.
+    Request(usize),
+}
+
+/// A stream that fails once its peer has said more than it may.
+pub struct Wire {
+    stream: Box<dyn Stream>,
+    allowance: Allowance,
+    /// Bytes that are left of the allowance.
+    left: usize,
+    /// It leads to a proxy, which wants to see whole URLs.
+    is_proxied: bool,
+}
+
+impl Wire {
+    pub fn new(stream: impl Stream + 'static, allowance: Allowance) -> Wire {
+        let (Allowance::Connection(left) | Allowance::Request(left)) = allowance;
+        Wire {
+            stream: Box::new(stream),
+            allowance,
+            left,
+            is_proxied: false,
+        }
+    }
+
+    /// The same connection, to a proxy that passes requests on.
+    pub fn proxied(self) -> Wire {
+        Wire {
+            is_proxied: true,
+            ..self
+        }
+    }
+
+    /// Gives the peer its whole allowance again.
+    pub fn renew(&mut self) {
+        let (Allowance::Connection(most) | Allowance::Request(most)) = self.allowance;
+        self.left = most;
+    }
+
+    fn wrote(&mut self) {
+        if let Allowance::Request(most) = self.allowance {
+            self.left = most;
+        }
+    }
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        if self.left == 0 {
+            let (Allowance::Connection(most) | Allowance::Request(most)) = self.allowance;
+            let text = format!("the peer talks without end (more than {} KiB)", most >> 10);
+            return Poll::Ready(Err(Error::new(ErrorKind::InvalidData, text)));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let said = buffer.filled().len() - before;
+        self.left = self.left.saturating_sub(said);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
+        self.wrote();
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.wrote();
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.is_proxied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// How much a peer that says `said` bytes for each of three requests gets in, and how it ends.
+    fn heard(said: usize, allowance: Allowance) -> Result<usize> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime?.block_on(async {
+            let (near, mut far) = duplex(8 * said);
+            let mut wire = Wire::new(near, allowance);
+            let mut heard = 0;
+            for _ in 0..3 {
+                wire.write_all(b"?").await?;
+                far.write_all(&vec![b'x'; said]).await?;
+                let mut buffer = vec![0; said];
+                heard += wire.read_exact(&mut buffer).await?;
+            }
+            Ok(heard)
+        })
+    }
+
+    #[test]
+    fn a_peer_says_no_more_than_it_may() {
+        assert_eq!(heard(1000, Allowance::Request(1500)).unwrap(), 3000);
+        assert_eq!(heard(1000, Allowance::Connection(3000)).unwrap(), 3000);
+        let error = heard(1000, Allowance::Connection(2000)).unwrap_err();
+        assert!(error.to_string().contains("without end"), "{error}");
+    }
+}
