@@ -8,6 +8,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use serde::Deserialize;
 
 use crate::awx;
+use crate::bulk;
 use crate::event::{Event, time_text};
 
 /// The names that expressions and templates may use.
@@ -114,8 +115,11 @@ impl Context {
 /// What a task says for people, of all that its result holds.
 #[derive(Deserialize)]
 struct Said {
+    #[serde(default, deserialize_with = "bulk::deserialize")]
     stdout: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "bulk::deserialize")]
     msg: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "bulk::deserialize")]
     censored: Option<serde_json::Value>,
 }
 
@@ -133,7 +137,12 @@ struct View {
 impl View {
     fn result(&self) -> &Value {
         self.result
-            .get_or_init(|| as_result(self.event.result_value()))
+            .get_or_init(|| as_result(self.event.result_within(self.share())))
+    }
+
+    /// How many values may be made of each event's result.
+    fn share(&self) -> usize {
+        bulk::MAX_VALUES / 2 / (1 + self.others.len())
     }
 
     /// What a task said: stdout, else msg; that it is hidden under `no_log`; else the result as JSON.
@@ -169,7 +178,7 @@ impl Object for View {
         let text = |text: Option<&str>| text.map(Value::from);
         let context = || Context(self.clone());
         match name {
-            "event" => Some(whole(event)),
+            "event" => Some(whole(event, self.share())),
             "callback" => text(Some(&event.event)),
             "id" => text(Some(&event.id)),
             "state" => text(event.state.map(|state| state.name())),
@@ -192,7 +201,12 @@ impl Object for View {
             "test" => Some(Value::from(event.test)),
             "reason" => event.reason().map(Value::from),
             "hosts" => Some(context().hosts().into_iter().collect()),
-            "events" => Some(context().events().map(|event| whole(event)).collect()),
+            "events" => Some({
+                let share = self.share();
+                let events = context();
+                let events = events.events().map(|event| whole(event, share));
+                events.collect()
+            }),
             "job" => Some(from_json(awx::job(event))),
             "job_friendly_name" => Some(Value::from(awx::FRIENDLY_NAME)),
             "job_metadata" => Some(Value::from(awx::metadata(event))),
@@ -216,8 +230,9 @@ impl Object for View {
 }
 
 /// An event as it is written.
-fn whole(event: &Event) -> Value {
-    let Ok(serde_json::Value::Object(members)) = serde_json::to_value(event) else {
+fn whole(event: &Event, most: usize) -> Value {
+    let event = event.within(most);
+    let Ok(serde_json::Value::Object(members)) = serde_json::to_value(&*event) else {
         return Value::UNDEFINED;
     };
     Value::from_pairs(members.into_iter().map(|(key, value)| {

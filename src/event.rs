@@ -1,5 +1,6 @@
 //! One thing that Ansible reported: its form, and how it is read from what people have.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::bulk;
 use crate::nesting::shallow;
 
 /// The version of the event's form; `schema` prints it as a JSON Schema.
@@ -340,7 +342,8 @@ impl Event {
     /// About how many bytes it takes in memory.
     pub fn size(&self) -> usize {
         let text = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
-        size_of::<Event>() + text(&self.result) + text(&self.record)
+        let item = self.item.as_ref().map_or(0, bulk::footprint);
+        size_of::<Event>() + text(&self.result) + text(&self.record) + item
     }
 
     pub fn host_name(&self) -> &str {
@@ -358,7 +361,9 @@ impl Event {
         if variables.is_none() && !is_suspicious(raw.get()) {
             return;
         }
-        let mut result = parse_result(raw);
+        let most = bulk::MAX_VALUES / 2;
+        self.truncated |= bulk::cut(raw.get(), most).is_some();
+        let mut result = parse_result(raw, most);
         let label = result.get("_ansible_item_label").cloned();
         if strip(&mut result, variables) {
             self.item = None;
@@ -401,9 +406,32 @@ impl Event {
             .or_else(|| Some(format!("return code {}", result.get("rc")?)))
     }
 
-    /// The result as JSON, or an object that says why it cannot be read.
+    /// The result as JSON, or an object that says why it cannot be read. Of one that would fill the memory,
+    /// a part.
     pub fn result_value(&self) -> Value {
-        self.result.as_deref().map_or(Value::Null, parse_result)
+        self.result_within(bulk::MAX_VALUES / 2)
+    }
+
+    /// The same, of at most so many values.
+    pub fn result_within(&self, most: usize) -> Value {
+        let result = self.result.as_deref();
+        result.map_or(Value::Null, |raw| parse_result(raw, most))
+    }
+
+    /// The event with no more than this in its result.
+    pub fn within(&self, most: usize) -> Cow<'_, Event> {
+        let result = self.result.as_deref();
+        let Some(short) = result.and_then(|raw| bulk::cut(raw.get(), most)) else {
+            return Cow::Borrowed(self);
+        };
+        let mut event = Event {
+            result: None,
+            record: None,
+            ..self.clone()
+        };
+        event.result = RawValue::from_string(short).ok();
+        event.truncated = true;
+        Cow::Owned(event)
     }
 }
 
@@ -428,9 +456,10 @@ fn escapes_letters(text: &str) -> bool {
     })
 }
 
-fn parse_result(raw: &RawValue) -> Value {
-    let parsed =
-        serde_json::from_str(raw.get()).or_else(|_| serde_json::from_str(&shallow(raw.get())));
+fn parse_result(raw: &RawValue, most: usize) -> Value {
+    let short = bulk::cut(raw.get(), most);
+    let text = short.as_deref().unwrap_or(raw.get());
+    let parsed = serde_json::from_str(text).or_else(|_| serde_json::from_str(&shallow(text)));
     parsed.unwrap_or_else(|error| serde_json::json!({"msg": format!("the result cannot be read: {}", syntax(&error))}))
 }
 
@@ -512,7 +541,7 @@ mod tests {
             let text = format!("{}\"]\\\"[\"{}", "[".repeat(levels), "]".repeat(levels));
             let text = format!("{{\"a\":{text},\"b\":1}}");
             let raw = RawValue::from_string(text).unwrap();
-            assert_eq!(parse_result(&raw)["b"], 1);
+            assert_eq!(parse_result(&raw, usize::MAX)["b"], 1);
         }
     }
 }

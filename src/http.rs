@@ -303,7 +303,10 @@ impl Endpoint {
     }
 
     /// The request with the headers that each has; the credentials of its URL go as one of them.
-    fn wire_form(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
+    fn wire_form(
+        &self,
+        request: Request,
+    ) -> Result<hyper::Request<Full<Bytes>>, hyper::http::Error> {
         let (mut url, mut headers) = (request.url, request.headers);
         if let Some(credentials) = take_credentials(&mut url) {
             headers.entry(AUTHORIZATION).or_insert(credentials);
@@ -312,7 +315,9 @@ impl Endpoint {
         if let Some(credentials) = self.link.connector.proxy_authorization(&uri) {
             headers.entry(PROXY_AUTHORIZATION).or_insert(credentials);
         }
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers
+            .entry(ACCEPT)
+            .or_insert(HeaderValue::from_static("*/*"));
         let agent = headers.entry(USER_AGENT);
         agent.or_insert(HeaderValue::from_static(AGENT));
         let mut made = hyper::Request::new(Full::new(request.body));
@@ -399,7 +404,9 @@ fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     }
     let user = secret::percent_decoded(url.username());
     let password = secret::percent_decoded(url.password().unwrap_or_default());
-    url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+    url.set_username("")
+        .and_then(|()| url.set_password(None))
+        .ok()?;
     let pair = STANDARD.encode(format!("{user}:{password}"));
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
     value.set_sensitive(true);

@@ -6,22 +6,22 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::escape::{characters, cut, one_line};
 use crate::http::CONNECT_TIMEOUT;
 use crate::notifier::Failure;
 use crate::reply::explained;
 use crate::secret::{self, Secret};
+use crate::wire::{self, Allowance, Wire};
 
 /// The longest line that is read, in bytes: 512, and tags before them (IRCv3, "Message Tags").
 const LINE: u64 = 8191 + 512;
+/// The most that a server may say between two answers that are waited for, in bytes: the rules of the house,
+/// the names in a large channel, and what is said there meanwhile.
+const MAX_TALK: usize = 1 << 20;
 /// So many lines may follow each other at once; servers throw out who says more.
 const BURST: usize = 5;
 /// The pause before each line after those.
@@ -54,14 +54,10 @@ pub enum Login {
     External,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
 /// A connection to a server that has taken the login.
 pub struct Session<'a> {
     server: &'a Server,
-    stream: BufReader<Box<dyn Stream>>,
+    stream: BufReader<Wire>,
     nickname: String,
     /// Lines that were sent since the login.
     sent: usize,
@@ -128,7 +124,9 @@ impl Server {
 
     /// Connects and logs in.
     pub async fn open(&self) -> Result<Session<'_>, Failure> {
-        let stream = match timeout(CONNECT_TIMEOUT, self.connect()).await {
+        let allowance = Allowance::Connection(MAX_TALK);
+        let dialed = wire::dial(&self.host, self.port, self.tls.clone(), allowance);
+        let stream = match timeout(CONNECT_TIMEOUT, dialed).await {
             Ok(connected) => connected.map_err(|error| {
                 let text = explained(&error.to_string());
                 Failure::retry(format!("{}: {text}", self.name()))
@@ -146,16 +144,6 @@ impl Server {
             Ok(registered) => registered.map(|()| session),
             Err(_) => Err(self.silent(self.timeout)),
         }
-    }
-
-    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        let Some(tls) = &self.tls else {
-            return Ok(Box::new(stream));
-        };
-        let name = ServerName::try_from(self.host.clone()).map_err(std::io::Error::other)?;
-        let connector = TlsConnector::from(tls.clone());
-        Ok(Box::new(connector.connect(name, stream).await?))
     }
 
     fn silent(&self, limit: Duration) -> Failure {
@@ -301,6 +289,7 @@ impl Session<'_> {
         target: &str,
         is_it: impl Fn(&Line, &str) -> bool,
     ) -> Result<(), Failure> {
+        self.stream.get_mut().renew();
         let limit = self.server.timeout;
         let answer = timeout(limit, async {
             loop {
@@ -346,6 +335,8 @@ impl Session<'_> {
     /// The next line that is not the server's own housekeeping.
     async fn next(&mut self) -> Result<Line, Failure> {
         loop {
+            // However many lines are there already, others have their turn.
+            consume_budget().await;
             let mut bytes = Vec::new();
             let mut limited = (&mut self.stream).take(LINE);
             let read = limited.read_until(b'\n', &mut bytes).await;

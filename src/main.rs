@@ -4,6 +4,7 @@ mod address;
 mod awx;
 mod body;
 mod breaker;
+mod bulk;
 mod cli;
 mod closing;
 mod cloudevents;

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use hyper::body::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::body::{Body, noted};
+use crate::bulk;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::{Escape, characters, cut, one_line, printable};
@@ -284,7 +285,11 @@ fn render(
 const FIELD: usize = 300;
 
 fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
-    let payload: Map<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
+    let payload = std::str::from_utf8(payload).unwrap_or_default();
+    let read = bulk::value(payload);
+    let Ok(Value::Object(payload)) = read else {
+        return Vec::new();
+    };
     let shown = |(name, value): (&String, &Value)| {
         let text = value
             .as_str()

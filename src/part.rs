@@ -34,6 +34,36 @@ pub fn part<'a>(whole: &'a RawValue, keys: &[String]) -> Option<&'a RawValue> {
     (!is_number && !surrogates() && is_shallow(text)).then_some(part)
 }
 
+/// What is under a key of an object, in any form.
+pub fn member<'a>(object: &'a str, key: &str) -> Option<&'a RawValue> {
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    Under(key).deserialize(&mut deserializer).ok()?
+}
+
+/// Whether an object has one member only.
+pub fn is_single(object: &str) -> bool {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = usize;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<usize, M::Error> {
+            let mut count = 0;
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    deserializer
+        .deserialize_map(Members)
+        .is_ok_and(|count| count == 1)
+}
+
 /// Finds the value of a key; the last one, where it is there more than once.
 struct Under<'k>(&'k str);
 

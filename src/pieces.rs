@@ -8,9 +8,15 @@ use tokio::sync::mpsc;
 const PIECE: usize = 64 << 10;
 
 /// The pieces of an input. A thread of its own reads them, so that nothing waits for them that has other work.
-pub fn read(mut input: impl Read + Send + 'static) -> mpsc::Receiver<Result<Vec<u8>>> {
+pub fn read<R: Read>(
+    open: impl FnOnce() -> Result<R> + Send + 'static,
+) -> mpsc::Receiver<Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(4);
     std::thread::spawn(move || {
+        let mut input = match open() {
+            Ok(input) => input,
+            Err(error) => return drop(sender.blocking_send(Err(error))),
+        };
         let mut piece = vec![0; PIECE];
         loop {
             let (read, ends) = match input.read(&mut piece) {

@@ -89,7 +89,7 @@ pub struct EventRecord {
     pub ignored: bool,
     #[serde(default)]
     pub truncated: bool,
-    pub item: Option<Value>,
+    pub item: Option<Box<RawValue>>,
     /// Seconds.
     pub duration: Option<f64>,
     pub play: Option<String>,

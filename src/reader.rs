@@ -1,6 +1,7 @@
 //! Events as people have them: complete, filled in by hand, or ansible-runner's job events; and as JSON
 //! comes from the wild.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::bulk;
 use crate::config::section::suggest;
 use crate::escape::{characters, cut};
 use crate::event::{self, Event, Run, RunEnd, State, from_seconds, syntax};
@@ -101,7 +103,10 @@ impl Reader {
 
     /// One event from the bytes of one JSON object, or what is wrong with it (never its content).
     pub fn read(&mut self, bytes: &[u8]) -> Result<Event, String> {
-        let (value, repaired) = parse(bytes)?;
+        let text = String::from_utf8_lossy(bytes);
+        let light = bulk::lighten(&text);
+        let is_text = matches!(text, Cow::Borrowed(_));
+        let (value, repaired) = parse(&light.text)?;
         let Value::Object(object) = value else {
             return Err("is not a JSON object".to_owned());
         };
@@ -114,7 +119,15 @@ impl Reader {
                 self.event(&object)?
             }
         };
-        event.repaired |= repaired;
+        event.repaired |= repaired || !is_text;
+        event.truncated |= light.truncated;
+        if let (Some(whole), Some(_)) = (light.result, &event.result) {
+            if event.record.is_none() && !repaired {
+                event.result = Some(whole);
+            } else {
+                event.truncated = true;
+            }
+        }
         event.strip();
         Ok(event)
     }
@@ -286,11 +299,11 @@ pub fn read_time(value: &Value) -> Option<Timestamp> {
 }
 
 /// Parses JSON as it comes from the wild: what is not valid text or no JSON number is replaced.
-fn parse(bytes: &[u8]) -> Result<(Value, bool), String> {
-    match serde_json::from_slice(bytes) {
+fn parse(text: &str) -> Result<(Value, bool), String> {
+    match serde_json::from_str(text) {
         Ok(value) => Ok((value, false)),
         Err(_) => {
-            let text = repair(&String::from_utf8_lossy(bytes));
+            let text = repair(text);
             let parsed = serde_json::from_str(&text);
             parsed
                 .map(|value| (value, true))

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use hyper::header::HeaderMap;
 use hyper::StatusCode;
-use url::Url;
+use hyper::header::HeaderMap;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::http::origin;
 use crate::notifier::Failure;

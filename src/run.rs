@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::bulk;
 use crate::escape::{characters, cut};
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 
@@ -77,7 +78,7 @@ impl Progress {
             self.stats = None;
         }
         if event.event == "playbook_on_stats"
-            && let Value::Object(stats) = event.result_value()["stats"].take()
+            && let Value::Object(stats) = event.result_within(bulk::MAX_VALUES)["stats"].take()
         {
             self.stats = Some(stats);
         }

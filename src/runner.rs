@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
+use crate::part;
 use crate::reader::{raw, read_time, text};
 
 /// The event that a record stands for; the object back, where it is no record of ansible-runner. Of its
@@ -40,15 +41,20 @@ pub fn event(
 
 /// Whether a JSON object is one with which ansible-runner frames what it sends: no event, and no mistake.
 pub fn is_frame(bytes: &[u8]) -> bool {
-    let object: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
-    let keepalive = object
-        .get("event")
-        .is_some_and(|event| event == "keepalive");
-    keepalive
-        || object.len() == 1
-            && ["kwargs", "zipfile", "eof"]
-                .iter()
-                .any(|key| object.contains_key(*key))
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    // A keepalive is short, and of another one there is nothing else in the object.
+    let Some((first, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let name = first
+        .trim_start_matches(['{', ' ', '\n', '\r', '\t'])
+        .trim_end();
+    let is_alone = ["\"kwargs\"", "\"zipfile\"", "\"eof\""].contains(&name);
+    let keepalive = rest.len() < 1024
+        && part::member(text, "event").is_some_and(|event| event.get() == "\"keepalive\"");
+    keepalive || is_alone && part::is_single(text)
 }
 
 /// The status as an event: the start, what lies between, and the end.

@@ -4,7 +4,7 @@ mod forms;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,29 +135,37 @@ fn read_file(path: &Path) -> Result<String> {
 
 fn run(words: &[String]) -> Result<String> {
     let (program, arguments) = words.split_first().context("the command is empty")?;
-    let child = Command::new(program)
+    let cannot = || format!("cannot run `{program}`");
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run `{program}`"))?;
+        .with_context(cannot)?;
     let pid = rustix::process::Pid::from_child(&child);
     let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let Ok(output) = receiver.recv_timeout(COMMAND_LIMIT) else {
+    std::thread::spawn(move || {
+        let mut printed = Vec::new();
+        let output = child.stdout.take().map(|output| output.take(MAX_FILE + 1));
+        // One that prints more gets a broken pipe, and ends.
+        let read = output.map_or(Ok(0), |mut output| output.read_to_end(&mut printed));
+        sender.send(read.and_then(|_| Ok((child.wait()?, printed))))
+    });
+    let Ok(ended) = receiver.recv_timeout(COMMAND_LIMIT) else {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         bail!(
             "`{program}` has not ended after {} s",
             COMMAND_LIMIT.as_secs()
         );
     };
-    let output = output.with_context(|| format!("cannot run `{program}`"))?;
+    let (status, printed) = ended.with_context(cannot)?;
     ensure!(
-        output.status.success(),
-        "`{program}` failed: {}",
-        output.status
+        printed.len() as u64 <= MAX_FILE,
+        "`{program}` prints more than {} KiB; a secret is one line",
+        MAX_FILE >> 10
     );
-    String::from_utf8(output.stdout).with_context(|| format!("`{program}` did not print text"))
+    ensure!(status.success(), "`{program}` failed: {status}");
+    String::from_utf8(printed).with_context(|| format!("`{program}` did not print text"))
 }
 
 /// Asks for a secret on the terminal; none without a terminal or an answer.

@@ -1,7 +1,7 @@
 //! Signatures of requests to Amazon's services (AWS, "Signature Version 4 for API requests").
 
-use jiff::Timestamp;
 use hyper::Method;
+use jiff::Timestamp;
 use url::Url;
 
 use crate::digest::{hex, hmac_sha256, sha256_hex};

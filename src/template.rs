@@ -7,6 +7,7 @@ use std::sync::{LazyLock, mpsc};
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::bulk;
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
 use crate::limits;
@@ -152,9 +153,14 @@ impl Template {
 
     /// Its value for an event as JSON. A part of the result is taken as it is there: it may be large.
     pub fn json(&self, context: &Context) -> Result<Box<RawValue>, String> {
-        if let (Compiled::Expression(_, Some(keys)), Some(result)) =
-            (&self.compiled, &context.event().result)
+        let keys = match &self.compiled {
+            Compiled::Expression(_, Some(keys)) => Some(keys.as_slice()),
+            Compiled::Variable("result") => Some(&[][..]),
+            _ => None,
+        };
+        if let (Some(keys), Some(result)) = (keys, &context.event().result)
             && let Some(part) = part::part(result, keys)
+            && (!keys.is_empty() || bulk::is_large(part.get()))
         {
             return Ok(part.to_owned());
         }

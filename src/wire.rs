@@ -2,14 +2,23 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// A byte stream of any kind: TCP, TLS or a unix socket.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// After this many bytes at a stretch everybody else has a turn.
+const MAX_STREAK: usize = 32 << 10;
 
 /// How much a peer may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,23 +29,60 @@ pub enum Allowance {
     Request(usize),
 }
 
+/// Connects to a host, with TLS where there is a configuration for it.
+pub async fn dial(
+    host: &str,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    allowance: Allowance,
+) -> Result<Wire> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = tls else {
+        return Ok(Wire::new(stream, allowance));
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(Error::other)?;
+    let stream = TlsConnector::from(tls).connect(name, stream).await?;
+    Ok(Wire::new(stream, allowance))
+}
+
+/// How many bytes a peer may say; counts from the next request on.
+#[derive(Clone)]
+pub struct Limit(Arc<AtomicUsize>);
+
+impl Limit {
+    pub fn set(&self, most: usize) {
+        self.0.store(most, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A stream that fails once its peer has said more than it may.
 pub struct Wire {
     stream: Box<dyn Stream>,
-    allowance: Allowance,
+    /// The allowance is renewed with each request.
+    by_request: bool,
+    most: Limit,
     /// Bytes that are left of the allowance.
     left: usize,
+    /// Bytes that were there without waiting for them.
+    streak: usize,
     /// It leads to a proxy, which wants to see whole URLs.
     is_proxied: bool,
 }
 
 impl Wire {
     pub fn new(stream: impl Stream + 'static, allowance: Allowance) -> Wire {
-        let (Allowance::Connection(left) | Allowance::Request(left)) = allowance;
+        let (Allowance::Connection(most) | Allowance::Request(most)) = allowance;
         Wire {
             stream: Box::new(stream),
-            allowance,
-            left,
+            by_request: matches!(allowance, Allowance::Request(_)),
+            most: Limit(Arc::new(AtomicUsize::new(most))),
+            left: most,
+            streak: 0,
             is_proxied: false,
         }
     }
@@ -49,15 +95,19 @@ impl Wire {
         }
     }
 
+    /// What the allowance can be changed by, wherever the connection is then.
+    pub fn limit(&self) -> Limit {
+        self.most.clone()
+    }
+
     /// Gives the peer its whole allowance again.
     pub fn renew(&mut self) {
-        let (Allowance::Connection(most) | Allowance::Request(most)) = self.allowance;
-        self.left = most;
+        self.left = self.most.get();
     }
 
     fn wrote(&mut self) {
-        if let Allowance::Request(most) = self.allowance {
-            self.left = most;
+        if self.by_request {
+            self.renew();
         }
     }
 }
@@ -75,15 +125,24 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         if self.left == 0 {
-            let (Allowance::Connection(most) | Allowance::Request(most)) = self.allowance;
-            let text = format!("the peer talks without end (more than {} KiB)", most >> 10);
+            let most = self.most.get() >> 10;
+            let text = format!("the peer talks without end (more than {most} KiB)");
             return Poll::Ready(Err(Error::new(ErrorKind::InvalidData, text)));
         }
+        if self.streak >= MAX_STREAK {
+            self.streak = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) else {
+            self.streak = 0;
+            return Poll::Pending;
+        };
         let said = buffer.filled().len() - before;
         self.left = self.left.saturating_sub(said);
-        Poll::Ready(Ok(()))
+        self.streak += said;
+        Poll::Ready(read)
     }
 }
 

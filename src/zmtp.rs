@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+
+use crate::wire::{Allowance, Stream, Wire};
 
 /// Signature, version 3.1, the mechanism NULL, not a server, and nothing.
 const GREETING: [u8; 64] = {
@@ -26,7 +28,12 @@ const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 /// Nobody who only receives sends more than that in one frame.
-const MAX_FRAME: u64 = 1 << 16;
+const MAX_FRAME: u64 = 8 << 10;
+/// The most that a peer may say before it gets the next message, in bytes.
+const MAX_TALK: usize = 128 << 10;
+/// The most that the subscriptions of a peer may take in memory, in bytes, and what each takes beside its text.
+const MAX_TOPICS: usize = 32 << 10;
+const TOPIC: usize = size_of::<Vec<u8>>();
 /// How long a new peer may take to say what it subscribes to.
 const SUBSCRIBE: Duration = Duration::from_millis(300);
 
@@ -49,13 +56,9 @@ impl Socket {
     }
 }
 
-/// What a connection is made of: TCP or a unix socket.
-pub trait Wire: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
-
 /// A connection to a receiving socket.
 pub struct Peer {
-    wire: Box<dyn Wire>,
+    wire: Wire,
     /// What was read and is no whole frame yet.
     unread: Vec<u8>,
     /// What it has subscribed to, by the beginnings of messages.
@@ -72,7 +75,8 @@ struct Frame {
 
 impl Peer {
     /// Greets the other side as a socket of this kind.
-    pub async fn greet(mut wire: Box<dyn Wire>, socket: Socket) -> Result<Peer> {
+    pub async fn greet(stream: impl Stream + 'static, socket: Socket) -> Result<Peer> {
+        let mut wire = Wire::new(stream, Allowance::Request(MAX_TALK));
         wire.write_all(&GREETING).await?;
         let mut theirs = [0; 64];
         wire.read_exact(&mut theirs).await?;
@@ -142,7 +146,7 @@ impl Peer {
         while let Some(bytes) = self.arrived().await? {
             self.unread.extend(bytes);
             while let Some(frame) = self.frame()? {
-                self.take(&frame);
+                self.take(&frame)?;
             }
         }
         Ok(self.topics.iter().any(|topic| message.starts_with(topic)))
@@ -164,20 +168,20 @@ impl Peer {
             if frame.flags & COMMAND != 0 && frame.body == pong {
                 return Ok(());
             }
-            self.take(&frame);
+            self.take(&frame)?;
         }
     }
 
     async fn first_topic(&mut self) -> Result<()> {
         while self.topics.is_empty() {
             let frame = self.read().await?;
-            self.take(&frame);
+            self.take(&frame)?;
         }
         Ok(())
     }
 
     /// What the other side says of its own accord: which messages it wants.
-    fn take(&mut self, frame: &Frame) {
+    fn take(&mut self, frame: &Frame) -> Result<()> {
         let command = frame.flags & COMMAND != 0;
         let (on, topic) = match frame.body.as_slice() {
             // As a command in 3.1, as a message in 3.0
@@ -185,13 +189,18 @@ impl Peer {
             [6, rest @ ..] if command && rest.starts_with(b"CANCEL") => (false, &rest[6..]),
             [1, topic @ ..] if !command => (true, topic),
             [0, topic @ ..] if !command => (false, topic),
-            _ => return,
+            _ => return Ok(()),
         };
         if on {
+            let taken: usize = self.topics.iter().map(|topic| TOPIC + topic.len()).sum();
+            if taken + TOPIC + topic.len() > MAX_TOPICS {
+                return Err(protocol("it subscribes to too much"));
+            }
             self.topics.push(topic.to_vec());
         } else if let Some(at) = self.topics.iter().position(|known| known == topic) {
             self.topics.remove(at);
         }
+        Ok(())
     }
 
     async fn write(&mut self, flags: u8, body: &[u8]) -> Result<()> {

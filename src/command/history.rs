@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::bulk;
 use crate::cli;
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
@@ -182,7 +183,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
 
 /// The body of an event, so far as it can be read.
 fn event(body: &str) -> Option<Value> {
-    serde_json::from_str(body).ok()
+    bulk::value(body).ok()
 }
 
 fn history_line(row: &HistoryRow) -> String {

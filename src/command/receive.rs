@@ -1,5 +1,6 @@
 //! `receive`: an HTTP endpoint to try things against. It shows what comes, and fails on demand.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,20 +18,38 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use crate::bulk;
 use crate::cli;
 use crate::exit::Exit;
 use crate::http::is_credential;
-use crate::{credentials, panics, report, secret};
+use crate::{credentials, panics, report, secret, trusted};
 
-/// The largest body that is taken, in bytes.
-const MAX_BODY: usize = 64 << 20;
+/// The largest body that is taken, in bytes, and the most that all bodies together may have that are being read.
+const MAX_BODY: usize = 8 << 20;
+const MAX_BODIES: usize = 12 << 20;
+/// The most that the headers of a request may have, in bytes.
+const MAX_HEAD: usize = 32 << 10;
+/// The largest file of a key or of certificates that is read, in bytes.
+const MAX_PEM: u64 = 1 << 20;
+/// How many connections there may be; others wait until one ends.
+const MAX_CONNECTIONS: usize = 128;
+/// How long a client may take for a TLS handshake, for the headers, and for each further piece of a body.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a whole body may take.
+const MAX_READ: Duration = Duration::from_secs(60);
+/// The pause after a connection that could not be taken, as where too many files are open.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(arguments: cli::Receive) -> Exit {
     match LocalSet::new().run_until(serve(arguments)).await {
@@ -51,6 +70,9 @@ struct Receiver {
     count: Cell<u64>,
     /// `--count` is reached.
     full: Notify,
+    /// Bytes of bodies that may still be read.
+    room: Semaphore,
+    connections: Arc<Semaphore>,
 }
 
 async fn serve(arguments: cli::Receive) -> Result<()> {
@@ -66,6 +88,8 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
         authorization,
         count: Cell::new(0),
         full: Notify::new(),
+        room: Semaphore::new(MAX_BODIES),
+        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         arguments,
     });
     let listener = Listener::bind(&receiver.arguments).await?;
@@ -75,7 +99,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
         let _ = tokio::signal::ctrl_c().await;
     };
     tokio::select! {
-        result = accept(&listener, &receiver, acceptor.as_ref()) => result?,
+        () = accept(&listener, &receiver, acceptor.as_ref()) => {}
         // The last answer must still go out.
         () = receiver.full.notified() => tokio::time::sleep(Duration::from_millis(50)).await,
         () = stop => {}
@@ -126,24 +150,38 @@ impl Listener {
     }
 }
 
-async fn accept(
-    listener: &Listener,
-    receiver: &Rc<Receiver>,
-    acceptor: Option<&TlsAcceptor>,
-) -> Result<()> {
+async fn accept(listener: &Listener, receiver: &Rc<Receiver>, acceptor: Option<&TlsAcceptor>) {
+    let mut complained = false;
     loop {
-        match listener {
-            Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                tokio::task::spawn_local(connection(stream, receiver.clone(), acceptor.cloned()));
+        let Ok(place) = receiver.connections.clone().acquire_owned().await else {
+            return;
+        };
+        let receiver = receiver.clone();
+        let taken = match listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                // It is only slower without.
+                let _ = stream.set_nodelay(true);
+                let connection = connection(stream, receiver, acceptor.cloned());
+                tokio::task::spawn_local(while_in(place, connection));
+            }),
+            Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                let connection = connection(stream, receiver, acceptor.cloned());
+                tokio::task::spawn_local(while_in(place, connection));
+            }),
+        };
+        if let Err(error) = taken {
+            if !std::mem::replace(&mut complained, true) {
+                report::say(format!("a connection cannot be taken now: {error}"));
             }
-            Listener::Unix(listener, _) => {
-                let (stream, _) = listener.accept().await?;
-                tokio::task::spawn_local(connection(stream, receiver.clone(), acceptor.cloned()));
-            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Does something that has a place until it ends.
+async fn while_in(place: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
+    work.await;
+    drop(place);
 }
 
 async fn connection(
@@ -152,12 +190,13 @@ async fn connection(
     acceptor: Option<TlsAcceptor>,
 ) {
     let served = panics::caught_async(async {
-        match acceptor {
-            None => exchange(stream, receiver).await,
-            Some(acceptor) => match acceptor.accept(stream).await {
-                Ok(stream) => exchange(stream, receiver).await,
-                Err(error) => report::say(format!("no TLS connection: {error}")),
-            },
+        let Some(acceptor) = acceptor else {
+            return exchange(stream, receiver).await;
+        };
+        match timeout(PATIENCE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => exchange(stream, receiver).await,
+            Ok(Err(error)) => report::say(format!("no TLS connection: {error}")),
+            Err(_) => report::say(format!("no TLS connection within {PATIENCE:?}")),
         }
     });
     if let Err(fault) = served.await {
@@ -171,7 +210,11 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, receive
         async move { receiver.answer(request).await }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).half_close(true);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .half_close(true);
     // An error here is a client that went away, or --drop: both are part of the rehearsal.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -191,18 +234,21 @@ impl std::error::Error for Dropped {}
 impl Receiver {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
         let (head, body) = request.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes);
+        // Of a client that may not be here nothing more is read.
+        let read = match self.is_authorized(&head.headers) {
+            true => self.read(body).await,
+            false => Err(StatusCode::UNAUTHORIZED),
+        };
         let number = self.count.get() + 1;
         self.count.set(number);
         if self.arguments.count == Some(number) {
             self.full.notify_one();
         }
-        let status = match &body {
-            Ok(_) => self.status(&head.headers, number),
-            Err(_) => StatusCode::BAD_REQUEST,
+        let status = match &read {
+            Ok(_) => self.status(number),
+            Err(status) => *status,
         };
-        self.show(&head, &body.unwrap_or_default(), status);
+        self.show(&head, &read.unwrap_or_default(), status);
         tokio::time::sleep(self.arguments.delay).await;
         if self.arguments.drop {
             return Err(Dropped);
@@ -210,13 +256,42 @@ impl Receiver {
         Ok(self.response(status))
     }
 
-    /// The status for the request with this number.
-    fn status(&self, headers: &HeaderMap, number: u64) -> StatusCode {
-        if let Some(expected) = &self.authorization
-            && headers.get(AUTHORIZATION).map(HeaderValue::as_bytes) != Some(expected.as_bytes())
-        {
-            return StatusCode::UNAUTHORIZED;
+    /// The body; else the status that says why it is not taken.
+    async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
+        let most = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
+        let most = u32::try_from(most)
+            .ok()
+            .filter(|most| *most as usize <= MAX_BODY);
+        let most = most.ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
+        let until = Instant::now() + MAX_READ;
+        let room = timeout_at(until, self.room.acquire_many(most)).await;
+        let Ok(Ok(_room)) = room else {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let mut read = Vec::new();
+        loop {
+            let patience = until.min(Instant::now() + PATIENCE);
+            let frame = timeout_at(patience, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
+                return Ok(read);
+            };
+            let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+            let data = frame.into_data().unwrap_or_default();
+            if read.len() + data.len() > MAX_BODY {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            read.extend_from_slice(&data);
         }
+    }
+
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let expected = self.authorization.as_ref();
+        expected.is_none_or(|expected| given == Some(expected.as_bytes()))
+    }
+
+    /// The status for the request with this number.
+    fn status(&self, number: u64) -> StatusCode {
         let code = match (self.arguments.fail_first, self.arguments.status) {
             (Some(first), _) if number > first => 200,
             (Some(_), 200) => 503,
@@ -246,8 +321,6 @@ impl Receiver {
     }
 
     fn show(&self, head: &hyper::http::request::Parts, body: &[u8], status: StatusCode) {
-        let content: Value = serde_json::from_slice(body)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()));
         let target = head
             .uri
             .path_and_query()
@@ -263,24 +336,22 @@ impl Receiver {
                         true => secret::MASK.into(),
                         false => String::from_utf8_lossy(value.as_bytes()),
                     };
-                    (name.to_string(), Value::from(value))
+                    (name.to_string(), Value::from(secret::redact(&value)))
                 })
                 .collect();
-            let mut record = json!({
-                "time": crate::event::time_text(jiff::Timestamp::now()),
-                "method": head.method.as_str(),
-                "target": target,
-                "headers": headers,
-                "body": content,
-                "status": status.as_u16(),
-            });
-            secret::redact_values(&mut record);
-            format!("{record}\n")
-        } else {
-            let body = match &content {
-                Value::String(text) => text.clone(),
-                other => format!("{other:#}"),
+            let record = Record {
+                time: crate::event::time_text(jiff::Timestamp::now()),
+                method: head.method.as_str(),
+                target: &secret::redact(target),
+                headers,
+                body: &json_of(body),
+                status: status.as_u16(),
             };
+            let mut line = serde_json::to_string(&record).unwrap_or_default();
+            line.push('\n');
+            line
+        } else {
+            let body = text_of(body);
             let id = head
                 .headers
                 .get("webhook-id")
@@ -297,12 +368,50 @@ impl Receiver {
     }
 }
 
+/// A request as `--json` shows it.
+#[derive(Serialize)]
+struct Record<'a> {
+    time: String,
+    method: &'a str,
+    target: &'a str,
+    headers: serde_json::Map<String, Value>,
+    body: &'a RawValue,
+    status: u16,
+}
+
+/// A body that is JSON, in one line and with its secrets masked; else its text, as JSON.
+fn json_of(body: &[u8]) -> Box<RawValue> {
+    let text = String::from_utf8_lossy(body);
+    let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+    let shown = if is_json && bulk::is_large(&text) {
+        RawValue::from_string(secret::redact(&bulk::compact(&text)))
+    } else {
+        let mut value = serde_json::from_str(&text).unwrap_or_else(|_| Value::from(&*text));
+        secret::redact_values(&mut value);
+        to_raw_value(&value)
+    };
+    shown.unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A body for people: JSON in lines, unless there is too much of it, and anything else as it is.
+fn text_of(body: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(body);
+    if bulk::is_large(&text) {
+        return text;
+    }
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::String(said)) => Cow::Owned(said),
+        Ok(value) => Cow::Owned(format!("{value:#}")),
+        Err(_) => text,
+    }
+}
+
 /// The TLS side, if any is asked for.
 fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
     let (certificates, key) = match (&arguments.cert, &arguments.key) {
         (Some(cert), Some(key)) => (
             certificates(cert)?,
-            PrivateKeyDer::from_pem_file(key)
+            PrivateKeyDer::from_pem_slice(&pem(key)?)
                 .with_context(|| format!("`{}` holds no key in PEM form", key.display()))?,
         ),
         _ if arguments.tls || arguments.client_ca.is_some() => {
@@ -329,11 +438,14 @@ fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
     Ok(Some(Arc::new(config)))
 }
 
+fn pem(file: &Path) -> Result<Vec<u8>> {
+    Ok(trusted::read(file, MAX_PEM)?.bytes)
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let shown = file.display();
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .with_context(|| format!("cannot read `{shown}`"))?
-        .collect();
+    let content = pem(file)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     let read = read.with_context(|| format!("`{shown}` holds no certificate in PEM form"))?;
     ensure!(
         !read.is_empty(),

@@ -1,6 +1,7 @@
 //! `send`: events from files to the notifiers that want them.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,11 @@ use crate::records::{NO_JSON, Record, Records};
 use crate::report;
 use crate::runner;
 
-/// Events that are accepted together.
+/// Events that are accepted together, and how many bytes they have at the most, about.
 const BATCH: usize = 100;
+const BATCH_BYTES: usize = 1 << 20;
+/// Mistakes that are said of a file at the most; the others are counted.
+const MOST_MISTAKES: usize = 10;
 /// After this time without more to read, what was read is accepted.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Unknown keys that are said of a file at the most.
@@ -87,6 +91,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         deliverer: &deliverer,
         destinations,
         batch: Vec::new(),
+        bytes: 0,
         events: 0,
         wanted: 0,
     };
@@ -137,6 +142,8 @@ struct Intake<'a> {
     deliverer: &'a Deliverer,
     destinations: Vec<usize>,
     batch: Vec<(u64, Event)>,
+    /// Of the batch, about.
+    bytes: usize,
     events: u64,
     wanted: u64,
 }
@@ -147,15 +154,17 @@ impl Intake<'_> {
         let is_all = event.is_none();
         if let Some(event) = event {
             self.events += 1;
+            self.bytes += event.size();
             self.batch.push((self.events, event));
         }
-        if is_all || self.batch.len() == BATCH {
+        if is_all || self.batch.len() == BATCH || self.bytes >= BATCH_BYTES {
             self.flush().await;
         }
     }
 
     async fn flush(&mut self) {
         let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
         self.wanted += self.deliverer.accept(batch, &self.destinations).await;
     }
 }
@@ -196,8 +205,14 @@ pub struct Input {
     reader: Reader,
     /// The file comes from ansible-runner.
     of_runner: bool,
-    /// Lines of the file that are no JSON, and what is wrong with each.
+    /// The first pieces of the file that are no JSON, and what is wrong with each.
     text: Vec<(usize, String)>,
+    /// How many there are, on how many lines, and the last of those.
+    pieces: usize,
+    lines: usize,
+    last_line: usize,
+    /// Mistakes of the file so far.
+    mistakes: usize,
     /// Keys of the file that mean nothing, and were said.
     unknown: HashSet<String>,
     pub exit: Exit,
@@ -212,6 +227,10 @@ impl Input {
             reader: Reader::new(),
             of_runner: false,
             text: Vec::new(),
+            pieces: 0,
+            lines: 0,
+            last_line: 0,
+            mistakes: 0,
             unknown: HashSet::new(),
             exit: Exit::Ok,
             interrupt: None,
@@ -232,7 +251,10 @@ impl Input {
             }
             Ok(files) => {
                 for file in files {
-                    self.read_file(&file, &mut accept).await;
+                    let file = folder_of(path).join(&*file);
+                    if file.is_file() {
+                        self.read_file(&file, &mut accept).await;
+                    }
                 }
             }
             Err(error) => {
@@ -251,19 +273,9 @@ impl Input {
         } else {
             path.display().to_string()
         };
-        let file: Box<dyn Read + Send> = if path == Path::new("-") {
-            Box::new(std::io::stdin())
-        } else {
-            match std::fs::File::open(path) {
-                Ok(file) => Box::new(file),
-                Err(error) => {
-                    return self.fail(Exit::NoInput, format!("{name}: cannot be read: {error}"));
-                }
-            }
-        };
         self.unknown.clear();
         let mut records = Records::default();
-        let mut pieces = pieces::read(file);
+        let mut pieces = pieces::read(opening(path.to_owned()));
         loop {
             let piece = tokio::select! {
                 piece = pieces.recv() => piece,
@@ -303,7 +315,7 @@ impl Input {
         let bytes = match record.content {
             Ok(bytes) => bytes,
             Err(reason) if reason.starts_with(NO_JSON) => {
-                return self.text.push((record.line, reason));
+                return self.note_text(record.line, reason);
             }
             Err(reason) => return self.reject(name, record.line, &reason),
         };
@@ -311,7 +323,10 @@ impl Input {
             self.of_runner = true;
             return;
         }
-        match self.reader.read(&bytes) {
+        let (read, length) = (self.reader.read(&bytes), bytes.len());
+        // A large one is not to stay beside its event.
+        drop(bytes);
+        match read {
             Ok(mut event) => {
                 self.of_runner |= event.run.ident.is_some();
                 event.truncated |= record.truncated;
@@ -323,33 +338,57 @@ impl Input {
                 accept(Some(event)).await;
             }
             Err(reason) => {
-                let reason = format!("{reason} ({} bytes)", bytes.len());
+                let reason = format!("{reason} ({length} bytes)");
                 self.reject(name, record.line, &reason);
             }
         }
     }
 
+    fn note_text(&mut self, line: usize, reason: String) {
+        self.pieces += 1;
+        if line != self.last_line {
+            self.lines += 1;
+            self.last_line = line;
+        }
+        if self.text.len() < MOST_MISTAKES {
+            self.text.push((line, reason));
+        }
+    }
+
     /// Lines that are no JSON: ansible-runner has them among its records, elsewhere they are a mistake.
     fn judge_text(&mut self, name: &str) {
-        let mut text = std::mem::take(&mut self.text);
+        let text = std::mem::take(&mut self.text);
+        let pieces = std::mem::take(&mut self.pieces);
+        let count = std::mem::take(&mut self.lines);
+        self.last_line = 0;
         if std::mem::take(&mut self.of_runner) {
-            text.dedup_by_key(|(line, _)| *line);
-            let count = text.len();
             let are = if count == 1 { " is" } else { "s are" };
             if count > 0 {
                 report::say(format!(
                     "{name}: {count} line{are} not JSON, and passed over"
                 ));
             }
-            return;
+        } else {
+            let unsaid = pieces - text.len();
+            for (line, reason) in text {
+                self.reject(name, line, &reason);
+            }
+            self.mistakes += unsaid;
         }
-        for (line, reason) in text {
-            self.reject(name, line, &reason);
+        let mistakes = std::mem::take(&mut self.mistakes);
+        if mistakes > MOST_MISTAKES {
+            report::say(format!(
+                "{name}: {mistakes} mistakes in all; the first {MOST_MISTAKES} are shown"
+            ));
         }
     }
 
     fn reject(&mut self, name: &str, line: usize, reason: &str) {
-        self.fail(Exit::InvalidEvent, format!("{name}:{line}: {reason}"));
+        self.mistakes += 1;
+        self.exit = Exit::InvalidEvent;
+        if self.mistakes <= MOST_MISTAKES {
+            report::say(format!("{name}:{line}: {reason}"));
+        }
     }
 
     fn fail(&mut self, exit: Exit, text: String) {
@@ -358,23 +397,37 @@ impl Input {
     }
 }
 
-/// The files of a directory of job events, or of one that holds such a directory, in the order of the events.
-fn job_events(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// Opens an input where it is read, so that nothing else waits for a FIFO that nobody writes to.
+fn opening(path: PathBuf) -> impl FnOnce() -> std::io::Result<Box<dyn Read>> + Send {
+    move || match path.to_str() {
+        Some("-") => Ok(Box::new(std::io::stdin())),
+        _ => Ok(Box::new(std::fs::File::open(path)?)),
+    }
+}
+
+/// The directory of job events that a directory is, or holds.
+fn folder_of(folder: &Path) -> PathBuf {
     let inner = folder.join("job_events");
-    let folder = if inner.is_dir() { &inner } else { folder };
+    if inner.is_dir() {
+        inner
+    } else {
+        folder.to_owned()
+    }
+}
+
+/// The names of the files of a directory of job events, in the order of the events.
+fn job_events(folder: &Path) -> std::io::Result<Vec<Box<OsStr>>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
+    for entry in std::fs::read_dir(folder_of(folder))? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
         let counter = stem.and_then(|stem| stem.split_once('-')?.0.parse::<u64>().ok());
-        if let (Some(counter), true) = (counter, path.extension().is_some_and(|end| end == "json"))
-        {
-            // What Ansible leaves behind while an event is being made
-            if !stem.is_some_and(|stem| stem.ends_with("-partial")) {
-                files.push((counter, path));
-            }
+        // What Ansible leaves behind while an event is being made
+        let partial = stem.is_some_and(|stem| stem.ends_with("-partial"));
+        if let (Some(counter), false) = (counter, partial) {
+            files.push((counter, name.into_boxed_os_str()));
         }
     }
-    files.sort();
-    Ok(files.into_iter().map(|(_, path)| path).collect())
+    files.sort_unstable();
+    Ok(files.into_iter().map(|(_, name)| name).collect())
 }

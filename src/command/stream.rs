@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
+use crate::bulk;
 use crate::cli;
 use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
@@ -29,8 +30,9 @@ use crate::records::{Record, Records};
 use crate::report;
 use crate::run::{self, Progress};
 
-/// Events that are accepted together at the most.
+/// Events that are accepted together at the most, and how many bytes they have, about.
 const BATCH: usize = 100;
+const BATCH_BYTES: usize = 1 << 20;
 /// Whoever is asked to end waits so long for the end of the run: it may have been asked, too.
 const LEAVE: Duration = Duration::from_millis(500);
 
@@ -58,6 +60,8 @@ struct Stream {
     runner: Option<Reader>,
     /// Events that were read and are not accepted yet.
     batch: Vec<(u64, Event)>,
+    /// Of the batch, about.
+    batch_bytes: usize,
     /// Events that are being accepted; gives the number of the last one, and how many some notifier wants.
     accepting: Option<JoinHandle<(u64, u64)>>,
     /// How often the play's vars changed the destinations.
@@ -100,6 +104,7 @@ impl Stream {
             emitters: Emitters::default(),
             runner: None,
             batch: Vec::new(),
+            batch_bytes: 0,
             accepting: None,
             generation: 0,
             destinations: Vec::new(),
@@ -120,7 +125,7 @@ impl Stream {
 
     /// Takes in records until the end of the input, or until a signal, which is given, asks the process to end.
     async fn read(&mut self) -> Result<Option<i32>, Exit> {
-        let mut pieces = pieces::read(std::io::stdin());
+        let mut pieces = pieces::read(|| Ok(std::io::stdin()));
         let mut records = Records::default();
         let (Ok(mut terminate), Ok(mut interrupt)) = (
             signal(SignalKind::terminate()),
@@ -164,7 +169,7 @@ impl Stream {
     async fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
         while let Some(record) = records.next() {
             self.take(record).await?;
-            if self.batch.len() == BATCH {
+            if self.batch.len() == BATCH || self.batch_bytes >= BATCH_BYTES {
                 self.accept().await;
             }
         }
@@ -176,7 +181,17 @@ impl Stream {
         let mut cut = record.truncated;
         let line_number = record.line;
         let line = record.content.and_then(|bytes| {
-            serde_json::from_slice::<Line>(&bytes).or_else(|error| {
+            // What an event and a record of ansible-runner hold stays text for now.
+            let stays_text = [&b"{\"event\""[..], b"{\"runner\""];
+            let reads_all = !stays_text.iter().any(|start| bytes.starts_with(start));
+            let text = std::str::from_utf8(&bytes).ok().filter(|_| reads_all);
+            let short = text.and_then(|text| bulk::cut(text, bulk::MAX_VALUES));
+            let read = match &short {
+                Some(short) => serde_json::from_str::<Line>(short),
+                None => serde_json::from_slice(&bytes),
+            };
+            cut |= short.is_some();
+            read.or_else(|error| {
                 // Python writes what is nested more deeply than can be read here.
                 cut = true;
                 let text = shallow(&String::from_utf8_lossy(&bytes));
@@ -347,7 +362,10 @@ impl Stream {
         event.play = play.cloned();
         let task = record.task.as_ref().and_then(|id| self.tasks.get(id));
         event.task = task.map(|task| record.as_run(task));
-        event.item = record.item;
+        if let Some(item) = record.item {
+            event.truncated |= bulk::is_large(item.get());
+            event.item = bulk::value(item.get()).ok();
+        }
         event.host = record.host;
         event.result = record.result;
         event.strip();
@@ -399,6 +417,7 @@ impl Stream {
     fn note(&mut self, sequence: u64, event: Event) {
         self.progress.note(&event);
         self.last_sequence = sequence;
+        self.batch_bytes += event.size();
         self.batch.push((sequence, event));
     }
 
@@ -408,6 +427,7 @@ impl Stream {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
         let (deliverer, destinations) = (self.deliverer.clone(), self.destinations.clone());
         let last = self.last_sequence;
         let accepting = async move { (last, deliverer.accept(batch, &destinations).await) };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use saphyr::{LoadableYamlNode as _, Yaml};
+use saphyr::Yaml;
 use serde::Deserialize;
 
 use super::section::{Entry, File, Origin, Section};
+use super::yaml;
 use crate::secret;
 use crate::trusted;
 
@@ -213,8 +214,7 @@ fn read(file: &Path) -> (Emitters, String) {
 }
 
 fn parse(text: &str) -> Option<Emitters> {
-    let documents = Yaml::load_from_str(text).ok()?;
-    let settings = documents.first()?;
+    let settings = yaml::load(text)?;
     let value = |key: &str| Some(settings.as_mapping_get(key)?.as_str()?.to_owned());
     let headers = settings
         .as_mapping_get("runner_http_headers")

@@ -243,7 +243,7 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         return Err("is not a file".to_owned());
     }
     // What is opened is what is judged: the checks below look at the open file.
-    let mut file = trusted::open(path, rustix::fs::OFlags::NOFOLLOW)
+    let file = trusted::open(path, rustix::fs::OFlags::NOFOLLOW)
         .map_err(|error| format!("cannot be read: {error}"))?;
     let metadata = file
         .metadata()
@@ -261,7 +261,8 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         ));
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
+    file.take(MAX_SIZE)
+        .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot be read: {error}"))?;
     Ok(Some(Content {
         bytes,

@@ -7,6 +7,7 @@ pub mod ini;
 pub mod levels;
 pub mod section;
 pub mod units;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use hyper::body::Bytes;
-use jiff::Timestamp;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::Method;
+use hyper::body::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
 use url::Url;
 
 use super::service::{self, Service, api_url, over_http};

@@ -1,6 +1,8 @@
 //! The kind `email`: a mail over SMTP (RFC 5321), with STARTTLS (RFC 3207) or TLS from the start (RFC 8314).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,11 +12,12 @@ use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{
-    AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters,
+    AsyncSmtpConnection, AsyncTokioStream, Certificate, CertificateStore, TlsParameters,
 };
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
+use rustls::ClientConfig;
 
 use super::mail::Letterhead;
 use super::{Check, Failure, Kind, Notifier, outcome};
@@ -22,10 +25,11 @@ use crate::config::section::Section;
 use crate::escape::{characters, cut, one_line};
 use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::message::{Form, Message};
-use crate::reply::innermost;
+use crate::reply::{explained, innermost};
 use crate::report;
 use crate::secret::{self, MASK, Secret};
 use crate::tls::Trust;
+use crate::wire::{self, Allowance, Wire};
 
 pub const KIND: Kind = Kind {
     name: "email",
@@ -39,6 +43,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The most of a server's words that an error repeats, in characters.
 const SAID: usize = 200;
 
+/// The most that a reply may have, in bytes: eight of the longest lines. lettre reads it again from its start with
+/// each line.
+const MAX_REPLY: usize = 4 << 10;
+/// The same of what a server says of itself in the middle of STARTTLS.
+const MAX_CERTIFICATES: usize = 64 << 10;
+
 struct Email {
     server: Server,
     letterhead: Letterhead,
@@ -48,7 +58,10 @@ struct Server {
     host: String,
     port: u16,
     encryption: Encryption,
-    tls: TlsParameters,
+    /// For STARTTLS.
+    upgrade: Option<TlsParameters>,
+    /// For TLS from the first byte.
+    tls: Option<Arc<ClientConfig>>,
     login: Option<Login>,
     timeout: Duration,
 }
@@ -119,12 +132,18 @@ impl Server {
                 "the credentials go in the clear, readable on the way; use starttls or tls",
             );
         }
-        let tls = tls(host, &trust?).map_err(|problem| section.problem("ca_file", problem));
+        let trust = trust?;
+        let upgrade = (encryption == Encryption::Starttls).then(|| upgrade(host, &trust));
+        let tls = (encryption == Encryption::Tls).then(|| trust.config(None));
+        let problem = |problem| section.problem("ca_file", problem);
+        let (upgrade, tls) = (upgrade.transpose(), tls.transpose());
+        let (upgrade, tls) = (upgrade.map_err(problem), tls.map_err(problem));
         Some(Server {
             host: host.to_owned(),
             port: u16::try_from(port).ok()?,
             encryption,
-            tls: tls.ok()?,
+            upgrade: upgrade.ok()?,
+            tls: tls.ok()?.map(Arc::new),
             login,
             timeout,
         })
@@ -133,27 +152,34 @@ impl Server {
     /// Connects, encrypts and logs in, noting each step. Nothing of the mail has been said by then.
     async fn connect(&self, steps: &mut Vec<String>) -> Result<AsyncSmtpConnection, Failure> {
         let hello = ClientId::default();
-        let from_start = (self.encryption == Encryption::Tls).then(|| self.tls.clone());
-        let address = (self.host.as_str(), self.port);
-        let connected = AsyncSmtpConnection::connect_tokio1(
-            address,
-            Some(CONNECT_TIMEOUT),
-            &hello,
-            from_start,
-            None,
-        );
-        let mut connection = connected.await.map_err(|error| self.not_now(&error))?;
+        let allowance = Allowance::Request(MAX_REPLY);
+        let dialed = wire::dial(&self.host, self.port, self.tls.clone(), allowance);
+        let wire = match tokio::time::timeout(CONNECT_TIMEOUT, dialed).await {
+            Ok(wire) => wire.map_err(|error| {
+                let text = explained(&error.to_string());
+                Failure::retry(format!("{}: {text}", self.name()))
+            })?,
+            Err(_) => {
+                let text = format!("{}: no connection within {CONNECT_TIMEOUT:?}", self.name());
+                return Err(Failure::retry(text));
+            }
+        };
+        let limit = wire.limit();
+        let connected = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &hello).await;
+        let mut connection = connected.map_err(|error| self.not_now(&error))?;
         steps.push(format!("{} answered", self.name()));
-        if self.encryption == Encryption::Starttls {
+        if let Some(tls) = &self.upgrade {
             if !connection.can_starttls() {
                 let text =
                     "the server offers no STARTTLS, and nothing is sent without; see `encryption`";
                 return Err(Failure::retry(format!("{}: {text}", self.name())));
             }
-            let encrypted = connection.starttls(self.tls.clone(), &hello).await;
+            limit.set(MAX_CERTIFICATES);
+            let encrypted = connection.starttls(tls.clone(), &hello).await;
             encrypted.map_err(|error| self.not_now(&error))?;
+            limit.set(2 * MAX_REPLY);
         }
-        if connection.is_encrypted() {
+        if connection.is_encrypted() || self.tls.is_some() {
             steps.push("the connection is encrypted".to_owned());
         }
         if let Some(login) = &self.login {
@@ -204,11 +230,18 @@ impl Server {
     }
 }
 
+impl AsyncTokioStream for Wire {
+    fn peer_addr(&self) -> std::io::Result<SocketAddr> {
+        // Nobody asks for it.
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
 fn is_local(host: &str) -> bool {
     host == "localhost" || host.starts_with("127.") || host == "::1"
 }
 
-fn tls(host: &str, trust: &Trust) -> Result<TlsParameters, String> {
+fn upgrade(host: &str, trust: &Trust) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(host.to_owned())
         .dangerous_accept_invalid_certs(!trust.validate_certs);
     if let Some(bundle) = &trust.ca_file {

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use hyper::body::Bytes;
-use jiff::{SignedDuration, Timestamp};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::Method;
-use url::Url;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::service::{self, Service, over_http, under};
 use super::{Failure, Kind, Notifier};

@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use hyper::Method;
-use url::Url;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
 use super::{Failure, Kind, Notifier};

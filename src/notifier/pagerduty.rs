@@ -3,11 +3,11 @@
 
 use std::rc::Rc;
 
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::Method;
-use url::Url;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::service::{self, Service, api_url, over_http, under};
 use super::{Failure, Kind, Notifier};

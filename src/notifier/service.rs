@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use async_trait::async_trait;
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::Method;
-use url::Url;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{Check, Failure, Notifier, outcome};
 use crate::config::section::Section;

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::Method;
 use url::Url;
 
 use super::service::{Service, api_url, over_http, under};

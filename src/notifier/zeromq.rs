@@ -3,18 +3,22 @@
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Check, Failure, Format, Kind, Notifier};
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
 use crate::secret;
-use crate::zmtp::{Peer, Socket, Wire};
+use crate::wire::Stream;
+use crate::zmtp::{Peer, Socket};
 
 pub const KIND: Kind = Kind {
     name: "zeromq",
@@ -25,6 +29,18 @@ pub const KIND: Kind = Kind {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one that comes to a bound socket may take to say who it is.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many may be at a bound socket, and how many more that have not said yet who they are.
+const MAX_PEERS: usize = 64;
+const MAX_STRANGERS: usize = 32;
+/// How long a message waits for the first peer of a bound socket, for one more to come, and for one that has
+/// come to say who it is.
+const FIRST_PEER: Duration = Duration::from_millis(500);
+const NEXT_PEER: Duration = Duration::from_millis(1);
+const NEXT_GREETING: Duration = Duration::from_millis(10);
+/// How long a peer may take for a message where others are there as well.
+const LAGGARD: Duration = Duration::from_secs(2);
 
 /// Where the other side is, or where it comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +64,8 @@ struct ZeroMq {
 #[derive(Default)]
 struct Link {
     listener: Option<Listener>,
+    /// Those who have come and not said yet who they are.
+    strangers: JoinSet<Option<Peer>>,
     peers: Vec<Peer>,
     /// The peer that had the last message.
     last: usize,
@@ -94,7 +112,7 @@ fn parse(url: &str) -> Option<Address> {
 }
 
 impl Address {
-    async fn connect(&self) -> Result<Box<dyn Wire>> {
+    async fn connect(&self) -> Result<Box<dyn Stream>> {
         Ok(match self {
             Address::Tcp(place) => {
                 let stream = TcpStream::connect(place).await?;
@@ -127,7 +145,7 @@ impl Address {
 }
 
 impl Listener {
-    async fn accept(&self) -> Result<Box<dyn Wire>> {
+    async fn accept(&self) -> Result<Box<dyn Stream>> {
         Ok(match self {
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -139,12 +157,46 @@ impl Listener {
     }
 }
 
+impl Link {
+    /// Takes in who has come to the bound socket. Each says who it is beside the others: one that is no
+    /// receiver, says nothing, or goes away hinders nobody.
+    async fn welcome(&mut self, socket: Socket) -> Result<()> {
+        let Some(listener) = &self.listener else {
+            return Ok(());
+        };
+        let first = self.peers.is_empty();
+        let mut deadline = Instant::now() + if first { FIRST_PEER } else { NEXT_PEER };
+        loop {
+            let has_room = self.strangers.len() < MAX_STRANGERS && self.peers.len() < MAX_PEERS;
+            tokio::select! {
+                accepted = listener.accept(), if has_room => {
+                    let stream = accepted?;
+                    self.strangers.spawn(async move {
+                        let greeted = timeout(GREETING_TIMEOUT, Peer::greet(stream, socket)).await;
+                        greeted.ok()?.ok()
+                    });
+                    if !first {
+                        deadline = Instant::now() + NEXT_GREETING;
+                    }
+                }
+                Some(greeted) = self.strangers.join_next() => {
+                    if let Ok(Some(peer)) = greeted && self.peers.len() < MAX_PEERS {
+                        self.peers.push(peer);
+                        deadline = deadline.min(Instant::now() + NEXT_GREETING);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+            }
+        }
+    }
+}
+
 impl ZeroMq {
     /// Connects, or takes in who has come meanwhile.
     async fn meet(&self, link: &mut Link) -> Result<()> {
         if !self.bind {
             if link.peers.is_empty() {
-                let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.address.connect());
+                let connected = timeout(CONNECT_TIMEOUT, self.address.connect());
                 let wire = connected
                     .await
                     .map_err(|_| Error::from(ErrorKind::TimedOut))??;
@@ -155,53 +207,59 @@ impl ZeroMq {
         if link.listener.is_none() {
             link.listener = Some(self.address.listen().await?);
         }
-        let listener = link.listener.as_ref().expect("it was just made");
-        // Who waits is there at once; only the first of all may take a moment to come back.
-        let mut patience = Duration::from_millis(if link.peers.is_empty() { 500 } else { 1 });
-        while let Ok(wire) = tokio::time::timeout(patience, listener.accept()).await {
-            patience = Duration::from_millis(1);
-            // One that is no receiver, or goes away, hinders nobody.
-            if let Ok(peer) = Peer::greet(wire?, self.socket).await {
-                link.peers.push(peer);
-            }
-        }
-        Ok(())
+        link.welcome(self.socket).await
     }
 
-    /// To one peer, the next in turn; those that are gone are left out.
+    /// To one peer, the next in turn; those that are gone, or do not take it in their time, are left out.
     async fn push(&self, link: &mut Link, message: &[u8]) -> Result<usize> {
         let mut error = None;
         while !link.peers.is_empty() {
+            let share = match link.peers.len() as u32 {
+                1 => self.timeout,
+                several => LAGGARD.min(self.timeout / several),
+            };
             let next = (link.last + 1) % link.peers.len();
-            match link.peers[next].send(message).await {
-                Ok(()) => {
+            // One that was interrupted in the middle of a message is of no use any more.
+            let mut peer = link.peers.remove(next);
+            match timeout(share, peer.send(message)).await {
+                Ok(Ok(())) => {
+                    link.peers.insert(next, peer);
                     link.last = next;
                     return Ok(1);
                 }
-                Err(gone) => {
-                    error = Some(gone);
-                    link.peers.remove(next);
-                }
+                Ok(Err(gone)) => error = Some(gone),
+                Err(_) => error = Some(self.not_taken()),
             }
         }
         error.map_or(Ok(0), Err)
     }
 
-    /// To all peers that have subscribed to it.
+    /// To all peers that have subscribed to it, side by side. Once one of them has it, the others have only
+    /// so long: one that takes nothing hinders nobody.
     async fn publish(&self, link: &mut Link, message: &[u8]) -> usize {
-        let mut reached = 0;
-        let mut staying = Vec::new();
+        let message: Arc<[u8]> = message.into();
+        let mut sending = JoinSet::new();
         for mut peer in std::mem::take(&mut link.peers) {
-            let sent = match peer.wants(message).await {
-                Ok(true) => peer.send(message).await.map(|()| reached += 1),
-                Ok(false) => Ok(()),
-                Err(gone) => Err(gone),
+            let message = message.clone();
+            sending.spawn(async move {
+                let wanted = peer.wants(&message).await?;
+                if wanted {
+                    peer.send(&message).await?;
+                }
+                Ok::<_, Error>((peer, wanted))
+            });
+        }
+        let (mut reached, mut deadline) = (0, Instant::now() + self.timeout);
+        while let Ok(Some(sent)) = timeout_at(deadline, sending.join_next()).await {
+            let Ok(Ok((peer, wanted))) = sent else {
+                continue;
             };
-            if sent.is_ok() {
-                staying.push(peer);
+            link.peers.push(peer);
+            if wanted {
+                reached += 1;
+                deadline = deadline.min(Instant::now() + LAGGARD);
             }
         }
-        link.peers = staying;
         reached
     }
 
@@ -232,6 +290,11 @@ impl ZeroMq {
         Err(Error::new(ErrorKind::NotConnected, text))
     }
 
+    fn not_taken(&self) -> Error {
+        let text = format!("not taken within {:?}", self.timeout);
+        Error::new(ErrorKind::WouldBlock, text)
+    }
+
     fn failure(&self, error: &Error) -> String {
         format!("{}: {}", self.address.shown(), explain(error))
     }
@@ -249,15 +312,10 @@ fn explain(error: &Error) -> String {
 impl Notifier for ZeroMq {
     async fn send(&self, message: &Message) -> std::result::Result<(), Failure> {
         let body = self.format.body(message);
-        let error = match tokio::time::timeout(self.timeout, self.attempt(&body)).await {
+        let error = match timeout(self.timeout, self.attempt(&body)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => self.failure(&error),
-            Err(_) => {
-                // What it had of the message is unknown: it is told again over a new connection.
-                self.link.lock().await.peers.clear();
-                let limit = self.timeout;
-                format!("{}: not taken within {limit:?}", self.address.shown())
-            }
+            Err(_) => self.failure(&self.not_taken()),
         };
         Err(Failure::retry(error))
     }
@@ -274,7 +332,7 @@ impl Notifier for ZeroMq {
 
     async fn check(&self) -> Check {
         let mut link = self.link.lock().await;
-        let met = tokio::time::timeout(self.timeout, self.meet(&mut link)).await;
+        let met = timeout(self.timeout, self.meet(&mut link)).await;
         let met = met.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
         let peers = link.peers.len();
         let verb = if self.bind {

@@ -223,6 +223,23 @@ fn private_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
+/// That what has the names of the spool's files are files: opening a FIFO or reading a device would never end.
+fn ensure_files(folder: &Path) -> Result<()> {
+    for name in [
+        "spool.db",
+        "spool.db-wal",
+        "spool.db-shm",
+        "spool.lock",
+        "reserve",
+    ] {
+        let path = folder.join(name);
+        // Only looked at: closing the open file would let go of SQLite's locks on it.
+        let is_file = path.metadata().map_or(true, |found| found.is_file());
+        ensure!(is_file, "`{}` is not a file", path.display());
+    }
+    Ok(())
+}
+
 fn open(folder: &Path, limits: &Limits) -> Result<(Connection, File)> {
     let shown = folder.display();
     DirBuilder::new()
@@ -244,6 +261,7 @@ fn open(folder: &Path, limits: &Limits) -> Result<(Connection, File)> {
              [delivery] to a directory of this machine, or `spool_on_network = true`"
         );
     }
+    ensure_files(folder)?;
     let lock = private_file(&folder.join("spool.lock"))
         .with_context(|| format!("cannot write to `{shown}`"))?;
     let path = folder.join("spool.db");

@@ -9,6 +9,7 @@ use super::{BUSY, schema};
 
 /// A connection that only reads. Of a spool of this version only.
 pub fn reader(folder: &Path) -> Result<Connection> {
+    super::ensure_files(folder)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(folder.join("spool.db"), flags)?;
     connection.busy_timeout(BUSY)?;

@@ -1,6 +1,6 @@
 //! `receive`: an endpoint to try things against, with faults on demand.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Child;
 
 use crate::sandbox::{Sandbox, config_for};
@@ -207,4 +207,98 @@ fn what_shows_who_sends_is_not_shown() {
             "{shown}"
         );
     }
+}
+
+/// What an endpoint of `receive` says to these bytes on a connection of their own, until it is closed.
+fn talk(name: &str, said: &[u8]) -> String {
+    let address = name.strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    stream.write_all(said).unwrap();
+    let mut answer = Vec::new();
+    // It may be reset: not all that was said has been read.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn who_has_no_password_is_refused_before_the_body_comes() {
+    let sandbox = Sandbox::new();
+    sandbox.file("password", "s3cret");
+    let receiver = Receiver::start(
+        sandbox,
+        &["--username", "ops", "--password-file", "password"],
+    );
+    for length in ["5", "100000000000"] {
+        let said = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        let answer = talk(&receiver.name, said.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_is_slow_or_says_too_much_is_closed_and_the_others_go_on() {
+    let receiver = Receiver::start(Sandbox::new(), &[]);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\n";
+    let cases = [
+        (String::new(), ""),
+        (head.to_owned(), ""),
+        (format!("{head}X: {}", "x".repeat(100_000)), "HTTP/1.1 431 "),
+        (format!("{head}Content-Length: 9\r\n\r\nx"), "HTTP/1.1 408 "),
+        (
+            format!("{head}Content-Length: 100000000\r\n\r\n"),
+            "HTTP/1.1 413 ",
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (said, expected) in &cases {
+            let name = &receiver.name;
+            scope.spawn(move || {
+                let answer = talk(name, said.as_bytes());
+                assert!(answer.starts_with(expected), "{expected}: {answer}");
+            });
+        }
+        assert_eq!(receiver.send("").code, 0);
+    });
+    assert_eq!(receiver.send("").code, 0);
+}
+
+#[test]
+fn without_descriptors_it_waits_for_some() {
+    let sandbox = Sandbox::new();
+    let limited = "ulimit -n 20; exec \"$0\" \"$@\"";
+    let mut command = sandbox.command(&[]);
+    command = {
+        let mut limiting = std::process::Command::new("/bin/sh");
+        limiting
+            .args(["-c", limited])
+            .arg(command.get_program())
+            .args(["receive", "--listen", "127.0.0.1:0"])
+            .current_dir(sandbox.root())
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        limiting
+    };
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut line).unwrap();
+    let name = line.trim_end().rsplit(' ').next().unwrap().to_owned();
+    let receiver = Receiver {
+        child,
+        name,
+        sandbox,
+    };
+    let address = receiver.name.strip_prefix("http://").unwrap();
+    let idle: Vec<_> = (0..40)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    line.clear();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("cannot be taken now"), "{line}");
+    drop(idle);
+    assert_eq!(receiver.send("").code, 0);
 }

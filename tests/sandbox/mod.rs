@@ -2,6 +2,7 @@
 
 pub mod spooled;
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -109,6 +110,33 @@ impl Sandbox {
 
     pub fn run_on_spool(&self, arguments: &[&str]) -> Outcome {
         outcome(self.command_on_spool(arguments).spawn().unwrap())
+    }
+
+    /// The same as `run_with_input`, and how much memory it took at the most, in KiB.
+    pub fn run_measured(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (Outcome, usize) {
+        let input = self.file("input-of-a-measured-run", input);
+        let mut command = self.measured(arguments);
+        command.stdin(File::open(input).unwrap());
+        let outcome = outcome(command.spawn().unwrap());
+        (outcome, self.peak())
+    }
+
+    /// The binary, whose use of memory is known when it has ended.
+    pub fn measured(&self, arguments: &[&str]) -> Command {
+        let script = "import resource, subprocess, sys\n\
+            code = subprocess.call(sys.argv[2:])\n\
+            usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n\
+            open(sys.argv[1], 'w').write(str(usage.ru_maxrss))\n\
+            sys.exit(code)";
+        let peak = self.path("peak");
+        let first = ["-c", script, peak.to_str().unwrap(), BINARY];
+        self.program("python3", &[&first, arguments].concat())
+    }
+
+    /// The memory that the last measured run took at the most, in KiB.
+    pub fn peak(&self) -> usize {
+        let text = std::fs::read_to_string(self.path("peak")).unwrap();
+        text.parse().unwrap()
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {

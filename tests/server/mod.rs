@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod discord;
 pub mod fault;
+pub mod flood;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
@@ -18,6 +19,7 @@ pub mod sns;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
+pub mod zmq;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import crowd
+import floods
 import kills
 import order
 import plays
@@ -28,6 +29,7 @@ TORTURES = {
     "plays": (plays.run, 20, 1),
     "crowd": (crowd.run, 1000, 48),
     "order": (order.run, 100_000, 2000),
+    "floods": (floods.run, 2000, 100),
 }
 
 

@@ -1,0 +1,236 @@
+//! JSON texts of so many values that they would take too much memory as values: cut before they are read.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::part;
+
+/// The most values that are made of one text, keys counted. Each takes up to a hundred bytes.
+pub const MAX_VALUES: usize = 200_000;
+
+/// A text without those values that are too many. Of each list and object no more stays than half of what is
+/// left by then, so that one that is large takes nothing from those behind it. Nothing where all of it stays.
+pub fn cut(text: &str, most: usize) -> Option<String> {
+    // A value and what is before the next one are two bytes at least.
+    if text.len() / 2 <= most {
+        return None;
+    }
+    let mut cutter = Cutter {
+        limits: vec![most],
+        ..Cutter::default()
+    };
+    let kept: Vec<u8> = text.bytes().filter(|byte| cutter.keeps(*byte)).collect();
+    cutter
+        .has_cut
+        .then(|| String::from_utf8(kept).expect("whole values are left out"))
+}
+
+/// Whether a result has more values than are made of one.
+pub fn is_large(result: &str) -> bool {
+    cut(result, MAX_VALUES / 2).is_some()
+}
+
+/// About how many bytes a value takes in memory.
+pub fn footprint(value: &Value) -> usize {
+    const ENTRY: usize = 32;
+    let inner = match value {
+        Value::Null | Value::Bool(_) => 0,
+        Value::Number(_) => ENTRY,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(footprint).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| 2 * ENTRY + key.len() + footprint(value))
+            .sum(),
+    };
+    size_of::<Value>() + inner
+}
+
+/// A text without the white space between its values.
+pub fn compact(text: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keeps = |character: &char| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = in_string,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !character.is_ascii_whitespace()
+    };
+    text.chars().filter(keeps).collect()
+}
+
+/// Follows a text, and decides byte by byte what stays.
+#[derive(Default)]
+struct Cutter {
+    /// How many values may have been seen at the end of each open list and object.
+    limits: Vec<usize>,
+    seen: usize,
+    in_string: bool,
+    escaped: bool,
+    /// How many are open within the one whose rest is left out.
+    skipped: Option<usize>,
+    has_cut: bool,
+}
+
+impl Cutter {
+    fn keeps(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' => self.escaped = self.in_string,
+            b'"' => self.in_string = !self.in_string,
+            _ if self.in_string => {}
+            b'{' | b'[' => self.open(),
+            b'}' | b']' => self.close(),
+            b',' | b':' if self.skipped.is_none() => {
+                self.seen += 1;
+                let limit = self.limits.last().copied().unwrap_or_default();
+                if byte == b',' && self.seen > limit {
+                    self.skipped = Some(0);
+                    self.has_cut = true;
+                }
+            }
+            _ => {}
+        }
+        self.skipped.is_none()
+    }
+
+    fn open(&mut self) {
+        if let Some(depth) = &mut self.skipped {
+            *depth += 1;
+            return;
+        }
+        self.seen += 1;
+        let limit = self.limits.last().copied().unwrap_or_default();
+        let left = limit.saturating_sub(self.seen);
+        self.limits.push(self.seen + left / 2);
+    }
+
+    fn close(&mut self) {
+        match self.skipped {
+            Some(depth) if depth > 0 => self.skipped = Some(depth - 1),
+            _ => {
+                self.skipped = None;
+                if self.limits.len() > 1 {
+                    self.limits.pop();
+                }
+            }
+        }
+    }
+}
+
+/// An event's text that can be read into values, and what of it is left as text.
+pub struct Light<'a> {
+    pub text: Cow<'a, str>,
+    /// The whole of the result, where only a part of it is in the text.
+    pub result: Option<Box<RawValue>>,
+    /// Something else was cut.
+    pub truncated: bool,
+}
+
+/// A text with as much in it as may be read into values.
+pub fn lighten(text: &str) -> Light<'_> {
+    let mut light = Light {
+        text: Cow::Borrowed(text),
+        result: None,
+        truncated: false,
+    };
+    if text.len() / 2 <= MAX_VALUES {
+        return light;
+    }
+    if let Some(result) = part::member(text, "result")
+        && let Some(short) = cut(result.get(), MAX_VALUES / 2)
+    {
+        // Both are pieces of the same text.
+        let begin = result.get().as_ptr() as usize - text.as_ptr() as usize;
+        let end = begin + result.get().len();
+        light.text = Cow::Owned([&text[..begin], &short, &text[end..]].concat());
+        light.result = RawValue::from_string(compact(result.get())).ok();
+    }
+    if let Some(short) = cut(&light.text, MAX_VALUES) {
+        light.text = Cow::Owned(short);
+        light.truncated = true;
+    }
+    light
+}
+
+/// A value of a text, as far as it may be read into values.
+pub fn value(text: &str) -> serde_json::Result<Value> {
+    match cut(text, MAX_VALUES / 2) {
+        Some(short) => serde_json::from_str(&short),
+        None => serde_json::from_str(text),
+    }
+}
+
+/// Reads a value that may be anything.
+pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
+    let raw: Option<&RawValue> = serde::Deserialize::deserialize(deserializer)?;
+    let value = raw.map(|raw| value(raw.get())).transpose();
+    value.map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(count: usize) -> String {
+        format!("[{}1]", "1,".repeat(count - 1))
+    }
+
+    #[test]
+    fn what_is_too_much_is_left_out_and_the_rest_stays() {
+        let text = format!(
+            r#"{{"a":{},"b":{{"c":{},"d":[{{"e":"],"}}]}},"f":2}}"#,
+            list(1000),
+            list(1000)
+        );
+        assert_eq!(cut(&text, text.len()), None);
+        let short: Value = serde_json::from_str(&cut(&text, 400).unwrap()).unwrap();
+        let length = |value: &Value| value.as_array().unwrap().len();
+        assert!((90..=200).contains(&length(&short["a"])), "{short}");
+        assert!((10..=100).contains(&length(&short["b"]["c"])), "{short}");
+        assert_eq!(
+            (&short["b"]["d"][0]["e"], &short["f"]),
+            (&"],".into(), &2.into())
+        );
+    }
+
+    #[test]
+    fn only_what_stands_in_texts_keeps_its_blanks() {
+        let text = "{ \"a b\" :\n [ 1, \"\\\" \\\\\", 2 ] }";
+        assert_eq!(compact(text), "{\"a b\":[1,\"\\\" \\\\\",2]}");
+    }
+
+    #[test]
+    fn however_the_values_stand_few_are_left() {
+        let objects = |count| format!("[{}{{}}]", r#"{"a":[]},"#.repeat(count));
+        let nested = format!("{}{}", "[1,".repeat(3000), "2]".repeat(3000));
+        for text in [list(5000), objects(2000), nested] {
+            let short = cut(&text, 1000).unwrap();
+            assert!(serde_json::from_str::<serde::de::IgnoredAny>(&short).is_ok());
+            assert!(
+                short.matches([',', '[', '{']).count() <= 1000 + 3000,
+                "{}",
+                short.len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_result_stays_whole_beside_what_is_read() {
+        let result = list(MAX_VALUES);
+        let text = format!(r#"{{"state":"ok","result":{result},"item":1}}"#);
+        let light = lighten(&text);
+        assert_eq!(light.result.unwrap().get(), result);
+        assert!(!light.truncated && light.text.ends_with(r#"],"item":1}"#));
+        let text = text.replace("result", "other");
+        let light = lighten(&text);
+        assert!(light.truncated && light.result.is_none());
+        assert!(serde_json::from_str::<Value>(&light.text).is_ok());
+    }
+}
