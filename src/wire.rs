@@ -135,7 +135,17 @@ impl AsyncRead for Wire {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) else {
+        let polled = if buffer.remaining() <= self.left {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        } else {
+            let left = self.left;
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(left));
+            let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
+            let said = part.filled().len();
+            buffer.advance(said);
+            polled
+        };
+        let Poll::Ready(read) = polled else {
             self.streak = 0;
             return Poll::Pending;
         };

@@ -363,8 +363,10 @@ impl Stream {
         let task = record.task.as_ref().and_then(|id| self.tasks.get(id));
         event.task = task.map(|task| record.as_run(task));
         if let Some(item) = record.item {
-            event.truncated |= bulk::is_large(item.get());
-            event.item = bulk::value(item.get()).ok();
+            let short = bulk::cut(item.get(), bulk::MAX_ITEM);
+            event.truncated |= short.is_some();
+            let item = short.as_deref().unwrap_or(item.get());
+            event.item = serde_json::from_str(item).ok();
         }
         event.host = record.host;
         event.result = record.result;
@@ -427,13 +429,17 @@ impl Stream {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
+        let is_large = std::mem::take(&mut self.batch_bytes) >= BATCH_BYTES;
         let (deliverer, destinations) = (self.deliverer.clone(), self.destinations.clone());
         let last = self.last_sequence;
         let accepting = async move { (last, deliverer.accept(batch, &destinations).await) };
         let accepting = tokio::task::spawn_local(accepting);
         self.be_accepted().await;
         self.accepting = Some(accepting);
+        if is_large {
+            // The next one like it is not to be in memory beside it.
+            self.be_accepted().await;
+        }
     }
 
     /// Waits until what is being accepted is.

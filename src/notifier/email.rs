@@ -43,9 +43,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The most of a server's words that an error repeats, in characters.
 const SAID: usize = 200;
 
-/// The most that a reply may have, in bytes: eight of the longest lines. lettre reads it again from its start with
-/// each line.
-const MAX_REPLY: usize = 4 << 10;
+/// The most that a reply may have, in bytes: four of the longest lines, or dozens as they are. lettre reads it again
+/// from its start with each line.
+const MAX_REPLY: usize = 2 << 10;
 /// The same of what a server says of itself in the middle of STARTTLS.
 const MAX_CERTIFICATES: usize = 64 << 10;
 
@@ -177,7 +177,7 @@ impl Server {
             limit.set(MAX_CERTIFICATES);
             let encrypted = connection.starttls(tls.clone(), &hello).await;
             encrypted.map_err(|error| self.not_now(&error))?;
-            limit.set(2 * MAX_REPLY);
+            limit.set(4 * MAX_REPLY);
         }
         if connection.is_encrypted() || self.tls.is_some() {
             steps.push("the connection is encrypted".to_owned());
