@@ -150,7 +150,7 @@ fn a_stream_of_large_events_takes_little_memory() {
             "{{\"event\":{{\"seq\":{number},\"event\":\"runner_on_failed\",\"time\":1.0,\"host\":{{\"name\":\"h{}\"}},\"item\":{},\"result\":{{\"big\":{}}}}}}}\n",
             number % 5,
             numbers(100_000),
-            numbers(3_600_000)
+            numbers(2_800_000)
         ));
     }
     let (outcome, peak) = sandbox.run_measured(&["stream"], &input);
