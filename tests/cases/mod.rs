@@ -12,9 +12,9 @@ mod endings;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faults;
-mod flush;
 mod files;
 mod floods;
+mod flush;
 mod groups;
 mod incident;
 mod input;
