@@ -1048,7 +1048,8 @@ def error_text(error):
         return short(code) if isinstance(code, (TEXT, bytes)) else ""
     text = QUOTED.split("%s" % error)[0].strip()
     if not isinstance(error, AnsibleError):
-        text = "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+        kind = error.__class__.__name__
+        text = "%s: %s" % (kind, text) if text else kind
     return short(text)
 
 
@@ -1060,7 +1061,7 @@ def lost_output():
             if output is not None and not output.closed:
                 output.flush()
         except (EnvironmentError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
+            reason = getattr(error, "strerror", None) or error.__class__.__name__
             return "cannot write to %s: %s" % (name, reason)
     return ""
 

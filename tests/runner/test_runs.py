@@ -5,7 +5,10 @@ import signal
 import time
 
 import pytest
+import venvs
 from conftest import BINARY
+
+PLUGIN = venvs.ROOT / "callback_plugins" / "ansible_notify.py"
 
 LONG = """
 - hosts: web1
@@ -216,6 +219,21 @@ def test_a_configuration_routes_its_events(runner, start_receiver, place):
     assert end["status"] == "success"
     assert len([call for call in calls if call[0] == "run_start"]) == 1
     assert "canary" not in str(receiver.requests)
+
+
+def test_a_callback_that_is_on_by_itself_stands_back(runner, start_receiver):
+    """It lies beside the playbook, and would report what this plugin does."""
+    receiver = start_receiver()
+    place = "project/callback_plugins/"
+    runner.write(place + "ansible_notify.py", PLUGIN.read_text(encoding="utf-8"))
+    config = runner.write(place + "plugin_config.ini", CONFIG % receiver.url)
+    config.chmod(0o600)
+    outcome = runner.run()
+    assert (outcome.rc, outcome.stderr) == (0, "")
+    runner.wait_for_binaries()
+    bodies = receiver.of("ansible-notify")
+    assert [body["callback"] for body in bodies].count("run_end") == 1
+    assert {body["ident"] for body in bodies} == {"job"}
 
 
 def test_it_stands_back_where_the_callback_reports(runner, start_receiver):
