@@ -195,6 +195,7 @@ SCALARS = frozenset((TEXT, bytes, int, float, bool, type(None)))
 REDACTED = "<redacted>"
 TOO_DEEP = "[left out: nested too deeply]"
 TOO_LARGE = "[left out: too large]"
+NO_TRACEBACK = "(traceback unavailable)"
 HIDDEN = "the output has been hidden because of no_log"
 # What stays of a result under no_log.
 STATE = ("changed", "attempts", "retries")
@@ -451,7 +452,23 @@ def censored(brought):
     return kept
 
 
-def strip(name, task, brought):
+def cause_of(result, brought):
+    """From 2.19 on, the message of the error behind a failure that the result does not hold."""
+    error = getattr(result, "exception", None)
+    event = getattr(error, "event", None)
+    for _depth in range(DEPTH_LIMIT):
+        chain = getattr(event, "chain", None)
+        if chain is None or not chain.follow:
+            break
+        event = chain.event
+    message = getattr(event, "msg", None)
+    known = brought.get("msg") or ""
+    if isinstance(message, TEXT) and isinstance(known, TEXT) and message not in known:
+        return message
+    return None
+
+
+def strip(name, task, brought, cause=None):
     """The result without what must not leave Ansible and what can be made again."""
     kept = {key: part for key, part in brought.items() if key not in DROPPED}
     for lines in ("stdout_lines", "stderr_lines"):
@@ -462,8 +479,10 @@ def strip(name, task, brought):
     if name in ITEMS and is_labelled(task):
         # It may be there to hide what else the item holds.
         kept.pop(brought.get("ansible_loop_var", "item"), None)
-    if "exception" in kept and kept["exception"] == "(traceback unavailable)":
+    if "exception" in kept and kept["exception"] == NO_TRACEBACK:
         del kept["exception"]
+        if cause:
+            kept["exception"] = cause
     facts = kept.get("ansible_facts")
     if isinstance(facts, dict) and "ansible_env" in facts:
         kept["ansible_facts"] = {key: facts[key] for key in facts if key != "ansible_env"}
@@ -480,12 +499,16 @@ def is_labelled(task):
 
 def item_of(task, brought):
     """What a loop's item is called: its label, where there is one that could be made."""
-    if "_ansible_item_label" in brought or is_labelled(task):
-        return brought.get("_ansible_item_label")
-    return brought.get(brought.get("ansible_loop_var", "item"))
+    item = brought.get(brought.get("ansible_loop_var", "item"))
+    label = brought.get("_ansible_item_label")
+    if not is_labelled(task):
+        return item if label is None else label
+    # 2.21 puts the item itself in the place of a label that it could not make.
+    is_item = isinstance(label, (abc.Mapping, abc.MutableSequence)) and label == item
+    return None if is_item else label
 
 
-def brought_json(name, task, brought):
+def brought_json(name, task, brought, cause=None):
     """The members of an event for what a result brought that is not under no_log."""
     item, cut_item = "", False
     if name == "on_file_diff":
@@ -493,7 +516,7 @@ def brought_json(name, task, brought):
     elif name in ITEMS:
         item, cut_item = encode(item_of(task, brought))
         item = ',"item":' + item
-    text, cut = encode(strip(name, task, brought), RESULT_ROOM)
+    text, cut = encode(strip(name, task, brought, cause), RESULT_ROOM)
     return '%s,"result":%s%s' % (item, text, ',"truncated":true' if cut or cut_item else "")
 
 
@@ -1449,7 +1472,9 @@ class Run(object):
             if naming is not None and naming.task_id != running:
                 naming = None
             rest += about.as_run(task, naming, *loop_of(task, brought))
-            rest += brought_json(name, task, brought)
+            failed = brought.get("exception") == NO_TRACEBACK
+            cause = cause_of(result, brought) if failed else None
+            rest += brought_json(name, task, brought, cause)
         if name in AGGREGATES:
             self.namings.pop(host.name, None)
         self.event(name, about, rest)

@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bulk;
+use crate::loops::Items;
 use crate::nesting::shallow;
+use crate::reason;
 
 /// The version of the event's form; `schema` prints it as a JSON Schema.
 pub const SCHEMA: u32 = 1;
@@ -192,6 +194,9 @@ pub struct Event {
     pub host: Option<Host>,
     /// What the module returned, stripped; kept as text until an expression asks for it.
     pub result: Option<Box<RawValue>>,
+    /// Which items of a loop failed, and why: its result does not hold them.
+    #[serde(rename = "reason", skip_serializing_if = "Option::is_none")]
+    pub loop_reason: Option<String>,
     /// Something was cut to keep the event below the size limit.
     #[serde(skip_serializing_if = "is_false")]
     pub truncated: bool,
@@ -310,6 +315,7 @@ impl Event {
             task: None,
             host: None,
             result: None,
+            loop_reason: None,
             truncated: false,
             repaired: false,
             test: false,
@@ -367,6 +373,7 @@ impl Event {
         let label = result.get("_ansible_item_label").cloned();
         if strip(&mut result, variables) {
             self.item = None;
+            self.loop_reason = None;
         }
         if let (Some(label), Some(item)) = (label, &mut self.item)
             && item.is_object()
@@ -386,24 +393,27 @@ impl Event {
         }
     }
 
-    /// What went wrong, or else was said, in short: `msg`, unless it says only that a command failed.
+    /// What went wrong, or else was said, in short.
     pub fn reason(&self) -> Option<String> {
         if let Some(end) = &self.end {
             return end.reason.clone();
         }
+        if self.loop_reason.is_some() {
+            return self.loop_reason.clone();
+        }
         let result = self.result_value();
-        let said = |key: &str| {
-            let value = &result[key];
-            match value.as_str() {
-                Some(text) => Some(text.trim().to_owned()),
-                None => (!value.is_null()).then(|| value.to_string()),
-            }
-            .filter(|text| !text.is_empty() && text != "non-zero return code")
-        };
-        ["censored", "msg", "stderr", "module_stderr", "stdout"]
-            .into_iter()
-            .find_map(said)
-            .or_else(|| Some(format!("return code {}", result.get("rc")?)))
+        match self.state {
+            Some(State::Failed | State::Unreachable) => reason::of_failure(&result),
+            _ => reason::of_other(&result),
+        }
+    }
+
+    /// Notes which items of a loop failed, where its result holds them all; before it is stripped.
+    pub fn note_items(&mut self) {
+        let Some(raw) = &self.result else { return };
+        if self.is_failure() && self.loop_reason.is_none() && raw.get().contains("\"results\"") {
+            self.loop_reason = Items::of_results(&self.result_value()).reason();
+        }
     }
 
     /// The result as JSON, or an object that says why it cannot be read. Of one that would fill the memory,

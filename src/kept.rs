@@ -57,6 +57,8 @@ struct Kept<'a> {
     duration: Option<f64>,
     host: Option<Cow<'a, Host>>,
     result: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "is_false")]
     truncated: bool,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -183,6 +185,7 @@ impl<'a> Kept<'a> {
             duration: event.duration,
             host: event.host.as_ref().map(Cow::Borrowed),
             result: event.result.as_deref().map(Cow::Borrowed),
+            reason: event.loop_reason.as_deref().map(Cow::Borrowed),
             truncated: event.truncated,
             repaired: event.repaired,
             test: event.test,
@@ -206,6 +209,7 @@ impl<'a> Kept<'a> {
             task: common.task.clone(),
             host: self.host.map(Cow::into_owned),
             result: self.result.map(Cow::into_owned),
+            loop_reason: self.reason.map(Cow::into_owned),
             truncated: self.truncated,
             repaired: self.repaired,
             test: self.test,

@@ -13,6 +13,7 @@ use crate::bulk;
 use crate::config::section::suggest;
 use crate::escape::{characters, cut};
 use crate::event::{self, Event, Run, RunEnd, State, from_seconds, syntax};
+use crate::loops::Loops;
 use crate::runner;
 
 /// Reads events, and numbers those that have no id.
@@ -24,6 +25,8 @@ pub struct Reader {
     environment: Vec<String>,
     /// The keys of the last event that mean nothing, where it was written by hand.
     unknown: Vec<String>,
+    /// The loops of which items were read.
+    loops: Loops,
 }
 
 /// The most that is shown of a key, in characters.
@@ -72,6 +75,7 @@ impl Reader {
             count: 0,
             environment: Vec::new(),
             unknown: Vec::new(),
+            loops: Loops::default(),
         }
     }
 
@@ -82,6 +86,7 @@ impl Reader {
             count: 0,
             environment,
             unknown: Vec::new(),
+            loops: Loops::default(),
         }
     }
 
@@ -128,7 +133,9 @@ impl Reader {
                 event.truncated = true;
             }
         }
+        event.note_items();
         event.strip();
+        self.loops.note(&mut event);
         Ok(event)
     }
 
@@ -179,6 +186,7 @@ impl Reader {
             .get("result")
             .filter(|result| !result.is_null())
             .map(raw);
+        event.loop_reason = text(object, "reason").filter(|_| event.end.is_none());
         event.record = object
             .get("record")
             .filter(|record| record.is_object())

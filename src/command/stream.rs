@@ -22,6 +22,7 @@ use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
 use crate::http::Http;
+use crate::loops::Loops;
 use crate::nesting::shallow;
 use crate::pieces;
 use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, Resumed, RunnerRecord};
@@ -75,6 +76,8 @@ struct Stream {
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
+    /// The loops of which items were told.
+    loops: Loops,
     /// Events that some notifier wants.
     events: u64,
     /// The last number that was read, and the last of those that were accepted.
@@ -114,6 +117,7 @@ impl Stream {
             run: Arc::default(),
             plays: HashMap::new(),
             tasks: HashMap::new(),
+            loops: Loops::default(),
             events: 0,
             last_sequence: 0,
             accepted: 0,
@@ -371,6 +375,7 @@ impl Stream {
         event.host = record.host;
         event.result = record.result;
         event.strip();
+        self.loops.note(&mut event);
         self.note(record.seq, event);
         Ok(())
     }

@@ -27,6 +27,7 @@ mod order;
 mod owners;
 mod poison;
 mod readme;
+mod reasons;
 mod receive;
 mod replies;
 mod resume;

@@ -1,0 +1,393 @@
+//! Why a task failed, in one short text made of what its result holds. Ansible's own message is often only that
+//! something failed: then the cause is in the output, in the exception, or in the items of a loop.
+
+use serde_json::Value;
+
+use crate::escape::{characters, cut};
+
+/// Lines of an output that are quoted, from its end, and their length together in characters.
+const LINES: usize = 5;
+const OUTPUT: usize = 300;
+
+/// Messages that say no more than that a command failed.
+const RETURN_CODE: [&str; 2] = [
+    "non-zero return code",
+    "the command exited with a non-zero return code",
+];
+/// Messages whose cause stands elsewhere, in lower case and without the full stop.
+const VAGUE: [&str; 13] = [
+    "a 'failed_when' expression evaluated to 'true'",
+    "action failed",
+    "all items completed",
+    "error executing command",
+    "module failed",
+    "module failure",
+    "module result deserialization failed",
+    "no start of json char found",
+    "nonetype: none",
+    "one or more items failed",
+    "task failed",
+    "unknown error",
+    "(traceback unavailable)",
+];
+/// Layers that ansible-core puts around a message.
+const LAYERS: [&str; 6] = [
+    "Task failed: ",
+    "Module failed: ",
+    "Action failed: ",
+    "A 'failed_when' expression failed: ",
+    "Error executing command: ",
+    "Unexpected AnsibleActionFail error: ",
+];
+const TRACEBACK: &str = "Traceback (most recent call last):";
+/// The exception in which ansible-core sums up all that led to a failure.
+const SUMMARY: &str = "AnsibleTaskError";
+
+/// The cause of a failure.
+pub fn of_failure(result: &Value) -> Option<String> {
+    if !result.is_object() {
+        return text(result);
+    }
+    if let Some(hidden) = text(&result["censored"]) {
+        return Some(hidden);
+    }
+    let cause = match unmet_condition(result) {
+        Some(condition) => match cause(result) {
+            Some(cause) => Some(format!("{condition}: {cause}")),
+            None => Some(condition),
+        },
+        None => cause(result).or_else(|| last_resort(result)),
+    }?;
+    Some(match result["attempts"].as_u64() {
+        Some(attempts) => format!("{cause} (attempts: {attempts})"),
+        None => cause,
+    })
+}
+
+/// What a task said that did not fail.
+pub fn of_other(result: &Value) -> Option<String> {
+    let keys = ["censored", "msg", "stderr", "module_stderr", "stdout"];
+    keys.into_iter().find_map(|key| text(&result[key]))
+}
+
+/// The condition of the playbook that made a failure of a result which is none by itself.
+fn unmet_condition(result: &Value) -> Option<String> {
+    let code = result["rc"].as_i64();
+    match &result["failed_when_result"] {
+        Value::String(error) => {
+            return Some(format!("failed_when cannot be evaluated: {}", clean(error)));
+        }
+        Value::Bool(true) if code.is_none_or(|code| code == 0) => {
+            return Some("failed_when was met".to_owned());
+        }
+        _ => {}
+    }
+    let is_answer = |status: i64| (200..300).contains(&status);
+    let fine = match (code, result["status"].as_i64()) {
+        (Some(code), _) => code == 0,
+        (None, Some(status)) => is_answer(status),
+        (None, None) => text(&result["msg"]).is_none(),
+    };
+    (fine && !result["attempts"].is_null()).then(|| "until was not met".to_owned())
+}
+
+/// The message with what it leaves out, or what stands in its place.
+fn cause(result: &Value) -> Option<String> {
+    if result["failed_when_result"].is_string() {
+        return None;
+    }
+    match message(result).filter(|message| !is_vague(message)) {
+        Some(message) => Some(match detail(result, &message) {
+            Some(detail) if detail.contains(message.trim_end_matches('.')) => detail,
+            Some(detail) => format!("{}: {detail}", message.trim_end_matches('.')),
+            None => message,
+        }),
+        None => exception(result, "").or_else(|| output(result)),
+    }
+}
+
+/// Ansible's message, without what it puts around it. An include that fails calls it `reason`.
+fn message(result: &Value) -> Option<String> {
+    let said = ["msg", "reason"]
+        .into_iter()
+        .find_map(|key| text(&result[key]))?;
+    let message = clean(&said);
+    let unfinished = result["async_result"]["finished"] == false;
+    if message == "async task produced unparsable results" && unfinished {
+        return Some("async task did not complete within the requested time".to_owned());
+    }
+    Some(message)
+}
+
+/// The part of the cause that a message does not name.
+fn detail(result: &Value, message: &str) -> Option<String> {
+    match message {
+        "Assertion failed" => text(&result["assertion"]),
+        "Request failed" => text(&result["response"]),
+        _ if result["msg"].is_array() => None,
+        _ => exception(result, message),
+    }
+}
+
+/// The text for a result that names no cause.
+fn last_resort(result: &Value) -> Option<String> {
+    let message = message(result).filter(|message| !RETURN_CODE.contains(&plain(message).as_str()));
+    let code = || Some(format!("return code {}", text(&result["rc"])?));
+    message
+        .map(|message| message.trim_end_matches('.').to_owned())
+        .or_else(code)
+}
+
+/// The message of the exception that led to the failure: the last one that is not in `known` already.
+fn exception(result: &Value, known: &str) -> Option<String> {
+    let text = result["exception"].as_str()?;
+    if !text.contains(TRACEBACK) {
+        let message = clean(text);
+        return is_new(&message, known).then_some(message);
+    }
+    for part in text.rsplit(TRACEBACK) {
+        let message = raised(part);
+        let (class, bare) = match message.split_once(": ") {
+            Some((class, bare)) if !class.contains(char::is_whitespace) => (class, clean(bare)),
+            _ => ("", clean(&message)),
+        };
+        if class.ends_with(SUMMARY) {
+            return is_new(&bare, known).then_some(bare);
+        }
+        if is_new(&bare, known) && !is_vague(&message) {
+            return Some(message);
+        }
+    }
+    None
+}
+
+fn is_new(message: &str, known: &str) -> bool {
+    !message.is_empty() && !is_vague(message) && !known.contains(message)
+}
+
+/// What a traceback ends with: the lines after the code of its last frame.
+fn raised(traceback: &str) -> String {
+    let lines: Vec<&str> = traceback.lines().collect();
+    let frame = lines.iter().rposition(|line| line.starts_with("  File \""));
+    let rest = &lines[frame.map_or(0, |frame| frame + 1)..];
+    let code = rest.iter().take_while(|line| line.starts_with("    "));
+    let message = rest[code.count()..].join("\n");
+    let chained = ["\n\nThe above ", "\n\nDuring handling of "];
+    before(&message, &chained).trim().to_owned()
+}
+
+/// The last lines of what a command, or a module that broke, has written.
+fn output(result: &Value) -> Option<String> {
+    let keys = ["stderr", "module_stderr", "stdout", "module_stdout"];
+    keys.into_iter()
+        .find_map(|key| Some(last_lines(&text(&result[key])?)).filter(|lines| !lines.is_empty()))
+}
+
+fn last_lines(output: &str) -> String {
+    let traceback = output.rsplit(TRACEBACK).next().unwrap_or_default();
+    let raised = output.contains(TRACEBACK).then(|| raised(traceback));
+    let output = raised.filter(|raised| !raised.is_empty());
+    let output = output.as_deref().unwrap_or(traceback);
+    let mut lines = Vec::new();
+    let mut room = OUTPUT;
+    for line in output.lines().rev() {
+        // What a progress bar shows last.
+        let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
+        if line.trim().is_empty() || is_farewell(line) {
+            continue;
+        }
+        let length = line.chars().count();
+        if lines.len() == LINES || length > room && !lines.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(length);
+        lines.push(cut(line, OUTPUT, characters));
+    }
+    lines.reverse();
+    lines.join("\n").trim().to_owned()
+}
+
+/// What ssh says at the end of a connection.
+fn is_farewell(line: &str) -> bool {
+    let connection = line
+        .strip_prefix("Shared c")
+        .or_else(|| line.strip_prefix('C'));
+    connection.is_some_and(|rest| rest.starts_with("onnection to ") && rest.ends_with(" closed."))
+}
+
+/// A message without the layers around it, the place in the playbook, and what it says twice.
+fn clean(message: &str) -> String {
+    let mut message = before(message, &["\n\nThe error appears to "]).trim();
+    while let Some(rest) = LAYERS.iter().find_map(|layer| message.strip_prefix(layer)) {
+        message = rest.trim();
+    }
+    while let Some((first, again)) = message.rsplit_once(". ")
+        && first.contains(again)
+    {
+        message = first.trim_end();
+    }
+    message.to_owned()
+}
+
+/// The text before the first of these marks.
+fn before<'t>(text: &'t str, marks: &[&str]) -> &'t str {
+    let places = marks.iter().filter_map(|mark| text.find(mark));
+    &text[..places.min().unwrap_or(text.len())]
+}
+
+fn plain(message: &str) -> String {
+    message.trim().trim_end_matches('.').to_lowercase()
+}
+
+fn is_vague(message: &str) -> bool {
+    let message = plain(message);
+    // These two go on with what they could not read.
+    let begins = |start: &str| message.starts_with(start);
+    RETURN_CODE.contains(&message.as_str())
+        || VAGUE.contains(&message.as_str())
+        || begins("module failure")
+        || begins("module result deserialization failed")
+}
+
+/// A value as text: a list of texts is one line each. Nothing where it is empty.
+pub fn text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Null => return None,
+        Value::String(text) => text.clone(),
+        Value::Array(values) => {
+            let lines: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+            lines.map_or_else(|| value.to_string(), |lines| lines.join("\n"))
+        }
+        other => other.to_string(),
+    };
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reason(result: Value) -> String {
+        of_failure(&result).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_message_says_it_unless_it_says_nothing() {
+        let codes = [
+            "non-zero return code",
+            "The command exited with a non-zero return code.",
+        ];
+        for msg in codes {
+            assert_eq!(
+                reason(json!({"msg": msg, "rc": 3, "stderr": "full", "stdout": "x"})),
+                "full"
+            );
+            assert_eq!(
+                reason(json!({"msg": msg, "rc": 3, "stderr": " ", "stdout": "x"})),
+                "x"
+            );
+            assert_eq!(
+                reason(json!({"msg": msg, "rc": 3, "stderr": ""})),
+                "return code 3"
+            );
+        }
+        assert_eq!(
+            reason(json!({"msg": "no", "stderr": "warning", "rc": 1})),
+            "no"
+        );
+        assert_eq!(reason(json!({"msg": ["a", "b"]})), "a\nb");
+        assert_eq!(reason(json!({"msg": {"a": 1}})), "{\"a\":1}");
+        assert_eq!(reason(json!({"reason": "no such file"})), "no such file");
+        assert_eq!(reason(json!("a text")), "a text");
+        assert_eq!(reason(json!({"rc": 0, "changed": true})), "return code 0");
+        assert_eq!(of_failure(&json!({"changed": true})), None);
+        let hidden = json!({"censored": "hidden", "msg": "CANARY", "exception": "CANARY"});
+        assert_eq!(reason(hidden), "hidden");
+    }
+
+    #[test]
+    fn layers_places_and_repetitions_are_left_out() {
+        for (msg, expected) in [
+            ("Task failed: Module failed: the moon", "the moon"),
+            ("Task failed.", "Task failed"),
+            (
+                "no 'x'. no 'x'. no 'x'\n\nThe error appears to be in '/srv/site.yml': line 3",
+                "no 'x'",
+            ),
+            ("Unexpected AnsibleActionFail error: not found", "not found"),
+        ] {
+            assert_eq!(reason(json!({ "msg": msg })), expected);
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_output_is_quoted() {
+        let lines = |count: usize, line: &str| vec![line; count].join("\n");
+        let quoted = |stderr: String| reason(json!({"rc": 1, "stderr": stderr}));
+        assert_eq!(quoted(lines(9, "a")), lines(5, "a"));
+        assert_eq!(quoted(format!("{}\nlast", "x".repeat(299))), "last");
+        assert_eq!(quoted("x".repeat(400)).chars().count(), 300);
+        assert_eq!(
+            quoted("10%\r90%\r\n\nShared connection to h1 closed.\r\n".into()),
+            "90%"
+        );
+        let traceback = "started\nTraceback (most recent call last):\n  File \"x\", line 1\n    \
+                         go()\n    ^^^^\nValueError: no\n";
+        assert_eq!(quoted(traceback.into()), "ValueError: no");
+    }
+
+    #[test]
+    fn an_exception_adds_what_the_message_leaves_out() {
+        let frame = "Traceback (most recent call last):\n  File \"x\", line 1, in y\n    go()\n";
+        let chain = format!(
+            "{frame}FileNotFoundError: no such file\n\nThe above exception was the direct cause of \
+             the following exception:\n\n{frame}Error: it failed\n"
+        );
+        let of = |msg: &str, exception: &str| reason(json!({"msg": msg, "exception": exception}));
+        assert_eq!(of("", &chain), "Error: it failed");
+        assert_eq!(
+            of("it failed", &chain),
+            "it failed: FileNotFoundError: no such file"
+        );
+        assert_eq!(
+            of("no such file", &format!("{frame}KeyError: no such file\n")),
+            "no such file"
+        );
+        assert_eq!(of("Error executing command.", "[Errno 2] x"), "[Errno 2] x");
+        assert_eq!(
+            of("cannot touch.", "[Errno 2] x"),
+            "cannot touch: [Errno 2] x"
+        );
+        let summary = format!(
+            "{frame}ansible.errors.AnsibleTaskError: Task failed: Module failed: cannot touch: x"
+        );
+        assert_eq!(of("cannot touch.", &summary), "cannot touch: x");
+        assert_eq!(of("no", "NoneType: None\n"), "no");
+    }
+
+    #[test]
+    fn a_condition_that_made_it_a_failure_is_named() {
+        let met = |mut result: Value| {
+            result["failed_when_result"] = json!(true);
+            reason(result)
+        };
+        assert_eq!(
+            met(json!({"rc": 0, "stdout": "good"})),
+            "failed_when was met: good"
+        );
+        assert_eq!(met(json!({"rc": 2, "stdout": "bad"})), "bad");
+        assert_eq!(met(json!({})), "failed_when was met");
+        let waiting = json!({"status": 200, "msg": "OK (2 bytes)", "attempts": 3});
+        assert_eq!(
+            reason(waiting),
+            "until was not met: OK (2 bytes) (attempts: 3)"
+        );
+        assert_eq!(
+            reason(json!({"msg": "down", "attempts": 3})),
+            "down (attempts: 3)"
+        );
+    }
+}
