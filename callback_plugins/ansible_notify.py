@@ -1264,6 +1264,8 @@ class Run(object):
             "ansible_version": ansible_version,
             "limit": as_text(limit) if limit else None,
             "tags": [as_text(tag) for tag in arguments.get("tags") or ()],
+            "skip_tags": [as_text(tag) for tag in arguments.get("skip_tags") or ()],
+            "start_at_task": text_option(arguments.get("start_at_task")),
             "inventory": [as_text(source) for source in arguments.get("inventory") or ()],
         }
         playbooks = arguments.get("args") if path else None
@@ -1281,6 +1283,21 @@ class Run(object):
         if named or variable or "callback_url" in self.overriding or is_configured_above():
             return True
         return os.path.lexists(os.path.join(find_project(self.directory), CONFIG_FILE))
+
+    def describe_command(self, play):
+        """Adds the module and the hosts of an ad hoc command. A console has several modules."""
+        module = short(play.get_tasks()[0][0].action)
+        hosts = play.hosts if isinstance(play.hosts, (list, tuple)) else [play.hosts]
+        modules = self.about.get("module", "").split(", ")
+        modules = ", ".join(filter(None, modules + [module] * (module not in modules)))
+        pattern = ",".join(as_text(host) for host in hosts)
+        if (modules, pattern) == (self.about.get("module"), self.about.get("pattern")):
+            return
+        self.about = dict(self.about, module=modules, pattern=pattern)
+        if self.stream.process is None:
+            self.stream.hello["run"] = self.about
+        else:
+            self.stream.send(self.seq, None, None, record("run", self.about), {"run": self.about})
 
     def start(self):
         """Starts the binary, once, where anybody is to hear of the run."""
@@ -1527,6 +1544,10 @@ class Run(object):
         name = short(name) if isinstance(name, (TEXT, bytes)) else ""
         self.play_line = record("play", {"id": str(self.plays), "name": name})
         self.play_fragment = ',"play":"%d"' % self.plays
+        if self.about is None:
+            self.describe(None)
+        if self.about["playbook"] is None:
+            self.describe_command(play)
         self.hosts.clear()
         self.running.clear()
         self.namings.clear()

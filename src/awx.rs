@@ -26,7 +26,7 @@ pub fn job(event: &Event) -> Value {
         "playbook": run.playbook,
         "limit": run.limit.as_deref().unwrap_or_default(),
         "job_tags": run.tags.join(","),
-        "skip_tags": "",
+        "skip_tags": run.skip_tags.join(","),
         "launch_type": "manual",
         "status": status,
         "failed": matches!(status, "failed" | "canceled"),
@@ -74,8 +74,8 @@ pub fn metadata(event: &Event) -> String {
     String::from_utf8(text).expect("JSON is text")
 }
 
-fn name(event: &Event) -> &str {
-    event.run.playbook.as_deref().unwrap_or("ansible")
+fn name(event: &Event) -> String {
+    event.run.name()
 }
 
 /// AWX's words for how a run is.

@@ -12,7 +12,7 @@ use crate::bulk;
 use crate::event::{Event, time_text};
 
 /// The names that expressions and templates may use.
-pub const VARIABLES: [&str; 41] = [
+pub const VARIABLES: [&str; 43] = [
     "event",
     "state",
     "changed",
@@ -26,6 +26,7 @@ pub const VARIABLES: [&str; 41] = [
     "play_name",
     "playbook",
     "run_id",
+    "run_name",
     "item",
     "time",
     "duration",
@@ -40,6 +41,7 @@ pub const VARIABLES: [&str; 41] = [
     "elapsed",
     "previous",
     "recovered",
+    "still_failing",
     "failed_tasks",
     "failures",
     "changed_hosts",
@@ -193,6 +195,7 @@ impl Object for View {
             "play_name" => text(event.play.as_ref().map(|play| play.name.as_str())),
             "playbook" => text(event.run.playbook.as_deref()),
             "run_id" => text(Some(&event.run.id)),
+            "run_name" => Some(Value::from(event.run.name())),
             "check" => Some(Value::from(event.run.check)),
             "user" => text(event.run.user.as_deref()),
             "controller" => text(event.run.controller.as_deref()),
@@ -218,6 +221,7 @@ impl Object for View {
             "status" => event.status().map(|status| Value::from(status.name())),
             "previous" => end?.previous.map(|status| Value::from(status.name())),
             "recovered" => Some(Value::from(event.recovered())),
+            "still_failing" => end.map(|end| data(&end.still_failing)),
             "failures" => end.map(|end| Value::from(end.failures)),
             "failed_tasks" => end.map(|end| data(&end.failed_tasks)),
             "changed_hosts" => end.map(|end| data(&end.changed_hosts)),

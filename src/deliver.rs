@@ -16,6 +16,7 @@ use crate::event::{Event, Run, Status};
 use crate::http::Http;
 use crate::kept::Keeper;
 use crate::report;
+use crate::run::{Before, Progress};
 use crate::secret;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::worker::{self, Worker};
@@ -234,9 +235,9 @@ impl Deliverer {
         }
     }
 
-    /// Notes how a run of a playbook ended, and gives how the one before it did. A check changes nothing,
-    /// and a run that was cut off says nothing about the playbook.
-    pub async fn end_run(&self, run: &Run, status: Status) -> Option<Status> {
+    /// Notes how a run of a playbook ended, and gives what was before it. A check changes nothing, and a run
+    /// that was cut off says nothing about the playbook.
+    pub async fn end_run(&self, run: &Run, status: Status, progress: &Progress) -> Before {
         let mut ends = vec![(run.playbook_key(), status)];
         if run.own_key() != ends[0].0 {
             let earlier = run.earlier_keys().into_iter();
@@ -244,24 +245,27 @@ impl Deliverer {
             ends.push((run.own_key(), status));
         }
         if ends[0].0.is_empty() || run.check || status == Status::Canceled {
-            return None;
+            return Before::default();
         }
-        let id = run.id.clone();
+        let ended = |(key, status): (String, Status)| {
+            let (hosts, failed) = progress.hosts(status);
+            spool::Ended {
+                key,
+                run: run.id.clone(),
+                status: status.name().to_owned(),
+                scope: run.scope(),
+                hosts,
+                failed,
+            }
+        };
+        let ends: Vec<spool::Ended> = ends.into_iter().map(ended).collect();
         let before = move |connection: &rusqlite::Connection| {
             let ends = ends.iter();
-            ends.map(|(key, status)| spool::end_run(connection, key, &id, status.name()))
+            ends.map(|ended| spool::end_run(connection, ended))
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         // Where the spool takes nothing, nothing is known of what was before.
-        let before = self.spool().write(before).await.unwrap_or_default();
-        let mut before = before.iter().flatten().map(|name| Status::named(name));
-        // One of several may have failed when it was run alone.
-        let first = before.next().flatten();
-        before.flatten().fold(first, |worst, one| match worst {
-            Some(Status::Error) => worst,
-            _ if one == Status::Error => Some(one),
-            _ => worst.or(Some(one)),
-        })
+        Before::of_all(self.spool().write(before).await.unwrap_or_default(), status)
     }
 
     /// Who wants an event, and the event without what nobody of them sends.

@@ -100,6 +100,13 @@ pub struct Run {
     pub ansible_version: Option<String>,
     pub limit: Option<String>,
     pub tags: Vec<String>,
+    pub skip_tags: Vec<String>,
+    pub start_at_task: Option<String>,
+    /// The modules and the hosts of ad hoc commands, which have no playbook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// The inventories as they were named.
     pub inventory: Vec<String>,
     /// The paths of all playbooks of the command line, where there are several.
@@ -114,7 +121,7 @@ pub struct Run {
 
 impl Run {
     /// What tells one playbook, or all those of one command line, and the inventory from others, the same in
-    /// each of their runs.
+    /// each of their runs; empty where nothing does.
     pub fn playbook_key(&self) -> String {
         if self.playbooks.len() > 1 {
             return self.key_of(&self.playbooks.join(" + "));
@@ -125,7 +132,8 @@ impl Run {
     /// The key that the current playbook has where it is run alone.
     pub fn own_key(&self) -> String {
         let playbook = self.path.as_ref().or(self.playbook.as_ref());
-        self.key_of(playbook.map_or("", |playbook| playbook))
+        let name = playbook.cloned().or_else(|| self.command());
+        name.map_or_else(String::new, |name| self.key_of(&name))
     }
 
     /// The keys of the playbooks that came before the current one: Ansible went on, so they succeeded.
@@ -230,6 +238,9 @@ pub struct RunEnd {
     /// What became of the run of the same playbook and inventory before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Status>,
+    /// The hosts that failed in earlier runs, and that neither this one nor another has mended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub still_failing: Vec<String>,
     /// The first of the tasks that failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed_tasks: Vec<FailedTask>,
@@ -249,6 +260,7 @@ impl RunEnd {
             elapsed: 0.0,
             stats: Map::new(),
             previous: None,
+            still_failing: Vec::new(),
             failed_tasks: Vec::new(),
             failures: 0,
             changed_hosts: Vec::new(),
@@ -329,13 +341,6 @@ impl Event {
         let start = ["playbook_on_start", "run_start"].contains(&self.event.as_str());
         let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
-    }
-
-    /// The run succeeded where the one before it had failed.
-    pub fn recovered(&self) -> bool {
-        self.end
-            .as_ref()
-            .is_some_and(|end| end.status == Status::Success && end.previous == Some(Status::Error))
     }
 
     /// A task failed, or a host could not be reached, and nothing says that it does not matter.

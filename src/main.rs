@@ -49,6 +49,7 @@ mod route;
 mod run;
 mod runner;
 mod sample;
+mod scope;
 mod secret;
 mod shorten;
 mod signature;

@@ -94,17 +94,18 @@ pub enum Form {
 
 /// `subject` where the section has none.
 pub const SUBJECT: &str = "\
-{%- if status == 'running' %}{{ playbook }} started
-{%- elif recovered %}{{ playbook }} recovered
-{%- elif status == 'success' %}{{ playbook }} succeeded
-{%- elif status == 'error' %}{{ playbook }} failed
-{%- elif status == 'canceled' %}{{ playbook }} was canceled
+{%- if status == 'running' %}{{ run_name }} started
+{%- elif recovered %}{{ run_name }} recovered
+{%- elif status == 'success' %}{{ run_name }} succeeded
+{%- elif status == 'error' %}{{ run_name }} failed
+{%- elif status == 'canceled' %}{{ run_name }} was canceled
 {%- elif hosts | length > 1 %}{{ task_name }}: {{ events | length }} results on {{ hosts | length }} hosts, {{ state }}
 {%- elif state == 'unreachable' %}{{ host }} is unreachable
 {%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
 {%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
-{%- else %}{{ playbook or 'ansible' }}: {{ task_name or play_name or callback }}
-{%- endif %}";
+{%- else %}{{ run_name }}: {{ task_name or play_name or callback }}
+{%- endif %}
+{%- if check %} (check mode){% endif %}";
 
 /// `message` where the section has none.
 pub const MESSAGE: &str = "\
@@ -118,6 +119,9 @@ pub const MESSAGE: &str = "\
 {{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
 {%- if reason and not failed_tasks %}
 {{ reason | truncate(length=1000, leeway=0) }}
+{%- endif %}
+{%- if still_failing and status == 'success' %}
+not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
 {%- endif %}
 {%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
 {{ (reason or '') | truncate(length=1000, leeway=0) }}
@@ -313,6 +317,8 @@ fn fields(event: &Event) -> Vec<(String, String)> {
     let task = event.task.as_ref().map(|task| task.name.clone());
     let play = event.play.as_ref().map(|play| play.name.clone());
     let inventory = Some(run.inventory.join(", "));
+    let tags = Some(&run.tags).filter(|tags| *tags != &["all"]);
+    let tags = tags.map(|tags| tags.join(", "));
     let all = [
         ("Host", host),
         ("Task", task),
@@ -320,6 +326,9 @@ fn fields(event: &Event) -> Vec<(String, String)> {
         ("Playbook", run.playbook.clone()),
         ("Inventory", inventory),
         ("Limit", run.limit.clone()),
+        ("Tags", tags),
+        ("Skipped tags", Some(run.skip_tags.join(", "))),
+        ("Start at task", run.start_at_task.clone()),
         ("Started by", run.user.clone()),
         ("Controller", run.controller.clone()),
     ];

@@ -33,7 +33,7 @@ pub struct Reader {
 const MAX_KEY: usize = 60;
 
 /// The keys of an event.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "state",
     "event",
     "host",
@@ -53,6 +53,7 @@ const KEYS: [&str; 27] = [
     "elapsed",
     "stats",
     "previous",
+    "still_failing",
     "failed_tasks",
     "failures",
     "changed_hosts",
@@ -228,6 +229,7 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
         elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
         stats: typed(object, "stats")?.unwrap_or_default(),
         previous: typed(object, "previous")?,
+        still_failing: typed(object, "still_failing")?.unwrap_or_default(),
         failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
         failures: typed(object, "failures")?.unwrap_or(0),
         changed_hosts: typed(object, "changed_hosts")?.unwrap_or_default(),

@@ -114,8 +114,45 @@ fn ended(event: &Event, status: Status) -> bool {
     event.end.as_ref().is_some_and(|end| end.status == status)
 }
 
+/// What a notifier hears of runs in check mode, which change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckMode {
+    Include,
+    Exclude,
+    Only,
+}
+
+const CHECK_MODES: [(&str, CheckMode); 3] = [
+    ("include", CheckMode::Include),
+    ("exclude", CheckMode::Exclude),
+    ("only", CheckMode::Only),
+];
+
+impl CheckMode {
+    fn name(self) -> &'static str {
+        let of = CHECK_MODES.iter().find(|(_, mode)| *mode == self);
+        of.map_or("include", |(name, _)| name)
+    }
+
+    fn takes(self, event: &Event) -> bool {
+        match self {
+            CheckMode::Include => true,
+            CheckMode::Exclude => !event.run.check,
+            CheckMode::Only => event.run.check,
+        }
+    }
+}
+
+/// What a notifier hears of where its section does not say it.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    pub on: &'static [&'static str],
+    pub check_mode: CheckMode,
+}
+
 /// What a notifier wants to hear of.
 pub struct Rules {
+    check_mode: CheckMode,
     triggers: Vec<(&'static str, Test)>,
     /// Callbacks named as such.
     callbacks: Vec<String>,
@@ -125,16 +162,24 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a section; `default` is what it hears of without `on`.
-    pub fn new(section: &Section, default: &[&str]) -> Rules {
+    /// The rules of a section.
+    pub fn new(section: &Section, default: Defaults) -> Rules {
+        let check_mode = section.parsed("check_mode", default.check_mode, |text| {
+            let found = CHECK_MODES.iter().find(|(name, _)| *name == text);
+            found.map(|(_, mode)| *mode).ok_or_else(|| {
+                let hint = suggest(text, CHECK_MODES.map(|(name, _)| name));
+                format!("`check_mode` must be `include`, `exclude` or `only`{hint}")
+            })
+        });
         let mut rules = Rules {
+            check_mode,
             triggers: Vec::new(),
             callbacks: Vec::new(),
             when: None,
             failed: Cell::new(false),
         };
         let names = section.list("on");
-        for name in if names.is_empty() { default } else { &names } {
+        for name in if names.is_empty() { default.on } else { &names } {
             if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
                 rules.triggers.push(*trigger);
             } else if CALLBACKS.contains(name) {
@@ -165,7 +210,9 @@ impl Rules {
 
     /// Whether the notifier is to hear of this event.
     pub fn want(&self, context: &Context) -> bool {
-        self.trigger(context.event()).is_some() && self.holds(context)
+        self.trigger(context.event()).is_some()
+            && self.check_mode.takes(context.event())
+            && self.holds(context)
     }
 
     /// By which trigger an event is wanted, if by any.
@@ -187,6 +234,10 @@ impl Rules {
             None => (
                 false,
                 format!("none of its triggers is met: {}", all.join(", ")),
+            ),
+            Some(_) if !self.check_mode.takes(context.event()) => (
+                false,
+                format!("its `check_mode` is {}", self.check_mode.name()),
             ),
             Some(_) if !self.holds(context) => (false, "its `when` does not hold".to_owned()),
             Some(trigger) => (true, format!("by its trigger `{trigger}`")),
@@ -235,7 +286,11 @@ mod tests {
                 origin: Origin::Play,
             });
         }
-        let rules = Rules::new(&section, &["error", "success"]);
+        let default = Defaults {
+            on: &["error", "success"],
+            check_mode: CheckMode::Include,
+        };
+        let rules = Rules::new(&section, default);
         (
             rules,
             section

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::bulk;
 use crate::escape::{characters, cut};
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
+use crate::spool;
 
 /// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
 const FAILED_TASKS: usize = 100;
@@ -22,11 +23,40 @@ const INTERRUPTED: [i64; 2] = [99, 130];
 const INTERRUPTION: &str = "interrupted";
 const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
 
+/// What earlier runs of the playbook left behind, as its end says it.
+#[derive(Default)]
+pub struct Before {
+    pub previous: Option<Status>,
+    pub still_failing: Vec<String>,
+}
+
+impl Before {
+    /// What was before a run of several playbooks: one of them may have failed when it was run alone.
+    pub fn of_all(known: Vec<spool::Before>, status: Status) -> Before {
+        let named = |before: &spool::Before| Status::named(before.previous.as_deref()?);
+        let all: Vec<Status> = known.iter().filter_map(named).collect();
+        let error = all.contains(&Status::Error).then_some(Status::Error);
+        let mut still_failing: Vec<String> = known
+            .into_iter()
+            .flat_map(|before| before.still_failing)
+            .collect();
+        still_failing.sort_unstable();
+        still_failing.dedup();
+        let mended = status != Status::Success || still_failing.is_empty();
+        Before {
+            previous: error.or(all.first().copied()).filter(|_| mended),
+            still_failing,
+        }
+    }
+}
+
 /// What the end of the run will say.
 #[derive(Default)]
 pub struct Progress {
     first: Option<Timestamp>,
     changed_hosts: BTreeSet<String>,
+    /// The hosts that were heard of: `ansible-console` brings no counts of them.
+    hosts: BTreeSet<String>,
     /// Those that failed, as far as they are kept.
     failed_tasks: Vec<FailedTask>,
     failures: usize,
@@ -64,6 +94,9 @@ impl Progress {
     /// Takes an event in.
     pub fn note(&mut self, event: &Event) {
         self.first.get_or_insert(event.time);
+        if event.state.is_some() && !self.hosts.contains(event.host_name()) {
+            self.hosts.insert(event.host_name().to_owned());
+        }
         if event.changed && event.state == Some(State::Success) {
             self.changed_hosts.insert(event.host_name().to_owned());
         }
@@ -128,17 +161,41 @@ impl Progress {
         }
     }
 
-    /// The event that ends the run; `previous` is how the run before it ended.
-    pub fn end(&self, run: &Arc<Run>, previous: Option<Status>) -> Event {
+    /// The hosts of a run that ended so, and those among them where it failed.
+    pub fn hosts(&self, status: Status) -> (Vec<String>, Vec<String>) {
+        let is_over = |_: &&String| status == Status::Error;
+        match &self.stats {
+            Some(stats) => {
+                let failed = stats.iter().filter(|(_, counts)| failures(counts) > 0);
+                let failed = failed.map(|(host, _)| host).filter(is_over);
+                (stats.keys().cloned().collect(), failed.cloned().collect())
+            }
+            None => {
+                let failed: BTreeSet<&String> = self
+                    .failed_tasks
+                    .iter()
+                    .map(|task| &task.host)
+                    .filter(is_over)
+                    .collect();
+                (
+                    self.hosts.iter().cloned().collect(),
+                    failed.into_iter().cloned().collect(),
+                )
+            }
+        }
+    }
+
+    /// The event that ends the run.
+    pub fn end(&self, run: &Arc<Run>, before: Before) -> Event {
         let mut event = Event::new("run_end", run.clone(), 0);
         // Whoever says it, it is one event.
         event.id = format!("{}-end", run.id);
-        self.complete(&mut event, self.status(), previous);
+        self.complete(&mut event, self.status(), before);
         event
     }
 
     /// Puts into the event that ends the run what came before it.
-    pub fn complete(&self, event: &mut Event, status: Status, previous: Option<Status>) {
+    pub fn complete(&self, event: &mut Event, status: Status, before: Before) {
         let elapsed = self
             .first
             .map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
@@ -151,7 +208,8 @@ impl Progress {
             reason: self.reason(status, &failed_tasks),
             elapsed,
             stats: self.stats.clone().unwrap_or_default(),
-            previous,
+            previous: before.previous,
+            still_failing: before.still_failing,
             failed_tasks,
             failures: match &self.stats {
                 Some(stats) => stats.values().map(failures).sum(),

@@ -68,6 +68,7 @@ pub fn run_end(status: Status) -> Event {
         elapsed: 12.5,
         stats,
         previous: None,
+        still_failing: Vec::new(),
         failed_tasks: vec![failed_task(); failures],
         failures,
         changed_hosts: vec!["test-host".to_owned()],

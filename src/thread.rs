@@ -20,17 +20,25 @@ pub enum Thread {
     Updates,
 }
 
-/// Under which keys an event's thread is kept: its run's, and its incident's.
+/// Under which keys an event's thread is kept, the first one that is known first: its run's, and its
+/// incident's. A run that is only a part of its playbook has to do with the incident when it fails, or ends it;
+/// a check has not, nor has a success that leaves something broken.
 pub fn keys(event: &Event) -> Vec<String> {
+    let run = format!("run {}", event.run.id);
     let playbook = event.run.playbook_key();
-    let incident = (!playbook.is_empty()).then(|| format!("incident {playbook}"));
-    [format!("run {}", event.run.id)]
-        .into_iter()
-        .chain(incident)
-        .collect()
+    if playbook.is_empty() || event.run.check {
+        return vec![run];
+    }
+    let incident = format!("incident {playbook}");
+    match event.status() {
+        Some(Status::Success) if !event.resolves() => vec![run],
+        _ if event.run.is_whole() => vec![run, incident],
+        Some(Status::Success | Status::Error) => vec![incident, run],
+        _ => vec![run],
+    }
 }
 
-/// The thread at each recipient: the run's own, or the incident's.
+/// The thread at each recipient: the first of its keys that has one.
 pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<String, String> {
     let found = keys(event).into_iter().filter_map(|key| kept.remove(&key));
     let mut parsed = found.map(|text| serde_json::from_str(&text).unwrap_or_default());
@@ -66,12 +74,12 @@ pub fn keep(message: &Message, delivered: bool) -> Vec<(String, String)> {
     // At a recipient that had none, or where the first message is no more.
     let began = threads != message.threads;
     let mut kept = Vec::new();
-    for (index, key) in keys(event).into_iter().enumerate() {
-        match (index, event.status()) {
-            (0, _) if began => kept.push((key, text(&threads))),
+    for key in keys(event) {
+        match (key.starts_with("run "), event.status()) {
+            (true, _) if began => kept.push((key, text(&threads))),
             // The run may have begun it before it failed.
-            (1, Some(Status::Error)) if !threads.is_empty() => kept.push((key, text(&threads))),
-            (1, Some(Status::Success)) if delivered => kept.push((key, text(&BTreeMap::new()))),
+            (false, Some(Status::Error)) if !threads.is_empty() => kept.push((key, text(&threads))),
+            (false, Some(Status::Success)) if delivered => kept.push((key, text(&BTreeMap::new()))),
             _ => {}
         }
     }

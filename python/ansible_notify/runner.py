@@ -240,6 +240,7 @@ def describe(config):
         "ansible_version": None,
         "limit": limit if isinstance(limit, str) else None,
         "tags": names(getattr(config, "tags", None)),
+        "skip_tags": names(getattr(config, "skip_tags", None)),
     }
 
 

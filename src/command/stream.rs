@@ -411,8 +411,11 @@ impl Stream {
                 if let Some(end) = &event.end {
                     let status = end.status;
                     self.progress.ended = true;
-                    let previous = self.deliverer.end_run(&self.run, status).await;
-                    self.progress.complete(&mut event, status, previous);
+                    let before = self
+                        .deliverer
+                        .end_run(&self.run, status, &self.progress)
+                        .await;
+                    self.progress.complete(&mut event, status, before);
                 }
                 self.note(record.seq, event);
             }
@@ -471,8 +474,11 @@ impl Stream {
         // ansible-runner says the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
             let status = self.progress.status();
-            let previous = self.deliverer.end_run(&self.run, status).await;
-            let event = self.progress.end(&self.run, previous);
+            let before = self
+                .deliverer
+                .end_run(&self.run, status, &self.progress)
+                .await;
+            let event = self.progress.end(&self.run, before);
             self.batch.push((self.last_sequence + 1, event));
             self.accept().await;
         }

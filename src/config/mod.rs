@@ -21,7 +21,7 @@ use crate::http::Http;
 use crate::message::{Form, Texts};
 use crate::notifier::{KINDS, Kind, Notifier, Unready};
 use crate::payload::Payload;
-use crate::route::Rules;
+use crate::route::{CheckMode, Defaults, Rules};
 use crate::secret;
 use crate::spool::Limits;
 use emitters::Emitters;
@@ -365,10 +365,16 @@ impl Config {
         } else {
             kind_of(&section)
         };
-        let default: &[&str] = if main {
-            &["ok", "failed", "skipped", "unreachable"]
-        } else {
-            &["error", "success"]
+        let default = Defaults {
+            on: if main {
+                &["ok", "failed", "skipped", "unreachable"]
+            } else {
+                &["error", "success"]
+            },
+            check_mode: match kind {
+                Some(kind) if crate::notifier::WAKING.contains(&kind.name) => CheckMode::Exclude,
+                _ => CheckMode::Include,
+            },
         };
         let rules = Rules::new(&section, default);
         rules.try_on(&section, samples);

@@ -32,6 +32,9 @@ use crate::message::{Form, Message};
 use crate::reply;
 use crate::thread::Thread;
 
+/// Kinds that wake people: without `check_mode`, they hear of nothing in check mode.
+pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
+
 /// The kinds, in the order in which help and documentation list them.
 pub const KINDS: &[&Kind] = &[
     &webhook::KIND,

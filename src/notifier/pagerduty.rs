@@ -87,14 +87,14 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Action {
-    /// What an event means. A success resolves whether or not something is known to be open: the failure may
-    /// have been another machine's, and without an incident it does nothing.
+    /// What an event means. A success resolves where it leaves nothing broken, whether or not something is known
+    /// to be open: the failure may have been another machine's, and without an incident it does nothing.
     fn on(event: &Event) -> &'static [Action] {
         match (event.status(), event.state) {
             (Some(Status::Error | Status::Canceled), _) => &[Action::Trigger],
-            (Some(Status::Success), _) => &[Action::Resolve, Action::Change],
+            (Some(Status::Success), _) if event.resolves() => &[Action::Resolve, Action::Change],
             (None, Some(State::Failed | State::Unreachable)) => &[Action::Trigger],
-            (None, Some(State::Success)) => &[Action::Resolve],
+            (None, Some(State::Success)) if !event.run.check => &[Action::Resolve],
             _ => &[Action::Change],
         }
     }
@@ -144,9 +144,8 @@ impl PagerDuty {
         let source = names.into_iter().find(|name| !name.is_empty());
         // An empty one is refused.
         let summary = Some(message.subject.as_str()).filter(|subject| !subject.is_empty());
-        let summary = summary
-            .or(event.run.playbook.as_deref())
-            .unwrap_or("Ansible");
+        let name = event.run.name();
+        let summary = summary.unwrap_or(&name);
         let mut payload = json!({
             "summary": cut(summary, SUMMARY, characters),
             "source": source.unwrap_or("ansible"),
@@ -157,7 +156,12 @@ impl PagerDuty {
             let task = event.task.as_ref().map(|task| task.name.as_str());
             payload["severity"] = self.severity(message.level).into();
             payload["component"] = task.into();
-            payload["group"] = event.run.playbook.as_deref().into();
+            payload["group"] = event
+                .run
+                .playbook
+                .clone()
+                .or_else(|| event.run.command())
+                .into();
             payload["class"] = event.event.as_str().into();
         }
         payload

@@ -257,6 +257,9 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
             .execute([event])?;
     }
     connection
+        .prepare_cached("DELETE FROM failing WHERE updated < ?1")?
+        .execute([before])?;
+    connection
         .prepare_cached(
             "DELETE FROM thread WHERE updated < ?1 AND NOT (key LIKE 'reached %' AND EXISTS
                 (SELECT 1 FROM delivery WHERE id = CAST(substr(key, 9) AS INTEGER) AND state = 0))",

@@ -4,25 +4,89 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Stores how a run of a playbook ended, and gives how the run before it ended. Said twice of the same
-/// run, it gives the same answer.
-pub fn end_run(
-    connection: &Connection,
-    key: &str,
-    run_id: &str,
-    status: &str,
-) -> rusqlite::Result<Option<String>> {
+/// How a run of a playbook ended.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// What tells the playbook from others.
+    pub key: String,
+    pub run: String,
+    pub status: String,
+    /// Which of its tasks ran; empty for all.
+    pub scope: String,
+    /// The hosts that it ran on, and those among them where it failed; where it failed on none, it did as a
+    /// whole.
+    pub hosts: Vec<String>,
+    pub failed: Vec<String>,
+}
+
+/// What was known of a playbook before a run of it, and what is left of that.
+#[derive(Debug, Default, PartialEq)]
+pub struct Before {
+    /// How the run before it ended. Nothing after a success that does not cover what had failed.
+    pub previous: Option<String>,
+    /// The hosts where it failed and has not been well since.
+    pub still_failing: Vec<String>,
+}
+
+const ERROR: &str = "error";
+
+/// Stores how a run of a playbook ended, and gives what was before it. Said twice of the same run, it gives
+/// the same answer.
+pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Before> {
+    let known = connection
+        .prepare_cached("SELECT run, status, previous FROM playbook WHERE key = ?1")?
+        .query_row([&ended.key], |row| {
+            let run: String = row.get(0)?;
+            let status = row.get(1)?;
+            Ok(if run == ended.run {
+                row.get(2)?
+            } else {
+                Some(status)
+            })
+        })
+        .optional()?;
+    let before: Option<String> = known.flatten();
+    let failed = ended.status == ERROR;
+    // An older program notes a success without a look at the hosts.
+    if before.as_deref() != Some(ERROR) {
+        connection
+            .prepare_cached("DELETE FROM failing WHERE key = ?1")?
+            .execute([&ended.key])?;
+    }
+    let mut mend = connection
+        .prepare_cached("DELETE FROM failing WHERE key = ?1 AND ?2 IN (scope, '') AND host = ?3")?;
+    let mut note = connection.prepare_cached(
+        "INSERT OR REPLACE INTO failing (key, scope, host, updated) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    let whole = String::new();
+    let well = ended.hosts.iter().chain((!failed).then_some(&whole));
+    for host in well {
+        mend.execute(params![ended.key, ended.scope, host])?;
+    }
+    let now = jiff::Timestamp::now().as_millisecond();
+    let as_a_whole = failed && ended.failed.is_empty();
+    for host in ended.failed.iter().chain(as_a_whole.then_some(&whole)) {
+        note.execute(params![ended.key, ended.scope, host, now])?;
+    }
+    let left: Vec<String> = connection
+        .prepare_cached("SELECT DISTINCT host FROM failing WHERE key = ?1 ORDER BY host")?
+        .query_map([&ended.key], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let status = if left.is_empty() {
+        &ended.status
+    } else {
+        ERROR
+    };
+    let previous = before.filter(|_| failed || left.is_empty());
     connection
         .prepare_cached(
-            "INSERT INTO playbook (key, run, status) VALUES (?1, ?2, ?3)
-             ON CONFLICT (key) DO UPDATE SET
-                previous = CASE WHEN run = excluded.run THEN previous ELSE status END,
-                run = excluded.run, status = excluded.status",
+            "INSERT OR REPLACE INTO playbook (key, run, status, previous) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![key, run_id, status])?;
-    connection
-        .prepare_cached("SELECT previous FROM playbook WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
+        .execute(params![ended.key, ended.run, status, previous])?;
+    Ok(Before {
+        previous,
+        still_failing: left.into_iter().filter(|host| !host.is_empty()).collect(),
+    })
 }
 
 /// What is known of some of a destination's threads, by key.
@@ -71,17 +135,117 @@ mod tests {
         connection
     }
 
+    /// A run of site.yml on these hosts, those that failed with a `!`.
+    fn run(run: &str, scope: &str, hosts: &str) -> Ended {
+        let name = |host: &str| host.trim_end_matches('!').to_owned();
+        let failed: Vec<String> = hosts
+            .split(' ')
+            .filter(|host| host.ends_with('!'))
+            .map(name)
+            .collect();
+        Ended {
+            key: "site.yml".to_owned(),
+            run: run.to_owned(),
+            status: if failed.is_empty() {
+                "success"
+            } else {
+                "error"
+            }
+            .to_owned(),
+            scope: scope.to_owned(),
+            hosts: hosts.split(' ').map(name).collect(),
+            failed,
+        }
+    }
+
     #[test]
     fn a_run_knows_how_the_one_before_it_ended() {
         let spool = spool();
-        let end = |key, run, status| end_run(&spool, key, run, status).unwrap();
-        assert_eq!(end("site.yml", "r1", "error"), None);
-        assert_eq!(end("site.yml", "r1", "canceled"), None);
-        assert_eq!(end("other.yml", "r2", "success"), None);
+        let end = |ended: &Ended| end_run(&spool, ended).unwrap().previous;
+        assert_eq!(end(&run("r1", "", "h1!")), None);
+        let other = Ended {
+            key: "other.yml".to_owned(),
+            ..run("r2", "", "h1")
+        };
+        assert_eq!(end(&other), None);
         for _ in 0..2 {
-            assert_eq!(end("site.yml", "r3", "success").unwrap(), "canceled");
+            assert_eq!(end(&run("r3", "", "h1")).unwrap(), "error");
         }
-        assert_eq!(end("site.yml", "r4", "error").unwrap(), "success");
+        assert_eq!(end(&run("r4", "", "h1!")).unwrap(), "success");
+    }
+
+    #[test]
+    fn only_what_covers_a_failure_mends_it() {
+        let cases: [(&[(&str, &str)], &str); 9] = [
+            (&[("", "h1! h2"), ("", "h1 h2")], "recovered"),
+            (&[("", "h1! h2"), ("", "h2")], "h1"),
+            (&[("", "h1! h2"), ("", "h2"), ("", "h1")], "recovered"),
+            (&[("", "h1! h2!"), ("", "h1")], "h2"),
+            (&[("", "h1! h2!"), ("", "h1"), ("", "h2")], "recovered"),
+            (&[("", "h1!"), ("tags a", "h1")], "h1"),
+            (&[("tags a", "h1!"), ("tags b", "h1")], "h1"),
+            (&[("tags a", "h1!"), ("tags a", "h1")], "recovered"),
+            (&[("tags a", "h1!"), ("", "h1 h2")], "recovered"),
+        ];
+        for (runs, expected) in cases {
+            let spool = spool();
+            let mut last = Before::default();
+            for (number, (scope, hosts)) in runs.iter().enumerate() {
+                last = end_run(&spool, &run(&number.to_string(), scope, hosts)).unwrap();
+            }
+            let told = match last.previous.as_deref() {
+                Some("error") => "recovered".to_owned(),
+                _ => last.still_failing.join(" "),
+            };
+            assert_eq!(told, expected, "{runs:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_failed_as_a_whole_is_mended_by_any_of_its_scope() {
+        let spool = spool();
+        let mut broken = run("r1", "", "");
+        broken.status = "error".to_owned();
+        broken.hosts.clear();
+        end_run(&spool, &broken).unwrap();
+        assert_eq!(
+            end_run(&spool, &run("r2", "tags a", "h1"))
+                .unwrap()
+                .previous,
+            None
+        );
+        assert_eq!(
+            end_run(&spool, &run("r3", "", "h1"))
+                .unwrap()
+                .previous
+                .unwrap(),
+            "error"
+        );
+    }
+
+    #[test]
+    fn what_an_older_program_noted_counts() {
+        let spool = spool();
+        let note = |status: &str| {
+            let sql =
+                "INSERT OR REPLACE INTO playbook (key, run, status) VALUES ('site.yml', 'old', ?1)";
+            spool.execute(sql, [status]).unwrap();
+        };
+        note("error");
+        assert_eq!(
+            end_run(&spool, &run("r1", "", "h1"))
+                .unwrap()
+                .previous
+                .unwrap(),
+            "error"
+        );
+        end_run(&spool, &run("r2", "", "h2!")).unwrap();
+        note("success");
+        let before = end_run(&spool, &run("r3", "", "h1")).unwrap();
+        assert_eq!(
+            (before.previous.unwrap().as_str(), before.still_failing),
+            ("success", Vec::new())
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What each version added to the one before it. `user_version` of a file says how many it has.
 /// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
-const VERSIONS: [&str; 3] = [FIRST, SECOND, THIRD];
+const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -88,6 +88,20 @@ const SECOND: &str = "
 const THIRD: &str = "
     -- how long the attempt took that delivered it, in milliseconds; such an attempt has no row of its own
     ALTER TABLE delivery ADD COLUMN duration INTEGER;
+";
+
+const FOURTH: &str = "
+    -- where a playbook failed and has not been well since
+    CREATE TABLE failing (
+        -- as in the table playbook
+        key TEXT NOT NULL,
+        -- which of its tasks ran; empty for all
+        scope TEXT NOT NULL,
+        -- empty where it failed on no host, but as a whole
+        host TEXT NOT NULL,
+        updated INTEGER NOT NULL,
+        PRIMARY KEY (key, scope, host)
+    );
 ";
 
 /// The version of a file; 0 is an empty one.

@@ -163,6 +163,8 @@ def test_records(ansible, mixed):
         "user": "root" if os.getuid() == 0 else run["user"],
         "limit": "all",
         "tags": ["all"],
+        "skip_tags": [],
+        "start_at_task": None,
     }
 
 

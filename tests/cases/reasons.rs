@@ -59,7 +59,7 @@ fn the_reason_of_a_loop_waits_in_the_spool_with_its_event() {
     let sandbox = Sandbox::with_config(&config(&dead));
     stream(&sandbox, &loop_of(&json!("nginx")));
     let server = Server::start([OK]);
-    sandbox.file("plugin_config.ini", &config(&server));
+    sandbox.file("plugin_config.ini", config(&server));
     sandbox.run_on_spool(&["flush"]);
     assert_eq!(server.bodies()[0]["reason"], REASON);
 }
@@ -99,7 +99,7 @@ fn events_by_hand_and_of_ansible_runner_say_the_same() {
             "hidden".to_owned(),
         ),
     ] {
-        sandbox.file("event.json", &event.to_string());
+        sandbox.file("event.json", event.to_string());
         sandbox.run(&["send", "--quiet", "event.json"]);
         let body = server.bodies().pop().unwrap();
         assert_eq!(body["reason"], reason.as_str(), "{event}");

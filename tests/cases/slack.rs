@@ -170,7 +170,7 @@ fn slack_updates_one_message_where_many_hosts_fail_at_once() {
         .filter(|one| one.target == "/api/chat.postMessage");
     assert_eq!((posted.count(), requests.len()), (1, 31));
     let last = requests[30].json();
-    assert_eq!(last["blocks"][0]["text"]["text"], "failed");
+    assert_eq!(last["blocks"][0]["text"]["text"], "ansible failed");
     assert_eq!(last["ts"], "1712.000000");
 }
 

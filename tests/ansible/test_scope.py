@@ -1,0 +1,99 @@
+"""Which part of a playbook a run was, and what its success says of an earlier failure."""
+
+import json
+
+import pytest
+from test_endtoend import BINARY, Endpoint
+
+CONFIG = """
+[notifier:end]
+type = webhook
+url = %s/events
+username = svc-ansible
+password = s3cret
+on = error, success
+[outputs:end]
+status = status
+previous = previous
+recovered = recovered
+left = still_failing
+name = run_name
+run = event.run
+"""
+SITE = """
+- hosts: web
+  gather_facts: false
+  tasks:
+    - name: broken
+      command: test -e {{ playbook_dir }}/mended
+      check_mode: false
+      when: inventory_hostname == 'web1' and not ansible_check_mode
+      tags: [a]
+    - name: harmless
+      debug: {msg: x}
+      tags: [b]
+"""
+
+
+@pytest.fixture
+def ends(ansible):
+    """Runs a command; what the end of its run says."""
+    endpoint = Endpoint(ansible.directory)
+    config = ansible.write("plugin_config.ini", CONFIG % endpoint.url)
+    config.chmod(0o600)
+    ansible.environment["ANSIBLE_NOTIFY_BINARY"] = str(BINARY)
+    ansible.environment["ANSIBLE_NOTIFY_CONFIG"] = str(config)
+
+    def run(*command, **options):
+        before = len(endpoint.bodies())
+        result = ansible.run(*command, **options)
+        bodies = endpoint.bodies()[before:]
+        assert len(bodies) == 1, result.stdout + result.stderr
+        return bodies[0]
+
+    yield run
+    endpoint.stop()
+
+
+def test_only_what_covers_a_failure_mends_it(ansible, ends):
+    site = ansible.write("site.yml", SITE)
+
+    def play(*options):
+        body = ends("ansible-playbook", site, *options)
+        return [body[key] for key in ("status", "previous", "recovered", "left")], body["run"]
+
+    assert play()[0] == ["error", None, False, ["web1"]]
+    limited = ["success", None, False, ["web1"]]
+    told, run = play("--check")
+    assert (told, run["check"]) == (["success", None, False, []], True)
+    told, run = play("--limit", "web2")
+    assert (told, run["limit"]) == (limited, "web2")
+    told, run = play("--tags", "b")
+    assert (told, run["tags"]) == (limited, ["b"])
+    told, run = play("--skip-tags", "a")
+    assert (told, run["skip_tags"]) == (limited, ["a"])
+    told, run = play("--start-at-task", "harmless")
+    assert (told, run["start_at_task"]) == (limited, "harmless")
+    ansible.write("mended", "")
+    assert play("--limit", "web1")[0] == ["success", "error", True, []]
+    assert play()[0] == ["success", "success", False, []]
+
+
+def test_ad_hoc_commands_have_a_name(ansible, ends):
+    """It is made of the module and the hosts; what a console ran is told by all modules."""
+
+    def told(*command, **options):
+        body = ends(*command, **options)
+        assert "CANARY" not in json.dumps(body)
+        return [body["name"], body["status"], body["recovered"]]
+
+    command = ["ansible", "web1", "-m", "command", "-a"]
+    environment = {"ANSIBLE_BIN_ANSIBLE_CALLBACKS": "1"}
+    name = "ansible web1 -m command"
+    assert told(*command, "test -e /CANARY", **environment) == [name, "error", False]
+    ping = ["ansible", "web1", "-m", "ping"]
+    assert told(*ping, **environment) == ["ansible web1 -m ping", "success", False]
+    assert told(*command, "test ! -e /CANARY", **environment) == [name, "success", True]
+    stdin = "command echo CANARY\nping\nexit\n"
+    console = told("ansible-console", "web1", stdin=stdin, **environment)
+    assert console == ["ansible web1 -m command, ping", "success", False]
