@@ -1,5 +1,5 @@
-"""Peers that talk without end, or drop by drop, beside healthy ones: the healthy ones get every event, and
-the memory of the program stays small."""
+"""Peers that talk without end, or drop by drop, beside healthy ones: the healthy ones get every
+event, and the memory of the program stays small."""
 
 import json
 import socket
@@ -24,7 +24,10 @@ DRIP = 0.2
 
 WEBHOOK = "type = webhook\nurl = http://127.0.0.1:%d/"
 PROXY = "type = webhook\nurl = https://ops.invalid/\nproxy = http://127.0.0.1:%d"
-MAIL = "type = email\nhost = 127.0.0.1\nport = %d\nencryption = none\nfrom = a@example.com\nto = b@example.com"
+MAIL = (
+    "type = email\nhost = 127.0.0.1\nport = %d\nencryption = none\n"
+    "from = a@example.com\nto = b@example.com"
+)
 IRC = "type = irc\nserver = 127.0.0.1\nport = %d\ntls = false\ntargets = #ops"
 ZEROMQ = "type = zeromq\nurl = tcp://127.0.0.1:%d"
 
@@ -154,4 +157,3 @@ def wait_for(scene, others, events, process, seconds=120):
             break
         time.sleep(0.05)
     return time.monotonic()
-
