@@ -65,7 +65,7 @@ test-torture: ## a little of what `make torture` does
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --smoke
 
-torture: build ## kills, power cuts, crowds and refusals by the thousand: nothing lost
+torture: build ## kills, power cuts, damage, stops, full disks, crowds and refusals by the thousand: nothing lost
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py $(BINARY)
 

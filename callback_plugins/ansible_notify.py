@@ -147,6 +147,7 @@ import os
 import pwd
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -829,7 +830,13 @@ class Stream(object):
                 break
         if not self.closed and (self.unsafe or not self.ready):
             warn("ansible-notify does not answer; not confirmed: %d events" % len(self.unsafe))
+            self.wake()
         self.let_go()
+
+    def wake(self):
+        """Lets a binary go on that somebody stopped: it holds the output open that others read."""
+        if self.process is not None and self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def write_all(self):
         """Writes what waits; says whether it was taken."""

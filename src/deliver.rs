@@ -219,7 +219,7 @@ impl Deliverer {
             let Err(error) = &accepted else {
                 return accepted;
             };
-            if error.to_string() != spool::FULL {
+            if error.downcast_ref() != Some(&spool::Error::Full) {
                 return accepted;
             }
             let room = self.spool().make_room().await?;
@@ -470,10 +470,12 @@ impl Deliverer {
         // What has not ended by then is tried again by whoever comes next.
         let _ = tokio::time::timeout(limit, self.finish_under_way()).await;
         let workers = self.workers.borrow().clone();
+        self.spool().again().await;
         for worker in workers {
             worker.catch_up(self.spool()).await;
         }
         self.write_homeless().await;
+        self.spool().close().await;
     }
 
     async fn finish_under_way(&self) {

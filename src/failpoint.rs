@@ -2,7 +2,7 @@
 //! is nothing of it in the program.
 //!
 //! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` ends it when it comes to that place the third time;
-//! `terminate` sends it SIGTERM there instead,
+//! `terminate` sends it SIGTERM there instead, `stop` SIGSTOP,
 //! and `panic` makes a fault there. Several are separated by commas.
 
 #[cfg(not(feature = "failpoints"))]
@@ -53,14 +53,15 @@ mod armed {
             if point.left.fetch_sub(1, Ordering::Relaxed) != 1 {
                 continue;
             }
-            match point.action.as_str() {
-                "terminate" => {
-                    let this = rustix::process::getpid();
-                    let _ = rustix::process::kill_process(this, rustix::process::Signal::TERM);
-                }
+            let signal = match point.action.as_str() {
+                "terminate" => rustix::process::Signal::TERM,
+                "stop" => rustix::process::Signal::STOP,
                 "panic" => panic!("failpoint: {place}"),
                 _ => std::process::abort(),
-            }
+            };
+            let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+            // Another thread may be the one that gets it.
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::trusted;
 
 /// How often `--watch` looks for destinations that are new.
 const WATCH: Duration = Duration::from_secs(2);
+/// How long the spool may give nothing before the rest is left.
+const HOPELESS: Duration = Duration::from_secs(3);
 /// After this time it tries to read a secret again.
 const UNREAD: Duration = Duration::from_secs(300);
 
@@ -138,6 +140,21 @@ impl Flush<'_> {
         Ok(())
     }
 
+    /// The destinations; what is wrong with their counts is set right.
+    async fn status(&self) -> anyhow::Result<Vec<DestinationStatus>> {
+        let found = self.spool.write(spool::status).await?;
+        for wrong in found.iter().filter(|status| status.is_miscounted).cloned() {
+            report::say(format!(
+                "{}: its counts in the spool were wrong, and are made again of its deliveries",
+                wrong.name
+            ));
+            self.spool
+                .write(move |connection| spool::mend(connection, &wrong))
+                .await?;
+        }
+        Ok(found)
+    }
+
     /// Starts a worker for every destination to which something is owed, anew where its configuration was
     /// changed.
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
@@ -147,12 +164,15 @@ impl Flush<'_> {
         {
             self.added.remove(&id);
         }
-        let known = self.spool.write(spool::status).await?;
+        let known = self.status().await?;
         for status in &known {
             if !self.is_chosen(status) || status.waiting == 0 {
                 continue;
             }
-            let search = Search::stored(&status.search);
+            let Some(search) = search_of(status) else {
+                self.bury(status).await?;
+                continue;
+            };
             let stamp = stamp(&search);
             match self.added.insert(status.id, stamp.clone()) {
                 Some(known) if known == stamp => continue,
@@ -292,6 +312,17 @@ impl Flush<'_> {
         destination.section.addressee() == addressee || attended && alone
     }
 
+    /// Gives up what is for a destination of which nothing says any more where it is.
+    async fn bury(&self, status: &DestinationStatus) -> anyhow::Result<()> {
+        let (id, reason) = (status.id, "its destination in the spool cannot be read");
+        let buried = self
+            .spool
+            .write(move |connection| spool::bury_all(connection, id, reason))
+            .await?;
+        report::say(format!("{}: {buried} are dead: {reason}", status.name));
+        Ok(())
+    }
+
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
         self.exit = exit;
         report::say(format!(
@@ -305,6 +336,7 @@ impl Flush<'_> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             () = self.deliverer.settle() => {}
+            () = self.spool.fails_for(HOPELESS) => {}
             _ = interrupt.recv() => {}
         }
         Ok(())
@@ -318,8 +350,19 @@ impl Flush<'_> {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                () = tokio::time::sleep(WATCH) => self.add_destinations().await?,
+                () = tokio::time::sleep(WATCH) => self.look().await?,
             }
+        }
+    }
+
+    /// Looks for destinations that are new. A process that holds the spool is waited for.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        match self.add_destinations().await {
+            Err(error) if matches!(error.downcast_ref(), Some(spool::Error::Held(_))) => {
+                self.deliverer.complain(&format!("the spool: {error:#}"));
+                Ok(())
+            }
+            looked => looked,
         }
     }
 
@@ -327,7 +370,7 @@ impl Flush<'_> {
         self.deliverer.stop().await;
         progress::hide();
         let done = self.deliverer.done();
-        let mut left = self.spool.write(spool::status).await?;
+        let mut left = self.status().await?;
         left.retain(|status| self.is_chosen(status));
         let waiting: i64 = left.iter().map(|status| status.waiting).sum();
         let mut text = format!(
@@ -354,7 +397,11 @@ impl Flush<'_> {
     /// Why something still waits for a destination.
     fn reason(&self, status: &DestinationStatus) -> Option<String> {
         if self.deliverer.delivers_elsewhere(status.id) {
-            return Some("another process delivers them, and was asked to try now".to_owned());
+            let leader = self.spool.leader(status.id);
+            return Some(leader.filter(|leader| leader.is_stopped).map_or_else(
+                || "another process delivers them, and was asked to try now".to_owned(),
+                |leader| format!("{leader} is the one to deliver them"),
+            ));
         }
         status.last_error.clone()
     }
@@ -402,6 +449,14 @@ fn not_stored(keys: &[&str]) -> String {
 
 fn variable(key: &str) -> String {
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
+}
+
+/// How the configuration of a destination is found, where that can still be read.
+fn search_of(status: &DestinationStatus) -> Option<Search> {
+    let text = status.search.as_deref()?;
+    // Of one that is no JSON it would be that of somebody else.
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+    Some(Search::stored(text))
 }
 
 fn stamp(search: &Search) -> Stamp {

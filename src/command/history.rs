@@ -65,7 +65,7 @@ fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
 
 /// The configuration that a destination comes from, where one of its own is known.
 fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
-    Search::stored(&row.search).file()
+    Search::stored(row.search.as_deref()?).file()
 }
 
 fn status_json(row: &DestinationStatus) -> Value {

@@ -4,6 +4,7 @@ pub mod check_config;
 pub mod flush;
 pub mod history;
 pub mod init;
+mod orphan;
 pub mod receive;
 pub mod routes;
 pub mod send;
@@ -43,13 +44,18 @@ pub fn report_unread(config: &Config) {
 }
 
 /// The spool that the configuration names, or the user's own. Where it cannot be used, events go on
-/// from memory.
+/// from memory; where another process holds it, until that lets it go.
 pub fn open_spool(config: &Config) -> Spool {
-    let folder = config.spool.clone().or_else(default_folder);
-    let opened = folder
-        .ok_or_else(|| anyhow::anyhow!("there is no HOME for the spool; set `spool` in [delivery]"))
-        .and_then(|folder| Spool::open(&folder, &config.limits));
-    opened.unwrap_or_else(|reason| Spool::unusable(&reason))
+    let Some(folder) = config.spool.clone().or_else(default_folder) else {
+        let reason = "there is no HOME for the spool; set `spool` in [delivery]";
+        return Spool::unusable(&anyhow::anyhow!(reason));
+    };
+    Spool::open(&folder, &config.limits).unwrap_or_else(|error| match error.downcast_ref() {
+        Some(held @ spool::Error::Held(_)) => {
+            Spool::open_later(&folder, &config.limits, held.clone())
+        }
+        _ => Spool::unusable(&error),
+    })
 }
 
 /// Where the spool is that a command asks about: `--spool`, which must be there, or that of whoever asks, if

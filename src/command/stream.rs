@@ -38,6 +38,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const LEAVE: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: cli::Stream) -> Exit {
+    super::orphan::watch();
     LocalSet::new()
         .run_until(async {
             let mut stream = Stream::new(arguments);

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, params};
 
+use super::fields;
+
 /// What is stored of a destination's breaker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerRow {
@@ -19,9 +21,9 @@ pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<Br
         .prepare_cached("SELECT failures, paused_until, gone FROM destination WHERE id = ?1")?
         .query_row([destination], |row| {
             Ok(BreakerRow {
-                failures: row.get(0)?,
-                paused_until: row.get(1)?,
-                gone: row.get(2)?,
+                failures: fields::number(row, 0)?.unwrap_or_default(),
+                paused_until: fields::number(row, 1)?.unwrap_or_default(),
+                gone: fields::text(row, 2)?,
             })
         })
 }

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::breakers::{BreakerRow, make_due};
+use super::fields;
 use super::memory::set_thread;
 use crate::lanes::Room;
 
@@ -55,7 +57,8 @@ pub struct Pending {
     pub next_at: i64,
     /// Milliseconds since 1970.
     pub created: i64,
-    pub body: String,
+    /// The event, or why the row cannot be read.
+    pub body: Result<String, &'static str>,
 }
 
 /// What became of an attempt.
@@ -211,12 +214,12 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
         "SELECT delivery.id, destination, state FROM delivery JOIN event ON event.id = delivery.event WHERE event_id = ?1",
     )?;
     let rows = statement.query_map([event_id], |row| {
-        let (delivery, destination, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(Accepted {
             event: index,
-            delivery,
-            destination,
-            state,
+            delivery: row.get(0)?,
+            destination: fields::number(row, 1)?.unwrap_or_default(),
+            // What cannot be read is not delivered.
+            state: fields::number(row, 2)?.unwrap_or(DEAD),
             previous: None,
         })
     })?;
@@ -233,7 +236,10 @@ pub fn finished(
     let mut found = Vec::new();
     for id in deliveries {
         let row = statement
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([id], |row| {
+                let state = fields::number(row, 0)?.unwrap_or(DEAD);
+                Ok((state, fields::text(row, 1)?))
+            })
             .optional()?;
         // Pruned already: it was delivered long ago.
         let (state, error) = row.unwrap_or((DELIVERED, None));
@@ -246,7 +252,8 @@ pub fn finished(
 pub fn attempt_times(connection: &Connection, delivery: i64) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached("SELECT started FROM attempt WHERE delivery = ?1 ORDER BY rowid")?
-        .query_map([delivery], |row| row.get(0))?
+        .query_map([delivery], |row| fields::number(row, 0))?
+        .filter_map(Result::transpose)
         .collect()
 }
 
@@ -259,28 +266,42 @@ pub fn pending(
     room: Room,
 ) -> rusqlite::Result<(Vec<Pending>, bool)> {
     let mut statement = connection.prepare_cached(
-        "SELECT delivery.id, attempts, next_at, body, created FROM delivery JOIN event ON event.id = delivery.event
+        "SELECT delivery.id, attempts, next_at, body, created, event.id
+         FROM delivery LEFT JOIN event ON event.id = delivery.event
          WHERE destination = ?1 AND state = 0 AND delivery.id > ?2 ORDER BY delivery.id LIMIT ?3",
     )?;
     let limit = room.deliveries as i64;
     let mut rows = statement.query(params![destination, after, limit])?;
     let (mut found, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let body: String = row.get::<_, Option<String>>(3)?.unwrap_or_default();
-        bytes += body.len();
-        found.push(Pending {
-            delivery: row.get(0)?,
-            attempts: row.get(1)?,
-            next_at: row.get(2)?,
-            created: row.get(4)?,
-            body,
-        });
+        let pending = read_pending(row)?;
+        bytes += pending.body.as_ref().map_or(0, String::len);
+        found.push(pending);
         if bytes >= room.bytes {
             return Ok((found, false));
         }
     }
     let all = found.len() < room.deliveries;
     Ok((found, all))
+}
+
+fn read_pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
+    let (attempts, next_at) = (fields::number(row, 1)?, fields::number(row, 2)?);
+    let (body, created) = (fields::sound_text(row, 3)?, fields::number(row, 4)?);
+    let has_event = row.get_ref(5)? != ValueRef::Null;
+    let body = match (attempts, next_at, created, body) {
+        _ if !has_event => Err("its event is not in the spool any more"),
+        (Some(_), Some(_), Some(_), Some(body)) => Ok(body),
+        (_, _, Some(_), None) => Err("the event in the spool cannot be read"),
+        _ => Err("its row in the spool cannot be read"),
+    };
+    Ok(Pending {
+        delivery: row.get(0)?,
+        attempts: attempts.unwrap_or_default(),
+        next_at: next_at.unwrap_or_default(),
+        created: created.unwrap_or_default(),
+        body,
+    })
 }
 
 /// Records an attempt and what it means for its deliveries.

@@ -1,15 +1,18 @@
 //! What people ask of the spool and do to it: status, history, giving up, trying again, forgetting.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::fields;
 use crate::breaker::BREAKER;
 
 /// A destination and what is owed to it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct DestinationStatus {
     pub id: i64,
+    /// How its configuration is found again; nothing where that cannot be read.
     #[serde(skip)]
-    pub search: String,
+    pub search: Option<String>,
     pub name: String,
     /// The run whose play's vars changed it, or a name for the credentials of the environment; else empty.
     pub run: String,
@@ -28,6 +31,9 @@ pub struct DestinationStatus {
     pub breaker: BreakerState,
     /// Milliseconds since 1970: nothing is tried before it.
     pub paused_until: Option<i64>,
+    /// The counts that it had cannot be right, and were made again.
+    #[serde(skip)]
+    pub is_miscounted: bool,
 }
 
 /// What a destination's failures mean for its next attempts.
@@ -50,42 +56,114 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
              WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
             (SELECT next_at FROM delivery
              WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
-            failures, paused_until, gone IS NOT NULL
+            failures, paused_until, gone,
+            EXISTS (SELECT 1 FROM delivery WHERE destination = destination.id AND state = 0)
          FROM destination ORDER BY id",
     )?;
+    let rows = statement.query_map([], destination_status)?;
+    let mut found = rows.collect::<rusqlite::Result<Vec<DestinationStatus>>>()?;
+    for status in found.iter_mut().filter(|status| status.is_miscounted) {
+        recount(connection, status)?;
+    }
+    Ok(found)
+}
+
+fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     let now = jiff::Timestamp::now().as_millisecond();
-    let rows = statement.query_map([], |row| {
-        let paused_until = Some(row.get(13)?).filter(|until| *until > now);
-        let breaker = match (row.get(14)?, row.get::<_, u32>(12)? >= BREAKER) {
-            (true, _) => BreakerState::Off,
-            (false, true) => BreakerState::Open,
-            (false, false) if paused_until.is_some() => BreakerState::Open,
-            (false, false) => BreakerState::Closed,
-        };
-        let (accepted, delivered, dead, dropped): (i64, i64, i64, i64) =
-            (row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-        Ok(DestinationStatus {
-            id: row.get(0)?,
-            search: row.get(1)?,
-            name: row.get(2)?,
-            run: row.get(3)?,
-            needs: row.get(4)?,
-            accepted,
-            delivered,
-            dead,
-            dropped,
-            // The conservation law, put to use: counting a million rows would take long.
-            waiting: accepted - delivered - dead - dropped,
-            last_error: row.get(9)?,
-            oldest: row.get(10)?,
-            next_attempt: row
-                .get::<_, Option<i64>>(11)?
-                .map(|next| next.max(paused_until.unwrap_or(0))),
-            breaker,
-            paused_until,
-        })
-    })?;
-    rows.collect()
+    let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+    let count = |column| fields::number::<u32>(row, column).map(|count| count.map(i64::from));
+    let paused_until = fields::number(row, 13)?.filter(|until| *until > now);
+    let is_off = row.get_ref(14)? != ValueRef::Null;
+    let failures = fields::number(row, 12)?.unwrap_or(0);
+    let breaker = match (is_off, failures >= BREAKER || paused_until.is_some()) {
+        (true, _) => BreakerState::Off,
+        (false, true) => BreakerState::Open,
+        (false, false) => BreakerState::Closed,
+    };
+    let counts = [count(5)?, count(6)?, count(7)?, count(8)?];
+    let [accepted, delivered, dead, dropped] = counts.map(Option::unwrap_or_default);
+    // The conservation law, put to use: counting a million rows would take long.
+    let waiting = accepted - delivered - dead - dropped;
+    let is_sound = counts.iter().all(Option::is_some);
+    Ok(DestinationStatus {
+        id: row.get(0)?,
+        search: fields::sound_text(row, 1)?,
+        name: text(2)?,
+        run: text(3)?,
+        needs: text(4)?,
+        accepted,
+        delivered,
+        dead,
+        dropped,
+        waiting,
+        last_error: fields::text(row, 9)?,
+        oldest: fields::number(row, 10)?,
+        next_attempt: fields::number::<i64>(row, 11)?
+            .map(|next| next.max(paused_until.unwrap_or(0))),
+        breaker,
+        paused_until,
+        is_miscounted: !is_sound || waiting < 0 || (waiting > 0) != row.get::<_, bool>(15)?,
+    })
+}
+
+/// Counts the deliveries of a destination whose own counts cannot be right.
+fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite::Result<()> {
+    let mut counts = [0; 4];
+    let mut statement = connection.prepare_cached(
+        "SELECT CASE WHEN state IN (0, 1, 3) THEN state ELSE 2 END, count(*) FROM delivery
+         WHERE destination = ?1 GROUP BY 1",
+    )?;
+    let mut rows = statement.query([status.id])?;
+    while let Some(row) = rows.next()? {
+        counts[usize::from(row.get::<_, u8>(0)?)] = row.get(1)?;
+    }
+    [
+        status.waiting,
+        status.delivered,
+        status.dead,
+        status.dropped,
+    ] = counts;
+    status.accepted = counts.iter().sum();
+    Ok(())
+}
+
+/// Sets right what cannot be read of a destination: a delivery with a state that is none is dead, and the
+/// counts are those of its deliveries.
+pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Result<()> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    connection.execute(
+        "UPDATE delivery SET state = 2, finished = ?2, error = 'its row in the spool cannot be read'
+         WHERE destination = ?1 AND state NOT IN (0, 1, 2, 3)",
+        params![status.id, now],
+    )?;
+    let mut counted = status.clone();
+    recount(connection, &mut counted)?;
+    connection.execute(
+        "UPDATE destination SET accepted = ?2, delivered = ?3, dead = ?4, dropped = ?5 WHERE id = ?1",
+        params![
+            counted.id,
+            counted.accepted,
+            counted.delivered,
+            counted.dead,
+            counted.dropped
+        ],
+    )?;
+    Ok(())
+}
+
+/// Gives up all that waits for a destination, with the reason.
+pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Result<usize> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let buried = connection.execute(
+        "UPDATE delivery SET state = 2, next_at = 0, finished = ?2, error = ?3
+         WHERE destination = ?1 AND state = 0",
+        params![id, now, reason],
+    )?;
+    connection.execute(
+        "UPDATE destination SET dead = dead + ?2, last_error = ?3 WHERE id = ?1",
+        params![id, buried as i64, reason],
+    )?;
+    Ok(buried)
 }
 
 /// Notes why nothing is delivered to a destination, where that is found without an attempt.
@@ -132,28 +210,30 @@ const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
 const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error
-    FROM delivery JOIN event ON event.id = delivery.event JOIN destination ON destination.id = delivery.destination";
+    FROM delivery LEFT JOIN event ON event.id = delivery.event
+    LEFT JOIN destination ON destination.id = delivery.destination";
 
-fn history_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HistoryRow> {
-    let state: usize = row.get::<_, u8>(7)?.into();
+fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+    let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+    let state = fields::number::<usize>(row, 7)?.and_then(|state| STATES.get(state));
     Ok(HistoryRow {
         id: row.get(0)?,
-        event_id: row.get(1)?,
-        created: row.get(2)?,
-        callback: row.get(3)?,
-        host: row.get(4)?,
-        task: row.get(5)?,
-        notifier: row.get(6)?,
-        state: STATES.get(state).copied().unwrap_or("unknown"),
-        attempts: row.get(8)?,
-        error: row.get(9)?,
+        event_id: text(1)?,
+        created: fields::number(row, 2)?.unwrap_or_default(),
+        callback: text(3)?,
+        host: text(4)?,
+        task: text(5)?,
+        notifier: text(6)?,
+        state: state.copied().unwrap_or("unknown"),
+        attempts: fields::number(row, 8)?.unwrap_or_default(),
+        error: fields::text(row, 9)?,
     })
 }
 
 /// The newest deliveries that fit the filter, the newest first.
 pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
     let mut statement = connection.prepare_cached(&format!(
-        "{HISTORY} WHERE created >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
+        "{HISTORY} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
          AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR {FAILED})
          ORDER BY delivery.id DESC LIMIT ?6"
     ))?;
@@ -185,7 +265,7 @@ pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>
         .prepare_cached(
             "SELECT body FROM delivery JOIN event ON event.id = delivery.event WHERE delivery.id = ?1",
         )?
-        .query_row([id], |row| row.get(0))
+        .query_row([id], |row| fields::text(row, 0))
         .optional()?;
     Ok(body.flatten())
 }
@@ -208,9 +288,9 @@ pub fn delivery(
     )?;
     let attempts = statement.query_map([id], |row| {
         Ok(AttemptRow {
-            started: row.get(0)?,
-            duration: row.get(1)?,
-            outcome: row.get(2)?,
+            started: fields::number(row, 0)?.unwrap_or_default(),
+            duration: fields::number(row, 1)?.unwrap_or_default(),
+            outcome: fields::text(row, 2)?.unwrap_or_default(),
         })
     })?;
     Ok(Some((found, attempts.collect::<rusqlite::Result<_>>()?)))
@@ -241,7 +321,9 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
         .prepare_cached(
             "SELECT id, event FROM delivery WHERE state > 0 AND finished < ?1 ORDER BY finished LIMIT ?2",
         )?
-        .query_map(params![before, most], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![before, most], |row| {
+            Ok((row.get(0)?, fields::number(row, 1)?.unwrap_or_default()))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     for (delivery, event) in &chosen {
         connection

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::fields;
+
 /// How a run of a playbook ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
@@ -36,13 +38,8 @@ pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Befor
     let known = connection
         .prepare_cached("SELECT run, status, previous FROM playbook WHERE key = ?1")?
         .query_row([&ended.key], |row| {
-            let run: String = row.get(0)?;
-            let status = row.get(1)?;
-            Ok(if run == ended.run {
-                row.get(2)?
-            } else {
-                Some(status)
-            })
+            let run = fields::text(row, 0)?.unwrap_or_default();
+            fields::text(row, if run == ended.run { 2 } else { 1 })
         })
         .optional()?;
     let before: Option<String> = known.flatten();
@@ -70,7 +67,9 @@ pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Befor
     }
     let left: Vec<String> = connection
         .prepare_cached("SELECT DISTINCT host FROM failing WHERE key = ?1 ORDER BY host")?
-        .query_map([&ended.key], |row| row.get(0))?
+        .query_map([&ended.key], |row| {
+            Ok(fields::text(row, 0)?.unwrap_or_default())
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let status = if left.is_empty() {
         &ended.status
@@ -100,9 +99,9 @@ pub fn threads(
     let mut found = HashMap::new();
     for key in keys {
         let value = statement
-            .query_row(params![destination, key], |row| row.get(0))
+            .query_row(params![destination, key], |row| fields::sound_text(row, 0))
             .optional()?;
-        found.extend(value.map(|value| (key.clone(), value)));
+        found.extend(value.flatten().map(|value| (key.clone(), value)));
     }
     Ok(found)
 }

@@ -1,16 +1,18 @@
 //! A damaged spool: put aside whole, and what can still be read of it taken over.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::deliveries::{DestinationKey, NewEvent, accept, destination};
+use super::deliveries::{DEAD, DestinationKey, NewEvent, accept, destination};
+use super::wal::Damage;
 
 /// Deliveries that are read at once from a damaged file; where that fails, they are read one by one.
 const STEP: i64 = 64;
-/// Numbers that lead nowhere before the end is believed.
-const GAP: i64 = 10_000;
+/// Places that cannot be read before the end is believed.
+const MOST_HOLES: i64 = 10_000;
 /// A larger file is not read to its end only to see whether it is sound, in bytes.
 const QUICKLY_READ: u64 = 64 << 20;
 
@@ -65,14 +67,16 @@ pub fn acquit(path: &Path) {
     let _ = std::fs::remove_file(mark_of(path));
 }
 
+/// The name of a file that belongs to another one.
+fn with(base: &Path, ending: &str) -> PathBuf {
+    let mut name = base.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Renames the file and what belongs to it; gives its new name.
 pub fn put_aside(path: &Path) -> Result<PathBuf> {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%fZ");
-    let with = |base: &Path, ending: &str| {
-        let mut name = base.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
     let aside = with(path, &format!(".damaged-{time}"));
     std::fs::rename(path, &aside).with_context(|| format!("cannot rename `{}`", path.display()))?;
     for ending in ["-wal", "-shm"] {
@@ -82,71 +86,168 @@ pub fn put_aside(path: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// Takes over the deliveries that wait in a damaged file, as far as it can be read. How many.
-pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<usize> {
+/// A copy of a file with a damaged log, with all of both that can be read; nothing where there is no room for it.
+pub fn merge(log: &Damage, aside: &Path) -> Option<PathBuf> {
+    let merged = with(aside, ".merged");
+    let made = log.merge(aside, &merged);
+    if made.is_err() {
+        remove(&merged);
+    }
+    made.is_ok().then_some(merged)
+}
+
+/// Removes a file and what belongs to it.
+pub fn remove(path: &Path) {
+    for ending in ["", "-wal", "-shm"] {
+        // Not all of them need be there.
+        let _ = std::fs::remove_file(with(path, ending));
+    }
+}
+
+/// What was read from a damaged file.
+#[derive(Default)]
+pub struct Salvaged {
+    /// Deliveries that waited.
+    waiting: i64,
+    /// How many more there were by its own count; nothing where that cannot be read.
+    lost: Option<i64>,
+    /// Its log was damaged: what it counted may be older than what it held.
+    pub is_of_log: bool,
+}
+
+impl Display for Salvaged {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} deliveries that waited were read from it",
+            self.waiting
+        )?;
+        match self.lost {
+            Some(0) if self.is_of_log => {
+                f.write_str("; what stood in the damaged part of its log may be lost")
+            }
+            Some(0) => Ok(()),
+            Some(lost) => write!(f, "; {lost} more are lost, as they cannot be read"),
+            None => f.write_str("; how many more are lost cannot be read"),
+        }
+    }
+}
+
+/// Takes over the deliveries that wait in a damaged file, and the dead ones, as far as it can be read.
+pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvaged> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let damaged = Connection::open_with_flags(aside, flags)?;
     // Lets SQLite read a file that is shorter than it says itself.
     damaged.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON")?;
     let mut statement = damaged.prepare(
-        "SELECT search, name, run, needs, event_id, created, callback, host, task, body
+        "SELECT search, name, run, needs, event_id, created, callback, host, task, body, state, error
          FROM delivery JOIN event ON event.id = delivery.event
          JOIN destination ON destination.id = delivery.destination
-         WHERE delivery.id BETWEEN ?1 AND ?2 AND state = 0 AND body IS NOT NULL ORDER BY delivery.id",
+         WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2) AND body IS NOT NULL ORDER BY delivery.id",
     )?;
-    let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Waiting>> {
-        statement.query_map([first, last], waiting)?.collect()
+    let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Kept>> {
+        statement.query_map([first, last], kept)?.collect()
     };
     let transaction = spool.transaction()?;
-    let (mut saved, mut next, mut found) = (0, 1, 0);
-    while next - found < GAP {
-        let last = next + STEP - 1;
-        let rows = read(next, last).unwrap_or_else(|_| {
-            let one_by_one = (next..=last).filter_map(|id| read(id, id).ok());
+    let (mut waiting, mut next, mut holes) = (0, 1, 0);
+    while holes < MOST_HOLES {
+        let first = match next_number(&damaged, next) {
+            Ok(None) => break,
+            Ok(Some(first)) if first >= next => first,
+            Ok(_) | Err(_) => {
+                holes += 1;
+                next
+            }
+        };
+        let last = first.saturating_add(STEP - 1);
+        let rows = read(first, last).unwrap_or_else(|_| {
+            let one_by_one = (first..=last).filter_map(|id| read(id, id).ok());
             one_by_one.flatten().collect()
         });
-        if !rows.is_empty() {
-            found = next;
-        }
-        saved += take_over(&transaction, rows)?;
-        next += STEP;
+        waiting += take_over(&transaction, rows)?;
+        next = last.saturating_add(1);
     }
     transaction.commit()?;
-    Ok(saved)
+    let counted = count(&damaged).ok();
+    Ok(Salvaged {
+        waiting,
+        lost: counted.map(|counted| (counted - waiting).max(0)),
+        is_of_log: false,
+    })
 }
 
-/// A delivery that waits, as a damaged file has it.
-type Waiting = (DestinationKey, NewEvent);
-
-fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
-    let key = DestinationKey {
-        search: row.get(0)?,
-        name: row.get(1)?,
-        run: row.get(2)?,
-        needs: row.get(3)?,
-    };
-    let event = NewEvent {
-        event_id: row.get(4)?,
-        created: row.get(5)?,
-        callback: row.get(6)?,
-        host: row.get(7)?,
-        task: row.get(8)?,
-        body: row.get(9)?,
-        destinations: Vec::new(),
-    };
-    Ok((key, event))
+/// The first number of a delivery from this one on.
+fn next_number(damaged: &Connection, from: i64) -> rusqlite::Result<Option<i64>> {
+    damaged
+        .prepare_cached("SELECT id FROM delivery WHERE id >= ?1 ORDER BY id LIMIT 1")?
+        .query_row([from], |row| row.get(0))
+        .optional()
 }
 
-fn take_over(spool: &Connection, rows: Vec<Waiting>) -> rusqlite::Result<usize> {
-    let mut saved = 0;
-    for (key, mut event) in rows {
+/// How many deliveries wait by the counts of the destinations.
+fn count(damaged: &Connection) -> rusqlite::Result<i64> {
+    let mut statement =
+        damaged.prepare("SELECT accepted - delivered - dead - dropped FROM destination")?;
+    let counts = statement.query_map([], |row| row.get::<_, i64>(0))?;
+    counts.map(|count| Ok(count?.max(0))).sum()
+}
+
+/// A delivery that waits or is dead, as a damaged file has it.
+struct Kept {
+    key: DestinationKey,
+    event: NewEvent,
+    state: i64,
+    error: Option<String>,
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    Ok(Kept {
+        key: DestinationKey {
+            search: row.get(0)?,
+            name: row.get(1)?,
+            run: row.get(2)?,
+            needs: row.get(3)?,
+        },
+        event: NewEvent {
+            event_id: row.get(4)?,
+            created: row.get(5)?,
+            callback: row.get(6)?,
+            host: row.get(7)?,
+            task: row.get(8)?,
+            body: row.get(9)?,
+            destinations: Vec::new(),
+        },
+        state: row.get(10)?,
+        error: row.get(11)?,
+    })
+}
+
+/// How many of them wait.
+fn take_over(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
+    let mut waiting = 0;
+    for mut kept in rows {
         // Read from a page of something else.
-        if serde_json::from_str::<serde::de::IgnoredAny>(&event.body).is_err() {
+        if serde_json::from_str::<serde::de::IgnoredAny>(&kept.event.body).is_err() {
             continue;
         }
-        event.destinations = vec![destination(spool, &key)?];
-        let accepted = accept(spool, &[event])?;
-        saved += accepted.iter().filter(|one| one.previous.is_some()).count();
+        kept.event.destinations = vec![destination(spool, &kept.key)?];
+        for accepted in accept(spool, &[kept.event])? {
+            if accepted.previous.is_none() {
+                continue;
+            }
+            waiting += i64::from(kept.state != DEAD);
+            if kept.state == DEAD {
+                let now = jiff::Timestamp::now().as_millisecond();
+                spool.execute(
+                    "UPDATE delivery SET state = 2, finished = ?2, error = ?3 WHERE id = ?1",
+                    params![accepted.delivery, now, kept.error],
+                )?;
+                spool.execute(
+                    "UPDATE destination SET dead = dead + 1 WHERE id = ?1",
+                    [accepted.destination],
+                )?;
+            }
+        }
     }
-    Ok(saved)
+    Ok(waiting)
 }

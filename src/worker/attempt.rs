@@ -243,11 +243,12 @@ impl Worker {
     }
 
     /// Stores what an attempt means for the deliveries and for the destination.
-    async fn record(&self, deliverer: &Deliverer, mark: Mark) {
+    async fn record(&self, deliverer: &Deliverer, mut mark: Mark) {
         failpoint::pass("before_mark");
         let mut recorded = write_mark(deliverer.spool(), &mark).await;
         if recorded.is_err() {
-            // The first failure may have made room.
+            // The first failure may have made room, and to drop a body would take some of it.
+            mark.keep_body = true;
             recorded = write_mark(deliverer.spool(), &mark).await;
         }
         match recorded {

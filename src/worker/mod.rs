@@ -319,14 +319,14 @@ impl Worker {
     }
 
     /// A delivery that cannot be made is dead, and said to be.
-    async fn bury(&self, spool: &Spool, delivery: i64, error: String) {
+    async fn bury(&self, spool: &Spool, delivery: i64, error: &str) {
         report::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
             deliveries: vec![delivery],
             destination: self.id,
             started: Timestamp::now().as_millisecond(),
             duration: 0,
-            outcome: MarkOutcome::Dead(error),
+            outcome: MarkOutcome::Dead(error.to_owned()),
             keep_body: true,
             breaker: self.breaker.borrow().row(Instant::now()),
             reopened: false,
@@ -358,10 +358,15 @@ impl Worker {
 
     /// The delivery of a row; nothing where it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
-        let Ok(event) = self.keeper.borrow_mut().read(&row.body) else {
-            let error = "the event in the spool cannot be read".to_owned();
-            self.bury(spool, row.delivery, error).await;
-            return None;
+        let unreadable = "the event in the spool cannot be read";
+        let body = row.body.as_deref().map_err(|reason| *reason);
+        let read = |body: &str| self.keeper.borrow_mut().read(body).map_err(|_| unreadable);
+        let event = match body.and_then(read) {
+            Ok(event) => event,
+            Err(reason) => {
+                self.bury(spool, row.delivery, reason).await;
+                return None;
+            }
         };
         let reached = self.reached(spool, &row).await;
         // No wait is longer than the longest back-off, whatever became of the clock.

@@ -49,7 +49,7 @@ impl Worker {
                     let error = format!(
                         "given up: the process ended {crashes} times while it made the message"
                     );
-                    self.bury(spool, delivery, error).await;
+                    self.bury(spool, delivery, &error).await;
                     self.clear(delivery);
                 }
                 // It is finished already.

@@ -102,7 +102,7 @@ fn a_full_disk_still_takes_what_became_of_what_it_holds() {
     let disk = Disk::of(&spooled);
     // The spool is there, and then something else fills the disk up.
     spooled.send(&["first"]);
-    disk.fail(&format!("full {}", disk.bytes_in_use() + 100_000));
+    disk.fail(&format!("full {}", disk.bytes_in_use() + 500_000));
     let command = disk.under(spooled.command(&["stream"]));
     let ended = spooled.stream(command, "r", 2000, |_, _| ());
     assert_eq!(ended.status.code(), Some(74), "{ended:?}");
@@ -121,8 +121,10 @@ fn a_full_disk_still_takes_what_became_of_what_it_holds() {
         let command = disk.under(spooled.command(&["flush"])).spawn();
         crate::sandbox::outcome(command.unwrap())
     };
-    let delivered = format!("{} delivered, 0 waiting, 0 dead", spooled.safe());
-    flush().expect_line(0, &[&delivered]);
+    // What is safe has come without a gap; a smaller batch may have found room after a larger one.
+    let first = flush();
+    first.expect_line(0, &[" delivered, 0 waiting, 0 dead"]);
+    assert!(server.requests().len() >= spooled.safe(), "{first:?}");
     flush().expect_line(0, &["0 delivered, 0 waiting, 0 dead"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     disk.mend();

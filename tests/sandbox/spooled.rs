@@ -53,6 +53,29 @@ impl Spooled {
         spooled
     }
 
+    /// The same, of a process that was killed: its log is there, and all of it was answered for.
+    pub fn killed(count: usize) -> Spooled {
+        let mut spooled = Spooled::new(&dead_url(), "", "drain = 0");
+        let lines = spooled.records("r", count);
+        let mut child = spooled
+            .command(&["stream"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let (_end, events) = lines.split_last().unwrap();
+        stdin.write_all(events.concat().as_bytes()).unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let last = format!("{{\"safe\":{count}}}");
+        assert!(answers.any(|answer| answer.unwrap() == last));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        spooled
+            .safe
+            .extend((1..=count).map(|seq| format!("r-{seq}")));
+        spooled
+    }
+
     pub fn configure(&self, url: &str, inputs: &str, delivery: &str) {
         let text = format!("[inputs]\ncallback_url = {url}\n{inputs}\n[delivery]\n{delivery}\n");
         self.sandbox.file("plugin_config.ini", text);

@@ -16,11 +16,14 @@ import tempfile
 from pathlib import Path
 
 import crowd
+import damage
 import floods
+import full
 import kills
 import order
 import plays
 import power
+import stops
 
 # How much of each: the whole, and a smoke of it.
 TORTURES = {
@@ -30,6 +33,9 @@ TORTURES = {
     "crowd": (crowd.run, 1000, 48),
     "order": (order.run, 100_000, 2000),
     "floods": (floods.run, 2000, 100),
+    "damage": (damage.run, 2000, 30),
+    "stops": (stops.run, 2000, 30),
+    "full": (full.run, 40, 3),
 }
 
 

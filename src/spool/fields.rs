@@ -1,0 +1,32 @@
+//! Columns of rows that may be damaged: one byte that is wrong hides neither its row nor the others.
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+/// A text, as far as it is one; nothing where there is none.
+pub fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+    })
+}
+
+/// A text that is one to the last byte.
+pub fn sound_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        _ => None,
+    })
+}
+
+/// A number, where it is one of this kind.
+pub fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Integer(number) => T::try_from(number).ok(),
+        _ => None,
+    })
+}

@@ -1,0 +1,118 @@
+//! The lock that every process takes before it writes to the spool. No wait for it is without an end.
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::{Error, holder, private_file};
+
+/// How long another process may hold the lock, where it works.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may hold the lock where it is stopped.
+const PATIENCE_STOPPED: Duration = Duration::from_secs(1);
+/// How often the waiting process looks at the state of the holder.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the lock is waited for by a process that has waited in vain just before.
+const SHORT: Duration = Duration::from_millis(50);
+/// How often it tries meanwhile.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    Long,
+    /// The last wait was in vain.
+    Short,
+}
+
+/// The lock file.
+pub struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+/// The lock is held as long as this lives.
+pub enum Guard<'a> {
+    Own(&'a File),
+    /// A file that the kernel closes, and so unlocks, when it is dropped.
+    Waited(#[expect(dead_code, reason = "the lock goes with the file")] File),
+    /// The file system knows no such locks; SQLite has its own.
+    Unlocked,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Guard::Own(file) = self {
+            // It goes with the process at the latest.
+            let _ = file.unlock();
+        }
+    }
+}
+
+impl Lock {
+    pub fn open(path: PathBuf) -> std::io::Result<Lock> {
+        let file = private_file(&path)?;
+        Ok(Lock { path, file })
+    }
+
+    /// Takes the lock, or says who holds it.
+    pub fn take(&self, patience: Patience) -> Result<Guard<'_>, Error> {
+        match self.file.try_lock() {
+            Ok(()) => return Ok(Guard::Own(&self.file)),
+            Err(TryLockError::Error(_)) => return Ok(Guard::Unlocked),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let guard = match patience {
+            Patience::Long => self.queue(),
+            Patience::Short => self.poll(),
+        };
+        guard.ok_or_else(|| {
+            Error::Held(holder::of_lock(&self.path).map_or_else(
+                || "another process holds the spool".to_owned(),
+                |holder| format!("{holder} holds the spool"),
+            ))
+        })
+    }
+
+    /// Waits in the kernel's queue, which is fair and wakes at once; on a thread of its own, because that
+    /// wait has no end. The thread lets go at once what it gets too late.
+    fn queue(&self) -> Option<Guard<'_>> {
+        let file = private_file(&self.path).ok()?;
+        let (sender, receiver) = mpsc::channel();
+        let wait = move || {
+            while let Err(error) = file.lock() {
+                if error.kind() != std::io::ErrorKind::Interrupted {
+                    return;
+                }
+            }
+            let _ = sender.send(file);
+        };
+        std::thread::Builder::new().spawn(wait).ok()?;
+        let began = Instant::now();
+        loop {
+            match receiver.recv_timeout(LOOK) {
+                Ok(file) => return Some(Guard::Waited(file)),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if self.is_hopeless(began.elapsed()) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn is_hopeless(&self, waited: Duration) -> bool {
+        let is_stopped = || holder::of_lock(&self.path).is_some_and(|holder| holder.is_stopped);
+        waited > PATIENCE || waited > PATIENCE_STOPPED && is_stopped()
+    }
+
+    fn poll(&self) -> Option<Guard<'_>> {
+        let until = Instant::now() + SHORT;
+        while Instant::now() < until {
+            std::thread::sleep(POLL);
+            if self.file.try_lock().is_ok() {
+                return Some(Guard::Own(&self.file));
+            }
+        }
+        None
+    }
+}

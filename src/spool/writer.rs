@@ -1,0 +1,329 @@
+//! The thread that writes: what has come in meanwhile goes into one transaction, and everybody hears of it
+//! after the commit.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::checkpoint::{Mode, checkpoint};
+use super::lock::Patience;
+use super::open::{Store, open};
+use super::reserve::Reserve;
+use super::{BUSY, Error, Limits, holder, rescue};
+use crate::failpoint;
+use crate::panics;
+use crate::report;
+
+/// The most work that goes into one commit.
+const MOST_AT_ONCE: usize = 100;
+/// How long another program may hold the file after it was waited for in vain.
+const BUSY_AGAIN: Duration = Duration::from_millis(50);
+/// After this time a process that was waited for in vain is waited for again.
+pub const AGAIN: Duration = Duration::from_millis(100);
+/// After this time without work, what was committed moves from the log to the file.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A piece of work inside a transaction that it shares with others. Where one of them fails it is done again.
+pub trait Work: Send {
+    /// Does it, and keeps what came of it for whoever asked.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Answers whoever asked, when it is known what became of the transaction.
+    fn answer(self: Box<Self>, commit: Result<(), Error>);
+}
+
+/// Work that somebody waits for.
+pub struct Asked<T, F> {
+    pub work: F,
+    pub done: Result<T, Error>,
+    pub answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Work for Asked<T, F>
+where
+    T: Send,
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let done = panics::caught(|| (self.work)(connection)).unwrap_or_else(|fault| {
+            let internal = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERNAL);
+            Err(rusqlite::Error::SqliteFailure(internal, Some(fault)))
+        });
+        let (done, failed) = match done {
+            Ok(done) => (Ok(done), Ok(())),
+            Err(error) => (Err(Error::from(&error)), Err(error)),
+        };
+        self.done = done;
+        failed
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), Error>) {
+        // Whoever asked may have gone; the work is done all the same.
+        let _ = self.answer.send(commit.and(self.done));
+    }
+}
+
+/// Something to do for the thread.
+pub enum Request {
+    Work(Box<dyn Work>),
+    /// The process is about to end, and asks for nothing more.
+    Close(oneshot::Sender<()>),
+}
+
+/// Since when nothing can be done, if so.
+pub type Trouble = Option<Instant>;
+
+/// What the thread works with.
+pub struct Writer {
+    folder: PathBuf,
+    limits: Limits,
+    reserve: Reserve,
+    /// Nothing as long as another process holds the lock that has to be taken to open it.
+    store: Option<Store>,
+    inode: Option<u64>,
+    trouble: watch::Sender<Trouble>,
+    /// When another process was last waited for in vain, and what is said of it.
+    held: Option<(Instant, Error)>,
+    /// Something was committed since the log was last moved.
+    is_dirty: bool,
+}
+
+impl Writer {
+    pub fn new(
+        folder: &Path,
+        limits: &Limits,
+        store: Result<Store, Error>,
+        trouble: watch::Sender<Trouble>,
+    ) -> Writer {
+        let mut writer = Writer {
+            folder: folder.to_owned(),
+            limits: limits.clone(),
+            reserve: Reserve::in_folder(folder),
+            store: None,
+            inode: None,
+            trouble,
+            held: None,
+            is_dirty: false,
+        };
+        match store {
+            Ok(store) => writer.begin(store),
+            Err(error) => writer.held = Some((Instant::now(), error)),
+        }
+        writer
+    }
+
+    fn begin(&mut self, mut store: Store) {
+        // Only now: nobody waits for a lock while this waits for the terminal.
+        store.told.take().into_iter().for_each(report::say);
+        self.inode = self.current_inode();
+        self.store = Some(store);
+    }
+
+    fn current_inode(&self) -> Option<u64> {
+        let metadata = self.folder.join("spool.db").metadata();
+        metadata.ok().map(|metadata| metadata.ino())
+    }
+
+    /// The life of the thread: it ends when nobody can ask for anything any more, or the file is damaged.
+    pub fn serve(mut self, queue: &mpsc::Receiver<Request>) {
+        while let Some(first) = self.next(queue) {
+            let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
+            let (mut batch, mut closing) = (Vec::new(), Vec::new());
+            for request in std::iter::once(first).chain(more) {
+                match request {
+                    Request::Work(work) => batch.push(work),
+                    Request::Close(closed) => closing.push(closed),
+                }
+            }
+            if !batch.is_empty() && self.handle(batch) {
+                rescue::condemn(&self.folder.join("spool.db"));
+                break;
+            }
+            if !closing.is_empty() {
+                self.close();
+            }
+            for closed in closing {
+                // Whoever asked may have gone.
+                let _ = closed.send(());
+            }
+        }
+        // Closing it would remove the log, and a full disk has no room for a new one. Nothing is lost by it:
+        // all that was committed is on disk.
+        std::mem::forget(self.store.take().map(|store| store.connection));
+    }
+
+    /// The next request. In the pauses the log is moved to the file.
+    fn next(&mut self, queue: &mpsc::Receiver<Request>) -> Option<Request> {
+        if self.is_dirty {
+            match queue.recv_timeout(IDLE) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.move_log(),
+            }
+        }
+        queue.recv().ok()
+    }
+
+    /// Does a batch of work and answers for it. Whether the file was found to be damaged.
+    fn handle(&mut self, mut batch: Vec<Box<dyn Work>>) -> bool {
+        let committed = self.commit(&mut batch);
+        failpoint::pass("after_commit");
+        let is_damaged = matches!(committed, Ok(true) | Err(Error::Damaged));
+        self.is_dirty |= committed.is_ok();
+        let since = *self.trouble.borrow();
+        self.trouble.send_replace(match &committed {
+            Ok(_) => None,
+            Err(_) => since.or_else(|| Some(Instant::now())),
+        });
+        for work in batch {
+            work.answer(committed.as_ref().map(|_| ()).map_err(Clone::clone));
+        }
+        is_damaged
+    }
+
+    /// Does pieces of work in one transaction, unless another process was waited for in vain just before.
+    /// Whether one found the file damaged.
+    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<bool, Error> {
+        let patience = match &self.held {
+            Some((when, error)) if when.elapsed() < AGAIN => return Err(error.clone()),
+            Some(_) => Patience::Short,
+            None => Patience::Long,
+        };
+        let committed = self.commit_with(batch, patience);
+        self.held = match &committed {
+            Err(error @ Error::Held(_)) => Some((Instant::now(), error.clone())),
+            _ => None,
+        };
+        committed
+    }
+
+    fn commit_with(
+        &mut self,
+        batch: &mut [Box<dyn Work>],
+        patience: Patience,
+    ) -> Result<bool, Error> {
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => {
+                let opened = open(&self.folder, &self.limits, patience);
+                let opened = opened.map_err(|error| match error.downcast::<Error>() {
+                    Ok(error) => error,
+                    Err(error) => Error::Other(format!("{error:#}")),
+                });
+                self.begin(opened?);
+                return self.commit_with(batch, patience);
+            }
+        };
+        let path = self.folder.join("spool.db");
+        let connection = &store.connection;
+        // SQLite waits for others by sleeping, and unfairly; the lock is fair and wakes at once.
+        let _held = store.lock.take(patience)?;
+        let inode = path.metadata().ok().map(|metadata| metadata.ino());
+        if inode != self.inode {
+            return Err(Error::Other("the spool cannot be written".to_owned()));
+        }
+        let _ = connection.busy_timeout(match patience {
+            Patience::Long => BUSY,
+            Patience::Short => BUSY_AGAIN,
+        });
+        let mut committed = transact(connection, batch, &self.reserve);
+        if committed.as_ref().is_err_and(is_full) {
+            // Room was made for it.
+            committed = transact(connection, batch, &self.reserve);
+        }
+        undo(connection, "ROLLBACK");
+        committed.map_err(|error| match Error::from(&error) {
+            Error::Held(text) => Error::Held(
+                holder::of_transaction(&path)
+                    .map_or(text, |holder| format!("{holder} holds the spool")),
+            ),
+            error => error,
+        })
+    }
+
+    /// Moves what was committed from the log to the file, so that it does not depend on both. Not where others
+    /// are at work, or where the room of the log may be needed.
+    fn move_log(&mut self) {
+        let Some(store) = &self.store else { return };
+        if let Ok(_held) = store.lock.take(Patience::Short)
+            && self.current_inode() == self.inode
+        {
+            let mode = if self.reserve.is_whole() {
+                Mode::Truncate
+            } else {
+                Mode::Restart
+            };
+            checkpoint(&store.connection, mode);
+            self.is_dirty = false;
+        }
+    }
+
+    /// Leaves the file as one that is whole without its log, unless another process goes on with it.
+    fn close(&mut self) {
+        let users = self.store.as_mut().and_then(|store| store.users.take());
+        // Who is not alone lets go with the file.
+        if users.is_some_and(|users| users.try_lock().is_ok()) && self.trouble.borrow().is_none() {
+            self.move_log();
+        }
+    }
+}
+
+/// Runs a statement that is compiled once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(statement)?
+        .execute([])
+        .map(|_| ())
+}
+
+/// Undoes the transaction, or the part of it since a savepoint, unless SQLite did so by itself.
+fn undo(connection: &Connection, statement: &str) {
+    if !connection.is_autocommit() {
+        // Where that fails too, nothing is committed.
+        let _ = connection.execute_batch(statement);
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// Does pieces of work in one transaction and commits it. Where one of them fails, all are done again, so that
+/// nothing of that one stays. Whether one found the file damaged.
+fn transact(
+    connection: &Connection,
+    batch: &mut [Box<dyn Work>],
+    reserve: &Reserve,
+) -> rusqlite::Result<bool> {
+    run(connection, "BEGIN IMMEDIATE")?;
+    let mut damaged = false;
+    let failed = batch.iter_mut().find_map(|work| work.run(connection).err());
+    if let Some(error) = failed {
+        undo(connection, "ROLLBACK");
+        if is_full(&error) {
+            reserve.spend(connection);
+        } else if Error::from(&error) == Error::DiskFull {
+            // The reserve has not to cover what is in the file, and gets the room of the log.
+            checkpoint(connection, Mode::Truncate);
+        }
+        run(connection, "BEGIN IMMEDIATE")?;
+        for work in batch {
+            run(connection, "SAVEPOINT work")?;
+            if let Err(error) = work.run(connection) {
+                damaged |= rescue::says_damage(&error);
+                undo(connection, "ROLLBACK TO work");
+            }
+            // There is none where SQLite rolled all of it back.
+            let _ = run(connection, "RELEASE work");
+        }
+    }
+    failpoint::pass("before_commit");
+    run(connection, "COMMIT").inspect_err(|_| {
+        undo(connection, "ROLLBACK");
+        reserve.spend(connection);
+    })?;
+    Ok(damaged)
+}
