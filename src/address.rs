@@ -6,9 +6,29 @@ use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::Escape;
-use crate::http::{origin, parse_url};
+use crate::http::{origin, parse_url, unfit};
 use crate::notifier::Failure;
 use crate::template::Template;
+
+/// A text with an `x` in place of each template.
+fn without_templates(text: &str) -> String {
+    let mut left = text;
+    let mut plain = String::new();
+    let marks = [("{{", "}}"), ("{%", "%}")];
+    let first = |text: &str| {
+        let found = marks.map(|(open, close)| text.find(open).map(|at| (at, close)));
+        found.into_iter().flatten().min()
+    };
+    while let Some((begin, close)) = first(left) {
+        plain.push_str(&left[..begin]);
+        plain.push('x');
+        let end = left[begin..]
+            .find(close)
+            .map(|end| begin + end + close.len());
+        left = &left[end.unwrap_or(left.len())..];
+    }
+    plain + left
+}
 
 pub struct Address {
     /// The URL as far as no template begins.
@@ -36,6 +56,10 @@ impl Address {
         {
             let problem = "templates of a URL stand in its path and its query, not in its host";
             section.problem(key, problem);
+            return None;
+        }
+        if let Some(problem) = start.and_then(|_| unfit(&without_templates(&text))) {
+            section.problem(key, format!("`{key}` is not a URL: {problem}"));
             return None;
         }
         let template = match start {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::config::section::{Section, suggest};
-use crate::context::{Context, VARIABLES};
+use crate::config::advice;
+use crate::config::section::Section;
+use crate::context::Context;
 use crate::escape::Escape;
 use crate::template::Template;
 
@@ -119,9 +120,10 @@ fn leaf(text: &str) -> Result<Template, String> {
 
 /// A template of a section, its unknown variables and what else is wrong noted.
 pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
-    let made = made.map_err(|problem| section.problem(key, problem)).ok()?;
+    let noted = |problem| section.problem(key, format!("`{key}`: {problem}"));
+    let made = made.map_err(noted).ok()?;
     for name in made.unknown_variables() {
-        let hint = suggest(&name, VARIABLES);
+        let hint = advice::variable(&name);
         section.problem(key, format!("unknown variable `{name}`{hint}"));
     }
     Some(made)

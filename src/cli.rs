@@ -110,7 +110,7 @@ pub struct Stream {
     /// Print no summary
     #[arg(long, short)]
     pub quiet: bool,
-    /// End at once where a secret cannot be read
+    /// End at once where the configuration has a problem or a secret cannot be read
     #[arg(long)]
     pub strict: bool,
     #[command(flatten)]

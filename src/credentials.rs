@@ -130,7 +130,7 @@ fn ask_password(section: &Section, username: &str) -> Option<Secret> {
     }
     let password = section.prompt(&format!("Password of {username} for [{}]: ", section.name));
     if password.is_none() {
-        section.problem("username", "`username` has no password; set `password_file`, `password_env`, `password_command` or `password`, which may be empty");
+        section.needs("username", "password");
     }
     password
 }

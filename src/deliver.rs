@@ -133,7 +133,8 @@ impl Deliverer {
             // A play changed others, and not this one.
             return known;
         }
-        if let Some(reason) = destination.unread.as_deref().map(secret::redact) {
+        if let Some(trouble) = &destination.trouble {
+            let reason = secret::redact(&trouble.reason);
             let note =
                 move |connection: &rusqlite::Connection| spool::note_error(connection, id, &reason);
             // Without a spool nobody can ask it for the reason.

@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 
 use crate::config::levels::Search;
 use crate::config::section::{Entry, Origin, Section};
+use crate::config::trouble::Trouble;
 use crate::context::Context;
 use crate::event::Event;
 use crate::group::Grouping;
@@ -41,8 +42,8 @@ pub struct Destination {
     /// What was delivered stays in the spool.
     pub keep_bodies: bool,
     pub notifier: Rc<dyn Notifier>,
-    /// A secret of it that cannot be read now, and why: what is for it waits for another process.
-    pub unread: Option<String>,
+    /// Why it cannot deliver now: its section has a mistake, or a secret cannot be read.
+    pub trouble: Option<Trouble>,
     /// Kept to build the notifier again when its credentials were refused.
     pub section: Section,
 }

@@ -139,9 +139,9 @@ fn mask_words(text: &str) {
 }
 
 fn pairs(section: &Section) -> Vec<(String, String)> {
-    let text = section.text("headers").unwrap_or_default();
-    if text.starts_with('{') {
-        let object = serde_json::from_str::<BTreeMap<String, String>>(text);
+    let lines = section.lines("headers");
+    if lines.first().is_some_and(|line| line.starts_with('{')) {
+        let object = serde_json::from_str::<BTreeMap<String, String>>(&lines.join("\n"));
         let problem = |_| section.problem("headers", "`headers` is not a JSON object of texts");
         return object
             .map_err(problem)
@@ -149,7 +149,6 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
             .into_iter()
             .collect();
     }
-    let lines = section.lines("headers").into_iter();
     let pair = |line: &str| match line.split_once(':') {
         Some((name, value)) => Some((name.trim().to_owned(), value.trim().to_owned())),
         None => {
@@ -157,7 +156,7 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
             None
         }
     };
-    lines.filter_map(pair).collect()
+    lines.into_iter().filter_map(pair).collect()
 }
 
 /// A text as a header's value, encoded where it could not be one.

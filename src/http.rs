@@ -20,7 +20,7 @@ use url::Url;
 use crate::config::section::Section;
 use crate::connector::{Client, Connector};
 use crate::notifier::{Check, Failure};
-use crate::reply::{classify, reason, retry_after};
+use crate::reply::{classify, reason, redirect_target, retry_after};
 use crate::report;
 use crate::secret::{self, MASK};
 use crate::tls::{Trust, read_identity};
@@ -63,6 +63,8 @@ pub struct Endpoint {
     timeout: Duration,
     /// How an error names the destination: never its path, which may be a secret.
     origin: String,
+    /// A variable that names a proxy, where none is used.
+    unused_proxy: Option<&'static str>,
 }
 
 /// A request as a notifier makes it; the preview shows exactly this.
@@ -109,11 +111,14 @@ impl Reply {
     }
 }
 
+/// What to do where an endpoint wants to know who sends.
+pub const CREDENTIALS: &str = "asks for credentials; set `username` and `password`, or `token`";
+
 impl Http {
     /// Reads the connection's keys from a section and gives the client for them.
     pub fn endpoint(&self, section: &Section, url: &Url) -> Option<Endpoint> {
-        let settings = Settings::read(section, url)?;
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+        let settings = Settings::read(section, url)?;
         let link = match self.link(&settings) {
             Ok(link) => link,
             Err(problem) => {
@@ -125,9 +130,14 @@ impl Http {
         Some(Endpoint {
             link,
             timeout,
-            origin: match proxy {
-                Some(proxy) => format!("{} (proxy {})", origin(url), origin(&proxy)),
-                None => origin(url),
+            origin: match (&settings.socket, proxy) {
+                (Some(socket), _) => format!("{} (socket {})", origin(url), socket.display()),
+                (None, Some(proxy)) => format!("{} (proxy {})", origin(url), origin(&proxy)),
+                (None, None) => origin(url),
+            },
+            unused_proxy: match settings.proxy.is_none() && settings.socket.is_none() {
+                true => proxy_variable(url.scheme()),
+                false => None,
             },
         })
     }
@@ -150,6 +160,7 @@ impl Settings {
         let tls = url.scheme() == "https";
         let trust = Trust::read(section, tls);
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
+        let proxy = proxy.filter(|proxy| section.is_plain("proxy", proxy));
         if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {
             secret::mask_user(&proxy);
             if proxy.password().is_some() {
@@ -174,8 +185,10 @@ impl Settings {
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
             && proxy_url(proxy).is_none()
         {
-            // Whatever it is, it may hold a password.
-            secret::mask(proxy);
+            // Whatever is before it, it may be a password.
+            if proxy.contains('@') {
+                secret::mask(proxy);
+            }
             section.problem(
                 "proxy",
                 "`proxy` is a URL such as http://proxy.example.com:3128, or `env`",
@@ -225,8 +238,12 @@ pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
 
 /// The URL that `text`, of `key`, is; what it may hold of secrets is masked.
 pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
-    let problem = match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+    if !section.is_plain(key, text) {
+        return None;
+    }
+    let problem = match (unfit(text), Url::parse(text)) {
+        (Some(problem), _) => problem,
+        (None, Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if is_secret {
                 secret::mask_url(&url);
             }
@@ -238,14 +255,32 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
             }
             return Some(url);
         }
-        _ if text.starts_with(['"', '\'']) => "leave out the quotes".to_owned(),
-        Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => {
+        (None, Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase)) => {
             "one begins with http:// or https://".to_owned()
         }
-        Err(error) => error.to_string(),
+        (None, Err(error)) => error.to_string(),
     };
     section.problem(key, format!("`{key}` is not a URL: {problem}"));
     None
+}
+
+/// What a text holds that no URL does, and that would be encoded and sent.
+pub fn unfit(text: &str) -> Option<String> {
+    if text.starts_with(['"', '\'']) {
+        return Some("leave out the quotes".to_owned());
+    }
+    let bad = text.find(|character: char| {
+        character.is_whitespace() || character.is_control() || "<>{}\"\\^`|".contains(character)
+    })?;
+    Some(match text[bad..].chars().next() {
+        Some('{' | '<') => "a value of the event is written `{{ host }}`".to_owned(),
+        Some(' ') => {
+            "it holds a blank; a comment stands on a line of its own, and a blank in a URL is %20"
+                .to_owned()
+        }
+        Some(character) => format!("it holds `{}`", report::visible(&character.to_string())),
+        None => return None,
+    })
 }
 
 /// `scheme://host:port` of a URL: what may be shown of any.
@@ -292,7 +327,10 @@ impl Endpoint {
             Failure::Permanent(text)
         })?;
         self.link.client.request(request).await.map_err(|error| {
-            let text = format!("{}: {}", self.origin, reason(&error));
+            let mut text = format!("{}: {}", self.origin, reason(&error));
+            if let Some(variable) = self.unused_proxy.filter(|_| error.is_connect()) {
+                let _ = write!(text, "; `{variable}` is used with `proxy = env` only");
+            }
             // The answer to a CONNECT comes as an error, and means what a 407 does.
             if text.contains("proxy authorization required") {
                 Failure::Denied(text)
@@ -331,8 +369,9 @@ impl Endpoint {
     pub async fn check(&self, request: impl Fn(Method) -> Request) -> Check {
         let mut check = Check::default();
         for method in [Method::OPTIONS, Method::HEAD] {
-            let attempt =
-                tokio::time::timeout(self.timeout, self.request(request(method.clone()))).await;
+            let request = request(method.clone());
+            let anonymous = request.is_anonymous();
+            let attempt = tokio::time::timeout(self.timeout, self.request(request)).await;
             let response = match attempt {
                 Ok(Ok(response)) => response,
                 Ok(Err(failure)) => {
@@ -352,6 +391,9 @@ impl Endpoint {
                 .steps
                 .push(format!("{method} {} answered {status}", self.origin));
             match status.as_u16() {
+                401 if anonymous => {
+                    check.error = Some(format!("{}: {status}: {CREDENTIALS}", self.origin));
+                }
                 401 | 403 | 407 => {
                     check.error = Some(format!(
                         "{}: the credentials were refused: {status}",
@@ -360,8 +402,10 @@ impl Endpoint {
                 }
                 405 | 501 if method == Method::OPTIONS => continue,
                 300..=399 => {
+                    let location = response.headers().get("location");
+                    let target = redirect_target(location.and_then(|value| value.to_str().ok()));
                     check.error = Some(format!(
-                        "{}: redirects ({status}); set the final URL",
+                        "{}: redirects ({status}) to {target}; set the final URL",
                         self.origin
                     ))
                 }
@@ -413,7 +457,22 @@ fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// A variable of the environment that names a proxy for this scheme.
+fn proxy_variable(scheme: &str) -> Option<&'static str> {
+    let names = match scheme {
+        "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+        _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
+    };
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().find(is_set)
+}
+
 impl Request {
+    /// Whether nothing in it says who sends it, and something could.
+    fn is_anonymous(&self) -> bool {
+        !self.secret_url && !self.headers.keys().any(is_credential)
+    }
+
     /// The request as text, secrets masked.
     pub fn preview(&self) -> String {
         let mut text = format!("{} {}\n", self.method, self.shown_url());

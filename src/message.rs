@@ -163,7 +163,7 @@ impl Texts {
     /// Reads `subject`, `message` and `body`; problems are noted in the section.
     pub fn new(section: &Section, form: Form) -> Texts {
         let text = |key: &str, escape| {
-            let source = section.text(key)?;
+            let source = section.template(key)?;
             noted(section, key, Template::text(source, escape))
         };
         let speaks = form != Form::Data;
@@ -174,7 +174,7 @@ impl Texts {
             body: match form {
                 Form::Mail => text("body", Escape::Html).map(Body::Html),
                 Form::Data | Form::Text(_) => section
-                    .text("body")
+                    .template("body")
                     .and_then(|source| noted(section, "body", Body::json(source))),
             },
             failed: Cell::new(false),

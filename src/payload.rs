@@ -6,8 +6,9 @@ use hyper::body::Bytes;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
-use crate::config::section::{Section, suggest};
-use crate::context::{Context, VARIABLES};
+use crate::config::advice;
+use crate::config::section::Section;
+use crate::context::Context;
 use crate::report;
 use crate::template::Template;
 
@@ -68,14 +69,14 @@ impl Payload {
         };
         let mut fields: Vec<Field> = Vec::new();
         for entry in &section.entries {
-            let Some(source) = section.text(&entry.key) else {
+            let Some(source) = section.expression(&entry.key) else {
                 section.problem(
                     &entry.key,
                     format!("`{}` has no expression; `''` is an empty text", entry.key),
                 );
                 continue;
             };
-            match Field::new(&entry.key, source) {
+            match Field::new(&entry.key, &source) {
                 Ok(field) => {
                     let clash = fields
                         .iter()
@@ -87,13 +88,22 @@ impl Payload {
                             format!("`{}` and `{other}` cannot both be fields", entry.key),
                         );
                     }
-                    for name in field.template.unknown_variables() {
-                        let hint = suggest(&name, VARIABLES);
-                        section.problem(&entry.key, format!("unknown variable `{name}`{hint}"));
+                    let unknown = field.template.unknown_variables();
+                    let constant = advice::constant(&unknown, &source);
+                    if let Some(hint) = constant {
+                        section.problem(&entry.key, format!("unknown variable `{source}`{hint}"));
+                    } else {
+                        for name in unknown {
+                            let hint = advice::variable(&name);
+                            section.problem(&entry.key, format!("unknown variable `{name}`{hint}"));
+                        }
                     }
                     fields.push(field);
                 }
-                Err(problem) => section.problem(&entry.key, problem),
+                Err(problem) => {
+                    let hint = advice::text(&source);
+                    section.problem(&entry.key, format!("`{}`: {problem}{hint}", entry.key));
+                }
             }
         }
         Payload::of(fields)

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bulk;
-use crate::config::section::suggest;
+use crate::config::section::{nearest, suggest};
 use crate::escape::{characters, cut};
 use crate::event::{self, Event, Run, RunEnd, State, from_seconds, syntax};
 use crate::loops::Loops;
@@ -209,9 +209,17 @@ fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
 /// What became of the task; in the words of the triggers, `success` is `ok` or `changed`.
 fn state(object: &Map<String, Value>) -> Result<Option<State>, String> {
     typed(object, "state").map_err(|_| {
-        let mut problem = "`state` is success, failed, skipped or unreachable".to_owned();
-        if matches!(object["state"].as_str(), Some("ok" | "changed")) {
-            problem.push_str("; did you mean `success`?");
+        let states = ["success", "failed", "skipped", "unreachable"];
+        let mut problem = "`state` must be success, failed, skipped or unreachable".to_owned();
+        // A word that is none of them may be anything, a secret as well.
+        let state = object["state"].as_str().unwrap_or_default();
+        let near = match state {
+            "ok" | "changed" => Some("success"),
+            other => nearest(&other.to_lowercase(), states),
+        };
+        if let Some(near) = near {
+            let shown = cut(state, MAX_KEY, characters);
+            problem.push_str(&format!(", not `{shown}`; did you mean `{near}`?"));
         }
         problem
     })

@@ -46,11 +46,7 @@ pub fn classify(
 fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
     let mut text = status.to_string();
     if status.is_redirection() {
-        let target = location
-            .and_then(|location| Url::parse(location).ok())
-            .filter(Url::has_host)
-            .map(|url| origin(&url));
-        let target = target.unwrap_or_else(|| "another address".to_owned());
+        let target = secret::redact(&redirect_target(location));
         let _ = write!(text, ": redirects to {target}; set the final URL");
     } else if let Some(said) = std::str::from_utf8(body).ok().and_then(essence) {
         // Masked while it is whole: half of a secret would not be known for one.
@@ -110,7 +106,7 @@ pub fn pause(seconds: f64) -> Option<Duration> {
 }
 
 /// What the TLS library says in its own words, and what it means to who reads it.
-const MEANINGS: [(&str, &str); 10] = [
+const MEANINGS: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
         "for an authority of your own, set `ca_file`",
@@ -121,6 +117,10 @@ const MEANINGS: [(&str, &str); 10] = [
         "an algorithm too weak, such as SHA-1",
     ),
     ("InvalidContentType", "is TLS spoken on this port?"),
+    (
+        "invalid HTTP version parsed",
+        "is this port https? then the URL begins with https://",
+    ),
     ("tls handshake eof", "the server closed the connection"),
     (
         "alert: ProtocolVersion",
@@ -166,11 +166,45 @@ pub fn innermost(error: &dyn Error) -> String {
 
 /// What a library says of a connection, and what it means.
 pub fn explained(text: &str) -> String {
+    let text = in_plain_words(text);
     match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
         Some((_, meaning)) => format!("{text}; {meaning}"),
-        None => text.to_owned(),
+        None => text,
     }
 }
+
+/// Names and addresses without the types that the TLS library has for them.
+fn in_plain_words(text: &str) -> String {
+    let mut plain = text.to_owned();
+    for opening in ["DnsName(", "IpAddress("] {
+        while let Some(begin) = plain.find(opening) {
+            let value = begin + opening.len();
+            let Some(length) = plain[value..].find(')') else {
+                return plain;
+            };
+            let name = plain[value..value + length].trim_matches('"').to_owned();
+            plain.replace_range(begin..=value + length, &name);
+        }
+    }
+    plain
+}
+
+/// Where a redirect leads, without what may be secret in it: the path of another address, and the query of one
+/// on the same host.
+pub fn redirect_target(location: Option<&str>) -> String {
+    let Some(location) = location else {
+        return "another address".to_owned();
+    };
+    let target = match Url::parse(location) {
+        Ok(url) if url.has_host() => origin(&url),
+        Ok(_) => "another address".to_owned(),
+        Err(_) => location.split(['?', '#']).next().unwrap_or("").to_owned(),
+    };
+    target.chars().take(MAX_TARGET).collect()
+}
+
+/// The most of an address that an error repeats.
+const MAX_TARGET: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
+use crate::config::advice;
 use crate::config::section::{Section, suggest};
-use crate::context::{Context, VARIABLES};
+use crate::context::Context;
 use crate::event::{Event, State, Status};
 use crate::report;
 use crate::template::Template;
@@ -98,7 +99,7 @@ pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
 /// That no trigger has this name, and which has a similar one; else which there are.
 fn unknown(trigger: &str) -> String {
     let names = || TRIGGERS.iter().map(|(name, _)| *name);
-    let mut hint = suggest(trigger, names().chain(CALLBACKS));
+    let mut hint = advice::trigger(trigger, names().chain(CALLBACKS));
     if hint.is_empty() {
         let names: Vec<&str> = names().collect();
         hint = format!("; there are: {}, and Ansible's callbacks", names.join(", "));
@@ -159,6 +160,8 @@ pub struct Rules {
     when: Option<Template>,
     /// `when` failed before: said once, not once an event.
     failed: Cell<bool>,
+    /// Nobody knows what is meant: nothing is taken.
+    unclear: bool,
 }
 
 impl Rules {
@@ -177,7 +180,14 @@ impl Rules {
             callbacks: Vec::new(),
             when: None,
             failed: Cell::new(false),
+            unclear: false,
         };
+        for key in ["on", "when"].iter().filter(|key| section.is_blank(key)) {
+            section.problem(
+                key,
+                format!("`{key}` is empty; leave it out, or say which events are meant"),
+            );
+        }
         let names = section.list("on");
         for name in if names.is_empty() { default.on } else { &names } {
             if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
@@ -189,28 +199,34 @@ impl Rules {
             }
         }
         rules.when = section
-            .text("when")
-            .and_then(|source| match Template::new(source) {
+            .expression("when")
+            .and_then(|source| match Template::new(&source) {
                 Ok(template) => {
                     for name in template.unknown_variables() {
                         section.problem(
                             "when",
-                            format!("unknown variable `{name}`{}", suggest(&name, VARIABLES)),
+                            format!("unknown variable `{name}`{}", advice::variable(&name)),
                         );
                     }
                     Some(template)
                 }
                 Err(problem) => {
-                    section.problem("when", problem);
+                    section.problem("when", format!("`when`: {problem}"));
                     None
                 }
             });
         rules
     }
 
+    /// These rules, or with a mistake in them none by which an event is taken.
+    pub fn unless(self, unclear: bool) -> Rules {
+        Rules { unclear, ..self }
+    }
+
     /// Whether the notifier is to hear of this event.
     pub fn want(&self, context: &Context) -> bool {
-        self.trigger(context.event()).is_some()
+        !self.unclear
+            && self.trigger(context.event()).is_some()
             && self.check_mode.takes(context.event())
             && self.holds(context)
     }
@@ -231,6 +247,7 @@ impl Rules {
             .chain(self.callbacks.iter().map(String::as_str))
             .collect();
         match self.trigger(context.event()) {
+            _ if self.unclear => (false, "its `on` or `when` has a mistake".to_owned()),
             None => (
                 false,
                 format!("none of its triggers is met: {}", all.join(", ")),
@@ -279,7 +296,8 @@ mod tests {
 
     fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {
         let mut section = Section::new("notifier:x", Origin::Play);
-        for (key, value) in [("on", on), ("when", when)] {
+        let given = [("on", on), ("when", when)];
+        for (key, value) in given.into_iter().filter(|(_, value)| !value.is_empty()) {
             section.set(Entry {
                 key: key.into(),
                 value: value.into(),

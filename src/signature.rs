@@ -22,7 +22,7 @@ impl Signing {
         let secret = section.secret("signing_secret");
         let Some(sign) = section.text("sign") else {
             if secret.is_some() {
-                section.problem("signing_secret", "`signing_secret` needs `sign` beside it");
+                section.needs("signing_secret", "sign");
             }
             return None;
         };

@@ -114,8 +114,8 @@ pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
             certificate.extend(key);
             Some(certificate)
         }
-        (None, Some(_)) if section.text("client_cert").is_none() => {
-            section.problem("client_key", "`client_key` needs `client_cert` beside it");
+        (None, Some(_)) => {
+            section.needs("client_key", "client_cert");
             None
         }
         (certificate, _) => certificate,

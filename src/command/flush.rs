@@ -251,10 +251,14 @@ impl Flush<'_> {
         if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
             return self.pass_over(status, &reason, Exit::Undelivered);
         }
-        match destination.unread.clone() {
-            Some(reason) => {
+        match &destination.trouble {
+            Some(trouble) => {
                 self.unread.push((Instant::now(), status.id));
-                self.pass_over(status, &reason, Exit::Undelivered);
+                let exit = match trouble.is_mistake() {
+                    true => Exit::Config,
+                    false => Exit::Undelivered,
+                };
+                self.pass_over(status, &trouble.reason, exit);
             }
             None => self.deliverer.start(destination, status.id),
         }

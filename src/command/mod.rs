@@ -20,6 +20,7 @@ use tokio::signal::unix::Signal;
 use crate::cli;
 use crate::config::levels::Search;
 use crate::config::section::{Problem, Reads};
+use crate::config::trouble::Trouble;
 use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
@@ -34,12 +35,21 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
     })
 }
 
-/// Says whose secrets cannot be read now.
-pub fn report_unread(config: &Config) {
-    for problem in &config.problems {
-        report::say(format!(
-            "{problem}; what is for this notifier waits until it can be read"
-        ));
+/// Says which notifiers cannot deliver now, and what else is wrong but hinders nobody.
+pub fn report_troubles(config: &Config) {
+    for trouble in config.troubles(|_| true) {
+        report::say(format!("warning: {trouble}"));
+    }
+}
+
+/// Says which notifiers have a mistake, after an inspection that ended with `exit`.
+pub fn report_mistakes(config: &Config, exit: Exit) -> Exit {
+    for trouble in config.troubles(Trouble::is_mistake) {
+        report::say(format!("warning: {trouble}"));
+    }
+    match config.has_mistakes() {
+        true => Exit::Config,
+        false => exit,
     }
 }
 

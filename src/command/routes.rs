@@ -34,7 +34,7 @@ pub async fn run(arguments: cli::Routes) -> Exit {
         };
         input.read(file, show).await;
     }
-    input.exit
+    super::report_mistakes(&config, input.exit)
 }
 
 fn show(event: Event, config: &Config, as_json: bool) {

@@ -59,7 +59,7 @@ pub async fn run(arguments: cli::Send) -> Exit {
                 })
                 .await;
         }
-        return input.exit;
+        return super::report_mistakes(&config, input.exit);
     }
     LocalSet::new()
         .run_until(deliver(&arguments, config, http, input))
@@ -67,7 +67,8 @@ pub async fn run(arguments: cli::Send) -> Exit {
 }
 
 async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: Input) -> Exit {
-    super::report_unread(&config);
+    super::report_troubles(&config);
+    let has_mistakes = config.has_mistakes();
     let drain = if arguments.wait {
         FOREVER
     } else {
@@ -130,6 +131,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
     }
     match input.exit {
+        _ if has_mistakes => Exit::Config,
         // Accepted is what was asked for.
         Exit::Ok if arguments.no_wait && exit == Exit::Undelivered => Exit::Ok,
         Exit::Ok => exit,

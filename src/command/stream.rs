@@ -314,7 +314,7 @@ impl Stream {
                 "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
             );
         })?;
-        super::report_unread(&config);
+        super::report_troubles(&config);
         let starts = self.overrides.is_none() && !self.progress.resumed;
         if self.arguments.strict && starts && !config.problems.is_empty() {
             return Err(Exit::Config);

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::cli;
 use crate::command::send::Input;
 use crate::config::section::Reads;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
-use crate::http::Http;
+use crate::http::{CREDENTIALS, Http, origin};
 use crate::notifier::Failure;
 use crate::{output, panics, report, route, sample};
 
@@ -93,13 +95,38 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
             note.map_or(Exit::Ok, |_| Exit::Config)
         }
         Err(failure) => {
-            report::say(format!("{}: {}", destination.name, failure.error()));
+            report::say(format!(
+                "{}: {}",
+                destination.name,
+                told(destination, &failure)
+            ));
             match failure {
                 Failure::Retry { .. } => Exit::Undelivered,
-                _ if destination.unread.is_some() => Exit::Config,
+                _ if destination.trouble.is_some() => Exit::Config,
                 _ => Exit::Refused,
             }
         }
+    }
+}
+
+/// The failure with the address, and what to do where that asks for credentials and there are none.
+fn told(destination: &Destination, failure: &Failure) -> String {
+    let section = &destination.section;
+    let given = |keys: &[&str]| keys.iter().any(|key| section.is_given(key));
+    let mut text = failure.error().to_owned();
+    let is_webhook = destination.kind.name == "webhook";
+    if is_webhook
+        && text.starts_with("401 ")
+        && !given(&["username", "password", "token", "headers"])
+    {
+        text = format!("{text}: {CREDENTIALS}");
+    }
+    let url = ["callback_url", "url", "api_url"]
+        .into_iter()
+        .find_map(|key| section.text(key));
+    match url.and_then(|url| Url::parse(url).ok()) {
+        Some(url) if !text.contains("://") && url.has_host() => format!("{}: {text}", origin(&url)),
+        _ => text,
     }
 }
 

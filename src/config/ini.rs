@@ -1,146 +1,230 @@
-//! The text of one `plugin_config.ini`: rust-ini reads the values, a scan of our own adds line numbers
-//! and refuses what rust-ini would take for something else.
+//! The text of one `plugin_config.ini`. A scan of our own finds its logical lines, with their numbers and
+//! the longer texts as they stand, and refuses what could be taken for something else; rust-ini reads the
+//! sections, keys and values out of them.
 
 use std::collections::HashMap;
 
 use ini::{Ini, ParseOption};
 
+use super::lines;
+
 /// One section as it stands in a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct RawSection {
     pub name: String,
     pub line: usize,
     pub entries: Vec<RawEntry>,
+    /// Mistakes that concern this section alone.
+    pub faults: Vec<Fault>,
 }
 
-/// One `key = value`; the lines of a longer value are joined by line breaks.
+/// One `key = value`. The lines of a longer value are as they stand, less the indentation they share; an
+/// empty first one is that of the key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawEntry {
     pub key: String,
     pub value: String,
     pub line: usize,
+    /// Line from which on a value of one line would be longer than that.
+    pub continued: Option<usize>,
 }
 
-/// What is wrong on a line, from 1.
-pub type Fault = (usize, String);
+/// A mistake on a line, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub line: usize,
+    pub text: String,
+    /// First word of the line, which may be a key.
+    pub key: String,
+}
 
-/// Reads a file's text: its sections, or all that is wrong with it.
+/// Reads a file's text: its sections, or all mistakes of a file that cannot be divided into sections.
 pub fn parse(bytes: &[u8]) -> Result<Vec<RawSection>, Vec<Fault>> {
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.trim_start_matches('\u{feff}'),
-        Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
-            return Err(vec![(
-                line,
-                "this is not UTF-8 text; save the file as UTF-8".to_owned(),
-            )]);
-        }
-    };
+    let text = lines::decode(bytes).map_err(|(line, text)| vec![Fault::new(line, text)])?;
     let mut scan = Scan::default();
     for (number, line) in text.lines().enumerate() {
         scan.line(number + 1, line);
     }
-    if !scan.faults.is_empty() {
-        return Err(scan.faults);
+    scan.end_value();
+    if !scan.fatal.is_empty() {
+        let faults = scan.sections.into_iter().flat_map(|section| section.faults);
+        scan.fatal.extend(faults);
+        scan.fatal.sort_by_key(|fault| fault.line);
+        return Err(scan.fatal);
     }
     let option = ParseOption {
         enabled_quote: false,
-        enabled_escape: false,
-        enabled_indented_mutiline_value: true,
+        enabled_escape: true,
         ..ParseOption::default()
     };
     let ini = Ini::load_from_str_opt(&scan.text, option)
-        .map_err(|error| vec![(error.line, error.msg.to_string())])?;
+        .map_err(|error| vec![Fault::new(error.line, error.msg.to_string())])?;
     Ok(scan.fill(&ini))
 }
 
-/// The second look at the text, line by line.
+impl Fault {
+    fn new(line: usize, text: impl Into<String>) -> Fault {
+        Fault {
+            line,
+            text: text.into(),
+            key: String::new(),
+        }
+    }
+}
+
+/// First look at the text, line by line.
 #[derive(Default)]
 struct Scan {
     sections: Vec<RawSection>,
-    faults: Vec<Fault>,
+    /// Mistakes after which nobody knows to which section a line belongs.
+    fatal: Vec<Fault>,
     /// Where each section and each key of the present section stood first.
     seen_sections: HashMap<String, usize>,
     seen_keys: HashMap<String, usize>,
     /// The indentation of the last key: deeper lines go on with its value, as in Python's configparser.
     indentation: Option<usize>,
-    /// The text as rust-ini is to read it: only continued values are indented.
+    /// Lines of the value that goes on, the blank ones too, with their numbers.
+    continuation: Vec<(usize, String)>,
+    /// Lines belong to a section or key that stands there again: they count for nothing.
+    repeats_section: bool,
+    repeats_key: bool,
+    /// Logical lines for rust-ini, with the backslash as the text that it is here.
     text: String,
 }
 
 impl Scan {
     fn line(&mut self, number: usize, line: &str) {
         let content = line.trim();
-        let indentation = line.len() - line.trim_start().len();
+        let indentation = lines::indentation(line);
         let continues = self.indentation.is_some_and(|key| indentation > key);
-        let comment = content.starts_with(['#', ';']);
-        if content.is_empty() || comment {
+        if content.is_empty() || continues {
+            if self.indentation.is_some() {
+                let line = if content.is_empty() { "" } else { line };
+                self.continuation.push((number, line.to_owned()));
+            }
             return;
         }
-        if continues {
-            self.text.push_str(&format!(" {content}\n"));
+        if lines::is_comment(content) {
             return;
         }
-        self.text.push_str(&format!("{content}\n"));
+        self.end_value();
         match content.strip_prefix('[') {
             Some(rest) => self.section(number, rest),
             None => self.key(number, content, indentation),
         }
     }
 
-    fn section(&mut self, line: usize, rest: &str) {
+    /// Gives the lines that were gathered to the last key.
+    fn end_value(&mut self) {
+        let mut lines = std::mem::take(&mut self.continuation);
+        while lines.pop_if(|(_, line)| line.is_empty()).is_some() {}
         self.indentation = None;
+        let section = self.sections.last_mut();
+        let Some(entry) = section.and_then(|section| section.entries.last_mut()) else {
+            return;
+        };
+        if lines.is_empty() || self.repeats_section || self.repeats_key {
+            return;
+        }
+        let is_more = |(_, line): &&(usize, String)| !line.is_empty() && !lines::is_comment(line);
+        let own = usize::from(entry.value.is_empty());
+        entry.continued = lines
+            .iter()
+            .filter(is_more)
+            .nth(own)
+            .map(|(number, _)| *number);
+        let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+        entry.value = format!("{}\n{}", entry.value, lines::dedent(&lines));
+    }
+
+    fn section(&mut self, line: usize, rest: &str) {
         self.seen_keys.clear();
         let Some(name) = rest.strip_suffix(']') else {
-            return self.fault(line, "a section is written [name], alone on its line");
+            let text = "a section is written [name], alone on its line";
+            return self.fatal.push(Fault::new(line, text));
         };
         let name = name.trim().to_owned();
-        if let Some(first) = self.seen_sections.insert(name.clone(), line) {
-            self.fault(
-                line,
-                format!("section [{name}] stands here again; it began on line {first}"),
-            );
+        self.repeats_section = false;
+        if let Some(first) = self.seen_sections.get(&name) {
+            let text = format!("section [{name}] stands here again; it began on line {first}");
+            self.repeats_section = true;
+            let known = self
+                .sections
+                .iter()
+                .position(|section| section.name == name);
+            // Its keys are looked at where it began.
+            if let Some(known) = known {
+                let section = self.sections.remove(known);
+                self.sections.push(section);
+            }
+            return self.fault(line, "", text);
         }
+        self.seen_sections.insert(name.clone(), line);
+        self.text.push_str(&format!("[{}]\n", escaped(&name)));
         self.sections.push(RawSection {
             name,
             line,
-            entries: Vec::new(),
+            ..RawSection::default()
         });
     }
 
     fn key(&mut self, line: usize, content: &str, indentation: usize) {
         self.indentation = Some(indentation);
-        let Some((key, _)) = content.split_once('=') else {
-            return self.fault(line, "this line has no `=`; a key is written `key = value`");
+        self.repeats_key = true;
+        let first = content.split([' ', '\t', '=', ':']).next().unwrap_or("");
+        let Some((key, value)) = content.split_once('=') else {
+            let text = lines::without_equals(content);
+            return self.fault(line, first, text);
         };
-        let key = key.trim().to_owned();
+        let key = key.trim();
         if key.is_empty() {
-            return self.fault(line, "there is no key before the `=`");
+            return self.fault(line, "", "there is no key before the `=`");
         }
         if key.contains(':') {
-            return self.fault(line, "a key holds no `:`; write `key = value`");
+            return self.fault(line, first, "a key holds no `:`; write `key = value`");
         }
-        if let Some(first) = self.seen_keys.insert(key.clone(), line) {
-            self.fault(line, format!("`{key}` is set twice; first on line {first}"));
+        if let Some(first) = self.seen_keys.get(key) {
+            let text = format!("`{key}` is set twice; first on line {first}");
+            return self.fault(line, key, text);
+        }
+        self.seen_keys.insert(key.to_owned(), line);
+        self.repeats_key = false;
+        if self.repeats_section {
+            // Said once for the section; only which keys those are may matter.
+            if let Some(fault) = self.sections.last_mut().and_then(|s| s.faults.last_mut()) {
+                fault.key = format!("{} {key}", fault.key);
+            }
+            return;
         }
         match self.sections.last_mut() {
-            Some(section) => section.entries.push(RawEntry {
-                key,
-                value: String::new(),
-                line,
-            }),
+            Some(section) => {
+                let value = value.trim().to_owned();
+                self.text
+                    .push_str(&format!("{} = {}\n", escaped(key), escaped(&value)));
+                section.entries.push(RawEntry {
+                    key: key.to_owned(),
+                    value,
+                    line,
+                    continued: None,
+                });
+            }
             None => self.fault(
                 line,
+                key,
                 format!("`{key}` stands before the first section, such as [inputs]"),
             ),
         }
     }
 
-    fn fault(&mut self, line: usize, text: impl Into<String>) {
-        self.faults.push((line, text.into()));
+    fn fault(&mut self, line: usize, key: &str, text: impl Into<String>) {
+        let fault = Fault {
+            key: key.to_owned(),
+            ..Fault::new(line, text)
+        };
+        match self.sections.last_mut() {
+            Some(section) => section.faults.push(fault),
+            None => self.fatal.push(fault),
+        }
     }
 
     /// The sections, with the values that rust-ini read.
@@ -150,14 +234,18 @@ impl Scan {
                 continue;
             };
             for entry in &mut section.entries {
-                properties
-                    .get(&entry.key)
-                    .unwrap_or_default()
-                    .clone_into(&mut entry.value);
+                let first = properties.get(&entry.key).unwrap_or_default();
+                let more = entry.value.find('\n').unwrap_or(entry.value.len());
+                entry.value.replace_range(..more, first);
             }
         }
         self.sections
     }
+}
+
+/// A text as rust-ini reads it back: a backslash at the end of a line would take in the next one.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
 }
 
 #[cfg(test)]
@@ -197,21 +285,51 @@ mod tests {
     #[test]
     fn deeper_lines_go_on_with_the_value() {
         assert_eq!(
-            values("[i]\nheaders =\n  A: 1\n  # note\n\n  B: x=2\non = ok"),
-            ["A: 1\nB: x=2", "ok"]
+            values("[i]\nheaders =\n  A: 1\n  # note\n\n  B: x=2\n\non = ok"),
+            ["\nA: 1\n# note\n\nB: x=2", "ok"]
         );
         assert_eq!(values("  [i]\n  a = 1\n  b = 2\n    3\n"), ["1", "2\n3"]);
+        let text = "[i]\nmessage = a\n\t# b\n# a comment\n\t    c  \n\n\t;d\n\n[o]\n";
+        assert_eq!(values(text), ["a\n# b\n    c  \n\n;d"]);
     }
 
     #[test]
-    fn every_fault_is_found_with_its_line() {
-        let faults =
-            parse(b"a = 1\n[i\n[i]\nenabled\na = 1\na = 2\n[i]\n= x\nk:v = 1\n").unwrap_err();
-        assert_eq!(
-            faults.iter().map(|fault| fault.0).collect::<Vec<_>>(),
-            [1, 2, 4, 6, 7, 8, 9]
-        );
-        assert_eq!(faults[3].1, "`a` is set twice; first on line 5");
-        assert_eq!(parse(b"[i]\na = \xe9").unwrap_err()[0].0, 2);
+    fn a_backslash_is_text_wherever_it_stands() {
+        let text = "[i]\na = b\\\nc = \\n\\\\\nd = e\\\n  f\\\n";
+        assert_eq!(values(text), ["b\\", "\\n\\\\", "e\\\nf\\"]);
+    }
+
+    #[test]
+    fn the_line_is_known_that_makes_a_value_longer() {
+        let continued = |text: &str| {
+            let sections = parse(text.as_bytes()).unwrap();
+            sections[0].entries[0].continued
+        };
+        assert_eq!(continued("[i]\na = b\n\n  # c\n  d\n"), Some(5));
+        assert_eq!(continued("[i]\na =\n  # c\n  d\n"), None);
+        assert_eq!(continued("[i]\na = b\n  # c\n"), None);
+        assert_eq!(continued("[i]\na =\n  b\n  c = d"), Some(4));
+    }
+
+    #[test]
+    fn a_mistake_stays_in_its_section() {
+        let text = b"[i]\nenabled\na = 1\na = 2\n= x\nk:v = 1\n[o]\nb = 1\n[i]\nwhen = x\n";
+        let sections = parse(text).unwrap();
+        let named = |name: &str| sections.iter().find(|section| section.name == name);
+        let section = named("i").unwrap();
+        let lines: Vec<usize> = section.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [2, 4, 5, 6, 9]);
+        assert_eq!(section.faults[1].text, "`a` is set twice; first on line 3");
+        assert!(section.faults[4].key.contains("when"));
+        assert_eq!(section.entries.len(), 1);
+        assert!(named("o").unwrap().faults.is_empty());
+    }
+
+    #[test]
+    fn without_sections_nothing_is_certain() {
+        let faults = parse(b"a = 1\n[i\n[i]\nenabled\n").unwrap_err();
+        let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [1, 2, 4]);
+        assert_eq!(parse(b"[i]\na = \xe9").unwrap_err()[0].line, 2);
     }
 }

@@ -1,11 +1,16 @@
 //! The configuration: levels merged into sections, sections made into destinations, all problems at once.
 
+pub mod advice;
 mod binding;
+mod command;
 pub mod emitters;
 mod fingerprint;
 pub mod ini;
 pub mod levels;
+mod lines;
 pub mod section;
+mod strays;
+pub mod trouble;
 pub mod units;
 mod yaml;
 
@@ -19,14 +24,15 @@ use crate::destination::Destination;
 use crate::group::Grouping;
 use crate::http::Http;
 use crate::message::{Form, Texts};
-use crate::notifier::{KINDS, Kind, Notifier, Unready};
+use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unready};
 use crate::payload::Payload;
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::secret;
 use crate::spool::Limits;
 use emitters::Emitters;
 use levels::{Level, Search};
-use section::{Entry, File, Origin, Problem, Reads, Section, Shown, suggest, truth};
+use section::{Entry, File, Harm, Origin, Problem, Reads, Section, Shown, truth};
+use trouble::Trouble;
 
 /// What the play's vars say in place of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -118,11 +124,22 @@ impl Options {
 
 type Sections = BTreeMap<String, Section>;
 
+/// The sections of all levels, and the problems of some that belong to none.
+#[derive(Default)]
+struct Merged {
+    sections: Sections,
+    /// With the name of the section that each concerns.
+    problems: Vec<(String, Problem)>,
+}
+
 impl Config {
     /// Reads all levels and builds what they name. Never fails: what is wrong is in `problems`.
     pub fn load(options: &Options, http: &Http) -> Config {
         let mut config = Config::empty();
-        let mut sections = config.read_levels(options);
+        let Merged {
+            mut sections,
+            problems,
+        } = config.read_levels(options);
         if let Some(settings) = &options.search.runner {
             // They say who is told; only what belongs to no notifier still counts.
             sections.retain(|name, _| name == "delivery");
@@ -138,7 +155,12 @@ impl Config {
             section.may_prompt = options.may_prompt;
             section.reads = options.reads;
         }
-        config.build(sections, http, &options.samples);
+        let absent = config.place(problems, &sections);
+        config.build(sections, &absent, http, &options.samples);
+        // A mistake is said once.
+        let problems = &config.problems;
+        let is_more = |warning: &Problem| problems.iter().all(|one| one.place != warning.place);
+        config.warnings.retain(is_more);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
         if nobody && !had_inputs && options.search.runner.is_none() {
             config.nobody_to_notify();
@@ -176,7 +198,7 @@ impl Config {
             ..Options::default()
         };
         let mut config = Config::empty();
-        let sections = config.read_levels(&options);
+        let sections = config.read_levels(&options).sections;
         let delivery = sections.get("delivery")?;
         let entry = delivery.entries.iter().find(|entry| entry.key == "spool")?;
         let project = config.levels.iter().find(|(level, _)| {
@@ -189,22 +211,22 @@ impl Config {
     }
 
     /// The sections of all levels together.
-    fn read_levels(&mut self, options: &Options) -> Sections {
+    fn read_levels(&mut self, options: &Options) -> Merged {
         let (levels, passed_over) = options.search.levels();
         for text in passed_over {
             self.warnings.push(Problem::new("configuration", text));
         }
-        let mut sections = Sections::new();
+        let mut merged = Merged::default();
         for level in levels {
-            self.read_level(level, &mut sections);
+            self.read_level(level, &mut merged);
         }
         let own = self.levels.last().filter(|(level, _)| level.is_own());
         let own = own.map(|(level, _)| level.path.as_path());
-        apply_overrides(&mut sections, options, own);
-        sections
+        apply_overrides(&mut merged.sections, options, own);
+        merged
     }
 
-    fn read_level(&mut self, level: Level, sections: &mut Sections) {
+    fn read_level(&mut self, level: Level, merged: &mut Merged) {
         let place = level.path.display().to_string();
         let content = match levels::read(&level.path) {
             Ok(Some(content)) => content,
@@ -227,23 +249,23 @@ impl Config {
         });
         self.levels.push((level, true));
         match ini::parse(&content.bytes) {
-            Ok(raw) => self.merge(&file, raw, sections),
+            Ok(raw) => self.merge(&file, raw, merged),
             Err(faults) => {
-                for (line, text) in faults {
-                    self.problem(&format!("{place}:{line}"), text);
+                for fault in faults {
+                    self.problem(&format!("{place}:{}", fault.line), fault.text);
                 }
             }
         }
     }
 
-    fn merge(&mut self, file: &Rc<File>, raw: Vec<ini::RawSection>, sections: &mut Sections) {
+    fn merge(&mut self, file: &Rc<File>, raw: Vec<ini::RawSection>, into: &mut Merged) {
         let cuts_off = raw
             .iter()
             .filter(|section| section.name == "inputs")
             .flat_map(|section| &section.entries)
             .any(|entry| entry.key == "inherit" && truth(&entry.value) == Some(false));
         if cuts_off {
-            sections.clear();
+            *into = Merged::default();
         }
         for section in raw {
             let at = |line| Origin::File {
@@ -252,21 +274,18 @@ impl Config {
             };
             let origin = at(section.line);
             if !is_section(&section.name) {
-                let known = [
-                    "inputs",
-                    "outputs",
-                    "delivery",
-                    "notifier:NAME",
-                    "outputs:NAME",
-                ];
-                let hint = suggest(&section.name, known);
-                self.problem(
-                    &origin.to_string(),
-                    format!("unknown section [{}]{hint}", section.name),
-                );
+                let (concerned, text) = strays::unknown(&section.name);
+                let problem = Problem::new(origin.to_string(), text);
+                into.problems.push((concerned, problem));
                 continue;
             }
-            let merged = sections
+            for fault in section.faults {
+                let problem = Problem::new(at(fault.line).to_string(), fault.text);
+                let problem = problem.with(Harm::of(&fault.key));
+                into.problems.push((section.name.clone(), problem));
+            }
+            let merged = into
+                .sections
                 .entry(section.name.clone())
                 .or_insert_with(|| Section::new(&section.name, origin));
             for entry in section.entries {
@@ -278,11 +297,13 @@ impl Config {
                     let place = at(entry.line).to_string();
                     self.warnings.push(Problem::new(place, text));
                 }
-                merged.set(Entry {
+                let continued = entry.continued;
+                let entry = Entry {
                     key: entry.key,
                     value: entry.value,
                     origin: at(entry.line),
-                });
+                };
+                merged.set_continued(entry, continued);
             }
             merged.bind(
                 |origin| matches!(origin, Origin::File { file: from, .. } if Rc::ptr_eq(from, file)),
@@ -290,16 +311,15 @@ impl Config {
         }
     }
 
-    fn build(&mut self, mut sections: Sections, http: &Http, samples: &[Context]) {
+    fn build(
+        &mut self,
+        mut sections: Sections,
+        absent: &[String],
+        http: &Http,
+        samples: &[Context],
+    ) {
         if let Some(delivery) = sections.remove("delivery") {
-            self.drain = delivery.duration("drain", self.drain);
-            self.max_age = delivery.duration("max_age", self.max_age);
-            self.keep = delivery.duration("keep", self.keep);
-            self.keep_bodies = delivery.flag("keep_bodies", false);
-            self.limits = limits(&delivery);
-            self.spool = delivery.path("spool");
-            delivery.report_unknown();
-            self.collect(&delivery);
+            self.read_delivery(&delivery);
         }
         let mut outputs: Sections = BTreeMap::new();
         let names: Vec<String> = sections
@@ -310,6 +330,7 @@ impl Config {
         for name in names {
             outputs.extend(sections.remove_entry(&name));
         }
+        strays::misnamed_outputs(&sections, &outputs, absent);
         for (name, section) in sections {
             let output = match name.strip_prefix("notifier:") {
                 Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
@@ -320,11 +341,47 @@ impl Config {
         for output in outputs.values() {
             // [outputs] alone is fine: the play's vars may bring the URL.
             if output.name != "outputs" {
-                let notifier = output.name.replacen("outputs", "notifier", 1);
-                output.problem("", format!("[{}] belongs to no [{notifier}]", output.name));
                 self.collect(output);
             }
         }
+    }
+
+    /// What belongs to no notifier. With a mistake in it, nothing is given up or forgotten any earlier than
+    /// may have been meant.
+    fn read_delivery(&mut self, delivery: &Section) {
+        let longest = Duration::from_secs(units::LONGEST);
+        let or_longest = |key, default| match delivery.is_given(key) {
+            true => delivery.duration(key, longest),
+            false => delivery.duration(key, default),
+        };
+        self.drain = delivery.duration("drain", self.drain);
+        self.max_age = or_longest("max_age", self.max_age);
+        self.keep = or_longest("keep", self.keep);
+        self.keep_bodies = delivery.flag("keep_bodies", false);
+        self.limits = limits(delivery);
+        self.spool = delivery.path("spool");
+        delivery.report_unknown();
+        let begin = self.problems.len();
+        self.collect(delivery);
+        for problem in &mut self.problems[begin..] {
+            problem.harm = Harm::Slight;
+        }
+    }
+
+    /// Gives the problems that were found beside the sections to those that they concern; gives the names of
+    /// those that are not there.
+    fn place(&mut self, problems: Vec<(String, Problem)>, sections: &Sections) -> Vec<String> {
+        let mut absent = Vec::new();
+        for (name, problem) in problems {
+            match sections.get(&name) {
+                Some(section) => section.note(problem),
+                None => {
+                    self.problems.push(problem.with(Harm::Slight));
+                    absent.push(name);
+                }
+            }
+        }
+        absent
     }
 
     fn nobody_to_notify(&mut self) {
@@ -346,6 +403,7 @@ impl Config {
         http: &Http,
         samples: &[Context],
     ) {
+        let begin = self.problems.len();
         let payload = Payload::new(output.as_ref());
         if let Some(output) = &output {
             payload.try_on(output, samples);
@@ -378,10 +436,9 @@ impl Config {
         };
         let rules = Rules::new(&section, default);
         rules.try_on(&section, samples);
-        let texts = kind.map(|kind| Texts::new(&section, kind.form));
-        if let Some(texts) = &texts {
-            texts.try_on(&section, samples);
-        }
+        let known = kind.unwrap_or(&UNKNOWN);
+        let texts = Texts::new(&section, known.form);
+        texts.try_on(&section, samples);
         let batches = kind.is_some_and(|kind| kind.form == Form::Data);
         let grouping = Grouping::new(&section, batches);
         let concurrency = section.count("concurrency", 16, 64);
@@ -390,31 +447,32 @@ impl Config {
             .iter()
             .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
-        let withheld = || section.withheld().first().map(Problem::to_string);
-        let unread = section
-            .unread()
-            .or_else(|| withheld().filter(|_| notifier.is_none()));
-        let notifier = match &unread {
-            Some(reason) => Some(Rc::new(Unready(reason.clone())) as Rc<dyn Notifier>),
-            None => notifier,
-        };
         if kind.is_some() {
             section.report_unknown();
         }
         self.collect(&section);
-        if let (Some(kind), Some(texts), Some(notifier)) = (kind, texts, notifier) {
+        let withheld = section.withheld().into_iter().next();
+        let withheld = withheld.filter(|_| notifier.is_none());
+        let withheld = withheld.map(|note| note.with(Harm::Unread));
+        let trouble = Trouble::of(&self.problems[begin..]);
+        let trouble = trouble.or_else(|| Trouble::of(withheld.as_slice()));
+        let notifier = match &trouble {
+            Some(trouble) => Some(Rc::new(Unready(trouble.reason.clone())) as Rc<dyn Notifier>),
+            None => notifier,
+        };
+        if let Some(notifier) = notifier {
             let name = section
                 .name
                 .strip_prefix("notifier:")
                 .unwrap_or("callback")
                 .to_owned();
             if !enabled {
-                return self.muted.push((name, kind.name));
+                return self.muted.push((name, known.name));
             }
             self.destinations.push(Destination {
                 name,
-                kind,
-                rules,
+                kind: known,
+                rules: rules.unless(trouble.as_ref().is_some_and(Trouble::takes_nothing)),
                 payload,
                 texts,
                 grouping,
@@ -425,7 +483,7 @@ impl Config {
                 drain: self.drain,
                 keep_bodies: self.keep_bodies,
                 notifier,
-                unread,
+                trouble,
                 section,
             });
         }
@@ -439,17 +497,43 @@ impl Config {
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {
-        self.problems.push(Problem::new(place, text));
+        let problem = Problem::new(place, text).with(Harm::Everything);
+        self.problems.push(problem);
     }
 
-    /// The configuration, if nothing is wrong with it but secrets that cannot be read now; else every
-    /// problem, a line each.
+    /// The configuration, if something can be sent with it; else every problem.
     pub fn usable(self) -> Result<Config, Vec<Problem>> {
-        if self.problems.iter().all(|problem| problem.unread) {
-            Ok(self)
-        } else {
+        let is_all = |problem: &Problem| problem.harm == Harm::Everything;
+        if self.problems.iter().any(is_all) {
             Err(self.problems)
+        } else {
+            Ok(self)
         }
+    }
+
+    /// What to say of a configuration that is used with its problems: a line for each notifier in trouble,
+    /// and one for each problem of nobody's.
+    pub fn troubles(&self, which: impl Fn(&Trouble) -> bool) -> Vec<String> {
+        let slight = |problem: &&Problem| problem.harm == Harm::Slight;
+        let others = self.problems.iter().filter(slight).map(Problem::to_string);
+        let troubled = self.destinations.iter().filter_map(|destination| {
+            let trouble = destination
+                .trouble
+                .as_ref()
+                .filter(|trouble| which(trouble))?;
+            Some(trouble.said_of(&destination.name))
+        });
+        others.chain(troubled).collect()
+    }
+
+    /// Whether something is wrong that only a change of the configuration can mend.
+    pub fn has_mistakes(&self) -> bool {
+        let slight = |problem: &Problem| problem.harm == Harm::Slight;
+        let troubled = self
+            .destinations
+            .iter()
+            .filter_map(|destination| destination.trouble.as_ref());
+        self.problems.iter().any(slight) || troubled.into_iter().any(Trouble::is_mistake)
     }
 }
 
@@ -491,8 +575,7 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
     };
     let kind = KINDS.iter().copied().find(|kind| kind.name == name);
     if kind.is_none() {
-        let hint = suggest(name, KINDS.iter().map(|kind| kind.name));
-        section.problem("type", format!("unknown type `{name}`{hint}"));
+        section.problem("type", advice::unknown_kind(name));
     }
     kind
 }

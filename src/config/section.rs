@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::advice;
 use super::binding::Address;
+use super::command;
+use super::lines::{is_comment, without_comments};
 use super::units::{parse_duration, parse_size};
 use crate::home;
 use crate::secret::{self, Secret, Source};
@@ -80,9 +83,36 @@ impl Reads {
 pub struct Problem {
     pub place: String,
     pub text: String,
-    /// A secret could not be read: the configuration may be good all the same, at another time.
     #[serde(skip)]
-    pub unread: bool,
+    pub harm: Harm,
+}
+
+/// How far a problem reaches, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    /// The default holds, with which nothing is lost and nobody is notified by mistake.
+    Slight,
+    /// A secret of a notifier could not be read; at another time it may be.
+    Unread,
+    /// Its notifier cannot deliver.
+    Notifier,
+    /// Nobody knows which events its notifier is meant to take.
+    Rules,
+    /// Nothing can be sent.
+    Everything,
+}
+
+/// Keys that select the events of a notifier.
+const RULES: [&str; 3] = ["on", "when", "check_mode"];
+
+impl Harm {
+    /// Harm of a mistake in the value of `key`, or in several words that may be keys.
+    pub fn of(key: &str) -> Harm {
+        match key.split(' ').any(|word| RULES.contains(&word)) {
+            true => Harm::Rules,
+            false => Harm::Notifier,
+        }
+    }
 }
 
 impl Problem {
@@ -90,8 +120,12 @@ impl Problem {
         Problem {
             place: place.into(),
             text: text.into(),
-            unread: false,
+            harm: Harm::Notifier,
         }
+    }
+
+    pub fn with(self, harm: Harm) -> Problem {
+        Problem { harm, ..self }
     }
 }
 
@@ -123,6 +157,8 @@ pub struct Section {
     /// Where the section itself stands.
     pub origin: Origin,
     pub entries: Vec<Entry>,
+    /// Lines that make the values of keys longer than one line.
+    pub continued: BTreeMap<String, usize>,
     /// A missing password may be asked for on the terminal.
     pub may_prompt: bool,
     pub reads: Reads,
@@ -134,6 +170,10 @@ pub struct Section {
     withheld: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     prompted: RefCell<Option<Secret>>,
+    /// Keys that must be there, and are not.
+    missing: RefCell<BTreeSet<String>>,
+    /// Keys that are of no use without another one, which is not there.
+    needed: RefCell<BTreeSet<(String, String)>>,
     /// The keys whose values are secrets.
     secrets: RefCell<BTreeSet<String>>,
 }
@@ -153,6 +193,7 @@ impl Section {
             name: name.to_owned(),
             origin,
             entries: Vec::new(),
+            continued: BTreeMap::new(),
             may_prompt: false,
             reads: Reads::default(),
             bound: BTreeMap::new(),
@@ -161,8 +202,17 @@ impl Section {
             withheld: RefCell::default(),
             warnings: RefCell::default(),
             prompted: RefCell::default(),
+            missing: RefCell::default(),
+            needed: RefCell::default(),
             secrets: RefCell::default(),
         }
+    }
+
+    /// Sets a key whose value goes on beyond one line, from that line on.
+    pub fn set_continued(&mut self, entry: Entry, line: Option<usize>) {
+        let key = entry.key.clone();
+        self.set(entry);
+        self.continued.extend(line.map(|line| (key, line)));
     }
 
     /// Sets a key in place of the same one from a farther level, in whatever form that had it.
@@ -179,6 +229,7 @@ impl Section {
         };
         self.entries
             .retain(|other| !same(other) || from_here(other));
+        self.continued.remove(&entry.key);
         self.entries.push(entry);
     }
 
@@ -187,11 +238,63 @@ impl Section {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The text of a key; an empty one counts as absent.
+    /// The value of an entry that has one line; a line that was not meant to belong to it is a problem.
+    fn line_of<'a>(&self, entry: &'a Entry) -> &'a str {
+        let value = &entry.value;
+        if !value.contains('\n') || !matches!(entry.origin, Origin::File { .. }) {
+            return value;
+        }
+        let key = &entry.key;
+        if value.starts_with("!vault") {
+            let text = format!(
+                "`{key}` is vaulted, which only Ansible can decrypt; give it in the play's vars, or by `{}_command`",
+                family(key)
+            );
+            self.problem_once(key, text);
+            return "";
+        }
+        if let Some(line) = self.continued.get(key) {
+            let text = format!(
+                "line {line} is indented, so it became part of `{key}`; remove the blanks before it"
+            );
+            self.problem_once(key, text);
+            return "";
+        }
+        first_line(value)
+    }
+
+    /// The text of a key, on one line and no template; an empty one counts as absent.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.entry(key)
-            .map(|entry| entry.value.as_str())
-            .filter(|value| !value.is_empty())
+        let entry = self.entry(key)?;
+        let text = self.line_of(entry);
+        (!text.is_empty() && self.is_plain(key, text)).then_some(text)
+    }
+
+    /// The template of a key, with all its lines; an empty one counts as absent.
+    pub fn template(&self, key: &str) -> Option<&str> {
+        let text = self.entry(key)?.value.trim_start_matches('\n');
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The expression of a key, or its template; lines of an expression that are comments are left out.
+    pub fn expression(&self, key: &str) -> Option<String> {
+        let text = self.template(key)?;
+        let text = match has_template(text) {
+            true => text.to_owned(),
+            false => without_comments(text),
+        };
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// Whether the text of a key that is no template holds none: it would be sent as it stands.
+    pub fn is_plain(&self, key: &str, text: &str) -> bool {
+        let is_plain = !has_template(text);
+        if !is_plain {
+            let text =
+                format!("`{key}` cannot be a template; `{{{{ … }}}}` would be sent as it stands");
+            self.problem_once(key, text);
+        }
+        is_plain
     }
 
     pub fn flag(&self, key: &str, default: bool) -> bool {
@@ -244,26 +347,51 @@ impl Section {
 
     /// A list: separated by commas or lines.
     pub fn list(&self, key: &str) -> Vec<&str> {
-        let text = self.text(key).unwrap_or_default();
-        text.split([',', '\n'])
+        self.list_without(key, is_comment)
+    }
+
+    /// A list of channels: a line is a comment only where a blank follows its `#`.
+    pub fn channels(&self, key: &str) -> Vec<&str> {
+        let is_comment = |line: &str| {
+            is_comment(line)
+                && line
+                    .strip_prefix('#')
+                    .is_none_or(|rest| rest.trim_start() != rest)
+        };
+        self.list_without(key, is_comment)
+    }
+
+    fn list_without(&self, key: &str, is_comment: impl Fn(&str) -> bool) -> Vec<&str> {
+        let lines = self.lines_without(key, is_comment);
+        let items = lines.into_iter().flat_map(|line| line.split(','));
+        let items: Vec<&str> = items
             .map(str::trim)
             .filter(|item| !item.is_empty())
-            .collect()
+            .collect();
+        match items.iter().all(|item| self.is_plain(key, item)) {
+            true => items,
+            false => Vec::new(),
+        }
     }
 
     /// The lines of a longer value.
     pub fn lines(&self, key: &str) -> Vec<&str> {
-        let text = self.text(key).unwrap_or_default();
-        text.lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
+        self.lines_without(key, is_comment)
+    }
+
+    fn lines_without(&self, key: &str, is_comment: impl Fn(&str) -> bool) -> Vec<&str> {
+        let text = self.entry(key).map_or("", |entry| entry.value.as_str());
+        let lines = text.lines().map(str::trim).enumerate();
+        lines
+            .filter(|(number, line)| !line.is_empty() && (*number == 0 || !is_comment(line)))
+            .map(|(_, line)| line)
             .collect()
     }
 
     /// A file, relative to the file that names it.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
-        let entry = self.entry(key).filter(|entry| !entry.value.is_empty())?;
-        Some(resolve(&entry.value, &entry.origin))
+        let text = self.text(key)?;
+        Some(resolve(text, &self.entry(key)?.origin))
     }
 
     /// The content of a file named by `key`.
@@ -276,14 +404,23 @@ impl Section {
     /// Notes that a key is missing, where it is not given in any form: if so, reading it failed already.
     pub fn missing<T>(&self, key: &str) -> Option<T> {
         if !self.is_given(key) {
-            self.problem("", format!("[{}] has no `{key}`", self.name));
+            self.missing.borrow_mut().insert(key.to_owned());
         }
         None
     }
 
+    /// Notes that a key is of no use without another one, where that is not given in any form.
+    pub fn needs(&self, key: &str, other: &str) {
+        if !self.is_given(other) {
+            let pair = (key.to_owned(), other.to_owned());
+            self.needed.borrow_mut().insert(pair);
+        }
+    }
+
     /// Whether a key is there in any form, readable or not.
     pub fn is_given(&self, key: &str) -> bool {
-        let given = |entry: &Entry| family(&entry.key) == key && !entry.value.is_empty();
+        let given =
+            |entry: &Entry| family(&entry.key) == key && !first_line(&entry.value).is_empty();
         self.entries.iter().any(given)
     }
 
@@ -291,7 +428,7 @@ impl Section {
     pub fn is_blank(&self, key: &str) -> bool {
         self.entries
             .iter()
-            .any(|entry| entry.key == key && entry.value.is_empty())
+            .any(|entry| entry.key == key && first_line(&entry.value).is_empty())
     }
 
     /// A text that must be there.
@@ -306,7 +443,15 @@ impl Section {
 
     /// A list that must be there.
     pub fn required_list(&self, key: &str) -> Option<Vec<String>> {
-        let list = self.list(key);
+        self.required_items(key, self.list(key))
+    }
+
+    /// A list of channels that must be there.
+    pub fn required_channels(&self, key: &str) -> Option<Vec<String>> {
+        self.required_items(key, self.channels(key))
+    }
+
+    fn required_items(&self, key: &str, list: Vec<&str>) -> Option<Vec<String>> {
         if list.is_empty() {
             return self.missing(key);
         }
@@ -394,7 +539,7 @@ impl Section {
         let commands = self.entries.iter().filter_map(|entry| {
             let key = entry.key.strip_suffix("_command")?;
             let is_secret = secrets.contains(key) || secrets.contains(&entry.key);
-            is_secret.then(|| words(&entry.value))
+            is_secret.then(|| command::split(self.line_of(entry)).ok())?
         });
         commands.collect()
     }
@@ -418,11 +563,8 @@ impl Section {
 
     fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {
         let unread = |error: anyhow::Error| {
-            let problem = Problem {
-                unread: true,
-                ..Problem::new(self.place(&entry.key), format!("{error:#}"))
-            };
-            self.problems.borrow_mut().push(problem);
+            let problem = Problem::new(self.place(&entry.key), format!("{error:#}"));
+            self.problems.borrow_mut().push(problem.with(Harm::Unread));
         };
         source.read().map_err(unread).ok()
     }
@@ -431,7 +573,9 @@ impl Section {
         let forms = SECRET_FORMS
             .iter()
             .filter_map(|form| self.entry(&format!("{key}{form}")));
-        let entries: Vec<&Entry> = forms.filter(|entry| !entry.value.is_empty()).collect();
+        let entries: Vec<&Entry> = forms
+            .filter(|entry| !self.line_of(entry).is_empty())
+            .collect();
         let entry = *entries.first()?;
         if entries.len() > 1 {
             let names: Vec<String> = entries
@@ -443,14 +587,26 @@ impl Section {
                 format!("{} are set; keep one of them", names.join(" and ")),
             );
         }
-        let value = &entry.value;
+        let value = self.line_of(entry);
         let source = match &entry.key[key.len()..] {
             "_file" => Source::File(resolve(value, &entry.origin)),
-            "_env" => Source::Environment(value.clone()),
-            "_command" => Source::Command(words(value)),
-            _ => Source::Inline(value.clone()),
+            "_env" => Source::Environment(value.to_owned()),
+            "_command" => Source::Command(self.command(entry, value)?),
+            _ => Source::Inline(value.to_owned()),
         };
         Some((entry, source))
+    }
+
+    /// The program and the arguments of a command.
+    fn command(&self, entry: &Entry, value: &str) -> Option<Vec<String>> {
+        let key = &entry.key;
+        if let Some(operator) = command::operator(value) {
+            self.warning(key, format!("`{operator}` means nothing here, as no shell runs `{key}`; quote it, or write `sh -c '…'`"));
+        }
+        let words = command::split(value);
+        words
+            .map_err(|problem| self.problem_once(key, format!("`{key}`: {problem}")))
+            .ok()
     }
 
     /// A password that nothing gives: asked for once, where there is a terminal to ask on.
@@ -467,7 +623,19 @@ impl Section {
 
     /// Notes what is wrong with a key, or with the whole section where it has no such key.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
-        let problem = Problem::new(self.place(key), text);
+        self.note(Problem::new(self.place(key), text).with(Harm::of(key)));
+    }
+
+    /// The same, where several getters may find it.
+    fn problem_once(&self, key: &str, text: String) {
+        let known = |problem: &Problem| problem.text == text;
+        if !self.problems.borrow().iter().any(known) {
+            self.problem(key, text);
+        }
+    }
+
+    /// Notes a problem that was found elsewhere.
+    pub fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
@@ -499,7 +667,7 @@ impl Section {
             value: if self.secrets.borrow().contains(&entry.key) {
                 secret::MASK.to_owned()
             } else {
-                secret::without_user(&secret::redact(&entry.value))
+                secret::without_user(&secret::redact(entry.value.trim_start()))
             },
             place: entry.origin.to_string(),
         };
@@ -510,30 +678,37 @@ impl Section {
         self.problems.take()
     }
 
-    /// A secret that could not be read, and why.
-    pub fn unread(&self) -> Option<String> {
-        let problems = self.problems.borrow();
-        let unread = problems.iter().find(|problem| problem.unread);
-        unread.map(Problem::to_string)
-    }
-
     pub fn take_warnings(&self) -> Vec<Problem> {
         self.warnings.take()
     }
 
-    /// Reports the keys that nobody asked for, with the nearest one that somebody did.
+    /// Reports the keys that nobody asked for, with the one that is meant, and those that are missing.
     pub fn report_unknown(&self) {
         let asked = self.asked.borrow().clone();
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| !asked.contains(&entry.key))
-        {
-            let hint = suggest(&entry.key, asked.iter().map(String::as_str));
-            self.problem(
-                &entry.key,
-                format!("unknown key `{}` in [{}]{hint}", entry.key, self.name),
-            );
+        let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let (mut missing, mut needed) = (self.missing.take(), self.needed.take());
+        let is_unknown = |entry: &&Entry| !asked.contains(&entry.key);
+        for entry in self.entries.iter().filter(is_unknown) {
+            let (hint, meant) = advice::key(&self.name, &entry.key, &known);
+            let meant = meant.unwrap_or_default();
+            // It is there, under another name.
+            missing.retain(|key| !is_same(key, meant));
+            needed.retain(|(_, other)| !is_same(other, meant));
+            let text = format!("unknown key `{}` in [{}]{hint}", entry.key, self.name);
+            let problem = Problem::new(entry.origin.to_string(), text);
+            self.note(problem.with(Harm::of(meant)));
+        }
+        for (key, other) in needed {
+            let text = match other.as_str() {
+                "password" => format!(
+                    "`{key}` has no password; set `password_file`, `password_env`, `password_command` or `password`, which may be empty"
+                ),
+                _ => format!("`{key}` needs `{other}` beside it"),
+            };
+            self.problem(&key, text);
+        }
+        for key in missing {
+            self.problem("", format!("[{}] has no `{key}`", self.name));
         }
     }
 }
@@ -546,9 +721,17 @@ fn exposed(entry: &Entry) -> Option<&String> {
     }
 }
 
-/// The program and the arguments of a command.
-fn words(command: &str) -> Vec<String> {
-    command.split_whitespace().map(str::to_owned).collect()
+/// Whether a text holds what makes it a template.
+pub fn has_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+/// The first line of a value that is no comment; `#` in the line of the key is text.
+fn first_line(value: &str) -> &str {
+    let mut lines = value.lines().map(str::trim).enumerate();
+    let first =
+        lines.find(|(number, line)| !line.is_empty() && (*number == 0 || !is_comment(line)));
+    first.map_or("", |(_, line)| line)
 }
 
 /// Whether a text says true or false, if it does either.
@@ -562,14 +745,26 @@ pub fn truth(text: &str) -> Option<bool> {
 
 /// `; did you mean …?` where one of the known words is near enough.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
+}
+
+/// The known word that is near enough to another one to be meant by it.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known
         .into_iter()
         .map(|known| (strsim::jaro_winkler(word, known), known))
         .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    near.map_or_else(String::new, |(_, known)| {
-        format!("; did you mean `{known}`?")
-    })
+    near.map(|(_, known)| known)
+}
+
+/// Keys that say who sends; one of them may do without another.
+const CREDENTIALS: [&str; 3] = ["username", "password", "token"];
+
+/// Whether a key is no more missing where `meant` is there.
+fn is_same(key: &str, meant: &str) -> bool {
+    let are_credentials = CREDENTIALS.contains(&key) && CREDENTIALS.contains(&family(meant));
+    key == family(meant) || are_credentials
 }
 
 /// The key without the ending that says how a secret is given.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest time, in seconds.
+pub const LONGEST: u64 = 366 * 86400;
+
 /// A time such as `500ms`, `1.5s`, `30`, `5m`, `72h`, `14d`, at most a year.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let split = text
@@ -17,7 +20,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let seconds = number * unit;
-    (0.0..=366.0 * 86400.0)
+    (0.0..=LONGEST as f64)
         .contains(&seconds)
         .then(|| Duration::from_secs_f64(seconds))
 }

@@ -262,9 +262,9 @@ impl Login {
         let username = section.text("username");
         let password = section.secret("password");
         let token = section.secret("token");
-        let default: &[Mechanism] = match token {
-            Some(_) => &[Mechanism::Xoauth2],
-            None => &[Mechanism::Plain, Mechanism::Login],
+        let default: &[Mechanism] = match section.is_given("token") {
+            true => &[Mechanism::Xoauth2],
+            false => &[Mechanism::Plain, Mechanism::Login],
         };
         let mechanisms = section.parsed("auth", default, |text| match text {
             "plain" => Ok(&[Mechanism::Plain][..]),
@@ -276,7 +276,7 @@ impl Login {
         let Some(username) = username else {
             for key in ["password", "token"] {
                 if section.is_given(key) {
-                    section.problem(key, format!("`{key}` needs `username` beside it"));
+                    section.needs(key, "username");
                 }
             }
             return None;

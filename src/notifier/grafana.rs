@@ -49,7 +49,8 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         warn_of_plain_http(section, "url", &url);
         let authorization = authorization.or_else(|| {
             // Where there is a password that cannot be read, that is the problem.
-            (!section.is_given("password")).then(|| section.missing("token"))?
+            let is_other = section.is_given("username") || section.is_given("password");
+            (!is_other).then(|| section.missing("token"))?
         })?;
         Some(Grafana {
             annotations: under(&without_credentials(url), &["api", "annotations"]),
@@ -80,8 +81,8 @@ fn place(section: &Section) -> Map<String, Value> {
             "`dashboard_uid` and `dashboard_id` are set; keep one of them",
         );
     }
-    if panel.is_some() && uid.is_none() && id.is_none() {
-        section.problem("panel_id", "`panel_id` needs `dashboard_uid` beside it");
+    if panel.is_some() && !section.is_given("dashboard_id") {
+        section.needs("panel_id", "dashboard_uid");
     }
     let tags = match section.list("tags") {
         tags if tags.is_empty() => vec!["ansible"],

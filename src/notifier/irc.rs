@@ -41,7 +41,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     if key.as_ref().is_some_and(|key| !is_word(key.expose())) {
         section.problem("channel_key", "`channel_key` holds a blank or a comma");
     }
-    let targets = section.required_list("targets");
+    let targets = section.required_channels("targets");
     for target in targets.iter().flatten().filter(|target| !is_word(target)) {
         section.problem(
             "targets",
@@ -74,7 +74,9 @@ fn server(section: &Section) -> Option<Server> {
     }
     let trust = Trust::read(section, encrypted);
     let identity = read_identity(section);
-    let login = login(section, encrypted && identity.is_some());
+    // One that cannot be read is another problem.
+    let has_certificate = identity.is_some() || section.is_given("client_cert");
+    let login = login(section, encrypted && has_certificate);
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
     let (host, trust) = (host?, trust?);
     if !encrypted && login.is_some() {
@@ -121,7 +123,7 @@ fn login(section: &Section, has_certificate: bool) -> Option<Login> {
         }
         None => {
             if username.is_some() {
-                section.problem("username", "`username` needs `sasl = plain`");
+                section.needs("username", "sasl");
             }
             section.secret("password").map(Login::Password)
         }

@@ -54,6 +54,14 @@ pub const KINDS: &[&Kind] = &[
     &zeromq::KIND,
 ];
 
+/// Stands for a kind that there is not, so that the section's events can wait.
+pub const UNKNOWN: Kind = Kind {
+    name: "unknown",
+    about: "its `type` is unknown",
+    form: Form::Data,
+    build: |_, _| None,
+};
+
 /// A kind of notifier: one source file each.
 pub struct Kind {
     /// What `type` names it.
@@ -134,7 +142,7 @@ pub trait Notifier {
     async fn check(&self) -> Check;
 }
 
-/// Stands for a notifier with a secret that cannot be read now, for this reason.
+/// Stands for a notifier with a mistake in its section, or a secret that cannot be read now: the reason.
 pub struct Unready(pub String);
 
 #[async_trait(?Send)]

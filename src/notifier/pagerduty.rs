@@ -65,7 +65,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let api = api_url(section, &format!("https://events.{region}pagerduty.com"));
     let routing_key = section.required_secret("routing_key");
     let dedup_key = section
-        .text("dedup_key")
+        .template("dedup_key")
         .and_then(|source| noted(section, "dedup_key", Template::text(source, Escape::Plain)));
     let severity = section.parsed("severity", None, |text| match text {
         "critical" | "error" | "warning" | "info" => Ok(Some(text.to_owned())),

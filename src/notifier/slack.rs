@@ -80,7 +80,8 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         false => Err("`color` is #rgb or #rrggbb".to_owned()),
     });
     let (url, bot) = if section.is_given("url") {
-        if section.secret("token").is_some() || section.text("channels").is_some() {
+        let (token, channels) = (section.secret("token"), section.channels("channels"));
+        if token.is_some() || !channels.is_empty() {
             let problem =
                 "`url` is a webhook with a channel of its own; keep it, or `token` and `channels`";
             section.problem("url", problem);
@@ -100,7 +101,7 @@ fn bot(section: &Section) -> Option<Bot> {
     let authorization = bearer(section, "token");
     let update = section.flag("update", false);
     let mut channels: Vec<String> = Vec::new();
-    for channel in section.required_list("channels")? {
+    for channel in section.required_channels("channels")? {
         let channel = channel.trim_start_matches('#');
         if channel.parse::<f64>().is_ok() {
             let problem = format!("`{channel}` is a thread; write it as CHANNEL/{channel}");

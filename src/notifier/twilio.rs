@@ -45,7 +45,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     refuse_user(section, api.as_ref(), "auth_token");
     let sender = sender(section);
     let to_numbers = section.required_list("to_numbers");
-    let with_message = section.text("message").is_some();
+    let with_message = section.template("message").is_some();
     let service = || {
         Some(Twilio {
             messages: under(

@@ -86,6 +86,9 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
     let format = Format::of(section);
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
     let (_, url) = section.url("url").or_else(|| section.missing("url"))?;
+    if !section.is_plain("url", &url) {
+        return None;
+    }
     let Some(address) = parse(&url) else {
         section.problem("url", "`url` is tcp://HOST:PORT or ipc:///PATH");
         return None;

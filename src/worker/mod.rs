@@ -127,7 +127,8 @@ async fn sleep_until(time: Option<Instant>) {
 impl Worker {
     pub fn new(destination: Destination, id: i64) -> Worker {
         let mut own = Own::default();
-        own.last_error.clone_from(&destination.unread);
+        let trouble = destination.trouble.as_ref();
+        own.last_error = trouble.map(|trouble| trouble.in_short().to_owned());
         Worker {
             id,
             notifier: RefCell::new(destination.notifier.clone()),
@@ -181,7 +182,7 @@ impl Worker {
 
     /// This process has what it takes to deliver.
     pub fn is_able(&self) -> bool {
-        self.destination.unread.is_none()
+        self.destination.trouble.is_none()
     }
 
     /// This process is the one that delivers.

@@ -195,20 +195,20 @@ fn a_play_s_address_gets_its_own_credentials() {
     let elsewhere = "the play's vars: `callback_url` leads elsewhere than `password` (";
     let refused = play(&levels(user, ""), &only_url, &[]);
     assert!(
-        refused.code == 78 && refused.stderr.contains(elsewhere),
+        refused.code == 75 && refused.stderr.contains(elsewhere),
         "{refused:?}"
     );
     // The environment's are for where the files or the environment say.
     let variables = [("ANSIBLE_NOTIFY_PASSWORD", "canary-environment")];
     let refused = play(&levels("", user), &only_url, &variables);
     assert!(
-        refused.code == 78 && refused.stderr.contains(elsewhere),
+        refused.code == 75 && refused.stderr.contains(elsewhere),
         "{refused:?}"
     );
     let variables = [("ANSIBLE_NOTIFY_CALLBACK_URL", "http://127.0.0.1:1/")];
     let refused = play(&levels(user, ""), &only_url, &variables);
     assert!(
-        refused.code == 78 && refused.stderr.contains(elsewhere),
+        refused.code == 75 && refused.stderr.contains(elsewhere),
         "{refused:?}"
     );
     assert_eq!(server.requests().len(), 0);
@@ -219,7 +219,7 @@ fn a_play_s_address_gets_its_own_credentials() {
     assert_eq!(play(&levels("", project), &only_url, &[]).code, 0);
     let refused = play(&levels(project, ""), &only_url, &[]);
     assert!(
-        refused.code == 78 && refused.stderr.contains(elsewhere),
+        refused.code == 75 && refused.stderr.contains(elsewhere),
         "{refused:?}"
     );
     assert_eq!(server.requests().len(), 2);

@@ -33,14 +33,13 @@ fn all_problems_are_said_at_once_with_their_lines() {
          [notifier:x]\ntype = webhok\n[notifier:y]\nurl = ftp://x\n[outputs:z]\na = state\n[output]\n",
     );
     let expected = [
-        "plugin_config.ini:19: unknown section [output]; did you mean `outputs`?",
-        "plugin_config.ini:10: unexpected end of input, expected identifier or integer",
+        "plugin_config.ini:19: unknown section [output]; did you mean [outputs]?",
+        "plugin_config.ini:10: `a`: unexpected end of input, expected identifier or integer",
         "plugin_config.ini:11: unknown variable `hots`; did you mean `host`?",
         "plugin_config.ini:12: filter nofilter is unknown (tried on a sample of runner_on_ok)",
         "plugin_config.ini:4: unknown trigger `faild`; did you mean `failed`?",
         "plugin_config.ini:6: unknown variable `stat`; did you mean `stats`?",
         "plugin_config.ini:7: `concurrency` is a whole number from 1 to 64",
-        "plugin_config.ini:1: [inputs] has no `callback_url`",
         "plugin_config.ini:3: `validate_certs` is neither true nor false",
         "plugin_config.ini:8: cannot read `nowhere.pem`: No such file or directory (os error 2)",
         "plugin_config.ini:5: `timeout` is a time such as 500ms, 30s, 5m or 72h",
@@ -157,7 +156,7 @@ fn an_endless_expression_is_refused() {
     assert_eq!(
         found,
         [
-            "plugin_config.ini:4: an expression or template has at most 32768 bytes, and this one 40001"
+            "plugin_config.ini:4: `a`: an expression or template has at most 32768 bytes, and this one 40001"
         ]
     );
 }
@@ -456,8 +455,15 @@ fn connecting_notifies_nobody() {
     assert_eq!(requests[1].method, "HEAD");
 
     for (reply, reason) in [
-        (401, "the credentials were refused: 401 Unauthorized"),
-        (302, "redirects (302 Found); set the final URL"),
+        (
+            401,
+            "401 Unauthorized: asks for credentials; set `username` and `password`, or `token`",
+        ),
+        (403, "the credentials were refused: 403 Forbidden"),
+        (
+            302,
+            "redirects (302 Found) to another address; set the final URL",
+        ),
         (404, "nothing is there: 404 Not Found"),
     ] {
         let (outcome, _) = connect(vec![status(reply)]);
@@ -489,9 +495,13 @@ fn test_sends_a_sample_through_the_real_settings() {
         .run(&["test", "callback"])
         .expect_line(75, &["callback: http://127.0.0.1:"]);
     let refusing = Server::start([status(400)]);
-    Sandbox::sending_to(&refusing.url())
-        .run(&["test"])
-        .expect(69, "ansible-notify: callback: 400 Bad Request\n");
+    Sandbox::sending_to(&refusing.url()).run(&["test"]).expect(
+        69,
+        &format!(
+            "ansible-notify: callback: {}: 400 Bad Request\n",
+            refusing.url().trim_end_matches("/events")
+        ),
+    );
 }
 
 #[test]

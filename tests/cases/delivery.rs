@@ -67,7 +67,7 @@ fn what_cannot_pass_is_dead_at_once() {
         ),
         (
             Reply::Full(307, "Location: /login\r\n", ""),
-            "307 Temporary Redirect: redirects to another address; set the final URL",
+            "307 Temporary Redirect: redirects to /login; set the final URL",
         ),
     ] {
         let server = Server::start([reply]);

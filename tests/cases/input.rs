@@ -47,11 +47,15 @@ fn a_broken_line_costs_only_itself() {
         ),
         (
             "{\"state\":\"canary\"}",
-            "`state` is success, failed, skipped or unreachable (18 bytes)",
+            "`state` must be success, failed, skipped or unreachable (18 bytes)",
         ),
         (
             "{\"state\":\"ok\"}",
-            "`state` is success, failed, skipped or unreachable; did you mean `success`? (14 bytes)",
+            "`state` must be success, failed, skipped or unreachable, not `ok`; did you mean `success`? (14 bytes)",
+        ),
+        (
+            "{\"state\":\"sucess\"}",
+            "`state` must be success, failed, skipped or unreachable, not `sucess`; did you mean `success`? (18 bytes)",
         ),
     ] {
         let (outcome, payloads) = send(format!("{good}\n{bad}\n{good}"));

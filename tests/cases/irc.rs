@@ -418,7 +418,6 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
         "ini:4: `#a b` is neither a channel nor a nickname",
         "ini:4: `:c` is neither a channel nor a nickname",
         "ini:5: `sasl` is plain or external",
-        "ini:6: `username` needs `sasl = plain`",
         "ini:11: `sasl = external` needs `client_cert`, and `tls`",
         "ini:12: [notifier:c] has no `password`",
         "ini:22: the password goes in the clear",

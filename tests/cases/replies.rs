@@ -161,7 +161,7 @@ fn the_forms_of_an_address() {
         ("http://0x7f.1:PORT/a#fragment", "/a"),
         ("http://LOCALHOST:PORT", "/"),
         (
-            "http://127.0.0.1:PORT/a b/é?q=é%20",
+            "http://127.0.0.1:PORT/a%20b/é?q=é%20",
             "/a%20b/%C3%A9?q=%C3%A9%20",
         ),
     ] {

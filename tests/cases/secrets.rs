@@ -100,7 +100,7 @@ fn a_password_is_not_asked_for_without_a_terminal() {
     let sandbox =
         Sandbox::with_config("[inputs]\ncallback_url = http://localhost/\nusername = anna\n");
     let outcome = sandbox.run_with_input(&["send", "-"], r#"{"state":"failed"}"#);
-    outcome.expect_line(
+    outcome.expect_warning(
         78,
         &["plugin_config.ini:3: `username` has no password; set `password_file`"],
     );

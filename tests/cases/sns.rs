@@ -104,7 +104,7 @@ fn the_keys_may_come_from_the_usual_variables() {
         Some(sns::SESSION)
     );
     let without = sandbox.run(&["send", "event.json"]);
-    without.expect_line(78, &["[notifier:service] has no `access_key_id`"]);
+    without.expect_warning(78, &["[notifier:service] has no `access_key_id`"]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_topic_is_named_by_its_arn() {
         ),
     ] {
         let keys = format!("type = awssns\naccess_key_id = abcd\nsecret_access_key = abcd\n{more}");
-        send(&keys, FAILED).expect_line(78, &[problem]);
+        send(&keys, FAILED).expect_warning(78, &[problem]);
     }
 }
 

@@ -199,6 +199,8 @@ fn a_later_play_can_go_elsewhere() {
 fn a_broken_configuration_is_said_once() {
     let input = hello(json!({})) + &event(1, "runner_on_ok", json!({})) + END;
     let outcome = run("[inputs]\ncallback_url = nonsense\n", &input);
+    outcome.expect_warning(75, &["`callback_url` is not a URL"]);
+    let outcome = run("callback_url = nonsense\n", &input);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (78, ""));
     assert_eq!(outcome.stderr.lines().count(), 2, "{outcome:?}");
     let future = json!({"hello": {"protocol": 9}}).to_string();

@@ -187,6 +187,20 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Standard error is a warning that holds these, and the summary of what waits for it.
+    #[track_caller]
+    pub fn expect_warning(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{self:?}");
+        for part in ["warning: "].iter().chain(parts) {
+            assert!(lines[0].contains(part), "no `{part}` in {self:?}");
+        }
+        assert!(lines[1].contains(" waiting, "), "{self:?}");
+    }
+}
+
 /// A configuration that sends `state` and `host` of every result to `url`.
 pub fn config_for(url: &str) -> String {
     format!(

@@ -1,0 +1,273 @@
+//! What to write in place of a word that is none: names of other sections, of AWX and of other programs.
+
+use super::section::nearest;
+use crate::notifier::{KINDS, Kind};
+
+/// Other names of kinds.
+const KIND_NAMES: [(&str, &str); 22] = [
+    ("smtp", "email"),
+    ("mail", "email"),
+    ("e-mail", "email"),
+    ("sendmail", "email"),
+    ("http", "webhook"),
+    ("https", "webhook"),
+    ("url", "webhook"),
+    ("uri", "webhook"),
+    ("generic", "webhook"),
+    ("callback", "webhook"),
+    ("rest", "webhook"),
+    ("json", "webhook"),
+    ("cloudevents", "webhook"),
+    ("opsgenie", "webhook"),
+    ("msteams", "teams"),
+    ("office365", "teams"),
+    ("sns", "awssns"),
+    ("aws_sns", "awssns"),
+    ("sms", "twilio"),
+    ("pd", "pagerduty"),
+    ("zmq", "zeromq"),
+    ("rocket.chat", "rocketchat"),
+];
+
+/// Names that AWX, other tools or other sections have for our keys; the first of several that a section
+/// knows is meant.
+const KEY_NAMES: [(&str, &[&str]); 62] = [
+    ("account_token", &["auth_token"]),
+    ("address", &["url", "callback_url", "host", "server"]),
+    ("annotation_tags", &["tags"]),
+    ("api_key", &["token", "routing_key"]),
+    ("api_token", &["token"]),
+    ("aws_access_key_id", &["access_key_id"]),
+    ("aws_region", &["region"]),
+    ("aws_secret_access_key", &["secret_access_key"]),
+    ("aws_session_token", &["session_token"]),
+    ("bearer_token", &["token"]),
+    ("bot_token", &["token"]),
+    ("ca_cert", &["ca_file"]),
+    ("ca_path", &["ca_file"]),
+    ("callback_url", &["url"]),
+    ("cert", &["client_cert"]),
+    ("channel", &["channels", "targets", "rooms"]),
+    ("channels", &["channel", "targets", "rooms"]),
+    ("chat_id", &["chat_ids"]),
+    ("client_name", &["client"]),
+    ("condition", &["when"]),
+    ("dashboardid", &["dashboard_id"]),
+    ("endpoint", &["url", "callback_url"]),
+    ("events", &["on"]),
+    ("filter", &["when"]),
+    ("from_email", &["from"]),
+    ("grafana_key", &["token"]),
+    ("grafana_url", &["url"]),
+    ("hex_color", &["color"]),
+    ("hook", &["url", "callback_url"]),
+    ("host", &["server", "url"]),
+    ("http_method", &["method"]),
+    ("key", &["client_key"]),
+    ("mailto", &["to"]),
+    ("mattermost_channel", &["channel"]),
+    ("mattermost_icon_url", &["icon_url"]),
+    ("mattermost_url", &["url"]),
+    ("mattermost_username", &["username"]),
+    ("nick", &["nickname"]),
+    ("panelid", &["panel_id"]),
+    ("pass", &["password"]),
+    ("recipient", &["to", "to_numbers"]),
+    ("recipients", &["to", "to_numbers", "targets"]),
+    ("rocketchat_icon_url", &["icon_url"]),
+    ("rocketchat_url", &["url"]),
+    ("rocketchat_username", &["username"]),
+    ("secret", &["password", "signing_secret"]),
+    ("sender", &["from"]),
+    ("server", &["host", "url"]),
+    ("service_key", &["routing_key"]),
+    ("smtp_host", &["host"]),
+    ("smtp_port", &["port"]),
+    ("sns_topic_arn", &["topic_arn"]),
+    ("text", &["message"]),
+    ("title", &["subject"]),
+    ("triggers", &["on"]),
+    ("uri", &["url", "callback_url"]),
+    ("url", &["callback_url", "host", "server", "api_url"]),
+    ("user", &["username"]),
+    ("webhook", &["url"]),
+    ("webhook_url", &["url", "callback_url"]),
+    ("use_ssl", &["tls"]),
+    ("use_tls", &["tls"]),
+];
+
+/// Keys whose counterpart has another value, and what to write for them.
+const REWRITTEN: [(&str, &str, &str); 8] = [
+    ("use_tls", "encryption", "encryption = starttls"),
+    ("use_ssl", "encryption", "encryption = tls"),
+    ("ssl", "encryption", "encryption = tls"),
+    ("no_verify_ssl", "validate_certs", "validate_certs = false"),
+    (
+        "disable_ssl_verification",
+        "validate_certs",
+        "validate_certs = false",
+    ),
+    ("verify_ssl", "validate_certs", "validate_certs = true"),
+    ("ssl_verify", "validate_certs", "validate_certs = true"),
+    ("insecure", "validate_certs", "validate_certs = false"),
+];
+
+/// Keys of [delivery].
+const DELIVERY: [&str; 8] = [
+    "drain",
+    "max_age",
+    "keep",
+    "keep_bodies",
+    "max_size",
+    "overflow",
+    "spool",
+    "spool_on_network",
+];
+
+/// Keys of every notifier, which [delivery] does not know.
+const NOTIFIER: [&str; 12] = [
+    "callback_url",
+    "url",
+    "username",
+    "password",
+    "on",
+    "when",
+    "enabled",
+    "inherit",
+    "timeout",
+    "concurrency",
+    "validate_certs",
+    "proxy",
+];
+
+/// Names that Ansible has for what is a variable here.
+const VARIABLES: [(&str, &str); 18] = [
+    ("inventory_hostname", "host"),
+    ("inventory_hostname_short", "host.split('.')[0]"),
+    ("ansible_hostname", "host"),
+    ("ansible_host", "host_address"),
+    ("ansible_play_name", "play_name"),
+    ("ansible_user", "user"),
+    ("ansible_user_id", "user"),
+    ("ansible_check_mode", "check"),
+    ("ansible_date_time", "time"),
+    ("ansible_inventory_sources", "inventory"),
+    ("hostname", "host"),
+    ("task", "task_name"),
+    ("play", "play_name"),
+    ("action", "task_action"),
+    ("rc", "result.rc"),
+    ("stdout", "result.stdout"),
+    ("stderr", "result.stderr"),
+    ("msg", "result.msg"),
+];
+
+/// Words of `history`, of AWX and of other programs for triggers.
+const TRIGGERS: [(&str, &str); 12] = [
+    ("run_end", "error, success, canceled"),
+    ("run_start", "started"),
+    ("start", "started"),
+    ("failure", "failed, unreachable, or error for the whole run"),
+    (
+        "failures",
+        "failed, unreachable, or error for the whole run",
+    ),
+    ("fatal", "failed"),
+    ("successful", "success"),
+    ("always", "any"),
+    ("all", "any"),
+    ("end", "error, success, canceled"),
+    ("cancelled", "canceled"),
+    ("dark", "unreachable"),
+];
+
+/// The longest text that an advice repeats.
+const LONGEST: usize = 80;
+
+fn looked_up<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
+    let word = word.to_ascii_lowercase();
+    let found = table.iter().find(|(name, _)| *name == word);
+    found.map(|(_, meant)| *meant)
+}
+
+/// The kind that a word means, written otherwise.
+pub fn kind(word: &str) -> Option<&'static str> {
+    let names = || KINDS.iter().map(|kind: &&Kind| kind.name);
+    let lower = word.to_ascii_lowercase();
+    let other = looked_up(&KIND_NAMES, word).or_else(|| names().find(|name| *name == lower));
+    other.or_else(|| nearest(&lower, names()))
+}
+
+/// What is wrong with a `type`, and which there are.
+pub fn unknown_kind(word: &str) -> String {
+    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let hint = kind(word).map_or_else(String::new, |kind| format!("; did you mean `{kind}`?"));
+    format!(
+        "unknown type `{word}`{hint}; there are: {}",
+        names.join(", ")
+    )
+}
+
+/// What to write for a key that a section does not know, and the key of that section which is meant.
+pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Option<&'a str>) {
+    let is_delivery = section == "delivery";
+    if !is_delivery && DELIVERY.contains(&key) {
+        return ("; it belongs in [delivery]".to_owned(), None);
+    }
+    if is_delivery && NOTIFIER.contains(&key) {
+        let text = "; it belongs in [inputs] or in a [notifier:NAME]";
+        return (text.to_owned(), None);
+    }
+    if section == "inputs" && key == "type" {
+        let text = "; [inputs] is a webhook, and one of another type is a [notifier:NAME]";
+        return (text.to_owned(), None);
+    }
+    let lower = key.to_ascii_lowercase();
+    let ends = |name: &str| lower == name || lower.ends_with(&format!("_{name}"));
+    let rewritten = REWRITTEN
+        .iter()
+        .find(|(name, ours, _)| ends(name) && known.contains(ours));
+    if let Some((_, _, text)) = rewritten {
+        return (format!("; write `{text}`"), None);
+    }
+    let named = looked_up(&KEY_NAMES, key).unwrap_or_default();
+    let mut meant = named.iter().copied().chain([lower.as_str()]);
+    let exact = meant.find_map(|name| known.iter().copied().find(|known| *known == name));
+    let near = exact.or_else(|| nearest(&lower, known.iter().copied()));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    (hint, near)
+}
+
+/// What to write for a value of words that are no variables, nor look like some: a text.
+pub fn constant(unknown: &[String], source: &str) -> Option<String> {
+    let first = unknown.first()?;
+    let is_word = |character: char| character.is_alphanumeric() || "_-.".contains(character);
+    let is_text = source.chars().all(is_word) && variable(first).is_empty();
+    is_text.then(|| text(source))
+}
+
+/// How a value that may be meant as a text is written.
+pub fn text(source: &str) -> String {
+    let is_part = |character: char| character.is_alphanumeric() || " _-.:/@,".contains(character);
+    let ends_well = source.ends_with(|last: char| last.is_alphanumeric() || last == '/');
+    match source.len() <= LONGEST && ends_well && source.chars().all(is_part) {
+        true => format!("; a constant is quoted: '{source}'"),
+        false => String::new(),
+    }
+}
+
+/// What is meant by a name that is no variable.
+pub fn variable(name: &str) -> String {
+    let known = crate::context::VARIABLES;
+    let near = looked_up(&VARIABLES, name).or_else(|| nearest(name, known));
+    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+/// What is meant by a word that is no trigger.
+pub fn trigger<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    if let Some(meant) = looked_up(&TRIGGERS, word) {
+        return format!("; write {meant}");
+    }
+    let near = nearest(&word.to_ascii_lowercase(), known);
+    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}

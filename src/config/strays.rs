@@ -1,0 +1,77 @@
+//! Sections that belong to nobody: whom each may have been meant for, and what to write in its place.
+
+use super::section::{Harm, Problem, nearest, suggest};
+use super::{Sections, advice};
+
+/// Sections without a name of their own.
+const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];
+/// Sections of one notifier.
+const NAMED: [&str; 2] = ["notifier", "outputs"];
+
+/// The section that an unknown one may concern, and what is wrong with it.
+pub fn unknown(name: &str) -> (String, String) {
+    let (concerned, hint) = meant(name);
+    (concerned, format!("unknown section [{name}]{hint}"))
+}
+
+fn meant(name: &str) -> (String, String) {
+    let nobody = String::new;
+    let lower = name.to_ascii_lowercase();
+    if let Some((before, after)) = lower.split_once(':') {
+        let own = name[before.len() + 1..].trim();
+        let Some(near) = nearest(before.trim(), NAMED) else {
+            return (nobody(), among());
+        };
+        let own = if after.trim().is_empty() { "NAME" } else { own };
+        let hint = format!("; did you mean [{near}:{own}]?");
+        return (format!("notifier:{own}"), hint);
+    }
+    let near = nearest(&lower, PLAIN.into_iter().chain(["notifier"]));
+    if let (None, Some(kind)) = (near, advice::kind(&lower)) {
+        let hint =
+            format!("; a notifier is written [notifier:{lower}], with `type = {kind}` below it");
+        return (nobody(), hint);
+    }
+    match near {
+        Some("notifier") => (nobody(), "; did you mean [notifier:NAME]?".to_owned()),
+        // Without its own [outputs], or its rules, it would send something else.
+        Some(near @ ("inputs" | "outputs")) => {
+            ("inputs".to_owned(), format!("; did you mean [{near}]?"))
+        }
+        Some(near) => (near.to_owned(), format!("; did you mean [{near}]?")),
+        None => (nobody(), among()),
+    }
+}
+
+fn among() -> String {
+    "; there are: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
+}
+
+/// Notes each [outputs:NAME] without its notifier, and the one that it may have been meant for: that would
+/// send other fields. The `absent` ones are known to be misspelt.
+pub fn misnamed_outputs(notifiers: &Sections, outputs: &Sections, absent: &[String]) {
+    let names = || {
+        let names = notifiers.keys();
+        names.filter_map(|name| name.strip_prefix("notifier:"))
+    };
+    for (section, output) in outputs {
+        let Some(name) = section.strip_prefix("outputs:") else {
+            continue;
+        };
+        let is_absent = absent.contains(&format!("notifier:{name}"));
+        if is_absent || names().any(|notifier| notifier == name) {
+            continue;
+        }
+        let without =
+            names().filter(|notifier| !outputs.contains_key(&format!("outputs:{notifier}")));
+        let near = nearest(name, without);
+        let hint = near.map_or_else(String::new, |near| suggest(name, [near]));
+        let text = format!("[{section}] belongs to no [notifier:{name}]{hint}");
+        let problem = Problem::new(output.origin.to_string(), text);
+        let concerned = near.and_then(|near| notifiers.get(&format!("notifier:{near}")));
+        match concerned {
+            Some(notifier) => notifier.note(problem),
+            None => output.note(problem.with(Harm::Slight)),
+        }
+    }
+}
