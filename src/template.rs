@@ -106,6 +106,9 @@ impl Template {
 
     fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
         limits::check_source(text)?;
+        if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
+            return Err(unknown);
+        }
         let text = Box::leak(rewrite_percent(text).into_boxed_str());
         let source = Source { text, escape };
         let variable = VARIABLES.iter().find(|name| **name == source.text.trim());

@@ -6,8 +6,8 @@ mod data;
 mod encoding;
 mod numbers;
 mod patterns;
-mod percent;
 mod query;
+mod syntax;
 mod tests;
 mod text;
 mod time;
@@ -21,7 +21,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use crate::limits;
 
-pub use percent::rewrite as rewrite_percent;
+pub use syntax::rewrite_percent;
 
 /// Adds everything to the environment of all templates.
 pub fn add_to(environment: &mut Environment) {
@@ -47,6 +47,24 @@ pub fn method(
         (ValueKind::Number, Ok(seconds)) => time::method(seconds, method, args),
         _ => limits::method(state, value, method, args),
     }
+}
+
+/// A filter or test that an expression or template names and that there is not, in words.
+pub fn unknown_name(environment: &Environment, source: &str) -> Option<String> {
+    let (filters, tests) = syntax::used_names(source);
+    let is_known = |word: &str, kind: &str| {
+        let expression = environment.compile_expression_owned(format!("'{word}' is {kind}"));
+        expression
+            .and_then(|expression| expression.eval(()))
+            .is_ok_and(|known| known.is_true())
+    };
+    let unknown = |kind: &'static str, words: Vec<&str>| {
+        let word = words.into_iter().find(|word| !is_known(word, kind))?;
+        Some(format!(
+            "there is no {kind} `{word}`; docs/expressions.md lists them"
+        ))
+    };
+    unknown("filter", filters).or_else(|| unknown("test", tests))
 }
 
 /// An error with a text for people.

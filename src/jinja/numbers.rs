@@ -13,7 +13,7 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("log", |value: f64, base: Option<f64>| {
         Ok::<f64, Error>(match base {
             None => value.ln(),
-            Some(base) if base == 10.0 => value.log10(),
+            Some(10.0) => value.log10(),
             Some(base) => value.ln() / base.ln(),
         })
     });
@@ -23,7 +23,7 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("root", |value: f64, base: Option<f64>| {
         Ok::<f64, Error>(match base {
             None => value.sqrt(),
-            Some(base) if base == 2.0 => value.sqrt(),
+            Some(2.0) => value.sqrt(),
             Some(base) => value.powf(1.0 / base),
         })
     });

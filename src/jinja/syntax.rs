@@ -1,48 +1,103 @@
-//! Python's `'…' % value`, which the template engine does not have: written as the filter `format`.
+//! The tokens of expressions: the filters and tests that one names, and Python's `'…' % value`, which the
+//! template engine does not have: written as the filter `format`.
 
 /// An expression, or a template, in which `'text' % operand` is `'text' | format(operand)`.
-pub fn rewrite(source: &str) -> String {
+pub fn rewrite_percent(source: &str) -> String {
     if !source.contains('%') {
         return source.to_owned();
     }
-    let is_template = source.contains("{{") || source.contains("{%");
-    let mut out = String::with_capacity(source.len() + 16);
+    let pieces = pieces(source).into_iter();
+    pieces
+        .map(|piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Expression(source) => expression(source),
+        })
+        .collect()
+}
+
+/// The filters and the tests that a text names, as far as they do not stand in quotes.
+pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut filters, mut tests) = (Vec::new(), Vec::new());
+    for piece in pieces(source) {
+        let Piece::Expression(source) = piece else {
+            continue;
+        };
+        let (tokens, _) = tokens(source, None);
+        let words: Vec<&str> = tokens
+            .iter()
+            .map(|(start, end)| &source[*start..*end])
+            .collect();
+        let is_name = |word: &&str| word.starts_with(|one: char| one.is_alphabetic() || one == '_');
+        for (at, word) in words.iter().enumerate() {
+            // `is` may be a name behind a dot, or a key.
+            let begins = at.checked_sub(1).is_none_or(|before| words[before] == ".");
+            match *word {
+                "|" => filters.extend(words.get(at + 1).filter(|word| is_name(word))),
+                "is" if !begins => {
+                    let skip = if words.get(at + 1) == Some(&"not") {
+                        2
+                    } else {
+                        1
+                    };
+                    tests.extend(words.get(at + skip).filter(|word| is_name(word)));
+                }
+                _ => {}
+            }
+        }
+    }
+    (filters, tests)
+}
+
+/// A part of a text of the configuration.
+enum Piece<'a> {
+    /// What stays as it is: text around tags, the tags' brackets, comments.
+    Text(&'a str),
+    /// An expression, or the inside of a tag.
+    Expression(&'a str),
+}
+
+/// The text in pieces: an expression is one.
+fn pieces(source: &str) -> Vec<Piece<'_>> {
+    if !source.contains("{{") && !source.contains("{%") {
+        return vec![Piece::Expression(source)];
+    }
+    let mut pieces = Vec::new();
     let mut rest = source;
-    // Outside of the tags of a template all is text.
-    while is_template
-        && let Some(start) = rest
-            .find("{{")
-            .into_iter()
-            .chain(rest.find("{%"))
-            .chain(rest.find("{#"))
+    let begin = |rest: &str| {
+        ["{{", "{%", "{#"]
+            .iter()
+            .filter_map(|tag| rest.find(tag))
             .min()
-    {
+    };
+    while let Some(start) = begin(rest) {
         let end = match &rest[start..start + 2] {
             "{{" => "}}",
             "{%" => "%}",
             _ => "#}",
         };
         let inside = start + 2;
-        let length = if end == "#}" {
-            rest[inside..].find(end).unwrap_or(rest.len() - inside)
-        } else {
-            tokens(&rest[inside..], Some(end)).1
-        };
-        out.push_str(&rest[..inside]);
+        pieces.push(Piece::Text(&rest[..inside]));
+        if end == "#}" {
+            let length = rest[inside..].find(end).unwrap_or(rest.len() - inside);
+            pieces.push(Piece::Text(&rest[inside..inside + length]));
+            rest = &rest[inside + length..];
+            continue;
+        }
+        let length = tokens(&rest[inside..], Some(end)).1;
         let tag = &rest[inside..inside + length];
-        out.push_str(&if end == "#}" {
-            tag.to_owned()
-        } else {
-            expression(tag)
-        });
         rest = &rest[inside + length..];
+        // What stands in a `raw` block is text.
+        let after = if tag.trim_matches(['-', '+', ' ']) == "raw" {
+            rest.find("endraw").unwrap_or(rest.len())
+        } else {
+            0
+        };
+        pieces.push(Piece::Expression(tag));
+        pieces.push(Piece::Text(&rest[..after]));
+        rest = &rest[after..];
     }
-    if is_template {
-        out.push_str(rest);
-    } else {
-        out.push_str(&expression(rest));
-    }
-    out
+    pieces.push(Piece::Text(rest));
+    pieces
 }
 
 /// Where the tokens of an expression are, and where it ends.
@@ -189,13 +244,25 @@ mod tests {
                 "{# '%s' % x #}{{ '}}' ~ '%s' | format(x) }}",
             ),
             ("'%s' %", "'%s' %"),
+            (
+                "{% raw %}{{ '%s' % x }}{% endraw %}{{ '%s' % x }}",
+                "{% raw %}{{ '%s' % x }}{% endraw %}{{ '%s' | format(x) }}",
+            ),
             ("'%s' % (x", "'%s' | format((x)"),
         ] {
             assert_eq!(
-                rewrite(source).trim_end_matches(')'),
+                rewrite_percent(source).trim_end_matches(')'),
                 rewritten.trim_end_matches(')'),
                 "{source}"
             );
         }
+    }
+
+    #[test]
+    fn names_of_filters_and_tests_are_found() {
+        let source =
+            "{{ a | b(x | c) is not d and e.is.f is g }}| h {# | i #}{% if x is j('| k') %}";
+        assert_eq!(used_names(source), (vec!["b", "c"], vec!["d", "g", "j"]));
+        assert_eq!(used_names("a | b is c"), (vec!["b"], vec!["c"]));
     }
 }
