@@ -1,4 +1,4 @@
-"""Expressions mean what they mean in a task's `when`: ansible-core and the program agree on each."""
+"""Expressions mean what they mean in a task: ansible-core and the program agree on each."""
 
 import json
 import subprocess
