@@ -127,6 +127,9 @@ impl Display for Salvaged {
                 f.write_str("; what stood in the damaged part of its log may be lost")
             }
             Some(0) => Ok(()),
+            Some(lost) if self.is_of_log => {
+                write!(f, "; at least {lost} more are lost, as they cannot be read")
+            }
             Some(lost) => write!(f, "; {lost} more are lost, as they cannot be read"),
             None => f.write_str("; how many more are lost cannot be read"),
         }
