@@ -14,7 +14,7 @@ from scene import Scene
 EVENTS = 120
 # What one command may take; nothing here has to be waited for.
 SECONDS = 30
-SAID = re.compile(r"deliveries that waited were read from it(?:; (\d+|at least|how many|what stood in))?")
+SAID = re.compile(r"that waited were read from it(?:; (\d+|at least|how many|what stood in))?")
 
 
 def run(binary, directory, seed, damages):
