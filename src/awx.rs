@@ -47,11 +47,11 @@ pub fn job(event: &Event) -> Value {
     })
 }
 
-/// `job_metadata`: a text of JSON, as in AWX.
-pub fn metadata(event: &Event) -> String {
+/// `job_metadata`, of which AWX makes a text.
+pub fn metadata(event: &Event) -> Value {
     let run = &event.run;
     let stats = event.end.as_ref().map(|end| end.stats.clone());
-    let metadata = json!({
+    json!({
         "id": run.id,
         "name": name(event),
         "url": run.url.as_deref().unwrap_or_default(),
@@ -66,11 +66,15 @@ pub fn metadata(event: &Event) -> String {
         "credential": null,
         "limit": run.limit.as_deref().unwrap_or_default(),
         "hosts": hosts(stats.unwrap_or_default()),
-    });
+    })
+}
+
+/// `job_metadata` as AWX writes it.
+pub fn text(metadata: &Value) -> String {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
-    serde::Serialize::serialize(&metadata, &mut serializer).expect("a JSON value can be written");
+    serde::Serialize::serialize(metadata, &mut serializer).expect("a JSON value can be written");
     String::from_utf8(text).expect("JSON is text")
 }
 
@@ -152,7 +156,7 @@ mod tests {
         assert_eq!(job["status"], "failed");
         assert_eq!(job["host_status_counts"]["failures"], 1);
         assert_eq!(job["host_status_counts"]["ok"], 0);
-        let metadata: Value = serde_json::from_str(&metadata(&event)).unwrap();
+        let metadata: Value = serde_json::from_str(&text(&metadata(&event))).unwrap();
         assert_eq!(metadata["hosts"]["test-host"]["failed"], true);
         assert_eq!(metadata["playbook"], "test.yml");
     }

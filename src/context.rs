@@ -110,7 +110,12 @@ impl Context {
 
     /// One of its variables, undefined where the event has none such.
     pub fn variable(&self, name: &str) -> Value {
-        self.0.get_value_by_str(name).unwrap_or_default()
+        let value = self.0.get_value_by_str(name).unwrap_or_default();
+        if value.downcast_object_ref::<Metadata>().is_some() {
+            // By itself it is the text that AWX makes of it.
+            return Value::from(value.to_string());
+        }
+        value
     }
 }
 
@@ -212,7 +217,7 @@ impl Object for View {
             }),
             "job" => Some(from_json(awx::job(event))),
             "job_friendly_name" => Some(Value::from(awx::FRIENDLY_NAME)),
-            "job_metadata" => Some(Value::from(awx::metadata(event))),
+            "job_metadata" => Some(Value::from_object(Metadata::new(event))),
             "item" => event.item.clone().map(from_json),
             "time" => Some(Value::from(time_text(event.time))),
             "duration" => event.duration.map(Value::from),
@@ -290,8 +295,45 @@ impl Object for TaskResult {
     }
 }
 
+/// `job_metadata`: a dictionary that reads as the text of JSON that it is in AWX.
+#[derive(Debug)]
+struct Metadata {
+    text: String,
+    members: Value,
+}
+
+impl Metadata {
+    fn new(event: &Event) -> Metadata {
+        let metadata = awx::metadata(event);
+        Metadata {
+            text: awx::text(&metadata),
+            members: from_json(metadata),
+        }
+    }
+}
+
+impl Object for Metadata {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let found = self.members.get_item(key).ok();
+        found.filter(|value| !value.is_undefined())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let keys = self.members.try_iter().map(Iterator::collect);
+        Enumerator::Values(keys.unwrap_or_default())
+    }
+
+    fn render(self: &Arc<Self>, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
 /// JSON as a template value. A number that no machine number holds stays what it is: its text.
-pub fn from_json(value: serde_json::Value) -> Value {
+fn from_json(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(flag) => Value::from(flag),

@@ -10,7 +10,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::bulk;
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
-use crate::jinja::{self, rewrite_percent};
 use crate::limits;
 use crate::panics;
 use crate::part;
@@ -40,7 +39,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     minijinja_contrib::add_to_environment(&mut environment);
     limits::add_to(&mut environment);
     environment.set_fuel(Some(fuel));
-    jinja::add_to(&mut environment);
+    environment.add_filter("to_json", to_json);
     environment
 }
 
@@ -65,6 +64,14 @@ fn format_value(
     let text = value.to_string();
     let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
     output.write_str(&text).map_err(minijinja::Error::from)
+}
+
+/// Ansible's name for the `tojson` filter, without its escapes for HTML.
+fn to_json(state: &minijinja::State, value: &Value) -> Result<String, minijinja::Error> {
+    limits::ensure_bytes(state, limits::weigh(value)?)?;
+    serde_json::to_string(value).map_err(|error| {
+        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
+    })
 }
 
 /// A compiled value of the configuration.
@@ -106,10 +113,7 @@ impl Template {
 
     fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
         limits::check_source(text)?;
-        if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
-            return Err(unknown);
-        }
-        let text = Box::leak(rewrite_percent(text).into_boxed_str());
+        let text = Box::leak(text.to_owned().into_boxed_str());
         let source = Source { text, escape };
         let variable = VARIABLES.iter().find(|name| **name == source.text.trim());
         let compiled = match variable {
@@ -322,6 +326,32 @@ mod tests {
         let silent = r#"{"state":"success","result":{"stdout":"","rc":0}}"#;
         assert_eq!(evaluate("task_output", silent), "");
         assert!(evaluate("task_output", r#"{"state":"failed"}"#).is_null());
+    }
+
+    #[test]
+    fn the_metadata_are_a_text_and_a_dictionary() {
+        let event = r#"{"event":"run_end","status":"error","run":{"playbook":"site.yml"},
+            "stats":{"web1":{"ok":1,"failures":1},"db1":{"unreachable":1},"app1":{"ok":1}}}"#;
+        let text = evaluate("job_metadata", event);
+        let said: serde_json::Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+        assert_eq!(said["playbook"], "site.yml");
+        for source in [
+            "{{ job_metadata }}",
+            "job_metadata ~ ''",
+            "job_metadata | string",
+        ] {
+            assert_eq!(evaluate(source, event), text, "{source}");
+        }
+        let walk = "{% for name, host in job_metadata.hosts.items() if host.failed %}{{ name }} {% endfor %}";
+        assert_eq!(evaluate(walk, event), "web1 db1 ");
+        assert_eq!(evaluate("job_metadata['hosts'].web1.ok", event), 1);
+        assert_eq!(evaluate("job_metadata.get('playbook')", event), "site.yml");
+        assert_eq!(evaluate("job_metadata is mapping", event), true);
+        assert_eq!(
+            evaluate("job_metadata | list | first", event),
+            evaluate("job_metadata.keys() | first", event)
+        );
+        assert!(evaluate("job_metadata.no_such", event).is_null());
     }
 
     #[test]
