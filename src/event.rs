@@ -251,6 +251,17 @@ pub struct RunEnd {
 }
 
 impl RunEnd {
+    /// How often a host failed or could not be reached, by its counts.
+    pub fn failures_of(counts: &Value) -> usize {
+        let count = |key: &str| counts[key].as_u64().unwrap_or(0);
+        usize::try_from(count("failures") + count("unreachable")).unwrap_or(usize::MAX)
+    }
+
+    /// Tells whether a host changed, by its counts.
+    pub fn is_changed(counts: &Value) -> bool {
+        counts["changed"].as_u64() > Some(0)
+    }
+
     /// An end of which nothing but this is known.
     pub fn of(status: Status) -> RunEnd {
         RunEnd {

@@ -167,9 +167,11 @@ impl Reader {
             event.time =
                 read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
         }
-        event.changed = match typed(object, "changed")? {
-            Some(changed) => changed,
-            None => object
+        event.end = run_end(object)?;
+        event.changed = match (typed(object, "changed")?, &event.end) {
+            (Some(changed), _) => changed,
+            (None, Some(end)) => !end.changed_hosts.is_empty(),
+            (None, None) => object
                 .get("result")
                 .is_some_and(|result| result["changed"] == Value::Bool(true)),
         };
@@ -182,7 +184,6 @@ impl Reader {
         event.task = part(object, "task", "name")?.map(Arc::new);
         event.host = part(object, "host", "name")?;
         event.test = typed(object, "test")?.unwrap_or(false);
-        event.end = run_end(object)?;
         event.result = object
             .get("result")
             .filter(|result| !result.is_null())
@@ -230,17 +231,24 @@ fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
     let Some(status) = typed(object, "status")? else {
         return Ok(None);
     };
+    let stats: Map<String, Value> = typed(object, "stats")?.unwrap_or_default();
+    // Where only the counts of the hosts are given, they say the rest.
+    let failures = stats.values().map(RunEnd::failures_of).sum();
+    let changed = stats
+        .iter()
+        .filter(|(_, counts)| RunEnd::is_changed(counts));
+    let changed_hosts = changed.map(|(host, _)| host.clone()).collect();
     Ok(Some(Arc::new(RunEnd {
         status,
         exit_code: typed(object, "exit_code")?,
         reason: typed(object, "reason")?,
         elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
-        stats: typed(object, "stats")?.unwrap_or_default(),
         previous: typed(object, "previous")?,
         still_failing: typed(object, "still_failing")?.unwrap_or_default(),
         failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
-        failures: typed(object, "failures")?.unwrap_or(0),
-        changed_hosts: typed(object, "changed_hosts")?.unwrap_or_default(),
+        failures: typed(object, "failures")?.unwrap_or(failures),
+        changed_hosts: typed(object, "changed_hosts")?.unwrap_or(changed_hosts),
+        stats,
     })))
 }
 

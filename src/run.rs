@@ -147,7 +147,7 @@ impl Progress {
         // The counts know what a rescue made good; `ansible-console` brings none.
         let stats = self.stats.as_ref();
         let failed = stats.map_or(self.failures > 0, |stats| {
-            stats.values().any(|counts| failures(counts) > 0)
+            stats.values().any(|counts| RunEnd::failures_of(counts) > 0)
         });
         let complete = self.ended && (self.stats.is_some() || !self.playbook);
         match self.exit_code {
@@ -166,7 +166,9 @@ impl Progress {
         let is_over = |_: &&String| status == Status::Error;
         match &self.stats {
             Some(stats) => {
-                let failed = stats.iter().filter(|(_, counts)| failures(counts) > 0);
+                let failed = stats
+                    .iter()
+                    .filter(|(_, counts)| RunEnd::failures_of(counts) > 0);
                 let failed = failed.map(|(host, _)| host).filter(is_over);
                 (stats.keys().cloned().collect(), failed.cloned().collect())
             }
@@ -212,7 +214,7 @@ impl Progress {
             still_failing: before.still_failing,
             failed_tasks,
             failures: match &self.stats {
-                Some(stats) => stats.values().map(failures).sum(),
+                Some(stats) => stats.values().map(RunEnd::failures_of).sum(),
                 None => self.failures,
             },
             changed_hosts,
@@ -243,7 +245,7 @@ impl Progress {
     fn all_changed_hosts(&self) -> Vec<String> {
         let mut hosts = self.changed_hosts.clone();
         let counts = self.stats.iter().flatten().filter(|_| self.resumed);
-        let changed = counts.filter(|(_, counts)| counts["changed"].as_u64() > Some(0));
+        let changed = counts.filter(|(_, counts)| RunEnd::is_changed(counts));
         hosts.extend(changed.map(|(host, _)| host.clone()));
         hosts.into_iter().collect()
     }
@@ -267,7 +269,7 @@ impl Progress {
         let mut tasks = Vec::new();
         for task in self.failed_tasks.iter().rev() {
             let counts = self.stats.as_ref().and_then(|stats| stats.get(&task.host));
-            let all = || counts.map_or(usize::MAX, failures);
+            let all = || counts.map_or(usize::MAX, RunEnd::failures_of);
             let left = left.entry(&task.host).or_insert_with(all);
             if *left > 0 {
                 *left -= 1;
@@ -292,12 +294,6 @@ fn failed_task(event: &Event) -> FailedTask {
         unreachable: event.state == Some(State::Unreachable),
         message: cut(&reason, REASON, characters).into_owned(),
     }
-}
-
-/// How often a host failed or could not be reached, by its counts.
-fn failures(counts: &Value) -> usize {
-    let count = |key: &str| counts[key].as_u64().unwrap_or(0);
-    usize::try_from(count("failures") + count("unreachable")).unwrap_or(usize::MAX)
 }
 
 /// Where a CI system shows the run, by the variables that it sets in the environment of what it runs.

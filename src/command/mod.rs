@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share.
 
 pub mod check_config;
+mod ended;
 pub mod flush;
 pub mod history;
 pub mod init;

@@ -11,6 +11,7 @@ use signal_hook::consts::SIGINT;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
+use super::ended::Ends;
 use crate::cli;
 use crate::config::Config;
 use crate::context::Context;
@@ -50,15 +51,15 @@ pub async fn run(arguments: cli::Send) -> Exit {
     };
     let mut input = Input::new();
     if arguments.dry_run {
+        let mut show = async |event| {
+            if let Some(event) = event {
+                preview(event, &config.destinations);
+            }
+        };
         for file in &arguments.files {
-            input
-                .read(file, async |event| {
-                    if let Some(event) = event {
-                        preview(event, &config.destinations);
-                    }
-                })
-                .await;
+            input.read(file, &mut show).await;
         }
+        input.end_runs(&mut show).await;
         return super::report_mistakes(&config, input.exit);
     }
     LocalSet::new()
@@ -97,11 +98,11 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         wanted: 0,
     };
     input.interrupt = signal(SignalKind::interrupt()).ok();
+    let mut take = async |event| intake.take(event).await;
     for file in &arguments.files {
-        input
-            .read(file, async |event| intake.take(event).await)
-            .await;
+        input.read(file, &mut take).await;
     }
+    input.end_runs(&mut take).await;
     intake.flush().await;
     let (events, unwanted) = (intake.events, intake.events - intake.wanted);
     let told = (!arguments.quiet && events > 0).then_some(events);
@@ -217,6 +218,7 @@ pub struct Input {
     mistakes: usize,
     /// Keys of the file that mean nothing, and were said.
     unknown: HashSet<String>,
+    ends: Ends,
     pub exit: Exit,
     /// Where Ctrl-C is to end the reading only, and whether it did.
     interrupt: Option<Signal>,
@@ -234,6 +236,7 @@ impl Input {
             last_line: 0,
             mistakes: 0,
             unknown: HashSet::new(),
+            ends: Ends::default(),
             exit: Exit::Ok,
             interrupt: None,
             interrupted: false,
@@ -246,23 +249,33 @@ impl Input {
         if !path.is_dir() {
             return self.read_file(path, &mut accept).await;
         }
-        match job_events(path) {
-            Ok(files) if files.is_empty() => {
-                let text = format!("{}: holds no job events", path.display());
-                self.fail(Exit::NoInput, text);
-            }
-            Ok(files) => {
-                for file in files {
-                    let file = folder_of(path).join(&*file);
-                    if file.is_file() {
-                        self.read_file(&file, &mut accept).await;
-                    }
-                }
-            }
+        let files = match job_events(path) {
+            Ok(files) => files,
             Err(error) => {
                 let text = format!("{}: cannot be read: {error}", path.display());
-                self.fail(Exit::NoInput, text);
+                return self.fail(Exit::NoInput, text);
             }
+        };
+        self.ends.open_folder();
+        for file in &files {
+            let file = folder_of(path).join(&**file);
+            if file.is_file() {
+                self.read_file(&file, &mut accept).await;
+            }
+        }
+        if !self.ends.close_folder(&artifacts(path)) && files.is_empty() {
+            let text = format!("{}: holds no job events", path.display());
+            self.fail(Exit::NoInput, text);
+        }
+    }
+
+    /// Hands over the ends of ansible-runner's runs that the input itself does not say, when all of it is read.
+    pub async fn end_runs(&mut self, mut accept: impl AsyncFnMut(Option<Event>)) {
+        if self.interrupted {
+            return;
+        }
+        for event in std::mem::take(&mut self.ends).finish(self.reader.run()) {
+            accept(Some(event)).await;
         }
     }
 
@@ -292,7 +305,10 @@ impl Input {
             };
             match piece {
                 None => break,
-                Some(Ok(piece)) => records.feed(&piece),
+                Some(Ok(piece)) => {
+                    self.ends.read_text(&piece);
+                    records.feed(&piece);
+                }
                 Some(Err(error)) => {
                     return self.fail(Exit::NoInput, format!("{name}: cannot be read: {error}"));
                 }
@@ -301,6 +317,7 @@ impl Input {
                 self.take(&name, record, accept).await;
             }
         }
+        self.ends.read_text(b"\n");
         records.finish();
         while let Some(record) = records.next() {
             self.take(&name, record, accept).await;
@@ -332,6 +349,7 @@ impl Input {
             Ok(mut event) => {
                 self.of_runner |= event.run.ident.is_some();
                 event.truncated |= record.truncated;
+                self.ends.note(&mut event);
                 for (key, problem) in self.reader.unknown() {
                     if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(key.to_owned()) {
                         report::say(format!("{name}:{}: {problem}", record.line));
@@ -363,7 +381,7 @@ impl Input {
         let pieces = std::mem::take(&mut self.pieces);
         let count = std::mem::take(&mut self.lines);
         self.last_line = 0;
-        if std::mem::take(&mut self.of_runner) {
+        if std::mem::take(&mut self.of_runner) || self.ends.is_only_text() {
             let are = if count == 1 { " is" } else { "s are" };
             if count > 0 {
                 report::say(format!(
@@ -405,6 +423,15 @@ fn opening(path: PathBuf) -> impl FnOnce() -> std::io::Result<Box<dyn Read>> + S
         Some("-") => Ok(Box::new(std::io::stdin())),
         _ => Ok(Box::new(std::fs::File::open(path)?)),
     }
+}
+
+/// The directory of all that ansible-runner wrote of a run, of which `folder` is one or that of its events.
+fn artifacts(folder: &Path) -> PathBuf {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    if folder.ends_with("job_events") {
+        return folder.parent().map_or(folder.clone(), Path::to_owned);
+    }
+    folder
 }
 
 /// The directory of job events that a directory is, or holds.

@@ -1,0 +1,253 @@
+//! The ends of ansible-runner's runs that nothing in the input says: made of what came before them, and of the
+//! files beside a directory of job events.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::escape::{characters, cut, printable};
+use crate::event::{Event, Run, Status};
+use crate::run::{Before, Progress};
+
+/// The lines of an error that are kept, and the most of each.
+const LINES: usize = 3;
+const LINE: usize = 1000;
+
+/// The runs of an input, in the order of their first records.
+#[derive(Default)]
+pub struct Ends {
+    runs: Vec<Ending>,
+    /// Number of the run that the last record belongs to.
+    current: Option<usize>,
+    /// Errors in plain text before any record.
+    early: Errors,
+    /// Inside a directory nothing stands between the records.
+    in_folder: bool,
+}
+
+#[derive(Default)]
+struct Ending {
+    run: Arc<Run>,
+    progress: Progress,
+    /// Id and time of its last event.
+    last: Option<(String, Timestamp)>,
+    /// Its playbook began, and its counts came.
+    began: bool,
+    counted: bool,
+    /// The end itself was among the records.
+    said: bool,
+    errors: Errors,
+    /// Of a directory: the last status and the exit code that ansible-runner wrote down.
+    status: Option<String>,
+    exit_code: Option<i64>,
+    is_folder: bool,
+}
+
+impl Ends {
+    /// Takes an event in, and puts into the end of a run what came before it.
+    pub fn note(&mut self, event: &mut Event) {
+        let Some(ident) = &event.run.ident else {
+            return;
+        };
+        let known = |ending: &Ending| ending.run.ident.as_ref() == Some(ident);
+        let number = self.runs.iter().position(known).unwrap_or_else(|| {
+            self.runs.push(Ending {
+                errors: std::mem::take(&mut self.early),
+                ..Ending::default()
+            });
+            self.runs.len() - 1
+        });
+        self.current = Some(number);
+        self.runs[number].note(event);
+    }
+
+    /// Takes in what is between the records.
+    pub fn read_text(&mut self, bytes: &[u8]) {
+        match self.current {
+            _ if self.in_folder => {}
+            Some(number) => self.runs[number].errors.feed(bytes),
+            None => self.early.feed(bytes),
+        }
+    }
+
+    /// Tells whether there was nothing but plain text, and in it an error of Ansible's.
+    pub fn is_only_text(&self) -> bool {
+        self.runs.is_empty() && !self.early.lines.is_empty()
+    }
+
+    /// Begins the directory of another run.
+    pub fn open_folder(&mut self) {
+        self.in_folder = true;
+        self.current = None;
+    }
+
+    /// Takes in what stands beside the job events, and tells whether a status is there.
+    pub fn close_folder(&mut self, artifacts: &Path) -> bool {
+        self.in_folder = false;
+        let read = |name| std::fs::read_to_string(artifacts.join(name)).ok();
+        let status = read("status").map(|text| text.trim().to_owned());
+        let found = status.is_some();
+        if self.current.is_none() && found {
+            let ident = artifacts.file_name().unwrap_or_default().to_string_lossy();
+            let run = Run {
+                id: ident.clone().into_owned(),
+                ident: Some(ident.into_owned()),
+                ..Run::default()
+            };
+            self.runs.push(Ending {
+                run: Arc::new(run),
+                ..Ending::default()
+            });
+            self.current = Some(self.runs.len() - 1);
+        }
+        let Some(number) = self.current.take() else {
+            return found;
+        };
+        let ending = &mut self.runs[number];
+        ending.is_folder = true;
+        ending.status = status;
+        ending.exit_code = read("rc").and_then(|text| text.trim().parse().ok());
+        if ending.run.playbook.is_none() {
+            let playbook = read("command").and_then(|text| playbook_of(&text));
+            Arc::make_mut(&mut ending.run).playbook = playbook;
+        }
+        found
+    }
+
+    /// The ends that no record said; `run` is that of an input without any record.
+    pub fn finish(self, run: &str) -> Vec<Event> {
+        let mut runs = self.runs;
+        if runs.is_empty() && !self.early.lines.is_empty() {
+            let run = Run {
+                id: run.to_owned(),
+                ..Run::default()
+            };
+            runs.push(Ending {
+                run: Arc::new(run),
+                errors: self.early,
+                ..Ending::default()
+            });
+        }
+        runs.into_iter().filter_map(Ending::end).collect()
+    }
+}
+
+impl Ending {
+    fn note(&mut self, event: &mut Event) {
+        if self.run.playbook.is_none() {
+            self.run = event.run.clone();
+        }
+        if event.event == "verbose"
+            && let Some(record) = &event.record
+        {
+            let record: Value = serde_json::from_str(record.get()).unwrap_or_default();
+            let said = record["stdout"].as_str().unwrap_or_default();
+            said.lines().for_each(|line| self.errors.take(line));
+        }
+        self.began |= event.event == "playbook_on_start";
+        self.counted |= event.event == "playbook_on_stats";
+        self.progress.note(event);
+        if let Some(status) = event.end.as_ref().map(|end| end.status) {
+            self.said = true;
+            event.run = self.run.clone();
+            self.conclude();
+            self.progress.complete(event, status, Before::default());
+        }
+        self.last = Some((event.id.clone(), event.time));
+    }
+
+    /// Tells the progress how Ansible ended, as far as that is known.
+    fn conclude(&mut self) {
+        // Not all events of the run may be there: what they do not say, the counts do.
+        self.progress.resumed = true;
+        let mut error = self.errors.text().filter(|_| !self.counted);
+        if self.status.as_deref() == Some("timeout") {
+            error = error.or_else(|| Some("ansible-runner ended it: timeout".to_owned()));
+        }
+        if self.said || self.counted || error.is_some() || self.exit_code.is_some() {
+            let end = json!({"reason": "exit", "code": self.exit_code, "error": error});
+            self.progress.note_end(&end);
+        }
+    }
+
+    /// Its end, where the input is that of a whole run.
+    fn end(mut self) -> Option<Event> {
+        let status = match self.status.as_deref() {
+            Some("successful") => Some(Status::Success),
+            Some("failed" | "timeout" | "error") => Some(Status::Error),
+            Some("canceled") => Some(Status::Canceled),
+            _ => None,
+        };
+        let over = match self.is_folder {
+            // It may still be running.
+            true => status.is_some() || self.counted,
+            false => self.began || self.errors.text().is_some(),
+        };
+        if self.said || !over {
+            return None;
+        }
+        self.conclude();
+        let mut event = Event::new("run_end", self.run.clone(), 0);
+        let (last, time) = self.last.unwrap_or((self.run.id.clone(), event.time));
+        event.id = format!("{last}-end");
+        event.time = time;
+        let status = status.unwrap_or_else(|| self.progress.status());
+        self.progress
+            .complete(&mut event, status, Before::default());
+        Some(event)
+    }
+}
+
+/// The playbook of the command that ansible-runner wrote down.
+fn playbook_of(command: &str) -> Option<String> {
+    let command: Value = serde_json::from_str(command).ok()?;
+    let words = command["command"].as_array()?;
+    let is_playbook = words.first()?.as_str()?.ends_with("ansible-playbook");
+    let last = words.last()?.as_str().filter(|_| is_playbook)?;
+    Some(last.to_owned())
+}
+
+/// The first error in Ansible's plain output, with the lines that belong to it.
+#[derive(Default)]
+struct Errors {
+    /// The line being read, as far as it is kept.
+    line: Vec<u8>,
+    lines: Vec<String>,
+    over: bool,
+}
+
+impl Errors {
+    fn feed(&mut self, bytes: &[u8]) {
+        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = lines.next() {
+            let room = LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if lines.peek().is_some() {
+                let line = std::mem::take(&mut self.line);
+                self.take(&String::from_utf8_lossy(&line));
+            }
+        }
+    }
+
+    fn take(&mut self, line: &str) {
+        let line = printable(line);
+        let line = line.trim();
+        let marks = ["[ERROR]:", "ERROR!"];
+        let error = marks.iter().find_map(|mark| line.strip_prefix(mark));
+        match error {
+            _ if self.over => {}
+            Some(error) if self.lines.is_empty() => self.lines.push(error.trim().to_owned()),
+            None if self.lines.is_empty() => {}
+            _ if line.is_empty() || line.starts_with('{') || self.lines.len() == LINES => {
+                self.over = true;
+            }
+            _ => self.lines.push(cut(line, LINE, characters).into_owned()),
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        (!self.lines.is_empty()).then(|| self.lines.join("\n"))
+    }
+}
