@@ -14,7 +14,7 @@ use hyper::Uri;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
@@ -102,9 +102,15 @@ impl Connector {
         let Some(proxy) = self.proxy(&destination) else {
             return self.dial.open(destination).await;
         };
-        if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) {
-            let text = "the proxy is neither http:// nor https://";
-            return Err(io::Error::new(ErrorKind::Unsupported, text).into());
+        match proxy.uri().scheme_str() {
+            Some("http" | "https") => {}
+            Some(socks) if PROXIES.contains(&socks) => {
+                return self.connect_by_socks(&proxy, &destination).await;
+            }
+            _ => {
+                let text = format!("the proxy must speak one of: {}", PROXIES.join(", "));
+                return Err(io::Error::new(ErrorKind::Unsupported, text).into());
+            }
         }
         if destination.scheme_str() == Some("http") {
             return Ok(self.dial.open(proxy.uri().clone()).await?.proxied());
@@ -116,6 +122,43 @@ impl Connector {
         let wire = tunnel.call(destination.clone()).await?.into_inner();
         self.dial.encrypt(&destination, wire).await
     }
+
+    /// Connects through a proxy that speaks SOCKS. It finds the address of the host, because to ask for one here
+    /// would hold up all other deliveries.
+    async fn connect_by_socks(&self, proxy: &Intercept, destination: &Uri) -> Result<Wire, Failed> {
+        let encrypted = destination.scheme_str() == Some("https");
+        let target = with_port(destination, if encrypted { 443 } else { 80 })?;
+        let address = with_port(proxy.uri(), 1080)?;
+        let wire = if proxy.uri().scheme_str() == Some("socks4a") {
+            SocksV4::new(address, self.dial.clone()).call(target).await
+        } else {
+            let mut socks = SocksV5::new(address, self.dial.clone());
+            if let Some((user, password)) = proxy.raw_auth() {
+                socks = socks.with_auth(user.to_owned(), password.to_owned());
+            }
+            socks.call(target).await
+        };
+        let wire = wire?.into_inner();
+        if encrypted {
+            return self.dial.encrypt(destination, wire).await;
+        }
+        Ok(wire)
+    }
+}
+
+/// The protocols of proxies.
+pub const PROXIES: [&str; 5] = ["http", "https", "socks4a", "socks5", "socks5h"];
+
+/// The address with a port, this one where it names none.
+fn with_port(address: &Uri, port: u16) -> Result<Uri, Failed> {
+    let host = address.host().unwrap_or_default();
+    let port = address.port_u16().unwrap_or(port);
+    let scheme = address.scheme_str().unwrap_or_default();
+    let built = Uri::builder()
+        .scheme(scheme)
+        .authority(format!("{host}:{port}"))
+        .path_and_query("/");
+    Ok(built.build()?)
 }
 
 impl Dial {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::sequences;
+
 /// The markup of a service's texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
@@ -75,12 +77,14 @@ fn is_unreserved(character: char) -> bool {
 /// What means something in the middle of a line of Markdown.
 const MARKDOWN: &str = "\\`*_~[]<>|#";
 
-/// `text` without control characters, line breaks and tabs apart, and without what reorders a line.
+/// `text` without control characters, line breaks and tabs apart, without whole escape sequences, and without
+/// what reorders a line.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let bad = |character: char| {
         !matches!(character, '\n' | '\t') && crate::report::steers_terminal(character)
     };
     if text.contains(bad) {
+        let text = sequences::removed(text);
         Cow::Owned(text.replace("\r\n", "\n").replace(bad, ""))
     } else {
         Cow::Borrowed(text)
@@ -89,8 +93,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// `text` on one line.
 pub fn one_line(text: &str) -> String {
+    let text = printable(text);
     let words: Vec<&str> = text.split_whitespace().collect();
-    printable(&words.join(" ")).into_owned()
+    words.join(" ")
 }
 
 /// The mark of a text that was cut.
@@ -135,15 +140,21 @@ pub fn cut_html(html: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, 
 /// The text of HTML, as far as messages have it.
 pub fn without_markup(html: &str) -> String {
     let mut text = String::with_capacity(html.len());
-    for (index, piece) in html.split('<').enumerate() {
-        let (tag, rest) = piece.split_once('>').unwrap_or(("", piece));
-        if index == 0 {
-            text.push_str(piece);
-        } else {
-            if tag.trim_end_matches([' ', '/']) == "br" {
-                text.push('\n');
+    let mut pieces = html.split('<');
+    text.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        match piece.split_once('>') {
+            Some((tag, rest)) if is_tag(tag) => {
+                if tag.trim_end_matches([' ', '/']) == "br" {
+                    text.push('\n');
+                }
+                text.push_str(rest);
             }
-            text.push_str(rest);
+            // A user's own text, in which it is no markup.
+            _ => {
+                text.push('<');
+                text.push_str(piece);
+            }
         }
     }
     [
@@ -156,6 +167,48 @@ pub fn without_markup(html: &str) -> String {
     .fold(text, |text, (entity, character)| {
         text.replace(entity, character)
     })
+}
+
+/// The tags that services take.
+const TAGS: [&str; 31] = [
+    "a",
+    "b",
+    "blockquote",
+    "br",
+    "code",
+    "del",
+    "div",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "s",
+    "span",
+    "strike",
+    "strong",
+    "table",
+    "td",
+    "tg-emoji",
+    "tg-spoiler",
+    "tr",
+    "u",
+    "ul",
+];
+
+/// Tells whether what stands between `<` and `>` is one of them.
+fn is_tag(inner: &str) -> bool {
+    let name = inner.strip_prefix('/').unwrap_or(inner);
+    let name = name.split([' ', '\n', '/']).next().unwrap_or_default();
+    TAGS.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// Characters, as Slack, Discord, PagerDuty and most others count.
@@ -180,13 +233,13 @@ mod tests {
     #[test]
     fn each_markup_is_disarmed() {
         let text = "<b> & \"*x*\" @all\u{1b}[2J\u{202e}";
-        let html = "&lt;b&gt; &amp; &quot;*x*&quot; @all[2J";
+        let html = "&lt;b&gt; &amp; &quot;*x*&quot; @all";
         for (escape, expected) in [
-            (Escape::Plain, "<b> & \"*x*\" @all[2J"),
+            (Escape::Plain, "<b> & \"*x*\" @all"),
             (Escape::Html, html),
-            (Escape::Mrkdwn, "&lt;b&gt; &amp; \"*x*\" @all[2J"),
-            (Escape::Url, "%3Cb%3E%20%26%20%22%2Ax%2A%22%20%40all%5B2J"),
-            (Escape::Markdown, "\\<b\\> & \"\\*x\\*\" @\u{200b}all\\[2J"),
+            (Escape::Mrkdwn, "&lt;b&gt; &amp; \"*x*\" @all"),
+            (Escape::Url, "%3Cb%3E%20%26%20%22%2Ax%2A%22%20%40all"),
+            (Escape::Markdown, "\\<b\\> & \"\\*x\\*\" @\u{200b}all"),
         ] {
             assert_eq!(escape.apply(text), expected);
             assert_eq!(Escape::named(escape.name()), Some(escape));
@@ -207,6 +260,8 @@ mod tests {
 
     #[test]
     fn html_that_is_cut_has_no_open_tag() {
+        let own = "<b>x < y</b> and <web1> <a href=\"u\">z</a> <";
+        assert_eq!(without_markup(own), "x < y and <web1> z <");
         let html = "<b>a &lt;&amp;lt;</b><br/>c <i>and more</i>";
         assert_eq!(without_markup(html), "a <&lt;\nc and more");
         assert_eq!(cut_html(html, 100, characters), html);
@@ -215,6 +270,6 @@ mod tests {
 
     #[test]
     fn one_line_holds_no_other() {
-        assert_eq!(one_line(" a\r\nPRIVMSG\tb \u{7}"), "a PRIVMSG b ");
+        assert_eq!(one_line(" a\r\nPRIVMSG\tb \u{7}"), "a PRIVMSG b");
     }
 }

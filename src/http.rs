@@ -18,9 +18,9 @@ use jiff::Timestamp;
 use url::Url;
 
 use crate::config::section::Section;
-use crate::connector::{Client, Connector};
+use crate::connector::{Client, Connector, PROXIES};
 use crate::notifier::{Check, Failure};
-use crate::reply::{classify, reason, redirect_target, retry_after};
+use crate::reply::{classify, describe, reason, redirect_target, retry_after};
 use crate::report;
 use crate::secret::{self, MASK};
 use crate::tls::{Trust, read_identity};
@@ -93,16 +93,37 @@ impl Reply {
 
     /// What the status says, told in words that were found in the body.
     pub fn saying(&self, words: &[u8]) -> Result<(), Failure> {
-        let location = self
-            .headers
-            .get("location")
-            .and_then(|value| value.to_str().ok());
-        classify(self.status, self.pause(), location, words).map_or(Ok(()), Err)
+        classify(self.status, self.pause(), self.location(), words).map_or(Ok(()), Err)
+    }
+
+    /// The same of a service that is known by its answers: what is not one of them, good status or not, came
+    /// from something in between, and the message has not arrived.
+    pub fn from(&self, service: &str, is_its_own: bool) -> Result<(), Failure> {
+        match self.status.as_u16() {
+            200..=299 if is_its_own => Ok(()),
+            200..=299 | 302 | 303 | 307 => {
+                let said = describe(self.status, self.location(), &self.body);
+                let problem = "is a proxy or a login portal in between?";
+                Err(Failure::retry(format!(
+                    "{said}; not an answer from {service}: {problem}"
+                )))
+            }
+            _ => self.usual(),
+        }
+    }
+
+    fn location(&self) -> Option<&str> {
+        self.headers.get("location")?.to_str().ok()
     }
 
     /// How long the headers ask to wait.
     pub fn pause(&self) -> Option<Duration> {
         retry_after(&self.headers, Timestamp::now())
+    }
+
+    /// The body as text, without white space around it.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default().trim()
     }
 
     /// The body as JSON; null where it is none.
@@ -183,7 +204,7 @@ impl Settings {
             return None;
         }
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
-            && proxy_url(proxy).is_none()
+            && !proxy_url(proxy).is_some_and(|url| PROXIES.contains(&url.scheme()))
         {
             // Whatever is before it, it may be a password.
             if proxy.contains('@') {
@@ -191,7 +212,7 @@ impl Settings {
             }
             section.problem(
                 "proxy",
-                "`proxy` is a URL such as http://proxy.example.com:3128, or `env`",
+                "`proxy` must be `env`, or a URL such as http://proxy.example.com:3128 (also https, socks4a, socks5, socks5h)",
             );
             return None;
         }
@@ -285,7 +306,12 @@ pub fn unfit(text: &str) -> Option<String> {
 
 /// `scheme://host:port` of a URL: what may be shown of any.
 pub fn origin(url: &Url) -> String {
-    url.origin().ascii_serialization()
+    if url.origin().is_tuple() {
+        return url.origin().ascii_serialization();
+    }
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    let host = url.host_str().unwrap_or_default();
+    format!("{}://{host}{port}", url.scheme())
 }
 
 impl Endpoint {

@@ -287,12 +287,7 @@ fn debug(state: &State, values: minijinja::value::Rest<Value>) -> Result<String,
 }
 
 /// Python's methods of texts, lists and dictionaries.
-pub fn method(
-    state: &mut State,
-    value: &Value,
-    method: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         match method {
             "join" if !args.is_empty() => ensure_joined(state, &args[0], text.len())?,

@@ -45,6 +45,17 @@ pub struct Message {
     pub note: Option<String>,
 }
 
+impl Message {
+    /// Where a person can look at the run. A longer URL than services take is left out.
+    pub fn link(&self) -> Option<&str> {
+        let url = self.context.event().run.url.as_deref();
+        url.filter(|url| !url.is_empty() && url.len() <= LINK)
+    }
+}
+
+/// The longest URL that every service takes as a link, in bytes.
+const LINK: usize = 2000;
+
 /// Recipients that were reached, with what the service calls the message there, if it says so.
 pub type Reached = Rc<RefCell<BTreeMap<String, Option<String>>>>;
 
@@ -242,25 +253,22 @@ impl Texts {
                 .iter()
                 .position(|one| *one == self.form.escape());
             let default = &DEFAULT_MESSAGES[default.unwrap_or(0)];
-            message.text = render(&self.message, default, "message", context, &mut note);
+            let text = render(&self.message, default, "message", context, &mut note);
+            message.text = printable(&text).into_owned();
             message.fields = if mapped {
                 mapped_fields(&message.payload)
             } else {
                 fields(event)
             };
         }
-        message.body = self.body.as_ref().and_then(|body| {
-            let rendered = body.render(context);
-            rendered
-                .map_err(|problem| note = Some(format!("`body` failed: {problem}")))
-                .ok()
-        });
+        message.body = self.body(context, &mut note);
         if let Some(note) = &note
             && !self.failed.replace(true)
         {
             report::say(format!("{note}; the default is sent"));
         }
-        if let (Some(note), true) = (&note, self.form != Form::Data) {
+        let failed = note.as_ref().filter(|note| !note.ends_with(NOTHING));
+        if let (Some(note), true) = (failed, self.form != Form::Data) {
             message
                 .text
                 .push_str(&format!("\n({})", self.form.escape().apply(note)));
@@ -268,8 +276,50 @@ impl Texts {
         message.note = note;
         message
     }
+
+    /// The user's `body`; none where it fails, or leaves people without a text.
+    fn body(&self, context: &Context, note: &mut Option<String>) -> Option<Value> {
+        match self.body.as_ref()?.render(context) {
+            // Data may be nothing, and holds what Ansible said as it said it.
+            Ok(body) if self.form == Form::Data => Some(body),
+            Ok(Value::Null) => {
+                *note = Some(format!("`body` {NOTHING}"));
+                None
+            }
+            Ok(Value::String(text)) if is_blank(&text) => {
+                *note = Some(format!("`body` {NOTHING}"));
+                None
+            }
+            Ok(body) => Some(readable(body)),
+            Err(problem) => {
+                *note = Some(format!("`body` failed: {problem}"));
+                None
+            }
+        }
+    }
 }
 
+/// What is noted of a template that leaves a text empty.
+const NOTHING: &str = "gave nothing";
+
+fn is_blank(text: &str) -> bool {
+    printable(text).trim().is_empty()
+}
+
+/// A JSON value with its texts as people can read them.
+fn readable(value: Value) -> Value {
+    match value {
+        Value::String(text) => printable(&text).into(),
+        Value::Array(values) => values.into_iter().map(readable).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, readable(value)))
+            .collect(),
+        plain => plain,
+    }
+}
+
+/// The text of the user's template, or the default one where that fails or says nothing.
 fn render(
     own: &Option<Template>,
     default: &Template,
@@ -279,13 +329,25 @@ fn render(
 ) -> String {
     let by_default = || default.render(context).unwrap_or_default();
     let Some(own) = own else { return by_default() };
-    own.render(context).unwrap_or_else(|problem| {
-        *note = Some(format!("`{key}` failed: {problem}"));
-        by_default()
-    })
+    match own.render(context) {
+        Ok(text) if is_blank(&text) => {
+            let text = by_default();
+            if !is_blank(&text) {
+                *note = Some(format!("`{key}` {NOTHING}"));
+            }
+            text
+        }
+        Ok(text) => text,
+        Err(problem) => {
+            *note = Some(format!("`{key}` failed: {problem}"));
+            by_default()
+        }
+    }
 }
 
-/// The longest value of a field, in characters.
+/// The longest name and the longest value of a field, in characters: even with an entity for each they fit into
+/// what Slack takes.
+const NAME: usize = 80;
 const FIELD: usize = 300;
 
 fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
@@ -305,7 +367,7 @@ fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
 
 fn field(name: &str, text: &str) -> (String, String) {
     (
-        one_line(name),
+        cut(&one_line(name), NAME, characters).into_owned(),
         cut(&printable(text), FIELD, characters).into_owned(),
     )
 }
@@ -416,6 +478,58 @@ mod tests {
             message.text
         );
         assert!(message.note.is_some());
+    }
+
+    #[test]
+    fn a_template_that_says_nothing_gives_way_to_the_default() {
+        let keys = [
+            ("subject", "{% if status == 'success' %}done{% endif %}"),
+            ("message", " \n{{ job.no_such_field }}\u{1b}[0m"),
+            ("body", "{% if changed %}x{% endif %} "),
+        ];
+        let message = said(Form::Mail, &keys, failed());
+        assert_eq!(message.subject, "<web1>: Install: failed");
+        assert_eq!(message.text, "a & \"b\" @all");
+        assert_eq!(message.body, None);
+        assert!(message.note.is_some());
+        // Where the default says nothing either, nothing is wrong.
+        let silent = Reader::new().read(br#"{"state":"success","host":"web1"}"#);
+        let message = said(Form::Mail, &[("message", "{{ reason }}")], silent.unwrap());
+        assert_eq!((message.text.as_str(), message.note), ("", None));
+        for body in ["\"{{ reason[99:] }}\"", "\"{{ item }}\""] {
+            let keys = [("body", body)];
+            let text = said(Form::Text(Escape::Mrkdwn), &keys, failed());
+            assert_eq!(text.body, None);
+            assert!(said(Form::Data, &keys, failed()).body.is_some());
+        }
+    }
+
+    #[test]
+    fn no_text_for_people_holds_what_colours_a_terminal() {
+        let event = br#"{"state":"failed","host":"web1","result":{"msg":"\u001b[0;31mfatal\u001b[0m: \u009b1mno"}}"#;
+        let event = || Reader::new().read(event).unwrap();
+        let keys = [
+            ("subject", "{{ reason }}"),
+            ("message", "{{ reason | safe }}"),
+            (
+                "body",
+                r#"{"text": "{{ reason }}", "all": ["{{ result }}"]}"#,
+            ),
+        ];
+        let message = said(Form::Text(Escape::Markdown), &keys, event());
+        assert_eq!(message.subject, "fatal: no");
+        assert_eq!(message.text, "fatal: no");
+        let body = serde_json::json!({"text": "fatal: no", "all": [{"msg": "fatal: no"}]});
+        assert_eq!(message.body, Some(body));
+        let data = said(
+            Form::Data,
+            &[("body", r#"{"text": "{{ reason }}"}"#)],
+            event(),
+        );
+        assert_eq!(
+            data.body.unwrap()["text"],
+            "\u{1b}[0;31mfatal\u{1b}[0m: \u{9b}1mno"
+        );
     }
 
     #[test]

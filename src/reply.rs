@@ -42,8 +42,8 @@ pub fn classify(
     })
 }
 
-/// The status, and the start of what the endpoint says about it.
-fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
+/// Describes a reply: the status, and the start of what the endpoint says about it.
+pub fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
     let mut text = status.to_string();
     if status.is_redirection() {
         let target = secret::redact(&redirect_target(location));

@@ -247,10 +247,11 @@ impl Service for AwsSns {
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = String::from_utf8_lossy(&reply.body);
-        let Some(code) = element(&said, "Code") else {
-            return reply
-                .usual()
-                .map(|()| element(&said, "MessageId").map(str::to_owned));
+        let refused = !reply.status.is_success();
+        let Some(code) = element(&said, "Code").filter(|_| refused) else {
+            let id = element(&said, "MessageId").map(str::to_owned);
+            reply.from("Amazon SNS", id.is_some())?;
+            return Ok(id);
         };
         let text = element(&said, "Message").unwrap_or_default();
         let judged = reply.saying(format!("{code}: {text}").as_bytes());

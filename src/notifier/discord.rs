@@ -69,7 +69,7 @@ impl Service for Discord {
         let embed = json!({
             "title": cut(&title, TITLE, characters),
             "description": cut(&message.text, DESCRIPTION, characters),
-            "url": event.run.url,
+            "url": message.link(),
             "color": number(message.level.color()),
             "fields": fields,
             "timestamp": crate::event::time_text(event.time),
@@ -87,7 +87,9 @@ impl Service for Discord {
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
-        match reply.usual() {
+        // Without `wait`, which something in between may take away, it answers nothing.
+        let took = reply.status.as_u16() == 204 || said["id"].is_string();
+        match reply.from("Discord", took) {
             Ok(()) => Ok(None),
             Err(Failure::Permanent(error)) if said["code"].as_u64() == Some(UNKNOWN_WEBHOOK) => {
                 Err(Failure::Gone(error))

@@ -129,11 +129,13 @@ impl Service for Grafana {
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
-        let judged = match said["message"].as_str() {
-            Some(text) => reply.saying(text.as_bytes()),
-            None => reply.usual(),
-        };
-        judged.map(|()| said["id"].as_u64().map(|id| id.to_string()))
+        if let Some(text) = said["message"].as_str() {
+            reply.saying(text.as_bytes())?;
+        }
+        // Old servers give no id.
+        let took = said["id"].is_u64() || said["message"] == "Annotation added";
+        reply.from("Grafana", took)?;
+        Ok(said["id"].as_u64().map(|id| id.to_string()))
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -26,6 +26,8 @@ pub const KIND: Kind = Kind {
 
 /// What HipChat takes in one message, in characters.
 const MOST: usize = 10_000;
+/// The longest `message_from`, in characters.
+const FROM: usize = 64;
 const COLORS: [&str; 6] = ["yellow", "green", "red", "purple", "gray", "random"];
 
 struct HipChat {
@@ -52,12 +54,17 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let authorization = bearer(section, "token");
     refuse_user(section, url.as_ref(), "token");
     let rooms = section.required_list("rooms");
-    let color = section.parsed("color", None, |text| match COLORS.contains(&text) {
-        true => Ok(Some(text.to_owned())),
-        false => Err(format!("`color` is one of: {}", COLORS.join(", "))),
+    let color = section.parsed("color", None, |text| match text.to_ascii_lowercase() {
+        color if COLORS.contains(&color.as_str()) => Ok(Some(color)),
+        _ => Err(format!("`color` is one of: {}", COLORS.join(", "))),
     });
     let notify = section.flag("notify", false);
-    let from = section.text("message_from").map(str::to_owned);
+    let from = section.parsed("message_from", None, |text| match text.chars().count() {
+        0..=FROM => Ok(Some(text.to_owned())),
+        length => Err(format!(
+            "`message_from` must have at most {FROM} characters, not {length}"
+        )),
+    });
     let known = authorization.zip(rooms).zip(url.clone());
     let service = known.map(|((authorization, rooms), url)| HipChat {
         url,
@@ -73,7 +80,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 impl HipChat {
     fn body(&self, message: &Message) -> Map<String, Value> {
         let subject = Escape::Html.apply(&message.subject);
-        let title = match &message.context.event().run.url {
+        let title = match message.link() {
             Some(url) => format!("<a href=\"{}\">{subject}</a>", Escape::Html.apply(url)),
             None => subject,
         };
@@ -124,13 +131,9 @@ impl Service for HipChat {
         let reset = reply.headers.get("x-ratelimit-reset");
         let reset: Option<f64> = reset.and_then(|value| value.to_str().ok()?.parse().ok());
         let now = jiff::Timestamp::now().as_second() as f64;
-        let usual = reply.usual();
-        usual.map_err(|failure| failure.not_before(reset.map(|reset| reset - now)))?;
-        if reply.status.as_u16() == 204 {
-            return Ok(None);
-        }
-        let error = format!("{}, where HipChat answers 204", reply.status);
-        Err(Failure::retry(error))
+        let taken = reply.from("HipChat", reply.status.as_u16() == 204);
+        taken.map_err(|failure| failure.not_before(reset.map(|reset| reset - now)))?;
+        Ok(None)
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -22,8 +22,12 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// The longest text of a line, in bytes: the server has 512 for it and for what it puts before it.
-const LINE: usize = 400;
+/// The longest line of the protocol, in bytes, without the line break (RFC 2812, section 2.3).
+const LINE: usize = 510;
+/// The longest name of a host that a server puts before a line, in bytes.
+const HOST: usize = 63;
+/// The least room for a text, whatever stands before it.
+const LEAST: usize = 40;
 
 struct Irc {
     server: Server,
@@ -143,8 +147,17 @@ fn is_channel(target: &str) -> bool {
 }
 
 impl Irc {
+    /// The room for a text to `target`, in bytes: a line also has the command, and before it the server puts
+    /// `:nickname!~user@host `. The user is called as the nickname, to which a digit may be added.
+    fn room(&self, target: &str) -> usize {
+        let sender = 2 * (self.server.nickname.len() + 1) + HOST + ":!~@ ".len();
+        let command = self.command.len() + target.len() + "  :".len();
+        LINE.saturating_sub(sender + command).max(LEAST)
+    }
+
     /// The subject and what fits of the text, each line short enough for the server.
-    fn lines(&self, message: &Message) -> Vec<String> {
+    fn lines(&self, message: &Message, target: &str) -> Vec<String> {
+        let room = self.room(target);
         let text = message.text.lines().map(one_line);
         let all: Vec<String> = [one_line(&message.subject)]
             .into_iter()
@@ -154,24 +167,27 @@ impl Irc {
         let mut lines: Vec<String> = all
             .iter()
             .take(self.lines)
-            .map(|line| cut(line, LINE, bytes).into_owned())
+            .map(|line| cut(line, room, bytes).into_owned())
             .collect();
         if let (Some(last), true) = (lines.last_mut(), all.len() > self.lines) {
             let mark = format!(" [… {} more lines]", all.len() - self.lines);
-            *last = format!("{}{mark}", cut(last, LINE - mark.len(), bytes));
+            *last = format!(
+                "{}{mark}",
+                cut(last, room.saturating_sub(mark.len()), bytes)
+            );
         }
         lines
     }
 
     /// Says the lines to those who do not have them yet; who failed, and why.
     async fn deliver(&self, message: &Message) -> Result<Vec<(String, Failure)>, Failure> {
-        let lines = self.lines(message);
         let mut session = self.server.open().await?;
         let mut failures = Vec::new();
         for target in &self.targets {
             if message.reached.borrow().contains_key(target) {
                 continue;
             }
+            let lines = self.lines(message, target);
             match self.tell(&mut session, target, &lines).await {
                 Ok(()) => {
                     message.reached.borrow_mut().insert(target.clone(), None);
@@ -223,7 +239,7 @@ impl Notifier for Irc {
                 let key = self.key.as_ref().map_or("", |_| " [redacted]");
                 shown.push(format!("JOIN {target}{key}"));
             }
-            let lines = self.lines(message).into_iter();
+            let lines = self.lines(message, target).into_iter();
             shown.extend(lines.map(|line| format!("{} {target} :{line}", self.command)));
         }
         shown.push("QUIT".to_owned());

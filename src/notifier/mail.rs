@@ -16,6 +16,8 @@ use crate::secret;
 const SUBJECT: usize = 250;
 /// The longest part of an address that an id makes, in bytes: a line has room for 998.
 const ID: usize = 200;
+/// The longest name of a person, in bytes: a header is folded between words only.
+const NAME: usize = 250;
 
 /// Who writes to whom: what all mails of a notifier have in common.
 pub struct Letterhead {
@@ -24,6 +26,8 @@ pub struct Letterhead {
     pub from: Mailbox,
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
+    /// Those whom the mail itself does not name.
+    bcc: Vec<Mailbox>,
     reply_to: Vec<Mailbox>,
 }
 
@@ -33,16 +37,19 @@ impl Letterhead {
             .required("from")
             .map(|text| mailbox(section, "from", text));
         let mailboxes = |key| -> Option<Vec<Mailbox>> {
-            let list = section.list(key).into_iter();
+            let list = addresses(section.text(key).unwrap_or_default());
+            let list = list.into_iter();
             list.map(|text| mailbox(section, key, text)).collect()
         };
         let to = section.required_list("to").and_then(|_| mailboxes("to"));
-        let (cc, reply_to) = (mailboxes("cc"), mailboxes("reply_to"));
+        let (cc, bcc) = (mailboxes("cc"), mailboxes("bcc"));
+        let reply_to = mailboxes("reply_to");
         Some(Letterhead {
             name: section.name.trim_start_matches("notifier:").to_owned(),
             from: from??,
             to: to?,
             cc: cc?,
+            bcc: bcc?,
             reply_to: reply_to?,
         })
     }
@@ -50,7 +57,7 @@ impl Letterhead {
     /// Everyone whom a mail goes to, each of them once.
     pub fn recipients(&self) -> Vec<&Mailbox> {
         let mut recipients: Vec<&Mailbox> = Vec::new();
-        for mailbox in self.to.iter().chain(&self.cc) {
+        for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
             if !recipients.iter().any(|known| known.email == mailbox.email) {
                 recipients.push(mailbox);
             }
@@ -159,8 +166,36 @@ fn raw(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
+/// The addresses of a list, separated by commas or lines. In double quotes and in angle brackets a comma
+/// separates nothing (RFC 5322, section 3.4).
+fn addresses(list: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
+    let separates = |character: char| {
+        let is_escaped = std::mem::take(&mut escaped);
+        match character {
+            '\n' => (quoted, bracketed) = (false, false),
+            '\\' => escaped = quoted && !is_escaped,
+            '"' if !is_escaped => quoted = !quoted,
+            '<' | '>' if !quoted => bracketed = character == '<',
+            _ => {}
+        }
+        character == '\n' || character == ',' && !quoted && !bracketed
+    };
+    list.split(separates)
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .collect()
+}
+
 fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
     match text.parse::<Mailbox>() {
+        Ok(mailbox) if mailbox.name.as_deref().map_or(0, str::len) > NAME => section.problem(
+            key,
+            format!(
+                "the name of `{}` must have at most {NAME} bytes",
+                mailbox.email
+            ),
+        ),
         Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => return Some(mailbox),
         Ok(_) => section.problem(
             key,
@@ -181,7 +216,7 @@ fn text(message: &Message) -> String {
     for (name, value) in &message.fields {
         let _ = writeln!(text, "{name}: {value}");
     }
-    if let Some(url) = &message.context.event().run.url {
+    if let Some(url) = message.link() {
         let _ = write!(text, "\n{}\n", printable(url));
     }
     text
@@ -192,11 +227,11 @@ fn html(message: &Message) -> String {
     if let Some(body) = message.body.as_ref().and_then(|body| body.as_str()) {
         return printable(body).into_owned();
     }
-    let escape = |text: &str| Escape::Html.apply(text).replace('\n', "<br>\n");
+    let escape = |text: &str| Escape::Html.apply(text);
     let mut html = format!(
         "<!DOCTYPE html>\n<html><body style=\"font-family: sans-serif\">\n\
          <div style=\"border-left: 4px solid {}; padding-left: 12px\">\n\
-         <h3 style=\"margin: 0\">{}</h3>\n<p>{}</p>\n",
+         <h3 style=\"margin: 0\">{}</h3>\n<pre style=\"white-space: pre-wrap\">{}</pre>\n",
         message.level.color(),
         escape(&message.subject),
         escape(message.text.trim()),
@@ -204,19 +239,50 @@ fn html(message: &Message) -> String {
     if !message.fields.is_empty() {
         html.push_str("<table cellpadding=\"2\">\n");
         for (name, value) in &message.fields {
-            let (name, value) = (escape(name), escape(value));
+            let (name, value) = (escape(name), escape(value).replace('\n', "<br>"));
             let _ = writeln!(
                 html,
-                "<tr><td style=\"color: #777\">{name}</td><td>{value}</td></tr>"
+                "<tr><td style=\"color: #777\">{name}</td><td style=\"white-space: pre-wrap\">{value}</td></tr>"
             );
         }
         html.push_str("</table>\n");
     }
-    let url = message.context.event().run.url.as_deref();
+    let url = message.link();
     if let Some(url) = url.filter(|url| url.starts_with("https://") || url.starts_with("http://")) {
         let url = Escape::Html.apply(url);
         let _ = writeln!(html, "<p><a href=\"{url}\">{url}</a></p>");
     }
     html.push_str("</div>\n</body></html>\n");
     html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_name_may_hold_what_separates_addresses() {
+        for (list, expected) in [
+            (
+                "a@x.example, b@x.example",
+                &["a@x.example", "b@x.example"][..],
+            ),
+            (
+                "\"Roe, Jane\" <jane@x.example>,ops@x.example",
+                &["\"Roe, Jane\" <jane@x.example>", "ops@x.example"],
+            ),
+            (
+                "\"Roe \\\"J, J\\\"\" <j@x.example>\nb@x.example,\n",
+                &["\"Roe \\\"J, J\\\"\" <j@x.example>", "b@x.example"],
+            ),
+            ("Ops <a@x.example>, \"b", &["Ops <a@x.example>", "\"b"]),
+            (
+                "\"a\nb@x.example, c@x.example",
+                &["\"a", "b@x.example", "c@x.example"],
+            ),
+            (" , ", &[]),
+        ] {
+            assert_eq!(addresses(list), expected, "{list}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
-use crate::http::{Http, Request, read_secret_url};
+use crate::http::{Http, Reply, Request, read_secret_url};
 use crate::message::{Form, Message};
 
 pub const KIND: Kind = Kind {
@@ -23,6 +23,8 @@ pub const KIND: Kind = Kind {
 
 /// What Mattermost takes in one post, in characters.
 const MOST: usize = 16_383;
+/// The longest title, in characters: a long one is for the text.
+const TITLE: usize = 256;
 /// How many fields, and how long they may be together.
 const FIELDS: (usize, usize) = (30, 9000);
 
@@ -46,10 +48,10 @@ impl Service for Mattermost {
         let fields = attachment_fields(message, FIELDS);
         let mut body = self.replacing.clone();
         let attachment = json!({
-            "fallback": message.subject,
+            "fallback": cut(&message.subject, TITLE, characters),
             "color": message.level.color(),
-            "title": Escape::Markdown.apply(&message.subject),
-            "title_link": message.context.event().run.url,
+            "title": cut(&Escape::Markdown.apply(&message.subject), TITLE, characters),
+            "title_link": message.link(),
             "text": cut(&message.text, MOST, characters),
             "fields": fields,
         });
@@ -59,6 +61,11 @@ impl Service for Mattermost {
             ..self.probe(Method::POST)
         };
         Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        reply.from("Mattermost", reply.text() == "ok")?;
+        Ok(None)
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -15,7 +15,7 @@ use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::digest::sha256_hex;
-use crate::escape::{Escape, characters, cut};
+use crate::escape::{Escape, characters, cut, one_line};
 use crate::event::{Event, State, Status};
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
@@ -32,6 +32,8 @@ pub const KIND: Kind = Kind {
 /// The longest summary and the longest `dedup_key`, in characters.
 const SUMMARY: usize = 1024;
 const DEDUP_KEY: usize = 255;
+/// The longest of its other texts, such as `component`, in characters.
+const DETAIL: usize = 255;
 /// The largest event, in bytes.
 const EVENT: usize = 512_000;
 
@@ -126,7 +128,7 @@ impl PagerDuty {
             return Ok(body);
         }
         body["payload"] = self.payload(message, action);
-        if let Some(url) = &message.context.event().run.url {
+        if let Some(url) = message.link() {
             body["links"] = json!([{"href": url, "text": "The run"}]);
         }
         if let (Action::Trigger, Some(fields)) = (action, body.as_object_mut()) {
@@ -148,20 +150,17 @@ impl PagerDuty {
         let summary = summary.unwrap_or(&name);
         let mut payload = json!({
             "summary": cut(summary, SUMMARY, characters),
-            "source": source.unwrap_or("ansible"),
+            "source": detail(source.unwrap_or("ansible")),
             "timestamp": crate::event::time_text(event.time),
             "custom_details": details(message),
         });
         if action == Action::Trigger {
             let task = event.task.as_ref().map(|task| task.name.as_str());
             payload["severity"] = self.severity(message.level).into();
-            payload["component"] = task.into();
-            payload["group"] = event
-                .run
-                .playbook
-                .clone()
-                .or_else(|| event.run.command())
-                .into();
+            let group = event.run.playbook.clone();
+            let group = group.or_else(|| event.run.command());
+            payload["component"] = task.map(detail).into();
+            payload["group"] = group.as_deref().map(detail).into();
             payload["class"] = event.event.as_str().into();
         }
         payload
@@ -198,6 +197,11 @@ impl PagerDuty {
             key => key.to_owned(),
         })
     }
+}
+
+/// A short text beside the summary.
+fn detail(text: &str) -> String {
+    cut(&one_line(text), DETAIL, characters).into_owned()
 }
 
 /// What stands behind the summary: the user's `body`, or the message and the fields.
@@ -246,8 +250,8 @@ impl Service for PagerDuty {
         let said = reply.json();
         let errors = said["errors"].as_array().into_iter().flatten();
         let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
-        let judged = if errors.is_empty() {
-            reply.usual()
+        let judged = if errors.is_empty() || reply.status.is_success() {
+            reply.from("PagerDuty", said["status"] == "success")
         } else {
             reply.saying(errors.join("; ").as_bytes())
         };

@@ -59,7 +59,7 @@ impl Service for RocketChat {
             "text": cut(&message.text, MOST, characters),
             "fields": fields,
         });
-        if let Some(url) = &message.context.event().run.url {
+        if let Some(url) = message.link() {
             attachment["title"] = json!("Open the run");
             attachment["title_link"] = json!(url);
         }
@@ -75,16 +75,13 @@ impl Service for RocketChat {
     }
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
-        reply.usual()?;
         let said = reply.json();
-        match (said["success"].as_bool(), said["error"].as_str()) {
-            (Some(true), _) => Ok(None),
-            (Some(false), error) => {
-                let error = error.unwrap_or("without a reason");
-                Err(Failure::permanent(format!("refused: {error}")))
-            }
-            (None, _) => Err(Failure::retry("the answer is not one of Rocket.Chat's")),
+        reply.from("Rocket.Chat", said["success"].is_boolean())?;
+        if said["success"] == true {
+            return Ok(None);
         }
+        let error = said["error"].as_str().unwrap_or("without a reason");
+        Err(Failure::permanent(format!("refused: {error}")))
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -140,7 +140,7 @@ impl Slack {
                 .chunks(FIELDS)
                 .map(|fields| json!({"type": "section", "fields": fields})),
         );
-        if let Some(url) = &message.context.event().run.url {
+        if let Some(url) = message.link() {
             blocks.push(section(&format!(
                 "<{}|Open the run>",
                 Escape::Mrkdwn.apply(url)
@@ -227,8 +227,9 @@ impl Service for Slack {
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let Some(bot) = &self.bot else {
+            let took = reply.text() == "ok" || reply.json()["ok"] == true;
             return reply
-                .usual()
+                .from("Slack", took)
                 .map(|()| None)
                 .map_err(|failure| match failure {
                     // Not a matter of credentials: an administrator forbids it.
@@ -238,8 +239,8 @@ impl Service for Slack {
                     failure => failure,
                 });
         };
-        reply.usual()?;
         let said = reply.json();
+        reply.from("Slack", said["ok"].is_boolean())?;
         if said["ok"] == true {
             // Of a message in a thread, that of the thread's first one.
             let first = said["message"]["thread_ts"]
@@ -251,9 +252,7 @@ impl Service for Slack {
                 .zip(channel)
                 .map(|(name, channel)| format!("{channel}/{name}")));
         }
-        let Some(error) = said["error"].as_str() else {
-            return Err(Failure::retry("the answer is not one of Slack's"));
-        };
+        let error = said["error"].as_str().unwrap_or("without a reason");
         let detail = said["response_metadata"]["messages"][0].as_str();
         let text = detail.map_or(error.to_owned(), |detail| format!("{error}: {detail}"));
         Err(match error {

@@ -11,7 +11,7 @@ use super::service::{Service, fitting, json_with, over_http, to_hook};
 use super::{Failure, Kind, Notifier};
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
-use crate::http::{Http, Request, read_secret_url};
+use crate::http::{Http, Reply, Request, read_secret_url};
 use crate::message::{Form, Level, Message};
 
 pub const KIND: Kind = Kind {
@@ -79,7 +79,7 @@ fn card(message: &Message) -> Value {
     if !facts.is_empty() {
         body.push(json!({"type": "FactSet", "facts": facts}));
     }
-    let url = message.context.event().run.url.as_ref();
+    let url = message.link();
     let open = |url| json!({"type": "Action.OpenUrl", "title": "Open the run", "url": url});
     let actions: Vec<Value> = url.into_iter().map(open).collect();
     json!({
@@ -108,6 +108,11 @@ impl Service for Teams {
             ..self.probe(Method::POST)
         };
         Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        reply.from("Teams", reply.status.as_u16() == 202)?;
+        Ok(None)
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -61,7 +61,7 @@ impl Telegram {
     /// The text: with markup, or without any.
     fn text(message: &Message, markup: bool) -> String {
         let subject = Escape::Html.apply(&message.subject);
-        let title = match &message.context.event().run.url {
+        let title = match message.link() {
             Some(url) => format!("<a href=\"{}\">{subject}</a>", Escape::Html.apply(url)),
             None => subject,
         };
@@ -123,14 +123,12 @@ impl Service for Telegram {
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let pause = said["parameters"]["retry_after"].as_f64();
-        reply.usual().map_err(|failure| match failure {
+        let taken = reply.from("Telegram", said["ok"] == true);
+        taken.map_err(|failure| match failure {
             // The chat does not want the bot; another token would not help.
             Failure::Denied(error) if reply.status.as_u16() == 403 => Failure::Permanent(error),
             failure => failure.not_before(pause),
         })?;
-        if said["ok"] != true {
-            return Err(Failure::retry("the answer is not one of Telegram's"));
-        }
         let result = &said["result"];
         let first = &result["reply_to_message"]["message_id"];
         let name = first.as_i64().or(result["message_id"].as_i64());

@@ -121,8 +121,10 @@ impl Service for Twilio {
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let judged = match (said["code"].as_u64(), said["message"].as_str()) {
-            (Some(code), Some(text)) => reply.saying(format!("{text} ({code})").as_bytes()),
-            _ => reply.usual(),
+            (Some(code), Some(text)) if !reply.status.is_success() => {
+                reply.saying(format!("{text} ({code})").as_bytes())
+            }
+            _ => reply.from("Twilio", said["sid"].is_string()),
         };
         match judged {
             Err(Failure::Permanent(error)) if said["code"] == TOO_MANY => {

@@ -219,10 +219,14 @@ fn what_is_too_long_is_cut_between_characters() {
                 "on = any",
                 "on = any\nmessage = {{ result.msg }}\nsubject = {{ result.msg }}",
             );
+            let name = "a name ".repeat(100);
             let fields: String = (0..60)
-                .map(|n| format!("field-{n} = result.short\n"))
+                .map(|n| format!("field-{n} {name} = result.short\n"))
                 .collect();
-            let event = json!({"state": "failed", "result": {"msg": text.repeat(20_000), "short": text.repeat(400)}});
+            let long = text.repeat(2000);
+            let event = json!({"state": "failed", "host": long, "task": long,
+                "run": {"playbook": long, "url": format!("https://ci.example.com/{}", "x".repeat(3000))},
+                "result": {"msg": text.repeat(20_000), "short": text.repeat(400)}});
             send(&format!("{config}[outputs:chat]\n{fields}"), &event).expect(0, DELIVERED);
             assert!(server.requests()[0].body.contains(" […]"), "{}", chat.kind);
         }
@@ -351,7 +355,7 @@ pub fn incident() -> String {
 fn hipchat_tells_every_room_in_its_colour() {
     let server = hipchat::start();
     let chat = &HIPCHAT;
-    let more = "on = any\nnotify = true\nmessage_from = Ansible\ncolor = purple";
+    let more = "on = any\nnotify = true\nmessage_from = Ansible\ncolor = Purple";
     let config = chat
         .config(&server, "ops, war room, none")
         .replace("on = any", more);
@@ -374,6 +378,18 @@ fn hipchat_tells_every_room_in_its_colour() {
     );
     send(&chat.config(&server, "ops"), &failed_run(1)).expect(0, DELIVERED);
     assert_eq!(server.requests()[3].json()["color"], "red");
+}
+
+#[test]
+fn a_sender_that_hipchat_would_refuse_is_a_problem() {
+    let server = hipchat::start();
+    let from = format!("on = any\nmessage_from = {}", "é".repeat(65));
+    let config = HIPCHAT.config(&server, "ops").replace("on = any", &from);
+    let checked = Sandbox::with_config(&config).run(&["check-config"]);
+    let problem = "`message_from` must have at most 64 characters, not 65";
+    assert!(checked.stderr.contains(problem), "{checked:?}");
+    let config = config.replace(&"é".repeat(65), &"é".repeat(64));
+    send(&config, &failed_run(1)).expect(0, DELIVERED);
 }
 
 #[test]

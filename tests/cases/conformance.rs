@@ -111,8 +111,8 @@ const OTHERS: [(&str, &str); 3] = [
 ];
 
 /// Every class of answer that is final, and of those that may yet be mended.
-const DEAD: [u16; 18] = [
-    300, 301, 302, 304, 307, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 501, 505,
+const DEAD: [u16; 16] = [
+    300, 301, 304, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 501, 505,
 ];
 const WAITING: [u16; 10] = [401, 403, 407, 408, 425, 429, 500, 502, 503, 599];
 
@@ -398,6 +398,50 @@ fn what_the_service_took_is_delivered() {
         );
     }
     fates.expect_no_secret();
+}
+
+#[test]
+fn a_page_of_something_in_between_is_no_receipt() {
+    let server = Server::answering(|request| {
+        let page = "<html><head><title>Please log in</title></head></html>";
+        let portal = "Location: https://login.example.com/?from=canary\r\n";
+        let segment = request.target.split(['/', '?']).nth(1).unwrap();
+        match segment.rsplit('-').next().unwrap() {
+            "page" => Reply::Full(200, "Content-Type: text/html\r\n", page),
+            "empty" => Reply::Full(200, "", ""),
+            "json" => Reply::Full(200, "", r#"{"login":"https://login.example.com"}"#),
+            status => Reply::Full(status.parse().unwrap(), portal, ""),
+        }
+    });
+    let paths = ["page", "empty", "json", "302", "303", "307"];
+    let mut all = sections(&server, &paths, "");
+    for path in paths {
+        let url = server.at(&format!("/hook-{path}/services/canary"));
+        let keys = format!("type = slack\nurl = {url}\n");
+        all.push((format!("hook-{path}"), keys));
+    }
+    let fates = send(&all, "8");
+    fates.expect_no_secret();
+    for (name, _) in &all {
+        let (state, error) = fates.row(name);
+        match name.split_once('-').unwrap() {
+            // Its receiver is the user's own, and may answer what it likes.
+            ("webhook", "page" | "empty" | "json") => assert_eq!(state, "delivered", "{name}"),
+            ("webhook", _) => assert_eq!(state, "dead", "{name}: {error}"),
+            (_, path) => {
+                assert_eq!(state, "waiting", "{name}: {error}");
+                let words = "is a proxy or a login portal in between?";
+                assert!(error.contains(words), "{name}: {error}");
+                let said = match path {
+                    "page" => "200 OK: Please log in",
+                    "empty" => "200 OK; not an answer from",
+                    "json" => "200 OK: {",
+                    _ => "redirects to https://login.example.com; ",
+                };
+                assert!(error.contains(said), "{name}: {error}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -69,8 +69,8 @@ fn a_mail_says_it_as_text_and_as_html() {
     );
     let html = mail["html"].as_str().unwrap();
     for part in [
-        "<p>Größe &amp; &lt;b&gt;<br>\n.<br>\n..two dots<br>\nQUIT</p>",
-        "<td>Install &lt;nginx&gt;</td>",
+        "<pre style=\"white-space: pre-wrap\">Größe &amp; &lt;b&gt;\n.\n..two dots\nQUIT</pre>",
+        "<td style=\"white-space: pre-wrap\">Install &lt;nginx&gt;</td>",
         "<a href=\"https://ci.example.com/1?a&amp;b\">",
         "border-left: 4px solid #e01e5a",
     ] {
@@ -96,6 +96,94 @@ fn the_templates_make_the_mail() {
     assert_eq!(mail["headers"]["reply-to"], "a@example.com, b@example.com");
     assert!(mail["plain"].as_str().unwrap().starts_with("<&>\n"));
     assert_eq!(mail["html"], "<h1>&lt;&amp;&gt;</h1>");
+}
+
+#[test]
+fn columns_stand_as_they_were_printed() {
+    let sandbox = certified_sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    let table = "Filesystem      Size  Used\n/dev/sda1        20G   20G\n\tüb   5%";
+    let keys = format!("{TO}\nencryption = none\nmessage = {{{{ task_output }}}}");
+    configure(&sandbox, &server, &keys);
+    let mut event = failed("x");
+    event["result"]["stdout"] = json!(table);
+    assert_eq!(send(&sandbox, &event).code, 0);
+    let mail = &server.mails()[0];
+    for (side, before) in [
+        ("plain", ""),
+        ("html", "<pre style=\"white-space: pre-wrap\">"),
+    ] {
+        let text = mail[side].as_str().unwrap();
+        assert!(text.contains(&format!("{before}{table}")), "{text}");
+    }
+}
+
+#[test]
+fn names_may_hold_commas_and_some_get_a_blind_copy() {
+    let sandbox = certified_sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    let keys = "encryption = none\nto = \"Roe, Jane\" <jane@example.com>, ops@example.com\n\
+                cc = \"Doe, \\\"J, R\\\"\" <doe@example.com>\nbcc = boss@example.com, ops@example.com";
+    configure(&sandbox, &server, keys);
+    let shown = sandbox.run_with_input(&["send", "--dry-run", "-"], failed("x").to_string());
+    assert!(
+        shown.stdout.contains("RCPT TO:<boss@example.com>"),
+        "{shown:?}"
+    );
+    assert_eq!(send(&sandbox, &failed("x")).code, 0);
+    let mail = &server.mails()[0];
+    let all = [
+        "jane@example.com",
+        "ops@example.com",
+        "doe@example.com",
+        "boss@example.com",
+    ];
+    assert_eq!(mail["to"], json!(all));
+    let headers = mail["headers"].as_object().unwrap();
+    assert_eq!(
+        headers["to"],
+        "\"Roe, Jane\" <jane@example.com>, ops@example.com"
+    );
+    assert!(!headers.contains_key("bcc"), "{headers:?}");
+    assert!(!server.wire().contains("boss@example.com>\r\nTo"), "named");
+    configure(
+        &sandbox,
+        &server,
+        "encryption = none\nto = Roe, Jane <jane@example.com>",
+    );
+    let refused = sandbox.run(&["check-config"]);
+    assert!(
+        refused.stderr.contains("`Roe` is not an address"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn no_line_of_a_mail_is_too_long() {
+    let sandbox = certified_sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    let people: Vec<String> = (0..300)
+        .map(|n| format!("{} <ops{n}@example.com>", "é".repeat(n % 60 + 1)))
+        .collect();
+    let name = "n".repeat(250);
+    let keys = format!(
+        "encryption = none\nto = {}\nreply_to = {name} <a@example.com>",
+        people.join(", ")
+    );
+    configure(&sandbox, &server, &keys);
+    let mut event = failed(&"x".repeat(5000));
+    event["task"]["name"] = json!("y".repeat(5000));
+    event["run"]["id"] = json!("z".repeat(5000));
+    assert_eq!(send(&sandbox, &event).code, 0);
+    let wire = server.wire();
+    let longest = wire.split("\r\n").map(str::len).max().unwrap();
+    assert!(longest <= 998, "{longest}");
+    assert_eq!(server.mails()[0]["defects"], json!([]));
+    let keys = format!("encryption = none\nto = n{name} <a@example.com>");
+    configure(&sandbox, &server, &keys);
+    let checked = sandbox.run(&["check-config"]);
+    let problem = "the name of `a@example.com` must have at most 250 bytes";
+    assert!(checked.stderr.contains(problem), "{checked:?}");
 }
 
 #[test]
@@ -129,7 +217,7 @@ fn no_value_becomes_a_header_or_a_command() {
         mail["plain"]
             .as_str()
             .unwrap()
-            .starts_with("a\n.\nMAIL FROM:<x@example.com>\nb.c\n.\nd[2J\n"),
+            .starts_with("a\n.\nMAIL FROM:<x@example.com>\nb.c\n.\nd\n"),
         "{mail}"
     );
 }

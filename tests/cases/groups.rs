@@ -44,7 +44,7 @@ fn attachment(request: &Request) -> Value {
 
 #[test]
 fn a_task_that_fails_on_500_hosts_is_one_message() {
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:chat]\ntype = mattermost\nurl = {}\non = failed, error\ngroup_by = task\n",
         server.url()
@@ -191,7 +191,7 @@ fn a_mistake_in_the_grouping_is_said() {
 
 #[test]
 fn a_group_in_which_one_failed_is_told_as_a_failure() {
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:chat]\ntype = mattermost\nurl = {}\non = any\ngroup_by = task\n",
         server.url()

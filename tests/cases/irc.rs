@@ -104,6 +104,32 @@ fn no_value_becomes_a_command_and_long_lines_are_cut() {
 }
 
 #[test]
+fn a_line_fits_with_all_that_the_server_puts_before_it() {
+    let sandbox = certified_sandbox();
+    let server = Inspircd::start(&sandbox, "");
+    let channel = format!("#{}", "c".repeat(60));
+    let mut reader = Reader::start(server.plain, "reader", &[&format!("JOIN {channel}")]);
+    let nickname = "n".repeat(30);
+    let keys = format!("targets = {channel}\nnickname = {nickname}\nnotice = true");
+    configure(&sandbox, server.tls, &keys);
+    send(&sandbox, &failed(&"ü".repeat(600))).expect(0, DELIVERED);
+    let messages = reader.messages();
+    assert_eq!(messages.len(), 2);
+    // 512 bytes with the line break, though a host may be called by 63 of them.
+    let head = format!(
+        ":{nickname}!~{nickname}@{} NOTICE {channel} :",
+        "h".repeat(63)
+    );
+    let (_, text) = messages[1].split_once(&format!("{channel} ")).unwrap();
+    assert!(text.ends_with("ü […]"), "{text}");
+    assert!(
+        (490..=510).contains(&(head.len() + text.len())),
+        "{}",
+        text.len()
+    );
+}
+
+#[test]
 fn a_taken_nickname_gives_way_to_another() {
     let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");

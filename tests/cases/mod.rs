@@ -1,3 +1,4 @@
+mod artifacts;
 mod binding;
 mod breaker;
 mod chat;
@@ -27,6 +28,7 @@ mod nginx;
 mod order;
 mod owners;
 mod poison;
+mod proxy;
 mod readme;
 mod reasons;
 mod receive;

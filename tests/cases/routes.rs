@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
-use crate::server::{OK, Server};
+use crate::server::{Reply, Server};
 
 const CONFIG: &str = "\
 [inputs]
@@ -48,7 +48,7 @@ fn routes_says_who_hears_of_an_event_and_why_not() {
 }
 
 fn titles(arguments: &[&str]) -> (Vec<Value>, i32, String) {
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:chat]\ntype = mattermost\nurl = {}\non = recovered, unreachable\nmessage = *{{{{ host }}}}* {{{{ reason }}}}\n",
         server.url()
@@ -113,7 +113,7 @@ fn test_sends_what_the_notifier_would_say() {
 
 #[test]
 fn a_template_that_fails_is_told_of_and_the_default_is_sent() {
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:chat]\ntype = mattermost\nurl = {}\non = failed\nsubject = {{{{ result.count // result.zero }}}}\n",
         server.url()

@@ -131,7 +131,10 @@ fn a_proxy_that_is_no_url_is_not_shown() {
     );
     let outcome = sandbox.run(&["check-config"]);
     assert!(outcome.stdout.contains("proxy = [redacted]"), "{outcome:?}");
-    outcome.expect_line(78, &["plugin_config.ini:3: `proxy` is a URL such as"]);
+    outcome.expect_line(
+        78,
+        &["plugin_config.ini:3: `proxy` must be `env`, or a URL such as"],
+    );
 }
 
 #[test]

@@ -101,17 +101,20 @@ fn pagerduty_takes_what_is_too_long_or_empty() {
     let (server, _) = pagerduty::start();
     let long = "é".repeat(300_000);
     let event =
-        json!({"state": "failed", "host": "h".repeat(300), "result": {"msg": long}}).to_string();
+        json!({"state": "failed", "host": "h".repeat(300), "task": "é".repeat(300), "run": {"playbook": "p".repeat(300)}, "result": {"msg": long}}).to_string();
     let keys = [
         "subject = {{ reason }}\n",
         "message = {{ reason }}\n",
-        "subject = {{ none }}\n",
         "dedup_key = {{ host }} {{ reason }}\nbody = [\"{{ reason }}\", 1]\n",
         "dedup_key = fleet\nseverity = critical\nbody = {\"why\": \"{{ reason }}\"}\n",
     ];
     for more in keys {
         send(&pagerduty_keys(&server, more), &event).expect(0, &delivered(1));
     }
+    let empty = send(&pagerduty_keys(&server, "subject = {{ none }}\n"), &event);
+    assert_eq!(empty.code, 0, "{empty:?}");
+    let said = "`subject` gave nothing; the default is sent";
+    assert!(empty.stderr.contains(said), "{empty:?}");
     let bodies = server.bodies();
     assert!(
         bodies[0]["payload"]["summary"]
@@ -124,10 +127,11 @@ fn pagerduty_takes_what_is_too_long_or_empty() {
         details["Details"].as_str().unwrap().starts_with("left out"),
         "{details}"
     );
-    assert_eq!(bodies[2]["payload"]["summary"], "Ansible");
-    assert_eq!(bodies[3]["dedup_key"].as_str().unwrap().len(), 64, "hashed");
-    assert_eq!(bodies[4]["dedup_key"], "fleet");
-    assert_eq!(bodies[4]["payload"]["severity"], "critical");
+    assert_eq!(bodies[2]["dedup_key"].as_str().unwrap().len(), 64, "hashed");
+    assert_eq!(bodies[3]["dedup_key"], "fleet");
+    assert_eq!(bodies[3]["payload"]["severity"], "critical");
+    let summary = bodies[4]["payload"]["summary"].as_str().unwrap();
+    assert!(summary.ends_with(": failed"), "{summary}");
 }
 
 #[test]

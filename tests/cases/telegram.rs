@@ -72,10 +72,10 @@ fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read
     let config = chat.config(&server, "ops");
     let config = config.replace(
         "on = any",
-        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b",
+        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b < c <web1>",
     );
     send(&config, &failed_run(1)).expect(0, DELIVERED);
     let sent = server.requests()[6].json();
-    assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b");
+    assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b < c <web1>");
     assert_eq!(sent["parse_mode"], Value::Null);
 }

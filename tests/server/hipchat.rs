@@ -59,6 +59,9 @@ fn answer(request: &Request) -> Result<(), (u16, &'static str)> {
         () if body["message_format"] != "html" && body["message_format"] != "text" => {
             Err((400, "Field 'message_format' is neither html nor text"))
         }
+        () if body["from"].as_str().unwrap_or_default().chars().count() > 64 => {
+            Err((400, "Field 'from' is not between 0 and 64 characters"))
+        }
         () if !body["notify"].is_boolean() => Err((400, "Field 'notify' is not a boolean")),
         () => Ok(()),
     }

@@ -36,13 +36,8 @@ fn answer(request: &Request) -> Result<(), (u16, &'static str)> {
     if body["text"].is_null() && attachment["text"].is_null() {
         return refusal("web.incoming_webhook.text.app_error");
     }
-    if attachment["text"]
-        .as_str()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        > 16_383
-    {
+    let length = |key: &str| attachment[key].as_str().unwrap_or_default().chars().count();
+    if length("text") > 16_383 || length("title") > 256 || length("fallback") > 256 {
         return refusal("web.incoming_webhook.text.length.app_error");
     }
     match body["channel"].as_str() {

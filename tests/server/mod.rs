@@ -16,6 +16,7 @@ pub mod rocketchat;
 pub mod slack;
 pub mod smtp;
 pub mod sns;
+pub mod socks;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;

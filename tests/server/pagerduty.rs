@@ -58,6 +58,11 @@ fn alert(body: &Value, incidents: &Incidents) -> Result<Value, String> {
             if !severities.contains(&payload["severity"]) {
                 return Err("'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')".into());
             }
+            let length = |key: &str| payload[key].as_str().unwrap_or_default().chars().count();
+            let details = ["source", "component", "group", "class"];
+            if let Some(key) = details.iter().find(|key| length(key) > 255) {
+                return Err(format!("Length of 'payload.{key}' is greater than 255"));
+            }
             if payload["source"].as_str().is_none_or(str::is_empty) {
                 return Err("'payload.source' is missing or blank".into());
             }
