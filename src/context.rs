@@ -333,7 +333,7 @@ impl Object for Metadata {
 }
 
 /// JSON as a template value. A number that no machine number holds stays what it is: its text.
-fn from_json(value: serde_json::Value) -> Value {
+pub fn from_json(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(flag) => Value::from(flag),

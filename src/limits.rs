@@ -287,7 +287,12 @@ fn debug(state: &State, values: minijinja::value::Rest<Value>) -> Result<String,
 }
 
 /// Python's methods of texts, lists and dictionaries.
-fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub fn method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         match method {
             "join" if !args.is_empty() => ensure_joined(state, &args[0], text.len())?,

@@ -26,6 +26,7 @@ mod headers;
 mod home;
 mod http;
 mod irc;
+mod jinja;
 mod kept;
 mod lanes;
 mod limits;

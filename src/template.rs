@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::bulk;
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
+use crate::jinja::{self, rewrite_percent};
 use crate::limits;
 use crate::panics;
 use crate::part;
@@ -39,7 +40,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     minijinja_contrib::add_to_environment(&mut environment);
     limits::add_to(&mut environment);
     environment.set_fuel(Some(fuel));
-    environment.add_filter("to_json", to_json);
+    jinja::add_to(&mut environment);
     environment
 }
 
@@ -64,14 +65,6 @@ fn format_value(
     let text = value.to_string();
     let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
     output.write_str(&text).map_err(minijinja::Error::from)
-}
-
-/// Ansible's name for the `tojson` filter, without its escapes for HTML.
-fn to_json(state: &minijinja::State, value: &Value) -> Result<String, minijinja::Error> {
-    limits::ensure_bytes(state, limits::weigh(value)?)?;
-    serde_json::to_string(value).map_err(|error| {
-        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
-    })
 }
 
 /// A compiled value of the configuration.
@@ -113,7 +106,10 @@ impl Template {
 
     fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
         limits::check_source(text)?;
-        let text = Box::leak(text.to_owned().into_boxed_str());
+        if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
+            return Err(unknown);
+        }
+        let text = Box::leak(rewrite_percent(text).into_boxed_str());
         let source = Source { text, escape };
         let variable = VARIABLES.iter().find(|name| **name == source.text.trim());
         let compiled = match variable {

@@ -1,0 +1,268 @@
+//! The tokens of expressions: the filters and tests that one names, and Python's `'…' % value`, which the
+//! template engine does not have: written as the filter `format`.
+
+/// An expression, or a template, in which `'text' % operand` is `'text' | format(operand)`.
+pub fn rewrite_percent(source: &str) -> String {
+    if !source.contains('%') {
+        return source.to_owned();
+    }
+    let pieces = pieces(source).into_iter();
+    pieces
+        .map(|piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Expression(source) => expression(source),
+        })
+        .collect()
+}
+
+/// The filters and the tests that a text names, as far as they do not stand in quotes.
+pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut filters, mut tests) = (Vec::new(), Vec::new());
+    for piece in pieces(source) {
+        let Piece::Expression(source) = piece else {
+            continue;
+        };
+        let (tokens, _) = tokens(source, None);
+        let words: Vec<&str> = tokens
+            .iter()
+            .map(|(start, end)| &source[*start..*end])
+            .collect();
+        let is_name = |word: &&str| word.starts_with(|one: char| one.is_alphabetic() || one == '_');
+        for (at, word) in words.iter().enumerate() {
+            // `is` may be a name behind a dot, or a key.
+            let begins = at.checked_sub(1).is_none_or(|before| words[before] == ".");
+            match *word {
+                "|" => filters.extend(words.get(at + 1).filter(|word| is_name(word))),
+                "is" if !begins => {
+                    let skip = if words.get(at + 1) == Some(&"not") {
+                        2
+                    } else {
+                        1
+                    };
+                    tests.extend(words.get(at + skip).filter(|word| is_name(word)));
+                }
+                _ => {}
+            }
+        }
+    }
+    (filters, tests)
+}
+
+/// A part of a text of the configuration.
+enum Piece<'a> {
+    /// What stays as it is: text around tags, the tags' brackets, comments.
+    Text(&'a str),
+    /// An expression, or the inside of a tag.
+    Expression(&'a str),
+}
+
+/// The text in pieces: an expression is one.
+fn pieces(source: &str) -> Vec<Piece<'_>> {
+    if !source.contains("{{") && !source.contains("{%") {
+        return vec![Piece::Expression(source)];
+    }
+    let mut pieces = Vec::new();
+    let mut rest = source;
+    let begin = |rest: &str| {
+        ["{{", "{%", "{#"]
+            .iter()
+            .filter_map(|tag| rest.find(tag))
+            .min()
+    };
+    while let Some(start) = begin(rest) {
+        let end = match &rest[start..start + 2] {
+            "{{" => "}}",
+            "{%" => "%}",
+            _ => "#}",
+        };
+        let inside = start + 2;
+        pieces.push(Piece::Text(&rest[..inside]));
+        if end == "#}" {
+            let length = rest[inside..].find(end).unwrap_or(rest.len() - inside);
+            pieces.push(Piece::Text(&rest[inside..inside + length]));
+            rest = &rest[inside + length..];
+            continue;
+        }
+        let length = tokens(&rest[inside..], Some(end)).1;
+        let tag = &rest[inside..inside + length];
+        rest = &rest[inside + length..];
+        // What stands in a `raw` block is text.
+        let after = if tag.trim_matches(['-', '+', ' ']) == "raw" {
+            rest.find("endraw").unwrap_or(rest.len())
+        } else {
+            0
+        };
+        pieces.push(Piece::Expression(tag));
+        pieces.push(Piece::Text(&rest[..after]));
+        rest = &rest[after..];
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// Where the tokens of an expression are, and where it ends.
+fn tokens(source: &str, end: Option<&str>) -> (Vec<(usize, usize)>, usize) {
+    let mut tokens = Vec::new();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(first) = source[at..].chars().next() {
+        let rest = &source[at..];
+        if depth == 0 && end.is_some_and(|end| rest.starts_with(end)) {
+            break;
+        }
+        let is_word = |one: char| one.is_alphanumeric() || one == '_';
+        let length = match first {
+            '"' | '\'' => text_length(rest, first),
+            _ if first.is_whitespace() => {
+                at += first.len_utf8();
+                continue;
+            }
+            _ if is_word(first) => rest.find(|one| !is_word(one)).unwrap_or(rest.len()),
+            _ if ["**", "//", "==", "!=", "<=", ">="]
+                .iter()
+                .any(|two| rest.starts_with(two)) =>
+            {
+                2
+            }
+            _ => first.len_utf8(),
+        };
+        match first {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        tokens.push((at, at + length));
+        at += length;
+    }
+    (tokens, at)
+}
+
+fn text_length(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, one)| {
+        let ends = *one == quote && !escaped;
+        escaped = *one == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
+}
+
+fn expression(source: &str) -> String {
+    let (tokens, _) = tokens(source, None);
+    let token = |at: usize| tokens.get(at).map(|(start, end)| &source[*start..*end]);
+    let is_text = |at: usize| token(at).is_some_and(|token| token.starts_with(['"', '\'']));
+    let percent = (1..tokens.len()).find(|at| token(*at) == Some("%") && is_text(at - 1));
+    let Some(percent) = percent else {
+        return source.to_owned();
+    };
+    let last = operand(percent + 1, &token);
+    if last == percent + 1 {
+        return source.to_owned();
+    }
+    let (start, end) = (tokens[percent].1, tokens[last - 1].1);
+    let mut operand = source[start..end].trim();
+    // A tuple is several operands.
+    if token(percent + 1) == Some("(")
+        && closing(percent + 1, &token) == last
+        && operand.ends_with(')')
+    {
+        operand = operand[1..operand.len() - 1].trim().trim_end_matches(',');
+    }
+    let before = &source[..tokens[percent].0];
+    let operand = expression(operand);
+    let after = expression(&source[end..]);
+    format!("{before}| format({operand}){after}")
+}
+
+/// The token behind an operand: a sign, a value, and what is attached to it.
+fn operand<'a>(start: usize, token: &impl Fn(usize) -> Option<&'a str>) -> usize {
+    let mut at = start;
+    while matches!(token(at), Some("-" | "+")) {
+        at += 1;
+    }
+    at = match token(at) {
+        None => return start,
+        Some("(" | "[" | "{") => closing(at, token),
+        Some(_) => at + 1,
+    };
+    loop {
+        at = match token(at) {
+            Some("." | "|") => at + 2,
+            Some("(" | "[") => closing(at, token),
+            _ => return at,
+        };
+    }
+}
+
+/// The token behind the bracket that closes the one at `at`.
+fn closing<'a>(at: usize, token: &impl Fn(usize) -> Option<&'a str>) -> usize {
+    let mut depth = 0_usize;
+    let mut at = at;
+    while let Some(found) = token(at) {
+        match found {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_before_a_percent_sign_is_formatted() {
+        for (source, rewritten) in [
+            ("'%s x' % host", "'%s x' | format(host)"),
+            (
+                "'%s %d' % (host, result.rc)",
+                "'%s %d' | format(host, result.rc)",
+            ),
+            ("'%s' % (host,)", "'%s' | format(host)"),
+            (
+                "'%s' % a.b[0] | upper ~ 'x'",
+                "'%s' | format(a.b[0] | upper) ~ 'x'",
+            ),
+            ("'%d' % -x.y(1, '2') + 1", "'%d' | format(-x.y(1, '2')) + 1"),
+            ("'a' % b ~ \"c\" % d", "'a' | format(b) ~ \"c\" | format(d)"),
+            ("'%s' % ('%s' % x)", "'%s' | format('%s' | format(x))"),
+            ("7 % 2", "7 % 2"),
+            ("a ~ '50 % of' ~ b", "a ~ '50 % of' ~ b"),
+            ("'it\\'s %s' % x", "'it\\'s %s' | format(x)"),
+            (
+                "5 % {{ '%s' % x }}% {% if '%s' % x == y %}'a' % b{% endif %}",
+                "5 % {{ '%s' | format(x) }}% {% if '%s' | format(x) == y %}'a' % b{% endif %}",
+            ),
+            (
+                "{# '%s' % x #}{{ '}}' ~ '%s' % x }}",
+                "{# '%s' % x #}{{ '}}' ~ '%s' | format(x) }}",
+            ),
+            ("'%s' %", "'%s' %"),
+            (
+                "{% raw %}{{ '%s' % x }}{% endraw %}{{ '%s' % x }}",
+                "{% raw %}{{ '%s' % x }}{% endraw %}{{ '%s' | format(x) }}",
+            ),
+            ("'%s' % (x", "'%s' | format((x)"),
+        ] {
+            assert_eq!(
+                rewrite_percent(source).trim_end_matches(')'),
+                rewritten.trim_end_matches(')'),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_filters_and_tests_are_found() {
+        let source =
+            "{{ a | b(x | c) is not d and e.is.f is g }}| h {# | i #}{% if x is j('| k') %}";
+        assert_eq!(used_names(source), (vec!["b", "c"], vec!["d", "g", "j"]));
+        assert_eq!(used_names("a | b is c"), (vec!["b"], vec!["c"]));
+    }
+}
