@@ -171,6 +171,8 @@ from ansible.release import __version__ as ansible_version
 from ansible.template import Templar
 from ansible.utils.display import Display
 
+# That of the program it comes with, which reads it here
+VERSION = "0.1.0"
 PROTOCOL = 1
 PYTHON2 = sys.version_info[0] == 2
 TEXT = type(json.loads('""'))  # str, in Python 2 unicode
@@ -534,10 +536,13 @@ LOOK_EVENTS = 64
 LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
 READY_SECONDS = 10
+# Seconds in which a binary that was asked for its version must have said it.
+VERSION_SECONDS = 2
 # Seconds that the end may take beyond `drain`: with nothing moving, and in all.
 GRACE = 2
 FLUSH_SECONDS = 60
 DRAIN_LIMIT = 3600
+EXIT_USAGE = 2
 EXIT_CONFIGURATION = 78
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
@@ -552,7 +557,7 @@ class Stream(object):
 
     def __init__(self):
         self.command = None
-        self.hello = {"protocol": PROTOCOL}
+        self.hello = {"protocol": PROTOCOL, "version": VERSION}
         self.complain = warn
         self.closed = False
         self.ready = False
@@ -709,6 +714,8 @@ class Stream(object):
             try:
                 answer = json.loads(line.decode("utf-8"))
                 if "ready" in answer:
+                    if not self.agree(answer["ready"]):
+                        return
                     drain = float(answer["ready"].get("drain", self.drain))
                     self.drain = min(max(0.0, drain), DRAIN_LIMIT)
                     self.ready = True
@@ -716,6 +723,25 @@ class Stream(object):
                     self.forget(int(answer["safe"]))
             except (ValueError, TypeError, AttributeError):
                 continue  # an answer of some later protocol
+
+    def agree(self, ready):
+        """Whether the binary speaks this protocol; else says who is to be upgraded."""
+        protocol = ready.get("protocol", PROTOCOL)
+        if protocol == PROTOCOL:
+            return True
+        self.give_up(
+            "the program %s (version %s) speaks protocol %s, this plugin (version %s) protocol %d; "
+            "%s"
+            % (
+                self.command[0],
+                ready.get("version", "unknown"),
+                protocol,
+                VERSION,
+                PROTOCOL,
+                UPGRADE_PROGRAM if is_number(protocol) and protocol < PROTOCOL else UPGRADE_PLUGIN,
+            )
+        )
+        return False
 
     def forget(self, safe):
         """Drops the lines up to this number: they are the binary's now."""
@@ -757,7 +783,7 @@ class Stream(object):
             self.give_up(None)  # it has said itself what is wrong
         elif not self.ready and (code is None or code >= 0):
             # Nobody killed it: it would do the same again.
-            self.give_up("%s ended before it was ready (exit code %s)" % (self.command[0], code))
+            self.give_up(misunderstood(self.command[0], code))
         elif self.starts > RESTARTS:
             self.give_up("%s died %d times; giving up" % (self.command[0], self.starts))
         else:
@@ -885,6 +911,56 @@ ADVICE = (
     "Put ansible-notify on PATH, or name it in ANSIBLE_NOTIFY_BINARY or as `binary` in the section "
     "[callback_ansible_notify] of ansible.cfg. The run is not reported"
 )
+
+
+UPGRADE_PROGRAM = "upgrade the program. The run is not reported"
+UPGRADE_PLUGIN = (
+    "upgrade the plugin: `ansible-notify init --upgrade` in the playbook's folder. "
+    "The run is not reported"
+)
+
+
+def misunderstood(binary, code):
+    """Why the binary ended before it was ready: one of another version may not know its options."""
+    said = "%s ended before it was ready (exit code %s)" % (binary, code)
+    version = version_of(binary) if code == EXIT_USAGE else None
+    if version in (None, VERSION):
+        return said
+    advice = UPGRADE_PROGRAM if numbers_of(version) < numbers_of(VERSION) else UPGRADE_PLUGIN
+    return "%s: its version is %s, that of this plugin %s; %s" % (said, version, VERSION, advice)
+
+
+def version_of(binary):
+    """The version that the binary names when it is asked, within two seconds; else None."""
+    reading, writing = pipe()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        asked = subprocess.Popen(
+            [binary, "--version"], stdin=nowhere, stdout=writing, stderr=nowhere, close_fds=True
+        )
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        is_said = poll.poll(VERSION_SECONDS * 1000)
+        said = os.read(reading, 200).decode("utf-8", "replace") if is_said else ""
+        if asked.poll() is None:
+            asked.kill()
+        asked.wait()
+    except (OSError, ValueError, select.error):
+        return None
+    finally:
+        for end in (reading, writing, nowhere):
+            os.close(end)
+    found = re.match(r"ansible-notify (\d+\.\d+\.\d+\S*)\s*$", said)
+    return found and found.group(1)
+
+
+def numbers_of(version):
+    """The version as numbers that can be compared."""
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
+
+
+def is_number(value):
+    return isinstance(value, numbers.Integral)
 
 
 def warn(text):

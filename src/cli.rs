@@ -245,6 +245,9 @@ pub struct Which {
 
 #[derive(Args)]
 pub struct Init {
+    /// Replace a callback plugin of another version, or changed by hand; plugin_config.ini stays
+    #[arg(long)]
+    pub upgrade: bool,
     /// Where the playbook is
     #[arg(default_value = ".", value_name = "DIR")]
     pub directory: PathBuf,

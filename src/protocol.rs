@@ -1,9 +1,11 @@
 //! The records in which a plugin speaks to `stream`, as docs/protocol.md describes them.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -13,6 +15,8 @@ use crate::event::{Host, Play, Run, Task};
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One record.
 #[derive(Deserialize)]
@@ -28,10 +32,55 @@ pub enum Line {
     End(Value),
 }
 
+/// The part of the first record that every version of the protocol has.
+#[derive(Deserialize)]
+pub struct Greeting {
+    pub protocol: u32,
+    /// The version of the plugin; none before 0.1.0.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Present where the plugin is that of ansible-runner.
+    #[serde(default)]
+    pub runner: Option<IgnoredAny>,
+}
+
+impl Greeting {
+    /// The greeting in a line of a stream, where it is one.
+    pub fn of(line: &[u8]) -> Option<Greeting> {
+        #[derive(Deserialize)]
+        struct First {
+            hello: Greeting,
+        }
+        let start = &line[..line.len().min(16)];
+        let is_hello = start.windows(7).any(|key| key == b"\"hello\"");
+        let first = is_hello.then(|| serde_json::from_slice::<First>(line));
+        Some(first?.ok()?.hello)
+    }
+
+    /// Why this program cannot speak with the plugin, and which of the two to upgrade.
+    pub fn refusal(&self) -> Option<String> {
+        let advice = match self.protocol.cmp(&PROTOCOL) {
+            Ordering::Equal => return None,
+            Ordering::Greater => "upgrade the program",
+            Ordering::Less if self.runner.is_some() => "upgrade the Python package ansible-notify",
+            Ordering::Less => {
+                "upgrade the plugin: `ansible-notify init --upgrade` in the playbook's folder"
+            }
+        };
+        Some(format!(
+            "the plugin (version {}) speaks protocol {}, this program (version {VERSION}) protocol {PROTOCOL}; {advice}",
+            self.version.as_deref().unwrap_or("unknown"),
+            self.protocol,
+        ))
+    }
+}
+
 /// The first record: who speaks, and what is to hold for the run.
 #[derive(Deserialize)]
 pub struct Hello {
-    pub protocol: u32,
+    /// Required here, and judged by [`Greeting`].
+    #[serde(rename = "protocol")]
+    _protocol: u32,
     #[serde(default)]
     pub run: Run,
     #[serde(default)]

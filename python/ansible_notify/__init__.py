@@ -5,6 +5,7 @@ import sys
 import sysconfig
 
 NAME = "ansible-notify"
+VERSION = "0.1.0"
 
 
 def find_binary():

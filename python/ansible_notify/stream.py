@@ -7,11 +7,14 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import deque
 from select import POLLIN, POLLOUT, poll
+
+from . import VERSION
 
 PROTOCOL = 1
 F_SETPIPE_SZ = 1031
@@ -20,7 +23,10 @@ RESTARTS = 3
 # Answers are read after so many records; above so many unconfirmed bytes it is given up.
 LOOK_RECORDS = 64
 UNSAFE_LIMIT = 268435456
+EXIT_USAGE = 2
 EXIT_CONFIGURATION = 78
+# Seconds in which a binary that was asked for its version must have said it.
+VERSION_SECONDS = 2
 # It has taken everything, whatever became of the deliveries.
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
 END = b'{"end":{"reason":"exit"}}\n'
@@ -68,7 +74,7 @@ class Stream:
 
     def __init__(self, command, hello):
         self.command = command
-        self.hello = dict(hello, protocol=PROTOCOL)
+        self.hello = dict(hello, protocol=PROTOCOL, version=VERSION)
         self.began = time.time()
         self.safe = 0  # the last number that the binary confirmed
         self.sequence = 0
@@ -209,13 +215,33 @@ class Stream:
     def take(self, line):
         try:
             answer = json.loads(line.decode("utf-8"))
-            self.ready = self.ready or "ready" in answer
+            if "ready" in answer:
+                self.take_ready(answer["ready"])
             safe = int(answer.get("safe", 0))
         except (ValueError, TypeError, AttributeError):
             return  # an answer of some later protocol
         self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
             self.unsafe_size -= len(self.unsafe.popleft()[1])
+
+    def take_ready(self, ready):
+        protocol = ready.get("protocol", PROTOCOL)
+        if protocol == PROTOCOL:
+            self.ready = True
+            return
+        is_older = isinstance(protocol, int) and protocol < PROTOCOL
+        self.give_up(
+            "the program %s (version %s) speaks protocol %s, this Python package (version %s) "
+            "protocol %d; upgrade the %s; the run is not reported"
+            % (
+                self.command[0],
+                ready.get("version", "unknown"),
+                protocol,
+                VERSION,
+                PROTOCOL,
+                "program" if is_older else "package",
+            )
+        )
 
     def complain(self):
         """Hands on what the binary says to people."""
@@ -256,7 +282,7 @@ class Stream:
             self.give_up(None)  # it has said itself what is wrong
         elif not self.ready and code >= 0:
             # Nobody killed it: it would do the same again.
-            self.give_up("ansible-notify ended before it was ready (exit code %s)" % code)
+            self.give_up(misunderstood(self.command[0], code))
         elif self.starts > RESTARTS:
             self.give_up("ansible-notify died %d times; giving up" % self.starts)
         else:
@@ -291,6 +317,42 @@ class Stream:
         if self.outbox and self.stdin is not None:
             waiting.register(self.stdin, POLLOUT)
         waiting.poll(int(seconds * 1000) + 1)
+
+
+def misunderstood(binary, code):
+    """Why the binary ended before it was ready: one of another version may not know its options."""
+    said = "%s ended before it was ready (exit code %s)" % (binary, code)
+    version = version_of(binary) if code == EXIT_USAGE else None
+    if version in (None, VERSION):
+        return said
+    return "%s: its version is %s, that of this Python package %s; upgrade the %s" % (
+        said,
+        version,
+        VERSION,
+        "program" if numbers_of(version) < numbers_of(VERSION) else "package",
+    )
+
+
+def version_of(binary):
+    """The version that the binary names when it is asked; it is waited for, for two seconds."""
+    try:
+        said = subprocess.run(
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=VERSION_SECONDS,
+            check=False,
+        ).stdout.decode("utf-8", "replace")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"ansible-notify (\d+\.\d+\.\d+\S*)\s*$", said)
+    return found and found.group(1)
+
+
+def numbers_of(version):
+    """The version as numbers that can be compared."""
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def read(end):

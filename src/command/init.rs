@@ -1,15 +1,21 @@
 //! `init`: the callback plugin and a commented configuration, next to a playbook.
 
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::cli;
 use crate::exit::Exit;
 use crate::output;
+use crate::protocol::VERSION;
 use crate::report;
+use crate::trusted;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
+/// More bytes than a plugin has.
+const LONGEST: u64 = 1 << 20;
 const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 
 pub fn run(arguments: &cli::Init) -> Exit {
@@ -18,7 +24,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
         report::say(format!("cannot make `{}`: {error}", folder.display()));
         return Exit::NoInput;
     }
-    let plugin = write(&folder.join("ansible_notify.py"), PLUGIN, 0o644);
+    let plugin = install(&folder.join("ansible_notify.py"), arguments.upgrade);
     // It may come to hold a password.
     let config = write(&folder.join("plugin_config.ini"), CONFIG, 0o600);
     if plugin != Exit::Ok || config != Exit::Ok {
@@ -30,6 +36,109 @@ pub fn run(arguments: &cli::Init) -> Exit {
         bin_ansible_callbacks = true\n";
     output::print(next);
     Exit::Ok
+}
+
+/// Writes the plugin; one that stands there is replaced on demand only.
+fn install(path: &Path, upgrade: bool) -> Exit {
+    if path.symlink_metadata().is_err() {
+        return write(path, PLUGIN, 0o644);
+    }
+    let there = match Standing::read(path) {
+        Ok(there) => there,
+        Err(error) => {
+            report::say(format!("cannot read `{}`: {error}", path.display()));
+            return Exit::NoInput;
+        }
+    };
+    if there.is_ours {
+        let path = path.display();
+        report::say(format!(
+            "`{path}` is there already: version {VERSION}, as in this program"
+        ));
+        return Exit::Ok;
+    }
+    if !upgrade {
+        report::say(format!(
+            "`{}` is there already and stays as it is: {}; `--upgrade` replaces it",
+            path.display(),
+            there.describe()
+        ));
+        return Exit::Ok;
+    }
+    match replace(path) {
+        Ok(()) => {
+            let (path, was) = (path.display(), there.describe());
+            output::print(format!(
+                "replaced {path} by version {VERSION}; it was {was}\n"
+            ));
+            Exit::Ok
+        }
+        Err(error) => {
+            report::say(format!("cannot replace `{}`: {error}", path.display()));
+            Exit::NoInput
+        }
+    }
+}
+
+/// A plugin that stands where `init` would write one.
+struct Standing {
+    /// Its text is the one of this program.
+    is_ours: bool,
+    version: Option<String>,
+}
+
+impl Standing {
+    fn read(path: &Path) -> io::Result<Standing> {
+        let file = trusted::open(path, OFlags::empty())?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut text = Vec::new();
+        file.take(LONGEST).read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut versions = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("VERSION = \""));
+        let version = versions.next().and_then(|rest| rest.split_once('"'));
+        Ok(Standing {
+            is_ours: text == PLUGIN,
+            version: version
+                .filter(|(version, _)| version.len() < 64)
+                .map(|(version, _)| version.to_owned()),
+        })
+    }
+
+    /// Its version beside that of this program.
+    fn describe(&self) -> String {
+        let Some(version) = &self.version else {
+            return format!("a version before {VERSION}, or a file of your own");
+        };
+        let read = |version: &str| semver::Version::parse(version).ok();
+        match (read(version), read(VERSION)) {
+            (Some(its), Some(ours)) if its < ours => {
+                format!("version {version}, older than {VERSION} of this program")
+            }
+            (Some(its), Some(ours)) if its > ours => {
+                format!("version {version}, newer than {VERSION} of this program")
+            }
+            (Some(_), _) => format!("version {version} as in this program, changed by hand"),
+            (None, _) => format!("version `{version}`, changed by hand"),
+        }
+    }
+}
+
+/// Puts the plugin in place of the one that is there, whole or not at all; its mode and a link to it stay.
+fn replace(path: &Path) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let new = path.with_extension(format!("py.{}.new", std::process::id()));
+    let mode = path.metadata()?.permissions();
+    let written = std::fs::write(&new, PLUGIN)
+        .and_then(|()| std::fs::set_permissions(&new, mode))
+        .and_then(|()| std::fs::rename(&new, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
 }
 
 /// Writes a file that is not there yet.

@@ -25,7 +25,9 @@ use crate::http::Http;
 use crate::loops::Loops;
 use crate::nesting::shallow;
 use crate::pieces;
-use crate::protocol::{EventRecord, Hello, Line, PROTOCOL, Resumed, RunnerRecord};
+use crate::protocol::{
+    EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
+};
 use crate::reader::Reader;
 use crate::records::{Record, Records};
 use crate::report;
@@ -185,6 +187,12 @@ impl Stream {
     async fn take(&mut self, record: Record) -> Result<(), Exit> {
         let mut cut = record.truncated;
         let line_number = record.line;
+        // Other versions of the protocol may have this record in another form.
+        let greeting = record.content.as_deref().ok().and_then(Greeting::of);
+        if let Some(refusal) = greeting.and_then(|greeting| greeting.refusal()) {
+            report::say(refusal);
+            return Err(Exit::Config);
+        }
         let line = record.content.and_then(|bytes| {
             // What an event and a record of ansible-runner hold stays text for now.
             let stays_text = [&b"{\"event\""[..], b"{\"runner\""];
@@ -242,13 +250,6 @@ impl Stream {
     }
 
     async fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
-        if hello.protocol != PROTOCOL {
-            report::say(format!(
-                "the plugin speaks protocol {}, this program {PROTOCOL}; install the same version of both",
-                hello.protocol
-            ));
-            return Err(Exit::Config);
-        }
         self.run = Arc::new(located(hello.run));
         if let Some(runner) = hello.runner {
             if emitters::are_set(&runner.emitters) {
@@ -273,7 +274,8 @@ impl Stream {
 
     async fn begin(&mut self, overrides: Overrides) -> Result<(), Exit> {
         self.configure(overrides).await?;
-        answer(&json!({"ready": {"protocol": PROTOCOL, "drain": self.drain.as_secs_f64()}}));
+        let drain = self.drain.as_secs_f64();
+        answer(&json!({"ready": {"protocol": PROTOCOL, "version": VERSION, "drain": drain}}));
         Ok(())
     }
 

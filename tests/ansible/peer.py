@@ -12,6 +12,8 @@ What it does otherwise is told in environment variables:
   PEER_NEVER_SAFE  confirms nothing
   PEER_SLOW_EXIT   stays so many seconds after the end
   PEER_SILENT      reads, but is never ready
+  PEER_VERSION     the version that it names with --version, and when it is ready
+  PEER_PROTOCOL    the version of the protocol that it claims to speak; the default is 1
 """
 
 import json
@@ -50,7 +52,10 @@ def serve(die_after):
                 os._exit(9)
         keep(line)
         if "hello" in content and "PEER_SILENT" not in os.environ:
-            say({"ready": {"protocol": 1, "drain": 1.0}})
+            ready = {"protocol": int(os.environ.get("PEER_PROTOCOL", 1)), "drain": 1.0}
+            if "PEER_VERSION" in os.environ:
+                ready["version"] = os.environ["PEER_VERSION"]
+            say({"ready": ready})
         if "event" in content:
             last = content["event"]["seq"]
         # Answers come late and not for each, as they do where commits are gathered.
@@ -63,6 +68,9 @@ def serve(die_after):
 
 
 def main():
+    if sys.argv[1:] == ["--version"]:
+        print("ansible-notify %s" % os.environ["PEER_VERSION"])
+        sys.exit()
     deaths = earlier_starts()
     start = {
         "argv": sys.argv[1:],

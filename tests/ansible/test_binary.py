@@ -1,11 +1,18 @@
 """Whatever becomes of the binary, the play is as if the plugin were not there."""
 
 import os
+import pathlib
+import re
 import signal
 import time
 
 import pytest
 from conftest import wait_for
+
+ROOT = pathlib.Path(__file__).parents[2]
+VERSION = re.search(
+    '^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(encoding="utf-8"), re.MULTILINE
+).group(1)
 
 PLAY = """
 - hosts: web
@@ -65,6 +72,39 @@ def test_binary_that_exits(ansible, code, warnings):
     assert "the configuration cannot be used" in result.stderr
     assert len(result.of("start")) == 1
     assert len(result.warnings) == warnings
+
+
+@pytest.mark.parametrize(
+    ("version", "upgrade"), [("0.0.9", "the program"), ("99.0.0-rc.1", "the plugin")]
+)
+def test_binary_that_does_not_know_the_options(ansible, version, upgrade):
+    """Usage: it is of another version, which is said with what to upgrade."""
+    result = ansible.play(PLAY, PEER_EXIT="2", PEER_VERSION=version)
+    assert result.rc == 0
+    [warning] = result.warnings
+    warning = " ".join(warning.split())
+    said = "(exit code 2): its version is %s, that of this plugin %s; upgrade %s"
+    assert said % (version, VERSION, upgrade) in warning
+
+
+@pytest.mark.parametrize(("protocol", "upgrade"), [("0", "the program"), ("2", "the plugin")])
+def test_binary_of_another_protocol(ansible, protocol, upgrade):
+    result = ansible.play(PLAY, PEER_PROTOCOL=protocol, PEER_VERSION="7.8.9")
+    assert result.rc == 0
+    [warning] = result.warnings
+    warning = " ".join(warning.split())
+    said = "(version 7.8.9) speaks protocol %s, this plugin (version %s) protocol 1; upgrade %s"
+    assert said % (protocol, VERSION, upgrade) in warning
+    assert len(result.of("start")) == 1
+
+
+@pytest.mark.parametrize("version", [{}, {"PEER_VERSION": "0.0.9"}, {"PEER_VERSION": "99.0.0"}])
+def test_binary_of_another_version(ansible, version):
+    """The protocol is the same: that is enough."""
+    result = ansible.play(PLAY, **version)
+    assert result.reported() == result.called
+    assert result.of("hello")[0]["version"] == VERSION
+    assert result.warnings == []
 
 
 @pytest.mark.parametrize(

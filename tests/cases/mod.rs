@@ -56,4 +56,5 @@ mod terminal;
 mod tls;
 mod tools;
 mod upgrade;
+mod versions;
 mod webhook;
