@@ -20,6 +20,7 @@ import damage
 import floods
 import full
 import kills
+import mutate
 import order
 import plays
 import power
@@ -36,6 +37,7 @@ TORTURES = {
     "damage": (damage.run, 2000, 30),
     "stops": (stops.run, 2000, 30),
     "full": (full.run, 40, 3),
+    "mutate": (mutate.run, 100_000, 600),
 }
 
 
