@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn the_metadata_are_a_text_and_a_dictionary() {
-        let event = r#"{"event":"run_end","status":"error","run":{"playbook":"site.yml"},
-            "stats":{"web1":{"ok":1,"failures":1},"db1":{"unreachable":1},"app1":{"ok":1}}}"#;
+        let event = r#"{"event":"run_end","status":"error","time":"2026-01-01T00:00:00Z",
+            "run":{"id":"r","playbook":"site.yml"},"stats":{"web1":{"ok":1,"failures":1},"db1":{"unreachable":1},"app1":{"ok":1}}}"#;
         let text = evaluate("job_metadata", event);
         let said: serde_json::Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
         assert_eq!(said["playbook"], "site.yml");

@@ -37,8 +37,7 @@ impl Letterhead {
             .required("from")
             .map(|text| mailbox(section, "from", text));
         let mailboxes = |key| -> Option<Vec<Mailbox>> {
-            let list = addresses(section.text(key).unwrap_or_default());
-            let list = list.into_iter();
+            let list = section.lines(key).into_iter().flat_map(addresses);
             list.map(|text| mailbox(section, key, text)).collect()
         };
         let to = section.required_list("to").and_then(|_| mailboxes("to"));

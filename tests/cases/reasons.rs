@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::runs::stream;
 use crate::sandbox::Sandbox;
-use crate::server::{OK, Server};
+use crate::server::{OK, Reply, Server};
 
 const REASON: &str = "nginx: E: no package nginx";
 
@@ -109,7 +109,7 @@ fn events_by_hand_and_of_ansible_runner_say_the_same() {
 
 #[test]
 fn the_default_texts_say_it() {
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:x]\ntype = mattermost\nurl = {}\non = failed, error\n",
         server.url()
