@@ -39,32 +39,18 @@ fn exit_of(standings: &[Standing]) -> Exit {
 
 /// One line on how it went: how many, where they are, and why some are not there.
 fn summary(events: u64, standings: &[Standing]) -> String {
-    let sum = |count: fn(&Counts) -> usize| -> usize {
-        standings
-            .iter()
-            .map(|standing| count(&standing.counts))
-            .sum()
-    };
-    let (delivered, waiting, dead) = (
-        sum(|counts| counts.delivered),
-        sum(|counts| counts.waiting),
-        sum(|counts| counts.dead),
-    );
+    let all = standings.iter().map(|standing| standing.counts);
+    let all = all.fold(Counts::default(), Counts::plus);
     let plural = if events == 1 { "" } else { "s" };
-    let mut text =
-        format!("{events} event{plural}: {delivered} delivered, {waiting} waiting, {dead} dead");
-    let dropped = sum(|counts| counts.dropped);
-    if dropped > 0 {
-        text.push_str(&format!(", {dropped} dropped"));
-    }
+    let mut text = format!("{events} event{plural}, {}", all.told());
     let reasons: Vec<String> = standings
         .iter()
         .filter(|standing| {
             standing.counts.waiting + standing.counts.dead + standing.counts.dropped > 0
         })
-        .map(|standing| {
-            let reason = standing.last_error.as_deref().unwrap_or("no answer yet");
-            format!("{}: {reason}", standing.name)
+        .filter_map(|standing| {
+            let reason = standing.last_error.as_deref()?;
+            Some(format!("{}: {reason}", standing.name))
         })
         .collect();
     if !reasons.is_empty() {
@@ -97,8 +83,7 @@ mod tests {
                 last_error: Some("old".into()),
             },
         ];
-        let expected =
-            "4 events: 1 delivered, 2 waiting, 1 dead (callback: 503 Service Unavailable)";
+        let expected = "4 events, 4 deliveries: 1 delivered, 1 dead, 2 waiting for the next run, `flush` or the timer (callback: 503 Service Unavailable)";
         assert_eq!(summary(4, &standings), expected);
         assert_eq!(exit_of(&standings), Exit::Refused);
     }

@@ -67,6 +67,42 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Says what became of all deliveries, in numbers that add up, and what will deliver those that wait.
+    pub fn told(&self) -> String {
+        let all = self.delivered + self.waiting + self.dead + self.dropped;
+        let deliveries = if all == 1 { "delivery" } else { "deliveries" };
+        let parts = [
+            (self.delivered, "delivered"),
+            (self.dead, "dead"),
+            (self.dropped, "dropped"),
+            (
+                self.waiting,
+                "waiting for the next run, `flush` or the timer",
+            ),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = parts
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let fate = match all {
+            0 => "nothing to deliver".to_owned(),
+            1 if self.delivered == 1 => "delivered".to_owned(),
+            _ if self.delivered == all => "all delivered".to_owned(),
+            _ => parts.join(", "),
+        };
+        format!("{all} {deliveries}: {fate}")
+    }
+
+    /// The counts of two destinations together.
+    pub fn plus(self, other: Counts) -> Counts {
+        Counts {
+            delivered: self.delivered + other.delivered,
+            waiting: self.waiting + other.waiting,
+            dead: self.dead + other.dead,
+            dropped: self.dropped + other.dropped,
+        }
+    }
+
     /// One more that has come to this state of the spool.
     pub fn and(mut self, state: i64) -> Counts {
         match state {
@@ -81,6 +117,28 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_numbers_add_up() {
+        for ((delivered, waiting, dead, dropped), expected) in [
+            ((0, 0, 0, 0), "0 deliveries: nothing to deliver"),
+            ((1, 0, 0, 0), "1 delivery: delivered"),
+            ((16, 0, 0, 0), "16 deliveries: all delivered"),
+            ((0, 0, 1, 0), "1 delivery: 1 dead"),
+            (
+                (1, 2, 3, 4),
+                "10 deliveries: 1 delivered, 3 dead, 4 dropped, 2 waiting for the next run, `flush` or the timer",
+            ),
+        ] {
+            let counts = Counts {
+                delivered,
+                waiting,
+                dead,
+                dropped,
+            };
+            assert_eq!(counts.told(), expected);
+        }
+    }
 
     #[test]
     fn all_that_wait_in_the_spool_have_their_turn() {

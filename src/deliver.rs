@@ -548,9 +548,10 @@ impl Deliverer {
                     waiting: own.waiting(),
                     ..own.counts
                 },
+                // What nobody tried has no answer to wait for.
                 last_error: own.last_error.clone().or_else(|| {
-                    let left = "left to the next run or `flush`";
-                    self.accepts_only.get().then(|| left.to_owned())
+                    let tried = !self.accepts_only.get();
+                    tried.then(|| "no answer yet".to_owned())
                 }),
             }
         };

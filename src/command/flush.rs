@@ -14,6 +14,7 @@ use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::section::{Origin, Reads, Section};
 use crate::config::{Config, Options};
+use crate::counts::Counts;
 use crate::deliver::Deliverer;
 use crate::destination::{ADDRESSEE, Destination};
 use crate::exit::Exit;
@@ -34,7 +35,7 @@ pub async fn run(arguments: cli::Flush) -> Exit {
     let spool = match open(&arguments) {
         Ok(Some(spool)) => spool,
         Ok(None) => {
-            report::say("0 delivered, 0 waiting, 0 dead");
+            report::say(Counts::default().told());
             return Exit::Ok;
         }
         Err(exit) => return exit,
@@ -377,10 +378,11 @@ impl Flush<'_> {
         let mut left = self.status().await?;
         left.retain(|status| self.is_chosen(status));
         let waiting: i64 = left.iter().map(|status| status.waiting).sum();
-        let mut text = format!(
-            "{} delivered, {waiting} waiting, {} dead",
-            done.delivered, done.dead
-        );
+        let counts = Counts {
+            waiting: usize::try_from(waiting).unwrap_or(0),
+            ..done
+        };
+        let mut text = counts.told();
         let reasons: Vec<String> = left
             .iter()
             .filter(|status| status.waiting > 0)

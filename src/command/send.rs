@@ -125,7 +125,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     let exit = deliverer.close(drained, told).await;
     if told.is_some() && unwanted > 0 {
         report::say(format!(
-            "{unwanted} of them no notifier wants; see `on` and `when`"
+            "{unwanted} of them matched no notifier; see `on` and `when`"
         ));
     }
     if input.interrupted {

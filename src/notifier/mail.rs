@@ -38,7 +38,9 @@ impl Letterhead {
             .map(|text| mailbox(section, "from", text));
         let mailboxes = |key| -> Option<Vec<Mailbox>> {
             let list = section.lines(key).into_iter().flat_map(addresses);
-            list.map(|text| mailbox(section, key, text)).collect()
+            let plain = |text: &&str| section.is_plain(key, text);
+            let read = |text: &str| mailbox(section, key, Some(text).filter(plain)?);
+            list.map(read).collect()
         };
         let to = section.required_list("to").and_then(|_| mailboxes("to"));
         let (cc, bcc) = (mailboxes("cc"), mailboxes("bcc"));

@@ -34,8 +34,8 @@ class Streams:
             shutil.rmtree(folder, ignore_errors=True)
         name = "growth-%d-%d" % (os.getpid(), self.runs)
         measured, said = streamed(self.bench, self.config, count, name, folder, hosts=hosts)
-        found = re.search(r"(\d+) events: (\d+) delivered, (\d+) waiting, 0 dead", said)
-        taken = int(found[2]) + int(found[3]) if found else 0
+        found = re.search(r"\d+ events, (\d+) deliveries: ", said)
+        taken = int(found[1]) if found and " dead" not in said else 0
         assert taken == count, said
         wall, cpu, memory = measured
         return wall / count * 1e6, cpu / count * 1e6, memory

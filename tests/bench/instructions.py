@@ -86,13 +86,13 @@ def to_request(bench):
 def to_spool(bench):
     """From a record of the plugin to the disk."""
     config = bench.config("spool.ini", DEAD, drain="0")
-    return of_stream(bench, config, "0 delivered, %d waiting")
+    return of_stream(bench, config, " deliveries: %d waiting")
 
 
 def to_answer(bench):
     """From a record of the plugin through the spool to the endpoint, one POST each, and back."""
     with nginx(bench) as url:
-        return of_stream(bench, bench.config("answer.ini", url), "%d delivered, 0 waiting")
+        return of_stream(bench, bench.config("answer.ini", url), "%d deliveries: all delivered")
 
 
 def of_stream(bench, config, ended):

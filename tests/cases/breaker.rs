@@ -52,7 +52,7 @@ fn a_pause_that_was_asked_for_holds_for_every_process() {
     assert!(status_line(&sandbox).contains("; open: paused until 20"));
 
     // A person who asks for it knows better.
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 3 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 3 deliveries: all delivered\n");
     let status = only_status(&sandbox);
     assert_eq!(
         (&status["breaker"], status["paused_until"].is_null()),
@@ -73,8 +73,7 @@ fn a_clock_that_was_set_back_makes_no_pause() {
              UPDATE destination SET failures = 5, paused_until = unixepoch() * 1000 + 864000000",
         )
         .unwrap();
-    run(&sandbox, &["flush", "--due"], "")
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush", "--due"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]
@@ -89,10 +88,13 @@ fn one_in_trouble_gets_one_attempt_at_a_time_in_every_process() {
     assert_eq!(only_status(&sandbox)["breaker"], "open");
     for more in 1..=2 {
         let flushed = run(&sandbox, &["flush"], "");
-        flushed.expect_line(75, &["0 delivered, 16 waiting, 0 dead (callback: 503 "]);
+        flushed.expect_line(
+            75,
+            &["16 deliveries: 16 waiting for the next run, `flush` or the timer (callback: 503 "],
+        );
         assert_eq!(server.requests().len(), 16 + more);
     }
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 16 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 16 deliveries: all delivered\n");
     assert_eq!(server.requests().len(), 18 + 16);
     assert_eq!(only_status(&sandbox)["breaker"], "closed");
 }
@@ -129,10 +131,10 @@ fn one_that_is_gone_is_tried_again_when_its_dead_are() {
     assert_eq!(send(&sandbox, 1).code, 69);
     assert_eq!(send(&sandbox, 9).code, 69);
     let flushed = run(&sandbox, &["flush", "--dead"], "");
-    flushed.expect(69, "ansible-notify: 0 delivered, 0 waiting, 10 dead\n");
+    flushed.expect(69, "ansible-notify: 10 deliveries: 10 dead\n");
     assert_eq!(server.requests().len(), 2, "one attempt is enough to know");
     let flushed = run(&sandbox, &["flush", "--dead"], "");
-    flushed.expect(0, "ansible-notify: 10 delivered, 0 waiting, 0 dead\n");
+    flushed.expect(0, "ansible-notify: 10 deliveries: all delivered\n");
 }
 
 #[test]
@@ -154,7 +156,10 @@ fn refused_credentials_lock_no_account() {
         "plugin_config.ini",
         config.replace("[delivery]", "concurrency = 4\n[delivery]"),
     );
-    send(&sandbox, 20).expect_line(75, &["20 waiting, 0 dead (callback: 401 Unauthorized)"]);
+    send(&sandbox, 20).expect_line(
+        75,
+        &["20 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized)"],
+    );
     assert_eq!(
         server.requests().len(),
         4 + 1,
@@ -206,7 +211,7 @@ fn who_watches_goes_on_as_soon_as_the_endpoint_is_back() {
     assert!(last - back < Duration::from_secs(5), "{:?}", last - back);
     watch
         .stop()
-        .expect(0, "ansible-notify: 16 delivered, 0 waiting, 0 dead\n");
+        .expect(0, "ansible-notify: 16 deliveries: all delivered\n");
 }
 
 #[test]
@@ -269,7 +274,7 @@ fn a_secret_that_could_not_be_read_anew_can_be_the_next_time() {
     assert_eq!(server.wait_for(2)[1].target, "/new");
     watch
         .stop()
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+        .expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]
@@ -301,5 +306,5 @@ fn a_timer_cuts_no_pause_short() {
     assert_eq!(send(&sandbox, 1).code, 75);
     run(&sandbox, &["flush", "--due"], "").expect_line(75, &["1 waiting", "503"]);
     assert_eq!(server.requests().len(), 1);
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
 }

@@ -132,7 +132,7 @@ const CHATS: [&Chat; 8] = [
     &TELEGRAM,
 ];
 
-pub const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+pub const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 
 impl Chat {
     pub fn config(&self, server: &Server, channel: &str) -> String {
@@ -238,7 +238,7 @@ fn a_refusal_is_final_and_says_the_reason_of_the_service() {
     side_by_side(&CHATS, |chat| {
         let server = (chat.start)();
         let refused = chat.send(&server, "gone", &failed_run(1));
-        refused.expect_line(69, &["0 waiting, 1 dead", chat.gone]);
+        refused.expect_line(69, &["1 dead", chat.gone]);
         assert_eq!(server.requests().len(), 1, "{}", chat.kind);
     });
 }

@@ -405,7 +405,7 @@ fn a_path_that_is_no_text_is_a_path_all_the_same() {
     // It is found again for all that.
     let server = Server::start([OK]);
     configure(&server.url());
-    run(&["flush"]).expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&["flush"]).expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]

@@ -41,12 +41,12 @@ fn a_disk_that_fails_for_a_while_costs_nothing() {
         assert_eq!(ended.status.code(), Some(0), "{fault}: {ended:?}");
         let lines: Vec<&str> = ended.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{fault}: {ended:?}");
-        assert!(lines[1].ends_with("90 events: 90 delivered, 0 waiting, 0 dead"));
+        assert!(lines[1].ends_with("90 events, 90 deliveries: all delivered"));
         assert_eq!(spooled.safe(), COUNT);
         // What was delivered meanwhile was recorded later: none of it is sent again.
         spooled
             .run(&["flush"])
-            .expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+            .expect(0, "ansible-notify: 0 deliveries: nothing to deliver\n");
         assert_eq!(spooled.check_arrived(&server.requests()), 0, "{fault}");
         spooled.check_numbers();
     });
@@ -66,7 +66,7 @@ fn what_waits_in_memory_goes_to_the_disk_when_it_is_well_again() {
         spooled.configure(&server.url(), "", "");
         spooled
             .run(&["flush"])
-            .expect_line(0, &["90 delivered, 0 waiting, 0 dead"]);
+            .expect_line(0, &["90 deliveries: all delivered"]);
         assert_eq!(spooled.check_arrived(&server.requests()), 0, "{fault}");
         spooled.check_numbers();
     });
@@ -90,7 +90,9 @@ fn what_a_broken_disk_cannot_take_is_said_and_was_not_answered_for() {
         let server = Server::start([OK]);
         spooled.configure(&server.url(), "", "drain = 5s");
         assert_eq!(spooled.run(&["flush"]).code, 0);
-        spooled.send(&["fresh"]).expect_line(0, &["1 delivered"]);
+        spooled
+            .send(&["fresh"])
+            .expect_line(0, &["1 delivery: delivered"]);
         spooled.check_arrived(&server.requests());
         spooled.check_numbers();
     });
@@ -123,13 +125,15 @@ fn a_full_disk_still_takes_what_became_of_what_it_holds() {
     };
     // What is safe has come without a gap; a smaller batch may have found room after a larger one.
     let first = flush();
-    first.expect_line(0, &[" delivered, 0 waiting, 0 dead"]);
+    first.expect_line(0, &[": all delivered"]);
     assert!(server.requests().len() >= spooled.safe(), "{first:?}");
-    flush().expect_line(0, &["0 delivered, 0 waiting, 0 dead"]);
+    flush().expect_line(0, &["0 deliveries: nothing to deliver"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     disk.mend();
     spooled.check_numbers();
-    spooled.send(&["fresh"]).expect_line(0, &["1 delivered"]);
+    spooled
+        .send(&["fresh"])
+        .expect_line(0, &["1 delivery: delivered"]);
     spooled.check_arrived(&server.requests());
 }
 
@@ -146,9 +150,11 @@ fn a_disk_that_cannot_be_written_at_the_start_costs_only_the_safety() {
         let lines: Vec<&str> = ended.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{fault}: {ended:?}");
         assert!(lines[0].starts_with("ansible-notify: events are kept in memory only: "));
-        assert!(lines[1].ends_with("90 events: 90 delivered, 0 waiting, 0 dead"));
+        assert!(lines[1].ends_with("90 events, 90 deliveries: all delivered"));
         disk.mend();
-        spooled.send(&["fresh"]).expect_line(0, &["1 delivered"]);
+        spooled
+            .send(&["fresh"])
+            .expect_line(0, &["1 delivery: delivered"]);
         assert_eq!(spooled.check_arrived(&server.requests()), 0, "{fault}");
         spooled.check_numbers();
     });

@@ -51,13 +51,13 @@ fn end_at(place: &str, action: &str, times: u32) {
         let orderly = matches!(code, Some(0 | 75)) || signal == Some(SIGTERM);
         assert!(orderly, "{place}: {ended:?}");
     }
-    spooled
-        .run(&["flush"])
-        .expect_line(0, &["0 waiting, 0 dead"]);
+    spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     let again = spooled.check_arrived(&server.requests());
     assert!(again <= CONCURRENCY, "{place}: {again} came twice");
 
-    spooled.send(&["fresh"]).expect_line(0, &["1 delivered"]);
+    spooled
+        .send(&["fresh"])
+        .expect_line(0, &["1 delivery: delivered"]);
     spooled.check_arrived(&server.requests());
     spooled.check_numbers();
 }
@@ -100,9 +100,7 @@ fn flush_can_crash_as_well() {
                 break;
             }
         }
-        spooled
-            .run(&["flush"])
-            .expect_line(0, &["0 waiting, 0 dead"]);
+        spooled.run(&["flush"]).expect_line(0, &["deliver"]);
         assert!(crashes > 0, "{place}");
         let again = spooled.check_arrived(&server.requests());
         assert!(

@@ -114,5 +114,5 @@ fn a_directory_of_job_events_holds_files_only() {
     std::os::unix::fs::symlink("/dev/zero", sandbox.path("artifacts/job_events/3-w.json")).unwrap();
     assert!(Path::new("/dev/zero").exists());
     let outcome = sandbox.run(&["send", "artifacts"]);
-    outcome.expect_line(0, &["1 event: 1 delivered"]);
+    outcome.expect_line(0, &["1 event, 1 delivery: delivered"]);
 }

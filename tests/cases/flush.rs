@@ -58,7 +58,9 @@ fn it_ends_however_much_waits_for_an_endpoint_that_is_gone() {
     side_by_side(&set_ups, |(keys, hosts)| {
         let sandbox = Sandbox::with_config(&config(&dead_url(), keys));
         leave(&sandbox, EVENTS, *hosts);
-        let waiting = format!("0 delivered, {EVENTS} waiting, 0 dead (callback: http://127.0.0.1:");
+        let waiting = format!(
+            "{EVENTS} deliveries: {EVENTS} waiting for the next run, `flush` or the timer (callback: http://127.0.0.1:"
+        );
         for options in [&["--due"][..], &[], &[], &["--due"]] {
             flush(&sandbox, options).expect_line(75, &[&waiting]);
         }
@@ -98,7 +100,11 @@ fn a_dead_one_of_three_holds_up_neither_flush_nor_who_stays() {
     ));
     leave(&sandbox, EVENTS, 40);
     let ended = flush(&sandbox, &[]);
-    let line = format!("{} delivered, {EVENTS} waiting, 0 dead (dead: ", 2 * EVENTS);
+    let line = format!(
+        "{} deliveries: {} delivered, {EVENTS} waiting for the next run, `flush` or the timer (dead: ",
+        3 * EVENTS,
+        2 * EVENTS
+    );
     ended.expect_line(75, &[&line]);
 
     let mut watch = sandbox.command_on_spool(&["flush", "--watch"]);

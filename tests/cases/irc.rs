@@ -33,7 +33,7 @@ fn send(sandbox: &Sandbox, event: &Value) -> Outcome {
     sandbox.run_with_input(&["send", "-"], event.to_string())
 }
 
-const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 
 #[test]
 fn channels_and_users_hear_it() {
@@ -196,7 +196,12 @@ fn a_channel_that_is_closed_does_not_stop_the_others() {
             75,
             "1 of 2 not reached: #full: localhost:PORT: 471 ",
         ),
-        ("#key", "channel_key = canary-key", 0, "1 delivered"),
+        (
+            "#key",
+            "channel_key = canary-key",
+            0,
+            "1 delivery: delivered",
+        ),
     ];
     for (targets, keys, code, reason) in cases {
         configure(

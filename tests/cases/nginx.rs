@@ -11,7 +11,7 @@ use crate::server::{OK, Server};
 use serde_json::{Value, json};
 
 const EVENT: &str = r#"{"id":"e-1","state":"failed","host":"web1"}"#;
-const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 const TLS: &str = "ssl_certificate server.pem; ssl_certificate_key server.key;\n";
 
 /// Configures `url` with further keys of `[inputs]`, a line each.
@@ -45,7 +45,7 @@ fn statuses(requests: &[Value]) -> Vec<&str> {
 
 #[test]
 fn basic_authentication() {
-    let waiting = "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: 401 Unauthorized: 401 Authorization Required)\n";
+    let waiting = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized: 401 Authorization Required)\n";
     // What the command prints the first time, and from then on.
     let cases = [
         ("right", "right", 0, DELIVERED, &["204"][..]),
@@ -106,7 +106,13 @@ fn a_certificate_is_trusted_as_the_configuration_says() {
                 "(callback: https://localhost:{}: invalid peer certificate: UnknownIssuer",
                 nginx.port()
             );
-            outcome.expect_line(75, &["0 delivered, 1 waiting, 0 dead", &reason]);
+            outcome.expect_line(
+                75,
+                &[
+                    "1 delivery: 1 waiting for the next run, `flush` or the timer",
+                    &reason,
+                ],
+            );
         }
         let expected: &[&str] = if delivered { &["204"] } else { &[] };
         assert_eq!(statuses(&nginx.requests()), expected, "{keys}");
@@ -125,7 +131,7 @@ fn client_certificates() {
         " ssl",
         &format!("{TLS}ssl_client_certificate ca.pem; ssl_verify_client on;"),
     );
-    let refused = "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: 400 Bad Request: 400 No required SSL certificate was sent)\n";
+    let refused = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 400 Bad Request: 400 No required SSL certificate was sent)\n";
     for (keys, code, stderr) in [
         (
             "client_cert = client.pem\nclient_key = client.key",
@@ -191,7 +197,7 @@ fn a_unix_socket_with_and_without_tls() {
 fn plain_http_goes_through_a_proxy_that_may_ask_for_a_password() {
     // "anna:s3cret".
     let guard = r#"if ($http_proxy_authorization != "Basic YW5uYTpzM2NyZXQ=") { return 407; }"#;
-    let refused = "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: 407 Proxy Authentication Required)\n";
+    let refused = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 407 Proxy Authentication Required)\n";
     let cases = [
         ("", "", 0, DELIVERED),
         (guard, "anna:s3cret@", 0, DELIVERED),
@@ -318,7 +324,7 @@ fn connections_are_kept() {
         .collect();
     sandbox.run_with_input(&["send", "-"], events).expect(
         0,
-        "ansible-notify: 200 events: 200 delivered, 0 waiting, 0 dead\n",
+        "ansible-notify: 200 events, 200 deliveries: all delivered\n",
     );
     let mut connections: Vec<Value> = nginx
         .requests()

@@ -72,7 +72,7 @@ fn a_project_in_a_directory_such_as_tmp_is_its_owner_s() {
     sandbox.file("outer/project/plugin_config.ini", config_for(&server.url()));
     sandbox.mode("outer", 0o1777);
     accept(&sandbox, "outer/project");
-    flush(&sandbox).expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    flush(&sandbox).expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]

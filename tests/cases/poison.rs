@@ -106,7 +106,7 @@ fn a_template_of_a_large_event_has_what_it_needs() {
     let event = json!({"state": "failed", "host": "h", "result": {"items": items}});
     sandbox
         .run_with_input(&["send", "-"], event.to_string())
-        .expect_line(0, &["1 delivered"]);
+        .expect_line(0, &["1 delivery: delivered"]);
     let sent: Value = serde_json::from_str(&server.requests()[0].body).unwrap();
     assert_eq!(sent["y"], 20_000 * 161 - 1);
     assert_eq!(sent["x"], (20_000 * 164 + 11).to_string());
@@ -164,7 +164,7 @@ fn a_mail_of_another_century_is_sent() {
             json!({"event": "runner_on_failed", "id": time, "time": time, "host": {"name": "h"}});
         sandbox
             .run_with_input(&["send", "-"], event.to_string())
-            .expect_line(0, &["1 delivered"]);
+            .expect_line(0, &["1 delivery: delivered"]);
     }
     let mails = server.mails();
     let dates: Vec<&Value> = mails.iter().map(|mail| &mail["headers"]["date"]).collect();
@@ -245,9 +245,7 @@ mod faults {
             // It is made, and the process ends later, at another one.
             flush(&spooled, "after_send=abort@9");
         }
-        spooled
-            .run(&["flush"])
-            .expect_line(0, &["0 waiting, 0 dead"]);
+        spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     }
 
     #[test]
@@ -262,9 +260,7 @@ mod faults {
                 (Some(1), line),
                 "{place}"
             );
-            spooled
-                .run(&["flush"])
-                .expect_line(0, &["0 waiting, 0 dead"]);
+            spooled.run(&["flush"]).expect_line(0, &["deliver"]);
             assert!(server.requests().len() >= 10);
         }
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use crate::sandbox::{Outcome, Sandbox, config_for, outcome, side_by_side};
 use crate::server::{OK, Reply, Server, status};
 
-const DELIVERED: &str = "1 event: 1 delivered, 0 waiting, 0 dead\n";
-const HELD: &str = "1 event: 0 delivered, 1 waiting, 0 dead (callback: ";
+const DELIVERED: &str = "1 event, 1 delivery: delivered\n";
+const HELD: &str =
+    "1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: ";
 
 /// Sends an event by a program that gets no more than 64 MiB of memory.
 fn send(server: &Server) -> Outcome {
@@ -215,6 +216,6 @@ fn an_answer_given_in_advance_is_no_delivery() {
     let config = config_for(&server.url()).replace("[delivery]", "concurrency = 1\n[delivery]");
     let event = r#"{"state":"failed","host":"h"}"#;
     let outcome = Sandbox::with_config(&config).run_with_input(&["send", "-"], event.repeat(2));
-    outcome.expect_line(69, &["2 events: 1 delivered, 0 waiting, 1 dead"]);
+    outcome.expect_line(69, &["2 events, 2 deliveries: 1 delivered, 1 dead"]);
     assert_eq!(server.requests().len(), 2);
 }

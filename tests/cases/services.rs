@@ -28,8 +28,10 @@ pub fn run_end(id: &str, status: &str, previous: Option<&str>) -> String {
 
 /// What is said when all was delivered.
 pub fn delivered(events: usize) -> String {
-    let plural = if events == 1 { "" } else { "s" };
-    format!("ansible-notify: {events} event{plural}: {events} delivered, 0 waiting, 0 dead\n")
+    match events {
+        1 => "ansible-notify: 1 event, 1 delivery: delivered\n".to_owned(),
+        _ => format!("ansible-notify: {events} events, {events} deliveries: all delivered\n"),
+    }
 }
 
 fn pagerduty_keys(server: &Server, more: &str) -> String {

@@ -63,7 +63,7 @@ fn what_could_not_be_delivered_is_delivered_later() {
     sent.expect_line(
         75,
         &[
-            "30 events: 0 delivered, 30 waiting, 0 dead (callback: ",
+            "30 events, 30 deliveries: 30 waiting for the next run, `flush` or the timer (callback: ",
             "Connection refused",
         ],
     );
@@ -79,17 +79,17 @@ fn what_could_not_be_delivered_is_delivered_later() {
     flushed.expect_line(
         75,
         &[
-            "0 delivered, 30 waiting, 0 dead (callback: ",
+            "30 deliveries: 30 waiting for the next run, `flush` or the timer (callback: ",
             "Connection refused",
         ],
     );
 
     let server = Server::start([OK]);
     configure(&sandbox, &server.url());
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 30 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 30 deliveries: all delivered\n");
     expect_status(&sandbox, 30, 0, 0, 0);
     assert_eq!(server.requests().len(), 30);
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 deliveries: nothing to deliver\n");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn each_project_keeps_its_own_settings() {
     // From another directory: what was relative then is found again.
     let mut command = sandbox.command_on_spool(&["flush"]);
     command.current_dir("/");
-    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 2 delivered, 0 waiting, 0 dead\n");
+    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 2 deliveries: all delivered\n");
     let hosts = [&first, &second].map(|server| server.requests()[0].json()["host"].clone());
     assert_eq!(hosts, ["a", "b"]);
 }
@@ -154,7 +154,7 @@ fn what_the_plays_vars_said_is_not_stored() {
         .env("ANSIBLE_NOTIFY_CALLBACK_URL", server.url())
         .env("ANSIBLE_NOTIFY_USERNAME", "anna")
         .env("ANSIBLE_NOTIFY_PASSWORD", "canary-password");
-    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    outcome(command.spawn().unwrap()).expect(0, "ansible-notify: 1 delivery: delivered\n");
     assert!(server.requests()[0].header("authorization").is_some());
 }
 
@@ -184,7 +184,7 @@ fn a_killed_process_loses_nothing_that_was_answered() {
 
     let server = Server::start([OK]);
     sandbox.file("plugin_config.ini", config_for(&server.url()));
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 500 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 500 deliveries: all delivered\n");
     let mut ids: Vec<String> = server
         .requests()
         .iter()
@@ -230,9 +230,8 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
 
     run(&sandbox, &["discard", "2"], "").expect(0, "ansible-notify: 1 discarded\n");
     expect_status(&sandbox, 0, 0, 1, 1);
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
-    run(&sandbox, &["flush", "--dead"], "")
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 deliveries: nothing to deliver\n");
+    run(&sandbox, &["flush", "--dead"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
     expect_status(&sandbox, 1, 0, 0, 1);
     let rows = run(&sandbox, &["history", "--json", "--since", "1h"], "").stdout;
     let states: Vec<Value> = rows
@@ -275,7 +274,7 @@ fn many_processes_share_one_spool() {
     for child in children {
         outcome(child).expect(
             0,
-            "ansible-notify: 50 events: 50 delivered, 0 waiting, 0 dead\n",
+            "ansible-notify: 50 events, 50 deliveries: all delivered\n",
         );
     }
     assert_eq!(server.requests().len(), 16 * 50);
@@ -325,15 +324,11 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_its_safety() {
             "{outcome:?}"
         );
         assert!(
-            outcome.stderr.contains(reason)
-                && outcome.stderr.ends_with("1 delivered, 0 waiting, 0 dead\n"),
+            outcome.stderr.contains(reason) && outcome.stderr.ends_with("1 delivery: delivered\n"),
             "{outcome:?}"
         );
     }
-    use_spool(&write(b"")).expect(
-        0,
-        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
-    );
+    use_spool(&write(b"")).expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
 }
 
 #[test]
@@ -387,10 +382,7 @@ fn a_damaged_spool_is_put_aside_and_what_can_be_read_is_saved() {
                 .any(|name| name.to_string_lossy().contains("damaged"))
         );
         let sent = run(&sandbox, &["send", "-"], &event("fresh"));
-        sent.expect(
-            0,
-            "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
-        );
+        sent.expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
         expect_status(&sandbox, saved + 1, 0, 0, 0);
     }
 }
@@ -432,7 +424,7 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     let sent = run(&sandbox, &["send", "-"], &events);
     assert!(
         sent.stderr
-            .ends_with("20000 events: 20000 delivered, 0 waiting, 0 dead\n"),
+            .ends_with("20000 events, 20000 deliveries: all delivered\n"),
         "{sent:?}"
     );
     assert_eq!(sent.code, 0);
@@ -463,10 +455,8 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     configure(&server.url());
     let flushed = run(&sandbox, &["flush"], "");
     assert_eq!(flushed.code, 0, "{flushed:?}");
-    run(&sandbox, &["send", "-"], &event("fresh")).expect(
-        0,
-        "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n",
-    );
+    run(&sandbox, &["send", "-"], &event("fresh"))
+        .expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
 }
 
 #[test]
@@ -476,14 +466,14 @@ fn what_only_waited_for_long_is_no_failure() {
     configure(&sandbox, &server.url());
     run(&sandbox, &["send", "-", "--no-wait"], &event("h")).expect(
         0,
-        "ansible-notify: 1 event: 0 delivered, 1 waiting, 0 dead (callback: left to the next run or `flush`)\n",
+        "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer\n",
     );
     assert!(server.requests().is_empty());
     let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();
     spool
         .execute("UPDATE event SET created = created - 30 * 86400000", [])
         .unwrap();
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]
@@ -499,7 +489,7 @@ fn the_spool_that_the_configuration_names_is_the_one_asked() {
         0
     );
     expect_status(&sandbox, 0, 1, 0, 0);
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
     assert!(sandbox.path("other/spool.db").exists());
     assert!(!sandbox.path("state").exists());
 }

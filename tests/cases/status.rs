@@ -48,7 +48,7 @@ fn nothing_is_said_of_a_spool_that_is_not_there() {
         "nothing was ever sent\n"
     );
     assert_eq!(run(&sandbox, &["history"], "").stdout, "");
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 deliveries: nothing to deliver\n");
     run(&sandbox, &["discard", "--dead"], "").expect(0, "ansible-notify: 0 discarded\n");
     assert_eq!(run(&sandbox, &["status", "--json"], "").stdout, "[]\n");
     assert!(!sandbox.path("state").exists(), "nothing is made by asking");
@@ -123,7 +123,7 @@ fn a_notifier_that_nobody_knows_is_said() {
     run(&sandbox, &["history", "--notifier", "nosuch"], "").expect(2, unknown);
     // What became of those that were not chosen is not asked for.
     run(&sandbox, &["flush", "--notifier", "a"], "")
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+        .expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]

@@ -91,10 +91,8 @@ fn who_holds_the_spool_is_named_and_not_waited_for() {
     assert_eq!(streamed.status.code(), Some(0), "{streamed:?}");
 
     let flushed = stopped.go_on();
-    flushed.expect_line(0, &["5 delivered, 0 waiting, 0 dead"]);
-    spooled
-        .run(&["flush"])
-        .expect_line(0, &["0 waiting, 0 dead"]);
+    flushed.expect_line(0, &["5 deliveries: all delivered"]);
+    spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     spooled.check_numbers();
 }
@@ -117,7 +115,7 @@ fn what_could_not_be_written_goes_to_the_spool_when_its_holder_goes_on() {
     spooled.configure(&server.url(), "", "");
     spooled
         .run(&["flush"])
-        .expect_line(0, &["41 delivered, 0 waiting, 0 dead"]);
+        .expect_line(0, &["41 deliveries: all delivered"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     spooled.check_numbers();
 }
@@ -146,11 +144,9 @@ fn one_that_is_stopped_while_it_delivers_is_named() {
     let sent = bounded("send", || spooled.send(&["a"]));
     assert_eq!(sent.code, 75, "{sent:?}");
     let flushed = bounded("flush", || spooled.run(&["flush"]));
-    flushed.expect_line(75, &["0 delivered, 6 waiting", &stopped.name()]);
+    flushed.expect_line(75, &["6 deliveries: 6 waiting", &stopped.name()]);
     assert_eq!(stopped.go_on().code, 0);
-    spooled
-        .run(&["flush"])
-        .expect_line(0, &["0 waiting, 0 dead"]);
+    spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     spooled.check_numbers();
 }

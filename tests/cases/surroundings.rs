@@ -7,7 +7,7 @@ use crate::sandbox::{BINARY, Outcome, Sandbox, outcome};
 use crate::server::{OK, Server};
 
 const EVENT: &str = r#"{"state":"failed","host":"web1"}"#;
-const DELIVERED: &str = "ansible-notify: 1 event: 1 delivered, 0 waiting, 0 dead\n";
+const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 
 /// Sends event.json from a shell that has done `before`, with next to nothing in its environment.
 fn send_in_shell(sandbox: &Sandbox, before: &str) -> Outcome {

@@ -45,8 +45,7 @@ fn what_the_environment_addressed_waits_for_it() {
     let sent = run(&sandbox, &["send", "event.json"], &[]);
     assert_eq!((sent.code, file.requests().len()), (0, 1), "{sent:?}");
     assert_eq!(tenant.requests().len(), 0);
-    run(&sandbox, &["flush"], &variables)
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], &variables).expect(0, "ansible-notify: 1 delivery: delivered\n");
     assert_eq!((file.requests().len(), tenant.requests().len()), (1, 1));
 }
 
@@ -68,7 +67,7 @@ fn each_setting_of_the_environment_is_waited_for() {
         waits(&sandbox, &["flush"], &[], &reason);
         waits(&sandbox, &["flush", "--due"], &[], &reason);
         let flushed = run(&sandbox, &["flush", "--due"], &[(name, value)]);
-        flushed.expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+        flushed.expect(0, "ansible-notify: 1 delivery: delivered\n");
     }
     let credentials: Vec<String> = server
         .requests()
@@ -96,8 +95,7 @@ fn the_environment_changes_nothing_of_what_was_accepted_without_it() {
         ("ANSIBLE_NOTIFY_PASSWORD", "canary-password"),
         ("ANSIBLE_NOTIFY_CONFIG", elsewhere.to_str().unwrap()),
     ];
-    run(&sandbox, &["flush"], &variables)
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+    run(&sandbox, &["flush"], &variables).expect(0, "ansible-notify: 1 delivery: delivered\n");
     assert_eq!((file.requests().len(), other.requests().len()), (1, 0));
     assert_eq!(file.requests()[0].header("authorization"), None);
 }
@@ -118,7 +116,7 @@ fn one_tenant_s_variable_sends_nothing_of_another_s() {
     // Nobody is there who could mean it so.
     waits(&sandbox, &["flush", "--due"], &variables[0], reason);
     run(&sandbox, &["flush", "--due"], &variables[1])
-        .expect(0, "ansible-notify: 1 delivered, 0 waiting, 0 dead\n");
+        .expect(0, "ansible-notify: 1 delivery: delivered\n");
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
 }
 

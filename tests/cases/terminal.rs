@@ -207,7 +207,7 @@ fn who_sits_at_a_terminal_sees_how_far_it_is() {
         sandbox.file("many.json", &many);
         sandbox
     };
-    let last = "200 events: 200 delivered, 0 waiting, 0 dead";
+    let last = "200 events, 200 deliveries: all delivered";
     let script = "export TERM=xterm; stty cols 80; \"$BINARY\" send many.json";
     let mut terminal = Terminal::run(sandbox(), script);
     terminal.wait_until(|terminal| terminal.screen().contains(last));
@@ -230,7 +230,7 @@ fn flush_at_a_terminal_says_how_far_it_is() {
     sandbox.file("alive.ini", config_for(&server.url()));
     let script = "export TERM=xterm; stty cols 80; \"$BINARY\" send -q many.json; cp alive.ini plugin_config.ini; \"$BINARY\" flush";
     let mut terminal = Terminal::run(sandbox, script);
-    let last = "200 delivered, 0 waiting, 0 dead\r\n";
+    let last = "200 deliveries: all delivered\r\n";
     terminal.wait_until(|terminal| terminal.screen().ends_with(last));
     assert!(terminal.shell.wait().unwrap().success());
     let screen = terminal.screen();

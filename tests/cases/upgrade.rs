@@ -132,8 +132,8 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     let one = run(&["history", "1"]).stdout;
     assert!(one.contains(" 12 ms  503 Service Unavailable\n"), "{one}");
 
-    run(&["flush"]).expect(0, "ansible-notify: 200 delivered, 0 waiting, 0 dead\n");
-    run(&["flush", "--dead"]).expect(0, "ansible-notify: 100 delivered, 0 waiting, 0 dead\n");
+    run(&["flush"]).expect(0, "ansible-notify: 200 deliveries: all delivered\n");
+    run(&["flush", "--dead"]).expect(0, "ansible-notify: 100 deliveries: all delivered\n");
     assert_eq!(counts(), [5, 4, 0, 0, 1]);
     let one = run(&["history", "1"]).stdout;
     let attempts = one.find(" 12 ms  503 Service Unavailable\n").unwrap();

@@ -27,7 +27,8 @@ def run(binary, directory, seed, starts):
             with lock:
                 scene.note(name, answers)
                 waits.extend(latencies)
-                said.update(line for line in stderr.splitlines() if " 0 dead" not in line)
+                lines = stderr.splitlines()
+                said.update(line for line in lines if " dead" in line or " deliver" not in line)
 
     threads = [threading.Thread(target=play, args=(writer,)) for writer in range(WRITERS)]
     for thread in threads:
