@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::config::section::{Section, suggest};
+use crate::config::section::Section;
 use crate::event::Event;
 
 /// The most events that one message is about.
@@ -62,21 +62,11 @@ impl Grouping {
         } else {
             1
         };
-        let by = section.parsed("group_by", By::Event, |text| {
-            let found = NAMES.iter().find(|(name, _)| *name == text);
-            found.map(|(_, by)| *by).ok_or_else(|| {
-                let hint = suggest(text, NAMES.map(|(name, _)| name));
-                format!("`group_by` is task, play, host or run{hint}")
-            })
-        });
+        let by = section.choice("group_by", By::Event, &NAMES);
         if by != By::Event && batch > 1 {
             section.problem("batch", "`batch` and `group_by` are set; keep one of them");
         }
-        let in_order = section.parsed("order", false, |text| match text {
-            "host" => Ok(false),
-            "run" => Ok(true),
-            _ => Err("`order` is host or run".to_owned()),
-        });
+        let in_order = section.choice("order", false, &[("host", false), ("run", true)]);
         if by != By::Event && in_order {
             section.problem("order", "`order` and `group_by` are set; keep one of them");
         }

@@ -262,8 +262,9 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
     if !section.is_plain(key, text) {
         return None;
     }
+    let not_url = |problem: &str| format!("`{key}` is not a URL: {problem}");
     let problem = match (unfit(text), Url::parse(text)) {
-        (Some(problem), _) => problem,
+        (Some(problem), _) => not_url(&problem),
         (None, Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if is_secret {
                 secret::mask_url(&url);
@@ -277,11 +278,11 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
             return Some(url);
         }
         (None, Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase)) => {
-            "one begins with http:// or https://".to_owned()
+            format!("`{key}` must begin with http:// or https://")
         }
-        (None, Err(error)) => error.to_string(),
+        (None, Err(error)) => not_url(&error.to_string()),
     };
-    section.problem(key, format!("`{key}` is not a URL: {problem}"));
+    section.problem(key, problem);
     None
 }
 

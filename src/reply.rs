@@ -173,9 +173,16 @@ pub fn explained(text: &str) -> String {
     }
 }
 
+/// What the standard library says before the words of the resolver.
+const NO_LOOKUP: &str = "failed to lookup address information";
+
 /// Names and addresses without the types that the TLS library has for them.
 fn in_plain_words(text: &str) -> String {
-    let mut plain = text.to_owned();
+    let mut plain = match text.split_once(NO_LOOKUP) {
+        // The resolver's own words are last, and all before them says the same.
+        Some((_, said)) => format!("the host name cannot be resolved{said}"),
+        None => text.to_owned(),
+    };
     for opening in ["DnsName(", "IpAddress("] {
         while let Some(begin) = plain.find(opening) {
             let value = begin + opening.len();

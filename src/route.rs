@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::config::advice;
-use crate::config::section::{Section, suggest};
+use crate::config::section::Section;
 use crate::context::Context;
 use crate::event::{Event, State, Status};
 use crate::report;
@@ -167,13 +167,7 @@ pub struct Rules {
 impl Rules {
     /// The rules of a section.
     pub fn new(section: &Section, default: Defaults) -> Rules {
-        let check_mode = section.parsed("check_mode", default.check_mode, |text| {
-            let found = CHECK_MODES.iter().find(|(name, _)| *name == text);
-            found.map(|(_, mode)| *mode).ok_or_else(|| {
-                let hint = suggest(text, CHECK_MODES.map(|(name, _)| name));
-                format!("`check_mode` must be `include`, `exclude` or `only`{hint}")
-            })
-        });
+        let check_mode = section.choice("check_mode", default.check_mode, &CHECK_MODES);
         let mut rules = Rules {
             check_mode,
             triggers: Vec::new(),

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::config::advice;
 use crate::config::section::Section;
 use crate::digest::{hex, hmac_sha256};
 use crate::secret::{self, Secret};
@@ -30,7 +31,7 @@ impl Signing {
             "standard" => {
                 let secret = secret.or_else(|| section.missing("signing_secret"))?;
                 let keys: Option<Vec<_>> = secret.expose().split_whitespace().map(key).collect();
-                let form = "`signing_secret` is `whsec_` and base64; several are separated by blanks or lines";
+                let form = "`signing_secret` must be `whsec_` and base64; several are separated by blanks or lines";
                 keys.map(Signing::Standard).or_else(|| {
                     section.problem("signing_secret", form);
                     None
@@ -41,7 +42,8 @@ impl Signing {
                 Some(Signing::Sha256(secret))
             }
             _ => {
-                section.problem("sign", "`sign` is standard or sha256");
+                let names = ["standard", "sha256"].into_iter();
+                section.problem("sign", advice::none_of("sign", names, sign));
                 None
             }
         }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::notifier::Check;
+use crate::spool::{self, default_folder};
 use crate::{output, report, sample, secret};
 
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
@@ -50,14 +50,22 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
 
 /// A play goes on without its spool, from memory; whoever looks for mistakes wants to know.
 fn check_spool(config: &mut Config) {
-    let is_other = |path: &PathBuf| path.exists() && !path.is_dir();
-    if !config.spool.as_ref().is_some_and(is_other) {
+    let Some(folder) = config.spool.clone().or_else(default_folder) else {
         return;
-    }
+    };
+    let Err(error) = spool::check_folder(&folder, &config.limits) else {
+        return;
+    };
     let spool = |value: &&Shown| value.section == "delivery" && value.key == "spool";
-    if let Some(value) = config.values.iter().find(spool) {
-        let problem = Problem::new(&value.place, "`spool` is not a directory");
-        config.problems.push(problem);
+    match config.values.iter().find(spool) {
+        Some(value) => {
+            let problem = Problem::new(&value.place, format!("`spool`: {error:#}"));
+            config.problems.push(problem);
+        }
+        None => {
+            let text = format!("{error:#}; set `spool` in [delivery]");
+            config.warnings.push(Problem::new("spool", text));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to write in place of a word that is none: names of other sections, of AWX and of other programs.
 
 use super::section::nearest;
+use crate::escape::{characters, cut};
 use crate::notifier::{KINDS, Kind};
 
 /// Other names of kinds.
@@ -236,6 +237,26 @@ pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Optio
     let near = exact.or_else(|| nearest(&lower, known.iter().copied()));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     (hint, near)
+}
+
+/// Problem of a value that is none of those that a key may have.
+pub fn none_of<'a>(key: &str, allowed: impl Iterator<Item = &'a str>, given: &str) -> String {
+    let names: Vec<&str> = allowed.collect();
+    let lower = given.to_ascii_lowercase();
+    let hint = nearest(&lower, names.iter().copied())
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let among = match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    };
+    let given = self::quoted(given);
+    format!("`{key}` must be {among}, not {given}{hint}")
+}
+
+/// A wrong value as a problem repeats it, cut where it is long.
+pub fn quoted(given: &str) -> String {
+    format!("`{}`", cut(given, LONGEST, characters))
 }
 
 /// What to write for a value of words that are no variables, nor look like some: a text.

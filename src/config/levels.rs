@@ -188,6 +188,9 @@ impl Search {
             let below = folder.join("callback_plugins").join(FILE_NAME);
             let is_there = |file: &PathBuf| file.symlink_metadata().is_ok();
             let is_below = self.here && !is_there(&file) && is_there(&below);
+            if self.here && is_there(&file) && is_there(&below) {
+                passed_over.push(not_read(&below, &file));
+            }
             return (Some(if is_below { below } else { file }), passed_over);
         }
         if !self.here {
@@ -207,6 +210,10 @@ impl Search {
                 ));
                 continue;
             }
+            let other = here.join(FILE_NAME);
+            if other != path && other.symlink_metadata().is_ok() {
+                passed_over.push(not_read(&other, &path));
+            }
             return (Some(path), passed_over);
         }
         (
@@ -214,6 +221,12 @@ impl Search {
             passed_over,
         )
     }
+}
+
+/// Warning of a file that another one takes the place of.
+fn not_read(other: &Path, used: &Path) -> String {
+    let (other, used) = (other.display(), used.display());
+    format!("{other} is not read: {used} is used; keep one of them, or name it with --config")
 }
 
 fn writable_by_all(folder: &Path) -> bool {

@@ -5,9 +5,12 @@ mod binding;
 mod command;
 pub mod emitters;
 mod fingerprint;
+mod host;
 pub mod ini;
 pub mod levels;
 mod lines;
+mod listing;
+mod literal;
 pub mod section;
 mod strays;
 pub mod trouble;
@@ -161,6 +164,11 @@ impl Config {
         let problems = &config.problems;
         let is_more = |warning: &Problem| problems.iter().all(|one| one.place != warning.place);
         config.warnings.retain(is_more);
+        let paths = config.levels.iter().map(|(level, _)| level.path.clone());
+        let paths: Vec<PathBuf> = paths.collect();
+        listing::sort(&mut config.problems, &paths);
+        listing::sort(&mut config.warnings, &paths);
+        listing::merge_unread(&mut config.problems);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
         if nobody && !had_inputs && options.search.runner.is_none() {
             config.nobody_to_notify();
@@ -445,7 +453,7 @@ impl Config {
         let verbatim = section
             .entries
             .iter()
-            .any(|entry| (entry.key.as_str(), entry.value.as_str()) == ("format", "runner"));
+            .any(|entry| entry.key == "format" && entry.value.eq_ignore_ascii_case("runner"));
         let notifier = kind.and_then(|kind| (kind.build)(&section, http));
         if kind.is_some() {
             section.report_unknown();
@@ -539,11 +547,11 @@ impl Config {
 
 /// What [delivery] says of the spool.
 fn limits(delivery: &Section) -> Limits {
-    let drop_oldest = delivery.parsed("overflow", false, |text| match text {
-        "refuse" => Ok(false),
-        "drop_oldest" => Ok(true),
-        _ => Err("`overflow` is refuse or drop_oldest".to_owned()),
-    });
+    let drop_oldest = delivery.choice(
+        "overflow",
+        false,
+        &[("refuse", false), ("drop_oldest", true)],
+    );
     Limits {
         max_size: Some(delivery.size("max_size", MAX_SIZE)),
         drop_oldest,

@@ -11,6 +11,7 @@ use super::advice;
 use super::binding::Address;
 use super::command;
 use super::lines::{is_comment, without_comments};
+use super::literal;
 use super::units::{parse_duration, parse_size};
 use crate::home;
 use crate::secret::{self, Secret, Source};
@@ -267,6 +268,7 @@ impl Section {
     pub fn text(&self, key: &str) -> Option<&str> {
         let entry = self.entry(key)?;
         let text = self.line_of(entry);
+        self.doubt(entry, text, false);
         (!text.is_empty() && self.is_plain(key, text)).then_some(text)
     }
 
@@ -302,7 +304,8 @@ impl Section {
             return default;
         };
         truth(text).unwrap_or_else(|| {
-            self.problem(key, format!("`{key}` is neither true nor false"));
+            let given = advice::quoted(text);
+            self.problem(key, format!("`{key}` must be true or false, not {given}"));
             default
         })
     }
@@ -314,15 +317,20 @@ impl Section {
                 .parse()
                 .ok()
                 .filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| format!("`{key}` is a whole number from 1 to {most}"))
+            number.ok_or_else(|| {
+                let given = advice::quoted(text);
+                format!("`{key}` must be a whole number from 1 to {most}, not {given}")
+            })
         })
     }
 
     /// A time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is seconds.
     pub fn duration(&self, key: &str, default: Duration) -> Duration {
         self.parsed(key, default, |text| {
-            parse_duration(text)
-                .ok_or_else(|| format!("`{key}` is a time such as 500ms, 30s, 5m or 72h"))
+            parse_duration(text).ok_or_else(|| {
+                let given = advice::quoted(text);
+                format!("`{key}` must be a time such as 500ms, 30s, 5m or 72h, not {given}")
+            })
         })
     }
 
@@ -330,7 +338,22 @@ impl Section {
     pub fn size(&self, key: &str, default: u64) -> u64 {
         self.parsed(key, default, |text| {
             let size = parse_size(text).filter(|size| *size >= 1 << 20);
-            size.ok_or_else(|| format!("`{key}` is a size such as 64MiB or 1GiB, at least 1MiB"))
+            size.ok_or_else(|| {
+                let given = advice::quoted(text);
+                format!("`{key}` must be a size such as 64MiB or 1GiB, at least 1MiB, not {given}")
+            })
+        })
+    }
+
+    /// One of the named values, in upper or lower case.
+    pub fn choice<T: Copy>(&self, key: &str, default: T, choices: &[(&str, T)]) -> T {
+        self.parsed(key, default, |text| {
+            let mut all = choices.iter();
+            let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));
+            let names = choices.iter().map(|(name, _)| *name);
+            found
+                .map(|(_, value)| *value)
+                .ok_or_else(|| advice::none_of(key, names, text))
         })
     }
 
@@ -468,6 +491,9 @@ impl Section {
                 key,
                 format!("`{key}` is a secret, but this file {reason}, {others}"),
             );
+        }
+        if let Source::Inline(value) = &source {
+            self.doubt(entry, value, true);
         }
         if self.leads_elsewhere(entry) {
             return None;
@@ -650,6 +676,19 @@ impl Section {
     pub fn warning(&self, key: &str, text: impl Into<String>) {
         let warning = Problem::new(self.place(key), text);
         self.warnings.borrow_mut().push(warning);
+    }
+
+    /// Warns of a value in a file that may not be meant as it stands.
+    fn doubt(&self, entry: &Entry, value: &str, is_secret: bool) {
+        let is_of_file = matches!(entry.origin, Origin::File { .. });
+        let doubt = literal::doubt(&entry.key, value, is_secret).filter(|_| is_of_file);
+        let is_known = |text: &String| {
+            let warnings = self.warnings.borrow();
+            warnings.iter().any(|warning| warning.text == *text)
+        };
+        if let Some(text) = doubt.filter(|text| !is_known(text)) {
+            self.warning(&entry.key, text);
+        }
     }
 
     pub(super) fn place(&self, key: &str) -> String {

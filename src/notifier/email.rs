@@ -93,14 +93,11 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Encryption {
-    fn parse(text: &str) -> Result<Encryption, String> {
-        Ok(match text {
-            "none" => Encryption::None,
-            "starttls" => Encryption::Starttls,
-            "tls" => Encryption::Tls,
-            _ => return Err("`encryption` is none, starttls or tls".to_owned()),
-        })
-    }
+    const NAMES: [(&str, Encryption); 3] = [
+        ("none", Encryption::None),
+        ("starttls", Encryption::Starttls),
+        ("tls", Encryption::Tls),
+    ];
 
     fn port(self) -> usize {
         match self {
@@ -113,14 +110,14 @@ impl Encryption {
 
 impl Server {
     fn read(section: &Section) -> Option<Server> {
-        let host = section.required("host");
+        let host = section.required_host("host");
         let port = section.count("port", 0, usize::from(u16::MAX));
         let default = if port == Encryption::Tls.port() {
             Encryption::Tls
         } else {
             Encryption::Starttls
         };
-        let encryption = section.parsed("encryption", default, Encryption::parse);
+        let encryption = section.choice("encryption", default, &Encryption::NAMES);
         let port = if port == 0 { encryption.port() } else { port };
         let trust = Trust::read(section, encryption != Encryption::None);
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
@@ -266,12 +263,12 @@ impl Login {
             true => &[Mechanism::Xoauth2],
             false => &[Mechanism::Plain, Mechanism::Login],
         };
-        let mechanisms = section.parsed("auth", default, |text| match text {
-            "plain" => Ok(&[Mechanism::Plain][..]),
-            "login" => Ok(&[Mechanism::Login]),
-            "xoauth2" => Ok(&[Mechanism::Xoauth2]),
-            _ => Err("`auth` is plain, login or xoauth2".to_owned()),
-        });
+        let mechanisms: [(&str, &[Mechanism]); 3] = [
+            ("plain", &[Mechanism::Plain]),
+            ("login", &[Mechanism::Login]),
+            ("xoauth2", &[Mechanism::Xoauth2]),
+        ];
+        let mechanisms = section.choice("auth", default, &mechanisms);
         let wants_token = mechanisms == [Mechanism::Xoauth2];
         let Some(username) = username else {
             for key in ["password", "token"] {

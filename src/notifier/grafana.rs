@@ -11,6 +11,7 @@ use url::Url;
 
 use super::service::{self, Service, over_http, under};
 use super::{Failure, Kind, Notifier};
+use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::escape::{Escape, bytes, cut};
@@ -67,9 +68,10 @@ fn place(section: &Section) -> Map<String, Value> {
     let number = |key: &str| {
         section.parsed(key, None, |text| {
             let number: Option<u64> = text.parse().ok();
+            let given = advice::quoted(text);
             number
                 .map(Some)
-                .ok_or_else(|| format!("`{key}` is a whole number"))
+                .ok_or_else(|| format!("`{key}` must be a whole number, not {given}"))
         })
     };
     let uid = section.text("dashboard_uid").map(Value::from);

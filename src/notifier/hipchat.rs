@@ -34,7 +34,7 @@ struct HipChat {
     url: Url,
     authorization: HeaderValue,
     rooms: Vec<String>,
-    color: Option<String>,
+    color: Option<&'static str>,
     notify: bool,
     from: Option<String>,
 }
@@ -54,10 +54,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let authorization = bearer(section, "token");
     refuse_user(section, url.as_ref(), "token");
     let rooms = section.required_list("rooms");
-    let color = section.parsed("color", None, |text| match text.to_ascii_lowercase() {
-        color if COLORS.contains(&color.as_str()) => Ok(Some(color)),
-        _ => Err(format!("`color` is one of: {}", COLORS.join(", "))),
-    });
+    let color = section.choice("color", None, &COLORS.map(|name| (name, Some(name))));
     let notify = section.flag("notify", false);
     let from = section.parsed("message_from", None, |text| match text.chars().count() {
         0..=FROM => Ok(Some(text.to_owned())),
@@ -96,7 +93,7 @@ impl HipChat {
         let body = [
             ("message", json!(text)),
             ("message_format", json!("html")),
-            ("color", json!(self.color.as_deref().unwrap_or(color))),
+            ("color", json!(self.color.unwrap_or(color))),
             ("notify", json!(self.notify)),
             ("from", json!(self.from)),
         ];

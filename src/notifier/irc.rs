@@ -65,7 +65,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 fn server(section: &Section) -> Option<Server> {
-    let host = section.required("server");
+    let host = section.required_host("server");
     let encrypted = section.flag("tls", true);
     let port = section.count(
         "port",
@@ -106,11 +106,8 @@ fn server(section: &Section) -> Option<Server> {
 /// The login: the server's password, or an account by `sasl`.
 fn login(section: &Section, has_certificate: bool) -> Option<Login> {
     let username = section.text("username");
-    let sasl = section.parsed("sasl", None, |text| match text {
-        "plain" | "external" => Ok(Some(text.to_owned())),
-        _ => Err("`sasl` is plain or external".to_owned()),
-    });
-    match sasl.as_deref() {
+    let names = ["plain", "external"].map(|name| (name, Some(name)));
+    match section.choice("sasl", None, &names) {
         Some("plain") => {
             let password = section.required_secret("password");
             let username = username.or_else(|| section.missing("username"))?;

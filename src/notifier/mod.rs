@@ -87,12 +87,12 @@ pub enum Format {
 
 impl Format {
     pub fn of(section: &Section) -> Format {
-        let format = section.parsed("format", Format::Json, |text| match text {
-            "json" => Ok(Format::Json),
-            "cloudevents" => Ok(Format::CloudEvents),
-            "runner" => Ok(Format::Runner),
-            _ => Err("`format` is json, cloudevents or runner".to_owned()),
-        });
+        let formats = [
+            ("json", Format::Json),
+            ("cloudevents", Format::CloudEvents),
+            ("runner", Format::Runner),
+        ];
+        let format = section.choice("format", Format::Json, &formats);
         if format != Format::Json {
             section.no_batch("with this `format` each event goes by itself");
         }

@@ -42,7 +42,7 @@ struct PagerDuty {
     routing_key: Secret,
     /// In place of the key made of playbook and inventory.
     dedup_key: Option<Template>,
-    severity: Option<String>,
+    severity: Option<&'static str>,
     /// `client` and `client_url`: who an incident says it comes from.
     client: Map<String, Value>,
 }
@@ -59,20 +59,14 @@ enum Action {
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
-    let region = section.parsed("region", "", |text| match text {
-        "us" => Ok(""),
-        "eu" => Ok("eu."),
-        _ => Err("`region` is us or eu".to_owned()),
-    });
+    let region = section.choice("region", "", &[("us", ""), ("eu", "eu.")]);
     let api = api_url(section, &format!("https://events.{region}pagerduty.com"));
     let routing_key = section.required_secret("routing_key");
     let dedup_key = section
         .template("dedup_key")
         .and_then(|source| noted(section, "dedup_key", Template::text(source, Escape::Plain)));
-    let severity = section.parsed("severity", None, |text| match text {
-        "critical" | "error" | "warning" | "info" => Ok(Some(text.to_owned())),
-        _ => Err("`severity` is critical, error, warning or info".to_owned()),
-    });
+    let severities = ["critical", "error", "warning", "info"].map(|name| (name, Some(name)));
+    let severity = section.choice("severity", None, &severities);
     let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
     let client = ["client", "client_url"].into_iter().filter_map(given);
     let client = client.collect();
@@ -167,7 +161,7 @@ impl PagerDuty {
     }
 
     fn severity(&self, level: Level) -> &str {
-        self.severity.as_deref().unwrap_or(match level {
+        self.severity.unwrap_or(match level {
             Level::Error => "error",
             Level::Warning => "warning",
             Level::Info | Level::Success => "info",

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::service::{Service, api_url, fitting, json_with, over_http, under};
 use super::{Failure, Kind, Notifier};
+use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut};
@@ -77,7 +78,10 @@ struct Bot {
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let color = section.parsed("color", None, |text| match color(text) {
         true => Ok(Some(text.to_owned())),
-        false => Err("`color` is #rgb or #rrggbb".to_owned()),
+        false => Err(format!(
+            "`color` must be `#rgb` or `#rrggbb`, not {}",
+            advice::quoted(text)
+        )),
     });
     let (url, bot) = if section.is_given("url") {
         let (token, channels) = (section.secret("token"), section.channels("channels"));

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Failure, Kind, Notifier};
+use crate::config::advice;
 use crate::config::section::Section;
 use crate::escape::{Escape, cut, cut_html, utf16, without_markup};
 use crate::http::{Http, Reply, Request};
@@ -42,7 +43,10 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let chats = section.required_list("chat_ids");
     let topic = section.parsed("message_thread_id", None, |text| {
         let number = text.parse().map(Some);
-        number.map_err(|_| "`message_thread_id` is a number".to_owned())
+        number.map_err(|_| {
+            let given = advice::quoted(text);
+            format!("`message_thread_id` must be a whole number, not {given}")
+        })
     });
     let silent = section.flag("disable_notification", false);
     let api = api_url(section, "https://api.telegram.org");

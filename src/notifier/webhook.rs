@@ -49,14 +49,9 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     } else {
         "url"
     };
-    let method = section.parsed("method", Method::POST, |text| {
-        match text.to_ascii_uppercase().as_str() {
-            "POST" => Ok(Method::POST),
-            "PUT" => Ok(Method::PUT),
-            "PATCH" => Ok(Method::PATCH),
-            _ => Err("`method` is POST, PUT or PATCH".to_owned()),
-        }
-    });
+    let methods = [Method::POST, Method::PUT, Method::PATCH];
+    let names = methods.each_ref().map(|method| (method.as_str(), method));
+    let method = section.choice("method", &Method::POST, &names).clone();
     let format = Format::of(section);
     let headers = Headers::read(section, format.content_type());
     let signing = Signing::read(section);

@@ -16,6 +16,7 @@ use super::{Check, Failure, Format, Kind, Notifier};
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};
+use crate::reply::explained;
 use crate::secret;
 use crate::wire::Stream;
 use crate::zmtp::{Peer, Socket};
@@ -77,11 +78,8 @@ enum Listener {
 }
 
 fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
-    let socket = section.parsed("socket", Socket::Push, |text| match text {
-        "push" => Ok(Socket::Push),
-        "pub" => Ok(Socket::Pub),
-        _ => Err("`socket` is push or pub".to_owned()),
-    });
+    let sockets = [("push", Socket::Push), ("pub", Socket::Pub)];
+    let socket = section.choice("socket", Socket::Push, &sockets);
     let bind = section.flag("bind", false);
     let format = Format::of(section);
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
@@ -90,7 +88,7 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
         return None;
     }
     let Some(address) = parse(&url) else {
-        section.problem("url", "`url` is tcp://HOST:PORT or ipc:///PATH");
+        section.problem("url", "`url` must be tcp://HOST:PORT or ipc:///PATH");
         return None;
     };
     Some(Rc::new(ZeroMq {
@@ -307,7 +305,7 @@ fn explain(error: &Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => "the peer has gone away".to_owned(),
         ErrorKind::TimedOut => "no connection in time".to_owned(),
-        _ => error.to_string(),
+        _ => explained(&error.to_string()),
     }
 }
 

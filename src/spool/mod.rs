@@ -13,6 +13,7 @@ mod leadership;
 mod lock;
 mod memory;
 mod network;
+mod obstacle;
 mod open;
 mod reader;
 mod rescue;
@@ -46,6 +47,7 @@ pub use error::Error;
 pub use history::*;
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::*;
+pub use obstacle::check_folder;
 pub use reader::reader;
 
 /// Said when nobody does the work any more.

@@ -86,6 +86,12 @@ fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make `{shown}`"))?;
+    check_made(folder, limits)
+}
+
+/// Refuses a folder that is there and cannot hold a spool.
+pub fn check_made(folder: &Path, limits: &Limits) -> Result<()> {
+    let shown = folder.display();
     let metadata = folder.symlink_metadata()?;
     ensure!(metadata.is_dir(), "`{shown}` is not a directory");
     let user = rustix::process::geteuid().as_raw();

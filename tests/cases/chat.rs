@@ -404,7 +404,7 @@ fn the_hosted_hipchat_is_warned_of() {
     check("").expect_line(78, &["[notifier:chat] has no `api_url`"]);
     let url = "api_url = https://chat.example.com";
     check(url).expect(0, "");
-    check(&format!("{url}\ncolor = pink")).expect_line(78, &["`color` is one of: yellow, green"]);
+    check(&format!("{url}\ncolor = pink")).expect_line(78, &["`color` must be `yellow`, `green`"]);
 }
 
 #[test]

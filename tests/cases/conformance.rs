@@ -206,6 +206,7 @@ fn keys(source: &str) -> Vec<String> {
         "count",
         "duration",
         "parsed",
+        "choice",
         "list",
         "lines",
         "path",
@@ -213,6 +214,7 @@ fn keys(source: &str) -> Vec<String> {
         "secret",
         "url",
         "required",
+        "required_host",
         "required_secret",
         "required_list",
     ];

@@ -514,9 +514,9 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
     assert_eq!(outcome.code, 78);
     for problem in [
         "ini:1: [notifier:mail] has no `host`",
-        "ini:3: `port` is a whole number from 1 to 65535",
-        "ini:4: `encryption` is none, starttls or tls",
-        "ini:5: `auth` is plain, login or xoauth2",
+        "ini:3: `port` must be a whole number from 1 to 65535, not `70000`",
+        "ini:4: `encryption` must be `none`, `starttls` or `tls`, not `ssl`",
+        "ini:5: `auth` must be `plain`, `login` or `xoauth2`, not `cram`",
         "ini:1: [notifier:mail] has no `password`",
         "ini:7: `ops` is not an address such as ops@example.com",
         "ini:8: `a@exämple.com` is not an address in ASCII",

@@ -182,7 +182,7 @@ fn a_mistake_in_the_grouping_is_said() {
     let outcome = sandbox.run(&["check-config"]);
     assert_eq!(outcome.code, 78);
     for line in [
-        "ini:3: `group_by` is task, play, host or run; did you mean `host`?",
+        "ini:3: `group_by` must be `task`, `play`, `host` or `run`, not `hosts`; did you mean `host`?",
         "ini:8: `batch` and `group_by` are set; keep one of them",
     ] {
         assert!(outcome.stderr.contains(line), "{outcome:?}");

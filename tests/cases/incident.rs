@@ -245,6 +245,6 @@ fn check_mode_says_what_is_heard_of_checks() {
     );
     let checked = sandbox.run(&["check-config"]);
     assert_eq!(checked.code, 78);
-    let problem = "`check_mode` must be `include`, `exclude` or `only`; did you mean `exclude`?";
+    let problem = "`check_mode` must be `include`, `exclude` or `only`, not `exlude`; did you mean `exclude`?";
     assert!(checked.stderr.contains(problem), "{}", checked.stderr);
 }

@@ -448,7 +448,7 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
         "ini:3: `a b` is not a nickname",
         "ini:4: `#a b` is neither a channel nor a nickname",
         "ini:4: `:c` is neither a channel nor a nickname",
-        "ini:5: `sasl` is plain or external",
+        "ini:5: `sasl` must be `plain` or `external`, not `",
         "ini:11: `sasl = external` needs `client_cert`, and `tls`",
         "ini:12: [notifier:c] has no `password`",
         "ini:22: the password goes in the clear",

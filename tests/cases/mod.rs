@@ -24,6 +24,7 @@ mod irc;
 mod lines;
 mod masks;
 mod memory;
+mod mistakes;
 mod nginx;
 mod order;
 mod owners;

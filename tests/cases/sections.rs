@@ -68,7 +68,7 @@ fn a_mistake_holds_up_no_other_notifier() {
         ),
         (
             "type = webhook\nurl = http://h/\nenabled = perhaps",
-            "`enabled` is neither",
+            "`enabled` must be true or false, not `perhaps`",
         ),
         ("type = webhook", "[notifier:bad] has no `url`"),
     ] {
@@ -166,7 +166,7 @@ fn what_belongs_to_nobody_hinders_nobody() {
             "[delivery]\ndrian = 1s",
             "unknown key `drian` in [delivery]; did you mean `drain`?",
         ),
-        ("[delivery]\nmax_age = soon", "`max_age` is a time"),
+        ("[delivery]\nmax_age = soon", "`max_age` must be a time"),
         (
             "[delivry]\ndrain = 1s",
             "unknown section [delivry]; did you mean [delivery]?",

@@ -150,11 +150,11 @@ fn what_pagerduty_refuses_is_said_in_its_words() {
         ),
         (
             "type = pagerduty\nrouting_key = x\nregion = mars\n",
-            "`region` is us or eu",
+            "`region` must be `us` or `eu`, not `mars`",
         ),
         (
             "type = pagerduty\nrouting_key = x\nseverity = bad\n",
-            "`severity` is critical, error",
+            "`severity` must be `critical`, `error`",
         ),
         (
             "type = pagerduty\nrouting_key = x\ndedup_key = {{ hots }}\n",
@@ -330,7 +330,7 @@ fn what_grafana_refuses_is_said_in_its_words() {
         ),
         (
             "token = abcd\ndashboard_id = abc\n",
-            "`dashboard_id` is a whole number",
+            "`dashboard_id` must be a whole number, not `abc`",
         ),
         (
             "token = abcd\ndashboard_id = 1\ndashboard_uid = a\n",

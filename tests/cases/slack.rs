@@ -64,7 +64,7 @@ fn slacks_settings_are_checked() {
     );
     check(
         "token = t-o-k-e-n\nchannels = ops\ncolor = red",
-        "`color` is #rgb or #rrggbb",
+        "`color` must be `#rgb` or `#rrggbb`, not `red`",
     );
     let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
     let config = SLACK.config(&server, "ops");

@@ -185,7 +185,7 @@ fn a_later_play_can_go_elsewhere() {
     assert!(
         outcome
             .stderr
-            .contains("the play's vars: `callback_url` is not a URL"),
+            .contains("the play's vars: `callback_url` must begin with http://"),
         "{outcome:?}"
     );
 }
@@ -194,7 +194,7 @@ fn a_later_play_can_go_elsewhere() {
 fn a_broken_configuration_is_said_once() {
     let input = hello(json!({})) + &event(1, "runner_on_ok", json!({})) + END;
     let outcome = run("[inputs]\ncallback_url = nonsense\n", &input);
-    outcome.expect_warning(75, &["`callback_url` is not a URL"]);
+    outcome.expect_warning(75, &["`callback_url` must begin with http://"]);
     let outcome = run("callback_url = nonsense\n", &input);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (78, ""));
     assert_eq!(outcome.stderr.lines().count(), 2, "{outcome:?}");

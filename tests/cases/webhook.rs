@@ -84,13 +84,16 @@ fn a_body_is_signed_with_each_key() {
 #[test]
 fn what_is_wrong_with_a_signature_is_said() {
     for (keys, problem) in [
-        ("sign = sha1\n", "`sign` is standard or sha256"),
+        (
+            "sign = sha1\n",
+            "`sign` must be `standard` or `sha256`, not `sha1`",
+        ),
         ("sign = sha256\n", "[inputs] has no `signing_secret`"),
         ("sign = standard\n", "[inputs] has no `signing_secret`"),
         ("signing_secret = canary\n", "`signing_secret` needs `sign`"),
         (
             "sign = standard\nsigning_secret = whsec_canary!\n",
-            "`signing_secret` is `whsec_` and base64",
+            "`signing_secret` must be `whsec_` and base64",
         ),
         (
             "format = cloudevents\nbatch = 10\n",
@@ -100,7 +103,10 @@ fn what_is_wrong_with_a_signature_is_said() {
             "headers = X-Host: {{ host }}\nbatch = 10\n",
             "each event goes by itself",
         ),
-        ("format = xml\n", "`format` is json, cloudevents or runner"),
+        (
+            "format = xml\n",
+            "`format` must be `json`, `cloudevents` or `runner`, not `xml`",
+        ),
     ] {
         let outcome = send(&format!("callback_url = http://localhost\n{keys}"), FAILED);
         outcome.expect_line(78, &[problem]);
@@ -173,7 +179,7 @@ fn a_path_with_a_gap_is_not_used() {
         ("http://{{ host }}/x", "not a URL"),
         ("http://example.com{{ host }}/x", "not in its host"),
         ("http://example.com:80{{ host }}", "not in its host"),
-        ("{{ result.url }}", "not a URL"),
+        ("{{ result.url }}", "must begin with http://"),
         ("http://example.com/{{ hots }}", "unknown variable `hots`"),
     ] {
         send(&format!("callback_url = {url}\n"), FAILED).expect_line(78, &[problem]);

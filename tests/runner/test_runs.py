@@ -256,4 +256,4 @@ def test_a_broken_configuration_is_said_and_hinders_nothing(runner):
     config.chmod(0o600)
     outcome = runner.run()
     assert outcome.status == "successful"
-    assert "project/plugin_config.ini:2: `callback_url` is not a URL" in outcome.stderr
+    assert "project/plugin_config.ini:2: `callback_url` must begin with http://" in outcome.stderr

@@ -1,0 +1,78 @@
+//! Keys that name a host, without a port or a URL around it.
+
+use super::section::Section;
+
+impl Section {
+    /// The host that a key must name.
+    pub fn required_host(&self, key: &str) -> Option<&str> {
+        let text = self.required(key)?;
+        let Some(problem) = misfit(key, text) else {
+            return Some(text);
+        };
+        self.problem(key, format!("`{key}` must be a host alone; {problem}"));
+        None
+    }
+}
+
+/// Problem of a text that is more, or less, than a host.
+fn misfit(key: &str, text: &str) -> Option<String> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Some(format!("leave out `{scheme}://`"));
+    }
+    if text.contains(char::is_whitespace) {
+        return Some("it holds a blank, and a comment stands on a line of its own".to_owned());
+    }
+    if let Some(character) = text
+        .chars()
+        .find(|character| "/@,;'\"`".contains(*character))
+    {
+        return Some(format!("leave out the `{character}`"));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None if text.matches(':').count() == 1 => text.split_once(':')?,
+        // A name, or an address of IPv6.
+        None => return None,
+    };
+    let port = port.trim_start_matches(':');
+    Some(match port.is_empty() {
+        true => format!("write `{key} = {host}`"),
+        false => format!("use `port`: `{key} = {host}` and `port = {port}`"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_alone() {
+        for host in [
+            "mail",
+            "mail.example.com",
+            "127.0.0.1",
+            "::1",
+            "fe80::1%eth0",
+            "a_b",
+        ] {
+            assert_eq!(misfit("host", host), None, "{host}");
+        }
+        for (text, said) in [
+            (
+                "127.0.0.1:25",
+                "use `port`: `host = 127.0.0.1` and `port = 25`",
+            ),
+            ("[::1]:25", "use `port`: `host = ::1` and `port = 25`"),
+            ("[::1]", "write `host = ::1`"),
+            ("smtp://mail", "leave out `smtp://`"),
+            (
+                "mail # here",
+                "it holds a blank, and a comment stands on a line of its own",
+            ),
+            ("\"mail\"", "leave out the `\"`"),
+            ("a,b", "leave out the `,`"),
+        ] {
+            assert_eq!(misfit("host", text).as_deref(), Some(said), "{text}");
+        }
+    }
+}

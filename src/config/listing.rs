@@ -1,0 +1,80 @@
+//! Problems as they are listed: in the order of the files and their lines, each said once.
+
+use std::path::PathBuf;
+
+use super::section::{Harm, Problem};
+
+/// Sorts problems by the file and the line of their places; those without a file come last.
+pub fn sort(problems: &mut [Problem], files: &[PathBuf]) {
+    problems.sort_by_cached_key(|problem| {
+        let (path, line) = split(&problem.place);
+        let is_here = |file: &PathBuf| file.display().to_string() == path;
+        let file = files.iter().position(is_here).unwrap_or(files.len());
+        (file, line)
+    });
+}
+
+/// Makes one problem of those that several lines have with the same secret.
+pub fn merge_unread(problems: &mut Vec<Problem>) {
+    let mut listed: Vec<Problem> = Vec::new();
+    let mut others: Vec<(usize, String)> = Vec::new();
+    for problem in problems.drain(..) {
+        let is_same = |one: &Problem| one.harm == Harm::Unread && one.text == problem.text;
+        match listed.iter().position(is_same) {
+            Some(first) if problem.harm == Harm::Unread => others.push((first, problem.place)),
+            _ => listed.push(problem),
+        }
+    }
+    for (first, place) in others {
+        let problem = &mut listed[first];
+        let ((file, here), (other, line)) = (split(&problem.place), split(&place));
+        if (file, here) == (other, line) {
+            continue;
+        }
+        let also = match file == other && line > 0 {
+            true => format!("; also in line {line}"),
+            false => format!("; also in {place}"),
+        };
+        problem.text.push_str(&also);
+    }
+    *problems = listed;
+}
+
+/// File and line of a place; line 0 where it has none.
+fn split(place: &str) -> (&str, usize) {
+    let numbered = || {
+        let (path, line) = place.rsplit_once(':')?;
+        Some((path, line.parse().ok()?))
+    };
+    numbered().unwrap_or((place, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_in_order_and_a_secret_is_said_once() {
+        let unread = |place: &str| Problem::new(place, "cannot read `/t`").with(Harm::Unread);
+        let mut problems = vec![
+            unread("/b:12"),
+            Problem::new("/b:7", "same"),
+            unread("/b:9"),
+            Problem::new("elsewhere", "x"),
+            unread("/a:30"),
+            Problem::new("/b:8", "same"),
+        ];
+        sort(&mut problems, &["/a".into(), "/b".into()]);
+        merge_unread(&mut problems);
+        let listed: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            listed,
+            [
+                "/a:30: cannot read `/t`; also in /b:9; also in /b:12",
+                "/b:7: same",
+                "/b:8: same",
+                "elsewhere: x",
+            ]
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! Values that are taken as they stand, and look as if something were to be done with them first.
+
+use std::path::Path;
+
+/// Doubt about a value that is neither an expression nor a template. Repeats nothing of it: it may be a secret.
+pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
+    let stands = format!("`{key}` is taken as it stands");
+    if is_in_quotes(value) {
+        return Some(format!("{stands}, with its quotes; leave them out"));
+    }
+    if !is_secret {
+        return is_variable(value).then(|| format!("{stands}: no variable is read here"));
+    }
+    let any = format!("use `{key}_env`, `{key}_file` or `{key}_command`");
+    let said = if value.starts_with("!vault") || value.starts_with("$ANSIBLE_VAULT") {
+        format!("nothing is decrypted here; {any}")
+    } else if value.contains("{{") || value.contains("{%") || value.starts_with("lookup(") {
+        format!("no template is rendered here; {any}")
+    } else if is_variable(value) {
+        format!("no variable is read here; `{key}_env = NAME` reads one")
+    } else if is_command(value) {
+        format!("no command is run here; `{key}_command = COMMAND` runs one")
+    } else if is_file(value) {
+        format!("no file is read here; `{key}_file = PATH` reads one")
+    } else if value.starts_with('!') && value.contains(' ') || is_placeholder(value) {
+        any
+    } else {
+        return None;
+    };
+    Some(format!("{stands}: {said}"))
+}
+
+fn is_in_quotes(value: &str) -> bool {
+    let quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    quoted('"') || quoted('\'')
+}
+
+/// `$NAME`, `${…}`, `%NAME%`, `%(name)s` or `env:NAME`.
+fn is_variable(value: &str) -> bool {
+    let is_name = |name: &str| {
+        let is_part = |character: char| {
+            character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_'
+        };
+        name.len() > 1
+            && name.chars().all(is_part)
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+    };
+    let within = |open: &str, close: &str| value.strip_prefix(open)?.strip_suffix(close);
+    value.strip_prefix('$').is_some_and(is_name)
+        || within("${", "}").is_some()
+        || within("%", "%").is_some_and(is_name)
+        || within("%(", ")s").is_some()
+        || value.strip_prefix("env:").is_some_and(is_name)
+}
+
+fn is_command(value: &str) -> bool {
+    let within = |open: &str, close: &str| {
+        let inner = value.strip_prefix(open)?.strip_suffix(close)?;
+        Some(inner).filter(|inner| !inner.is_empty())
+    };
+    within("$(", ")").or_else(|| within("`", "`")).is_some()
+}
+
+/// A path of the home directory, or of a file that is there.
+fn is_file(value: &str) -> bool {
+    let path = value.strip_prefix("file:").unwrap_or(value);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    path.starts_with("~/") || path.starts_with('/') && Path::new(path).is_file()
+}
+
+/// `<password>`, as documentation has it.
+fn is_placeholder(value: &str) -> bool {
+    value.len() > 2 && value.starts_with('<') && value.ends_with('>')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_as_it_stands_and_may_not_be_meant() {
+        for (value, said) in [
+            ("\"secret\"", "with its quotes"),
+            ("'secret'", "with its quotes"),
+            ("$OPS_PW", "no variable"),
+            ("${ops_pw}", "no variable"),
+            ("%OPS_PW%", "no variable"),
+            ("%(pw)s", "no variable"),
+            ("env:OPS_PW", "no variable"),
+            ("{{ vault_pw }}", "no template"),
+            ("lookup('env', 'X')", "no template"),
+            ("!vault abc", "nothing is decrypted"),
+            ("$ANSIBLE_VAULT;1.1;AES256", "nothing is decrypted"),
+            ("$(pass show x)", "no command"),
+            ("`pass show x`", "no command"),
+            ("~/token", "no file"),
+            ("/etc/passwd", "no file"),
+            ("file:///etc/passwd", "no file"),
+            ("<password>", "use `password_env`"),
+            ("!secret ops", "use `password_env`"),
+        ] {
+            let doubt = doubt("password", value, true).unwrap_or_default();
+            assert!(doubt.contains(said), "{value}: {doubt}");
+            assert!(!doubt.contains(value), "{value}: {doubt}");
+        }
+        for value in [
+            "hunter2", "$ecret", "\"", "'", "pa$$word", "!x", "/Ab+cd==", "%41%42", "a{b}c", "$1",
+            "<>", "xoxb-1",
+        ] {
+            assert_eq!(doubt("password", value, true), None, "{value}");
+        }
+        assert!(doubt("username", "\"anna\"", false).is_some());
+        assert!(doubt("username", "$USER", false).is_some());
+        assert_eq!(doubt("socket", "/etc/passwd", false), None);
+    }
+}

@@ -1,0 +1,522 @@
+//! Typical mistakes: the line that each is found in, and what to write in its place.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::server::{Server, status};
+
+/// Lines of a notifier, the number of the wrong one, and what is said of it.
+type Mistake = (&'static str, usize, &'static str);
+
+/// Checks configurations, each with one mistake that is said in one line.
+#[track_caller]
+fn expect(code: i32, severity: &str, mistakes: &[Mistake]) {
+    for (config, line, said) in mistakes {
+        let sandbox = Sandbox::with_config(config);
+        let checked = sandbox.run(&["check-config"]);
+        let begin = format!(
+            "ansible-notify: {severity}{}:{line}: {said}",
+            sandbox.path("plugin_config.ini").display()
+        );
+        assert!(checked.stderr.starts_with(&begin), "{begin}: {checked:?}");
+        assert_eq!(
+            (checked.code, checked.stderr.lines().count()),
+            (code, 1),
+            "{config}: {checked:?}"
+        );
+    }
+}
+
+#[test]
+fn words_of_elsewhere_are_known() {
+    const MAIL: &str =
+        "[notifier:a]\ntype = email\nhost = h\nfrom = a@example.com\nto = b@example.com\n";
+    let mistakes = [
+        (
+            "[inputs]\nurl = http://h/\n",
+            2,
+            "unknown key `url` in [inputs]; did you mean `callback_url`?",
+        ),
+        (
+            "[notifier:a]\ntype = webhook\ncallback_url = http://h/\n",
+            3,
+            "unknown key `callback_url` in [notifier:a]; did you mean `url`?",
+        ),
+        (
+            "[notifier:a]\ntype = slack\ntoken = xoxb-1\nchannels = ops\nhex_color = #fff\n",
+            5,
+            "unknown key `hex_color` in [notifier:a]; did you mean `color`?",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\ndrain = 5s\n",
+            3,
+            "unknown key `drain` in [inputs]; it belongs in [delivery]",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\n[delivery]\ntimeout = 5s\n",
+            4,
+            "unknown key `timeout` in [delivery]; it belongs in [inputs] or in a [notifier:NAME]",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\nwhen = inventory_hostname == 'a'\n",
+            3,
+            "unknown variable `inventory_hostname`; did you mean `host`?",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\n[outputs]\na = ansible_check_mode\n",
+            4,
+            "unknown variable `ansible_check_mode`; did you mean `check`?",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\n[outputs]\nsite = berlin\n",
+            4,
+            "unknown variable `berlin`; a constant is quoted: 'berlin'",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\nwhen = host == 'web1\n",
+            3,
+            "`when`: unexpected end of string",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\non = run_end\n",
+            3,
+            "unknown trigger `run_end`; write error, success, canceled",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\non = FAILED\n",
+            3,
+            "unknown trigger `FAILED`; did you mean `failed`?",
+        ),
+        (
+            "[inputs]\ncallback_url = http://h/\non =\n",
+            3,
+            "`on` is empty; leave it out, or say which events are meant",
+        ),
+        (
+            "[slack]\ntoken = xoxb-1\n[inputs]\ncallback_url = http://h/\n",
+            1,
+            "unknown section [slack]; a notifier is written [notifier:slack], with `type = slack` below it",
+        ),
+        (
+            "[smtp]\nhost = h\n[inputs]\ncallback_url = http://h/\n",
+            1,
+            "unknown section [smtp]; a notifier is written [notifier:smtp], with `type = email` below it",
+        ),
+        (
+            "inputs:\n  callback_url: http://h/\n",
+            1,
+            "this looks like YAML; an INI file has [inputs] on a line of its own",
+        ),
+    ];
+    expect(78, "", &mistakes);
+    for (wrong, said) in [
+        (
+            "sender = a@example.com",
+            "unknown key `sender` in [notifier:a]; did you mean `from`?",
+        ),
+        (
+            "recipients = a@example.com",
+            "unknown key `recipients` in [notifier:a]; did you mean `to`?",
+        ),
+        (
+            "use_tls = true",
+            "unknown key `use_tls` in [notifier:a]; write `encryption = starttls`",
+        ),
+        (
+            "use_ssl = true",
+            "unknown key `use_ssl` in [notifier:a]; write `encryption = tls`",
+        ),
+    ] {
+        let sandbox = Sandbox::with_config(&format!("{MAIL}{wrong}\n"));
+        let checked = sandbox.run(&["check-config"]);
+        checked.expect_line(78, &["plugin_config.ini:6: ", said]);
+    }
+}
+
+#[test]
+fn other_names_of_a_kind_are_known_and_all_kinds_said() {
+    let kinds = Sandbox::with_config("[notifier:a]\n").run(&["check-config"]);
+    let (_, kinds) = kinds.stderr.split_once("it is one of: ").unwrap();
+    for (word, kind) in [
+        ("smtp", "email"),
+        ("http", "webhook"),
+        ("opsgenie", "webhook"),
+        ("msteams", "teams"),
+        ("Slack", "slack"),
+        ("pagerdty", "pagerduty"),
+    ] {
+        let sandbox = Sandbox::with_config(&format!("[notifier:a]\ntype = {word}\n"));
+        let said =
+            format!("ini:2: unknown type `{word}`; did you mean `{kind}`?; there are: {kinds}");
+        let checked = sandbox.run(&["check-config"]);
+        checked.expect_line(78, &[&said]);
+    }
+}
+
+#[test]
+fn a_value_that_is_none_of_those_allowed_is_said_with_them() {
+    expect(
+        78,
+        "",
+        &[
+            (
+                "[inputs]\ncallback_url = http://h/\nenabled = perhaps\n",
+                3,
+                "`enabled` must be true or false, not `perhaps`",
+            ),
+            (
+                "[inputs]\ncallback_url = http://h/\n[delivery]\noverflow = drop\n",
+                4,
+                "`overflow` must be `refuse` or `drop_oldest`, not `drop`",
+            ),
+            (
+                "[inputs]\ncallback_url = http://h/\n[delivery]\nmax_size = 1TB\n",
+                4,
+                "`max_size` must be a size such as 64MiB or 1GiB, at least 1MiB, not `1TB`",
+            ),
+            (
+                "[inputs]\ncallback_url = http://h/\norder = hosts\n",
+                3,
+                "`order` must be `host` or `run`, not `hosts`; did you mean `host`?",
+            ),
+            (
+                "[inputs]\ncallback_url = http://h/\nmethod = GET\n",
+                3,
+                "`method` must be `POST`, `PUT` or `PATCH`, not `GET`",
+            ),
+            (
+                "[notifier:a]\ntype = zeromq\nurl = tcp://h:1\nsocket = pull\n",
+                4,
+                "`socket` must be `push` or `pub`, not `pull`",
+            ),
+        ],
+    );
+    let cased = "[inputs]\ncallback_url = http://h/\nmethod = put\norder = Run\nformat = JSON\n";
+    let checked = Sandbox::with_config(cased).run(&["check-config"]);
+    checked.expect(0, "");
+}
+
+#[test]
+fn what_is_no_url_and_no_host_is_a_problem() {
+    const EVENT: &str = "`callback_url` is not a URL: a value of the event is written `{{ host }}`";
+    const BLANK: &str =
+        "`callback_url` is not a URL: it holds a blank; a comment stands on a line of its own";
+    const SCHEME: &str = "`callback_url` must begin with http:// or https://";
+    const PROXY: &str = "`proxy` must be `env`, or a URL such as http://proxy.example.com:3128 (also https, socks4a, socks5, socks5h)";
+    expect(
+        78,
+        "",
+        &[
+            ("[inputs]\ncallback_url = http://h/a b\n", 2, BLANK),
+            (
+                "[inputs]\ncallback_url = http://h/ # the collector\n",
+                2,
+                BLANK,
+            ),
+            ("[inputs]\ncallback_url = http://h/{host}\n", 2, EVENT),
+            ("[inputs]\ncallback_url = http://h/<host>\n", 2, EVENT),
+            ("[inputs]\ncallback_url = ftp://h/\n", 2, SCHEME),
+            ("[inputs]\ncallback_url = h:80/x\n", 2, SCHEME),
+            (
+                "[inputs]\ncallback_url = http://h/\nproxy = proxy.example.com:3128\n",
+                3,
+                PROXY,
+            ),
+            (
+                "[inputs]\ncallback_url = http://h/\nproxy = proxy.example.com\n",
+                3,
+                PROXY,
+            ),
+            (
+                "[notifier:a]\ntype = email\nhost = 127.0.0.1:25\nfrom = a@example.com\nto = a@example.com\n",
+                3,
+                "`host` must be a host alone; use `port`: `host = 127.0.0.1` and `port = 25`",
+            ),
+            (
+                "[notifier:a]\ntype = email\nhost = smtps://mail\nfrom = a@example.com\nto = a@example.com\n",
+                3,
+                "`host` must be a host alone; leave out `smtps://`",
+            ),
+            (
+                "[notifier:a]\ntype = irc\nserver = irc.example.com:6697\ntargets = #ops\n",
+                3,
+                "`server` must be a host alone; use `port`: `server = irc.example.com` and `port = 6697`",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_value_taken_as_it_stands_is_warned_of() {
+    let config = |key: &str, value: &str| {
+        format!("[inputs]\ncallback_url = https://h/\nusername = u\n{key} = {value}\n")
+    };
+    let any = "use `password_env`, `password_file` or `password_command`";
+    for (value, said) in [
+        ("\"secret-canary\"", ", with its quotes; leave them out"),
+        (
+            "$OPS_CANARY",
+            ": no variable is read here; `password_env = NAME` reads one",
+        ),
+        (
+            "${ops_canary}",
+            ": no variable is read here; `password_env = NAME` reads one",
+        ),
+        (
+            "{{ vault_canary }}",
+            &format!(": no template is rendered here; {any}"),
+        ),
+        (
+            "!vault canary",
+            &format!(": nothing is decrypted here; {any}"),
+        ),
+        (
+            "$(pass canary)",
+            ": no command is run here; `password_command = COMMAND` runs one",
+        ),
+        (
+            "~/canary",
+            ": no file is read here; `password_file = PATH` reads one",
+        ),
+    ] {
+        let sandbox = Sandbox::with_config(&config("password", value));
+        let checked = sandbox.run(&["check-config"]);
+        let said = format!("plugin_config.ini:4: `password` is taken as it stands{said}\n");
+        checked.expect_line(0, &["warning: ", &said]);
+        let all = checked.stdout + &checked.stderr;
+        assert!(!all.to_lowercase().contains("canary"), "{all}");
+    }
+    let quoted =
+        Sandbox::with_config(&config("password = pw\nsocket", "'/run/x'")).run(&["check-config"]);
+    quoted.expect_line(
+        0,
+        &[
+            "warning: ",
+            "ini:5: `socket` is taken as it stands, with its quotes",
+        ],
+    );
+    for value in ["pa$$word", "$ecret", "a\"b\"", "!x"] {
+        let checked = Sandbox::with_config(&config("password", value)).run(&["check-config"]);
+        checked.expect(0, "");
+    }
+    // As they stand, they are sent.
+    let server = Server::start([crate::server::OK]);
+    let sandbox =
+        Sandbox::with_config(&config("password", "\"pw\"").replace("https://h/", &server.url()));
+    sandbox.run(&["test"]).expect(0, "");
+    assert_eq!(
+        server.requests()[0].header("authorization"),
+        Some("Basic dToicHci")
+    );
+}
+
+#[test]
+fn one_secret_of_several_notifiers_is_said_once_and_lines_are_in_order() {
+    let webhook = |name: &str, more: &str| {
+        format!("[notifier:{name}]\ntype = webhook\nurl = http://h/\n{more}\n")
+    };
+    let config = [
+        webhook("z", "token_file = /nowhere/token"),
+        webhook("m", "timeout = soon"),
+        webhook("a", "token_file = /nowhere/token"),
+        webhook("b", "timeout = soon"),
+    ];
+    let checked = Sandbox::with_config(&config.concat()).run(&["check-config"]);
+    let lines: Vec<&str> = checked.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{checked:?}");
+    assert!(
+        lines[0].contains("ini:4: cannot read `/nowhere/token`: "),
+        "{checked:?}"
+    );
+    assert!(lines[0].ends_with("; also in line 12"), "{checked:?}");
+    assert!(
+        lines[1].contains("ini:8: `timeout` must be a time"),
+        "{checked:?}"
+    );
+    assert!(
+        lines[2].contains("ini:16: `timeout` must be a time"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn a_spool_that_cannot_be_made_is_a_problem() {
+    let config = |spool: &str| {
+        Sandbox::with_config(&format!(
+            "[inputs]\ncallback_url = http://h/\n[delivery]\nspool = {spool}\n"
+        ))
+    };
+    for spool in ["/proc/nope", "/proc/nope/below"] {
+        let said = format!("ini:4: `spool`: cannot make `{spool}`: ");
+        config(spool)
+            .run(&["check-config"])
+            .expect_line(78, &[&said]);
+    }
+    let below = config("file/below");
+    below.file("file", "");
+    below.run(&["check-config"]).expect_line(
+        78,
+        &["ini:4: `spool`: cannot make `", "/file` is not a directory"],
+    );
+    let open = config("open");
+    std::fs::create_dir(open.path("open")).unwrap();
+    open.mode("open", 0o777);
+    open.run(&["check-config"]).expect_line(
+        78,
+        &["ini:4: `spool`: others can write to `", "; chmod 700 it"],
+    );
+    let new = config("not/there/yet");
+    new.run(&["check-config"]).expect(0, "");
+    let left: Vec<_> = std::fs::read_dir(new.root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["plugin_config.ini"]);
+    let mut homeless = new.command(&["check-config"]);
+    new.file("plugin_config.ini", "[inputs]\ncallback_url = http://h/\n");
+    homeless.env("XDG_STATE_HOME", "/proc/nope");
+    let said = outcome(homeless.spawn().unwrap());
+    said.expect_line(
+        0,
+        &[
+            "warning: spool: cannot make `/proc/nope/ansible-notify`: ",
+            "; set `spool` in [delivery]",
+        ],
+    );
+}
+
+#[test]
+fn of_two_files_the_one_that_is_not_read_is_said() {
+    let config = "[inputs]\ncallback_url = http://h/\n";
+    let sandbox = Sandbox::with_config(config);
+    sandbox.run(&["check-config"]).expect(0, "");
+    sandbox.file("callback_plugins/plugin_config.ini", config);
+    let (here, below) = (
+        sandbox.path("plugin_config.ini"),
+        sandbox.path("callback_plugins/plugin_config.ini"),
+    );
+    let said = |other: &std::path::Path, used: &std::path::Path| {
+        format!(
+            "{} is not read: {} is used; keep one of them",
+            other.display(),
+            used.display()
+        )
+    };
+    let checked = sandbox.run(&["check-config"]);
+    checked.expect_line(0, &["warning: ", &said(&here, &below)]);
+    let project = sandbox.root().to_str().unwrap();
+    let checked = sandbox.run(&["check-config", "--project", project]);
+    checked.expect_line(0, &["warning: ", &said(&below, &here)]);
+    let checked = sandbox.run(&["check-config", "--config", "plugin_config.ini"]);
+    checked.expect(0, "");
+}
+
+fn connect(config: &str, variable: Option<(&str, &str)>) -> Outcome {
+    let sandbox = Sandbox::with_config(config);
+    let mut command: Command = sandbox.command(&["check-config", "--connect"]);
+    command.envs(variable);
+    outcome(command.spawn().unwrap())
+}
+
+#[test]
+fn what_hinders_a_connection_is_said_once_with_a_way_out() {
+    let plain = Server::start([crate::server::Reply::Raw(b"\x15\x03\x03\x00\x02\x02\x46")]);
+    let url = plain.url();
+    connect(&format!("[inputs]\ncallback_url = {url}\n"), None).expect_line(
+        78,
+        &[
+            "callback: http://127.0.0.1:",
+            "is this port https? then the URL begins with https://",
+        ],
+    );
+    connect(
+        "[inputs]\ncallback_url = http://x/\nsocket = /nowhere/socket\n",
+        None,
+    )
+    .expect_line(
+        78,
+        &["callback: http://x (socket /nowhere/socket): No such file"],
+    );
+    let unresolved = "the host name cannot be resolved";
+    for (config, place) in [
+        (
+            "[inputs]\ncallback_url = http://no.invalid/\n",
+            "http://no.invalid: ",
+        ),
+        (
+            "[notifier:a]\ntype = email\nhost = no.invalid\nfrom = a@example.com\nto = a@example.com\n",
+            "no.invalid:587: ",
+        ),
+        (
+            "[notifier:a]\ntype = irc\nserver = no.invalid\ntargets = #ops\n",
+            "no.invalid:6697: ",
+        ),
+        (
+            "[notifier:a]\ntype = zeromq\nurl = tcp://no.invalid:1\n",
+            "tcp://no.invalid:1: ",
+        ),
+    ] {
+        let checked = connect(config, None);
+        checked.expect_line(78, &[place, unresolved]);
+        assert!(
+            !checked.stderr.contains("lookup") && !checked.stderr.contains("dns"),
+            "{checked:?}"
+        );
+    }
+    let proxied = Some(("https_proxy", "http://127.0.0.1:1"));
+    connect("[inputs]\ncallback_url = https://no.invalid/\n", proxied).expect_line(
+        78,
+        &[
+            unresolved,
+            "; `https_proxy` is used with `proxy = env` only",
+        ],
+    );
+}
+
+#[test]
+fn what_an_endpoint_refuses_is_said_with_a_way_out() {
+    for (code, headers, said) in [
+        (
+            401,
+            "",
+            "401 Unauthorized: asks for credentials; set `username` and `password`, or `token`",
+        ),
+        (
+            302,
+            "Location: https://ops.example.com/new?key=canary\r\n",
+            "302 Found: redirects to https://ops.example.com; set the final URL",
+        ),
+    ] {
+        let reply = crate::server::Reply::Full(code, headers, "");
+        let server = Server::start([reply]);
+        let tested = Sandbox::sending_to(&server.url()).run(&["test"]);
+        assert_eq!(tested.stderr.lines().count(), 1, "{tested:?}");
+        assert!(
+            tested.stderr.contains(said) && !tested.stderr.contains("canary"),
+            "{tested:?}"
+        );
+    }
+    let server = Server::start([status(401)]);
+    let tested = Sandbox::sending_to(&server.url()).run(&["test"]);
+    let origin = server.url().trim_end_matches("/events").to_owned();
+    assert!(
+        tested.stderr.contains(&format!("callback: {origin}: 401")),
+        "{tested:?}"
+    );
+}
+
+#[test]
+fn a_wrong_state_is_repeated_with_the_right_one() {
+    let sandbox = Sandbox::sending_to("http://h/");
+    sandbox.file("event.json", r#"{"state":"sucess"}"#);
+    let sent = sandbox.run(&["send", "event.json"]);
+    let said = "event.json:1: `state` must be success, failed, skipped or unreachable, not `sucess`; did you mean `success`?";
+    assert!(sent.code != 0 && sent.stderr.contains(said), "{sent:?}");
+    let json = sandbox.run(&["check-config", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&json.stdout).unwrap()["ok"],
+        true
+    );
+}
