@@ -36,7 +36,7 @@ fn all_problems_are_said_at_once_with_their_lines() {
         "plugin_config.ini:19: unknown section [output]; did you mean [outputs]?",
         "plugin_config.ini:10: `a`: unexpected end of input, expected identifier or integer",
         "plugin_config.ini:11: unknown variable `hots`; did you mean `host`?",
-        "plugin_config.ini:12: there is no filter `nofilter`; docs/expressions.md lists them",
+        "plugin_config.ini:12: `c`: there is no filter `nofilter`; docs/expressions.md lists them",
         "plugin_config.ini:4: unknown trigger `faild`; did you mean `failed`?",
         "plugin_config.ini:6: unknown variable `stat`; did you mean `stats`?",
         "plugin_config.ini:7: `concurrency` must be a whole number from 1 to 64, not `0`",
