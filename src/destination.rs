@@ -97,8 +97,11 @@ impl Destination {
             let run = shared.unwrap_or_else(|| run.to_owned());
             format!("{run}{ADDRESSEE}{}", self.section.addressee())
         };
+        let search = search.fixed();
+        let project = search.file().filter(|_| search.project.is_some());
         DestinationKey {
-            search: serde_json::to_string(&search.fixed()).expect("paths can be written"),
+            own: project.is_some_and(|file| self.section.is_addressed_by(&file)),
+            search: serde_json::to_string(&search).expect("paths can be written"),
             name: self.name.clone(),
             run,
             needs: needs.join(", "),

@@ -24,6 +24,8 @@ use crate::report;
 use crate::spool::{self, DestinationStatus, Spool};
 use crate::trusted;
 
+use super::unclaimed::{self, Unclaimed};
+
 /// How often `--watch` looks for destinations that are new.
 const WATCH: Duration = Duration::from_secs(2);
 /// How long the spool may give nothing before the rest is left.
@@ -70,6 +72,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         added: HashMap::new(),
         waiting: 0,
         unread: Vec::new(),
+        unclaimed: Unclaimed::default(),
         stranger: super::only_named_by(arguments.spool.as_deref()),
         exit: Exit::Ok,
     };
@@ -99,6 +102,7 @@ struct Flush<'a> {
     waiting: usize,
     /// Those of which a secret could not be read, and when that was.
     unread: Vec<(Instant, i64)>,
+    unclaimed: Unclaimed,
     /// The project's file that alone names the spool: it may be a stranger's who put both there.
     stranger: Option<PathBuf>,
     exit: Exit,
@@ -113,6 +117,11 @@ impl Flush<'_> {
         });
     }
 
+    /// Says whether a person waits for it, who can do something about what is wrong.
+    fn is_attended(&self) -> bool {
+        !self.arguments.watch && !self.arguments.due
+    }
+
     fn is_chosen(&self, status: &DestinationStatus) -> bool {
         let named = &self.arguments.notifier;
         named.is_empty() || named.contains(&status.name)
@@ -121,7 +130,7 @@ impl Flush<'_> {
     /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays or comes again
     /// has time, a person who does not wants an attempt now.
     async fn revive(&self, known: &[DestinationStatus]) -> anyhow::Result<()> {
-        let now = !self.arguments.watch && !self.arguments.due;
+        let now = self.is_attended();
         let dead = self.arguments.dead;
         for status in known {
             if self.is_chosen(status) && (dead || status.waiting > 0) {
@@ -189,6 +198,7 @@ impl Flush<'_> {
             }
             self.add(status, search, &known);
         }
+        self.unclaimed.say();
         Ok(())
     }
 
@@ -196,6 +206,11 @@ impl Flush<'_> {
     /// play's vars, gave when the events were accepted, and nothing else.
     fn add(&mut self, status: &DestinationStatus, search: Search, known: &[DestinationStatus]) {
         self.unread.retain(|(_, id)| *id != status.id);
+        self.unclaimed.remove(status.id);
+        let gone = unclaimed::missing_file(&search);
+        if let (Some(file), true) = (&gone, status.own) {
+            return self.skip(status, unclaimed::address_is_gone(file, &status.name));
+        }
         if let Some(reason) = distrusted(&search) {
             let reason = format!("{reason}, and could have been put there to lead them away");
             return self.pass_over(status, &reason, Exit::Config);
@@ -216,13 +231,15 @@ impl Flush<'_> {
             },
             None => options,
         };
-        let config = match Config::load(&options, self.deliverer.http()).usable() {
+        let mut config = match Config::load(&options, self.deliverer.http()).usable() {
             Ok(config) => config,
             Err(problems) => {
+                if let Some(file) = gone.filter(|_| options.search.config.is_some()) {
+                    return self.skip(status, unclaimed::address_is_gone(&file, &status.name));
+                }
                 problems.iter().for_each(report::say);
                 // It may be one that only those variables complete.
-                let unset = |key: &&str| std::env::var_os(variable(key)).is_none();
-                let missing: Vec<&str> = needs(status).filter(unset).collect();
+                let missing = unset(status);
                 let reason = match missing.is_empty() || options.search.runner.is_some() {
                     true => "its configuration has a problem".to_owned(),
                     false => not_stored(&missing),
@@ -230,20 +247,11 @@ impl Flush<'_> {
                 return self.pass_over(status, &reason, Exit::Config);
             }
         };
-        let found = config
-            .destinations
-            .into_iter()
-            .find(|destination| destination.name == status.name);
-        let Some(destination) = found else {
-            let (reason, exit) = match &options.search.runner {
-                Some(file) => (emitters::how_to_name(&status.name, file), Exit::Undelivered),
-                None => (
-                    "it is no more in its configuration".to_owned(),
-                    Exit::Config,
-                ),
-            };
-            return self.pass_over(status, &reason, exit);
+        let is_it = |destination: &Destination| destination.name == status.name;
+        let Some(found) = config.destinations.iter().position(is_it) else {
+            return self.report_absent(status, &options.search, &config);
         };
+        let destination = config.destinations.swap_remove(found);
         if let Some(file) = &self.stranger
             && !is_all_of(&destination.section, file)
         {
@@ -251,6 +259,12 @@ impl Flush<'_> {
         }
         if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
             return self.pass_over(status, &reason, Exit::Undelivered);
+        }
+        if let (true, Some(file)) = (status.own, options.search.file())
+            && !destination.section.is_addressed_by(&file)
+        {
+            let reason = unclaimed::address_is_elsewhere(&file, &status.name);
+            return self.skip(status, reason);
         }
         match &destination.trouble {
             Some(trouble) => {
@@ -262,6 +276,19 @@ impl Flush<'_> {
                 self.pass_over(status, &trouble.reason, exit);
             }
             None => self.deliverer.start(destination, status.id),
+        }
+    }
+
+    /// Reports a destination that its configuration does not have.
+    fn report_absent(&mut self, status: &DestinationStatus, search: &Search, config: &Config) {
+        if let Some(file) = &search.runner {
+            let reason = emitters::how_to_name(&status.name, file);
+            return self.pass_over(status, &reason, Exit::Undelivered);
+        }
+        match unset(status)[..] {
+            [] => self.skip(status, unclaimed::not_there(config, &status.name)),
+            // It may be one that only those variables complete.
+            ref missing => self.pass_over(status, &not_stored(missing), Exit::Config),
         }
     }
 
@@ -306,7 +333,7 @@ impl Flush<'_> {
         let Some(addressee) = addressee(status) else {
             return true;
         };
-        let attended = !self.arguments.watch && !self.arguments.due;
+        let attended = self.is_attended();
         let others = known.iter().filter(|other| {
             let alike = (&other.search, &other.name) == (&status.search, &status.name);
             alike && other.waiting > 0
@@ -326,6 +353,14 @@ impl Flush<'_> {
             .await?;
         report::say(format!("{}: {buried} are dead: {reason}", status.name));
         Ok(())
+    }
+
+    /// Leaves those that nobody claims. A timer cannot help them, and they are no failure of it.
+    fn skip(&mut self, status: &DestinationStatus, reason: String) {
+        if self.is_attended() {
+            self.exit = Exit::Config;
+        }
+        self.unclaimed.add(status, reason);
     }
 
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
@@ -392,9 +427,12 @@ impl Flush<'_> {
             text.push_str(&format!(" ({})", reasons.join("; ")));
         }
         report::say(text);
-        Ok(match (self.exit, done.dead, waiting) {
-            (Exit::Ok, 0, 0) => Exit::Ok,
-            (Exit::Ok, 0, _) => Exit::Undelivered,
+        left.retain(|status| !self.unclaimed.contains(status.id));
+        let owed = left.iter().any(|status| status.waiting > 0);
+        let is_late = owed || self.is_attended() && waiting > 0;
+        Ok(match (self.exit, done.dead, is_late) {
+            (Exit::Ok, 0, false) => Exit::Ok,
+            (Exit::Ok, 0, true) => Exit::Undelivered,
             (Exit::Ok, _, _) => Exit::Refused,
             (exit, _, _) => exit,
         })
@@ -439,6 +477,12 @@ fn is_all_of(section: &Section, file: &Path) -> bool {
 /// The keys that the play's vars or the environment gave.
 fn needs(status: &DestinationStatus) -> impl Iterator<Item = &str> {
     status.needs.split(", ").filter(|key| !key.is_empty())
+}
+
+/// Those of them that the environment does not give now.
+fn unset(status: &DestinationStatus) -> Vec<&str> {
+    let is_unset = |key: &&str| std::env::var_os(variable(key)).is_none();
+    needs(status).filter(is_unset).collect()
 }
 
 /// The mark of those for whom its events were accepted.

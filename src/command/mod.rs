@@ -11,6 +11,7 @@ pub mod routes;
 pub mod send;
 pub mod stream;
 pub mod test;
+mod unclaimed;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -162,12 +163,30 @@ pub fn load_chosen(
     };
     let mut config = load(&options, http)?;
     config.withheld.iter().for_each(report::say);
+    if let Some(muted) = names.iter().find(|name| config.is_muted(name)) {
+        report::say(format!("`{muted}` {}", unclaimed::MUTED));
+        return Err(Exit::Config);
+    }
     let known = config.destinations.iter();
     check_names(names, known.map(|destination| destination.name.as_str()))?;
     config
         .destinations
         .retain(|destination| names.is_empty() || names.contains(&destination.name));
     Ok(config)
+}
+
+/// Names the notifiers of a configuration that are muted, if any are.
+pub fn muted(config: &Config) -> Option<String> {
+    let names = config.muted.iter().map(|(name, _)| format!("`{name}`"));
+    let names: Vec<String> = names.collect();
+    match names.as_slice() {
+        [] => None,
+        [name] => Some(format!("{name} {}", unclaimed::MUTED)),
+        names => Some(format!(
+            "{} are muted by `enabled = false`",
+            names.join(", ")
+        )),
+    }
 }
 
 /// That each of the names is that of a notifier to which something was sent; nothing is said where nothing

@@ -80,6 +80,8 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     deliverer.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
     let search = arguments.configuration.search();
+    let muted = super::muted(&config);
+    let is_all = config.destinations.is_empty();
     let mut destinations = Vec::new();
     for destination in config.destinations {
         let key = destination.key(&search, input.reader.run());
@@ -124,9 +126,12 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     };
     let exit = deliverer.close(drained, told).await;
     if told.is_some() && unwanted > 0 {
-        report::say(format!(
-            "{unwanted} of them matched no notifier; see `on` and `when`"
-        ));
+        let reason = match muted {
+            Some(muted) if is_all => muted,
+            Some(muted) => format!("see `on` and `when`; {muted}"),
+            None => "see `on` and `when`".to_owned(),
+        };
+        report::say(format!("{unwanted} of them matched no notifier; {reason}"));
     }
     if input.interrupted {
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);

@@ -21,6 +21,11 @@ pub async fn run(arguments: cli::Test) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    let muted = super::muted(&config).filter(|_| names.is_empty());
+    muted.iter().for_each(report::say);
+    if config.destinations.is_empty() {
+        return Exit::Config;
+    }
     let given = match given(&arguments).await {
         Ok(given) => given,
         Err(exit) => return exit,

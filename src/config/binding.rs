@@ -2,6 +2,7 @@
 //! those of a farther one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use url::Url;
@@ -23,6 +24,38 @@ const KEYS: [&str; 11] = [
     "type",
 ];
 
+/// Further keys that say to whom a message goes, or as whom it is sent: who changes one of them means
+/// another recipient.
+const RECIPIENTS: [&str; 27] = [
+    "username",
+    "password",
+    "token",
+    "headers",
+    "signing_secret",
+    "to",
+    "cc",
+    "bcc",
+    "to_numbers",
+    "from_number",
+    "messaging_service_sid",
+    "account_sid",
+    "auth_token",
+    "api_key_sid",
+    "api_key_secret",
+    "routing_key",
+    "channels",
+    "channel_key",
+    "targets",
+    "rooms",
+    "chat_ids",
+    "message_thread_id",
+    "thread_id",
+    "topic_arn",
+    "access_key_id",
+    "secret_access_key",
+    "dashboard_uid",
+];
+
 /// What those keys say: of a URL, its scheme, host and port.
 pub type Address = BTreeMap<String, String>;
 
@@ -33,6 +66,18 @@ impl Section {
         entries
             .map(|entry| (entry.key.clone(), normal(entry)))
             .collect()
+    }
+
+    /// Says whether this file gives something of the address or of the recipients.
+    pub fn is_addressed_by(&self, file: &Path) -> bool {
+        let is_here = |origin: &Origin| {
+            matches!(origin, Origin::File { file: from, .. }
+                if std::path::absolute(&from.path).is_ok_and(|path| path == file))
+        };
+        self.entries.iter().any(|entry| {
+            let key = family(&entry.key);
+            (KEYS.contains(&key) || RECIPIENTS.contains(&key)) && is_here(&entry.origin)
+        })
     }
 
     /// Notes that these entries were written for the address that the section has now.

@@ -170,7 +170,9 @@ impl Config {
         listing::sort(&mut config.warnings, &paths);
         listing::merge_unread(&mut config.problems);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
-        if nobody && !had_inputs && options.search.runner.is_none() {
+        // What waits in the spool may be for one that is muted or gone; who asks for it says so.
+        let is_asked = options.search.runner.is_none() && !options.search.stored;
+        if nobody && !had_inputs && is_asked && config.muted.is_empty() {
             config.nobody_to_notify();
         }
         config
@@ -517,6 +519,11 @@ impl Config {
         } else {
             Ok(self)
         }
+    }
+
+    /// Says whether `enabled = false` mutes this notifier.
+    pub fn is_muted(&self, name: &str) -> bool {
+        self.muted.iter().any(|(muted, _)| muted == name)
     }
 
     /// What to say of a configuration that is used with its problems: a line for each notifier in trouble,

@@ -23,6 +23,8 @@ pub struct DestinationKey {
     pub name: String,
     pub run: String,
     pub needs: String,
+    /// The project's own file says to whom it sends. It does not tell two destinations apart.
+    pub own: bool,
 }
 
 /// An event to be accepted.
@@ -110,18 +112,27 @@ impl MarkOutcome {
     }
 }
 
-/// The number of a destination, made when it is new.
+/// The number of a destination, made when it is new. Whose address it has is noted each time.
 pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<i64> {
     let known = connection
-        .prepare_cached("SELECT id FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3")?
-        .query_row(params![key.search, key.name, key.run], |row| row.get(0))
+        .prepare_cached(
+            "SELECT id, own FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3",
+        )?
+        .query_row(params![key.search, key.name, key.run], |row| {
+            Ok((row.get(0)?, fields::number::<u8>(row, 1)?))
+        })
         .optional()?;
-    if let Some(id) = known {
+    if let Some((id, own)) = known {
+        if own != Some(u8::from(key.own)) {
+            connection
+                .prepare_cached("UPDATE destination SET own = ?2 WHERE id = ?1")?
+                .execute(params![id, key.own])?;
+        }
         return Ok(id);
     }
     connection.execute(
-        "INSERT INTO destination (search, name, run, needs) VALUES (?1, ?2, ?3, ?4)",
-        params![key.search, key.name, key.run, key.needs],
+        "INSERT INTO destination (search, name, run, needs, own) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![key.search, key.name, key.run, key.needs, key.own],
     )?;
     Ok(connection.last_insert_rowid())
 }

@@ -18,6 +18,9 @@ pub struct DestinationStatus {
     pub run: String,
     /// What only those vars gave.
     pub needs: String,
+    /// The project's own file said to whom it sends.
+    #[serde(skip)]
+    pub own: bool,
     pub accepted: i64,
     pub delivered: i64,
     pub dead: i64,
@@ -57,7 +60,8 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
             (SELECT next_at FROM delivery
              WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
             failures, paused_until, gone,
-            EXISTS (SELECT 1 FROM delivery WHERE destination = destination.id AND state = 0)
+            EXISTS (SELECT 1 FROM delivery WHERE destination = destination.id AND state = 0),
+            own
          FROM destination ORDER BY id",
     )?;
     let rows = statement.query_map([], destination_status)?;
@@ -91,6 +95,8 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         name: text(2)?,
         run: text(3)?,
         needs: text(4)?,
+        // One that cannot be read counts as the project's: nothing may go elsewhere.
+        own: fields::number::<i64>(row, 16)? != Some(0),
         accepted,
         delivered,
         dead,

@@ -256,6 +256,7 @@ mod tests {
                 name: name.to_owned(),
                 run: String::new(),
                 needs: String::new(),
+                own: false,
             };
             deliveries::destination(&spool, &key).unwrap()
         };

@@ -142,12 +142,17 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvage
     let damaged = Connection::open_with_flags(aside, flags)?;
     // Lets SQLite read a file that is shorter than it says itself.
     damaged.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON")?;
-    let mut statement = damaged.prepare(
-        "SELECT search, name, run, needs, event_id, created, callback, host, task, body, state, error
-         FROM delivery JOIN event ON event.id = delivery.event
-         JOIN destination ON destination.id = delivery.destination
-         WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2) AND body IS NOT NULL ORDER BY delivery.id",
-    )?;
+    let query = |own: &str| {
+        format!(
+            "SELECT search, name, run, needs, event_id, created, callback, host, task, body, state, error, {own}
+             FROM delivery JOIN event ON event.id = delivery.event
+             JOIN destination ON destination.id = delivery.destination
+             WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2) AND body IS NOT NULL ORDER BY delivery.id"
+        )
+    };
+    // An older version had no such column.
+    let prepared = damaged.prepare(&query("own"));
+    let mut statement = prepared.or_else(|_| damaged.prepare(&query("0")))?;
     let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Kept>> {
         statement.query_map([first, last], kept)?.collect()
     };
@@ -210,6 +215,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
             name: row.get(1)?,
             run: row.get(2)?,
             needs: row.get(3)?,
+            own: row.get(12)?,
         },
         event: NewEvent {
             event_id: row.get(4)?,

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What each version added to the one before it. `user_version` of a file says how many it has.
 /// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
-const VERSIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
+const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -102,6 +102,11 @@ const FOURTH: &str = "
         updated INTEGER NOT NULL,
         PRIMARY KEY (key, scope, host)
     );
+";
+
+const FIFTH: &str = "
+    -- 1 where the project's own file says to whom it sends, and no other level
+    ALTER TABLE destination ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The version of a file; 0 is an empty one.

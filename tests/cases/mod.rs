@@ -56,6 +56,7 @@ mod tenants;
 mod terminal;
 mod tls;
 mod tools;
+mod unclaimed;
 mod upgrade;
 mod versions;
 mod webhook;
