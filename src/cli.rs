@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
+use crate::since;
 
 /// Tells other systems what Ansible did.
 ///
@@ -40,6 +41,9 @@ pub enum Command {
     /// Deliver what waits
     Flush(Flush),
     /// Give up deliveries that wait or are dead
+    ///
+    /// IDs, --notifier, --run and --all cover both, those that wait and those that are dead; --waiting and
+    /// --dead cover only these, and narrow --notifier and --run. What was delivered stays.
     Discard(Discard),
     /// An HTTP endpoint to try things against
     Receive(Receive),
@@ -76,6 +80,18 @@ impl Configuration {
             ..Search::default()
         }
     }
+}
+
+/// Where the spool is.
+#[derive(Args)]
+pub struct Place {
+    /// The spool that this configuration file names, or your own where it names none; `flush` delivers only
+    /// what belongs to this file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory of the spool, where it is not your own
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -167,9 +183,8 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// The directory of the spool, where it is not your own
-    #[arg(long, value_name = "DIR")]
-    pub spool: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Args)]
@@ -189,18 +204,18 @@ pub struct History {
     /// Only to this notifier
     #[arg(long, value_name = "NAME")]
     pub notifier: Option<String>,
-    /// Only since this time, or this long ago
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
+    /// Only since this time, or this long ago: 2026-11-27, 2026-11-27T10:00, 19:00 (of today), 5min, 2h, 3d;
+    /// in local time where it has no zone
+    #[arg(long, value_name = "TIME", value_parser = since::parse)]
+    pub since: Option<i64>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: i64,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// The directory of the spool, where it is not your own
-    #[arg(long, value_name = "DIR")]
-    pub spool: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Args)]
@@ -217,30 +232,40 @@ pub struct Flush {
     /// Stay and deliver what comes, until stopped
     #[arg(long)]
     pub watch: bool,
-    /// The directory of the spool, where it is not your own
-    #[arg(long, value_name = "DIR")]
-    pub spool: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Args)]
 pub struct Discard {
     #[command(flatten)]
     pub which: Which,
-    /// The directory of the spool, where it is not your own
-    #[arg(long, value_name = "DIR")]
-    pub spool: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Which deliveries to give up.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub struct Which {
-    /// This delivery
-    #[arg(value_name = "ID")]
-    pub id: Option<i64>,
-    /// All that are dead
+    /// These deliveries, waiting or dead, as `history` numbers them
+    #[arg(value_name = "ID", conflicts_with_all = ["dead", "waiting", "notifier", "run", "all"])]
+    pub ids: Vec<i64>,
+    /// Only those that are dead
     #[arg(long)]
     pub dead: bool,
+    /// Only those that wait
+    #[arg(long, conflicts_with = "dead")]
+    pub waiting: bool,
+    /// Only those to these notifiers
+    #[arg(long, value_name = "NAME")]
+    pub notifier: Vec<String>,
+    /// Only those of this run: `run.id` of its events, as `history ID --json` shows it
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// All that wait or are dead
+    #[arg(long, conflicts_with_all = ["dead", "waiting", "notifier", "run"])]
+    pub all: bool,
 }
 
 #[derive(Args)]

@@ -56,6 +56,7 @@ mod sequences;
 mod shorten;
 mod signature;
 mod sigv4;
+mod since;
 mod spool;
 mod template;
 mod thread;

@@ -25,6 +25,7 @@ use crate::spool::{self, DestinationStatus, Spool};
 use crate::trusted;
 
 use super::unclaimed::{self, Unclaimed};
+use super::{belongs_to, search_of};
 
 /// How often `--watch` looks for destinations that are new.
 const WATCH: Duration = Duration::from_secs(2);
@@ -48,8 +49,8 @@ pub async fn run(arguments: cli::Flush) -> Exit {
 
 /// The spool, if there is one. Who stays may have begun before anything was sent.
 fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
-    let folder = match super::find_spool(arguments.spool.as_deref())? {
-        None if arguments.watch => Some(super::spool_folder(None)?),
+    let folder = match super::find_spool(&arguments.place)? {
+        None if arguments.watch => Some(super::spool_folder(&arguments.place)?),
         found => found,
     };
     folder.as_deref().map(super::open_for_commands).transpose()
@@ -73,7 +74,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         waiting: 0,
         unread: Vec::new(),
         unclaimed: Unclaimed::default(),
-        stranger: super::only_named_by(arguments.spool.as_deref()),
+        stranger: super::only_named_by(&arguments.place),
         exit: Exit::Ok,
     };
     flush.revive(&known).await?;
@@ -124,7 +125,9 @@ impl Flush<'_> {
 
     fn is_chosen(&self, status: &DestinationStatus) -> bool {
         let named = &self.arguments.notifier;
-        named.is_empty() || named.contains(&status.name)
+        let is_named = named.is_empty() || named.contains(&status.name);
+        let file = self.arguments.place.config.as_deref();
+        is_named && file.is_none_or(|file| belongs_to(status, file))
     }
 
     /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays or comes again
@@ -499,14 +502,6 @@ fn not_stored(keys: &[&str]) -> String {
 
 fn variable(key: &str) -> String {
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
-}
-
-/// How the configuration of a destination is found, where that can still be read.
-fn search_of(status: &DestinationStatus) -> Option<Search> {
-    let text = status.search.as_deref()?;
-    // Of one that is no JSON it would be that of somebody else.
-    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
-    Some(Search::stored(text))
 }
 
 fn stamp(search: &Search) -> Stamp {

@@ -8,17 +8,19 @@ use serde_json::{Value, json};
 use crate::bulk;
 use crate::cli;
 use crate::config::levels::Search;
-use crate::config::units::parse_duration;
 use crate::exit::Exit;
 use crate::output;
 use crate::report;
-use crate::spool::{self, BreakerState, DestinationStatus, Filter, HistoryRow};
+use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 
 pub async fn status(arguments: cli::Status) -> Exit {
-    let rows = match read(arguments.spool.as_deref(), spool::status).await {
+    let rows = match read(&arguments.place, spool::status).await {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
+    if rows.is_empty() {
+        report::say(nothing_sent(&arguments.place));
+    }
     if arguments.json {
         let rows: Vec<Value> = rows.iter().map(status_json).collect();
         return print_json(&format!("{:#}\n", json!(rows)));
@@ -33,9 +35,6 @@ pub async fn status(arguments: cli::Status) -> Exit {
             None => row.name.clone(),
         };
         text.push_str(&status_line(row, &name));
-    }
-    if rows.is_empty() {
-        text.push_str("nothing was ever sent\n");
     }
     print(&text)
 }
@@ -110,11 +109,6 @@ pub async fn history(arguments: cli::History) -> Exit {
     if let Some(id) = arguments.id {
         return one(&arguments, id).await;
     }
-    let since = arguments.since.as_deref().map(read_since).transpose();
-    let Ok(since) = since else {
-        report::say("--since is a time such as 2026-11-20T08:00:00Z, or an age such as 2h or 3d");
-        return Exit::Usage;
-    };
     if let Err(exit) = check_notifier(&arguments).await {
         return exit;
     }
@@ -123,10 +117,10 @@ pub async fn history(arguments: cli::History) -> Exit {
         host: arguments.host.clone(),
         task: arguments.task.clone(),
         notifier: arguments.notifier.clone(),
-        since: since.unwrap_or(0),
+        since: arguments.since.unwrap_or(0),
         most: arguments.limit,
     };
-    let rows = match read(arguments.spool.as_deref(), move |connection| {
+    let rows = match read(&arguments.place, move |connection| {
         spool::history(connection, &filter)
     })
     .await
@@ -134,6 +128,9 @@ pub async fn history(arguments: cli::History) -> Exit {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
+    if rows.is_empty() {
+        report::say(nothing_to_show(&arguments));
+    }
     if arguments.json {
         let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
         return print_json(&lines);
@@ -141,17 +138,48 @@ pub async fn history(arguments: cli::History) -> Exit {
     print(&rows.iter().map(history_line).collect::<String>())
 }
 
+/// The line of a spool of which nothing is known, or that is not there.
+fn nothing_sent(place: &cli::Place) -> String {
+    match super::spool_folder(place) {
+        Ok(folder) => format!(
+            "nothing was ever sent from the spool in {}",
+            folder.display()
+        ),
+        Err(_) => "nothing was ever sent".to_owned(),
+    }
+}
+
+/// The line of a history without a delivery, with the options that may have left them out.
+fn nothing_to_show(arguments: &cli::History) -> String {
+    let options = [
+        (arguments.failed, "--failed"),
+        (arguments.host.is_some(), "--host"),
+        (arguments.task.is_some(), "--task"),
+        (arguments.notifier.is_some(), "--notifier"),
+        (arguments.since.is_some(), "--since"),
+    ];
+    let given: Vec<&str> = options
+        .into_iter()
+        .filter_map(|(is_given, option)| is_given.then_some(option))
+        .collect();
+    match (given.as_slice(), super::spool_folder(&arguments.place)) {
+        ([], Ok(folder)) => format!("no delivery is in the spool in {}", folder.display()),
+        ([], Err(_)) => "no delivery is in the spool".to_owned(),
+        (given, _) => format!("no delivery matches {}", given.join(" and ")),
+    }
+}
+
 /// That the notifier which was asked for is one to which something was sent.
 async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
     let Some(name) = &arguments.notifier else {
         return Ok(());
     };
-    let known = read(arguments.spool.as_deref(), spool::status).await?;
+    let known = read(&arguments.place, spool::status).await?;
     super::check_known(std::slice::from_ref(name), &known)
 }
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
-    let found = match read(arguments.spool.as_deref(), move |connection| {
+    let found = match read(&arguments.place, move |connection| {
         Ok(spool::delivery(connection, id)?.zip(Some(spool::body(connection, id)?)))
     })
     .await
@@ -208,60 +236,101 @@ fn history_line(row: &HistoryRow) -> String {
 }
 
 pub async fn discard(arguments: cli::Discard) -> Exit {
-    let id = arguments.which.id;
-    match write(arguments.spool.as_deref(), move |connection| {
-        spool::discard(connection, id)
-    })
-    .await
-    {
-        Ok(0) if id.is_some() => {
-            report::say("no such delivery waits or is dead");
+    let cli::Discard { which, place } = arguments;
+    let choice = match chosen(&which, &place).await {
+        Ok(choice) => choice,
+        Err(exit) => return exit,
+    };
+    let given_up = write(&place, move |connection| {
+        spool::discard(connection, &choice)
+    });
+    let given_up = match given_up.await {
+        Ok(given_up) => given_up,
+        Err(exit) => return exit,
+    };
+    let missing: Vec<String> = which
+        .ids
+        .iter()
+        .filter(|id| !given_up.contains(id))
+        .map(i64::to_string)
+        .collect();
+    if !given_up.is_empty() || which.ids.is_empty() && which.run.is_none() {
+        report::say(format!("{} discarded", given_up.len()));
+    }
+    match (missing.as_slice(), &which.run) {
+        ([], Some(run)) if given_up.is_empty() => {
+            report::say(format!(
+                "nothing of a run `{run}` that was chosen waits or is dead"
+            ));
             Exit::NoInput
         }
-        Ok(count) => {
-            report::say(format!("{count} discarded"));
-            Exit::Ok
+        ([], _) => Exit::Ok,
+        (missing, _) => {
+            let missing = missing.join(", ");
+            report::say(format!("no delivery {missing} waits or is dead"));
+            Exit::NoInput
         }
-        Err(exit) => exit,
     }
+}
+
+/// The choice of deliveries that the options make. A configuration that is named narrows it, but for
+/// deliveries that are named themselves.
+async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> {
+    let mut choice = Choice {
+        ids: which.ids.clone(),
+        run: which.run.clone(),
+        no_waiting: which.dead,
+        no_dead: which.waiting,
+        ..Choice::default()
+    };
+    let file = place.config.as_deref().filter(|_| which.ids.is_empty());
+    if file.is_some() || !which.notifier.is_empty() {
+        let known = read(place, spool::status).await?;
+        super::check_known(&which.notifier, &known)?;
+        let is_chosen = |status: &&DestinationStatus| {
+            let is_named = which.notifier.is_empty() || which.notifier.contains(&status.name);
+            is_named && file.is_none_or(|file| super::belongs_to(status, file))
+        };
+        let chosen = known.iter().filter(is_chosen).map(|status| status.id);
+        choice.destinations = Some(chosen.collect());
+    }
+    Ok(choice)
 }
 
 /// Reads the spool beside who writes; nothing where there is none yet. Where that cannot be done (it is of an
 /// older version, or damaged), it is opened as for writing, which mends that.
 async fn read<T: Default + Send + 'static>(
-    folder: Option<&Path>,
+    place: &cli::Place,
     work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
-    let Some(folder) = super::find_spool(folder)? else {
+    let Some(folder) = super::find_spool(place)? else {
         return Ok(T::default());
     };
     let read = spool::reader(&folder).and_then(|connection| Ok(work(&connection)?));
     match read {
         Ok(found) => Ok(found),
-        Err(_) => write(Some(&folder), work).await,
+        Err(_) => write_to(&folder, work).await,
     }
 }
 
 async fn write<T: Default + Send + 'static>(
-    folder: Option<&Path>,
+    place: &cli::Place,
     work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Exit> {
-    let Some(folder) = super::find_spool(folder)? else {
+    let Some(folder) = super::find_spool(place)? else {
         return Ok(T::default());
     };
-    super::open_for_commands(&folder)?
+    write_to(&folder, work).await
+}
+
+async fn write_to<T: Default + Send + 'static>(
+    folder: &Path,
+    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Exit> {
+    super::open_for_commands(folder)?
         .write(work)
         .await
         .map_err(|error| super::spool_failed(&error))
-}
-
-/// A time, or an age before now, in milliseconds since 1970.
-fn read_since(text: &str) -> Result<i64, ()> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_millisecond());
-    }
-    let age = parse_duration(text).ok_or(())?;
-    Ok(Timestamp::now().as_millisecond() - i64::try_from(age.as_millis()).map_err(|_| ())?)
 }
 
 fn time(milliseconds: i64) -> String {

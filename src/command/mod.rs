@@ -72,12 +72,12 @@ pub fn open_spool(config: &Config) -> Spool {
 
 /// Where the spool is that a command asks about: `--spool`, which must be there, or that of whoever asks, if
 /// anything was ever sent.
-pub fn find_spool(named: Option<&Path>) -> Result<Option<PathBuf>, Exit> {
-    let folder = spool_folder(named)?;
+pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
+    let folder = spool_folder(place)?;
     if spool::is_in(&folder) {
         return Ok(Some(folder));
     }
-    if named.is_some() {
+    if place.spool.is_some() {
         report::say(format!("there is no spool in `{}`", folder.display()));
         return Err(Exit::NoInput);
     }
@@ -94,15 +94,16 @@ pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
     Spool::open(folder, &limits).map_err(|error| spool_failed(&error))
 }
 
-/// Where that spool is: as named, or as the configuration says that is found here.
-pub fn spool_folder(named: Option<&Path>) -> Result<PathBuf, Exit> {
-    let here = Search {
-        here: true,
-        ..Search::default()
-    };
-    let configured = Config::spool_of(here).map(|(folder, _)| folder);
-    let configured = || configured.or_else(default_folder);
-    let folder = named.map(Path::to_owned).or_else(configured);
+/// Where that spool is: as named, or as the configuration says that is named or found here.
+pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
+    let configured = Config::spool_of(search_for_spool(place));
+    // Of a file that cannot be read, the spool is not known.
+    if place.config.is_some() && !configured.problems.is_empty() {
+        report_problems(&configured.problems);
+        return Err(Exit::Config);
+    }
+    let configured = || configured.folder.or_else(default_folder);
+    let folder = place.spool.clone().or_else(configured);
     folder.ok_or_else(|| {
         spool_failed(&anyhow::anyhow!(
             "there is no HOME for the spool; name it with --spool"
@@ -111,12 +112,38 @@ pub fn spool_folder(named: Option<&Path>) -> Result<PathBuf, Exit> {
 }
 
 /// The project's file found here, where that alone says where the spool is.
-pub fn only_named_by(named: Option<&Path>) -> Option<PathBuf> {
-    let here = Search {
+pub fn only_named_by(place: &cli::Place) -> Option<PathBuf> {
+    let project = Config::spool_of(search_for_spool(place)).project;
+    project.filter(|_| place.spool.is_none())
+}
+
+fn search_for_spool(place: &cli::Place) -> Search {
+    Search {
+        config: place.config.clone(),
         here: true,
         ..Search::default()
+    }
+}
+
+/// How the configuration of a destination is found, where that can still be read.
+pub fn search_of(status: &DestinationStatus) -> Option<Search> {
+    let text = status.search.as_deref()?;
+    // Of one that is no JSON it would be that of somebody else.
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+    Some(Search::stored(text))
+}
+
+/// Says whether this file is the one of a destination: that of its project, or the nearest that there is.
+pub fn belongs_to(status: &DestinationStatus, file: &Path) -> bool {
+    let (Some(search), Ok(file)) = (search_of(status), std::path::absolute(file)) else {
+        return false;
     };
-    Config::spool_of(here).and_then(|(_, file)| file.filter(|_| named.is_none()))
+    let nearest = || {
+        let (levels, _) = search.levels();
+        let mut paths = levels.into_iter().rev().map(|level| level.path);
+        paths.find(|path| path.exists())
+    };
+    search.file().or_else(nearest) == Some(file)
 }
 
 /// Which secrets a command reads that may be an inspection.

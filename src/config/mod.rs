@@ -99,6 +99,17 @@ pub struct Config {
     pub withheld: Vec<Problem>,
 }
 
+/// The spool that a configuration names.
+#[derive(Default)]
+pub struct NamedSpool {
+    /// Its directory, where one is named.
+    pub folder: Option<PathBuf>,
+    /// The project's file, where that alone names it.
+    pub project: Option<PathBuf>,
+    /// Files that are not there or cannot be read.
+    pub problems: Vec<Problem>,
+}
+
 /// How to load the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -200,24 +211,35 @@ impl Config {
         }
     }
 
-    /// The directory of the spool that the configuration names, if it does, and the project's file, where
-    /// that is the one to name it; nothing else of it matters.
-    pub fn spool_of(search: Search) -> Option<(PathBuf, Option<PathBuf>)> {
+    /// Finds the spool that the configuration names; nothing else of it matters.
+    pub fn spool_of(search: Search) -> NamedSpool {
         let options = Options {
             search,
             ..Options::default()
         };
         let mut config = Config::empty();
         let sections = config.read_levels(&options).sections;
-        let delivery = sections.get("delivery")?;
-        let entry = delivery.entries.iter().find(|entry| entry.key == "spool")?;
+        let mut named = NamedSpool {
+            problems: std::mem::take(&mut config.problems),
+            ..NamedSpool::default()
+        };
+        let delivery = sections.get("delivery");
+        let entry = delivery
+            .iter()
+            .flat_map(|delivery| &delivery.entries)
+            .find(|entry| entry.key == "spool");
+        let (Some(delivery), Some(entry)) = (delivery, entry) else {
+            return named;
+        };
+        named.folder = delivery.path("spool");
         let project = config.levels.iter().find(|(level, _)| {
             let here =
                 matches!(&entry.origin, Origin::File { file, .. } if file.path == level.path);
             here && level.name == "project"
         });
-        let project = project.map(|(level, _)| level.path.clone());
-        Some((delivery.path("spool")?, project))
+        let project = project.filter(|_| named.folder.is_some());
+        named.project = project.map(|(level, _)| level.path.clone());
+        named
     }
 
     /// The sections of all levels together.

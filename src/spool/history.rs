@@ -302,22 +302,73 @@ pub fn delivery(
     Ok(Some((found, attempts.collect::<rusqlite::Result<_>>()?)))
 }
 
-/// Gives up deliveries that wait or are dead: one of them, or all that are dead. How many.
-pub fn discard(connection: &Connection, id: Option<i64>) -> rusqlite::Result<usize> {
+/// Which deliveries `discard` gives up, of those that wait or are dead.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// These; all where it is empty.
+    pub ids: Vec<i64>,
+    /// Only to these destinations.
+    pub destinations: Option<Vec<i64>>,
+    /// Only of this run.
+    pub run: Option<String>,
+    pub no_waiting: bool,
+    pub no_dead: bool,
+}
+
+/// Gives up the chosen deliveries, and gives their numbers.
+pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<i64>> {
     let now = jiff::Timestamp::now().as_millisecond();
-    let chosen = "(?1 IS NULL AND state = 2 OR delivery.id = ?1 AND state IN (0, 2))";
-    connection.execute(
-        &format!(
-            "UPDATE destination SET
-                dropped = dropped + (SELECT count(*) FROM delivery WHERE destination = destination.id AND {chosen}),
-                dead = dead - (SELECT count(*) FROM delivery WHERE destination = destination.id AND {chosen} AND state = 2)"
-        ),
-        [id],
+    let chosen = chosen(connection, choice)?;
+    let mut finish =
+        connection.prepare_cached("UPDATE delivery SET state = 3, finished = ?2 WHERE id = ?1")?;
+    let mut count = connection.prepare_cached(
+        "UPDATE destination SET dropped = dropped + 1, dead = dead - ?2 WHERE id = ?1",
     )?;
-    connection.execute(
-        &format!("UPDATE delivery SET state = 3, finished = ?2 WHERE {chosen}"),
-        params![id, now],
-    )
+    for (id, destination, is_dead) in &chosen {
+        finish.execute([*id, now])?;
+        count.execute(params![destination, is_dead])?;
+    }
+    Ok(chosen.into_iter().map(|(id, ..)| id).collect())
+}
+
+/// The chosen deliveries with their destinations, and whether each is dead.
+fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64, i64, bool)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT delivery.id, destination, state = 2, CASE WHEN ?3 THEN body END FROM delivery
+         LEFT JOIN event ON event.id = delivery.event
+         WHERE state = 0 AND NOT ?1 OR state = 2 AND NOT ?2",
+    )?;
+    let mut rows = statement.query(params![
+        choice.no_waiting,
+        choice.no_dead,
+        choice.run.is_some()
+    ])?;
+    let mut chosen = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, destination) = (row.get(0)?, fields::number(row, 1)?.unwrap_or_default());
+        let is_named = choice.ids.is_empty() || choice.ids.contains(&id);
+        let destinations = choice.destinations.as_ref();
+        let is_for = destinations.is_none_or(|chosen| chosen.contains(&destination));
+        if is_named && is_for && (choice.run.is_none() || run_of(row, 3)? == choice.run) {
+            chosen.push((id, destination, row.get(2)?));
+        }
+    }
+    Ok(chosen)
+}
+
+/// The run of an event, by its body.
+fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        run: Run,
+    }
+    #[derive(serde::Deserialize)]
+    struct Run {
+        id: String,
+    }
+    let body = fields::sound_text(row, column)?;
+    let body = body.and_then(|body| serde_json::from_str::<Body>(&body).ok());
+    Ok(body.map(|body| body.run.id))
 }
 
 /// Forgets what was finished before this time (milliseconds since 1970), the oldest first, so much of

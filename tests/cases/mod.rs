@@ -3,6 +3,7 @@ mod binding;
 mod breaker;
 mod chat;
 mod check_config;
+mod choices;
 mod conformance;
 mod credentials;
 mod damage;

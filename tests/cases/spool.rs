@@ -240,7 +240,7 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
         .collect();
     assert_eq!(states, ["discarded", "delivered"]);
     run(&sandbox, &["discard", "99"], "")
-        .expect(66, "ansible-notify: no such delivery waits or is dead\n");
+        .expect(66, "ansible-notify: no delivery 99 waits or is dead\n");
     run(&sandbox, &["history", "99"], "").expect(66, "ansible-notify: there is no delivery 99\n");
     for which in [
         &[][..],

@@ -43,12 +43,27 @@ fn questions_do_not_wait_for_who_writes() {
 #[test]
 fn nothing_is_said_of_a_spool_that_is_not_there() {
     let sandbox = Sandbox::new();
-    assert_eq!(
-        run(&sandbox, &["status"], "").stdout,
-        "nothing was ever sent\n"
+    let folder = sandbox.path("state/ansible-notify");
+    let folder = folder.display();
+    for json in [&[][..], &["--json"]] {
+        let asked = run(&sandbox, &[&["status"], json].concat(), "");
+        let said = format!("ansible-notify: nothing was ever sent from the spool in {folder}\n");
+        assert_eq!(asked.stdout, if json.is_empty() { "" } else { "[]\n" });
+        assert_eq!((asked.code, asked.stderr), (0, said));
+        let asked = run(&sandbox, &[&["history"], json].concat(), "");
+        let said = format!("ansible-notify: no delivery is in the spool in {folder}\n");
+        assert_eq!((asked.code, asked.stdout.as_str()), (0, ""));
+        assert_eq!(asked.stderr, said);
+    }
+    run(&sandbox, &["history", "--failed", "--host", "h"], "").expect(
+        0,
+        "ansible-notify: no delivery matches --failed and --host\n",
     );
-    assert_eq!(run(&sandbox, &["history"], "").stdout, "");
-    run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 0 deliveries: nothing to deliver\n");
+    run(&sandbox, &["flush"], "").expect(
+        0,
+        "ansible-notify: 0 deliveries: nothing to deliver
+",
+    );
     run(&sandbox, &["discard", "--dead"], "").expect(0, "ansible-notify: 0 discarded\n");
     assert_eq!(run(&sandbox, &["status", "--json"], "").stdout, "[]\n");
     assert!(!sandbox.path("state").exists(), "nothing is made by asking");

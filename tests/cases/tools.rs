@@ -128,10 +128,11 @@ fn what_cannot_be_printed_is_said() {
         &["init"],
     ] {
         let full = std::fs::File::create("/dev/full").unwrap();
-        run(arguments, full.into()).expect(
-            74,
-            "ansible-notify: cannot write to standard output: No space left on device (os error 28)\n",
-        );
+        let outcome = run(arguments, full.into());
+        let said = "ansible-notify: cannot write to standard output: No space left on device (os error 28)";
+        // `status` says before that nothing was sent.
+        assert_eq!(outcome.stderr.lines().last(), Some(said), "{outcome:?}");
+        assert_eq!(outcome.code, 74, "{outcome:?}");
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let outcome = run(arguments, writer.into());
