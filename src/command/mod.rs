@@ -143,7 +143,10 @@ pub fn belongs_to(status: &DestinationStatus, file: &Path) -> bool {
         let mut paths = levels.into_iter().rev().map(|level| level.path);
         paths.find(|path| path.exists())
     };
-    search.file().or_else(nearest) == Some(file)
+    let own = search.file().or_else(nearest);
+    // One that is gone has no other name.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    own.map(real) == Some(real(file))
 }
 
 /// Which secrets a command reads that may be an inspection.
@@ -196,9 +199,11 @@ pub fn load_chosen(
     }
     let known = config.destinations.iter();
     check_names(names, known.map(|destination| destination.name.as_str()))?;
+    let is_chosen = |name: &String| names.is_empty() || names.contains(name);
     config
         .destinations
-        .retain(|destination| names.is_empty() || names.contains(&destination.name));
+        .retain(|destination| is_chosen(&destination.name));
+    config.muted.retain(|(name, _)| is_chosen(name));
     Ok(config)
 }
 
