@@ -7,6 +7,7 @@ CARGO ?= cargo
 TESTED = --locked --features failpoints
 PYTHON ?= python3
 BINARY = target/release/ansible-notify
+COMPLETIONS = target/completions
 VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
@@ -16,8 +17,9 @@ TOOLS = target/tools
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-build: ## the program: target/release/ansible-notify
+build: ## the program, its completions and manual page: target/release/ansible-notify, target/completions
 	$(CARGO) build --release --locked
+	$(MAKE) completions
 
 wheel: $(TOOLS)/bin/maturin ## the Python package, with program and plugins: target/wheels
 	$(TOOLS)/bin/maturin build --release --locked --out target/wheels
@@ -29,7 +31,7 @@ demo: build ## a playbook, a receiver, and what arrived
 test: test-rust test-ansible test-runner sanity test-torture ## every test
 
 test-rust: target/venvs/servers/done ## the program against real servers
-	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd
+	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd bash zsh fish
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \
@@ -97,7 +99,8 @@ instructions: build ## what an event takes, counted; fails at 10 % more than the
 	tests/setup.sh valgrind nginx
 	$(PYTHON) tests/bench/instructions.py $(BINARY)
 
-install: build completions ## into PREFIX (/usr/local), below DESTDIR
+install: ## what `make build` made, into PREFIX (/usr/local), below DESTDIR
+	@: $(foreach file,$(BINARY) $(COMPLETIONS),$(or $(wildcard $(file)),$(error there is no $(file): run `make build` first)))
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ansible-notify
 	install -D -m 644 callback_plugins/ansible_notify.py \
 	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
@@ -106,20 +109,23 @@ install: build completions ## into PREFIX (/usr/local), below DESTDIR
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
 	done
-	install -D -m 644 target/completions/ansible-notify.1 $(DESTDIR)$(PREFIX)/share/man/man1/ansible-notify.1
-	install -D -m 644 target/completions/ansible-notify.bash \
+	install -D -m 644 $(COMPLETIONS)/ansible-notify.1 $(DESTDIR)$(PREFIX)/share/man/man1/ansible-notify.1
+	install -D -m 644 $(COMPLETIONS)/ansible-notify.bash \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ansible-notify
-	install -D -m 644 target/completions/_ansible-notify \
+	install -D -m 644 $(COMPLETIONS)/_ansible-notify \
 	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ansible-notify
-	install -D -m 644 target/completions/ansible-notify.fish \
+	install -D -m 644 $(COMPLETIONS)/ansible-notify.fish \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ansible-notify.fish
 
-completions: build ## shell completions and the manual page: target/completions
-	mkdir -p target/completions
-	$(BINARY) completions bash >target/completions/ansible-notify.bash
-	$(BINARY) completions zsh >target/completions/_ansible-notify
-	$(BINARY) completions fish >target/completions/ansible-notify.fish
-	$(BINARY) man >target/completions/ansible-notify.1
+# Called by its name, the program is called by its name in the scripts, too: it moves.
+completions: ## shell completions and the manual page, by the program that is built: target/completions
+	@: $(or $(wildcard $(BINARY)),$(error there is no $(BINARY): run `make build` first))
+	mkdir -p $(COMPLETIONS)
+	PATH="$(dir $(abspath $(BINARY))):$$PATH"; \
+	    ansible-notify completions bash >$(COMPLETIONS)/ansible-notify.bash && \
+	    ansible-notify completions zsh >$(COMPLETIONS)/_ansible-notify && \
+	    ansible-notify completions fish >$(COMPLETIONS)/ansible-notify.fish && \
+	    ansible-notify man >$(COMPLETIONS)/ansible-notify.1
 
 clean: ## all that was made here
 	$(CARGO) clean

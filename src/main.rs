@@ -81,6 +81,9 @@ const SCHEMA: &str = include_str!("../docs/event.schema.json");
 
 fn main() -> ExitCode {
     panics::install();
+    if let Some(exit) = command::completions::answer() {
+        return exit.into();
+    }
     let cli = Cli::parse();
     // Passwords live in this process: no core file of it.
     let none = rustix::process::Rlimit {
@@ -90,11 +93,7 @@ fn main() -> ExitCode {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let exit = match cli.command {
         Command::Schema => print(SCHEMA.as_bytes()),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "ansible-notify", &mut script);
-            print(&script)
-        }
+        Command::Completions { shell } => command::completions::run(shell),
         Command::Man => manual_page(),
         Command::Init(arguments) => command::init::run(&arguments),
         command => run_async(command),

@@ -83,6 +83,11 @@ const TRIGGERS: [(&str, Test); 22] = [
     ("runner", |event| event.record.is_some()),
 ];
 
+/// The names of the triggers, those of callbacks last.
+pub fn triggers() -> impl Iterator<Item = &'static str> {
+    TRIGGERS.iter().map(|(name, _)| *name).chain(CALLBACKS)
+}
+
 /// The event of a sample that a trigger stands for, or why there is none.
 pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
     let test = TRIGGERS.iter().find(|(name, _)| *name == trigger);
@@ -99,7 +104,7 @@ pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
 /// That no trigger has this name, and which has a similar one; else which there are.
 fn unknown(trigger: &str) -> String {
     let names = || TRIGGERS.iter().map(|(name, _)| *name);
-    let mut hint = advice::trigger(trigger, names().chain(CALLBACKS));
+    let mut hint = advice::trigger(trigger, triggers());
     if hint.is_empty() {
         let names: Vec<&str> = names().collect();
         hint = format!("; there are: {}, and Ansible's callbacks", names.join(", "));

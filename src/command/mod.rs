@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share.
 
 pub mod check_config;
+pub mod completions;
 mod ended;
 pub mod flush;
 pub mod history;

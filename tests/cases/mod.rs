@@ -4,6 +4,7 @@ mod breaker;
 mod chat;
 mod check_config;
 mod choices;
+mod completions;
 mod conformance;
 mod credentials;
 mod damage;
