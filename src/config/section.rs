@@ -152,6 +152,9 @@ pub struct Shown {
     pub place: String,
 }
 
+/// Keys of secrets that may have a value on each of several lines.
+const OF_LINES: [&str; 1] = ["signing_secret"];
+
 /// One section, merged over the levels. Its getters note what was asked for and what was wrong.
 pub struct Section {
     pub name: String,
@@ -242,10 +245,11 @@ impl Section {
     /// The value of an entry that has one line; a line that was not meant to belong to it is a problem.
     fn line_of<'a>(&self, entry: &'a Entry) -> &'a str {
         let value = &entry.value;
-        if !value.contains('\n') || !matches!(entry.origin, Origin::File { .. }) {
+        let key = &entry.key;
+        let may_have_lines = OF_LINES.contains(&key.as_str());
+        if !value.contains('\n') || may_have_lines || !matches!(entry.origin, Origin::File { .. }) {
             return value;
         }
-        let key = &entry.key;
         if value.starts_with("!vault") {
             let text = format!(
                 "`{key}` is vaulted, which only Ansible can decrypt; give it in the play's vars, or by `{}_command`",

@@ -61,18 +61,28 @@ def sns(key_id, secret):
     return judge
 
 
+RECEIPT = (
+    b'<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>'
+    b"<MessageId>94f20ce6-13c5-43a0-9a9e-ca52d816e90b</MessageId></PublishResult></PublishResponse>"
+)
+
+
 def serve(judge):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            answer = b""
             try:
                 say(judge(headers, body))
                 self.send_response(200)
+                # Each of them takes this as a receipt; Amazon's service gives it.
+                answer = RECEIPT
             except Exception as problem:
                 self.send_response(400, " ".join(repr(problem).split()))
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_arguments):
             pass

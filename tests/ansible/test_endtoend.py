@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from base64 import b64decode
 
 import pytest
 import venvs
@@ -139,7 +138,8 @@ def test_mixed_playbook(ansible, start_endpoint):
     assert len({request["headers"]["webhook-id"] for request in requests}) == len(requests)
     assert len({body["run"] for body in received}) == 1
     credentials = {request["headers"]["authorization"] for request in requests}
-    assert [b64decode(value.split()[1]) for value in credentials] == [b"svc-ansible:s3cret"]
+    # The endpoint asks for them, and shows none.
+    assert credentials == {"[redacted]"}
     assert {request["status"] for request in requests} == {200}
     states = {body["event"]: body["state"] for body in received}
     assert states["runner_on_ok"] == "success"

@@ -137,11 +137,21 @@ fn a_flush_ends_where_another_process_is_stopped_in_the_middle_of_it() {
 
 #[test]
 fn one_that_is_stopped_while_it_delivers_is_named() {
+    // Where it stops while it writes to the spool, too, others go on from memory: tried again.
+    assert!((0..10).any(|_| is_named_while_it_delivers()));
+}
+
+/// Whether a process that was stopped held the destination alone, and not the spool.
+fn is_named_while_it_delivers() -> bool {
     let mut spooled = Spooled::waiting(5);
     let server = Server::start([OK]);
     spooled.configure(&server.url(), "concurrency = 1", "drain = 500ms");
     let mut stopped = Stopped::at(&spooled, &["flush"], "before_send");
     let sent = bounded("send", || spooled.send(&["a"]));
+    if sent.stderr.contains("holds the spool") {
+        stopped.go_on();
+        return false;
+    }
     assert_eq!(sent.code, 75, "{sent:?}");
     let flushed = bounded("flush", || spooled.run(&["flush"]));
     flushed.expect_line(75, &["6 deliveries: 6 waiting", &stopped.name()]);
@@ -149,4 +159,5 @@ fn one_that_is_stopped_while_it_delivers_is_named() {
     spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     spooled.check_numbers();
+    true
 }
