@@ -109,9 +109,12 @@ def vaulted(ansible):
 
 
 def overrides(result):
-    # What the first play's files of variables say follows in a record of its own.
-    told = (result.of("hello")[:1] + [{"overrides": later} for later in result.of("overrides")])[-1]
-    told = told["overrides"]
+    told = {}
+    for line in result.lines:
+        # What the first play's files of variables say follows in a record of its own.
+        told = line.get("hello", line).get("overrides", told)
+        if "play" in line:
+            break
     return {key: value for key, value in told.items() if key != "generation"}
 
 
