@@ -37,19 +37,23 @@ def holder(ansible, start_endpoint):  # noqa: F811
     process.wait()
 
 
-def play_through_pipe(ansible, text):
-    """Runs a play whose output goes to `cat`; gives the output and how long that took."""
+def start_through_pipe(ansible, text):
+    """Starts a play whose output goes to `cat`."""
     playbook = ansible.write("site.yml", text)
-    began = time.monotonic()
-    piped = subprocess.run(
+    return subprocess.Popen(
         ["sh", "-c", 'ansible-playbook "$0" 2>&1 | cat', str(playbook)],
         cwd=ansible.directory,
         env=ansible.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        timeout=60,
     )
-    return piped.stdout.decode(), time.monotonic() - began
+
+
+def play_through_pipe(ansible, text):
+    """Runs such a play; returns its output and the seconds that it took."""
+    began = time.monotonic()
+    output = start_through_pipe(ansible, text).communicate(timeout=60)[0]
+    return output.decode(), time.monotonic() - began
 
 
 def test_a_stopped_process_that_holds_the_spool(ansible, holder):
@@ -61,15 +65,8 @@ def test_a_stopped_process_that_holds_the_spool(ansible, holder):
 
 def test_a_stopped_binary(ansible, start_endpoint):  # noqa: F811
     endpoint = start_endpoint(on="ok failed", drain="1s")
-    playbook = ansible.write("site.yml", SLOW)
     began = time.monotonic()
-    piped = subprocess.Popen(
-        ["sh", "-c", 'ansible-playbook "$0" 2>&1 | cat', str(playbook)],
-        cwd=ansible.directory,
-        env=ansible.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
+    piped = start_through_pipe(ansible, SLOW)
     wait_for(lambda: len(endpoint.bodies()) >= 2, 20)
     for pid in binaries(ansible):
         os.kill(pid, signal.SIGSTOP)
