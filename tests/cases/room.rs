@@ -88,15 +88,7 @@ fn full_beside_who_stays(url: &str) -> (Sandbox, Child) {
     let leave = |notifier: &str, count: usize| {
         let events = event("first").repeat(count);
         let arguments = ["send", "--no-wait", "--quiet", "--notifier", notifier, "-"];
-        let mut command = sandbox.command_on_spool(&arguments);
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(events.as_bytes())
-            .unwrap();
-        outcome(child).code
+        run(&sandbox, &arguments, &events).code
     };
     assert_eq!(leave("good", 1), 0);
     let mut watch = sandbox.command_on_spool(&["flush", "--watch"]);
