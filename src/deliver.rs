@@ -19,7 +19,7 @@ use crate::report;
 use crate::run::{Before, Progress};
 use crate::secret;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
-use crate::worker::{self, Worker};
+use crate::worker::{self, Turns, Worker};
 
 /// How long the end waits for attempts under way.
 const STOP: Duration = Duration::from_millis(500);
@@ -35,6 +35,8 @@ pub struct Deliverer {
     http: Http,
     keeper: RefCell<Keeper>,
     workers: RefCell<Vec<Rc<Worker>>>,
+    /// What the workers do in turn.
+    pub turns: Turns,
     /// Somewhere a delivery was finished.
     pub progress: Notify,
     /// Events that could not be written to the spool and are in memory only.
@@ -79,6 +81,7 @@ impl Deliverer {
             http,
             keeper: RefCell::default(),
             workers: RefCell::default(),
+            turns: Turns::default(),
             progress: Notify::new(),
             homeless: RefCell::default(),
             dropped: Cell::new(0),

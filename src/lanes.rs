@@ -25,6 +25,8 @@ use opening::Opening;
 const WINDOW: usize = 512;
 /// How many bytes their events may have, apart from groups: a few large ones are enough to go on with.
 const WINDOW_BYTES: usize = 4 << 20;
+/// Bytes of the events that go together, where one is not larger by itself.
+const MESSAGE_BYTES: usize = 2 << 20;
 
 /// Attempts at the end of a run that follow each other soon, where other deliveries of its run fail as well.
 const FIRST_TURNS: u32 = 3;
@@ -48,6 +50,8 @@ pub struct Delivery {
     /// Its number in the spool.
     pub id: i64,
     pub event: Arc<Event>,
+    /// Bytes of the whole event, where the one here is without what is large in it.
+    pub in_spool: usize,
     /// Attempts made so far.
     pub attempts: u32,
     /// Not to be tried before this time.
@@ -68,6 +72,7 @@ impl Delivery {
         Delivery {
             id,
             event,
+            in_spool: 0,
             attempts: 0,
             due: None,
             accepted: jiff::Timestamp::now(),
@@ -209,8 +214,8 @@ impl Lanes {
                 continue;
             }
             lane.under_way = Some((first.event.run.clone(), first.id));
-            let most = lane.together(&self.grouping).min(lane.waiting.len());
-            return Some(lane.waiting.drain(..most).collect());
+            let count = lane.fitting(lane.together(&self.grouping));
+            return Some(lane.waiting.drain(..count).collect());
         }
     }
 
@@ -554,6 +559,19 @@ impl Lane {
             // What was tried as one stays one: it has been given an id.
             together => together,
         }
+    }
+
+    /// Number of its first deliveries, of at most `most`, that are not too large together. What was tried as one
+    /// stays one.
+    fn fitting(&self, most: usize) -> usize {
+        let is_new = self.waiting.front().is_some_and(|one| one.attempts == 0);
+        let mut bytes = 0;
+        let fits = |one: &&Delivery| {
+            bytes += one.in_spool;
+            bytes <= MESSAGE_BYTES || !is_new
+        };
+        let fitting = self.waiting.iter().take(most).take_while(fits).count();
+        fitting.max(1).min(self.waiting.len())
     }
 
     /// Number of its deliveries that were tried as one.

@@ -16,6 +16,9 @@ pub const DELIVERED: i64 = 1;
 pub const DEAD: i64 = 2;
 pub const DISCARDED: i64 = 3;
 
+/// Bytes of events after which reading stops, to go on with the next call.
+const READ_AT_ONCE: usize = 1 << 20;
+
 /// A destination as the spool knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationKey {
@@ -288,7 +291,7 @@ pub fn pending(
         let pending = read_pending(row)?;
         bytes += pending.body.as_ref().map_or(0, String::len);
         found.push(pending);
-        if bytes >= room.bytes {
+        if bytes >= room.bytes.min(READ_AT_ONCE) {
             return Ok((found, false));
         }
     }

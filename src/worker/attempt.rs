@@ -38,7 +38,8 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
     } else {
         failpoint::pass("before_send");
         let told = worker.tell(&deliverer, &claimed, &mut marks);
-        let told = worker.noting(&claimed, panics::caught_async(told)).await;
+        let told = worker.noting(&claimed, panics::caught_async(told));
+        let told = worker.in_turn(&deliverer.turns, &claimed, told).await;
         told.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
     };
     failpoint::pass("after_send");
@@ -199,12 +200,15 @@ impl Worker {
         claimed: &[Delivery],
         marks: &mut Marks,
     ) -> Result<(), Failure> {
-        let events = claimed.iter().map(|one| one.event.clone());
-        let sent = self.send(deliverer, claimed, events.collect(), marks).await;
+        let mut events = Vec::new();
+        for one in claimed {
+            events.push(self.whole(deliverer.spool(), one).await?);
+        }
+        let sent = self.send(deliverer, claimed, events.clone(), marks).await;
         if self.sends_batch(claimed) || !matches!(sent, Err(Failure::TooLarge(_))) {
             return sent;
         }
-        let short = claimed.iter().map(|one| Arc::new(shortened(&one.event)));
+        let short = events.iter().map(|event| Arc::new(shortened(event)));
         self.send(deliverer, claimed, short.collect(), marks).await
     }
 

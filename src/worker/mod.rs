@@ -1,6 +1,7 @@
 //! One notifier's worker: claims deliveries, makes attempts, records what became of them, backs off.
 
 mod attempt;
+mod large;
 mod suspects;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,8 @@ use crate::report;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::thread;
 use crate::window::Window;
+
+pub use large::Turns;
 
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,6 +58,8 @@ pub struct Worker {
     /// Time at which another process was last seen to deliver something of this one's.
     seen: Cell<Instant>,
     pub under_way: Cell<usize>,
+    /// Held by the one attempt whose events are large.
+    large: Mutex<()>,
     /// It begins no further attempt, and ends with those under way.
     retired: Cell<bool>,
     /// What happened and the spool did not take.
@@ -85,7 +90,7 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !worker.retired.get() || !under_way.is_empty() {
-        if deliverer.accepts_only.get() || !worker.load(deliverer.spool()).await {
+        if deliverer.accepts_only.get() || !worker.load(&deliverer).await {
             worker.heed_breaker(deliverer.spool()).await;
         }
         let now = Instant::now();
@@ -143,6 +148,7 @@ impl Worker {
             unread: Cell::new(None),
             seen: Cell::new(Instant::now()),
             under_way: Cell::new(0),
+            large: Mutex::default(),
             retired: Cell::new(false),
             unrecorded: RefCell::default(),
             began: Cell::new(false),
@@ -219,7 +225,8 @@ impl Worker {
     }
 
     /// Takes what waits in the spool into memory, where this process is the one to deliver it. Whether it is.
-    async fn load(&self, spool: &Spool) -> bool {
+    async fn load(&self, deliverer: &Deliverer) -> bool {
+        let spool = deliverer.spool();
         if !self.is_able() {
             // Another process may be able to.
             return false;
@@ -235,19 +242,24 @@ impl Worker {
         }
         let needed = self.window.borrow().needs_back(Instant::now());
         if let Some(first) = needed {
+            let _turn = deliverer.turns.reading().await;
             self.take_back(spool, first).await;
         }
-        let needed = self.window.borrow().needs_more();
-        if let Some(after) = needed {
-            self.read_more(spool, after).await;
+        let needs_more = || self.window.borrow().needs_more();
+        while let Some(after) = needs_more() {
+            let _turn = deliverer.turns.reading().await;
+            if !self.read_more(spool, after).await {
+                break;
+            }
         }
         true
     }
 
-    /// Takes the next deliveries into memory, those after this number.
-    async fn read_more(&self, spool: &Spool, after: i64) {
+    /// Takes the next deliveries into memory, those after this number, as many as are read at once. Returns
+    /// whether the spool could be read.
+    async fn read_more(&self, spool: &Spool, after: i64) -> bool {
         let Some((rows, complete)) = self.pending(spool, after).await else {
-            return;
+            return false;
         };
         self.window.borrow_mut().read_more(complete);
         for row in rows {
@@ -260,6 +272,7 @@ impl Worker {
             let mut window = self.window.borrow_mut();
             window.take_next(number, delivery, Instant::now());
         }
+        true
     }
 
     /// Takes deliveries into memory again that were set aside, from this number on.
@@ -359,11 +372,9 @@ impl Worker {
 
     /// The delivery of a row; nothing where it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
-        let unreadable = "the event in the spool cannot be read";
         let body = row.body.as_deref().map_err(|reason| *reason);
-        let read = |body: &str| self.keeper.borrow_mut().read(body).map_err(|_| unreadable);
-        let event = match body.and_then(read) {
-            Ok(event) => event,
+        let (event, in_spool) = match body.and_then(|body| self.read_event(body)) {
+            Ok(event) => large::outline(event),
             Err(reason) => {
                 self.bury(spool, row.delivery, reason).await;
                 return None;
@@ -378,8 +389,14 @@ impl Worker {
             due,
             reached,
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
-            ..Delivery::new(row.delivery, Arc::new(event))
+            in_spool,
+            ..Delivery::new(row.delivery, event)
         })
+    }
+
+    fn read_event(&self, body: &str) -> Result<Event, &'static str> {
+        let read = self.keeper.borrow_mut().read(body);
+        read.map_err(|_| "the event in the spool cannot be read")
     }
 
     /// An event was accepted for this destination.
@@ -398,7 +415,7 @@ impl Worker {
             return;
         }
         let mut window = self.window.borrow_mut();
-        if self.leads() {
+        if self.leads() && !large::is_large(event) {
             let delivery = Delivery::new(accepted.delivery, event.clone());
             window.take_new(delivery, accepted.previous, Instant::now());
         } else {

@@ -73,10 +73,13 @@ impl Worker {
         if let Some(leadership) = &*self.leadership.borrow() {
             leadership.begin(&[id]);
         }
-        failpoint::pass_for("make_message", delivery.event.host_name());
+        let Ok(event) = self.whole(spool, &delivery).await else {
+            return self.clear(id);
+        };
+        failpoint::pass_for("make_message", event.host_name());
         // A fault that can be caught is the attempt's to tell.
         let _ = crate::panics::caught(|| {
-            let message = self.destination.message(vec![delivery.event.clone()]);
+            let message = self.destination.message(vec![event]);
             self.notifier.borrow().preview(&message)
         });
         // The count stays until the attempt itself has got so far.
@@ -86,7 +89,7 @@ impl Worker {
     }
 
     /// The row of a delivery, if it still waits in the spool.
-    async fn pending_row(&self, spool: &Spool, delivery: i64) -> Option<Pending> {
+    pub(super) async fn pending_row(&self, spool: &Spool, delivery: i64) -> Option<Pending> {
         let id = self.id;
         let room = Room {
             deliveries: 1,

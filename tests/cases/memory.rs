@@ -15,6 +15,11 @@ fn send(sandbox: &Sandbox, input: &str) -> Outcome {
     outcome
 }
 
+/// A configuration with time for large events, however slow the machine is.
+fn config(url: &str) -> String {
+    config_for(url).replace("drain = 5", "drain = 600")
+}
+
 fn numbers(bytes: usize) -> String {
     format!("[{}1]", "1,".repeat(bytes / 2))
 }
@@ -44,7 +49,7 @@ fn an_event_of_many_values_is_delivered_whole_where_nobody_looks_inside() {
     let endpoint = Server::start([OK]);
     let config = format!(
         "{}big = result.big\nrc = result.rc\n",
-        config_for(&endpoint.url())
+        config(&endpoint.url())
     );
     let sandbox = Sandbox::with_config(&config);
     let big = numbers(3_900_000);
@@ -63,7 +68,7 @@ fn of_an_event_of_many_values_a_template_sees_a_part() {
     let endpoint = Server::start([OK]);
     let config = format!(
         "{}count = result.big | length\nrc = result.rc\nall = event.result.big | length\nreason = reason\n",
-        config_for(&endpoint.url())
+        config(&endpoint.url())
     );
     let sandbox = Sandbox::with_config(&config);
     for piece in ["1,", "{},", "\"\",", "[1,2],", "{\"a\":1},"] {
@@ -87,7 +92,7 @@ fn of_an_event_of_many_values_a_template_sees_a_part() {
 #[test]
 fn many_values_anywhere_in_an_event_are_bounded() {
     let endpoint = Server::start([OK]);
-    let sandbox = Sandbox::with_config(&config_for(&endpoint.url()));
+    let sandbox = Sandbox::with_config(&config(&endpoint.url()));
     for key in ["item", "stats", "other", "run", "failed_tasks"] {
         let inner = match key {
             "stats" => format!("{{\"h\":{}}}", numbers(3_900_000)),
@@ -123,10 +128,9 @@ fn many_large_events_wait_in_the_spool_and_not_in_memory() {
         .collect();
     let endpoint = Server::start([OK]);
     for (url, code) in [(dead_url(), 75), (endpoint.url(), 0)] {
-        let config =
-            format!("{}result = result\n", config_for(&url)).replace("drain = 5", "drain = 60");
+        let config = format!("{}result = result\n", config(&url));
         let config = if code == 75 {
-            config.replace("drain = 60", "drain = 1")
+            config.replace("drain = 600", "drain = 1")
         } else {
             config
         };
@@ -137,12 +141,36 @@ fn many_large_events_wait_in_the_spool_and_not_in_memory() {
 }
 
 #[test]
+fn large_events_of_many_notifiers_share_the_memory() {
+    let endpoint = Server::start([OK]);
+    let mut config = config(&endpoint.url());
+    for (number, more) in ["", "", "", "batch = 8\n", "group_by = run\n"]
+        .iter()
+        .enumerate()
+    {
+        config.push_str(&format!(
+            "[notifier:more{number}]\ntype = webhook\nurl = {}\non = failed\n{more}",
+            endpoint.url()
+        ));
+    }
+    let sandbox = Sandbox::with_config(&config);
+    let text = "x".repeat(1_000_000);
+    let event = |number| {
+        format!(
+            "{{\"state\":\"failed\",\"host\":\"web{number}\",\"result\":{{\"a\":\"{text}\",\"b\":\"{text}\"}}}}\n"
+        )
+    };
+    let events: String = (0..7).map(event).collect();
+    assert_eq!(send(&sandbox, &events).code, 0);
+    let requests = endpoint.requests();
+    let sizes = requests.iter().map(|request| request.body.len());
+    assert!(sizes.sum::<usize>() > 4 * 7 * 2 * text.len());
+}
+
+#[test]
 fn a_stream_of_large_events_takes_little_memory() {
     let endpoint = Server::start([OK]);
-    let config = format!(
-        "{}count = result.big | length\n",
-        config_for(&endpoint.url()).replace("drain = 5", "drain = 60")
-    );
+    let config = format!("{}count = result.big | length\n", config(&endpoint.url()));
     let sandbox = Sandbox::with_config(&config);
     let hello = r#"{"hello":{"protocol":1,"run":{"id":"r"}}}"#;
     let mut input = format!("{hello}\n");
