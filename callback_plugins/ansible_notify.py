@@ -1113,8 +1113,8 @@ EXIT_LOST_OUTPUT = 120
 QUOTED = re.compile(r"\n\nThe (?:error appears to|offending line)")
 
 
-class OnTheWayOut(object):
-    """A method that is called in a `finally`: the exception that ends the run is noted before.
+class Noted(object):
+    """A method that is called where an exception is at hand: that is noted before, with its trace.
 
     It is not wrapped in another, which would stand in the tracebacks that Ansible prints.
     """
@@ -1125,7 +1125,8 @@ class OnTheWayOut(object):
 
     def __get__(self, instance, owner=None):
         if instance is not None:
-            self.note(sys.exc_info()[1])
+            _class, error, trace = sys.exc_info()
+            self.note(error, trace is not None and trace.tb_frame is sys._getframe(1))
         return self.method.__get__(instance, owner)
 
 
@@ -1315,6 +1316,7 @@ class Run(object):
         self.is_idle = False  # nobody is to hear of what happens
         self.problems = []  # what keeps a strict run from beginning
         self.raised = Raised(None)  # with what Ansible gave up
+        self.said = ""  # the last error that Ansible printed and went on after
         self.exit_code = None  # what Ansible said to Python
         self.seq = 0
         self.plays = 0
@@ -1436,16 +1438,20 @@ class Run(object):
             leave(code)
 
         sys.exit = leave_noted
-        TaskQueueManager.cleanup = OnTheWayOut(
-            TaskQueueManager.__dict__["cleanup"], self.note_raised
-        )
+        TaskQueueManager.cleanup = Noted(TaskQueueManager.__dict__["cleanup"], self.note_raised)
+        Display.error = Noted(Display.__dict__["error"], self.note_said)
         atexit.register(self.finish)
 
-    def note_raised(self, error):
+    def note_raised(self, error, is_here):
+        """Notes what is on its way through the caller; not what somebody above it deals with."""
         if os.getpid() == self.pid:
-            self.raised = Raised(error)
+            self.raised = Raised(error if is_here else None)
             if self.raised.exit_code is not None:
                 self.exit_code = self.raised.exit_code
+
+    def note_said(self, error, _is_here):
+        if os.getpid() == self.pid and isinstance(error, AnsibleError):
+            self.said = Raised(error).text
 
     def last_record(self):
         """What the binary is told at the end: Ansible's exit code, and what made it so."""
@@ -1464,6 +1470,8 @@ class Run(object):
             error = error or lost
         if error:
             last["error"] = error
+        elif self.said:
+            last["said"] = self.said
         return last
 
     def require(self):
@@ -1471,6 +1479,11 @@ class Run(object):
         if not self.stream.serve(lambda: self.stream.ready, READY_SECONDS):
             self.refuse()
         self.stream.complain = warn
+
+    def refuse_late(self):
+        """Stops Ansible where the binary was given up before the first play: on the main thread."""
+        if self.options.get("strict") and not self.plays:
+            self.refuse()
 
     def refuse(self):
         self.stream.give_up(None)
@@ -1603,8 +1616,12 @@ class Run(object):
         self.playbook = playbook
         self.stream.stats = None
         self.describe(playbook)
+        plays = playbook.get_plays() if self.about["path"] is None else ()
+        if plays:
+            self.describe_command(plays[0])
         self.play_line, self.play_fragment = None, ""
         if self.overrides.switched_off(playbook):
+            self.options["strict"] = False
             self.stream.give_up(None)
             return
         if first:
@@ -1813,8 +1830,12 @@ class CallbackModule(CallbackBase):
 
     def safely(self, act, *arguments):
         """Calls act, unless this is a forked worker; nothing but SystemExit ever comes out."""
-        if RUN.stream.closed or os.getpid() != RUN.pid or not reports(self):
+        if os.getpid() != RUN.pid or not reports(self):
             self.disabled = True
+            return
+        if RUN.stream.closed:
+            self.disabled = True
+            RUN.refuse_late()
             return
         try:
             if not RUN.is_watched:

@@ -106,12 +106,17 @@ fn cause(result: &Value) -> Option<String> {
     }
 }
 
-/// Ansible's message, without what it puts around it. An include that fails calls it `reason`.
+/// Ansible's message, without what it puts around it. An include that fails calls it `reason`, one of variables
+/// `message`.
 fn message(result: &Value) -> Option<String> {
-    let said = ["msg", "reason"]
-        .into_iter()
-        .find_map(|key| text(&result[key]))?;
-    let message = clean(&said);
+    let said = ["msg", "reason", "message"].map(|key| text(&result[key]));
+    let mut said = said.iter().flatten().map(|text| clean(text));
+    let first = said.next()?;
+    let message = if is_vague(&first) {
+        said.find(|message| !is_vague(message)).unwrap_or(first)
+    } else {
+        first
+    };
     let unfinished = result["async_result"]["finished"] == false;
     if message == "async task produced unparsable results" && unfinished {
         return Some("async task did not complete within the requested time".to_owned());
@@ -241,11 +246,12 @@ fn plain(message: &str) -> String {
 
 fn is_vague(message: &str) -> bool {
     let message = plain(message);
-    // These two go on with what they could not read.
+    // These go on with what they could not read, or where to look for it.
     let begins = |start: &str| message.starts_with(start);
     RETURN_CODE.contains(&message.as_str())
         || VAGUE.contains(&message.as_str())
         || begins("module failure")
+        || begins("the module failed to execute correctly")
         || begins("module result deserialization failed")
 }
 
@@ -301,6 +307,19 @@ mod tests {
         assert_eq!(reason(json!({"msg": ["a", "b"]})), "a\nb");
         assert_eq!(reason(json!({"msg": {"a": 1}})), "{\"a\":1}");
         assert_eq!(reason(json!({"reason": "no such file"})), "no such file");
+        for vague in [json!(null), json!(""), json!("Task failed: Unknown error.")] {
+            let included = json!({"msg": vague, "message": "no such variables"});
+            assert_eq!(reason(included), "no such variables");
+        }
+        assert_eq!(reason(json!({"msg": "no", "message": "more"})), "no");
+        let interpreter = "The module failed to execute correctly, you probably need to set the \
+                           interpreter.\nSee stdout/stderr for the exact error";
+        assert_eq!(
+            reason(
+                json!({"msg": interpreter, "module_stdout": "sh: /x: not found\r\n", "rc": 127})
+            ),
+            "sh: /x: not found"
+        );
         assert_eq!(reason(json!("a text")), "a text");
         assert_eq!(reason(json!({"rc": 0, "changed": true})), "return code 0");
         assert_eq!(of_failure(&json!({"changed": true})), None);

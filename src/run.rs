@@ -69,6 +69,8 @@ pub struct Progress {
     exit_code: Option<i64>,
     /// What ended it, in Ansible's words, where nothing in its events says so.
     error: Option<String>,
+    /// The last error that Ansible printed and went on after, as one of no host and no task.
+    said: Option<String>,
     /// A person ended it.
     interrupted: bool,
     /// Some of its events were told to a process that died.
@@ -133,9 +135,13 @@ impl Progress {
     pub fn note_end(&mut self, end: &Value) {
         self.ended = true;
         self.exit_code = end["code"].as_i64();
-        let error = end["error"].as_str().map(str::trim);
-        let error = error.filter(|text| !text.is_empty());
-        self.error = error.map(|text| cut(text, REASON, characters).into_owned());
+        let text = |key: &str| {
+            let text = end[key].as_str().map(str::trim);
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| cut(text, REASON, characters).into_owned())
+        };
+        self.error = text("error");
+        self.said = text("said");
         self.interrupted = end["reason"] == "interrupt"
             || self
                 .exit_code
@@ -230,10 +236,12 @@ impl Progress {
         };
         match status {
             Status::Success | Status::Running => None,
-            Status::Error => self.error.clone().or_else(failed).or_else(|| {
-                let code = self.exit_code?;
-                Some(format!("Ansible ended with exit code {code}"))
-            }),
+            Status::Error => {
+                let said = || self.said.clone();
+                let code = || Some(format!("Ansible ended with exit code {}", self.exit_code?));
+                let known = self.error.clone().or_else(failed);
+                known.or_else(said).or_else(code)
+            }
             Status::Canceled => {
                 let usual = if self.ended { INTERRUPTION } else { CUT_OFF };
                 Some(self.error.clone().unwrap_or_else(|| usual.to_owned()))

@@ -120,6 +120,39 @@ def test_strict(ansible, problem):
     assert (result.stdout + result.stderr).count("`strict`") == 1
 
 
+LINGER = """
+import time
+from ansible.plugins.callback import CallbackBase
+
+class CallbackModule(CallbackBase):
+    CALLBACK_NEEDS_ENABLED = False
+
+    def v2_playbook_on_vars_prompt(self, varname, *args, **kwargs):
+        time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("code", ["78", "1"])
+def test_strict_where_the_binary_ends_at_a_prompt(ansible, code):
+    """It is found out with each of these events, and no play begins."""
+    prompts = "".join("\n    - {name: answer%d, default: none}" % number for number in range(4))
+    ansible.write("callback_plugins/linger.py", LINGER)
+    play = "- hosts: web1\n  gather_facts: false\n  vars_prompt:" + prompts
+    play += "\n  tasks:\n    - debug: {msg: hello}\n"
+    result = ansible.play(play, ANSIBLE_NOTIFY_STRICT="true", PEER_EXIT=code)
+    assert result.rc == 78
+    assert "hello" not in result.stdout
+    assert (result.stdout + result.stderr).count("`strict`") == 1
+
+
+def test_strict_and_switched_off(ansible):
+    """What is switched off refuses nothing."""
+    off = ("-e", "ansible_notify_enabled=false")
+    result = ansible.play(PLAY, *off, ANSIBLE_NOTIFY_STRICT="true", PEER_EXIT="78")
+    assert result.rc == 0
+    assert result.lines == []
+
+
 def test_strict_when_all_is_well(ansible):
     result = ansible.play(PLAY, ANSIBLE_NOTIFY_STRICT="true")
     assert result.rc == 0

@@ -118,11 +118,13 @@ CASES = {
     "a batch": Case("serial", 2, *error(2, FAILED)),
     "an assertion": Case("assert", 2, *error(2, "web1: claims: no such luck")),
     "no such handler": Case("no_handler", 1, *error(1, "The requested handler 'nobody' .*")),
-    # Up to 2.18 no callback says what is wrong with the role.
+    # Up to 2.18 no callback says what is wrong with the role, only an error that is printed.
     "no such role": Case(
-        "no_role", 2, *error(2, "web1: include_role : .*|Ansible ended with .* 2")
+        "no_role", 2, *error(2, "(web1: include_role : nowhere: )?[Tt]he role 'nowhere' was not .*")
     ),
-    "no such tasks": Case("no_tasks", 2, *error(2, "web1: include_tasks: .*")),
+    "no such variables": Case("no_vars", 2, *error(2, "web1: include_vars: Could not find .*")),
+    "no such interpreter": Case("no_interpreter", 2, *error(2, "web1: asks: .*/nowhere.*not found.*")),
+    "no such tasks": Case("no_tasks", 2, *error(2, "web1: include_tasks: .*nowhere.yml.*")),
     "undefined variable": Case("undefined", 2, *error(2, "web1: speaks: .*undefined.*")),
     "failed handler": Case("failed_handler", 2, *error(2, "web1: cleans: .*")),
     "timeout": Case("timeout", 2, *error(2, "web1: dawdles: .*")),

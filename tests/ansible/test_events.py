@@ -278,6 +278,8 @@ def test_ad_hoc(ansible):
     assert result.rc == 0
     run = result.of("hello")[0]["run"]
     assert (run["playbook"], run["path"], run["tags"]) == (None, None, [])
+    assert (run["module"], run["pattern"]) == ("debug", "web")
+    assert result.of("run") == []
     assert result.reported() == result.called
     assert [event["result"]["msg"] for event in result.events_of("runner_on_ok")] == ["hello"] * 2
     assert result.warnings == []

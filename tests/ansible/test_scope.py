@@ -18,6 +18,7 @@ previous = previous
 recovered = recovered
 left = still_failing
 name = run_name
+reason = reason
 run = event.run
 """
 SITE = """
@@ -97,3 +98,35 @@ def test_ad_hoc_commands_have_a_name(ansible, ends):
     stdin = "command echo CANARY\nping\nexit\n"
     console = told("ansible-console", "web1", stdin=stdin, **environment)
     assert console == ["ansible web1 -m command, ping", "success", False]
+
+
+def test_an_error_in_a_console_is_the_reason(ansible, ends):
+    """Its command line looks for each module with an error that it deals with itself."""
+    body = ends(
+        "ansible-console",
+        "web1",
+        stdin="command false\nping\nexit\n",
+        ANSIBLE_BIN_ANSIBLE_CALLBACKS="1",
+    )
+    assert (body["status"], body["reason"]) == ("error", "web1: command: return code 1")
+
+
+def test_several_playbooks_recover(ansible, ends):
+    """Together, and each by itself where Ansible says which of them failed."""
+    fine, broken = (ansible.write(name, SITE) for name in ("fine.yml", "broken.yml"))
+    fine.write_text(SITE.replace("'web1'", "'nobody'"))
+
+    def play(*playbooks):
+        body = ends("ansible-playbook", *playbooks)
+        return [body[key] for key in ("status", "recovered", "left")]
+
+    assert play(fine, broken) == ["error", False, ["web1"]]
+    assert play(fine)[:2] == ["success", False]
+    ansible.write("mended", "")
+    assert play(fine, broken) == ["success", True, []]
+    assert play(fine, broken) == ["success", False, []]
+    (ansible.directory / "mended").unlink()
+    assert play(broken) == ["error", False, ["web1"]]
+    ansible.write("mended", "")
+    assert play(fine, broken) == ["success", True, []]
+    assert play(broken) == ["success", False, []]

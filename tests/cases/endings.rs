@@ -85,10 +85,22 @@ fn the_end_says_how_ansible_ended() {
             json!("Ansible ended with exit code 3"),
         ),
         (
-            failed.clone() + &stats(1) + &end(json!({"reason": "exit", "code": 2})),
+            failed.clone() + &stats(1) + &end(json!({"reason": "exit", "code": 2, "said": "?"})),
             "error",
             json!(2),
             json!("h: : no"),
+        ),
+        (
+            stats(0) + &end(json!({"reason": "exit", "code": 2, "said": "no such role\n"})),
+            "error",
+            json!(2),
+            json!("no such role"),
+        ),
+        (
+            stats(0) + &end(json!({"reason": "exit", "code": 0, "said": "rescued"})),
+            "success",
+            json!(0),
+            Value::Null,
         ),
         (
             end(json!({"reason": "exit", "code": 99})),
