@@ -1449,9 +1449,13 @@ class Run(object):
             if self.raised.exit_code is not None:
                 self.exit_code = self.raised.exit_code
 
-    def note_said(self, error, _is_here):
-        if os.getpid() == self.pid and isinstance(error, AnsibleError):
-            self.said = Raised(error).text
+    def note_said(self, error, is_here):
+        """Notes an error that its caller deals with; nothing of it where a task is under no_log."""
+        if os.getpid() != self.pid or not is_here:
+            return
+        tasks = [task for _id, _began, task in self.running.values()]
+        hidden = any(task.no_log not in (None, False) for task in tasks)
+        self.said = HIDDEN if hidden else Raised(error).text
 
     def last_record(self):
         """What the binary is told at the end: Ansible's exit code, and what made it so."""

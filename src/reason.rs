@@ -130,8 +130,16 @@ fn detail(result: &Value, message: &str) -> Option<String> {
         "Assertion failed" => text(&result["assertion"]),
         "Request failed" => text(&result["response"]),
         _ if result["msg"].is_array() => None,
-        _ => exception(result, message),
+        _ => of_modules(result).or_else(|| exception(result, message)),
     }
+}
+
+/// The causes of the modules that failed where an action, such as that of facts, runs several.
+fn of_modules(result: &Value) -> Option<String> {
+    let modules = result["failed_modules"].as_object()?;
+    let mut causes: Vec<String> = modules.values().filter_map(cause).collect();
+    causes.dedup();
+    (!causes.is_empty()).then(|| causes.join("\n"))
 }
 
 /// The text for a result that names no cause.
@@ -385,6 +393,22 @@ mod tests {
         );
         assert_eq!(of("cannot touch.", &summary), "cannot touch: x");
         assert_eq!(of("no", "NoneType: None\n"), "no");
+    }
+
+    #[test]
+    fn modules_that_failed_say_why() {
+        let of = |modules: Value| {
+            let msg = "The following modules failed to execute: setup.";
+            reason(json!({"msg": msg, "failed_modules": modules}))
+        };
+        let same = json!({"msg": "no interpreter"});
+        assert_eq!(
+            of(json!({"a": same, "b": same, "c": {"msg": "Module failed.", "module_stderr": "x"}})),
+            "The following modules failed to execute: setup: no interpreter\nx"
+        );
+        let nothing = "The following modules failed to execute: setup.";
+        assert_eq!(of(json!({"a": {}})), nothing);
+        assert_eq!(of(json!("?")), nothing);
     }
 
     #[test]

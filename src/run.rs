@@ -249,10 +249,11 @@ impl Progress {
         }
     }
 
-    /// The hosts that changed; those that only the process before this one heard of, by their counts.
+    /// The hosts that changed, by their results and by their counts. A failure that was ignored counts as a change,
+    /// and so does what only the process before this one heard of.
     fn all_changed_hosts(&self) -> Vec<String> {
         let mut hosts = self.changed_hosts.clone();
-        let counts = self.stats.iter().flatten().filter(|_| self.resumed);
+        let counts = self.stats.iter().flatten();
         let changed = counts.filter(|(_, counts)| RunEnd::is_changed(counts));
         hosts.extend(changed.map(|(host, _)| host.clone()));
         hosts.into_iter().collect()

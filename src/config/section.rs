@@ -493,7 +493,7 @@ impl Section {
             let others = format!("or use `{key}_file`, `{key}_env` or `{key}_command`");
             self.problem(
                 key,
-                format!("`{key}` is a secret, but this file {reason}, {others}"),
+                format!("`{key}` must stay private, but this file {reason}, {others}"),
             );
         }
         if let Source::Inline(value) = &source {

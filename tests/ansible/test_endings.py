@@ -123,7 +123,11 @@ CASES = {
         "no_role", 2, *error(2, "(web1: include_role : nowhere: )?[Tt]he role 'nowhere' was not .*")
     ),
     "no such variables": Case("no_vars", 2, *error(2, "web1: include_vars: Could not find .*")),
-    "no such interpreter": Case("no_interpreter", 2, *error(2, "web1: asks: .*/nowhere.*not found.*")),
+    "no such role, under no_log": Case(
+        "no_role_hidden", 2, *error(2, "(web1: include_role : nowhere: )?the output .* no_log")
+    ),
+    "no such interpreter": Case("no_interpreter", 2, *error(2, "web1: asks: .*/nowhere.* not .*")),
+    "no facts": Case("no_facts", 2, *error(2, "web1: Gathering Facts: .*/nowhere.* not found.?")),
     "no such tasks": Case("no_tasks", 2, *error(2, "web1: include_tasks: .*nowhere.yml.*")),
     "undefined variable": Case("undefined", 2, *error(2, "web1: speaks: .*undefined.*")),
     "failed handler": Case("failed_handler", 2, *error(2, "web1: cleans: .*")),

@@ -197,7 +197,7 @@ fn files_that_are_not_to_be_trusted_are_refused() {
     };
     sandbox.mode("plugin_config.ini", 0o644);
     check(
-        "plugin_config.ini:4: `password` is a secret, but this file can be read by others (mode 0644); chmod 600 it, or use `password_file`, `password_env` or `password_command`",
+        "plugin_config.ini:4: `password` must stay private, but this file can be read by others (mode 0644); chmod 600 it, or use `password_file`, `password_env` or `password_command`",
     );
     sandbox.mode("plugin_config.ini", 0o602);
     check("plugin_config.ini: can be written by everyone; chmod 600 it");

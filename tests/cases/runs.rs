@@ -107,6 +107,24 @@ fn the_end_of_a_run_lists_what_failed() {
 }
 
 #[test]
+fn the_hosts_that_changed_are_those_that_ansible_counts() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = changed_run\n[outputs:x]\nchanged = changed_hosts\n",
+        server.url()
+    ));
+    let ignored = |changed: u64| {
+        let counts = json!({"ok": 1, "changed": changed, "failures": 0, "ignored": 1});
+        run_of(&format!("run{changed}"), "runner_on_failed", &counts)
+            .replace("\"result\"", "\"ignored\":true,\"result\"")
+    };
+    // A command that fails, which is ignored, has changed something unless it says that it has not.
+    stream(&sandbox, &ignored(0));
+    stream(&sandbox, &ignored(1));
+    assert_eq!(server.bodies(), [json!({"changed": ["web1"]})]);
+}
+
+#[test]
 fn what_was_rescued_is_not_listed_however_much_it_was() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&format!(
