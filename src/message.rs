@@ -193,7 +193,7 @@ impl Texts {
     }
 
     /// Notes the templates that fail on a sample.
-    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+    pub fn try_on(&self, section: &Section, samples: &[&Context]) {
         for context in samples {
             for (key, result) in [
                 (

@@ -144,7 +144,7 @@ impl Payload {
     }
 
     /// Notes the fields that fail on a sample.
-    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+    pub fn try_on(&self, section: &Section, samples: &[&Context]) {
         for field in &self.fields {
             let failure = samples.iter().find_map(|sample| {
                 let problem = field.template.evaluate(sample).err()?;

@@ -207,6 +207,10 @@ impl Rules {
                             format!("unknown variable `{name}`{}", advice::variable(&name)),
                         );
                     }
+                    if template.is_text() {
+                        let warning = "`when` is an expression by itself; leave out `{{` and `}}`";
+                        section.warning("when", warning);
+                    }
                     Some(template)
                 }
                 Err(problem) => {
@@ -263,19 +267,22 @@ impl Rules {
     /// Whether `when` holds. Where it fails, the event is sent: too much is better than nothing.
     fn holds(&self, context: &Context) -> bool {
         let Some(when) = &self.when else { return true };
-        when.evaluate(context).map_or_else(
-            |problem| {
-                if !self.failed.replace(true) {
-                    report::say(format!("`when` failed, so the event is sent: {problem}"));
-                }
-                true
-            },
-            |value| value.is_true(),
-        )
+        when.holds(context).unwrap_or_else(|problem| {
+            if !self.failed.replace(true) {
+                report::say(format!("`when` failed, so the event is sent: {problem}"));
+            }
+            true
+        })
+    }
+
+    /// The samples that its triggers let through.
+    pub fn samples<'s>(&self, samples: &'s [Context]) -> Vec<&'s Context> {
+        let is_heard = |sample: &&Context| self.trigger(sample.event()).is_some();
+        samples.iter().filter(is_heard).collect()
     }
 
     /// Notes whether `when` fails on a sample.
-    pub fn try_on(&self, section: &Section, samples: &[Context]) {
+    pub fn try_on(&self, section: &Section, samples: &[&Context]) {
         let failure = samples
             .iter()
             .find_map(|sample| self.when.as_ref()?.evaluate(sample).err());

@@ -26,6 +26,11 @@ const TOO_MUCH: &str = "it takes more time or memory than a template may";
 /// The bytes of a host in the end of a run, about.
 const HOST: usize = 256;
 
+/// The texts of what does not hold, in lower case.
+const FALSE_TEXTS: [&str; 11] = [
+    "", "false", "no", "off", "0", "n", "f", "none", "null", "[]", "{}",
+];
+
 /// What templates live in: Ansible's habits, no files, no way out of the data.
 fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
@@ -106,6 +111,9 @@ impl Template {
 
     fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
         limits::check_source(text)?;
+        if escape.is_none() || limits::is_template(text) {
+            jinja::stray(text).map_or(Ok(()), Err)?;
+        }
         if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
             return Err(unknown);
         }
@@ -129,6 +137,23 @@ impl Template {
         Ok(value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// Says whether it holds for an event. The text of a template is no value: it is read as one.
+    pub fn holds(&self, context: &Context) -> Result<bool, String> {
+        let value = self.evaluate(context)?;
+        Ok(match (&self.compiled, value.as_str()) {
+            (Compiled::Text(_), Some(text)) => {
+                let text = text.trim().to_ascii_lowercase();
+                !FALSE_TEXTS.contains(&text.as_str())
+            }
+            _ => value.is_true(),
+        })
+    }
+
+    /// Says whether it is a template, which gives text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.compiled, Compiled::Text(_))
     }
 
     /// The names it uses that nothing defines.

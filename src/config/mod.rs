@@ -10,7 +10,7 @@ pub mod ini;
 pub mod levels;
 mod lines;
 mod listing;
-mod literal;
+pub mod literal;
 pub mod section;
 mod strays;
 pub mod trouble;
@@ -437,10 +437,6 @@ impl Config {
     ) {
         let begin = self.problems.len();
         let payload = Payload::new(output.as_ref());
-        if let Some(output) = &output {
-            payload.try_on(output, samples);
-            self.collect(output);
-        }
         if section.name == "notifier:callback" {
             section.problem(
                 "",
@@ -467,10 +463,15 @@ impl Config {
             },
         };
         let rules = Rules::new(&section, default);
-        rules.try_on(&section, samples);
+        let samples = rules.samples(samples);
+        if let Some(output) = &output {
+            payload.try_on(output, &samples);
+            self.collect(output);
+        }
+        rules.try_on(&section, &samples);
         let known = kind.unwrap_or(&UNKNOWN);
         let texts = Texts::new(&section, known.form);
-        texts.try_on(&section, samples);
+        texts.try_on(&section, &samples);
         let batches = kind.is_some_and(|kind| kind.form == Form::Data);
         let grouping = Grouping::new(&section, batches);
         let concurrency = section.count("concurrency", 16, 64);
@@ -603,7 +604,7 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
         section.problem(
             "",
             format!(
-                "[{}] has no `type`; it is one of: {}",
+                "[{}] has no `type`; set it to one of: {}",
                 section.name,
                 names.join(", ")
             ),

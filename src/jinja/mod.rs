@@ -4,6 +4,7 @@
 mod arguments;
 mod data;
 mod encoding;
+mod methods;
 mod numbers;
 mod patterns;
 mod query;
@@ -21,7 +22,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use crate::limits;
 
-pub use syntax::rewrite_percent;
+pub use syntax::{rewrite_percent, stray};
 
 /// Adds everything to the environment of all templates.
 pub fn add_to(environment: &mut Environment) {
@@ -45,7 +46,10 @@ pub fn method(
 ) -> Result<Value, Error> {
     match (value.kind(), f64::try_from(value.clone())) {
         (ValueKind::Number, Ok(seconds)) => time::method(seconds, method, args),
-        _ => limits::method(state, value, method, args),
+        _ => match methods::call(state, value, method, args)? {
+            Some(result) => Ok(result),
+            None => limits::method(state, value, method, args),
+        },
     }
 }
 

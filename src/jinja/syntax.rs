@@ -48,6 +48,81 @@ pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
     (filters, tests)
 }
 
+/// Operators of other languages, and what is written for them.
+const FOREIGN: [(&str, &str); 6] = [
+    ("&&", "and"),
+    ("&", "and"),
+    ("||", "or"),
+    ("!", "not"),
+    ("=~", "is search('…')"),
+    ("===", "=="),
+];
+
+/// A character that no expression holds outside of a text. The template engine takes some of them for the end
+/// of the expression, and leaves out what follows.
+pub fn stray(source: &str) -> Option<String> {
+    let is_template = crate::limits::is_template(source);
+    pieces(source).into_iter().find_map(|piece| match piece {
+        Piece::Text(_) => None,
+        Piece::Expression(expression) => stray_of(expression, is_template),
+    })
+}
+
+fn stray_of(source: &str, is_template: bool) -> Option<String> {
+    let mut depth = 0_usize;
+    for (start, end) in tokens(source, None).0 {
+        let (token, rest) = (&source[start..end], &source[start..]);
+        let first = token.chars().next()?;
+        let is_ours = match first {
+            '(' | '[' | '{' => {
+                depth += 1;
+                true
+            }
+            ')' | ']' | '}' => {
+                depth = depth.saturating_sub(1);
+                true
+            }
+            // Behind a value it is a comment, of which `check-config` warns.
+            '#' | ';' if !is_template && start > 0 => return None,
+            '|' => !rest.starts_with("||"),
+            '=' if token == "=" => is_template || depth > 0,
+            '=' => !rest.starts_with("==="),
+            '\'' | '"' if !is_closed(token, first) => {
+                return Some(format!("a quote ({first}) is not closed"));
+            }
+            '\'' | '"' | '_' => true,
+            '+' | '-' | '*' | '/' | '%' | '.' | ',' | ':' | '~' | '<' | '>' => true,
+            '!' => token == "!=",
+            _ => first.is_alphanumeric(),
+        };
+        if !is_ours {
+            return Some(not_ours(first, rest));
+        }
+    }
+    None
+}
+
+fn is_closed(token: &str, quote: char) -> bool {
+    let Some(inside) = token[1..].strip_suffix(quote) else {
+        return false;
+    };
+    let backslashes = inside.chars().rev().take_while(|one| *one == '\\');
+    backslashes.count() % 2 == 0
+}
+
+/// What is wrong with a text that begins with a character that is no part of an expression.
+fn not_ours(first: char, rest: &str) -> String {
+    if ['“', '”', '„', '‘', '’'].contains(&first) {
+        return format!("`{first}` is no quote here; write ' or \"");
+    }
+    let foreign = FOREIGN.iter().find(|(theirs, _)| rest.starts_with(theirs));
+    match foreign {
+        Some((theirs, ours)) => format!("`{theirs}` is no operator here; write `{ours}`"),
+        None if first == '=' => "`=` does not compare; write `==`".to_owned(),
+        None => format!("`{}` means nothing here", first.escape_debug()),
+    }
+}
+
 /// A part of a text of the configuration.
 enum Piece<'a> {
     /// What stays as it is: text around tags, the tags' brackets, comments.
@@ -255,6 +330,41 @@ mod tests {
                 rewritten.trim_end_matches(')'),
                 "{source}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_no_part_of_an_expression_is_found() {
+        for (source, said) in [
+            ("a && b", "write `and`"),
+            ("a & b", "write `and`"),
+            ("a || b", "write `or`"),
+            ("!a", "write `not`"),
+            ("a and !b", "write `not`"),
+            ("a = 'b'", "write `==`"),
+            ("a === 'b'", "write `==`"),
+            ("a =~ 'b'", "is search"),
+            ("a == “b”", "no quote"),
+            ("a == 'b", "not closed"),
+            ("a == 'b\\'", "not closed"),
+            ("a ? b : c", "`?` means nothing"),
+            ("$a", "`$` means nothing"),
+            ("# a", "`#` means nothing"),
+            ("{{ a && b }}", "write `and`"),
+            ("{% if a @ b %}x{% endif %}", "`@` means nothing"),
+        ] {
+            let stray = stray(source).unwrap_or_default();
+            assert!(stray.contains(said), "{source}: {stray}");
+        }
+        for source in [
+            "a == 'b' # c",
+            "a['x&y'] | d(e='f', g={'h': -1.5}) is not i",
+            "a != b and c <= d ** 2 // 3 % 4 ~ 'é' + größe",
+            "{% set a = 1 %}{{- a -}} & b = c && 'd {# e & f #}{% raw %}{{ a & b }}{% endraw %}",
+            "'it\\'s' ~ \"\\\"\"",
+            "''",
+        ] {
+            assert_eq!(stray(source), None, "{source}");
         }
     }
 

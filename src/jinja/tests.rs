@@ -57,6 +57,13 @@ pub fn add_to(environment: &mut Environment) {
     for name in ["superset", "issuperset"] {
         environment.add_test(name, |whole: &Value, part: &Value| is_subset(part, whole));
     }
+    // In Python a text and a dictionary are sequences as well.
+    environment.add_test("sequence", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::String | ValueKind::Map
+        )
+    });
     environment.add_test("contains", |whole: &Value, part: &Value| is_in(part, whole));
     environment.add_test("any", |values: &Value| {
         Ok::<bool, Error>(items_of(values)?.iter().any(Value::is_true))

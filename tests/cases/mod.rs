@@ -5,6 +5,7 @@ mod chat;
 mod check_config;
 mod choices;
 mod completions;
+mod conditions;
 mod conformance;
 mod credentials;
 mod damage;
