@@ -30,6 +30,14 @@ const VAGUE: [&str; 13] = [
     "unknown error",
     "(traceback unavailable)",
 ];
+/// How messages begin whose cause stands elsewhere.
+const VAGUE_STARTS: [&str; 3] = [
+    "module failure",
+    "module result deserialization failed",
+    "the module failed to execute correctly",
+];
+/// Where a result says why it failed; `message` in `include_vars`, `reason` in an include of tasks.
+const MESSAGES: [&str; 5] = ["msg", "reason", "message", "error", "errors"];
 /// Layers that ansible-core puts around a message.
 const LAYERS: [&str; 6] = [
     "Task failed: ",
@@ -73,10 +81,10 @@ pub fn of_other(result: &Value) -> Option<String> {
 /// The condition of the playbook that made a failure of a result which is none by itself.
 fn unmet_condition(result: &Value) -> Option<String> {
     let code = result["rc"].as_i64();
+    if let Some((key, error)) = unclear_condition(result) {
+        return Some(format!("{key} cannot be evaluated: {}", clean(error)));
+    }
     match &result["failed_when_result"] {
-        Value::String(error) => {
-            return Some(format!("failed_when cannot be evaluated: {}", clean(error)));
-        }
         Value::Bool(true) if code.is_none_or(|code| code == 0) => {
             return Some("failed_when was met".to_owned());
         }
@@ -91,9 +99,16 @@ fn unmet_condition(result: &Value) -> Option<String> {
     (fine && !result["attempts"].is_null()).then(|| "until was not met".to_owned())
 }
 
+/// A condition of the playbook that cannot be evaluated, and why: Ansible gives its error in place of its value.
+fn unclear_condition(result: &Value) -> Option<(&'static str, &str)> {
+    ["failed_when", "changed_when"]
+        .into_iter()
+        .find_map(|key| Some((key, result[format!("{key}_result")].as_str()?)))
+}
+
 /// The message with what it leaves out, or what stands in its place.
 fn cause(result: &Value) -> Option<String> {
-    if result["failed_when_result"].is_string() {
+    if unclear_condition(result).is_some() {
         return None;
     }
     match message(result).filter(|message| !is_vague(message)) {
@@ -106,17 +121,20 @@ fn cause(result: &Value) -> Option<String> {
     }
 }
 
-/// Ansible's message, without what it puts around it. An include that fails calls it `reason`, one of variables
-/// `message`.
+/// Ansible's message, without what it puts around it: the first one that says something.
 fn message(result: &Value) -> Option<String> {
-    let said = ["msg", "reason", "message"].map(|key| text(&result[key]));
-    let mut said = said.iter().flatten().map(|text| clean(text));
-    let first = said.next()?;
-    let message = if is_vague(&first) {
-        said.find(|message| !is_vague(message)).unwrap_or(first)
-    } else {
-        first
+    let is_said =
+        |key: &&&str| **key == "msg" || result[**key].is_string() || result[**key].is_array();
+    let said = || {
+        MESSAGES
+            .iter()
+            .filter(is_said)
+            .filter_map(|key| text(&result[*key]))
     };
+    let message = said()
+        .map(|said| clean(&said))
+        .find(|said| !is_vague(said))
+        .or_else(|| said().next().map(|said| clean(&said)))?;
     let unfinished = result["async_result"]["finished"] == false;
     if message == "async task produced unparsable results" && unfinished {
         return Some("async task did not complete within the requested time".to_owned());
@@ -130,7 +148,9 @@ fn detail(result: &Value, message: &str) -> Option<String> {
         "Assertion failed" => text(&result["assertion"]),
         "Request failed" => text(&result["response"]),
         _ if result["msg"].is_array() => None,
-        _ => of_modules(result).or_else(|| exception(result, message)),
+        _ => of_modules(result)
+            .or_else(|| exception(result, message))
+            .or_else(|| refused(result, message)),
     }
 }
 
@@ -140,6 +160,14 @@ fn of_modules(result: &Value) -> Option<String> {
     let mut causes: Vec<String> = modules.values().filter_map(cause).collect();
     causes.dedup();
     (!causes.is_empty()).then(|| causes.join("\n"))
+}
+
+/// The packages that a package manager did not take, and why.
+fn refused(result: &Value, message: &str) -> Option<String> {
+    let failures = result["failures"].as_array().map(|_| &result["failures"]);
+    failures
+        .and_then(text)
+        .filter(|failures| is_new(failures, message))
 }
 
 /// The text for a result that names no cause.
@@ -254,13 +282,9 @@ fn plain(message: &str) -> String {
 
 fn is_vague(message: &str) -> bool {
     let message = plain(message);
-    // These go on with what they could not read, or where to look for it.
-    let begins = |start: &str| message.starts_with(start);
     RETURN_CODE.contains(&message.as_str())
         || VAGUE.contains(&message.as_str())
-        || begins("module failure")
-        || begins("the module failed to execute correctly")
-        || begins("module result deserialization failed")
+        || VAGUE_STARTS.iter().any(|start| message.starts_with(start))
 }
 
 /// A value as text: a list of texts is one line each. Nothing where it is empty.
@@ -272,6 +296,7 @@ pub fn text(value: &Value) -> Option<String> {
             let lines: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
             lines.map_or_else(|| value.to_string(), |lines| lines.join("\n"))
         }
+        Value::Object(values) if values.is_empty() => return None,
         other => other.to_string(),
     };
     let text = text.trim();
@@ -286,6 +311,35 @@ mod tests {
 
     fn reason(result: Value) -> String {
         of_failure(&result).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_cause_is_found_wherever_modules_put_it() {
+        for (result, expected) in [
+            (
+                json!({"msg": "Unknown error", "message": "Could not find '/x.yml'"}),
+                "Could not find '/x.yml'",
+            ),
+            (json!({"message": "no such file"}), "no such file"),
+            (json!({"errors": ["first", "second"]}), "first\nsecond"),
+            (json!({"error": "the error", "rc": 1}), "the error"),
+            (
+                json!({"msg": "Failed to install some of the specified packages", "failures": ["No package foo available."]}),
+                "Failed to install some of the specified packages: No package foo available.",
+            ),
+            (
+                json!({"msg": "The module failed to execute correctly, you probably need to set the interpreter.\nSee stdout/stderr for the exact error",
+                    "rc": 127, "module_stdout": "", "module_stderr": "/bin/sh: 1: /nope/python: not found\n"}),
+                "/bin/sh: 1: /nope/python: not found",
+            ),
+            (
+                json!({"changed_when_result": "'nope' is undefined", "rc": 0, "stdout": "fine"}),
+                "changed_when cannot be evaluated: 'nope' is undefined",
+            ),
+            (json!({"msg": {}, "rc": 4}), "return code 4"),
+        ] {
+            assert_eq!(reason(result), expected);
+        }
     }
 
     #[test]
