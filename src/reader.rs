@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::bulk;
 use crate::config::section::{nearest, suggest};
 use crate::escape::{characters, cut};
-use crate::event::{self, Event, Run, RunEnd, State, from_seconds, syntax};
+use crate::event::{self, Event, Run, RunEnd, State, Status, from_seconds, syntax};
 use crate::loops::Loops;
 use crate::runner;
 
@@ -167,7 +167,7 @@ impl Reader {
             event.time =
                 read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
         }
-        event.end = run_end(object)?;
+        event.end = run_end(object, &name)?;
         event.changed = match (typed(object, "changed")?, &event.end) {
             (Some(changed), _) => changed,
             (None, Some(end)) => !end.changed_hosts.is_empty(),
@@ -209,31 +209,71 @@ fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
 
 /// What became of the task; in the words of the triggers, `success` is `ok` or `changed`.
 fn state(object: &Map<String, Value>) -> Result<Option<State>, String> {
-    typed(object, "state").map_err(|_| {
-        let states = ["success", "failed", "skipped", "unreachable"];
-        let mut problem = "`state` must be success, failed, skipped or unreachable".to_owned();
+    let states = ["success", "failed", "skipped", "unreachable"];
+    let others = [
+        ("ok", "success"),
+        ("changed", "success"),
+        ("error", "failed"),
+    ];
+    word(object, "state", &states, &others)
+}
+
+/// How the run ended; AWX and ansible-runner have other words for it.
+fn status(object: &Map<String, Value>) -> Result<Option<Status>, String> {
+    let statuses = ["running", "success", "error", "canceled"];
+    let others = [
+        ("ok", "success"),
+        ("successful", "success"),
+        ("failed", "error"),
+        ("failure", "error"),
+        ("timeout", "error"),
+        ("cancelled", "canceled"),
+    ];
+    word(object, "status", &statuses, &others)
+}
+
+/// A field that is one of a few words; `others` are words that may be meant as one of them.
+fn word<T: serde::de::DeserializeOwned>(
+    object: &Map<String, Value>,
+    key: &str,
+    words: &[&'static str],
+    others: &[(&str, &'static str)],
+) -> Result<Option<T>, String> {
+    typed(object, key).map_err(|_| {
+        let (last, rest) = words.split_last().expect("there are words");
+        let mut problem = format!("`{key}` must be {} or {last}", rest.join(", "));
         // A word that is none of them may be anything, a secret as well.
-        let state = object["state"].as_str().unwrap_or_default();
-        let near = match state {
-            "ok" | "changed" => Some("success"),
-            other => nearest(&other.to_lowercase(), states),
-        };
+        let given = object[key].as_str().unwrap_or_default();
+        let lower = given.to_lowercase();
+        let other = others.iter().find(|(other, _)| *other == lower);
+        let near = other
+            .map(|(_, word)| *word)
+            .or_else(|| nearest(&lower, words.iter().copied()));
         if let Some(near) = near {
-            let shown = cut(state, MAX_KEY, characters);
+            let shown = cut(given, MAX_KEY, characters);
             problem.push_str(&format!(", not `{shown}`; did you mean `{near}`?"));
         }
         problem
     })
 }
 
-/// What the end of a run says, where the event is one.
-fn run_end(object: &Map<String, Value>) -> Result<Option<Arc<RunEnd>>, String> {
-    let Some(status) = typed(object, "status")? else {
+/// What the end of a run says, where the event is one. Without a status the counts of the hosts say it.
+fn run_end(object: &Map<String, Value>, name: &str) -> Result<Option<Arc<RunEnd>>, String> {
+    let status = status(object)?;
+    if status.is_none() && name != "run_end" {
         return Ok(None);
-    };
+    }
     let stats: Map<String, Value> = typed(object, "stats")?.unwrap_or_default();
     // Where only the counts of the hosts are given, they say the rest.
     let failures = stats.values().map(RunEnd::failures_of).sum();
+    let counted = match failures {
+        _ if stats.is_empty() => None,
+        0 => Some(Status::Success),
+        _ => Some(Status::Error),
+    };
+    let status = status
+        .or(counted)
+        .ok_or("`run_end` has neither `status` (success, error or canceled) nor `stats`")?;
     let changed = stats
         .iter()
         .filter(|(_, counts)| RunEnd::is_changed(counts));
