@@ -44,7 +44,7 @@ pub fn authorization(
         section.problem(key, format!("{one} and {other} are set; keep one of them"));
     }
     let text = match (token, from_url) {
-        (Some(token), _) => format!("Bearer {}", token.expose()),
+        (Some(token), _) => bearer_of(section, "token", &token),
         (None, _) if has_login => {
             let username = username.unwrap_or_default();
             let password = password.or_else(|| ask_password(section, username))?;
@@ -108,7 +108,16 @@ pub fn check_proxy_authorization(section: &Section, url: Option<&Url>, headers: 
 /// The value of `Authorization` for a bearer token that must be there.
 pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
     let token = section.required_secret(key)?;
-    header(section, &format!("Bearer {}", token.expose()))
+    header(section, &bearer_of(section, key, &token))
+}
+
+fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
+    let scheme = token.expose().split(' ').next().unwrap_or_default();
+    if ["bearer", "basic"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        let warning = format!("`{key}` is the token alone; `Bearer` is put before it");
+        section.warning(key, warning);
+    }
+    format!("Bearer {}", token.expose())
 }
 
 /// A header's value that is not shown.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::noted;
+use crate::config::literal;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::{Escape, one_line};
@@ -70,6 +71,19 @@ impl Headers {
             }
             section.holds_secret("headers");
             mask(value);
+        } else if parsed_name != CONTENT_TYPE && self.has(&parsed_name) {
+            let warning = format!("the header `{name}` is there twice; only the last one is sent");
+            section.warning("headers", warning);
+        }
+        if literal::names_variable(value) {
+            let instead = match parsed_name == AUTHORIZATION {
+                true => "; for a bearer token write `token_env = NAME`",
+                false => "",
+            };
+            let warning = format!(
+                "the header `{name}` is taken as it stands: no variable is read here, and no command is run{instead}"
+            );
+            section.warning("headers", warning);
         }
         if is_template(value) {
             let template = noted(section, "headers", Template::text(value, Escape::Plain));
@@ -142,7 +156,9 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
     let lines = section.lines("headers");
     if lines.first().is_some_and(|line| line.starts_with('{')) {
         let object = serde_json::from_str::<BTreeMap<String, String>>(&lines.join("\n"));
-        let problem = |_| section.problem("headers", "`headers` is not a JSON object of texts");
+        let problem = |_| {
+            section.problem("headers", "`headers` must be a JSON object whose values are texts, such as {\"X-Team\": \"ops\"}, or lines `Name: value`")
+        };
         return object
             .map_err(problem)
             .unwrap_or_default()

@@ -106,7 +106,11 @@ pub fn pause(seconds: f64) -> Option<Duration> {
 }
 
 /// What the TLS library says in its own words, and what it means to who reads it.
-const MEANINGS: [(&str, &str); 11] = [
+const MEANINGS: [(&str, &str); 12] = [
+    (
+        "CaUsedAsEndEntity",
+        "it is that of an authority, not of a server; give the server one of its own, without CA:TRUE",
+    ),
     (
         "UnknownIssuer",
         "for an authority of your own, set `ca_file`",

@@ -8,6 +8,9 @@ pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
     if is_in_quotes(value) {
         return Some(format!("{stands}, with its quotes; leave them out"));
     }
+    if value.contains("://") && names_variable(value) && !value.contains("{{") {
+        return Some(format!("{stands}: no variable is read here"));
+    }
     if !is_secret {
         return is_variable(value).then(|| format!("{stands}: no variable is read here"));
     }
@@ -51,6 +54,25 @@ fn is_variable(value: &str) -> bool {
         || within("%", "%").is_some_and(is_name)
         || within("%(", ")s").is_some()
         || value.strip_prefix("env:").is_some_and(is_name)
+}
+
+/// Says whether a text has `$NAME`, `${NAME}` or `$(command)` in it, where a shell would put something else.
+pub fn names_variable(text: &str) -> bool {
+    text.match_indices('$').any(|(at, _)| {
+        let is_part = |one: char| one.is_alphanumeric() || one == '$';
+        if text[..at].ends_with(is_part) {
+            return false;
+        }
+        let rest = &text[at + 1..];
+        let is_name = |one: char| one.is_ascii_uppercase() || one.is_ascii_digit() || one == '_';
+        let name = rest.split(|one| !is_name(one)).next().unwrap_or_default();
+        let is_braced = |open, close| rest.starts_with(open) && rest.contains(close);
+        let stands_alone = !rest[name.len()..].starts_with(char::is_alphanumeric);
+        let is_bare = name.len() > 1 && name.starts_with(|one: char| !one.is_ascii_digit());
+        is_bare && stands_alone
+            || is_braced('{', '}') && !rest.starts_with("{{")
+            || is_braced('(', ')')
+    })
 }
 
 fn is_command(value: &str) -> bool {
@@ -112,5 +134,21 @@ mod tests {
         assert!(doubt("username", "\"anna\"", false).is_some());
         assert!(doubt("username", "$USER", false).is_some());
         assert_eq!(doubt("socket", "/etc/passwd", false), None);
+        for url in ["https://$HOST/x", "https://ops.example.com/$OPS_TOKEN"] {
+            assert!(doubt("url", url, true).is_some(), "{url}");
+        }
+        for text in [
+            "Bearer $TOKEN",
+            "${TOKEN}",
+            "Basic $(cat file)",
+            "a $A_1, b",
+        ] {
+            assert!(names_variable(text), "{text}");
+        }
+        for text in [
+            "pa$$WORD", "a$TOKEN", "$1", "$ecret", "${{ x }}", "$", "5 $", "$TOKENx",
+        ] {
+            assert!(!names_variable(text), "{text}");
+        }
     }
 }

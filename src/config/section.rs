@@ -579,6 +579,10 @@ impl Section {
         let (entry, source) = self.secret_source(key)?;
         match (&source, &entry.origin) {
             (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
+                // Quotes, blanks and braces are problems already.
+                if !url.contains(['"', '\'', '{', ' ']) {
+                    self.doubt(entry, url, false);
+                }
                 Some((false, url.clone()))
             }
             _ => {

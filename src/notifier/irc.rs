@@ -49,7 +49,9 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     for target in targets.iter().flatten().filter(|target| !is_word(target)) {
         section.problem(
             "targets",
-            format!("`{target}` is neither a channel nor a nickname"),
+            format!(
+                "`{target}` must be a channel such as `#ops` or a nickname, without blanks in it"
+            ),
         );
     }
     let notice = section.flag("notice", false);

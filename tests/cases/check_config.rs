@@ -45,7 +45,7 @@ fn all_problems_are_said_at_once_with_their_lines() {
         "plugin_config.ini:5: `timeout` must be a time such as 500ms, 30s, 5m or 72h, not `soon`",
         "plugin_config.ini:2: unknown key `calback_url` in [inputs]; did you mean `callback_url`?",
         "plugin_config.ini:14: unknown type `webhok`; did you mean `webhook`?",
-        "plugin_config.ini:15: [notifier:y] has no `type`; it is one of: webhook, ",
+        "plugin_config.ini:15: [notifier:y] has no `type`; set it to one of: webhook, ",
         "plugin_config.ini:17: [outputs:z] belongs to no [notifier:z]",
     ];
     for line in expected {

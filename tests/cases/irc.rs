@@ -446,8 +446,8 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
     for problem in [
         "ini:1: [notifier:a] has no `server`",
         "ini:3: `a b` is not a nickname",
-        "ini:4: `#a b` is neither a channel nor a nickname",
-        "ini:4: `:c` is neither a channel nor a nickname",
+        "ini:4: `#a b` must be a channel such as `#ops` or a nickname",
+        "ini:4: `:c` must be a channel such as `#ops` or a nickname",
         "ini:5: `sasl` must be `plain` or `external`, not `",
         "ini:11: `sasl = external` needs `client_cert`, and `tls`",
         "ini:12: [notifier:c] has no `password`",

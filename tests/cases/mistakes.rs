@@ -77,7 +77,7 @@ fn words_of_elsewhere_are_known() {
         (
             "[inputs]\ncallback_url = http://h/\nwhen = host == 'web1\n",
             3,
-            "`when`: unexpected end of string",
+            "`when`: a quote (') is not closed",
         ),
         (
             "[inputs]\ncallback_url = http://h/\non = run_end\n",
@@ -138,7 +138,7 @@ fn words_of_elsewhere_are_known() {
 #[test]
 fn other_names_of_a_kind_are_known_and_all_kinds_said() {
     let kinds = Sandbox::with_config("[notifier:a]\n").run(&["check-config"]);
-    let (_, kinds) = kinds.stderr.split_once("it is one of: ").unwrap();
+    let (_, kinds) = kinds.stderr.split_once("set it to one of: ").unwrap();
     for (word, kind) in [
         ("smtp", "email"),
         ("http", "webhook"),
@@ -519,4 +519,40 @@ fn a_wrong_state_is_repeated_with_the_right_one() {
         serde_json::from_str::<Value>(&json.stdout).unwrap()["ok"],
         true
     );
+}
+
+#[test]
+fn what_a_shell_would_put_in_place_is_doubted() {
+    for (lines, said) in [
+        (
+            "headers = Authorization: Bearer $TOKEN",
+            "the header `Authorization` is taken as it stands: no variable is read here, and no command is run; for a bearer token write `token_env = NAME`",
+        ),
+        (
+            "headers = X-Team: a\n  X-Api-Key: ${KEY}",
+            "the header `X-Api-Key` is taken as it stands: no variable is read here",
+        ),
+        (
+            "headers = X-A: 1\n  x-a: 2",
+            "the header `x-a` is there twice; only the last one is sent",
+        ),
+        (
+            "token = Bearer abcdefgh",
+            "`token` is the token alone; `Bearer` is put before it",
+        ),
+    ] {
+        let config = format!("[inputs]\ncallback_url = http://localhost/\n{lines}\n");
+        let checked = Sandbox::with_config(&config).run(&["check-config"]);
+        let begin = "plugin_config.ini:3: ";
+        assert!(
+            checked.code == 0 && checked.stderr.contains(&format!("{begin}{said}")),
+            "{lines}: {checked:?}"
+        );
+        assert_eq!(checked.stderr.lines().count(), 1, "{checked:?}");
+    }
+    let config = "[inputs]\ncallback_url = https://$OPS_HOST/x\n";
+    let checked = Sandbox::with_config(config).run(&["check-config"]);
+    let said =
+        "plugin_config.ini:2: `callback_url` is taken as it stands: no variable is read here";
+    assert!(checked.stderr.contains(said), "{checked:?}");
 }
