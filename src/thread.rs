@@ -20,6 +20,15 @@ pub enum Thread {
     Updates,
 }
 
+/// The name in a run's threads that stands for no recipient: the end of the run has been told, and what comes
+/// after it takes its place no more.
+const ENDED: &str = "";
+
+/// Says whether the first message of a run is its end by now, and the event of this one is not.
+pub fn comes_late(message: &Message) -> bool {
+    message.context.event().end.is_none() && message.threads.contains_key(ENDED)
+}
+
 /// Under which keys an event's thread is kept, the first one that is known first: its run's, and its
 /// incident's. A run that is only a part of its playbook has to do with the incident when it fails, or ends it;
 /// a check has not, nor has a success that leaves something broken.
@@ -60,14 +69,16 @@ pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
 }
 
 /// Threads to be kept after a message was delivered, or refused by some of its recipients.
-pub fn keep(message: &Message, delivered: bool) -> Vec<(String, String)> {
+pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String, String)> {
     let event = message.context.event();
+    let late = comes_late(message);
     let mut threads = message.threads.clone();
     for (recipient, name) in message.reached.borrow().iter() {
-        if let Some(name) = name {
+        if let Some(name) = name.as_ref().filter(|_| !late) {
             threads.insert(recipient.clone(), name.clone());
         }
     }
+    let ends = relation == Thread::Updates && event.end.is_some() && delivered;
     let text = |threads: &BTreeMap<String, String>| {
         serde_json::to_string(threads).expect("texts can be written")
     };
@@ -76,6 +87,11 @@ pub fn keep(message: &Message, delivered: bool) -> Vec<(String, String)> {
     let mut kept = Vec::new();
     for key in keys(event) {
         match (key.starts_with("run "), event.status()) {
+            (true, _) if ends && !threads.is_empty() => {
+                let mut threads = threads.clone();
+                threads.insert(ENDED.to_owned(), String::new());
+                kept.push((key, text(&threads)));
+            }
             (true, _) if began => kept.push((key, text(&threads))),
             // The run may have begun it before it failed.
             (false, Some(Status::Error)) if !threads.is_empty() => kept.push((key, text(&threads))),

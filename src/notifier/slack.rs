@@ -17,7 +17,7 @@ use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut};
 use crate::http::{Http, Reply, Request, read_secret_url};
 use crate::message::{Form, Message};
-use crate::thread::Thread;
+use crate::thread::{self, Thread};
 
 pub const KIND: Kind = Kind {
     name: "slack",
@@ -184,7 +184,8 @@ impl Slack {
         }
     }
 
-    /// A message to a channel: in its thread, or in that of the run's first message, or in its place.
+    /// A message to a channel: in its thread, or in that of the run's first message, or in its place, as long as
+    /// that is not the end of the run.
     fn post(&self, message: &Message, recipient: &str, anew: bool) -> Result<Request, Failure> {
         let mut body = self.body(message);
         let mut set = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
@@ -199,7 +200,7 @@ impl Slack {
             .filter(|_| !anew);
         let method = match first {
             // A channel is updated by its id, whatever it was called when it was posted to.
-            Some((channel, first)) if update => {
+            Some((channel, first)) if update && !thread::comes_late(message) => {
                 set("channel", channel);
                 set("ts", first);
                 "chat.update"

@@ -239,7 +239,7 @@ impl Worker {
         }
         let sent = notifier.send(&message).await;
         if threads {
-            marks.threads = thread::keep(&message, sent.is_ok());
+            marks.threads = thread::keep(&message, sent.is_ok(), notifier.thread());
         }
         sent?;
         marks.note = message.note.map(|note| secret::redact(&note));

@@ -172,6 +172,49 @@ fn slack_updates_one_message_where_many_hosts_fail_at_once() {
 }
 
 #[test]
+fn slack_keeps_the_end_of_a_run_from_being_updated_by_what_comes_late() {
+    let server = slack::start();
+    let config = SLACK.config(&server, "ops");
+    let config = config.replace("on = any", "on = any, failed\nupdate = true");
+    let sandbox = Sandbox::with_config(&config);
+    let run = r#"{"id":"r","playbook":"site.yml"}"#;
+    let failed = |host: &str| format!(r#"{{"state":"failed","host":"{host}","run":{run}}}"#);
+    let end = |run: &str| format!(r#"{{"event":"run_end","status":"error","run":{run}}}"#);
+    let inputs = [
+        failed("h1") + &end(run),
+        failed("h2"),
+        failed("h3"),
+        end(r#"{"id":"next","playbook":"site.yml"}"#),
+    ];
+    for events in inputs {
+        let told = super::spool::run(&sandbox, &["send", "-"], &events);
+        assert_eq!(told.code, 0, "{told:?}");
+    }
+    let requests = server.requests();
+    let places: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let body = request.json();
+            let method = request.target.rsplit('.').next().unwrap_or_default();
+            let text = |key: &str| body[key].as_str().map(str::to_owned);
+            (method.to_owned(), text("ts"), text("thread_ts"))
+        })
+        .collect();
+    let first = || Some("1712.000000".to_owned());
+    let (post, update) = ("postMessage".to_owned(), "update".to_owned());
+    assert_eq!(
+        places,
+        [
+            (post.clone(), None, None),
+            (update.clone(), first(), None),
+            (post.clone(), None, first()),
+            (post, None, first()),
+            (update, first(), None),
+        ]
+    );
+}
+
+#[test]
 fn slack_answers_to_a_run_that_failed_on_some_hosts_in_the_thread_of_the_incident() {
     let server = slack::start();
     let config = SLACK.config(&server, "ops");
