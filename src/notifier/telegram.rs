@@ -129,8 +129,10 @@ impl Service for Telegram {
         let pause = said["parameters"]["retry_after"].as_f64();
         let taken = reply.from("Telegram", said["ok"] == true);
         taken.map_err(|failure| match failure {
-            // The chat does not want the bot; another token would not help.
-            Failure::Denied(error) if reply.status.as_u16() == 403 => Failure::Permanent(error),
+            // The chat does not want the bot; another token would not help. A proxy may say 403 as well.
+            Failure::Denied(error) if reply.status.as_u16() == 403 && said["ok"] == false => {
+                Failure::Permanent(error)
+            }
             failure => failure.not_before(pause),
         })?;
         let result = &said["result"];

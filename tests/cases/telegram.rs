@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::chat::{DELIVERED, TELEGRAM, failed_run, incident, send};
 use crate::sandbox::Sandbox;
-use crate::server::telegram;
+use crate::server::{Server, status, telegram};
 
 #[test]
 fn telegram_answers_the_first_message_of_a_run() {
@@ -75,4 +75,16 @@ fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read
     let sent = server.requests()[6].json();
     assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b < c <web1>");
     assert_eq!(sent["parse_mode"], Value::Null);
+}
+
+#[test]
+fn a_refusal_of_a_proxy_is_none_of_telegram() {
+    let server = Server::start([status(403)]);
+    let config = format!(
+        "[notifier:t]\ntype = telegram\ntoken = 1:canary\nchat_ids = 5\napi_url = {}\n[delivery]\ndrain = 300ms\n",
+        server.url()
+    );
+    let sandbox = Sandbox::with_config(&config);
+    let told = sandbox.run_with_input(&["send", "-"], failed_run(1).to_string());
+    told.expect_line(75, &["1 waiting", "403 Forbidden"]);
 }
