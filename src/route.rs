@@ -181,7 +181,12 @@ impl Rules {
             failed: Cell::new(false),
             unclear: false,
         };
-        for key in ["on", "when"].iter().filter(|key| section.is_blank(key)) {
+        // Nothing but a comment is as good as nothing.
+        let says_nothing = |key: &&&str| {
+            let comment = **key == "when" && section.expression(key).is_none();
+            section.is_blank(key) || section.is_given(key) && comment
+        };
+        for key in ["on", "when"].iter().filter(says_nothing) {
             section.problem(
                 key,
                 format!("`{key}` is empty; leave it out, or say which events are meant"),

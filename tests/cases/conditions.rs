@@ -56,6 +56,12 @@ fn operators_of_other_languages_are_problems_and_cut_nothing_off() {
 }
 
 #[test]
+fn a_comment_is_no_condition() {
+    let (code, stderr) = said("when = # only on web1");
+    assert!(code == 78 && stderr.contains("`when` is empty"), "{stderr}");
+}
+
+#[test]
 fn a_condition_in_braces_is_met_only_where_it_holds() {
     for (condition, count) in [
         ("{{ host == 'web1' }}", 1),
