@@ -158,6 +158,38 @@ fn zsh_completes() {
     }
 }
 
+/// A prompt as people have it, behind a terminal: what stands on its line after the tabulator.
+#[test]
+fn zsh_completes_at_its_prompt() {
+    let (sandbox, prefix) = installed();
+    let settings = r#"
+        fpath=("$PREFIX/share/zsh/site-functions" $fpath)
+        autoload -Uz compinit && compinit -u -D
+        PS1=READY
+        show() { print -r -- "$BUFFER" >> typed; BUFFER= }
+        zle -N show
+        bindkey '^T' show
+    "#;
+    sandbox.file("home/.zshrc", settings);
+    let begin = r#"
+        zmodload zsh/zpty
+        zpty prompt "HOME=$HOME/home TERM=vt100 zsh -i"
+        zpty -r prompt line '*READY*'
+    "#;
+    let typed = for_each(|typed| format!("zpty -w -n prompt $'ansible-notify {typed}\\t\\x14'"));
+    let end = "zpty -w prompt exit\nwhile zpty -r prompt line; do :; done\ncat typed\n";
+    let script = format!("{begin}{typed}{end}");
+    let said = run(&sandbox, &prefix, &["zsh", "-f"], &script);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), WORDS.len(), "{said}");
+    for ((typed, expected), line) in WORDS.iter().zip(lines) {
+        let before = typed.rsplit_once(' ').map_or("", |(before, _)| before);
+        let line = line.strip_prefix("ansible-notify ").unwrap_or_default();
+        let completed = format!("{before} {}", expected.join(" "));
+        assert_eq!(line.trim(), completed.trim(), "{typed}");
+    }
+}
+
 #[test]
 fn installing_builds_nothing() {
     let (_sandbox, prefix) = installed();
