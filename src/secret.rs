@@ -1,8 +1,10 @@
 //! Values that must not be shown: where they come from, and the mask over everything that is printed.
 
+mod escaped;
 mod forms;
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::fmt;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -35,8 +37,18 @@ pub const MAX_FILE: u64 = 64 << 10;
 /// A command that takes longer is ended: whoever waits for it delivers nothing meanwhile.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// Every secret that was read, in the forms in which it may turn up again.
-static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Every secret that was read. The longest first: a secret that holds another one is masked whole.
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    values: Vec::new(),
+    forms: Vec::new(),
+});
+
+struct Known {
+    /// As they are; looked for with any of their characters escaped.
+    values: Vec<String>,
+    /// As others write them as a whole; looked for as they stand here.
+    forms: Vec<String>,
+}
 
 /// A text that prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -190,16 +202,17 @@ pub fn mask(value: &str) {
         return;
     }
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.iter().any(|form| form == value) {
+    if known.values.iter().any(|known| known == value) {
         return;
     }
+    known.values.push(value.to_owned());
     for form in forms::of(value) {
-        if form.len() >= SHORTEST_MASKED && !known.contains(&form) {
-            known.push(form);
+        if form.len() >= SHORTEST_MASKED && !known.forms.contains(&form) {
+            known.forms.push(form);
         }
     }
-    // The longest first: a secret that holds another one is masked whole.
-    known.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    known.values.sort_by_key(|value| Reverse(value.len()));
+    known.forms.sort_by_key(|form| Reverse(form.len()));
 }
 
 /// Masks the password of a URL, and the credentials that are sent for it.
@@ -252,7 +265,7 @@ pub fn redact(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = text.to_owned();
     let mut lower = text.to_ascii_lowercase();
-    for form in known.iter() {
+    for form in &known.forms {
         let any_case = form.len() >= LONG;
         let found = match any_case {
             true => lower.contains(&form.to_ascii_lowercase()),
@@ -261,6 +274,11 @@ pub fn redact(text: &str) -> String {
         if found {
             text = forms::replace(&text, form, any_case, MASK);
             lower = text.to_ascii_lowercase();
+        }
+    }
+    for value in &known.values {
+        if let Some(masked) = escaped::replace(&text, value, value.len() >= LONG, MASK) {
+            text = masked;
         }
     }
     text

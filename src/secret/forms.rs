@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 /// A shorter text in base64 could be part of anything.
 const SHORTEST_EMBEDDED: usize = 6;
 
-/// The value, and its forms in JSON, HTML, URLs and base64.
+/// The value, and its forms in JSON, HTML, URLs, base64 and hexadecimal digits.
 pub fn of(value: &str) -> Vec<String> {
     let form: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
     let mut forms = vec![
@@ -16,6 +16,7 @@ pub fn of(value: &str) -> Vec<String> {
         STANDARD.encode(value),
         percent_encoded(value),
         form,
+        hex(value),
     ];
     forms.extend(json(value));
     forms.extend(html(value));
@@ -35,6 +36,10 @@ fn percent_encoded(value: &str) -> String {
         }
     }
     text
+}
+
+fn hex(value: &str) -> String {
+    value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// In a JSON text, with what is not ASCII as it is or escaped, and the slash as some escape it.
@@ -127,6 +132,7 @@ mod tests {
             "a b\\/\\u00e9\\\"<'&",
             "a b/\u{e9}&quot;&lt;&#39;&amp;",
             "a b/\u{e9}&#34;&lt;&#39;&amp;",
+            "6120622fc3a9223c2726",
         ] {
             assert!(
                 forms.iter().any(|known| known == form),

@@ -90,6 +90,15 @@ fn a_password_is_masked_however_it_is_written() {
         "pass &#34;é&#34;/&lt;canary&gt;&amp;&#39;x&#39;",
         "pass+%22%C3%A9%22%2F%3Ccanary%3E%26%27x%27",
         "pass%20%22%c3%a9%22%2f%3ccanary%3e%26%27x%27",
+        // Each escapes what it likes, and what is escaped is in a text that escapes again.
+        "pass%20%22%C3%A9%22/%3Ccanary%3E%26'x'",
+        "pass%2520%2522%25C3%25A9%2522%252F%253Ccanary%253E%2526%2527x%2527",
+        r#"pass \"é\"\/\u003ccanary\u003e\u0026'x'"#,
+        r#"pass \u0022\u00E9\u0022/\u003Ccanary\u003E\u0026\u0027x\u0027"#,
+        r#"pass \\\"\\u00e9\\\"/<canary>&'x'"#,
+        "pass \"&#xE9;\"/&lt;canary&gt;&amp;'x'",
+        "pass &amp;quot;é&amp;quot;/&amp;lt;canary&amp;gt;&amp;amp;&amp;#39;x&amp;#39;",
+        r#"pass \"é\"/\u0026lt;canary\u0026gt;\u0026amp;'x'"#,
         // "anna:…", as basic authentication has it; and one, two and three bytes after another beginning.
         "YW5uYTpwYXNzICLDqSIvPGNhbmFyeT4mJ3gn",
         "eHBhc3MgIsOpIi88Y2FuYXJ5PiYneCd5",
