@@ -1,7 +1,7 @@
 //! The tables of the spool, and how a file of an older version becomes one of this version.
 
 use anyhow::{Result, ensure};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// What each version added to the one before it. `user_version` of a file says how many it has.
 /// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
@@ -114,13 +114,23 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
+/// A file that has not what its version says.
+fn contradiction() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some("its version contradicts its tables".to_owned()))
+}
+
 pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(version(connection)? == NEWEST)
 }
 
 /// Brings the tables to this version, with all their rows, or leaves them as they are.
 pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
-    let found = version(connection)?;
+    let found = version(connection).map_err(|error| match error {
+        // Below 0 is none that any program wrote.
+        rusqlite::Error::IntegralValueOutOfRange(..) => contradiction(),
+        error => error,
+    })?;
     ensure!(
         found <= NEWEST,
         "it was written by a newer ansible-notify (version {found}); use that one"
@@ -130,7 +140,14 @@ pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for added in &VERSIONS[found as usize..] {
-        transaction.execute_batch(added)?;
+        transaction
+            .execute_batch(added)
+            .map_err(|error| match error {
+                // A table is there already, or the one that is added to is not.
+                rusqlite::Error::SqlInputError { .. } => contradiction(),
+                error if error.sqlite_error_code() == Some(ErrorCode::Unknown) => contradiction(),
+                error => error,
+            })?;
     }
     transaction.pragma_update(None, "user_version", NEWEST)?;
     Ok(transaction.commit()?)

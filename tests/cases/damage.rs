@@ -32,7 +32,7 @@ fn checkpoint(path: &Path) {
         .unwrap();
 }
 
-const DAMAGES: [(&str, Damage); 10] = [
+const DAMAGES: [(&str, Damage); 12] = [
     ("no bytes", |path, _| {
         std::fs::remove_file(log(path)).unwrap();
         change(path, Vec::clear);
@@ -45,6 +45,14 @@ const DAMAGES: [(&str, Damage); 10] = [
         change(path, |bytes| {
             bytes[random.usize(..100)] ^= 1 << random.u8(..8)
         });
+    }),
+    ("a version that no program has", |path, random| {
+        checkpoint(path);
+        change(path, |bytes| bytes[60] = random.u8(0x80..));
+    }),
+    ("the version of an older program", |path, random| {
+        checkpoint(path);
+        change(path, |bytes| bytes[63] = random.u8(..bytes[63]));
     }),
     ("a hundred bits anywhere", |path, random| {
         checkpoint(path);
