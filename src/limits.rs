@@ -171,6 +171,17 @@ pub fn ensure_bytes(state: &State, bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Fails where a template has no fuel left for all that is in a value, however often the same is in it.
+pub fn ensure_held(state: &State, value: &Value) -> Result<(), Error> {
+    ensure_bytes(state, weigh(value)?.saturating_mul(SLOT / VALUE_BYTES))
+}
+
+/// Whether a value can be changed later, and so be made to hold itself.
+pub fn is_namespace(value: &Value) -> bool {
+    let object = value.as_object();
+    object.is_some_and(|object| object.type_name().contains("Namespace"))
+}
+
 /// The bytes of the texts in a value, about. Fails where it is too large or too deep to be written out: the
 /// same list can be in it many times.
 pub fn weigh(value: &Value) -> Result<usize, Error> {
@@ -192,6 +203,10 @@ impl Scale {
         let is_large = self.values > MAX_VALUES || self.bytes > MAX_VALUES * VALUE_BYTES;
         if depth == 0 || is_large {
             return Err(too_large());
+        }
+        if is_namespace(value) {
+            let reason = "a namespace cannot be in another value";
+            return Err(Error::new(ErrorKind::InvalidOperation, reason));
         }
         match value.kind() {
             ValueKind::Seq | ValueKind::Iterable => value

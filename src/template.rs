@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::bulk;
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
-use crate::jinja::{self, rewrite_percent};
+use crate::jinja::{self, rewrite_percent, rewrite_sets};
 use crate::limits;
 use crate::panics;
 use crate::part;
@@ -117,7 +117,7 @@ impl Template {
         if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
             return Err(unknown);
         }
-        let text = Box::leak(rewrite_percent(text).into_boxed_str());
+        let text = Box::leak(rewrite_sets(&rewrite_percent(text)).into_boxed_str());
         let source = Source { text, escape };
         let variable = VARIABLES.iter().find(|name| **name == source.text.trim());
         let compiled = match variable {

@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, State};
 
 use super::arguments::{Arguments, Given, separate};
 use super::{described, error, is_list, items_of, pairs_of, set_of, text_of};
-use crate::limits::ensure_bytes;
+use crate::limits::{ensure_bytes, ensure_held};
 
 /// The memory that an item of a list takes, about.
 const SLOT: usize = 32;
@@ -19,7 +19,8 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("dict2items", dict2items);
     environment.add_filter("items2dict", items2dict);
     environment.add_filter("extract", extract);
-    environment.add_filter("flatten", |values: &Value, given: Given| {
+    environment.add_filter("flatten", |state: &State, values: &Value, given: Given| {
+        ensure_held(state, values)?;
         let given = Arguments::new(given, ["levels", "skip_nulls"])?;
         let levels = match given.get(0) {
             Some(levels) if !levels.is_none() => given.size(0, 0).map(Some)?,
@@ -68,8 +69,11 @@ fn distinct(values: impl Iterator<Item = Value>) -> Vec<Value> {
 }
 
 /// Dictionaries in one; the later ones win, and merge what is nested where that is asked for.
-fn combine(first: &Value, given: Given) -> Result<Value, Error> {
+fn combine(state: &State, first: &Value, given: Given) -> Result<Value, Error> {
     let (others, flags) = separate(given);
+    for value in std::iter::once(first).chain(&others) {
+        ensure_held(state, value)?;
+    }
     let flags = Arguments::of(flags, ["recursive", "list_merge"])?;
     let merge = Merge {
         recursive: flags.flag(0),

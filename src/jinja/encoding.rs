@@ -11,11 +11,16 @@ use super::{error, items_of, pairs_of, text_of, yaml};
 use crate::context::from_json;
 use crate::limits::{ensure_bytes, weigh};
 
+/// How much memory a value takes that is read from a text, about.
+const VALUE: usize = 64;
+
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("to_json", to_json);
     environment.add_filter("to_nice_json", to_nice_json);
-    environment.add_filter("from_json", |text: &Value| {
-        serde_json::from_str::<serde_json::Value>(&text_of(text)?)
+    environment.add_filter("from_json", |state: &State, text: &Value| {
+        let text = text_of(text)?;
+        ensure_values(state, &text, &[',', ':', '[', '{'])?;
+        serde_json::from_str::<serde_json::Value>(&text)
             .map(from_json)
             .map_err(|reason| error(format!("not JSON: {reason}")))
     });
@@ -37,9 +42,12 @@ pub fn add_to(environment: &mut Environment) {
             yaml::write(value, yaml::Style::Block, given.size(0, 4)?)
         },
     );
-    environment.add_filter("from_yaml", |text: &Value| match text.as_str() {
-        Some(text) => yaml::read(text),
-        None => Ok(text.clone()),
+    environment.add_filter("from_yaml", |state: &State, text: &Value| {
+        let Some(source) = text.as_str() else {
+            return Ok(text.clone());
+        };
+        ensure_values(state, source, &[',', ':', '[', '{', '-', '\n'])?;
+        yaml::read(source)
     });
     environment.add_filter("b64encode", |text: &Value, given: Given| {
         let given = Arguments::new(given, ["encoding", "urlsafe"])?;
@@ -68,6 +76,11 @@ pub fn add_to(environment: &mut Environment) {
         Ok::<String, Error>(decoded.decode_utf8_lossy().into_owned())
     });
     environment.add_filter("urlsplit", urlsplit);
+}
+
+/// Fails where a template has no fuel left for the values that a text may hold, each behind one of these.
+fn ensure_values(state: &State, text: &str, before: &[char]) -> Result<(), Error> {
+    ensure_bytes(state, text.matches(before).count() * VALUE)
 }
 
 /// JSON as Python's `json.dumps` writes it: a space behind `,` and `:`, and ASCII alone.

@@ -22,7 +22,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use crate::limits;
 
-pub use syntax::{rewrite_percent, stray};
+pub use syntax::{rewrite_percent, rewrite_sets, stray};
 
 /// Adds everything to the environment of all templates.
 pub fn add_to(environment: &mut Environment) {
@@ -35,6 +35,15 @@ pub fn add_to(environment: &mut Environment) {
     tests::add_to(environment);
     text::add_to(environment);
     time::add_to(environment);
+    environment.add_filter(
+        syntax::BOUNDED,
+        |state: &State, value: Value, is_part: bool| {
+            if is_part || !limits::is_namespace(&value) {
+                limits::ensure_held(state, &value)?;
+            }
+            Ok::<Value, Error>(value)
+        },
+    );
 }
 
 /// The methods that values have in Python.
@@ -76,14 +85,16 @@ fn error(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason.into())
 }
 
-/// The text of a value as Python's `str` gives it. Fails for what is not defined.
+/// The text of a value as Python's `str` gives it. Fails for what is not defined, or too large to be written.
 fn text_of(value: &Value) -> Result<String, Error> {
     if value.is_undefined() {
         return Err(error("the value is not defined"));
     }
-    Ok(value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned))
+    if let Some(text) = value.as_str() {
+        return Ok(text.to_owned());
+    }
+    limits::weigh(value)?;
+    Ok(value.to_string())
 }
 
 /// The items of a list or another sequence; the keys of a dictionary. A text is none.

@@ -11,6 +11,9 @@ use crate::limits::ensure_bytes;
 /// Steps back that a match may take: one that needs more is an error, and no endless search.
 const MAX_STEPS: usize = 100_000;
 
+/// A longer pattern takes more memory than a template may.
+const MAX_PATTERN: usize = 32 << 10;
+
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("regex_search", regex_search);
     environment.add_filter("regex_findall", regex_findall);
@@ -38,6 +41,12 @@ fn compile(
     multi_line: bool,
     matching: &Matching,
 ) -> Result<Regex, Error> {
+    if pattern.len() > MAX_PATTERN {
+        return Err(error(format!(
+            "a regular expression has at most {MAX_PATTERN} bytes, and this one {}",
+            pattern.len()
+        )));
+    }
     let pattern = from_python(pattern);
     let pattern = match matching {
         Matching::Anywhere => pattern,

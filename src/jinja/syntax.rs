@@ -15,6 +15,37 @@ pub fn rewrite_percent(source: &str) -> String {
         .collect()
 }
 
+/// A template in which `{% set name = value %}` keeps no more than a template may hold: what is set can be set
+/// again, twice in itself, until there is no end to it.
+pub fn rewrite_sets(source: &str) -> String {
+    let pieces = pieces(source).into_iter();
+    pieces
+        .map(|piece| match piece {
+            Piece::Expression(tag) => bounded_set(tag).unwrap_or_else(|| tag.to_owned()),
+            Piece::Text(text) => text.to_owned(),
+        })
+        .collect()
+}
+
+/// The filter through which what is set goes. No configuration can name it.
+pub const BOUNDED: &str = "__bounded";
+
+fn bounded_set(tag: &str) -> Option<String> {
+    let (tokens, _) = tokens(tag, None);
+    let mut words = tokens.iter().map(|(start, end)| &tag[*start..*end]);
+    let first = words.next()?;
+    let is_set = first == "set" || (matches!(first, "-" | "+") && words.next()? == "set");
+    let is_assignment = |(start, end): &&(usize, usize)| &tag[*start..*end] == "=";
+    let (_, start) = tokens.iter().find(is_assignment).filter(|_| is_set)?;
+    let (target, value) = tag.split_at(*start);
+    let value = value.trim_end();
+    // The dash or plus before the end of a tag is about the blanks behind it.
+    let value = value.strip_suffix(['-', '+']).unwrap_or(value);
+    let end = &tag[start + value.len()..];
+    let is_part = target.contains('.');
+    Some(format!("{target} ({value}) | {BOUNDED}({is_part}) {end}"))
+}
+
 /// The filters and the tests that a text names, as far as they do not stand in quotes.
 pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut filters, mut tests) = (Vec::new(), Vec::new());

@@ -79,14 +79,40 @@ fn a_template_takes_no_more_than_it_may() {
         "{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}".into(),
         format!("{{% set x %}}{{% for i in range(90000) %}}{}{{% endfor %}}{{% endset %}}", "y".repeat(9000)),
         format!("{{% set a = ['x'] %}}{{% set b = ['x'] %}}{paired}{}{{{{ a == b }}}}", paired.replace(" a ", " b ").replace("[a, a]", "[b, b]")),
-        "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = [n.x] %}{% endfor %}".into(),
+        "('[' ~ '1,' * 1000000 ~ '1]') | from_json | length".into(),
+        "('[' ~ '1,' * 1000000 ~ '1]') | from_yaml | length".into(),
     ];
     side_by_side(&templates, |template| expect_failure(template, TOO_MUCH));
     let large = "a value is too large or nested too deeply to be written out";
     expect_failure("[1] * 100000000", large);
     expect_failure(
-        &format!("{{% set a = ['x'] %}}{paired}{{{{ a | tojson }}}}"),
+        "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = [n.x] %}{% endfor %}",
         large,
+    );
+    expect_failure(
+        &format!("{{% set a = ['x'] %}}{paired}{{{{ a | tojson }}}}"),
+        TOO_MUCH,
+    );
+    // What is set holds itself twice, again and again; or it is a namespace, in itself.
+    let steps = format!("{{% set a = [1] %}}{paired}");
+    let loops = "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] -%} {% endfor %}{% set a = n.a %}";
+    let sums = "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}{% set a = n.a %}";
+    let uses = ["hash", "upper", "flatten", "unique", "length"];
+    let templates: Vec<String> = [steps.as_str(), loops, sums]
+        .iter()
+        .flat_map(|steps| uses.map(|filter| format!("{steps}{{{{ a | {filter} }}}}")))
+        .collect();
+    side_by_side(&templates, |template| expect_failure(template, TOO_MUCH));
+    for own in ["n", "[n]", "{'b': n}"] {
+        let template = format!("{{% set n = namespace() %}}{{% set n.a = {own} %}}{{{{ n ~ n }}}}");
+        expect_failure(&template, "a namespace cannot be in another value");
+    }
+    let sum = "{%- set n = namespace(all=[], names='') -%}{%- for i in [1, 2] -%}{% set n.all = n.all + [i] %}{% set n.names = n.names ~ i if i == 1 else n.names -%}{%- endfor -%}{% set a, b = 'x', \"=\" %}{{ n.all }}{{ n.names }}{{ a }}{{ b }}";
+    let outcome = output(sum);
+    assert!(outcome.stdout.contains(r#""x":"[1, 2]1x=""#), "{outcome:?}");
+    expect_failure(
+        "'x' | regex_search('x|' * 1000000)",
+        "a regular expression has at most 32768 bytes, and this one 2000000",
     );
     expect_failure(
         "[[1]] | tojson(indent=1000000000)",
