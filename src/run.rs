@@ -131,6 +131,11 @@ impl Progress {
         self.failed_tasks.push(failed);
     }
 
+    /// Tells whether its counts came.
+    pub fn is_counted(&self) -> bool {
+        self.stats.is_some()
+    }
+
     /// Takes in the plugin's last record.
     pub fn note_end(&mut self, end: &Value) {
         self.ended = true;

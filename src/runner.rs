@@ -8,6 +8,9 @@ use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::part;
 use crate::reader::{raw, read_time, text};
 
+/// The reason of a run that took too long.
+pub const TIMEOUT: &str = "ansible-runner ended it: timeout";
+
 /// The event that a record stands for; the object back, where it is no record of ansible-runner. Of its
 /// environment only the named variables stay.
 pub fn event(
@@ -70,7 +73,11 @@ fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Op
     let mut event = Event::new(name, run_of(object, run), 0);
     // It has no id of its own, and another run may have the same ident.
     event.id = format!("{}-{}", event.run.id, event::new_id());
-    event.end = end.map(|status| Arc::new(RunEnd::of(status)));
+    event.end = end.map(|ended| {
+        let mut end = RunEnd::of(ended);
+        end.reason = (status == "timeout").then(|| TIMEOUT.to_owned());
+        Arc::new(end)
+    });
     Some(event)
 }
 

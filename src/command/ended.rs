@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::escape::{characters, cut, printable};
 use crate::event::{Event, Run, Status};
 use crate::run::{Before, Progress};
+use crate::runner;
 
 /// The lines of an error that are kept, and the most of each.
 const LINES: usize = 3;
@@ -38,6 +39,8 @@ struct Ending {
     counted: bool,
     /// The end itself was among the records.
     said: bool,
+    /// Why ansible-runner ended it.
+    reason: Option<String>,
     errors: Errors,
     /// Of a directory: the last status and the exit code that ansible-runner wrote down.
     status: Option<String>,
@@ -139,18 +142,13 @@ impl Ending {
         if self.run.playbook.is_none() {
             self.run = event.run.clone();
         }
-        if event.event == "verbose"
-            && let Some(record) = &event.record
-        {
-            let record: Value = serde_json::from_str(record.get()).unwrap_or_default();
-            let said = record["stdout"].as_str().unwrap_or_default();
-            said.lines().for_each(|line| self.errors.take(line));
-        }
+        self.errors.note(event);
         self.began |= event.event == "playbook_on_start";
         self.counted |= event.event == "playbook_on_stats";
         self.progress.note(event);
-        if let Some(status) = event.end.as_ref().map(|end| end.status) {
+        if let Some((status, reason)) = event.end.as_ref().map(|end| (end.status, &end.reason)) {
             self.said = true;
+            self.reason = reason.clone();
             event.run = self.run.clone();
             self.conclude();
             self.progress.complete(event, status, Before::default());
@@ -162,12 +160,14 @@ impl Ending {
     fn conclude(&mut self) {
         // Not all events of the run may be there: what they do not say, the counts do.
         self.progress.resumed = true;
-        let mut error = self.errors.text().filter(|_| !self.counted);
         if self.status.as_deref() == Some("timeout") {
-            error = error.or_else(|| Some("ansible-runner ended it: timeout".to_owned()));
+            self.reason = Some(runner::TIMEOUT.to_owned());
         }
-        if self.said || self.counted || error.is_some() || self.exit_code.is_some() {
-            let end = json!({"reason": "exit", "code": self.exit_code, "error": error});
+        let mut end = self
+            .errors
+            .last_record(self.counted, self.reason.as_deref());
+        end["code"] = json!(self.exit_code);
+        if self.said || self.counted || end["error"].is_string() || self.exit_code.is_some() {
             self.progress.note_end(&end);
         }
     }
@@ -211,7 +211,7 @@ fn playbook_of(command: &str) -> Option<String> {
 
 /// The first error in Ansible's plain output, with the lines that belong to it.
 #[derive(Default)]
-struct Errors {
+pub struct Errors {
     /// The line being read, as far as it is kept.
     line: Vec<u8>,
     lines: Vec<String>,
@@ -219,6 +219,24 @@ struct Errors {
 }
 
 impl Errors {
+    /// Takes in the output of Ansible that is a record of its own: no event of a task, and no callback.
+    pub fn note(&mut self, event: &Event) {
+        if ["verbose", "error"].contains(&event.event.as_str())
+            && let Some(record) = &event.record
+        {
+            let record: Value = serde_json::from_str(record.get()).unwrap_or_default();
+            let said = record["stdout"].as_str().unwrap_or_default();
+            said.lines().for_each(|line| self.take(line));
+        }
+    }
+
+    /// The last record of a run, as the callback plugin would make it. Where the counts came, an error did not end it.
+    pub fn last_record(&self, counted: bool, reason: Option<&str>) -> Value {
+        let said = self.text();
+        let error = said.as_deref().filter(|_| !counted).or(reason);
+        json!({"reason": "exit", "error": error, "said": said})
+    }
+
     fn feed(&mut self, bytes: &[u8]) {
         let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = lines.next() {

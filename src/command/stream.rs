@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::bulk;
 use crate::cli;
+use crate::command::ended::Errors;
 use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
@@ -62,6 +63,8 @@ struct Stream {
     emitters: Emitters,
     /// Reads what ansible-runner says, where it is one that speaks.
     runner: Option<Reader>,
+    /// Errors that Ansible printed, as ansible-runner says them.
+    errors: Errors,
     /// Events that were read and are not accepted yet.
     batch: Vec<(u64, Event)>,
     /// Of the batch, about.
@@ -109,6 +112,7 @@ impl Stream {
             deliverer: Deliverer::new(Http::default()),
             emitters: Emitters::default(),
             runner: None,
+            errors: Errors::default(),
             batch: Vec::new(),
             batch_bytes: 0,
             accepting: None,
@@ -411,9 +415,12 @@ impl Stream {
                     event.time = from_seconds(record.time).unwrap_or(event.time);
                 }
                 event.truncated |= cut;
+                self.errors.note(&event);
                 if let Some(end) = &event.end {
                     let status = end.status;
-                    self.progress.ended = true;
+                    let counted = self.progress.is_counted();
+                    let end = self.errors.last_record(counted, end.reason.as_deref());
+                    self.progress.note_end(&end);
                     let before = self
                         .deliverer
                         .end_run(&self.run, status, &self.progress)

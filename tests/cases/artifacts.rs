@@ -174,6 +174,14 @@ fn a_playbook_that_cannot_be_read_failed() {
     );
     let said = (&end["status"], &end["playbook"], &end["code"]);
     assert_eq!(said, (&json!("error"), &json!("site.yml"), &json!(4)));
+    // From ansible-core 2.19 on it is an event of its own.
+    let named = error.replace("\"verbose\"", "\"error\"");
+    let files = [&[(files[0].0, named.as_str())], &files[1..]].concat();
+    let (ends, _) = heard("", &files, &["artifacts/job-7"]);
+    assert_eq!(
+        ends[0]["reason"],
+        "YAML parsing failed.\nOrigin: /srv/site.yml:3:1"
+    );
     // Ansible itself could not be started: there is no event at all.
     let (ends, _) = heard("", &files[2..], &["artifacts/job-7"]);
     assert_eq!(

@@ -280,6 +280,62 @@ fn with_a_configuration_its_events_go_the_way_of_the_callbacks() {
 }
 
 #[test]
+fn why_a_run_ended_is_what_ansible_printed() {
+    let printed = |event: &str, stdout: &str| {
+        let record = json!({"uuid": "u4", "counter": 4, "stdout": stdout, "runner_ident": "job-7", "event": event});
+        vec![record]
+    };
+    let broken =
+        "\u{1b}[0;31m[ERROR]: no such play\u{1b}[0m\r\nOrigin: /srv/site.yml:3\r\n\r\n1 - hosts:";
+    let counts = json!({"ok": {"web1": 1}, "processed": {"web1": 1}});
+    let counted = vec![job_event(5, "playbook_on_stats", counts)];
+    let role = printed("verbose", "ERROR! no such role");
+    for (between, status, expected) in [
+        (
+            printed("error", broken),
+            "failed",
+            json!("no such play\nOrigin: /srv/site.yml:3"),
+        ),
+        (
+            printed("verbose", "ERROR! no such playbook"),
+            "failed",
+            json!("no such playbook"),
+        ),
+        (
+            printed("verbose", "[WARNING]: x"),
+            "timeout",
+            json!("ansible-runner ended it: timeout"),
+        ),
+        (Vec::new(), "failed", Value::Null),
+        // Old versions of Ansible go on after this one, and count no failure.
+        (
+            [role.clone(), counted.clone()].concat(),
+            "failed",
+            json!("no such role"),
+        ),
+        ([role, counted].concat(), "successful", Value::Null),
+        // A task that failed says more.
+        (
+            [printed("error", broken), records()[3..7].to_vec()].concat(),
+            "failed",
+            json!("web2: install: no"),
+        ),
+    ] {
+        let server = Server::start([OK]);
+        let sandbox = Sandbox::with_config(&format!(
+            "[notifier:x]\ntype = webhook\nurl = {}\non = success, error, canceled\n[outputs:x]\nreason = reason\n",
+            server.url()
+        ));
+        let mut records = records();
+        records.truncate(3);
+        records.extend(between);
+        records.push(said(status));
+        run(&sandbox, &stream(&hello("", json!({})), &records)).expect(0, "");
+        assert_eq!(server.bodies(), [json!({"reason": expected})]);
+    }
+}
+
+#[test]
 fn how_a_run_ended_is_what_ansible_runner_says() {
     for (said_last, expected) in [
         (Some("successful"), "success"),

@@ -56,6 +56,7 @@ task = task_name
 ident = event.run.ident
 run = run_id
 status = status
+reason = reason
 """
 
 
@@ -192,6 +193,30 @@ def test_a_killed_run_is_canceled(runner, start_receiver):
     process.wait()
     runner.wait_for_binaries()
     assert receiver.of("ansible-notify")[-1]["status"] == "canceled"
+
+
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [
+        ("- hosts: [", "YAML"),
+        ("- hosts: web1\n  roles: [nowhere]", "role 'nowhere' was not found"),
+        ("- hosts: '{{ nope }}'\n  tasks: []", "'nope' is undefined"),
+        (LONG, "timeout"),
+    ],
+)
+def test_a_run_that_gives_up_says_why(runner, start_receiver, play, reason):
+    """What Ansible printed, as no callback says it."""
+    receiver = start_receiver()
+    config = runner.write("env/plugin_config.ini", CONFIG % receiver.url)
+    config.chmod(0o600)
+    runner.playbook(play)
+    if play == LONG:
+        runner.write("env/settings", "---\njob_timeout: 4\n")
+    runner.run()
+    runner.wait_for_binaries()
+    end = receiver.of("ansible-notify")[-1]
+    assert end["status"] == "error"
+    assert reason in end["reason"]
 
 
 @pytest.mark.parametrize("place", ["env", "project", "project/callback_plugins", "user", "named"])
