@@ -42,7 +42,12 @@ fn summary(events: u64, standings: &[Standing]) -> String {
     let all = standings.iter().map(|standing| standing.counts);
     let all = all.fold(Counts::default(), Counts::plus);
     let plural = if events == 1 { "" } else { "s" };
-    let mut text = format!("{events} event{plural}, {}", all.told());
+    let waits = standings
+        .iter()
+        .filter(|standing| standing.counts.waiting > 0);
+    let needs: Vec<Vec<String>> = waits.map(|standing| standing.needs.clone()).collect();
+    let differ = needs.iter().any(Vec::is_empty);
+    let mut text = format!("{events} event{plural}, {}", all.told(&needs));
     let reasons: Vec<String> = standings
         .iter()
         .filter(|standing| {
@@ -50,7 +55,12 @@ fn summary(events: u64, standings: &[Standing]) -> String {
         })
         .filter_map(|standing| {
             let reason = standing.last_error.as_deref()?;
-            Some(format!("{}: {reason}", standing.name))
+            let needs = standing.needs.join(", ");
+            let needs = match differ && standing.counts.waiting > 0 && !needs.is_empty() {
+                true => format!("; `flush` needs {needs} for it"),
+                false => String::new(),
+            };
+            Some(format!("{}: {reason}{needs}", standing.name))
         })
         .collect();
     if !reasons.is_empty() {
@@ -76,11 +86,13 @@ mod tests {
                 name: "callback".into(),
                 counts,
                 last_error: Some("503 Service Unavailable".into()),
+                needs: Vec::new(),
             },
             Standing {
                 name: "ops".into(),
                 counts: Counts::default(),
                 last_error: Some("old".into()),
+                needs: Vec::new(),
             },
         ];
         let expected = "4 events, 4 deliveries: 1 delivered, 1 dead, 2 waiting for the next run, `flush` or the timer (callback: 503 Service Unavailable)";

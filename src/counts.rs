@@ -1,5 +1,7 @@
 //! How many deliveries of a destination are where, as one process sees it.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringTreemap;
 
 use crate::spool;
@@ -67,18 +69,24 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Says what became of all deliveries, in numbers that add up, and what will deliver those that wait.
-    pub fn told(&self) -> String {
+    /// Says what became of all deliveries, in numbers that add up, and what will deliver those that wait: where
+    /// each destination that has some needs variables, only `flush` with these does.
+    pub fn told(&self, needs: &[Vec<String>]) -> String {
+        let waiting = match needs.iter().all(|names| !names.is_empty()) && !needs.is_empty() {
+            true => {
+                let names: BTreeSet<&str> = needs.iter().flatten().map(String::as_str).collect();
+                let names: Vec<&str> = names.into_iter().collect();
+                format!("waiting for `flush` with {} set", names.join(", "))
+            }
+            false => "waiting for the next run, `flush` or the timer".to_owned(),
+        };
         let all = self.delivered + self.waiting + self.dead + self.dropped;
         let deliveries = if all == 1 { "delivery" } else { "deliveries" };
         let parts = [
             (self.delivered, "delivered"),
             (self.dead, "dead"),
             (self.dropped, "dropped"),
-            (
-                self.waiting,
-                "waiting for the next run, `flush` or the timer",
-            ),
+            (self.waiting, waiting.as_str()),
         ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
         let parts: Vec<String> = parts
@@ -136,8 +144,17 @@ mod tests {
                 dead,
                 dropped,
             };
-            assert_eq!(counts.told(), expected);
+            assert_eq!(counts.told(&[]), expected);
         }
+        let waits = Counts {
+            waiting: 2,
+            ..Counts::default()
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let told = waits.told(&[names(&["B", "A"]), names(&["A"])]);
+        assert_eq!(told, "2 deliveries: 2 waiting for `flush` with A, B set");
+        let told = waits.told(&[names(&["A"]), Vec::new()]);
+        assert!(told.ends_with("the next run, `flush` or the timer"));
     }
 
     #[test]

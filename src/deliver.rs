@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::context::Context;
 use crate::counts::Counts;
-use crate::destination::Destination;
+use crate::destination::{Destination, variable};
 use crate::event::{Event, Run, Status};
 use crate::http::Http;
 use crate::kept::Keeper;
@@ -72,6 +72,8 @@ pub struct Standing {
     pub name: String,
     pub counts: Counts,
     pub last_error: Option<String>,
+    /// The variables without which nothing delivers later what waits.
+    pub needs: Vec<String>,
 }
 
 impl Deliverer {
@@ -556,6 +558,7 @@ impl Deliverer {
                     let tried = !self.accepts_only.get();
                     tried.then(|| "no answer yet".to_owned())
                 }),
+                needs: worker.destination.needs().map(variable).collect(),
             }
         };
         workers.iter().map(standing).collect()

@@ -21,6 +21,11 @@ use crate::spool::DestinationKey;
 /// Stands between a run and the mark of where its events go, in the spool's name of a destination.
 pub const ADDRESSEE: &str = " at ";
 
+/// The variable of the environment that gives a key of [inputs].
+pub fn variable(key: &str) -> String {
+    format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
+}
+
 /// A configured notifier, ready to be used.
 pub struct Destination {
     pub name: String,
@@ -79,6 +84,11 @@ impl Destination {
         Message { id, ..message }
     }
 
+    /// The keys that the play's vars or the environment gave.
+    pub fn needs(&self) -> impl Iterator<Item = &str> {
+        self.section.passing().map(|entry| entry.key.as_str())
+    }
+
     /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
     /// the play's vars or the environment changed is that run's own: what they said is not stored, but a
     /// mark by which the same address is known again. Where only the environment gave the credentials,
@@ -88,7 +98,7 @@ impl Destination {
             matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"
         };
         let passing: Vec<&Entry> = self.section.passing().collect();
-        let needs: Vec<&str> = passing.iter().map(|entry| entry.key.as_str()).collect();
+        let needs: Vec<&str> = self.needs().collect();
         let run = if passing.is_empty() {
             String::new()
         } else {

@@ -16,7 +16,7 @@ use crate::config::section::{Origin, Reads, Section};
 use crate::config::{Config, Options};
 use crate::counts::Counts;
 use crate::deliver::Deliverer;
-use crate::destination::{ADDRESSEE, Destination};
+use crate::destination::{ADDRESSEE, Destination, variable};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
@@ -38,7 +38,7 @@ pub async fn run(arguments: cli::Flush) -> Exit {
     let spool = match open(&arguments) {
         Ok(Some(spool)) => spool,
         Ok(None) => {
-            report::say(Counts::default().told());
+            report::say(Counts::default().told(&[]));
             return Exit::Ok;
         }
         Err(exit) => return exit,
@@ -420,7 +420,11 @@ impl Flush<'_> {
             waiting: usize::try_from(waiting).unwrap_or(0),
             ..done
         };
-        let mut text = counts.told();
+        let owed = left.iter().filter(|status| status.waiting > 0);
+        let needed: Vec<Vec<String>> = owed
+            .map(|status| needs(status).map(variable).collect())
+            .collect();
+        let mut text = counts.told(&needed);
         let reasons: Vec<String> = left
             .iter()
             .filter(|status| status.waiting > 0)
@@ -498,10 +502,6 @@ fn not_stored(keys: &[&str]) -> String {
     let names: Vec<String> = keys.iter().map(|key| variable(key)).collect();
     let names = names.join(", ");
     format!("the play's vars gave what is not stored; set {names}")
-}
-
-fn variable(key: &str) -> String {
-    format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
 }
 
 fn stamp(search: &Search) -> Stamp {

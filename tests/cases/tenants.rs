@@ -50,6 +50,21 @@ fn what_the_environment_addressed_waits_for_it() {
 }
 
 #[test]
+fn the_summary_names_what_flush_needs() {
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 100ms\n",
+        dead_url()
+    ));
+    let other = dead_url();
+    let variables = [("ANSIBLE_NOTIFY_CALLBACK_URL", other.as_str())];
+    let said = "1 delivery: 1 waiting for `flush` with ANSIBLE_NOTIFY_CALLBACK_URL set (";
+    waits(&sandbox, &["send", "event.json"], &variables, said);
+    waits(&sandbox, &["flush"], &[], said);
+    let usual = "1 delivery: 1 waiting for the next run, `flush` or the timer (";
+    waits(&sandbox, &["send", "event.json"], &[], usual);
+}
+
+#[test]
 fn each_setting_of_the_environment_is_waited_for() {
     let server = Server::start([OK]);
     let values = [
