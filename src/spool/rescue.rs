@@ -16,14 +16,25 @@ const MOST_HOLES: i64 = 10_000;
 /// A larger file is not read to its end only to see whether it is sound, in bytes.
 const QUICKLY_READ: u64 = 64 << 20;
 
-/// Whether an error says that the file itself is damaged.
+/// Whether an error says that the file itself is damaged; so it is where its tables are not those of its version.
 pub fn says_damage(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
+        || lacks_something(error)
         || matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         )
+}
+
+/// Whether a table or a column is not there.
+fn lacks_something(error: &rusqlite::Error) -> bool {
+    let (rusqlite::Error::SqlInputError { msg: said, .. }
+    | rusqlite::Error::SqliteFailure(_, Some(said))) = error
+    else {
+        return false;
+    };
+    said.starts_with("no such ") || said.contains(" has no column ")
 }
 
 pub fn is_damage(error: &anyhow::Error) -> bool {
@@ -142,17 +153,20 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvage
     let damaged = Connection::open_with_flags(aside, flags)?;
     // Lets SQLite read a file that is shorter than it says itself.
     damaged.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON")?;
-    let query = |own: &str| {
-        format!(
-            "SELECT search, name, run, needs, event_id, created, callback, host, task, body, state, error, {own}
+    let has = |column: &str| {
+        let query = format!("SELECT {column} FROM delivery, event, destination LIMIT 1");
+        damaged.prepare(&query).is_ok()
+    };
+    // An older version had not all of them, and a name can be damaged.
+    let optional = |column: &'static str, other| if has(column) { column } else { other };
+    let (task, error) = (optional("task", "NULL"), optional("error", "NULL"));
+    let own = optional("own", "0");
+    let mut statement = damaged.prepare(&format!(
+            "SELECT search, name, run, needs, event_id, created, callback, host, {task}, body, state, {error}, {own}
              FROM delivery JOIN event ON event.id = delivery.event
              JOIN destination ON destination.id = delivery.destination
              WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2) AND body IS NOT NULL ORDER BY delivery.id"
-        )
-    };
-    // An older version had no such column.
-    let prepared = damaged.prepare(&query("own"));
-    let mut statement = prepared.or_else(|_| damaged.prepare(&query("0")))?;
+    ))?;
     let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Kept>> {
         statement.query_map([first, last], kept)?.collect()
     };

@@ -32,7 +32,7 @@ fn checkpoint(path: &Path) {
         .unwrap();
 }
 
-const DAMAGES: [(&str, Damage); 12] = [
+const DAMAGES: [(&str, Damage); 13] = [
     ("no bytes", |path, _| {
         std::fs::remove_file(log(path)).unwrap();
         change(path, Vec::clear);
@@ -53,6 +53,17 @@ const DAMAGES: [(&str, Damage); 12] = [
     ("the version of an older program", |path, random| {
         checkpoint(path);
         change(path, |bytes| bytes[63] = random.u8(..bytes[63]));
+    }),
+    ("a column of another name", |path, _| {
+        checkpoint(path);
+        change(path, |bytes| {
+            let name = b"    error TEXT";
+            let mut places =
+                (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(name));
+            let (first, more) = (places.next().unwrap(), places.next());
+            assert_eq!(more, None);
+            bytes[first + 4] = b'x';
+        });
     }),
     ("a hundred bits anywhere", |path, random| {
         checkpoint(path);
