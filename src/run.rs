@@ -244,8 +244,9 @@ impl Progress {
             Status::Error => {
                 let said = || self.said.clone();
                 let code = || Some(format!("Ansible ended with exit code {}", self.exit_code?));
+                let killed = || self.stats.is_none().then(|| CUT_OFF.to_owned());
                 let known = self.error.clone().or_else(failed);
-                known.or_else(said).or_else(code)
+                known.or_else(said).or_else(code).or_else(killed)
             }
             Status::Canceled => {
                 let usual = if self.ended { INTERRUPTION } else { CUT_OFF };

@@ -8,6 +8,8 @@ use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::part;
 use crate::reader::{raw, read_time, text};
 
+/// The playbook that Ansible makes of an ad hoc command.
+const AD_HOC: &str = "__adhoc_playbook__";
 /// The reason of a run that took too long.
 pub const TIMEOUT: &str = "ansible-runner ended it: timeout";
 
@@ -111,7 +113,8 @@ fn job_event(
 ) -> Event {
     let mut run = run_of(object, run);
     if run.playbook.is_none() {
-        Arc::make_mut(&mut run).playbook = text(data, "playbook");
+        let playbook = text(data, "playbook").filter(|name| name != AD_HOC);
+        Arc::make_mut(&mut run).playbook = playbook;
     }
     // It calls this one callback otherwise than Ansible does.
     let name = match name {

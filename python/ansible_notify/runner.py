@@ -228,7 +228,7 @@ def describe(config):
     project = getattr(config, "project_dir", None) or ""
     ident = getattr(config, "ident", None)
     limit = getattr(config, "limit", None)
-    return {
+    about = {
         # Two runs may have the same ident, and their events must not be taken for each other's.
         "id": str(uuid.uuid4()),
         "ident": None if ident is None else str(ident),
@@ -241,7 +241,22 @@ def describe(config):
         "limit": limit if isinstance(limit, str) else None,
         "tags": names(getattr(config, "tags", None)),
         "skip_tags": names(getattr(config, "skip_tags", None)),
+        "inventory": inventory(config),
     }
+    module = getattr(config, "module", None)
+    if not playbook and isinstance(module, str):
+        about.update(module=module, pattern=str(getattr(config, "host_pattern", None) or ""))
+    return about
+
+
+def inventory(config):
+    """The inventories, but the one that a private data directory has by itself."""
+    given = getattr(config, "inventory", None)
+    given = [given] if isinstance(given, str) else given or ()
+    if getattr(config, "containerized", False):
+        return []
+    usual = os.path.join(private_directory(config), "inventory")
+    return [named for named in given if isinstance(named, str) and named != usual]
 
 
 def user():

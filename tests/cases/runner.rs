@@ -306,7 +306,11 @@ fn why_a_run_ended_is_what_ansible_printed() {
             "timeout",
             json!("ansible-runner ended it: timeout"),
         ),
-        (Vec::new(), "failed", Value::Null),
+        (
+            Vec::new(),
+            "failed",
+            json!("Ansible was killed, or ended without saying so"),
+        ),
         // Old versions of Ansible go on after this one, and count no failure.
         (
             [role.clone(), counted.clone()].concat(),

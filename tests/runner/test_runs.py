@@ -57,6 +57,8 @@ ident = event.run.ident
 run = run_id
 status = status
 reason = reason
+name = run_name
+inventory = inventory
 """
 
 
@@ -217,6 +219,26 @@ def test_a_run_that_gives_up_says_why(runner, start_receiver, play, reason):
     end = receiver.of("ansible-notify")[-1]
     assert end["status"] == "error"
     assert reason in end["reason"]
+
+
+def test_a_run_says_which_it_is(runner, start_receiver):
+    """Of an ad hoc command its module and hosts; of another inventory its path."""
+    receiver = start_receiver()
+    config = runner.write("env/plugin_config.ini", CONFIG % receiver.url)
+    config.chmod(0o600)
+    other = runner.write("other/hosts", "web1 ansible_connection=local\n")
+
+    def told(*command):
+        runner.program([runner.place / "bin" / "ansible-runner", *command]).communicate()
+        runner.wait_for_binaries()
+        end = receiver.of("ansible-notify")[-1]
+        return end["status"], end["name"], end["inventory"]
+
+    ad_hoc = ["run", runner.private, "-m", "debug", "--hosts", "web1"]
+    assert told(*ad_hoc) == ("success", "ansible web1 -m debug", [])
+    site = ["run", runner.private, "-p", "site.yml"]
+    assert told(*site) == ("success", "site.yml", [])
+    assert told(*site, "--inventory", other) == ("success", "site.yml", [str(other)])
 
 
 @pytest.mark.parametrize("place", ["env", "project", "project/callback_plugins", "user", "named"])
