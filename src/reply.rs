@@ -187,6 +187,7 @@ fn in_plain_words(text: &str) -> String {
         Some((_, said)) => format!("the host name cannot be resolved{said}"),
         None => text.to_owned(),
     };
+    plain = plain.replace("Other(OtherError(CaUsedAsEndEntity))", "CaUsedAsEndEntity");
     for opening in ["DnsName(", "IpAddress("] {
         while let Some(begin) = plain.find(opening) {
             let value = begin + opening.len();
@@ -220,6 +221,15 @@ const MAX_TARGET: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_s_certificate_is_said_in_words() {
+        let said = explained("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        assert_eq!(
+            said,
+            "invalid peer certificate: CaUsedAsEndEntity; it is that of an authority, not of a server; give the server one of its own, without CA:TRUE"
+        );
+    }
 
     #[test]
     fn every_status_has_one_meaning() {
