@@ -80,9 +80,7 @@ const MARKDOWN: &str = "\\`*_~[]<>|#";
 /// `text` without control characters, line breaks and tabs apart, without whole escape sequences, and without
 /// what reorders a line.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let bad = |character: char| {
-        !matches!(character, '\n' | '\t') && crate::report::steers_terminal(character)
-    };
+    let bad = |character: char| !matches!(character, '\n' | '\t') && steers_terminal(character);
     if text.contains(bad) {
         let text = sequences::removed(text);
         Cow::Owned(text.replace("\r\n", "\n").replace(bad, ""))
@@ -226,6 +224,47 @@ pub fn utf16(character: char) -> usize {
     character.len_utf16()
 }
 
+/// `text` with everything that could steer a terminal written as an escape, line breaks included.
+pub fn visible(text: &str) -> String {
+    escaped(text, |_| false, as_text)
+}
+
+/// Like [`visible`], for text of several lines: line breaks and tabs stay.
+pub fn visible_lines(text: &str) -> String {
+    escaped(text, |character| matches!(character, '\n' | '\t'), as_text)
+}
+
+/// Like [`visible`], for JSON, which it stays.
+pub fn visible_json(text: &str) -> String {
+    escaped(text, |character| character == '\n', as_json)
+}
+
+fn escaped(text: &str, keep: fn(char) -> bool, written: fn(u32) -> String) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if keep(character) || !steers_terminal(character) {
+            shown.push(character);
+        } else {
+            shown.push_str(&written(character.into()));
+        }
+    }
+    shown
+}
+
+fn as_text(code: u32) -> String {
+    format!("\\u{{{code:x}}}")
+}
+
+fn as_json(code: u32) -> String {
+    format!("\\u{code:04x}")
+}
+
+/// C0 and C1 controls, and the bidirectional controls that can reorder a line.
+pub fn steers_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,5 +310,12 @@ mod tests {
     #[test]
     fn one_line_holds_no_other() {
         assert_eq!(one_line(" a\r\nPRIVMSG\tb \u{7}"), "a PRIVMSG b");
+    }
+
+    #[test]
+    fn escape_sequences_and_bidi_controls_are_made_visible() {
+        assert_eq!(visible("\u{1b}]0;x\u{7}"), "\\u{1b}]0;x\\u{7}");
+        assert_eq!(visible("a\u{202e}b\nc\u{9b}"), "a\\u{202e}b\\u{a}c\\u{9b}");
+        assert_eq!(visible_lines("a\tb\nc\r"), "a\tb\nc\\u{d}");
     }
 }

@@ -57,7 +57,7 @@ impl Headers {
         let (Ok(parsed_name), Ok(parsed_value)) = parsed else {
             return problem(format!(
                 "`{}` is not a header",
-                crate::report::visible(name)
+                crate::escape::visible(name)
             ));
         };
         if RESERVED.contains(&parsed_name.as_str()) {

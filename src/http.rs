@@ -19,9 +19,9 @@ use url::Url;
 
 use crate::config::section::Section;
 use crate::connector::{Client, Connector, PROXIES};
+use crate::escape;
 use crate::notifier::{Check, Failure};
 use crate::reply::{classify, describe, reason, redirect_target, retry_after};
-use crate::report;
 use crate::secret::{self, MASK};
 use crate::tls::{Trust, read_identity};
 
@@ -300,7 +300,7 @@ pub fn unfit(text: &str) -> Option<String> {
             "it holds a blank; a comment stands on a line of its own, and a blank in a URL is %20"
                 .to_owned()
         }
-        Some(character) => format!("it holds `{}`", report::visible(&character.to_string())),
+        Some(character) => format!("it holds `{}`", escape::visible(&character.to_string())),
         None => return None,
     })
 }
@@ -513,7 +513,7 @@ impl Request {
         }
         text.push('\n');
         text.push_str(&String::from_utf8_lossy(&self.body));
-        report::visible_lines(&secret::redact(&text))
+        escape::visible_lines(&secret::redact(&text))
     }
 
     /// The URL with its query values and user information masked.

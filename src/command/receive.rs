@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::bulk;
 use crate::cli;
+use crate::escape;
 use crate::exit::Exit;
 use crate::http::is_credential;
 use crate::{credentials, panics, report, secret, trusted};
@@ -358,7 +359,7 @@ impl Receiver {
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or("-");
             let text = format!("{} {target}  {id}  -> {status}\n{body}\n\n", head.method);
-            report::visible_lines(&secret::redact(&text))
+            escape::visible_lines(&secret::redact(&text))
         };
         let mut output = std::io::stdout().lock();
         // A reader that has gone away is no reason to stop answering.

@@ -22,11 +22,11 @@ use rustls::ClientConfig;
 use super::mail::Letterhead;
 use super::{Check, Failure, Kind, Notifier, outcome};
 use crate::config::section::Section;
+use crate::escape;
 use crate::escape::{characters, cut, one_line};
 use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::message::{Form, Message};
 use crate::reply::{explained, innermost};
-use crate::report;
 use crate::secret::{self, MASK, Secret};
 use crate::tls::Trust;
 use crate::wire::{self, Allowance, Wire};
@@ -449,7 +449,7 @@ impl Notifier for Email {
         lines.extend(recipients.map(|mailbox| format!("RCPT TO:<{}>", mailbox.email)));
         let dialogue = secret::redact(&lines.join("\n"));
         let mail = self.letterhead.preview(message)?;
-        Ok(report::visible_lines(&format!(
+        Ok(escape::visible_lines(&format!(
             "{dialogue}\nDATA\n{mail}\n.\nQUIT"
         )))
     }

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 
 use super::{Check, Failure, Kind, Notifier, outcome};
 use crate::config::section::Section;
+use crate::escape;
 use crate::escape::{Escape, bytes, cut, one_line};
 use crate::http::{ATTEMPT_TIMEOUT, Http};
 use crate::irc::{Login, Server, Session};
 use crate::message::{Form, Message};
-use crate::report;
 use crate::secret::{self, Secret};
 use crate::tls::{Trust, read_identity};
 
@@ -242,7 +242,7 @@ impl Notifier for Irc {
             shown.extend(lines.map(|line| format!("{} {target} :{line}", self.command)));
         }
         shown.push("QUIT".to_owned());
-        Ok(report::visible_lines(&secret::redact(&shown.join("\n"))))
+        Ok(escape::visible_lines(&secret::redact(&shown.join("\n"))))
     }
 
     async fn check(&self) -> Check {

@@ -327,7 +327,7 @@ impl Notifier for ZeroMq {
         let (socket, address) = (self.socket.name(), self.address.shown());
         Ok(format!(
             "{socket} {address}\n\n{}",
-            crate::report::visible_lines(&text)
+            crate::escape::visible_lines(&text)
         ))
     }
 
