@@ -6,8 +6,8 @@ use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::Escape;
-use crate::http::{origin, parse_url, unfit};
-use crate::notifier::Failure;
+use crate::urls::{origin, parse_url, unfit};
+use crate::failure::Failure;
 use crate::template::Template;
 
 /// A text with an `x` in place of each template.

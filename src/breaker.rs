@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::spool::BreakerRow;
+use crate::spool::{BREAKER, BreakerRow};
 
-/// After so many failures in a row a notifier gets one attempt at a time.
-pub const BREAKER: u32 = 5;
 /// The longest time between two attempts at a delivery.
 pub const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 /// How often refused credentials are tried again.

@@ -10,7 +10,7 @@ use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::{Escape, one_line};
 use crate::http::is_credential;
-use crate::notifier::Failure;
+use crate::failure::Failure;
 use crate::secret;
 use crate::template::Template;
 

@@ -17,10 +17,11 @@ use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use url::Url;
 
+use crate::urls::origin;
 use crate::config::section::Section;
 use crate::connector::{Client, Connector, PROXIES};
 use crate::escape;
-use crate::notifier::{Check, Failure};
+use crate::failure::{Check, Failure};
 use crate::reply::{classify, describe, reason, redirect_target, retry_after};
 use crate::secret::{self, MASK};
 use crate::tls::{Trust, read_identity};
@@ -242,77 +243,6 @@ impl Settings {
 /// A proxy's URL; none for `env`, and for what has no scheme before its host.
 fn proxy_url(proxy: &str) -> Option<Url> {
     Url::parse(proxy).ok().filter(Url::has_host)
-}
-
-/// A URL of `key`, and whether it was given as a secret; what it may hold of secrets is masked.
-pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
-    let read = section.url(key).or_else(|| section.missing(key));
-    let (is_secret, text) = read?;
-    parse_url(section, key, &text, is_secret).map(|url| (is_secret, url))
-}
-
-/// A URL that is a secret itself, as those of incoming webhooks are.
-pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
-    let read = section.secret_url(key).or_else(|| section.missing(key));
-    parse_url(section, key, read?.expose(), true)
-}
-
-/// The URL that `text`, of `key`, is; what it may hold of secrets is masked.
-pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
-    if !section.is_plain(key, text) {
-        return None;
-    }
-    let not_url = |problem: &str| format!("`{key}` is not a URL: {problem}");
-    let problem = match (unfit(text), Url::parse(text)) {
-        (Some(problem), _) => not_url(&problem),
-        (None, Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-            if is_secret {
-                secret::mask_url(&url);
-            }
-            url.query_pairs()
-                .for_each(|(_, value)| secret::mask(&value));
-            secret::mask_user(&url);
-            if url.password().is_some() {
-                section.holds_secret(key);
-            }
-            return Some(url);
-        }
-        (None, Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase)) => {
-            format!("`{key}` must begin with http:// or https://")
-        }
-        (None, Err(error)) => not_url(&error.to_string()),
-    };
-    section.problem(key, problem);
-    None
-}
-
-/// What a text holds that no URL does, and that would be encoded and sent.
-pub fn unfit(text: &str) -> Option<String> {
-    if text.starts_with(['"', '\'']) {
-        return Some("leave out the quotes".to_owned());
-    }
-    let bad = text.find(|character: char| {
-        character.is_whitespace() || character.is_control() || "<>{}\"\\^`|".contains(character)
-    })?;
-    Some(match text[bad..].chars().next() {
-        Some('{' | '<') => "a value of the event is written `{{ host }}`".to_owned(),
-        Some(' ') => {
-            "it holds a blank; a comment stands on a line of its own, and a blank in a URL is %20"
-                .to_owned()
-        }
-        Some(character) => format!("it holds `{}`", escape::visible(&character.to_string())),
-        None => return None,
-    })
-}
-
-/// `scheme://host:port` of a URL: what may be shown of any.
-pub fn origin(url: &Url) -> String {
-    if url.origin().is_tuple() {
-        return url.origin().ascii_serialization();
-    }
-    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
-    let host = url.host_str().unwrap_or_default();
-    format!("{}://{host}{port}", url.scheme())
 }
 
 impl Endpoint {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::escape::{characters, cut, one_line};
 use crate::http::CONNECT_TIMEOUT;
-use crate::notifier::Failure;
+use crate::failure::Failure;
 use crate::reply::explained;
 use crate::secret::{self, Secret};
 use crate::wire::{self, Allowance, Wire};

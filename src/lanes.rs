@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::spool::Room;
 use crate::breaker::MAX_BACK_OFF;
 use crate::event::{Event, Run};
 use crate::group::Grouping;
@@ -30,19 +31,6 @@ const MESSAGE_BYTES: usize = 2 << 20;
 
 /// Attempts at the end of a run that follow each other soon, where other deliveries of its run fail as well.
 const FIRST_TURNS: u32 = 3;
-
-/// How much more may be taken into memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    pub deliveries: usize,
-    pub bytes: usize,
-}
-
-impl Room {
-    pub fn is_some_left(self) -> bool {
-        self.deliveries > 0 && self.bytes > 0
-    }
-}
 
 /// One event owed to one notifier.
 #[derive(Clone, Debug)]

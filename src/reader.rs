@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bulk;
-use crate::config::section::{nearest, suggest};
+use crate::escape::{nearest, suggest};
 use crate::escape::{characters, cut};
 use crate::event::{self, Event, Run, RunEnd, State, Status, from_seconds, syntax};
 use crate::loops::Loops;

@@ -11,12 +11,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::http::origin;
-use crate::notifier::Failure;
+use crate::failure::{self, Failure};
+use crate::urls::origin;
 use crate::secret;
-
-/// The longest pause that a Retry-After can ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What a status means for the delivery; none for success.
 pub fn classify(
@@ -95,14 +92,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             date.duration_since(now).as_secs_f64()
         }
     };
-    pause(seconds)
-}
-
-/// So many seconds, an hour at most.
-pub fn pause(seconds: f64) -> Option<Duration> {
-    seconds
-        .is_finite()
-        .then(|| Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE.as_secs_f64())))
+    failure::pause(seconds)
 }
 
 /// What the TLS library says in its own words, and what it means to who reads it.

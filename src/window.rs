@@ -5,7 +5,8 @@ mod simulation;
 
 use std::time::Instant;
 
-use crate::lanes::{Delivery, Lanes, Room};
+use crate::lanes::{Delivery, Lanes};
+use crate::spool::Room;
 
 /// The first deliveries that wait, in their lanes, and what is known of the others.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::config::{Config, Options};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::notifier::Check;
+use crate::failure::Check;
 use crate::spool::{self, default_folder};
 use crate::{output, report, sample, secret};
 

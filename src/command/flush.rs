@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use crate::breaker::BREAKER;
+use crate::spool::BREAKER;
 use crate::cli;
 use crate::config::emitters;
 use crate::config::levels::Search;

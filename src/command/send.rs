@@ -20,7 +20,7 @@ use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::notifier::Failure;
+use crate::failure::Failure;
 use crate::output;
 use crate::panics;
 use crate::pieces;

@@ -1,6 +1,6 @@
 //! What to write in place of a word that is none: names of other sections, of AWX and of other programs.
 
-use super::section::nearest;
+use crate::escape::nearest;
 use crate::escape::{characters, cut};
 use crate::notifier::{KINDS, Kind};
 

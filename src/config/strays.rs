@@ -1,6 +1,7 @@
 //! Sections that belong to nobody: whom each may have been meant for, and what to write in its place.
 
-use super::section::{Harm, Problem, nearest, suggest};
+use super::section::{Harm, Problem};
+use crate::escape::{nearest, suggest};
 use super::{Sections, advice};
 
 /// Sections without a name of their own.

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::service::{self, Service, api_url, over_http};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::config::section::{Reads, Section};
 use crate::credentials::refuse_user;
 use crate::digest::sha256_hex;

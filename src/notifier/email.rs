@@ -20,7 +20,8 @@ use lettre::transport::smtp::response::Response;
 use rustls::ClientConfig;
 
 use super::mail::Letterhead;
-use super::{Check, Failure, Kind, Notifier, outcome};
+use super::{Kind, Notifier};
+use crate::failure::{Check, Failure, outcome};
 use crate::config::section::Section;
 use crate::escape;
 use crate::escape::{characters, cut, one_line};

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::service::{Service, api_url, json_with, over_http, under};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::config::section::Section;
 use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut_html};

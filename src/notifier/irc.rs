@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Check, Failure, Kind, Notifier, outcome};
+use super::{Kind, Notifier};
+use crate::failure::{Check, Failure, outcome};
 use crate::config::section::Section;
 use crate::escape;
 use crate::escape::{Escape, bytes, cut, one_line};

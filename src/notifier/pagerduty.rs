@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::service::{self, Service, api_url, over_http, under};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;

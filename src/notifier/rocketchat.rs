@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::config::section::Section;
 use crate::escape::{Escape, characters, cut};
-use crate::http::{Http, Reply, Request, read_secret_url};
+use crate::http::{Http, Reply, Request};
+use crate::urls::read_secret_url;
 use crate::message::{Form, Message};
 
 pub const KIND: Kind = Kind {

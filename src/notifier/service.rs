@@ -9,11 +9,13 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Check, Failure, Notifier, outcome};
+use super::Notifier;
+use crate::failure::{Check, Failure, outcome};
 use crate::config::section::Section;
 use crate::credentials::warn_of_plain_http;
 use crate::escape::{Escape, characters};
-use crate::http::{Endpoint, Http, Reply, Request, origin, read_url};
+use crate::http::{Endpoint, Http, Reply, Request};
+use crate::urls::{origin, read_url};
 use crate::message::Message;
 use crate::secret;
 use crate::thread::Thread;

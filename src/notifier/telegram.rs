@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::service::{Service, api_url, json_with, over_http, under};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::escape::{Escape, cut, cut_html, utf16, without_markup};

@@ -8,7 +8,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
 use super::service::{Service, api_url, over_http, under};
-use super::{Failure, Kind, Notifier};
+use super::{Kind, Notifier};
+use crate::failure::Failure;
 use crate::config::section::Section;
 use crate::credentials::{self, refuse_user};
 use crate::escape::{Escape, cut, utf16};

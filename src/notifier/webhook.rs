@@ -9,7 +9,8 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::service::{Service, over_http};
-use super::{Failure, Format, Kind, Notifier};
+use super::{Format, Kind, Notifier};
+use crate::failure::Failure;
 use crate::address::Address;
 use crate::config::section::Section;
 use crate::context::Context;

@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Check, Failure, Format, Kind, Notifier};
+use super::{Format, Kind, Notifier};
+use crate::failure::{Check, Failure};
 use crate::config::section::Section;
 use crate::http::Http;
 use crate::message::{Form, Message};

@@ -4,6 +4,9 @@ use rusqlite::{Connection, params};
 
 use super::fields;
 
+/// After so many failures in a row a notifier gets one attempt at a time.
+pub const BREAKER: u32 = 5;
+
 /// What is stored of a destination's breaker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerRow {

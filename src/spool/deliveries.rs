@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
-use crate::lanes::Room;
 
 /// The states of a delivery that is finished with; it waits in state 0.
 pub const DELIVERED: i64 = 1;
@@ -64,6 +63,19 @@ pub struct Pending {
     pub created: i64,
     /// The event, or why the row cannot be read.
     pub body: Result<String, &'static str>,
+}
+
+/// How much more may be taken into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub deliveries: usize,
+    pub bytes: usize,
+}
+
+impl Room {
+    pub fn is_some_left(self) -> bool {
+        self.deliveries > 0 && self.bytes > 0
+    }
 }
 
 /// What became of an attempt.

@@ -4,7 +4,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fields;
-use crate::breaker::BREAKER;
+use super::breakers::BREAKER;
 
 /// A destination and what is owed to it.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -11,7 +11,8 @@ use crate::breaker::Breaker;
 use crate::config::section::{Entry, Origin, Section};
 use crate::event::Event;
 use crate::group::Grouping;
-use crate::lanes::{Delivery, Lanes, Room};
+use crate::lanes::{Delivery, Lanes};
+use crate::spool::Room;
 use crate::reader::Reader;
 use crate::thread::Thread;
 

@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::failpoint;
 use crate::http::Http;
 use crate::lanes::Delivery;
-use crate::notifier::Failure;
+use crate::failure::Failure;
 use crate::panics;
 use crate::secret;
 use crate::shorten::shortened;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use super::Worker;
 use crate::event::Event;
 use crate::lanes::Delivery;
-use crate::notifier::Failure;
+use crate::failure::Failure;
 use crate::spool::Spool;
 
 /// Bytes from which on an event is large.

@@ -3,7 +3,8 @@
 
 use super::Worker;
 use crate::failpoint;
-use crate::lanes::{Delivery, Room};
+use crate::lanes::Delivery;
+use crate::spool::Room;
 use crate::spool::{self, MAX_CRASHES, Pending, Spool};
 
 impl Worker {

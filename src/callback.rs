@@ -1,0 +1,31 @@
+//! Names of the callbacks.
+
+/// Ansible's callbacks; each is a trigger under its own name too.
+pub const CALLBACKS: [&str; 26] = [
+    "runner_on_ok",
+    "runner_on_failed",
+    "runner_on_skipped",
+    "runner_on_unreachable",
+    "runner_on_no_hosts",
+    "runner_on_async_poll",
+    "runner_on_async_ok",
+    "runner_on_async_failed",
+    "runner_retry",
+    "runner_item_on_ok",
+    "runner_item_on_failed",
+    "runner_item_on_skipped",
+    "on_file_diff",
+    "playbook_on_start",
+    "playbook_on_notify",
+    "playbook_on_no_hosts_matched",
+    "playbook_on_no_hosts_remaining",
+    "playbook_on_task_start",
+    "playbook_on_cleanup_task_start",
+    "playbook_on_handler_task_start",
+    "playbook_on_vars_prompt",
+    "playbook_on_play_start",
+    "playbook_on_stats",
+    "playbook_on_include",
+    "playbook_on_import_for_host",
+    "playbook_on_not_import_for_host",
+];

@@ -1,0 +1,140 @@
+//! Why an attempt failed, and so what is to become of the delivery.
+
+use std::time::Duration;
+
+/// The longest pause that a Retry-After can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What `check-config --connect` found, a line a step.
+#[derive(Debug, Default)]
+pub struct Check {
+    pub steps: Vec<String>,
+    pub error: Option<String>,
+}
+
+/// Why an attempt failed, and so what is to become of the delivery. Texts hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Another attempt may succeed, not before `after` where the service said so.
+    Retry {
+        error: String,
+        after: Option<Duration>,
+    },
+    /// The credentials were refused: they may be read anew.
+    Denied(String),
+    /// The destination says that it is gone for good.
+    Gone(String),
+    /// The message is too large; a shorter one may pass.
+    TooLarge(String),
+    /// No attempt will ever succeed.
+    Permanent(String),
+}
+
+impl Failure {
+    /// A failure that another attempt may mend.
+    pub fn retry(error: impl Into<String>) -> Failure {
+        Failure::Retry {
+            error: error.into(),
+            after: None,
+        }
+    }
+
+    pub fn permanent(error: impl Into<String>) -> Failure {
+        Failure::Permanent(error.into())
+    }
+
+    pub fn error(&self) -> &str {
+        match self {
+            Failure::Retry { error, .. }
+            | Failure::Denied(error)
+            | Failure::Gone(error)
+            | Failure::TooLarge(error)
+            | Failure::Permanent(error) => error,
+        }
+    }
+
+    /// The same failure; another attempt is made not before `seconds`, where the reply says so itself.
+    pub fn not_before(self, seconds: Option<f64>) -> Failure {
+        match (self, seconds.and_then(pause)) {
+            (Failure::Retry { error, .. }, Some(pause)) => Failure::Retry {
+                error,
+                after: Some(pause),
+            },
+            (failure, _) => failure,
+        }
+    }
+
+    /// The same failure, told with more words.
+    fn with_error(self, error: String) -> Failure {
+        match self {
+            Failure::Retry { after, .. } => Failure::Retry { error, after },
+            Failure::Denied(_) => Failure::Denied(error),
+            Failure::Gone(_) => Failure::Gone(error),
+            Failure::TooLarge(_) => Failure::TooLarge(error),
+            Failure::Permanent(_) => Failure::Permanent(error),
+        }
+    }
+
+    /// Several recipients failed: what may still be mended comes first.
+    fn rank(&self) -> u8 {
+        match self {
+            Failure::Retry { .. } => 0,
+            Failure::Denied(_) => 1,
+            Failure::TooLarge(_) => 2,
+            Failure::Gone(_) => 3,
+            Failure::Permanent(_) => 4,
+        }
+    }
+}
+
+/// What became of a message to several recipients: nothing where all have it, else the failure that may
+/// still be mended, with every recipient that failed. Those that were reached are not tried again.
+pub fn outcome(recipients: usize, failures: Vec<(String, Failure)>) -> Result<(), Failure> {
+    let text = match failures.as_slice() {
+        [] => return Ok(()),
+        [(_, failure)] if recipients == 1 => failure.error().to_owned(),
+        failures => {
+            let each = failures
+                .iter()
+                .map(|(recipient, failure)| format!("{recipient}: {}", failure.error()));
+            let each: Vec<String> = each.collect();
+            let count = failures.len();
+            format!("{count} of {recipients} not reached: {}", each.join("; "))
+        }
+    };
+    let failures = failures.into_iter().map(|(_, failure)| failure);
+    let worst = failures.min_by_key(Failure::rank);
+    Err(worst.map_or_else(|| Failure::retry(""), |failure| failure.with_error(text)))
+}
+
+/// So many seconds, an hour at most.
+pub fn pause(seconds: f64) -> Option<Duration> {
+    seconds
+        .is_finite()
+        .then(|| Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE.as_secs_f64())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_mended_decides() {
+        assert_eq!(outcome(2, Vec::new()), Ok(()));
+        let gone = Failure::permanent("404");
+        let busy = Failure::Retry {
+            error: "429".into(),
+            after: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(
+            outcome(1, vec![("a".into(), gone.clone())]),
+            Err(gone.clone())
+        );
+        let both = outcome(3, vec![("a".into(), gone), ("b".into(), busy)]);
+        let expected = Failure::Retry {
+            error: "2 of 3 not reached: a: 404; b: 429".into(),
+            after: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(both, Err(expected));
+    }
+}
