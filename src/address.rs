@@ -6,9 +6,9 @@ use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::Escape;
-use crate::urls::{origin, parse_url, unfit};
 use crate::failure::Failure;
 use crate::template::Template;
+use crate::urls::{origin, parse_url, unfit};
 
 /// A text with an `x` in place of each template.
 fn without_templates(text: &str) -> String {

@@ -1,13 +1,12 @@
 //! Brings events to their destinations: accepted into the spool first, delivered by a worker each.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use crate::context::Context;
 use crate::counts::Counts;
@@ -18,8 +17,9 @@ use crate::kept::Keeper;
 use crate::report;
 use crate::run::{Before, Progress};
 use crate::secret;
+use crate::shared::{Shared, Unwritten};
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
-use crate::worker::{self, Turns, Worker};
+use crate::worker::{self, Worker};
 
 /// How long the end waits for attempts under way.
 const STOP: Duration = Duration::from_millis(500);
@@ -30,41 +30,11 @@ const TIDY: Duration = Duration::from_millis(20);
 
 /// Brings events to their destinations. All of it runs on one thread.
 pub struct Deliverer {
-    /// Set when the configuration has said where it is.
-    spool: OnceCell<Spool>,
-    http: Http,
+    pub shared: Rc<Shared>,
     keeper: RefCell<Keeper>,
     workers: RefCell<Vec<Rc<Worker>>>,
-    /// What the workers do in turn.
-    pub turns: Turns,
-    /// Somewhere a delivery was finished.
-    pub progress: Notify,
-    /// Events that could not be written to the spool and are in memory only.
-    homeless: RefCell<Homeless>,
     /// How many deliveries were dropped to make room, whoever accepted them.
     dropped: Cell<usize>,
-    /// No further attempt is begun.
-    pub stopping: Cell<bool>,
-    /// It leaves all deliveries to other processes.
-    pub accepts_only: Cell<bool>,
-}
-
-/// Deliveries without a place in the spool have negative numbers.
-#[derive(Default)]
-struct Homeless {
-    last: i64,
-    /// Those that are unfinished.
-    open: BTreeMap<i64, Unwritten>,
-    /// The destinations that have no place there either, by their numbers here.
-    destinations: BTreeMap<i64, DestinationKey>,
-    reported: bool,
-}
-
-struct Unwritten {
-    /// Its place in the stream.
-    sequence: u64,
-    event: Arc<Event>,
-    destination: i64,
 }
 
 /// How a destination fares, for the summary.
@@ -79,26 +49,19 @@ pub struct Standing {
 impl Deliverer {
     pub fn new(http: Http) -> Rc<Deliverer> {
         Rc::new(Deliverer {
-            spool: OnceCell::new(),
-            http,
+            shared: Rc::new(Shared::new(http)),
             keeper: RefCell::default(),
             workers: RefCell::default(),
-            turns: Turns::default(),
-            progress: Notify::new(),
-            homeless: RefCell::default(),
             dropped: Cell::new(0),
-            stopping: Cell::new(false),
-            accepts_only: Cell::new(false),
         })
     }
 
     pub fn http(&self) -> &Http {
-        &self.http
+        self.shared.http()
     }
 
-    /// The spool, opened when it is first asked for.
-    pub fn open(&self, open: impl FnOnce() -> Spool) {
-        self.spool.get_or_init(open);
+    pub fn spool(&self) -> &Spool {
+        self.shared.spool()
     }
 
     /// Forgets, in the background and in small steps, what was finished so long ago.
@@ -114,11 +77,6 @@ impl Deliverer {
         });
     }
 
-    pub fn spool(&self) -> &Spool {
-        self.spool
-            .get_or_init(|| Spool::unusable(&anyhow::anyhow!("the spool is not open")))
-    }
-
     /// Starts a worker for a destination that has none, and gives its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
@@ -130,7 +88,11 @@ impl Deliverer {
         let id = known.unwrap_or_else(|_| {
             // Any number does that is not used there.
             let id = -1 - number as i64;
-            self.homeless.borrow_mut().destinations.insert(id, key);
+            self.shared
+                .homeless
+                .borrow_mut()
+                .destinations
+                .insert(id, key);
             id
         });
         let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
@@ -153,7 +115,7 @@ impl Deliverer {
     pub fn start(self: &Rc<Self>, destination: Destination, id: i64) {
         let worker = Rc::new(Worker::new(destination, id));
         self.workers.borrow_mut().push(worker.clone());
-        tokio::task::spawn_local(worker::run(self.clone(), worker));
+        tokio::task::spawn_local(worker::run(self.shared.clone(), worker));
     }
 
     /// Lets the worker of a destination end what is under way, and no more: another one follows it.
@@ -194,7 +156,8 @@ impl Deliverer {
                 }
             }
             Err(error) => {
-                self.complain(&format!("events are kept in memory only: {error:#}"));
+                self.shared
+                    .complain(&format!("events are kept in memory only: {error:#}"));
                 self.keep_in_memory(&held, &wanted);
             }
         }
@@ -271,7 +234,11 @@ impl Deliverer {
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         // Where the spool takes nothing, nothing is known of what was before.
-        Before::of_all(self.spool().write(before).await.unwrap_or_default(), status)
+        let known = self.spool().write(before).await.unwrap_or_default();
+        let pairs = known
+            .into_iter()
+            .map(|one| (one.previous, one.still_failing));
+        Before::of_all(pairs.collect(), status)
     }
 
     /// Who wants an event, and the event without what nobody of them sends.
@@ -309,7 +276,7 @@ impl Deliverer {
     fn would_overtake(&self, events: &[(u64, Arc<Event>)]) -> bool {
         let ends = events.iter().filter(|(_, event)| event.end.is_some());
         let ended: Vec<&str> = ends.map(|(_, event)| event.run.id.as_str()).collect();
-        let homeless = self.homeless.borrow();
+        let homeless = self.shared.homeless.borrow();
         let mut open = homeless.open.values();
         !ended.is_empty()
             && open.any(|open| {
@@ -320,7 +287,7 @@ impl Deliverer {
 
     /// The spool does not take them: they are delivered all the same, as long as the process lives.
     fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<i64>]) {
-        let mut homeless = self.homeless.borrow_mut();
+        let mut homeless = self.shared.homeless.borrow_mut();
         for ((sequence, event), destinations) in held.iter().zip(wanted) {
             for destination in destinations {
                 homeless.last -= 1;
@@ -338,19 +305,6 @@ impl Deliverer {
         }
     }
 
-    /// Says what is wrong with the spool, once.
-    pub fn complain(&self, text: &str) {
-        let said = std::mem::replace(&mut self.homeless.borrow_mut().reported, true);
-        if !said {
-            report::say(text);
-        }
-    }
-
-    /// A delivery without a place in the spool is finished with.
-    pub fn forget(&self, id: i64) {
-        self.homeless.borrow_mut().open.remove(&id);
-    }
-
     /// Says how many deliveries end with the process, because they could not be written. Whether any do.
     pub fn report_lost(&self) -> bool {
         if self.dropped.get() > 0 {
@@ -359,7 +313,7 @@ impl Deliverer {
                 self.dropped.get()
             ));
         }
-        let lost = self.homeless.borrow().open.len();
+        let lost = self.shared.homeless.borrow().open.len();
         if lost > 0 {
             report::say(format!(
                 "{lost} of those that wait were in memory only, and are lost"
@@ -370,7 +324,7 @@ impl Deliverer {
 
     /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.
     pub fn safe(&self, last: u64) -> u64 {
-        let homeless = self.homeless.borrow();
+        let homeless = self.shared.homeless.borrow();
         let first = homeless
             .open
             .values()
@@ -391,7 +345,7 @@ impl Deliverer {
 
     /// Waits until some delivery is finished.
     pub async fn progress(&self) {
-        self.progress.notified().await;
+        self.shared.progress.notified().await;
     }
 
     /// Nothing more comes that a group could wait for.
@@ -418,7 +372,7 @@ impl Deliverer {
     /// Waits until nothing is in memory only any more, at most `limit`.
     pub async fn drain_unspooled(&self, limit: Duration) {
         let emptied = async {
-            while !self.homeless.borrow().open.is_empty() {
+            while !self.shared.homeless.borrow().open.is_empty() {
                 self.progress().await;
             }
         };
@@ -467,7 +421,7 @@ impl Deliverer {
     /// Begins no further attempt and lets those under way be recorded: another process goes on where
     /// this one ends. Not for an endpoint that does not answer.
     pub async fn stop(&self) {
-        self.stopping.set(true);
+        self.shared.stopping.set(true);
         let limit = if self.waiting() == 0 {
             STOP
         } else {
@@ -498,7 +452,7 @@ impl Deliverer {
 
     /// Writes what is in memory only to the spool after all, if it takes it now.
     async fn write_homeless(&self) {
-        let open = std::mem::take(&mut self.homeless.borrow_mut().open);
+        let open = std::mem::take(&mut self.shared.homeless.borrow_mut().open);
         let homes = self.find_homes().await;
         let mut rows: Vec<NewEvent> = Vec::new();
         // Their numbers go downwards.
@@ -511,13 +465,13 @@ impl Deliverer {
             }
         }
         if !rows.is_empty() && self.write_events(rows).await.is_err() {
-            self.homeless.borrow_mut().open = open;
+            self.shared.homeless.borrow_mut().open = open;
         }
     }
 
     /// The numbers in the spool of destinations for which it had no place before.
     async fn find_homes(&self) -> BTreeMap<i64, i64> {
-        let destinations = self.homeless.borrow().destinations.clone();
+        let destinations = self.shared.homeless.borrow().destinations.clone();
         let mut homes = BTreeMap::new();
         for (id, key) in destinations {
             let home = self
@@ -555,7 +509,7 @@ impl Deliverer {
                 },
                 // What nobody tried has no answer to wait for.
                 last_error: own.last_error.clone().or_else(|| {
-                    let tried = !self.accepts_only.get();
+                    let tried = !self.shared.accepts_only.get();
                     tried.then(|| "no answer yet".to_owned())
                 }),
                 needs: worker.destination.needs().map(variable).collect(),

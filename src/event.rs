@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bulk;
-use crate::loops::Items;
+use crate::items::Items;
 use crate::nesting::shallow;
 use crate::reason;
 

@@ -9,8 +9,8 @@ use crate::config::literal;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::{Escape, one_line};
-use crate::http::is_credential;
 use crate::failure::Failure;
+use crate::http::is_credential;
 use crate::secret;
 use crate::template::Template;
 

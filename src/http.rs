@@ -17,7 +17,6 @@ use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use url::Url;
 
-use crate::urls::origin;
 use crate::config::section::Section;
 use crate::connector::{Client, Connector, PROXIES};
 use crate::escape;
@@ -25,6 +24,7 @@ use crate::failure::{Check, Failure};
 use crate::reply::{classify, describe, reason, redirect_target, retry_after};
 use crate::secret::{self, MASK};
 use crate::tls::{Trust, read_identity};
+use crate::urls::origin;
 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);

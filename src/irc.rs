@@ -11,8 +11,8 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::escape::{characters, cut, one_line};
-use crate::http::CONNECT_TIMEOUT;
 use crate::failure::Failure;
+use crate::http::CONNECT_TIMEOUT;
 use crate::reply::explained;
 use crate::secret::{self, Secret};
 use crate::wire::{self, Allowance, Wire};

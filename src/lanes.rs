@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::spool::Room;
 use crate::breaker::MAX_BACK_OFF;
 use crate::event::{Event, Run};
 use crate::group::Grouping;
 use crate::message::Reached;
-use crate::thread::Thread;
+use crate::notifier::Thread;
+use crate::spool::Room;
 use aside::Aside;
 use ends::Ends;
 use opening::Opening;

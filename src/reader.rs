@@ -4,15 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Deserialize as _;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::bulk;
-use crate::escape::{nearest, suggest};
 use crate::escape::{characters, cut};
-use crate::event::{self, Event, Run, RunEnd, State, Status, from_seconds, syntax};
+use crate::escape::{nearest, suggest};
+use crate::event::{self, Event, Run, RunEnd, State, Status, syntax};
+use crate::fields::{raw, read_time, text};
 use crate::loops::Loops;
 use crate::runner;
 
@@ -292,34 +291,6 @@ fn run_end(object: &Map<String, Value>, name: &str) -> Result<Option<Arc<RunEnd>
     })))
 }
 
-pub fn raw(value: &Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("a JSON value can be written")
-}
-
-/// A text field of an object; nothing where it is absent, empty or no text.
-pub fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
-    let Fields(object) = object.into();
-    object?
-        .get(key)?
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-}
-
-pub struct Fields<'a>(Option<&'a Map<String, Value>>);
-
-impl<'a> From<&'a Map<String, Value>> for Fields<'a> {
-    fn from(object: &'a Map<String, Value>) -> Self {
-        Fields(Some(object))
-    }
-}
-
-impl<'a> From<&'a Value> for Fields<'a> {
-    fn from(value: &'a Value) -> Self {
-        Fields(value.as_object())
-    }
-}
-
 /// A field of a known type; nothing where it is absent or null.
 fn typed<T: serde::de::DeserializeOwned>(
     object: &Map<String, Value>,
@@ -347,21 +318,6 @@ fn part<T: serde::de::DeserializeOwned>(
     parsed
         .map(Some)
         .ok_or_else(|| format!("`{key}` is neither a text nor an object with text fields"))
-}
-
-/// RFC 3339, with or without a zone (then UTC), or seconds since 1970.
-pub fn read_time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => text
-            .parse()
-            .or_else(|_| {
-                let time = text.parse::<jiff::civil::DateTime>()?;
-                jiff::tz::TimeZone::UTC.to_timestamp(time)
-            })
-            .ok(),
-        Value::Number(seconds) => from_seconds(seconds.as_f64()?),
-        _ => None,
-    }
 }
 
 /// Parses JSON as it comes from the wild: what is not valid text or no JSON number is replaced.

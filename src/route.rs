@@ -10,8 +10,6 @@ use crate::event::{Event, State, Status};
 use crate::report;
 use crate::template::Template;
 
-
-
 /// What can stand in `on`, and which events it stands for.
 type Test = fn(&Event) -> bool;
 const TRIGGERS: [(&str, Test); 22] = [

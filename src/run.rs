@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use crate::bulk;
 use crate::escape::{characters, cut};
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
-use crate::spool;
 
 /// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
 const FAILED_TASKS: usize = 100;
@@ -32,13 +31,14 @@ pub struct Before {
 
 impl Before {
     /// What was before a run of several playbooks: one of them may have failed when it was run alone.
-    pub fn of_all(known: Vec<spool::Before>, status: Status) -> Before {
-        let named = |before: &spool::Before| Status::named(before.previous.as_deref()?);
+    /// Each is known by the status of its last run and the hosts that fail still.
+    pub fn of_all(known: Vec<(Option<String>, Vec<String>)>, status: Status) -> Before {
+        let named = |(previous, _): &(Option<String>, _)| Status::named(previous.as_deref()?);
         let all: Vec<Status> = known.iter().filter_map(named).collect();
         let error = all.contains(&Status::Error).then_some(Status::Error);
         let mut still_failing: Vec<String> = known
             .into_iter()
-            .flat_map(|before| before.still_failing)
+            .flat_map(|(_, still_failing)| still_failing)
             .collect();
         still_failing.sort_unstable();
         still_failing.dedup();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
+use crate::fields::{raw, read_time, text};
 use crate::part;
-use crate::reader::{raw, read_time, text};
 
 /// The playbook that Ansible makes of an ad hoc command.
 const AD_HOC: &str = "__adhoc_playbook__";

@@ -8,18 +8,6 @@ use crate::event::{Event, Status};
 use crate::lanes::Delivery;
 use crate::message::Message;
 
-/// Relation between the messages of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Thread {
-    /// Each stands alone.
-    #[default]
-    None,
-    /// Later ones answer to the first.
-    Replies,
-    /// Later ones take the place of the first.
-    Updates,
-}
-
 /// The name in a run's threads that stands for no recipient: the end of the run has been told, and what comes
 /// after it takes its place no more.
 const ENDED: &str = "";

@@ -11,8 +11,8 @@ use crate::config::section::{Problem, Shown};
 use crate::config::{Config, Options};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::http::Http;
 use crate::failure::Check;
+use crate::http::Http;
 use crate::spool::{self, default_folder};
 use crate::{output, report, sample, secret};
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use crate::spool::BREAKER;
 use crate::cli;
 use crate::config::emitters;
 use crate::config::levels::Search;
@@ -21,6 +20,7 @@ use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
 use crate::report;
+use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
 use crate::trusted;
 
@@ -65,7 +65,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let deliverer = Deliverer::new(Http::default());
-    deliverer.open(|| spool.clone());
+    deliverer.shared.open(|| spool.clone());
     let mut flush = Flush {
         arguments,
         spool,
@@ -402,7 +402,9 @@ impl Flush<'_> {
     async fn look(&mut self) -> anyhow::Result<()> {
         match self.add_destinations().await {
             Err(error) if matches!(error.downcast_ref(), Some(spool::Error::Held(_))) => {
-                self.deliverer.complain(&format!("the spool: {error:#}"));
+                self.deliverer
+                    .shared
+                    .complain(&format!("the spool: {error:#}"));
                 Ok(())
             }
             looked => looked,

@@ -19,8 +19,8 @@ use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::http::Http;
 use crate::failure::Failure;
+use crate::http::Http;
 use crate::output;
 use crate::panics;
 use crate::pieces;
@@ -76,8 +76,8 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         config.drain
     };
     let deliverer = Deliverer::new(http);
-    deliverer.accepts_only.set(arguments.no_wait);
-    deliverer.open(|| super::open_spool(&config));
+    deliverer.shared.accepts_only.set(arguments.no_wait);
+    deliverer.shared.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
     let search = arguments.configuration.search();
     let muted = super::muted(&config);

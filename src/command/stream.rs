@@ -329,7 +329,7 @@ impl Stream {
         let run = format!("{}/{}", self.run.id, self.generation);
         self.overrides = Some(overrides);
         self.drain = config.drain;
-        self.deliverer.open(|| super::open_spool(&config));
+        self.deliverer.shared.open(|| super::open_spool(&config));
         self.deliverer.prune(config.keep);
         self.destinations.clear();
         for destination in config.destinations {

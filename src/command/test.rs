@@ -11,9 +11,9 @@ use crate::config::section::Reads;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::http::{CREDENTIALS, Http};
 use crate::urls::origin;
-use crate::failure::Failure;
 use crate::{output, panics, report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {

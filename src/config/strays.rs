@@ -1,8 +1,8 @@
 //! Sections that belong to nobody: whom each may have been meant for, and what to write in its place.
 
 use super::section::{Harm, Problem};
-use crate::escape::{nearest, suggest};
 use super::{Sections, advice};
+use crate::escape::{nearest, suggest};
 
 /// Sections without a name of their own.
 const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::thread::Thread;
+use crate::notifier::Thread;
 
 /// Runs whose first message is on its way, and what waits for it.
 #[derive(Debug, Default)]

@@ -10,11 +10,11 @@ use url::Url;
 
 use super::service::{self, Service, api_url, over_http};
 use super::{Kind, Notifier};
-use crate::failure::Failure;
 use crate::config::section::{Reads, Section};
 use crate::credentials::refuse_user;
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, bytes, characters, cut, one_line};
+use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::secret::Secret;

@@ -21,10 +21,10 @@ use rustls::ClientConfig;
 
 use super::mail::Letterhead;
 use super::{Kind, Notifier};
-use crate::failure::{Check, Failure, outcome};
 use crate::config::section::Section;
 use crate::escape;
 use crate::escape::{characters, cut, one_line};
+use crate::failure::{Check, Failure, outcome};
 use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::message::{Form, Message};
 use crate::reply::{explained, innermost};

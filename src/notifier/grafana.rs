@@ -11,16 +11,16 @@ use url::Url;
 
 use super::service::{self, Service, over_http, under};
 use super::{Kind, Notifier};
-use crate::failure::Failure;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::escape::{Escape, bytes, cut};
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::headers::Headers;
 use crate::http::{Http, Reply, Request};
-use crate::urls::read_url;
 use crate::message::{Form, Message};
+use crate::urls::read_url;
 
 pub const KIND: Kind = Kind {
     name: "grafana",

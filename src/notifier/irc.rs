@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Kind, Notifier};
-use crate::failure::{Check, Failure, outcome};
 use crate::config::section::Section;
 use crate::escape;
 use crate::escape::{Escape, bytes, cut, one_line};
+use crate::failure::{Check, Failure, outcome};
 use crate::http::{ATTEMPT_TIMEOUT, Http};
 use crate::irc::{Login, Server, Session};
 use crate::message::{Form, Message};

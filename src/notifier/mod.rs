@@ -24,12 +24,11 @@ use async_trait::async_trait;
 use hyper::body::Bytes;
 use serde_json::value::RawValue;
 
-use crate::failure::{Check, Failure};
 use crate::cloudevents::{self, CloudEvent};
 use crate::config::section::Section;
+use crate::failure::{Check, Failure};
 use crate::http::Http;
 use crate::message::{Form, Message};
-use crate::thread::Thread;
 
 /// Kinds that wake people: without `check_mode`, they hear of nothing in check mode.
 pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
@@ -123,6 +122,18 @@ impl Format {
     }
 }
 
+/// Relation between the messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thread {
+    /// Each stands alone.
+    #[default]
+    None,
+    /// Later ones answer to the first.
+    Replies,
+    /// Later ones take the place of the first.
+    Updates,
+}
+
 /// A configured way to tell somebody.
 #[async_trait(?Send)]
 pub trait Notifier {
@@ -161,4 +172,3 @@ impl Notifier for Unready {
         }
     }
 }
-

@@ -11,13 +11,13 @@ use url::Url;
 
 use super::service::{self, Service, api_url, over_http, under};
 use super::{Kind, Notifier};
-use crate::failure::Failure;
 use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::digest::sha256_hex;
 use crate::escape::{Escape, characters, cut, one_line};
 use crate::event::{Event, State, Status};
+use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
 use crate::secret::Secret;

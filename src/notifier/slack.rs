@@ -11,15 +11,16 @@ use url::Url;
 
 use super::service::{Service, api_url, fitting, json_with, over_http, under};
 use super::{Kind, Notifier};
-use crate::failure::Failure;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{bearer, refuse_user};
 use crate::escape::{Escape, characters, cut};
+use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
-use crate::urls::read_secret_url;
 use crate::message::{Form, Message};
-use crate::thread::{self, Thread};
+use crate::notifier::Thread;
+use crate::thread;
+use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {
     name: "slack",

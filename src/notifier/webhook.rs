@@ -10,13 +10,13 @@ use url::Url;
 
 use super::service::{Service, over_http};
 use super::{Format, Kind, Notifier};
-use crate::failure::Failure;
 use crate::address::Address;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::credentials::{
     authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
 };
+use crate::failure::Failure;
 use crate::headers::{Headers, header_of};
 use crate::http::{Http, Request};
 use crate::message::{Form, Message};

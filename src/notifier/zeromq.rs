@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Format, Kind, Notifier};
-use crate::failure::{Check, Failure};
 use crate::config::section::Section;
+use crate::failure::{Check, Failure};
 use crate::http::Http;
 use crate::message::{Form, Message};
 use crate::reply::explained;

@@ -3,8 +3,8 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::fields;
 use super::breakers::BREAKER;
+use super::fields;
 
 /// A destination and what is owed to it.
 #[derive(Clone, Debug, serde::Serialize)]

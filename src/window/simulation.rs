@@ -12,9 +12,9 @@ use crate::config::section::{Entry, Origin, Section};
 use crate::event::Event;
 use crate::group::Grouping;
 use crate::lanes::{Delivery, Lanes};
-use crate::spool::Room;
+use crate::notifier::Thread;
 use crate::reader::Reader;
-use crate::thread::Thread;
+use crate::spool::Room;
 
 const DRAIN: Duration = Duration::from_secs(5);
 /// As the worker has them.

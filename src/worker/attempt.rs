@@ -8,18 +8,19 @@ use jiff::Timestamp;
 
 use super::Worker;
 use crate::breaker::MAX_PAUSE;
-use crate::deliver::Deliverer;
 use crate::escape::{characters, cut};
 use crate::event::Event;
 use crate::failpoint;
+use crate::failure::Failure;
 use crate::http::Http;
 use crate::lanes::Delivery;
-use crate::failure::Failure;
+use crate::notifier::Thread;
 use crate::panics;
 use crate::secret;
+use crate::shared::Shared;
 use crate::shorten::shortened;
 use crate::spool::{self, Mark, Spool};
-use crate::thread::{self, Thread};
+use crate::thread::{self};
 use crate::verdict::{self, Verdict};
 
 /// Refused credentials that are not mended for so long end a delivery.
@@ -29,17 +30,17 @@ const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 const MAX_ERROR: usize = 2000;
 
 /// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
-pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
-    worker.renew_after_pause(deliverer.http()).await;
+pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
+    worker.renew_after_pause(shared.http()).await;
     let (started, begun) = (Timestamp::now(), Instant::now());
     let mut marks = Marks::default();
     let result = if worker.breaker.borrow().is_off() {
         Err(Failure::Gone("it answered 410 Gone before".to_owned()))
     } else {
         failpoint::pass("before_send");
-        let told = worker.tell(&deliverer, &claimed, &mut marks);
+        let told = worker.tell(&shared, &claimed, &mut marks);
         let told = worker.noting(&claimed, panics::caught_async(told));
-        let told = worker.in_turn(&deliverer.turns, &claimed, told).await;
+        let told = worker.in_turn(&shared.turns, &claimed, told).await;
         told.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
     };
     failpoint::pass("after_send");
@@ -47,13 +48,13 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
         Err(Failure::Denied(_)) => {
             // At once: a command for a secret may take its time.
             worker.breaker.borrow_mut().denied();
-            worker.renew(deliverer.http(), begun).await
+            worker.renew(shared.http(), begun).await
         }
         _ => false,
     };
     let verdict = worker.judge(&claimed, renewed, result);
     let verdict = worker
-        .unless_too_old(&deliverer, &mut claimed[0], (started, begun), verdict)
+        .unless_too_old(&shared, &mut claimed[0], (started, begun), verdict)
         .await;
     for delivery in &mut claimed {
         delivery.attempts += 1;
@@ -62,10 +63,10 @@ pub async fn attempt(deliverer: Rc<Deliverer>, worker: Rc<Worker>, mut claimed: 
     if mark.deliveries.is_empty() {
         worker.threads.borrow_mut().extend(mark.threads);
     } else {
-        worker.record(&deliverer, mark).await;
+        worker.record(&shared, mark).await;
     }
     if !matches!(verdict, Verdict::Retry { .. }) {
-        claimed.iter().for_each(|one| deliverer.forget(one.id));
+        claimed.iter().for_each(|one| shared.forget(one.id));
     }
     failpoint::pass("after_mark");
     worker.settle(claimed, verdict);
@@ -149,7 +150,7 @@ impl Worker {
     /// only waited for so long goes on.
     async fn unless_too_old(
         &self,
-        deliverer: &Deliverer,
+        shared: &Shared,
         delivery: &mut Delivery,
         (started, begun): (Timestamp, Instant),
         verdict: Verdict,
@@ -160,7 +161,7 @@ impl Worker {
         let (since, before) = match delivery.failing {
             Some(failing) => failing,
             None => {
-                let before = self.failed_before(deliverer, delivery, started, most).await;
+                let before = self.failed_before(shared, delivery, started, most).await;
                 (begun, before)
             }
         };
@@ -171,7 +172,7 @@ impl Worker {
     /// Time for which a delivery had failed in other processes when an attempt of this one began.
     async fn failed_before(
         &self,
-        deliverer: &Deliverer,
+        shared: &Shared,
         delivery: &Delivery,
         started: Timestamp,
         most: Duration,
@@ -180,7 +181,7 @@ impl Worker {
             return Duration::ZERO;
         }
         let id = delivery.id;
-        let times = deliverer
+        let times = shared
             .spool()
             .write(move |connection| spool::attempt_times(connection, id))
             .await;
@@ -196,25 +197,25 @@ impl Worker {
     /// Makes one attempt at what was claimed; with an event that is too large, one more after it was cut.
     async fn tell(
         &self,
-        deliverer: &Deliverer,
+        shared: &Shared,
         claimed: &[Delivery],
         marks: &mut Marks,
     ) -> Result<(), Failure> {
         let mut events = Vec::new();
         for one in claimed {
-            events.push(self.whole(deliverer.spool(), one).await?);
+            events.push(self.whole(shared.spool(), one).await?);
         }
-        let sent = self.send(deliverer, claimed, events.clone(), marks).await;
+        let sent = self.send(shared, claimed, events.clone(), marks).await;
         if self.sends_batch(claimed) || !matches!(sent, Err(Failure::TooLarge(_))) {
             return sent;
         }
         let short = events.iter().map(|event| Arc::new(shortened(event)));
-        self.send(deliverer, claimed, short.collect(), marks).await
+        self.send(shared, claimed, short.collect(), marks).await
     }
 
     async fn send(
         &self,
-        deliverer: &Deliverer,
+        shared: &Shared,
         claimed: &[Delivery],
         events: Vec<Arc<Event>>,
         marks: &mut Marks,
@@ -228,7 +229,7 @@ impl Worker {
         if threads {
             let (id, event) = (self.id, &claimed[0].event);
             let keys = thread::keys(event);
-            let kept = deliverer
+            let kept = shared
                 .spool()
                 .write(move |connection| spool::threads(connection, id, &keys))
                 .await;
@@ -247,13 +248,13 @@ impl Worker {
     }
 
     /// Stores what an attempt means for the deliveries and for the destination.
-    async fn record(&self, deliverer: &Deliverer, mut mark: Mark) {
+    async fn record(&self, shared: &Shared, mut mark: Mark) {
         failpoint::pass("before_mark");
-        let mut recorded = write_mark(deliverer.spool(), &mark).await;
+        let mut recorded = write_mark(shared.spool(), &mark).await;
         if recorded.is_err() {
             // The first failure may have made room, and to drop a body would take some of it.
             mark.keep_body = true;
-            recorded = write_mark(deliverer.spool(), &mark).await;
+            recorded = write_mark(shared.spool(), &mark).await;
         }
         match recorded {
             Ok(()) => {
@@ -264,7 +265,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                deliverer.complain(&format!(
+                shared.complain(&format!(
                     "what was delivered cannot be recorded now, and may be sent again: {error:#}"
                 ));
                 self.threads.borrow_mut().extend(mark.threads.clone());

@@ -4,48 +4,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
-
 use super::Worker;
 use crate::event::Event;
-use crate::lanes::Delivery;
 use crate::failure::Failure;
+use crate::lanes::Delivery;
 use crate::spool::Spool;
+use crate::turns::Turns;
 
 /// Bytes from which on an event is large.
 const LARGE: usize = 256 << 10;
-/// Bytes of the large events that are under way at once, of all notifiers.
-const UNDER_WAY: usize = 4 << 20;
 /// Time after which an attempt counts as under way no more: endpoints that answer slowly do not hold up the others.
 const MAX_TURN: Duration = Duration::from_secs(2);
-
-/// What the notifiers share so that their large events do not fill the memory together.
-pub struct Turns {
-    reading: Mutex<()>,
-    under_way: Semaphore,
-}
-
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns {
-            reading: Mutex::default(),
-            under_way: Semaphore::new(UNDER_WAY),
-        }
-    }
-}
-
-impl Turns {
-    /// Waits until no other notifier reads events from the spool.
-    pub async fn reading(&self) -> MutexGuard<'_, ()> {
-        self.reading.lock().await
-    }
-
-    /// Waits until so many bytes may be under way.
-    async fn under_way(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let bytes = u32::try_from(bytes.min(UNDER_WAY)).unwrap_or(u32::MAX);
-        self.under_way.acquire_many(bytes).await.ok()
-    }
-}
 
 /// Returns whether an event is so large that only its outline is kept in memory while it waits.
 pub fn is_large(event: &Event) -> bool {

@@ -16,7 +16,6 @@ use tokio::task::JoinSet;
 
 use crate::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::counts::{Counts, Own};
-use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
 use crate::kept::Keeper;
@@ -24,11 +23,10 @@ use crate::lanes::{Delivery, Lanes};
 use crate::message::Reached;
 use crate::notifier::Notifier;
 use crate::report;
+use crate::shared::Shared;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::thread;
 use crate::window::Window;
-
-pub use large::Turns;
 
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,13 +83,13 @@ pub struct Worker {
 }
 
 /// The life of a worker; it ends with the program, or when another one takes its place.
-pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
+pub async fn run(shared: Rc<Shared>, worker: Rc<Worker>) {
     let mut under_way: JoinSet<()> = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !worker.retired.get() || !under_way.is_empty() {
-        if deliverer.accepts_only.get() || !worker.load(&deliverer).await {
-            worker.heed_breaker(deliverer.spool()).await;
+        if shared.accepts_only.get() || !worker.load(&shared).await {
+            worker.heed_breaker(shared.spool()).await;
         }
         let now = Instant::now();
         let paused = worker.breaker.borrow().pause(now);
@@ -99,7 +97,7 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
             worker.window.borrow_mut().lanes.stand_still(now);
         }
         while paused.is_none()
-            && !deliverer.stopping.get()
+            && !shared.stopping.get()
             && !worker.retired.get()
             && worker.may_begin(now)
             && under_way.len() < worker.limit()
@@ -108,16 +106,16 @@ pub async fn run(deliverer: Rc<Deliverer>, worker: Rc<Worker>) {
                 break;
             };
             worker.under_way.set(worker.under_way.get() + 1);
-            under_way.spawn_local(attempt::attempt(deliverer.clone(), worker.clone(), claimed));
+            under_way.spawn_local(attempt::attempt(shared.clone(), worker.clone(), claimed));
         }
         worker.began.set(true);
         let next = paused.or_else(|| worker.window.borrow().lanes.next_due());
         let next = next.filter(|next| *next > now);
         tokio::select! {
-            Some(_) = under_way.join_next() => deliverer.progress.notify_one(),
+            Some(_) = under_way.join_next() => shared.progress.notify_one(),
             () = worker.wake.notified() => {}
             () = sleep_until(next), if next.is_some() => {}
-            _ = look.tick() => worker.look(&deliverer).await,
+            _ = look.tick() => worker.look(&shared).await,
         }
     }
     worker.leadership.take();
@@ -225,8 +223,8 @@ impl Worker {
     }
 
     /// Takes what waits in the spool into memory, where this process is the one to deliver it. Whether it is.
-    async fn load(&self, deliverer: &Deliverer) -> bool {
-        let spool = deliverer.spool();
+    async fn load(&self, shared: &Shared) -> bool {
+        let spool = shared.spool();
         if !self.is_able() {
             // Another process may be able to.
             return false;
@@ -242,12 +240,12 @@ impl Worker {
         }
         let needed = self.window.borrow().needs_back(Instant::now());
         if let Some(first) = needed {
-            let _turn = deliverer.turns.reading().await;
+            let _turn = shared.turns.reading().await;
             self.take_back(spool, first).await;
         }
         let needs_more = || self.window.borrow().needs_more();
         while let Some(after) = needs_more() {
-            let _turn = deliverer.turns.reading().await;
+            let _turn = shared.turns.reading().await;
             if !self.read_more(spool, after).await {
                 break;
             }
@@ -444,27 +442,27 @@ impl Worker {
     }
 
     /// Looks what other processes did: put in, where this one delivers; delivered, where another does.
-    async fn look(&self, deliverer: &Deliverer) {
-        self.catch_up(deliverer.spool()).await;
+    async fn look(&self, shared: &Shared) {
+        self.catch_up(shared.spool()).await;
         if self.leads() {
             self.window.borrow_mut().look_again(Instant::now());
             // With nothing under way, what it learnt itself is stored already.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
-                self.read_breaker(deliverer.spool()).await;
+                self.read_breaker(shared.spool()).await;
             }
             return;
         }
-        while self.see_some(deliverer).await {}
+        while self.see_some(shared).await {}
     }
 
     /// Sees what another process did with some of the deliveries that this one accepted. Whether it finished
     /// with all of them: then there may be more.
-    async fn see_some(&self, deliverer: &Deliverer) -> bool {
+    async fn see_some(&self, shared: &Shared) -> bool {
         let open = self.own.borrow_mut().next_open(LOOKED_AT);
         if open.is_empty() {
             return false;
         }
-        let found = deliverer
+        let found = shared
             .spool()
             .write(move |connection| spool::finished(connection, &open))
             .await;
@@ -475,7 +473,7 @@ impl Worker {
             own.last_error = error.or(own.last_error.take());
             if state != 0 && own.finish(id, state) {
                 self.seen.set(Instant::now());
-                deliverer.progress.notify_one();
+                shared.progress.notify_one();
             }
             all &= state != 0;
         }
