@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::context::Context;
+use crate::context::VARIABLES;
 use crate::escape::Escape;
 use crate::template::Template;
 
@@ -123,7 +124,7 @@ pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> 
     let noted = |problem| section.problem(key, format!("`{key}`: {problem}"));
     let made = made.map_err(noted).ok()?;
     for name in made.unknown_variables() {
-        let hint = advice::variable(&name);
+        let hint = advice::variable(&name, &VARIABLES);
         section.problem(key, format!("unknown variable `{name}`{hint}"));
     }
     Some(made)

@@ -57,6 +57,7 @@ mod sample;
 mod scope;
 mod secret;
 mod sequences;
+mod setup;
 mod shared;
 mod shorten;
 mod signature;

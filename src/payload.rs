@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::context::Context;
+use crate::context::VARIABLES;
 use crate::report;
 use crate::template::Template;
 
@@ -89,12 +90,12 @@ impl Payload {
                         );
                     }
                     let unknown = field.template.unknown_variables();
-                    let constant = advice::constant(&unknown, &source);
+                    let constant = advice::constant(&unknown, &source, &VARIABLES);
                     if let Some(hint) = constant {
                         section.problem(&entry.key, format!("unknown variable `{source}`{hint}"));
                     } else {
                         for name in unknown {
-                            let hint = advice::variable(&name);
+                            let hint = advice::variable(&name, &VARIABLES);
                             section.problem(&entry.key, format!("unknown variable `{name}`{hint}"));
                         }
                     }

@@ -6,6 +6,7 @@ use crate::callback::CALLBACKS;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::context::Context;
+use crate::context::VARIABLES;
 use crate::event::{Event, State, Status};
 use crate::report;
 use crate::template::Template;
@@ -180,7 +181,10 @@ impl Rules {
                     for name in template.unknown_variables() {
                         section.problem(
                             "when",
-                            format!("unknown variable `{name}`{}", advice::variable(&name)),
+                            format!(
+                                "unknown variable `{name}`{}",
+                                advice::variable(&name, &VARIABLES)
+                            ),
                         );
                     }
                     if template.is_text() {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::notifier::Thread;
 use crate::event::{Event, Status};
 use crate::lanes::Delivery;
 use crate::message::Message;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::config::Options;
 use crate::config::section::{Problem, Shown};
-use crate::config::{Config, Options};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Check;
 use crate::http::Http;
+use crate::setup::Config;
 use crate::spool::{self, default_folder};
 use crate::{output, report, sample, secret};
 
@@ -21,13 +22,11 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
         search: arguments.configuration.search(),
         reads: super::reads(!arguments.connect && !arguments.run_commands),
         may_prompt: arguments.connect && std::io::stderr().is_terminal(),
-        samples: sample::all()
-            .into_iter()
-            .map(|event| Context::new(Arc::new(event)))
-            .collect(),
         ..Options::default()
     };
-    let mut config = Config::load(&options, &Http::default());
+    let samples = sample::all().into_iter();
+    let samples: Vec<Context> = samples.map(|event| Context::new(Arc::new(event))).collect();
+    let mut config = Config::load(&options, &samples, &Http::default());
     check_spool(&mut config);
     let mut connections = Vec::new();
     if arguments.connect && config.problems.is_empty() {

@@ -9,10 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::cli;
+use crate::config::Options;
 use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::section::{Origin, Reads, Section};
-use crate::config::{Config, Options};
 use crate::counts::Counts;
 use crate::deliver::Deliverer;
 use crate::destination::{ADDRESSEE, Destination, variable};
@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::http::Http;
 use crate::progress;
 use crate::report;
+use crate::setup::Config;
 use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
 use crate::trusted;
@@ -234,7 +235,7 @@ impl Flush<'_> {
             },
             None => options,
         };
-        let mut config = match Config::load(&options, self.deliverer.http()).usable() {
+        let mut config = match Config::load(&options, &[], self.deliverer.http()).usable() {
             Ok(config) => config,
             Err(problems) => {
                 if let Some(file) = gone.filter(|_| options.search.config.is_some()) {

@@ -21,21 +21,25 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::Signal;
 
 use crate::cli;
+use crate::config;
+use crate::config::Options;
 use crate::config::levels::Search;
 use crate::config::section::{Problem, Reads};
 use crate::config::trouble::Trouble;
-use crate::config::{Config, Options};
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::report;
+use crate::setup::Config;
 use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 
 /// The configuration, if it is good; else all its problems are said, and the exit code is given.
 pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
-    Config::load(options, http).usable().map_err(|problems| {
-        report_problems(&problems);
-        Exit::Config
-    })
+    Config::load(options, &[], http)
+        .usable()
+        .map_err(|problems| {
+            report_problems(&problems);
+            Exit::Config
+        })
 }
 
 /// Says which notifiers cannot deliver now, and what else is wrong but hinders nobody.
@@ -97,7 +101,7 @@ pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
 
 /// Where that spool is: as named, or as the configuration says that is named or found here.
 pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
-    let configured = Config::spool_of(search_for_spool(place));
+    let configured = config::spool_of(search_for_spool(place));
     // Of a file that cannot be read, the spool is not known.
     if place.config.is_some() && !configured.problems.is_empty() {
         report_problems(&configured.problems);
@@ -114,7 +118,7 @@ pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
 
 /// The project's file found here, where that alone says where the spool is.
 pub fn only_named_by(place: &cli::Place) -> Option<PathBuf> {
-    let project = Config::spool_of(search_for_spool(place)).project;
+    let project = config::spool_of(search_for_spool(place)).project;
     project.filter(|_| place.spool.is_none())
 }
 

@@ -6,13 +6,14 @@ use serde_json::json;
 
 use crate::cli;
 use crate::command::send::Input;
-use crate::config::{Config, Options};
+use crate::config::Options;
 use crate::context::Context;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::output;
 use crate::report;
+use crate::setup::Config;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {

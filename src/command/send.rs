@@ -13,7 +13,6 @@ use tokio::task::LocalSet;
 
 use super::ended::Ends;
 use crate::cli;
-use crate::config::Config;
 use crate::context::Context;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
@@ -29,6 +28,7 @@ use crate::reader::Reader;
 use crate::records::{NO_JSON, Record, Records};
 use crate::report;
 use crate::runner;
+use crate::setup::Config;
 
 /// Events that are accepted together, and how many bytes they have at the most, about.
 const BATCH: usize = 100;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
 use crate::config::levels::Search;
 use crate::report;
+use crate::setup::Config;
 use crate::spool::DestinationStatus;
 
 /// The destinations that nobody claims, by number, each with the reason.

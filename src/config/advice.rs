@@ -2,7 +2,6 @@
 
 use crate::escape::nearest;
 use crate::escape::{characters, cut};
-use crate::notifier::{KINDS, Kind};
 
 /// Other names of kinds.
 const KIND_NAMES: [(&str, &str); 22] = [
@@ -192,17 +191,17 @@ fn looked_up<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
 }
 
 /// The kind that a word means, written otherwise.
-pub fn kind(word: &str) -> Option<&'static str> {
-    let names = || KINDS.iter().map(|kind: &&Kind| kind.name);
+pub fn kind(word: &str, names: &[&'static str]) -> Option<&'static str> {
+    let names = || names.iter().copied();
     let lower = word.to_ascii_lowercase();
     let other = looked_up(&KIND_NAMES, word).or_else(|| names().find(|name| *name == lower));
     other.or_else(|| nearest(&lower, names()))
 }
 
 /// What is wrong with a `type`, and which there are.
-pub fn unknown_kind(word: &str) -> String {
-    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let hint = kind(word).map_or_else(String::new, |kind| format!("; did you mean `{kind}`?"));
+pub fn unknown_kind(word: &str, names: &[&'static str]) -> String {
+    let hint =
+        kind(word, names).map_or_else(String::new, |kind| format!("; did you mean `{kind}`?"));
     format!(
         "unknown type `{word}`{hint}; there are: {}",
         names.join(", ")
@@ -260,10 +259,10 @@ pub fn quoted(given: &str) -> String {
 }
 
 /// What to write for a value of words that are no variables, nor look like some: a text.
-pub fn constant(unknown: &[String], source: &str) -> Option<String> {
+pub fn constant(unknown: &[String], source: &str, known: &[&'static str]) -> Option<String> {
     let first = unknown.first()?;
     let is_word = |character: char| character.is_alphanumeric() || "_-.".contains(character);
-    let is_text = source.chars().all(is_word) && variable(first).is_empty();
+    let is_text = source.chars().all(is_word) && variable(first, known).is_empty();
     is_text.then(|| text(source))
 }
 
@@ -277,9 +276,9 @@ pub fn text(source: &str) -> String {
     }
 }
 
-/// What is meant by a name that is no variable.
-pub fn variable(name: &str) -> String {
-    let known = crate::context::VARIABLES;
+/// What is meant by a name that is no variable, of those that are `known`.
+pub fn variable(name: &str, known: &[&'static str]) -> String {
+    let known = known.iter().copied();
     let near = looked_up(&VARIABLES, name).or_else(|| nearest(name, known));
     near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }

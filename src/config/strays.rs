@@ -10,12 +10,12 @@ const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];
 const NAMED: [&str; 2] = ["notifier", "outputs"];
 
 /// The section that an unknown one may concern, and what is wrong with it.
-pub fn unknown(name: &str) -> (String, String) {
-    let (concerned, hint) = meant(name);
+pub fn unknown(name: &str, kinds: &[&'static str]) -> (String, String) {
+    let (concerned, hint) = meant(name, kinds);
     (concerned, format!("unknown section [{name}]{hint}"))
 }
 
-fn meant(name: &str) -> (String, String) {
+fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
     let nobody = String::new;
     let lower = name.to_ascii_lowercase();
     if let Some((before, after)) = lower.split_once(':') {
@@ -28,7 +28,7 @@ fn meant(name: &str) -> (String, String) {
         return (format!("notifier:{own}"), hint);
     }
     let near = nearest(&lower, PLAIN.into_iter().chain(["notifier"]));
-    if let (None, Some(kind)) = (near, advice::kind(&lower)) {
+    if let (None, Some(kind)) = (near, advice::kind(&lower, kinds)) {
         let hint =
             format!("; a notifier is written [notifier:{lower}], with `type = {kind}` below it");
         return (nobody(), hint);

@@ -1,0 +1,384 @@
+//! The destinations that a configuration names, made of its sections; all problems at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::levels::Level;
+use crate::config::section::{Harm, Problem, Section, Shown};
+use crate::config::trouble::Trouble;
+use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
+use crate::context::Context;
+use crate::destination::Destination;
+use crate::group::Grouping;
+use crate::http::Http;
+use crate::message::{Form, Texts};
+use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unready};
+use crate::payload::Payload;
+use crate::route::{CheckMode, Defaults, Rules};
+use crate::spool::Limits;
+
+/// `max_size` where [delivery] has none.
+const MAX_SIZE: u64 = 256 << 20;
+
+/// All that the levels together say.
+pub struct Config {
+    pub destinations: Vec<Destination>,
+    /// How long the end of a play may wait for deliveries.
+    pub drain: Duration,
+    /// What is older is given up.
+    pub max_age: Duration,
+    /// What is finished is forgotten after this time.
+    pub keep: Duration,
+    pub limits: Limits,
+    /// What was delivered stays in the spool, for `history`.
+    pub keep_bodies: bool,
+    /// The directory of the spool, where it is not the user's own.
+    pub spool: Option<PathBuf>,
+    /// Notifiers that `enabled = false` mutes, with their kinds.
+    pub muted: Vec<(String, &'static str)>,
+    pub levels: Vec<(Level, bool)>,
+    /// Every value with its place, for `check-config`.
+    pub values: Vec<Shown>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+    /// Secrets that are there and were not read.
+    pub withheld: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads all levels and builds what they name, with every expression tried on `samples`. Never fails: what is wrong is in `problems`.
+    pub fn load(options: &Options, samples: &[Context], http: &Http) -> Config {
+        let kinds = KINDS.iter().map(|kind| kind.name).collect();
+        let read = Reading::new(options, kinds);
+        let mut sections = read.sections;
+        let mut config = Config {
+            levels: read.levels,
+            problems: read.problems,
+            warnings: read.warnings,
+            ..Config::empty()
+        };
+        if let Some(settings) = &options.search.runner {
+            // They say who is told; only what belongs to no notifier still counts.
+            sections.retain(|name, _| name == "delivery");
+            let allowed = |keys: &[&str]| options.allows(keys);
+            let made = emitters::sections(settings, &options.emitters, &allowed);
+            sections.extend(
+                made.into_iter()
+                    .map(|section| (section.name.clone(), section)),
+            );
+        }
+        let had_inputs = sections.contains_key("inputs");
+        for section in sections.values_mut() {
+            section.may_prompt = options.may_prompt;
+            section.reads = options.reads;
+        }
+        let absent = config.place(read.of_sections, &sections);
+        config.build(sections, &absent, http, samples);
+        // A mistake is said once.
+        let problems = &config.problems;
+        let is_more = |warning: &Problem| problems.iter().all(|one| one.place != warning.place);
+        config.warnings.retain(is_more);
+        let paths = config.levels.iter().map(|(level, _)| level.path.clone());
+        let paths: Vec<PathBuf> = paths.collect();
+        listing::sort(&mut config.problems, &paths);
+        listing::sort(&mut config.warnings, &paths);
+        listing::merge_unread(&mut config.problems);
+        let nobody = config.destinations.is_empty() && config.problems.is_empty();
+        // What waits in the spool may be for one that is muted or gone; who asks for it says so.
+        let is_asked = options.search.runner.is_none() && !options.search.stored;
+        if nobody && !had_inputs && is_asked && config.muted.is_empty() {
+            config.nobody_to_notify();
+        }
+        config
+    }
+
+    /// What holds where nothing is said.
+    fn empty() -> Config {
+        Config {
+            destinations: Vec::new(),
+            drain: Duration::from_secs(5),
+            max_age: Duration::from_secs(72 * 3600),
+            keep: Duration::from_secs(14 * 86400),
+            limits: Limits {
+                max_size: Some(MAX_SIZE),
+                ..Limits::default()
+            },
+            keep_bodies: false,
+            spool: None,
+            muted: Vec::new(),
+            levels: Vec::new(),
+            values: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            withheld: Vec::new(),
+        }
+    }
+
+    fn build(
+        &mut self,
+        mut sections: Sections,
+        absent: &[String],
+        http: &Http,
+        samples: &[Context],
+    ) {
+        if let Some(delivery) = sections.remove("delivery") {
+            self.read_delivery(&delivery);
+        }
+        let mut outputs: Sections = BTreeMap::new();
+        let names: Vec<String> = sections
+            .keys()
+            .filter(|name| name.starts_with("outputs"))
+            .cloned()
+            .collect();
+        for name in names {
+            outputs.extend(sections.remove_entry(&name));
+        }
+        strays::misnamed_outputs(&sections, &outputs, absent);
+        for (name, section) in sections {
+            let output = match name.strip_prefix("notifier:") {
+                Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
+                None => outputs.remove("outputs"),
+            };
+            self.destination(section, output, http, samples);
+        }
+        for output in outputs.values() {
+            // [outputs] alone is fine: the play's vars may bring the URL.
+            if output.name != "outputs" {
+                self.collect(output);
+            }
+        }
+    }
+
+    /// What belongs to no notifier. With a mistake in it, nothing is given up or forgotten any earlier than
+    /// may have been meant.
+    fn read_delivery(&mut self, delivery: &Section) {
+        let longest = Duration::from_secs(units::LONGEST);
+        let or_longest = |key, default| match delivery.is_given(key) {
+            true => delivery.duration(key, longest),
+            false => delivery.duration(key, default),
+        };
+        self.drain = delivery.duration("drain", self.drain);
+        self.max_age = or_longest("max_age", self.max_age);
+        self.keep = or_longest("keep", self.keep);
+        self.keep_bodies = delivery.flag("keep_bodies", false);
+        self.limits = limits(delivery);
+        self.spool = delivery.path("spool");
+        delivery.report_unknown();
+        let begin = self.problems.len();
+        self.collect(delivery);
+        for problem in &mut self.problems[begin..] {
+            problem.harm = Harm::Slight;
+        }
+    }
+
+    /// Gives the problems that were found beside the sections to those that they concern; gives the names of
+    /// those that are not there.
+    fn place(&mut self, problems: Vec<(String, Problem)>, sections: &Sections) -> Vec<String> {
+        let mut absent = Vec::new();
+        for (name, problem) in problems {
+            match sections.get(&name) {
+                Some(section) => section.note(problem),
+                None => {
+                    self.problems.push(problem.with(Harm::Slight));
+                    absent.push(name);
+                }
+            }
+        }
+        absent
+    }
+
+    fn nobody_to_notify(&mut self) {
+        let place = self
+            .levels
+            .last()
+            .map_or_else(String::new, |(level, _)| level.path.display().to_string());
+        self.problem(
+            &place,
+            "nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]; `ansible-notify init` writes an example",
+        );
+    }
+
+    /// Makes a notifier's section into a destination.
+    fn destination(
+        &mut self,
+        section: Section,
+        output: Option<Section>,
+        http: &Http,
+        samples: &[Context],
+    ) {
+        let begin = self.problems.len();
+        let payload = Payload::new(output.as_ref());
+        if section.name == "notifier:callback" {
+            section.problem(
+                "",
+                "[inputs] is the notifier `callback`; give this one another name",
+            );
+        }
+        let enabled = section.flag("enabled", true);
+        section.flag("inherit", true);
+        let main = section.name == "inputs";
+        let kind = if main {
+            Some(&crate::notifier::webhook::KIND)
+        } else {
+            kind_of(&section)
+        };
+        let default = Defaults {
+            on: if main {
+                &["ok", "failed", "skipped", "unreachable"]
+            } else {
+                &["error", "success"]
+            },
+            check_mode: match kind {
+                Some(kind) if crate::notifier::WAKING.contains(&kind.name) => CheckMode::Exclude,
+                _ => CheckMode::Include,
+            },
+        };
+        let rules = Rules::new(&section, default);
+        let samples = rules.samples(samples);
+        if let Some(output) = &output {
+            payload.try_on(output, &samples);
+            self.collect(output);
+        }
+        rules.try_on(&section, &samples);
+        let known = kind.unwrap_or(&UNKNOWN);
+        let texts = Texts::new(&section, known.form);
+        texts.try_on(&section, &samples);
+        let batches = kind.is_some_and(|kind| kind.form == Form::Data);
+        let grouping = Grouping::new(&section, batches);
+        let concurrency = section.count("concurrency", 16, 64);
+        let verbatim = section
+            .entries
+            .iter()
+            .any(|entry| entry.key == "format" && entry.value.eq_ignore_ascii_case("runner"));
+        let notifier = kind.and_then(|kind| (kind.build)(&section, http));
+        if kind.is_some() {
+            section.report_unknown();
+        }
+        self.collect(&section);
+        let withheld = section.withheld().into_iter().next();
+        let withheld = withheld.filter(|_| notifier.is_none());
+        let withheld = withheld.map(|note| note.with(Harm::Unread));
+        let trouble = Trouble::of(&self.problems[begin..]);
+        let trouble = trouble.or_else(|| Trouble::of(withheld.as_slice()));
+        let notifier = match &trouble {
+            Some(trouble) => Some(Rc::new(Unready(trouble.reason.clone())) as Rc<dyn Notifier>),
+            None => notifier,
+        };
+        if let Some(notifier) = notifier {
+            let name = section
+                .name
+                .strip_prefix("notifier:")
+                .unwrap_or("callback")
+                .to_owned();
+            if !enabled {
+                return self.muted.push((name, known.name));
+            }
+            self.destinations.push(Destination {
+                name,
+                kind: known,
+                rules: rules.unless(trouble.as_ref().is_some_and(Trouble::takes_nothing)),
+                payload,
+                texts,
+                grouping,
+                mapped: output.is_some(),
+                concurrency,
+                verbatim,
+                max_age: self.max_age,
+                drain: self.drain,
+                keep_bodies: self.keep_bodies,
+                notifier,
+                trouble,
+                section,
+            });
+        }
+    }
+
+    fn collect(&mut self, section: &Section) {
+        self.values.extend(section.shown());
+        self.problems.extend(section.take_problems());
+        self.warnings.extend(section.take_warnings());
+        self.withheld.extend(section.withheld());
+    }
+
+    fn problem(&mut self, place: &str, text: impl Into<String>) {
+        let problem = Problem::new(place, text).with(Harm::Everything);
+        self.problems.push(problem);
+    }
+
+    /// The configuration, if something can be sent with it; else every problem.
+    pub fn usable(self) -> Result<Config, Vec<Problem>> {
+        let is_all = |problem: &Problem| problem.harm == Harm::Everything;
+        if self.problems.iter().any(is_all) {
+            Err(self.problems)
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// Says whether `enabled = false` mutes this notifier.
+    pub fn is_muted(&self, name: &str) -> bool {
+        self.muted.iter().any(|(muted, _)| muted == name)
+    }
+
+    /// What to say of a configuration that is used with its problems: a line for each notifier in trouble,
+    /// and one for each problem of nobody's.
+    pub fn troubles(&self, which: impl Fn(&Trouble) -> bool) -> Vec<String> {
+        let slight = |problem: &&Problem| problem.harm == Harm::Slight;
+        let others = self.problems.iter().filter(slight).map(Problem::to_string);
+        let troubled = self.destinations.iter().filter_map(|destination| {
+            let trouble = destination
+                .trouble
+                .as_ref()
+                .filter(|trouble| which(trouble))?;
+            Some(trouble.said_of(&destination.name))
+        });
+        others.chain(troubled).collect()
+    }
+
+    /// Whether something is wrong that only a change of the configuration can mend.
+    pub fn has_mistakes(&self) -> bool {
+        let slight = |problem: &Problem| problem.harm == Harm::Slight;
+        let troubled = self
+            .destinations
+            .iter()
+            .filter_map(|destination| destination.trouble.as_ref());
+        self.problems.iter().any(slight) || troubled.into_iter().any(Trouble::is_mistake)
+    }
+}
+
+/// What [delivery] says of the spool.
+fn limits(delivery: &Section) -> Limits {
+    let drop_oldest = delivery.choice(
+        "overflow",
+        false,
+        &[("refuse", false), ("drop_oldest", true)],
+    );
+    Limits {
+        max_size: Some(delivery.size("max_size", MAX_SIZE)),
+        drop_oldest,
+        on_network: delivery.flag("spool_on_network", false),
+        check: false,
+    }
+}
+
+fn kind_of(section: &Section) -> Option<&'static Kind> {
+    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let Some(name) = section.text("type") else {
+        section.problem(
+            "",
+            format!(
+                "[{}] has no `type`; set it to one of: {}",
+                section.name,
+                names.join(", ")
+            ),
+        );
+        return None;
+    };
+    let kind = KINDS.iter().copied().find(|kind| kind.name == name);
+    if kind.is_none() {
+        section.problem("type", advice::unknown_kind(name, &names));
+    }
+    kind
+}
