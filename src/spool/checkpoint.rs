@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::BUSY;
+use super::folder::BUSY;
 
 /// How far the log is brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

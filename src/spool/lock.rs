@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::{Error, holder, private_file};
+use super::error::Error;
+use super::folder::private_file;
+use super::holder;
 
 /// How long another process may hold the lock, where it works.
 const PATIENCE: Duration = Duration::from_secs(5);

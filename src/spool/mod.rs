@@ -7,6 +7,7 @@ mod checkpoint;
 mod deliveries;
 mod error;
 mod fields;
+pub mod folder;
 mod history;
 mod holder;
 mod leadership;
@@ -23,8 +24,6 @@ mod schema;
 mod wal;
 mod writer;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -33,7 +32,6 @@ use anyhow::{Context as _, Result};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::home;
 use crate::report;
 use holder::Holder;
 use lock::Patience;
@@ -44,6 +42,8 @@ use writer::{Asked, Request, Trouble, Writer};
 pub use breakers::*;
 pub use deliveries::*;
 pub use error::Error;
+pub use folder::{Limits, default_folder, is_in};
+use folder::{pages_in_use, private_file};
 pub use history::*;
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::*;
@@ -52,8 +52,6 @@ pub use reader::reader;
 
 /// Said when nobody does the work any more.
 const UNWRITABLE: &str = "the spool cannot be written now";
-/// How long another program may hold the file.
-const BUSY: Duration = Duration::from_millis(500);
 /// Said of a spool in which nothing was ever opened.
 const PAGE: i64 = 4096;
 
@@ -68,19 +66,6 @@ pub struct Spool {
     /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
     most_pages: Option<i64>,
     drop_oldest: bool,
-}
-
-/// What a spool may take, and where it may be.
-#[derive(Clone, Debug, Default)]
-pub struct Limits {
-    /// The most that its file may take, in bytes.
-    pub max_size: Option<u64>,
-    /// In a full one, what waited longest makes room for what is new.
-    pub drop_oldest: bool,
-    /// It may be on a file system of another machine.
-    pub on_network: bool,
-    /// The file is looked through for damage first, if it is not large.
-    pub check: bool,
 }
 
 impl Spool {
@@ -217,35 +202,4 @@ impl Spool {
     pub fn leader(&self, destination: i64) -> Option<Holder> {
         holder::of_lock(&self.leader_file(destination))
     }
-}
-
-/// The user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
-pub fn default_folder() -> Option<PathBuf> {
-    let state = home::variable("XDG_STATE_HOME")
-        .or_else(|| Some(home::directory()?.join(".local/state")))?;
-    Some(state.join("ansible-notify"))
-}
-
-/// Whether there is a spool in `folder`, or something that keeps from seeing it.
-pub fn is_in(folder: &Path) -> bool {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    let found = folder.join("spool.db").symlink_metadata();
-    !found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-}
-
-fn pages_in_use(connection: &Connection) -> rusqlite::Result<i64> {
-    let number = |name: &str| {
-        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))
-    };
-    Ok(number("page_count")? - number("freelist_count")?)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Limits, open};
+use super::folder::Limits;
+use super::open;
 
 /// Refuses a folder that cannot hold a spool: as it is, or where it is to be made.
 pub fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {

@@ -9,9 +9,10 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::checkpoint::{Mode, checkpoint};
+use super::folder::{BUSY, Limits, private_file};
 use super::lock::{Lock, Patience};
 use super::reserve::Reserve;
-use super::{BUSY, Limits, network, private_file, rescue, schema, wal};
+use super::{network, rescue, schema, wal};
 
 /// All statements that the writing thread uses, and some.
 const STATEMENTS: usize = 64;

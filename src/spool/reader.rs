@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{BUSY, open, schema, wal};
+use super::folder::BUSY;
+use super::{open, schema, wal};
 
 /// A connection that only reads. Of a spool of this version only.
 pub fn reader(folder: &Path) -> Result<Connection> {

@@ -5,7 +5,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{Spool, pages_in_use, prune};
+use super::folder::pages_in_use;
+use super::{Spool, prune};
 
 /// What is forgotten, or dropped, at a time: others wait as long as that takes.
 const STEP: i64 = 100;

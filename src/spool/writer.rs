@@ -10,10 +10,12 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::checkpoint::{Mode, checkpoint};
+use super::error::Error;
+use super::folder::{BUSY, Limits};
 use super::lock::Patience;
 use super::open::{Store, open};
 use super::reserve::Reserve;
-use super::{BUSY, Error, Limits, holder, rescue};
+use super::{holder, rescue};
 use crate::failpoint;
 use crate::panics;
 use crate::report;
