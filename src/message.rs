@@ -45,7 +45,16 @@ pub struct Message {
     pub note: Option<String>,
 }
 
+/// The name in a run's threads that stands for no recipient: the end of the run has been told, and what comes
+/// after it takes its place no more.
+pub const ENDED: &str = "";
+
 impl Message {
+    /// Says whether the first message of its run is the end of that by now, and this one is not.
+    pub fn comes_late(&self) -> bool {
+        self.context.event().end.is_none() && self.threads.contains_key(ENDED)
+    }
+
     /// Where a person can look at the run. A longer URL than services take is left out.
     pub fn link(&self) -> Option<&str> {
         let url = self.context.event().run.url.as_deref();

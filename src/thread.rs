@@ -4,19 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::notifier::Thread;
 use crate::event::{Event, Status};
 use crate::lanes::Delivery;
-use crate::message::Message;
-
-/// The name in a run's threads that stands for no recipient: the end of the run has been told, and what comes
-/// after it takes its place no more.
-const ENDED: &str = "";
-
-/// Says whether the first message of a run is its end by now, and the event of this one is not.
-pub fn comes_late(message: &Message) -> bool {
-    message.context.event().end.is_none() && message.threads.contains_key(ENDED)
-}
+use crate::message::{ENDED, Message};
+use crate::notifier::Thread;
 
 /// Under which keys an event's thread is kept, the first one that is known first: its run's, and its
 /// incident's. A run that is only a part of its playbook has to do with the incident when it fails, or ends it;
@@ -60,7 +51,7 @@ pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
 /// Threads to be kept after a message was delivered, or refused by some of its recipients.
 pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String, String)> {
     let event = message.context.event();
-    let late = comes_late(message);
+    let late = message.comes_late();
     let mut threads = message.threads.clone();
     for (recipient, name) in message.reached.borrow().iter() {
         if let Some(name) = name.as_ref().filter(|_| !late) {

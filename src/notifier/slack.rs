@@ -19,7 +19,6 @@ use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::notifier::Thread;
-use crate::thread;
 use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {
@@ -203,7 +202,7 @@ impl Slack {
             .filter(|_| !anew);
         let method = match first {
             // A channel is updated by its id, whatever it was called when it was posted to.
-            Some((channel, first)) if update && !thread::comes_late(message) => {
+            Some((channel, first)) if update && !message.comes_late() => {
                 set("channel", channel);
                 set("ts", first);
                 "chat.update"
