@@ -8,8 +8,8 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use serde::Deserialize;
 
 use crate::awx;
-use crate::bulk;
 use crate::event::{Event, time_text};
+use crate::json::bulk;
 
 /// The names that expressions and templates may use.
 pub const VARIABLES: [&str; 43] = [

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::bulk;
 use crate::items::Items;
-use crate::nesting::shallow;
+use crate::json::bulk;
+use crate::json::depth::shallow;
 use crate::reason;
 
 /// The version of the event's form; `schema` prints it as a JSON Schema.

@@ -9,11 +9,11 @@ use hyper::body::Bytes;
 use serde_json::Value;
 
 use crate::body::{Body, noted};
-use crate::bulk;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::escape::{Escape, characters, cut, one_line, printable};
 use crate::event::{Event, State, Status};
+use crate::json::bulk;
 use crate::report;
 use crate::template::Template;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::bulk;
 use crate::escape::{characters, cut};
 use crate::escape::{nearest, suggest};
 use crate::event::{self, Event, Run, RunEnd, State, Status, syntax};
 use crate::fields::{raw, read_time, text};
+use crate::json::bulk;
 use crate::loops::Loops;
 use crate::runner;
 

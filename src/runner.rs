@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::fields::{raw, read_time, text};
-use crate::part;
+use crate::json::lookup;
 
 /// The playbook that Ansible makes of an ad hoc command.
 const AD_HOC: &str = "__adhoc_playbook__";
@@ -58,8 +58,8 @@ pub fn is_frame(bytes: &[u8]) -> bool {
         .trim_end();
     let is_alone = ["\"kwargs\"", "\"zipfile\"", "\"eof\""].contains(&name);
     let keepalive = rest.len() < 1024
-        && part::member(text, "event").is_some_and(|event| event.get() == "\"keepalive\"");
-    keepalive || is_alone && part::is_single(text)
+        && lookup::member(text, "event").is_some_and(|event| event.get() == "\"keepalive\"");
+    keepalive || is_alone && lookup::is_single(text)
 }
 
 /// The status as an event: the start, what lies between, and the end.

@@ -7,13 +7,13 @@ use std::sync::{LazyLock, mpsc};
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::bulk;
 use crate::context::{Context, VARIABLES};
 use crate::escape::Escape;
 use crate::jinja::{self, rewrite_percent, rewrite_sets};
+use crate::json::bulk;
+use crate::json::lookup;
 use crate::limits;
 use crate::panics;
-use crate::part;
 
 /// For most events.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::FUEL));
@@ -180,7 +180,7 @@ impl Template {
             _ => None,
         };
         if let (Some(keys), Some(result)) = (keys, &context.event().result)
-            && let Some(part) = part::part(result, keys)
+            && let Some(part) = lookup::part(result, keys)
             && (!keys.is_empty() || bulk::is_large(part.get()))
         {
             return Ok(part.to_owned());
@@ -242,7 +242,7 @@ impl Source {
             }
             None => environment
                 .compile_expression(self.text)
-                .map(|expression| Compiled::Expression(expression, part::keys_of(self.text))),
+                .map(|expression| Compiled::Expression(expression, lookup::keys_of(self.text))),
         };
         compiled.map_err(|error| explain(&error))
     }

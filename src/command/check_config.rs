@@ -13,9 +13,12 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Check;
 use crate::http::Http;
+use crate::output;
+use crate::report;
+use crate::sample;
+use crate::secret;
 use crate::setup::Config;
 use crate::spool::{self, default_folder};
-use crate::{output, report, sample, secret};
 
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {

@@ -14,7 +14,8 @@ use crate::cli::Cli;
 use crate::config::ini;
 use crate::config::levels::{self, Search};
 use crate::exit::Exit;
-use crate::{output, route};
+use crate::output;
+use crate::route;
 
 const NAME: &str = "ansible-notify";
 /// The variable in which a script names its shell when it asks.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::bulk;
 use crate::cli;
 use crate::config::levels::Search;
 use crate::exit::Exit;
+use crate::json::bulk;
 use crate::output;
 use crate::report;
 use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};

@@ -29,12 +29,16 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use crate::bulk;
 use crate::cli;
+use crate::credentials;
 use crate::escape;
 use crate::exit::Exit;
 use crate::http::is_credential;
-use crate::{credentials, panics, report, secret, trusted};
+use crate::json::bulk;
+use crate::panics;
+use crate::report;
+use crate::secret;
+use crate::trusted;
 
 /// The largest body that is taken, in bytes, and the most that all bodies together may have that are being read.
 const MAX_BODY: usize = 8 << 20;

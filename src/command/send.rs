@@ -20,12 +20,12 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::json::chunks;
+use crate::json::splitter::{NO_JSON, Record, Records};
 use crate::output;
 use crate::panics;
-use crate::pieces;
 use crate::progress;
 use crate::reader::Reader;
-use crate::records::{NO_JSON, Record, Records};
 use crate::report;
 use crate::runner;
 use crate::setup::Config;
@@ -295,7 +295,7 @@ impl Input {
         };
         self.unknown.clear();
         let mut records = Records::default();
-        let mut pieces = pieces::read(opening(path.to_owned()));
+        let mut pieces = chunks::read(opening(path.to_owned()));
         loop {
             let piece = tokio::select! {
                 piece = pieces.recv() => piece,

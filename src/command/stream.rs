@@ -12,7 +12,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
-use crate::bulk;
 use crate::cli;
 use crate::command::ended::Errors;
 use crate::config::emitters::{self, Emitters};
@@ -23,14 +22,15 @@ use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
 use crate::http::Http;
+use crate::json::bulk;
+use crate::json::chunks;
+use crate::json::depth::shallow;
+use crate::json::splitter::{Record, Records};
 use crate::loops::Loops;
-use crate::nesting::shallow;
-use crate::pieces;
 use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
 };
 use crate::reader::Reader;
-use crate::records::{Record, Records};
 use crate::report;
 use crate::run::{self, Progress};
 
@@ -136,7 +136,7 @@ impl Stream {
 
     /// Takes in records until the end of the input, or until a signal, which is given, asks the process to end.
     async fn read(&mut self) -> Result<Option<i32>, Exit> {
-        let mut pieces = pieces::read(|| Ok(std::io::stdin()));
+        let mut pieces = chunks::read(|| Ok(std::io::stdin()));
         let mut records = Records::default();
         let (Ok(mut terminate), Ok(mut interrupt)) = (
             signal(SignalKind::terminate()),

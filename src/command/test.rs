@@ -13,8 +13,12 @@ use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::http::{CREDENTIALS, Http};
+use crate::output;
+use crate::panics;
+use crate::report;
+use crate::route;
+use crate::sample;
 use crate::urls::origin;
-use crate::{output, panics, report, route, sample};
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::nesting::Nesting;
+use crate::json::depth::Nesting;
 
 /// The most that one record may hold, in bytes, after its long strings were cut.
 pub const MAX_RECORD: usize = 4 << 20;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::part;
+use crate::json::lookup;
 
 /// The most values that are made of one text, keys counted. Each takes up to a hundred bytes.
 pub const MAX_VALUES: usize = 200_000;
@@ -144,7 +144,7 @@ pub fn lighten(text: &str) -> Light<'_> {
     if text.len() / 2 <= MAX_VALUES {
         return light;
     }
-    if let Some(result) = part::member(text, "result")
+    if let Some(result) = lookup::member(text, "result")
         && let Some(short) = cut(result.get(), MAX_VALUES / 2)
     {
         // Both are pieces of the same text.

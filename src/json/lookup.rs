@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::nesting::is_shallow;
+use crate::json::depth::is_shallow;
 
 /// The keys of an expression that is nothing but a part of the result: `result.ansible_facts.packages`.
 pub fn keys_of(expression: &str) -> Option<Vec<String>> {
