@@ -5,9 +5,9 @@ use url::Url;
 use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
-use crate::escape::Escape;
 use crate::failure::Failure;
 use crate::template::Template;
+use crate::text::Escape;
 use crate::urls::{origin, parse_url, unfit};
 
 /// A text with an `x` in place of each template.

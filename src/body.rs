@@ -6,8 +6,8 @@ use crate::config::advice;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::context::VARIABLES;
-use crate::escape::Escape;
 use crate::template::Template;
+use crate::text::Escape;
 
 /// What the user wrote as `body`.
 pub enum Body {

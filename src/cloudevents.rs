@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::escape::Escape;
 use crate::event::time_text;
 use crate::message::Message;
+use crate::text::Escape;
 
 /// What its JSON is called, on HTTP.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";

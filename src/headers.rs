@@ -8,11 +8,11 @@ use crate::body::noted;
 use crate::config::literal;
 use crate::config::section::Section;
 use crate::context::Context;
-use crate::escape::{Escape, one_line};
 use crate::failure::Failure;
 use crate::http::is_credential;
 use crate::secret;
 use crate::template::Template;
+use crate::text::{Escape, one_line};
 
 /// Set by the program itself, or able to split a request in two.
 const RESERVED: [&str; 6] = [
@@ -55,10 +55,7 @@ impl Headers {
             HeaderValue::from_str(value),
         );
         let (Ok(parsed_name), Ok(parsed_value)) = parsed else {
-            return problem(format!(
-                "`{}` is not a header",
-                crate::escape::visible(name)
-            ));
+            return problem(format!("`{}` is not a header", crate::text::visible(name)));
         };
         if RESERVED.contains(&parsed_name.as_str()) {
             return problem(format!("the header `{name}` is set by the program itself"));

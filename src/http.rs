@@ -19,10 +19,10 @@ use url::Url;
 
 use crate::config::section::Section;
 use crate::connector::{Client, Connector, PROXIES};
-use crate::escape;
 use crate::failure::{Check, Failure};
 use crate::reply::{classify, describe, reason, redirect_target, retry_after};
 use crate::secret::{self, MASK};
+use crate::text;
 use crate::tls::{Trust, read_identity};
 use crate::urls::origin;
 
@@ -443,7 +443,7 @@ impl Request {
         }
         text.push('\n');
         text.push_str(&String::from_utf8_lossy(&self.body));
-        escape::visible_lines(&secret::redact(&text))
+        text::visible_lines(&secret::redact(&text))
     }
 
     /// The URL with its query values and user information masked.

@@ -10,11 +10,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-use crate::escape::{characters, cut, one_line};
 use crate::failure::Failure;
 use crate::http::CONNECT_TIMEOUT;
 use crate::reply::explained;
 use crate::secret::{self, Secret};
+use crate::text::{characters, cut, one_line};
 use crate::wire::{self, Allowance, Wire};
 
 /// The longest line that is read, in bytes: 512, and tags before them (IRCv3, "Message Tags").

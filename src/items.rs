@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::escape::{characters, cut, one_line};
 use crate::reason::{of_failure, text};
+use crate::text::{characters, cut, one_line};
 
 /// Length of an item's name, and of its reason where several items failed, in characters.
 const NAME: usize = 80;

@@ -11,11 +11,11 @@ use serde_json::Value;
 use crate::body::{Body, noted};
 use crate::config::section::Section;
 use crate::context::Context;
-use crate::escape::{Escape, characters, cut, one_line, printable};
 use crate::event::{Event, State, Status};
 use crate::json::bulk;
 use crate::report;
 use crate::template::Template;
+use crate::text::{Escape, characters, cut, one_line, printable};
 
 /// What one notifier says.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::escape;
 use crate::exit::Exit;
 use crate::report;
+use crate::text;
 
 /// Something could not be written.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -27,12 +27,12 @@ pub fn print(text: impl AsRef<[u8]>) {
 
 /// Prints `text` with everything that could steer a terminal made visible.
 pub fn show(text: &str) {
-    print(escape::visible_lines(text));
+    print(text::visible_lines(text));
 }
 
 /// The same for JSON.
 pub fn show_json(text: &str) {
-    print(escape::visible_json(text));
+    print(text::visible_json(text));
 }
 
 /// How the program ends that did its work with `exit`: what it could not print is missing all the same.

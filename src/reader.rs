@@ -7,13 +7,13 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::escape::{characters, cut};
-use crate::escape::{nearest, suggest};
 use crate::event::{self, Event, Run, RunEnd, State, Status, syntax};
 use crate::fields::{raw, read_time, text};
 use crate::json::bulk;
 use crate::loops::Loops;
 use crate::runner;
+use crate::text::{characters, cut};
+use crate::text::{nearest, suggest};
 
 /// Reads events, and numbers those that have no id.
 #[derive(Debug)]

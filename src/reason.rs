@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::escape::{characters, cut};
+use crate::text::{characters, cut};
 
 /// Lines of an output that are quoted, from its end, and their length together in characters.
 const LINES: usize = 5;

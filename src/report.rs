@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use crate::escape::visible;
 use crate::progress;
 use crate::secret;
+use crate::text::visible;
 
 /// Says `message` to the person who runs the program.
 pub fn say(message: impl Display) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::escape::{characters, cut};
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
+use crate::text::{characters, cut};
 
 /// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
 const FAILED_TASKS: usize = 100;

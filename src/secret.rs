@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signal_hook::consts::SIGINT;
 
-use crate::escape;
+use crate::text;
 use crate::trusted;
 
 /// What stands in place of a secret.
@@ -185,7 +185,7 @@ pub fn ask(question: &str) -> Option<Secret> {
     // Ctrl-C ends the program, but not before the terminal is as it was.
     let asked = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_default(SIGINT, asked.clone()).ok()?;
-    let answer = rpassword::prompt_password(escape::visible(question));
+    let answer = rpassword::prompt_password(text::visible(question));
     asked.store(true, Ordering::Relaxed);
     if matches!(&answer, Err(error) if error.kind() == ErrorKind::Interrupted) {
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);

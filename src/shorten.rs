@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::escape::{bytes, cut};
 use crate::event::{Event, RunEnd};
+use crate::text::{bytes, cut};
 
 /// What is left of a result, in bytes: small enough for limits that people set.
 const MOST: usize = 4096;

@@ -8,12 +8,12 @@ use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::context::{Context, VARIABLES};
-use crate::escape::Escape;
 use crate::jinja::{self, rewrite_percent, rewrite_sets};
 use crate::json::bulk;
 use crate::json::lookup;
 use crate::limits;
 use crate::panics;
+use crate::text::Escape;
 
 /// For most events.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::FUEL));

@@ -3,8 +3,8 @@
 use url::Url;
 
 use crate::config::section::Section;
-use crate::escape;
 use crate::secret;
+use crate::text;
 
 /// A URL of `key`, and whether it was given as a secret; what it may hold of secrets is masked.
 pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
@@ -62,7 +62,7 @@ pub fn unfit(text: &str) -> Option<String> {
             "it holds a blank; a comment stands on a line of its own, and a blank in a URL is %20"
                 .to_owned()
         }
-        Some(character) => format!("it holds `{}`", escape::visible(&character.to_string())),
+        Some(character) => format!("it holds `{}`", text::visible(&character.to_string())),
         None => return None,
     })
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::escape::{characters, cut, printable};
 use crate::event::{Event, Run, Status};
 use crate::run::{Before, Progress};
 use crate::runner;
+use crate::text::{characters, cut, printable};
 
 /// The lines of an error that are kept, and the most of each.
 const LINES: usize = 3;

@@ -31,13 +31,13 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
 use crate::credentials;
-use crate::escape;
 use crate::exit::Exit;
 use crate::http::is_credential;
 use crate::json::bulk;
 use crate::panics;
 use crate::report;
 use crate::secret;
+use crate::text;
 use crate::trusted;
 
 /// The largest body that is taken, in bytes, and the most that all bodies together may have that are being read.
@@ -363,7 +363,7 @@ impl Receiver {
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or("-");
             let text = format!("{} {target}  {id}  -> {status}\n{body}\n\n", head.method);
-            escape::visible_lines(&secret::redact(&text))
+            text::visible_lines(&secret::redact(&text))
         };
         let mut output = std::io::stdout().lock();
         // A reader that has gone away is no reason to stop answering.

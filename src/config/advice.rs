@@ -1,7 +1,7 @@
 //! What to write in place of a word that is none: names of other sections, of AWX and of other programs.
 
-use crate::escape::nearest;
-use crate::escape::{characters, cut};
+use crate::text::nearest;
+use crate::text::{characters, cut};
 
 /// Other names of kinds.
 const KIND_NAMES: [(&str, &str); 22] = [

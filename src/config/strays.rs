@@ -2,7 +2,7 @@
 
 use super::section::{Harm, Problem};
 use super::{Sections, advice};
-use crate::escape::{nearest, suggest};
+use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
 const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];

@@ -13,12 +13,12 @@ use super::{Kind, Notifier};
 use crate::config::section::{Reads, Section};
 use crate::credentials::refuse_user;
 use crate::digest::sha256_hex;
-use crate::escape::{Escape, bytes, characters, cut, one_line};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::secret::Secret;
 use crate::sigv4::{Keys, Signer};
+use crate::text::{Escape, bytes, characters, cut, one_line};
 
 pub const KIND: Kind = Kind {
     name: "awssns",

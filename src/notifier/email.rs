@@ -22,13 +22,13 @@ use rustls::ClientConfig;
 use super::mail::Letterhead;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
-use crate::escape;
-use crate::escape::{characters, cut, one_line};
 use crate::failure::{Check, Failure, outcome};
 use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::message::{Form, Message};
 use crate::reply::{explained, innermost};
 use crate::secret::{self, MASK, Secret};
+use crate::text;
+use crate::text::{characters, cut, one_line};
 use crate::tls::Trust;
 use crate::wire::{self, Allowance, Wire};
 
@@ -450,7 +450,7 @@ impl Notifier for Email {
         lines.extend(recipients.map(|mailbox| format!("RCPT TO:<{}>", mailbox.email)));
         let dialogue = secret::redact(&lines.join("\n"));
         let mail = self.letterhead.preview(message)?;
-        Ok(escape::visible_lines(&format!(
+        Ok(text::visible_lines(&format!(
             "{dialogue}\nDATA\n{mail}\n.\nQUIT"
         )))
     }

@@ -14,12 +14,12 @@ use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
-use crate::escape::{Escape, bytes, cut};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::headers::Headers;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::text::{Escape, bytes, cut};
 use crate::urls::read_url;
 
 pub const KIND: Kind = Kind {

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 
 use super::{Kind, Notifier};
 use crate::config::section::Section;
-use crate::escape;
-use crate::escape::{Escape, bytes, cut, one_line};
 use crate::failure::{Check, Failure, outcome};
 use crate::http::{ATTEMPT_TIMEOUT, Http};
 use crate::irc::{Login, Server, Session};
 use crate::message::{Form, Message};
 use crate::secret::{self, Secret};
+use crate::text;
+use crate::text::{Escape, bytes, cut, one_line};
 use crate::tls::{Trust, read_identity};
 
 pub const KIND: Kind = Kind {
@@ -243,7 +243,7 @@ impl Notifier for Irc {
             shown.extend(lines.map(|line| format!("{} {target} :{line}", self.command)));
         }
         shown.push("QUIT".to_owned());
-        Ok(escape::visible_lines(&secret::redact(&shown.join("\n"))))
+        Ok(text::visible_lines(&secret::redact(&shown.join("\n"))))
     }
 
     async fn check(&self) -> Check {

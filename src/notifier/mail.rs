@@ -8,9 +8,9 @@ use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 
 use super::Failure;
 use crate::config::section::Section;
-use crate::escape::{Escape, characters, cut, printable};
 use crate::message::Message;
 use crate::secret;
+use crate::text::{Escape, characters, cut, printable};
 
 /// The longest subject, in characters.
 const SUBJECT: usize = 250;

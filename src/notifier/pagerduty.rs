@@ -15,13 +15,13 @@ use crate::body::noted;
 use crate::config::section::Section;
 use crate::context::Context;
 use crate::digest::sha256_hex;
-use crate::escape::{Escape, characters, cut, one_line};
 use crate::event::{Event, State, Status};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
 use crate::secret::Secret;
 use crate::template::Template;
+use crate::text::{Escape, characters, cut, one_line};
 
 pub const KIND: Kind = Kind {
     name: "pagerduty",

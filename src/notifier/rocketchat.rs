@@ -9,10 +9,10 @@ use url::Url;
 use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
-use crate::escape::{Escape, characters, cut};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::text::{Escape, characters, cut};
 use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {

@@ -14,11 +14,11 @@ use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::credentials::{bearer, refuse_user};
-use crate::escape::{Escape, characters, cut};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::notifier::Thread;
+use crate::text::{Escape, characters, cut};
 use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {

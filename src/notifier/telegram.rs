@@ -12,12 +12,12 @@ use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
-use crate::escape::{Escape, cut, cut_html, utf16, without_markup};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
 use crate::notifier::Thread;
 use crate::secret::Secret;
+use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 
 pub const KIND: Kind = Kind {
     name: "telegram",

@@ -11,10 +11,10 @@ use super::service::{Service, api_url, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::credentials::{self, refuse_user};
-use crate::escape::{Escape, cut, utf16};
 use crate::failure::Failure;
 use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::text::{Escape, cut, utf16};
 
 pub const KIND: Kind = Kind {
     name: "twilio",

@@ -328,7 +328,7 @@ impl Notifier for ZeroMq {
         let (socket, address) = (self.socket.name(), self.address.shown());
         Ok(format!(
             "{socket} {address}\n\n{}",
-            crate::escape::visible_lines(&text)
+            crate::text::visible_lines(&text)
         ))
     }
 

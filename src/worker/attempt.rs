@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use super::Worker;
 use crate::breaker::MAX_PAUSE;
-use crate::escape::{characters, cut};
 use crate::event::Event;
 use crate::failpoint;
 use crate::failure::Failure;
@@ -20,6 +19,7 @@ use crate::secret;
 use crate::shared::Shared;
 use crate::shorten::shortened;
 use crate::spool::{self, Mark, Spool};
+use crate::text::{characters, cut};
 use crate::thread::{self};
 use crate::verdict::{self, Verdict};
 

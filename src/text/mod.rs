@@ -1,9 +1,9 @@
 //! How a value of an event is written in a message, so that it says what it says and does nothing else.
 
+pub mod sequences;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
-
-use crate::sequences;
 
 /// The markup of a service's texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
