@@ -1,10 +1,10 @@
 //! The end of `send` and `stream`: the last deliveries, and how it went.
 
+use crate::console::progress;
+use crate::console::stderr;
 use crate::counts::Counts;
 use crate::deliver::{Deliverer, Standing};
 use crate::exit::Exit;
-use crate::progress;
-use crate::report;
 
 impl Deliverer {
     /// Waits for deliveries as long as `drained` does, lets those under way be recorded, and says how it
@@ -15,7 +15,7 @@ impl Deliverer {
         progress::hide();
         let standings = self.standings();
         if let Some(events) = events {
-            report::say(summary(events, &standings));
+            stderr::say(summary(events, &standings));
         }
         if self.report_lost() {
             return Exit::Io;

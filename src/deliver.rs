@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::console::stderr;
 use crate::context::Context;
 use crate::counts::Counts;
 use crate::destination::{Destination, variable};
 use crate::event::{Event, Run, Status};
 use crate::http::Http;
 use crate::kept::Keeper;
-use crate::report;
 use crate::run::{Before, Progress};
 use crate::secret;
 use crate::shared::{Shared, Unwritten};
@@ -308,14 +308,14 @@ impl Deliverer {
     /// Says how many deliveries end with the process, because they could not be written. Whether any do.
     pub fn report_lost(&self) -> bool {
         if self.dropped.get() > 0 {
-            report::say(format!(
+            stderr::say(format!(
                 "the spool was full: {} deliveries that had waited longest were dropped for new ones",
                 self.dropped.get()
             ));
         }
         let lost = self.shared.homeless.borrow().open.len();
         if lost > 0 {
-            report::say(format!(
+            stderr::say(format!(
                 "{lost} of those that wait were in memory only, and are lost"
             ));
         }

@@ -11,6 +11,7 @@ mod cloudevents;
 mod command;
 mod config;
 mod connector;
+mod console;
 mod context;
 mod counts;
 mod credentials;
@@ -36,15 +37,12 @@ mod limits;
 mod loops;
 mod message;
 mod notifier;
-mod output;
 mod panics;
 mod payload;
-mod progress;
 mod protocol;
 mod reader;
 mod reason;
 mod reply;
-mod report;
 mod route;
 mod run;
 mod runner;
@@ -77,6 +75,7 @@ use clap::{CommandFactory as _, Parser as _};
 use tokio::signal::unix::SignalKind;
 
 use cli::{Cli, Command};
+use console::{stderr, stdout};
 use exit::Exit;
 
 /// The form of an event, for those who read or write one.
@@ -102,7 +101,7 @@ fn main() -> ExitCode {
         command => run_async(command),
     };
     // A thread may still wait for standard input; the process does not.
-    std::process::exit(output::exit(exit) as i32);
+    std::process::exit(stdout::exit(exit) as i32);
 }
 
 fn run_async(command: Command) -> Exit {
@@ -111,7 +110,7 @@ fn run_async(command: Command) -> Exit {
         .install_default()
         .is_err()
     {
-        report::say("another TLS provider is installed already");
+        stderr::say("another TLS provider is installed already");
         return Exit::Unexpected;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -120,7 +119,7 @@ fn run_async(command: Command) -> Exit {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            report::say(format!("cannot start: {error}"));
+            stderr::say(format!("cannot start: {error}"));
             return Exit::Unexpected;
         }
     };
@@ -151,13 +150,13 @@ fn manual_page() -> Exit {
     match clap_mangen::Man::new(Cli::command()).render(&mut page) {
         Ok(()) => print(&page),
         Err(error) => {
-            report::say(format!("cannot write the manual page: {error}"));
+            stderr::say(format!("cannot write the manual page: {error}"));
             Exit::Unexpected
         }
     }
 }
 
 fn print(bytes: &[u8]) -> Exit {
-    output::print(bytes);
+    stdout::print(bytes);
     Exit::Ok
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::body::{Body, noted};
 use crate::config::section::Section;
+use crate::console::stderr;
 use crate::context::Context;
 use crate::event::{Event, State, Status};
 use crate::json::bulk;
-use crate::report;
 use crate::template::Template;
 use crate::text::{Escape, characters, cut, one_line, printable};
 
@@ -274,7 +274,7 @@ impl Texts {
         if let Some(note) = &note
             && !self.failed.replace(true)
         {
-            report::say(format!("{note}; the default is sent"));
+            stderr::say(format!("{note}; the default is sent"));
         }
         let failed = note.as_ref().filter(|note| !note.ends_with(NOTHING));
         if let (Some(note), true) = (failed, self.form != Form::Data) {

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::console::stderr;
 use crate::exit::Exit;
-use crate::report;
 
 thread_local! {
     /// How many calls of `caught` this thread is in.
@@ -35,7 +35,7 @@ impl Drop for Caught {
 pub fn install() {
     std::panic::set_hook(Box::new(|panic| {
         if CAUGHT.get() == 0 {
-            report::say(format!("{}; it ends here", reason(panic.payload())));
+            stderr::say(format!("{}; it ends here", reason(panic.payload())));
             std::process::exit(Exit::Unexpected as i32);
         }
     }));

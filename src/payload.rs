@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::config::advice;
 use crate::config::section::Section;
+use crate::console::stderr;
 use crate::context::Context;
 use crate::context::VARIABLES;
-use crate::report;
 use crate::template::Template;
 
 /// What is sent where there is no `[outputs]`: enough to know what happened where, nothing in bulk.
@@ -125,7 +125,7 @@ impl Payload {
             field.template.json(context).unwrap_or_else(|problem| {
                 if !field.failed.replace(true) {
                     let name = field.path.join(".");
-                    report::say(format!(
+                    stderr::say(format!(
                         "output `{name}` failed and is sent as null: {problem}"
                     ));
                 }

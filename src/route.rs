@@ -5,10 +5,10 @@ use std::cell::Cell;
 use crate::callback::CALLBACKS;
 use crate::config::advice;
 use crate::config::section::Section;
+use crate::console::stderr;
 use crate::context::Context;
 use crate::context::VARIABLES;
 use crate::event::{Event, State, Status};
-use crate::report;
 use crate::template::Template;
 
 /// What can stand in `on`, and which events it stands for.
@@ -249,7 +249,7 @@ impl Rules {
         let Some(when) = &self.when else { return true };
         when.holds(context).unwrap_or_else(|problem| {
             if !self.failed.replace(true) {
-                report::say(format!("`when` failed, so the event is sent: {problem}"));
+                stderr::say(format!("`when` failed, so the event is sent: {problem}"));
             }
             true
         })

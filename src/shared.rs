@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::console::stderr;
 use crate::event::Event;
 use crate::http::Http;
-use crate::report;
 use crate::spool::{DestinationKey, Spool};
 use crate::turns::Turns;
 
@@ -78,7 +78,7 @@ impl Shared {
     pub fn complain(&self, text: &str) {
         let said = std::mem::replace(&mut self.homeless.borrow_mut().reported, true);
         if !said {
-            report::say(text);
+            stderr::say(text);
         }
     }
 

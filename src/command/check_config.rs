@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::config::Options;
 use crate::config::section::{Problem, Shown};
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Check;
 use crate::http::Http;
-use crate::output;
-use crate::report;
 use crate::sample;
 use crate::secret;
 use crate::setup::Config;
@@ -42,9 +42,9 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     if arguments.json {
         let mut shown = as_json(&config, &connections, good);
         secret::redact_values(&mut shown);
-        output::show_json(&format!("{shown:#}\n"));
+        stdout::show_json(&format!("{shown:#}\n"));
     } else {
-        output::show(&secret::redact(&as_text(&config, &connections, good)));
+        stdout::show(&secret::redact(&as_text(&config, &connections, good)));
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
@@ -115,14 +115,14 @@ fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
 
 fn complain(config: &Config, connections: &[(String, Check)]) {
     for warning in &config.warnings {
-        report::say(format!("warning: {warning}"));
+        stderr::say(format!("warning: {warning}"));
     }
     for problem in &config.problems {
-        report::say(problem);
+        stderr::say(problem);
     }
     for (name, check) in connections {
         if let Some(error) = &check.error {
-            report::say(format!("{name}: {error}"));
+            stderr::say(format!("{name}: {error}"));
         }
     }
 }

@@ -13,8 +13,8 @@ use clap_complete::env::{CompleteEnv, Shells};
 use crate::cli::Cli;
 use crate::config::ini;
 use crate::config::levels::{self, Search};
+use crate::console::stdout;
 use crate::exit::Exit;
-use crate::output;
 use crate::route;
 
 const NAME: &str = "ansible-notify";
@@ -56,7 +56,7 @@ pub fn run(shell: Shell) -> Exit {
     if shell == Shell::Zsh {
         script.extend_from_slice(ZSH_FIRST_CALL.as_bytes());
     }
-    output::print(&script);
+    stdout::print(&script);
     Exit::Ok
 }
 

@@ -13,13 +13,13 @@ use crate::config::Options;
 use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::section::{Origin, Reads, Section};
+use crate::console::progress;
+use crate::console::stderr;
 use crate::counts::Counts;
 use crate::deliver::Deliverer;
 use crate::destination::{ADDRESSEE, Destination, variable};
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::progress;
-use crate::report;
 use crate::setup::Config;
 use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
@@ -39,7 +39,7 @@ pub async fn run(arguments: cli::Flush) -> Exit {
     let spool = match open(&arguments) {
         Ok(Some(spool)) => spool,
         Ok(None) => {
-            report::say(Counts::default().told(&[]));
+            stderr::say(Counts::default().told(&[]));
             return Exit::Ok;
         }
         Err(exit) => return exit,
@@ -158,7 +158,7 @@ impl Flush<'_> {
     async fn status(&self) -> anyhow::Result<Vec<DestinationStatus>> {
         let found = self.spool.write(spool::status).await?;
         for wrong in found.iter().filter(|status| status.is_miscounted).cloned() {
-            report::say(format!(
+            stderr::say(format!(
                 "{}: its counts in the spool were wrong, and are made again of its deliveries",
                 wrong.name
             ));
@@ -241,7 +241,7 @@ impl Flush<'_> {
                 if let Some(file) = gone.filter(|_| options.search.config.is_some()) {
                     return self.skip(status, unclaimed::address_is_gone(&file, &status.name));
                 }
-                problems.iter().for_each(report::say);
+                problems.iter().for_each(stderr::say);
                 // It may be one that only those variables complete.
                 let missing = unset(status);
                 let reason = match missing.is_empty() || options.search.runner.is_some() {
@@ -355,7 +355,7 @@ impl Flush<'_> {
             .spool
             .write(move |connection| spool::bury_all(connection, id, reason))
             .await?;
-        report::say(format!("{}: {buried} are dead: {reason}", status.name));
+        stderr::say(format!("{}: {buried} are dead: {reason}", status.name));
         Ok(())
     }
 
@@ -369,7 +369,7 @@ impl Flush<'_> {
 
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
         self.exit = exit;
-        report::say(format!(
+        stderr::say(format!(
             "{}: {} waiting are passed over: {reason}",
             status.name, status.waiting
         ));
@@ -436,7 +436,7 @@ impl Flush<'_> {
         if !reasons.is_empty() {
             text.push_str(&format!(" ({})", reasons.join("; ")));
         }
-        report::say(text);
+        stderr::say(text);
         left.retain(|status| !self.unclaimed.contains(status.id));
         let owed = left.iter().any(|status| status.waiting > 0);
         let is_late = owed || self.is_attended() && waiting > 0;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::config::levels::Search;
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::exit::Exit;
 use crate::json::bulk;
-use crate::output;
-use crate::report;
 use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 
 pub async fn status(arguments: cli::Status) -> Exit {
@@ -19,7 +19,7 @@ pub async fn status(arguments: cli::Status) -> Exit {
         Err(exit) => return exit,
     };
     if rows.is_empty() {
-        report::say(nothing_sent(&arguments.place));
+        stderr::say(nothing_sent(&arguments.place));
     }
     if arguments.json {
         let rows: Vec<Value> = rows.iter().map(status_json).collect();
@@ -129,7 +129,7 @@ pub async fn history(arguments: cli::History) -> Exit {
         Err(exit) => return exit,
     };
     if rows.is_empty() {
-        report::say(nothing_to_show(&arguments));
+        stderr::say(nothing_to_show(&arguments));
     }
     if arguments.json {
         let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
@@ -188,7 +188,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         Err(exit) => return exit,
     };
     let Some(((row, attempts), body)) = found else {
-        report::say(format!("there is no delivery {id}"));
+        stderr::say(format!("there is no delivery {id}"));
         return Exit::NoInput;
     };
     if arguments.json {
@@ -255,11 +255,11 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
         .map(i64::to_string)
         .collect();
     if !given_up.is_empty() || which.ids.is_empty() && which.run.is_none() {
-        report::say(format!("{} discarded", given_up.len()));
+        stderr::say(format!("{} discarded", given_up.len()));
     }
     match (missing.as_slice(), &which.run) {
         ([], Some(run)) if given_up.is_empty() => {
-            report::say(format!(
+            stderr::say(format!(
                 "nothing of a run `{run}` that was chosen waits or is dead"
             ));
             Exit::NoInput
@@ -267,7 +267,7 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
         ([], _) => Exit::Ok,
         (missing, _) => {
             let missing = missing.join(", ");
-            report::say(format!("no delivery {missing} waits or is dead"));
+            stderr::say(format!("no delivery {missing} waits or is dead"));
             Exit::NoInput
         }
     }
@@ -339,11 +339,11 @@ fn time(milliseconds: i64) -> String {
 }
 
 fn print_json(text: &str) -> Exit {
-    output::show_json(text);
+    stdout::show_json(text);
     Exit::Ok
 }
 
 fn print(text: &str) -> Exit {
-    output::show(text);
+    stdout::show(text);
     Exit::Ok
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use crate::cli;
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::exit::Exit;
-use crate::output;
 use crate::protocol::VERSION;
-use crate::report;
 use crate::trusted;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
@@ -21,7 +21,7 @@ const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 pub fn run(arguments: &cli::Init) -> Exit {
     let folder = arguments.directory.join("callback_plugins");
     if let Err(error) = std::fs::create_dir_all(&folder) {
-        report::say(format!("cannot make `{}`: {error}", folder.display()));
+        stderr::say(format!("cannot make `{}`: {error}", folder.display()));
         return Exit::NoInput;
     }
     let plugin = install(&folder.join("ansible_notify.py"), arguments.upgrade);
@@ -34,7 +34,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
         playbooks and ad hoc runs, set in ansible.cfg:\n\n    [defaults]\n    callback_plugins = \
         callback_plugins:~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback\n    \
         bin_ansible_callbacks = true\n";
-    output::print(next);
+    stdout::print(next);
     Exit::Ok
 }
 
@@ -46,19 +46,19 @@ fn install(path: &Path, upgrade: bool) -> Exit {
     let there = match Standing::read(path) {
         Ok(there) => there,
         Err(error) => {
-            report::say(format!("cannot read `{}`: {error}", path.display()));
+            stderr::say(format!("cannot read `{}`: {error}", path.display()));
             return Exit::NoInput;
         }
     };
     if there.is_ours {
         let path = path.display();
-        report::say(format!(
+        stderr::say(format!(
             "`{path}` is there already: version {VERSION}, as in this program"
         ));
         return Exit::Ok;
     }
     if !upgrade {
-        report::say(format!(
+        stderr::say(format!(
             "`{}` is there already and stays as it is: {}; `--upgrade` replaces it",
             path.display(),
             there.describe()
@@ -68,13 +68,13 @@ fn install(path: &Path, upgrade: bool) -> Exit {
     match replace(path) {
         Ok(()) => {
             let (path, was) = (path.display(), there.describe());
-            output::print(format!(
+            stdout::print(format!(
                 "replaced {path} by version {VERSION}; it was {was}\n"
             ));
             Exit::Ok
         }
         Err(error) => {
-            report::say(format!("cannot replace `{}`: {error}", path.display()));
+            stderr::say(format!("cannot replace `{}`: {error}", path.display()));
             Exit::NoInput
         }
     }
@@ -150,18 +150,18 @@ fn write(path: &Path, content: &str, mode: u32) -> Exit {
         .open(path);
     match file.and_then(|mut file| file.write_all(content.as_bytes())) {
         Ok(()) => {
-            output::print(format!("wrote {}\n", path.display()));
+            stdout::print(format!("wrote {}\n", path.display()));
             Exit::Ok
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            report::say(format!(
+            stderr::say(format!(
                 "`{}` is there already and stays as it is",
                 path.display()
             ));
             Exit::Ok
         }
         Err(error) => {
-            report::say(format!("cannot write `{}`: {error}", path.display()));
+            stderr::say(format!("cannot write `{}`: {error}", path.display()));
             Exit::NoInput
         }
     }

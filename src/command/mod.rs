@@ -26,9 +26,9 @@ use crate::config::Options;
 use crate::config::levels::Search;
 use crate::config::section::{Problem, Reads};
 use crate::config::trouble::Trouble;
+use crate::console::stderr;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::report;
 use crate::setup::Config;
 use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 
@@ -45,14 +45,14 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
 /// Says which notifiers cannot deliver now, and what else is wrong but hinders nobody.
 pub fn report_troubles(config: &Config) {
     for trouble in config.troubles(|_| true) {
-        report::say(format!("warning: {trouble}"));
+        stderr::say(format!("warning: {trouble}"));
     }
 }
 
 /// Says which notifiers have a mistake, after an inspection that ended with `exit`.
 pub fn report_mistakes(config: &Config, exit: Exit) -> Exit {
     for trouble in config.troubles(Trouble::is_mistake) {
-        report::say(format!("warning: {trouble}"));
+        stderr::say(format!("warning: {trouble}"));
     }
     match config.has_mistakes() {
         true => Exit::Config,
@@ -83,7 +83,7 @@ pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
         return Ok(Some(folder));
     }
     if place.spool.is_some() {
-        report::say(format!("there is no spool in `{}`", folder.display()));
+        stderr::say(format!("there is no spool in `{}`", folder.display()));
         return Err(Exit::NoInput);
     }
     Ok(None)
@@ -164,7 +164,7 @@ pub fn reads(inspects: bool) -> Reads {
 }
 
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
-    report::say(format!("the spool: {}", report::causes(error)));
+    stderr::say(format!("the spool: {}", stderr::causes(error)));
     Exit::Io
 }
 
@@ -178,7 +178,7 @@ pub async fn heard(signal: &mut Option<Signal>) {
 
 fn report_problems(problems: &[Problem]) {
     for problem in problems {
-        report::say(problem);
+        stderr::say(problem);
     }
 }
 
@@ -197,9 +197,9 @@ pub fn load_chosen(
         ..Options::default()
     };
     let mut config = load(&options, http)?;
-    config.withheld.iter().for_each(report::say);
+    config.withheld.iter().for_each(stderr::say);
     if let Some(muted) = names.iter().find(|name| config.is_muted(name)) {
-        report::say(format!("`{muted}` {}", unclaimed::MUTED));
+        stderr::say(format!("`{muted}` {}", unclaimed::MUTED));
         return Err(Exit::Config);
     }
     let known = config.destinations.iter();
@@ -247,6 +247,6 @@ fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Re
     } else {
         format!("there are: {}", known.join(", "))
     };
-    report::say(format!("there is no notifier `{unknown}`; {there_are}"));
+    stderr::say(format!("there is no notifier `{unknown}`; {there_are}"));
     Err(Exit::Usage)
 }

@@ -30,12 +30,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
+use crate::console::stderr;
 use crate::credentials;
 use crate::exit::Exit;
 use crate::http::is_credential;
 use crate::json::bulk;
 use crate::panics;
-use crate::report;
 use crate::secret;
 use crate::text;
 use crate::trusted;
@@ -60,7 +60,7 @@ pub async fn run(arguments: cli::Receive) -> Exit {
     match LocalSet::new().run_until(serve(arguments)).await {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            report::say(format!("{error:#}"));
+            stderr::say(format!("{error:#}"));
             Exit::Unexpected
         }
     }
@@ -99,7 +99,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
     });
     let listener = Listener::bind(&receiver.arguments).await?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    report::say(format!("listening on {}", listener.name(scheme)?));
+    stderr::say(format!("listening on {}", listener.name(scheme)?));
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
@@ -176,7 +176,7 @@ async fn accept(listener: &Listener, receiver: &Rc<Receiver>, acceptor: Option<&
         };
         if let Err(error) = taken {
             if !std::mem::replace(&mut complained, true) {
-                report::say(format!("a connection cannot be taken now: {error}"));
+                stderr::say(format!("a connection cannot be taken now: {error}"));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -200,12 +200,12 @@ async fn connection(
         };
         match timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => exchange(stream, receiver).await,
-            Ok(Err(error)) => report::say(format!("no TLS connection: {error}")),
-            Err(_) => report::say(format!("no TLS connection within {PATIENCE:?}")),
+            Ok(Err(error)) => stderr::say(format!("no TLS connection: {error}")),
+            Err(_) => stderr::say(format!("no TLS connection within {PATIENCE:?}")),
         }
     });
     if let Err(fault) = served.await {
-        report::say(format!("a connection ended by {fault}"));
+        stderr::say(format!("a connection ended by {fault}"));
     }
 }
 

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::cli;
 use crate::command::send::Input;
 use crate::config::Options;
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::context::Context;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
-use crate::output;
-use crate::report;
 use crate::setup::Config;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
@@ -25,7 +25,7 @@ pub async fn run(arguments: cli::Routes) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    config.withheld.iter().for_each(report::say);
+    config.withheld.iter().for_each(stderr::say);
     let mut input = Input::new();
     for file in &arguments.files {
         let show = async |event| {
@@ -63,7 +63,7 @@ fn show(event: Event, config: &Config, as_json: bool) {
             json!({"notifier": name, "type": kind, "wanted": wanted, "reason": reason})
         });
         let routes: Vec<serde_json::Value> = routes.collect();
-        output::show_json(&format!(
+        stdout::show_json(&format!(
             "{}\n",
             json!({"id": event.id, "event": event.event, "routes": routes})
         ));
@@ -76,6 +76,6 @@ fn show(event: Event, config: &Config, as_json: bool) {
             let answer = if wanted { "yes" } else { "no" };
             text.push_str(&format!("  {name} ({kind}): {answer}, {reason}\n"));
         }
-        output::show(&text);
+        stdout::show(&text);
     }
 }

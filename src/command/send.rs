@@ -13,6 +13,9 @@ use tokio::task::LocalSet;
 
 use super::ended::Ends;
 use crate::cli;
+use crate::console::progress;
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::context::Context;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
@@ -22,11 +25,8 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::json::chunks;
 use crate::json::splitter::{NO_JSON, Record, Records};
-use crate::output;
 use crate::panics;
-use crate::progress;
 use crate::reader::Reader;
-use crate::report;
 use crate::runner;
 use crate::setup::Config;
 
@@ -131,7 +131,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
             Some(muted) => format!("see `on` and `when`; {muted}"),
             None => "see `on` and `when`".to_owned(),
         };
-        report::say(format!("{unwanted} of them matched no notifier; {reason}"));
+        stderr::say(format!("{unwanted} of them matched no notifier; {reason}"));
     }
     if input.interrupted {
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
@@ -195,13 +195,13 @@ fn preview(event: Event, destinations: &[Destination]) {
             Ok(text) => text,
             Err(failure) => failure.error().to_owned(),
         };
-        output::print(format!(
+        stdout::print(format!(
             "# {} ({})\n{text}\n\n",
             destination.name, destination.kind.name
         ));
     }
     if !wanted {
-        report::say(format!(
+        stderr::say(format!(
             "no notifier wants event {} ({}); see `on` and `when`",
             event.id, event.event
         ));
@@ -357,7 +357,7 @@ impl Input {
                 self.ends.note(&mut event);
                 for (key, problem) in self.reader.unknown() {
                     if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(key.to_owned()) {
-                        report::say(format!("{name}:{}: {problem}", record.line));
+                        stderr::say(format!("{name}:{}: {problem}", record.line));
                     }
                 }
                 accept(Some(event)).await;
@@ -389,7 +389,7 @@ impl Input {
         if std::mem::take(&mut self.of_runner) || self.ends.is_only_text() {
             let are = if count == 1 { " is" } else { "s are" };
             if count > 0 {
-                report::say(format!(
+                stderr::say(format!(
                     "{name}: {count} line{are} not JSON, and passed over"
                 ));
             }
@@ -402,7 +402,7 @@ impl Input {
         }
         let mistakes = std::mem::take(&mut self.mistakes);
         if mistakes > MOST_MISTAKES {
-            report::say(format!(
+            stderr::say(format!(
                 "{name}: {mistakes} mistakes in all; the first {MOST_MISTAKES} are shown"
             ));
         }
@@ -412,12 +412,12 @@ impl Input {
         self.mistakes += 1;
         self.exit = Exit::InvalidEvent;
         if self.mistakes <= MOST_MISTAKES {
-            report::say(format!("{name}:{line}: {reason}"));
+            stderr::say(format!("{name}:{line}: {reason}"));
         }
     }
 
     fn fail(&mut self, exit: Exit, text: String) {
-        report::say(text);
+        stderr::say(text);
         self.exit = exit;
     }
 }

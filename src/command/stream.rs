@@ -17,6 +17,7 @@ use crate::command::ended::Errors;
 use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
+use crate::console::stderr;
 use crate::deliver::Deliverer;
 use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
@@ -31,7 +32,6 @@ use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
 };
 use crate::reader::Reader;
-use crate::report;
 use crate::run::{self, Progress};
 
 /// Events that are accepted together at the most, and how many bytes they have, about.
@@ -142,7 +142,7 @@ impl Stream {
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
         ) else {
-            report::say("cannot listen to signals");
+            stderr::say("cannot listen to signals");
             return Err(Exit::Unexpected);
         };
         let deliverer = self.deliverer.clone();
@@ -194,7 +194,7 @@ impl Stream {
         // Other versions of the protocol may have this record in another form.
         let greeting = record.content.as_deref().ok().and_then(Greeting::of);
         if let Some(refusal) = greeting.and_then(|greeting| greeting.refusal()) {
-            report::say(refusal);
+            stderr::say(refusal);
             return Err(Exit::Config);
         }
         let line = record.content.and_then(|bytes| {
@@ -247,7 +247,7 @@ impl Stream {
     fn reject(&mut self, line: usize, reason: &str) {
         self.rejected += 1;
         if self.rejected == 1 {
-            report::say(format!(
+            stderr::say(format!(
                 "line {line} of the stream is not a record: {reason}"
             ));
         }
@@ -316,7 +316,7 @@ impl Stream {
             ..Options::default()
         };
         let config = super::load(&options, self.deliverer.http()).inspect_err(|_| {
-            report::say(
+            stderr::say(
                 "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
             );
         })?;
@@ -518,7 +518,7 @@ impl Stream {
         let exit = self.deliverer.close(drained, told).await;
         self.answer_safe();
         if self.rejected > 0 {
-            report::say(format!(
+            stderr::say(format!(
                 "{} lines of the stream were not records",
                 self.rejected
             ));

@@ -8,14 +8,14 @@ use url::Url;
 use crate::cli;
 use crate::command::send::Input;
 use crate::config::section::Reads;
+use crate::console::stderr;
+use crate::console::stdout;
 use crate::destination::Destination;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::http::{CREDENTIALS, Http};
-use crate::output;
 use crate::panics;
-use crate::report;
 use crate::route;
 use crate::sample;
 use crate::urls::origin;
@@ -27,7 +27,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
         Err(exit) => return exit,
     };
     let muted = super::muted(&config).filter(|_| names.is_empty());
-    muted.iter().for_each(report::say);
+    muted.iter().for_each(stderr::say);
     if config.destinations.is_empty() {
         return Exit::Config;
     }
@@ -53,7 +53,7 @@ async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
     if let Some(trigger) = &arguments.trigger {
         let event = route::sample_of(trigger, sample::all());
         return event.map(|event| Some(vec![event])).map_err(|problem| {
-            report::say(problem);
+            stderr::say(problem);
             Exit::Usage
         });
     }
@@ -100,12 +100,12 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     let sent = sent.await;
     match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
         Ok(note) => {
-            output::print(format!("{}: delivered\n", destination.name));
+            stdout::print(format!("{}: delivered\n", destination.name));
             // A template that failed is what a test is there to find.
             note.map_or(Exit::Ok, |_| Exit::Config)
         }
         Err(failure) => {
-            report::say(format!(
+            stderr::say(format!(
                 "{}: {}",
                 destination.name,
                 told(destination, &failure)

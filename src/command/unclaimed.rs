@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::config::levels::Search;
-use crate::report;
+use crate::console::stderr;
 use crate::setup::Config;
 use crate::spool::DestinationStatus;
 
@@ -41,7 +41,7 @@ impl Unclaimed {
                 1 => "delivery",
                 _ => "deliveries",
             };
-            report::say(format!("{name}: skipping {count} {deliveries}: {reason}"));
+            stderr::say(format!("{name}: skipping {count} {deliveries}: {reason}"));
         }
     }
 }

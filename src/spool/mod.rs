@@ -32,7 +32,7 @@ use anyhow::{Context as _, Result};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::report;
+use crate::console::stderr;
 use holder::Holder;
 use lock::Patience;
 use open::Store;
@@ -103,7 +103,7 @@ impl Spool {
     /// A spool that takes nothing: all goes on from memory.
     pub fn unusable(reason: &anyhow::Error) -> Spool {
         Spool {
-            work: Err(report::causes(reason)),
+            work: Err(stderr::causes(reason)),
             trouble: watch::channel(None).1,
             folder: PathBuf::new(),
             reserve: Reserve::in_folder(Path::new("")),

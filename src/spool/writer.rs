@@ -16,9 +16,9 @@ use super::lock::Patience;
 use super::open::{Store, open};
 use super::reserve::Reserve;
 use super::{holder, rescue};
+use crate::console::stderr;
 use crate::failpoint;
 use crate::panics;
-use crate::report;
 
 /// The most work that goes into one commit.
 const MOST_AT_ONCE: usize = 100;
@@ -119,7 +119,7 @@ impl Writer {
 
     fn begin(&mut self, mut store: Store) {
         // Only now: nobody waits for a lock while this waits for the terminal.
-        store.told.take().into_iter().for_each(report::say);
+        store.told.take().into_iter().for_each(stderr::say);
         self.inode = self.current_inode();
         self.store = Some(store);
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
 use crate::breaker::{Breaker, MAX_BACK_OFF, left_until};
+use crate::console::stderr;
 use crate::counts::{Counts, Own};
 use crate::destination::Destination;
 use crate::event::Event;
@@ -22,7 +23,6 @@ use crate::kept::Keeper;
 use crate::lanes::{Delivery, Lanes};
 use crate::message::Reached;
 use crate::notifier::Notifier;
-use crate::report;
 use crate::shared::Shared;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 use crate::thread;
@@ -332,7 +332,7 @@ impl Worker {
 
     /// A delivery that cannot be made is dead, and said to be.
     async fn bury(&self, spool: &Spool, delivery: i64, error: &str) {
-        report::say(format!("delivery {delivery}: {error}"));
+        stderr::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
             deliveries: vec![delivery],
             destination: self.id,

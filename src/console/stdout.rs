@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::console::stderr;
 use crate::exit::Exit;
-use crate::report;
 use crate::text;
 
 /// Something could not be written.
@@ -21,7 +21,7 @@ pub fn print(text: impl AsRef<[u8]>) {
         && error.kind() != ErrorKind::BrokenPipe
         && !FAILED.swap(true, Ordering::Relaxed)
     {
-        report::say(format!("cannot write to standard output: {error}"));
+        stderr::say(format!("cannot write to standard output: {error}"));
     }
 }
 

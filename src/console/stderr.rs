@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use crate::progress;
+use crate::console::progress;
 use crate::secret;
 use crate::text::visible;
 
