@@ -19,8 +19,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use signal_hook::consts::SIGINT;
 
+use crate::system::trusted;
 use crate::text;
-use crate::trusted;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "[redacted]";

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::config::section::Section;
-use crate::trusted::Trusted;
+use crate::system::trusted::Trusted;
 
 /// What the keys say.
 #[derive(Clone, PartialEq, Eq)]

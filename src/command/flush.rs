@@ -23,7 +23,7 @@ use crate::http::Http;
 use crate::setup::Config;
 use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
-use crate::trusted;
+use crate::system::trusted;
 
 use super::unclaimed::{self, Unclaimed};
 use super::{belongs_to, search_of};

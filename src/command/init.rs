@@ -11,7 +11,7 @@ use crate::console::stderr;
 use crate::console::stdout;
 use crate::exit::Exit;
 use crate::protocol::VERSION;
-use crate::trusted;
+use crate::system::trusted;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
 /// More bytes than a plugin has.

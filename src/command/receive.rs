@@ -37,8 +37,8 @@ use crate::http::is_credential;
 use crate::json::bulk;
 use crate::panics;
 use crate::secret;
+use crate::system::trusted;
 use crate::text;
-use crate::trusted;
 
 /// The largest body that is taken, in bytes, and the most that all bodies together may have that are being read.
 const MAX_BODY: usize = 8 << 20;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::section::{Entry, File, Origin, Section};
 use super::yaml;
 use crate::secret;
-use crate::trusted;
+use crate::system::trusted;
 
 /// The names of the destinations.
 const HTTP: &str = "runner-http";

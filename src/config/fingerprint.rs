@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::section::{Entry, Section, resolve};
 use crate::secret::MAX_FILE;
-use crate::trusted;
+use crate::system::trusted;
 
 impl Section {
     /// Changes when something in the section does, or in a file or variable that it names. It is stored:

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::home;
-use crate::trusted;
+use crate::system::home;
+use crate::system::trusted;
 
 /// The name of the file on every level.
 pub const FILE_NAME: &str = "plugin_config.ini";

@@ -13,9 +13,9 @@ use super::command;
 use super::lines::{is_comment, without_comments};
 use super::literal;
 use super::units::{parse_duration, parse_size};
-use crate::home;
 use crate::secret::{self, Secret, Source};
-use crate::trusted::{self, Trusted};
+use crate::system::home;
+use crate::system::trusted::{self, Trusted};
 
 /// Where a value came from.
 #[derive(Clone, Debug)]

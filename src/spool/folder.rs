@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::home;
+use crate::system::home;
 
 /// How long another program may hold the file.
 pub const BUSY: Duration = Duration::from_millis(500);
