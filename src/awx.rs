@@ -147,7 +147,7 @@ fn hosts(stats: Map<String, Value>) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::event::sample;
 
     #[test]
     fn a_run_is_described_as_a_job() {

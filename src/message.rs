@@ -415,8 +415,8 @@ mod tests {
 
     use super::*;
     use crate::config::section::{Entry, Origin};
-    use crate::reader::Reader;
-    use crate::sample;
+    use crate::event::parse::Reader;
+    use crate::event::sample;
 
     fn said(form: Form, keys: &[(&str, &str)], event: Event) -> Message {
         let mut section = Section::new("notifier:x", Origin::Play);

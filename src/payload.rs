@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::config::section::{Entry, Origin};
-    use crate::reader::Reader;
+    use crate::event::parse::Reader;
 
     fn section(entries: &[(&str, &str)]) -> Section {
         let mut section = Section::new("outputs", Origin::Play);

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use crate::callback::CALLBACKS;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::console::stderr;
 use crate::context::Context;
 use crate::context::VARIABLES;
+use crate::event::callback::CALLBACKS;
 use crate::event::{Event, State, Status};
 use crate::template::Template;
 
@@ -278,7 +278,7 @@ mod tests {
 
     use super::*;
     use crate::config::section::{Entry, Origin};
-    use crate::reader::Reader;
+    use crate::event::parse::Reader;
 
     fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {
         let mut section = Section::new("notifier:x", Origin::Play);

@@ -284,7 +284,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::reader::Reader;
+    use crate::event::parse::Reader;
 
     fn evaluate(source: &str, event: &str) -> serde_json::Value {
         let event = Reader::new().read(event.as_bytes()).unwrap();

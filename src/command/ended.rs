@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::event::run_summary::{Before, Progress};
+use crate::event::runner;
 use crate::event::{Event, Run, Status};
-use crate::run::{Before, Progress};
-use crate::runner;
 use crate::text::{characters, cut, printable};
 
 /// The lines of an error that are kept, and the most of each.

@@ -20,14 +20,14 @@ use crate::context::Context;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
+use crate::event::parse::Reader;
+use crate::event::runner;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::json::chunks;
 use crate::json::splitter::{NO_JSON, Record, Records};
 use crate::panics;
-use crate::reader::Reader;
-use crate::runner;
 use crate::setup::Config;
 
 /// Events that are accepted together, and how many bytes they have at the most, about.

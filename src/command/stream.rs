@@ -19,6 +19,9 @@ use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
 use crate::console::stderr;
 use crate::deliver::Deliverer;
+use crate::event::loops::Loops;
+use crate::event::parse::Reader;
+use crate::event::run_summary::{self, Progress};
 use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
@@ -27,12 +30,9 @@ use crate::json::bulk;
 use crate::json::chunks;
 use crate::json::depth::shallow;
 use crate::json::splitter::{Record, Records};
-use crate::loops::Loops;
 use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
 };
-use crate::reader::Reader;
-use crate::run::{self, Progress};
 
 /// Events that are accepted together at the most, and how many bytes they have, about.
 const BATCH: usize = 100;
@@ -551,7 +551,7 @@ async fn accepted(accepting: &mut Option<JoinHandle<(u64, u64)>>) -> Option<(u64
 /// The run, with where a person can look at it.
 fn located(run: Run) -> Run {
     Run {
-        url: run.url.or_else(run::url),
+        url: run.url.or_else(run_summary::url),
         ..run
     }
 }

@@ -11,13 +11,13 @@ use crate::config::section::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::destination::Destination;
+use crate::event::sample;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::http::{CREDENTIALS, Http};
 use crate::panics;
 use crate::route;
-use crate::sample;
 use crate::urls::origin;
 
 pub async fn run(arguments: cli::Test) -> Exit {

@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::arguments::{Arguments, Given};
 use super::{error, text_of};
-use crate::fields::read_time;
+use crate::event::fields::read_time;
 
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("strftime", strftime);

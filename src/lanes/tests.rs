@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::section::{Entry, Origin, Section};
-use crate::reader::Reader;
+use crate::event::parse::Reader;
 
 const DRAIN: Duration = Duration::from_secs(4);
 

@@ -16,11 +16,11 @@ use crate::context::Context;
 use crate::credentials::{
     authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
 };
+use crate::event::sample;
 use crate::failure::Failure;
 use crate::headers::{Headers, header_of};
 use crate::http::{Http, Request};
 use crate::message::{Form, Message};
-use crate::sample;
 use crate::signature::Signing;
 
 pub const KIND: Kind = Kind {

@@ -19,7 +19,7 @@ use crate::console::stderr;
 use crate::counts::{Counts, Own};
 use crate::destination::Destination;
 use crate::event::Event;
-use crate::kept::Keeper;
+use crate::event::stored::Keeper;
 use crate::lanes::{Delivery, Lanes};
 use crate::message::Reached;
 use crate::notifier::Notifier;

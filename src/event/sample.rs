@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use crate::callback::CALLBACKS;
+use crate::event::callback::CALLBACKS;
 use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 
 /// One sample of every callback, and the ends that a run can have.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use crate::event::fields::{raw, read_time, text};
+use crate::event::loops::Loops;
+use crate::event::runner;
 use crate::event::{self, Event, Run, RunEnd, State, Status, syntax};
-use crate::fields::{raw, read_time, text};
 use crate::json::bulk;
-use crate::loops::Loops;
-use crate::runner;
 use crate::text::{characters, cut};
 use crate::text::{nearest, suggest};
 
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn every_key_of_the_schema_is_known() {
         let schema: Value =
-            serde_json::from_str(include_str!("../docs/event.schema.json")).unwrap();
+            serde_json::from_str(include_str!("../../docs/event.schema.json")).unwrap();
         for key in schema["properties"].as_object().unwrap().keys() {
             assert!(KEYS.contains(&key.as_str()), "{key}");
         }

@@ -1,5 +1,18 @@
 //! One thing that Ansible reported: its form, and how it is read from what people have.
 
+pub mod callback;
+pub mod fields;
+pub mod items;
+pub mod loops;
+pub mod parse;
+pub mod reason;
+pub mod run_summary;
+pub mod runner;
+pub mod sample;
+pub mod scope;
+pub mod shorten;
+pub mod stored;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -8,10 +21,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::items::Items;
+use crate::event::items::Items;
 use crate::json::bulk;
 use crate::json::depth::shallow;
-use crate::reason;
 
 /// The version of the event's form; `schema` prints it as a JSON Schema.
 pub const SCHEMA: u32 = 1;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::event::parse::Reader;
 use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
-use crate::reader::Reader;
 
 /// How many tasks' common parts are remembered: more than hosts of a free strategy work at side by side.
 const REMEMBERED: usize = 16;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::reason::{of_failure, text};
+use crate::event::reason::{of_failure, text};
 use crate::text::{characters, cut, one_line};
 
 /// Length of an item's name, and of its reason where several items failed, in characters.

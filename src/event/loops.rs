@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::event::items::Items;
 use crate::event::{Event, State};
-use crate::items::Items;
 
 /// The most loops that are kept: more than hosts are worked at side by side.
 const LOOPS: usize = 4096;

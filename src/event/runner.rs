@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::event::fields::{raw, read_time, text};
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
-use crate::fields::{raw, read_time, text};
 use crate::json::lookup;
 
 /// The playbook that Ansible makes of an ad hoc command.
