@@ -4,9 +4,9 @@ use url::Url;
 
 use crate::body::noted;
 use crate::config::section::Section;
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::template::Template;
+use crate::template::context::Context;
 use crate::text::Escape;
 use crate::urls::{origin, parse_url, unfit};
 

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::config::advice;
 use crate::config::section::Section;
-use crate::context::Context;
-use crate::context::VARIABLES;
 use crate::template::Template;
+use crate::template::context::Context;
+use crate::template::context::VARIABLES;
 use crate::text::Escape;
 
 /// What the user wrote as `body`.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::console::stderr;
-use crate::context::Context;
 use crate::counts::Counts;
 use crate::destination::{Destination, variable};
 use crate::event::run_summary::{Before, Progress};
@@ -19,6 +18,7 @@ use crate::http::Http;
 use crate::secret;
 use crate::shared::{Shared, Unwritten};
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
+use crate::template::context::Context;
 use crate::worker::{self, Worker};
 
 /// How long the end waits for attempts under way.

@@ -9,7 +9,6 @@ use hyper::body::Bytes;
 use crate::config::levels::Search;
 use crate::config::section::{Entry, Origin, Section};
 use crate::config::trouble::Trouble;
-use crate::context::Context;
 use crate::event::Event;
 use crate::group::Grouping;
 use crate::message::{Message, Texts};
@@ -17,6 +16,7 @@ use crate::notifier::{Kind, Notifier};
 use crate::payload::Payload;
 use crate::route::Rules;
 use crate::spool::DestinationKey;
+use crate::template::context::Context;
 
 /// Stands between a run and the mark of where its events go, in the spool's name of a destination.
 pub const ADDRESSEE: &str = " at ";

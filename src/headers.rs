@@ -7,11 +7,11 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use crate::body::noted;
 use crate::config::literal;
 use crate::config::section::Section;
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::http::is_credential;
 use crate::secret;
 use crate::template::Template;
+use crate::template::context::Context;
 use crate::text::{Escape, one_line};
 
 /// Set by the program itself, or able to split a request in two.

@@ -1,7 +1,6 @@
 //! `ansible-notify`: tells other systems what Ansible did.
 
 mod address;
-mod awx;
 mod body;
 mod breaker;
 mod cli;
@@ -11,7 +10,6 @@ mod command;
 mod config;
 mod connector;
 mod console;
-mod context;
 mod counts;
 mod credentials;
 mod deliver;
@@ -25,10 +23,8 @@ mod group;
 mod headers;
 mod http;
 mod irc;
-mod jinja;
 mod json;
 mod lanes;
-mod limits;
 mod message;
 mod notifier;
 mod panics;

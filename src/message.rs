@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::body::{Body, noted};
 use crate::config::section::Section;
 use crate::console::stderr;
-use crate::context::Context;
 use crate::event::{Event, State, Status};
 use crate::json::bulk;
 use crate::template::Template;
+use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line, printable};
 
 /// What one notifier says.

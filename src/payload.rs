@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::console::stderr;
-use crate::context::Context;
-use crate::context::VARIABLES;
 use crate::template::Template;
+use crate::template::context::Context;
+use crate::template::context::VARIABLES;
 
 /// What is sent where there is no `[outputs]`: enough to know what happened where, nothing in bulk.
 pub const DEFAULT: [(&str, &str); 12] = [

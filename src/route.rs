@@ -5,11 +5,11 @@ use std::cell::Cell;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::console::stderr;
-use crate::context::Context;
-use crate::context::VARIABLES;
 use crate::event::callback::CALLBACKS;
 use crate::event::{Event, State, Status};
 use crate::template::Template;
+use crate::template::context::Context;
+use crate::template::context::VARIABLES;
 
 /// What can stand in `on`, and which events it stands for.
 type Test = fn(&Event) -> bool;

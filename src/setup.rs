@@ -9,7 +9,6 @@ use crate::config::levels::Level;
 use crate::config::section::{Harm, Problem, Section, Shown};
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
-use crate::context::Context;
 use crate::destination::Destination;
 use crate::group::Grouping;
 use crate::http::Http;
@@ -18,6 +17,7 @@ use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unready};
 use crate::payload::Payload;
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
+use crate::template::context::Context;
 
 /// `max_size` where [delivery] has none.
 const MAX_SIZE: u64 = 256 << 20;

@@ -11,7 +11,6 @@ use crate::config::Options;
 use crate::config::section::{Problem, Shown};
 use crate::console::stderr;
 use crate::console::stdout;
-use crate::context::Context;
 use crate::event::sample;
 use crate::exit::Exit;
 use crate::failure::Check;
@@ -19,6 +18,7 @@ use crate::http::Http;
 use crate::secret;
 use crate::setup::Config;
 use crate::spool::{self, default_folder};
+use crate::template::context::Context;
 
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {

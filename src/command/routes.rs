@@ -9,11 +9,11 @@ use crate::command::send::Input;
 use crate::config::Options;
 use crate::console::stderr;
 use crate::console::stdout;
-use crate::context::Context;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::http::Http;
 use crate::setup::Config;
+use crate::template::context::Context;
 
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {

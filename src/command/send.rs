@@ -16,7 +16,6 @@ use crate::cli;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::console::stdout;
-use crate::context::Context;
 use crate::deliver::Deliverer;
 use crate::destination::Destination;
 use crate::event::Event;
@@ -29,6 +28,7 @@ use crate::json::chunks;
 use crate::json::splitter::{NO_JSON, Record, Records};
 use crate::panics;
 use crate::setup::Config;
+use crate::template::context::Context;
 
 /// Events that are accepted together, and how many bytes they have at the most, about.
 const BATCH: usize = 100;

@@ -13,7 +13,6 @@ use super::service::{self, Service, api_url, over_http, under};
 use super::{Kind, Notifier};
 use crate::body::noted;
 use crate::config::section::Section;
-use crate::context::Context;
 use crate::digest::sha256_hex;
 use crate::event::{Event, State, Status};
 use crate::failure::Failure;
@@ -21,6 +20,7 @@ use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
 use crate::secret::Secret;
 use crate::template::Template;
+use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line};
 
 pub const KIND: Kind = Kind {

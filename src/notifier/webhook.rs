@@ -12,7 +12,6 @@ use super::service::{Service, over_http};
 use super::{Format, Kind, Notifier};
 use crate::address::Address;
 use crate::config::section::Section;
-use crate::context::Context;
 use crate::credentials::{
     authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
 };
@@ -22,6 +21,7 @@ use crate::headers::{Headers, header_of};
 use crate::http::{Http, Request};
 use crate::message::{Form, Message};
 use crate::signature::Signing;
+use crate::template::context::Context;
 
 pub const KIND: Kind = Kind {
     name: "webhook",

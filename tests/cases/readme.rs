@@ -122,7 +122,7 @@ fn every_key_and_variable_is_documented() {
             }
         }
     }
-    let context = include_str!("../../src/context.rs");
+    let context = include_str!("../../src/template/context.rs");
     let variables = context
         .split("pub const VARIABLES")
         .nth(1)

@@ -5,7 +5,7 @@ use minijinja::{Error, State};
 
 use super::arguments::Arguments;
 use super::{error, items_of};
-use crate::limits;
+use crate::template::limits;
 
 /// The longest character, in bytes.
 const CHARACTER: usize = 4;

@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, State};
 
 use super::arguments::{Arguments, Given, separate};
 use super::{described, error, is_list, items_of, pairs_of, set_of, text_of};
-use crate::limits::{ensure_bytes, ensure_held};
+use crate::template::limits::{ensure_bytes, ensure_held};
 
 /// The memory that an item of a list takes, about.
 const SLOT: usize = 32;

@@ -8,8 +8,8 @@ use serde::Serialize as _;
 
 use super::arguments::{Arguments, Given};
 use super::{error, items_of, pairs_of, text_of, yaml};
-use crate::context::from_json;
-use crate::limits::{ensure_bytes, weigh};
+use crate::template::context::from_json;
+use crate::template::limits::{ensure_bytes, weigh};
 
 /// How much memory a value takes that is read from a text, about.
 const VALUE: usize = 64;

@@ -7,9 +7,9 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use serde::Deserialize;
 
-use crate::awx;
 use crate::event::{Event, time_text};
 use crate::json::bulk;
+use crate::template::awx;
 
 /// The names that expressions and templates may use.
 pub const VARIABLES: [&str; 43] = [

@@ -9,8 +9,8 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, State};
 
 use super::{error, items_of, pairs_of, text_of};
-use crate::context::from_json;
-use crate::limits::{ensure_bytes, weigh};
+use crate::template::context::from_json;
+use crate::template::limits::{ensure_bytes, weigh};
 
 /// The longest expression: its parser is as deep as its brackets.
 const MAX_LENGTH: usize = 1000;

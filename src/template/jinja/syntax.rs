@@ -92,7 +92,7 @@ const FOREIGN: [(&str, &str); 6] = [
 /// A character that no expression holds outside of a text. The template engine takes some of them for the end
 /// of the expression, and leaves out what follows.
 pub fn stray(source: &str) -> Option<String> {
-    let is_template = crate::limits::is_template(source);
+    let is_template = crate::template::limits::is_template(source);
     pieces(source).into_iter().find_map(|piece| match piece {
         Piece::Text(_) => None,
         Piece::Expression(expression) => stray_of(expression, is_template),

@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, State};
 
 use super::arguments::{Arguments, Given, separate};
 use super::{error, text_of};
-use crate::limits::ensure_bytes;
+use crate::template::limits::ensure_bytes;
 
 /// Steps back that a match may take: one that needs more is an error, and no endless search.
 const MAX_STEPS: usize = 100_000;

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use crate::limits;
+use crate::template::limits;
 
 pub use syntax::{rewrite_percent, rewrite_sets, stray};
 
@@ -223,7 +223,7 @@ mod unit_tests {
     /// Every filter and test of the documentation is there.
     #[test]
     fn what_is_documented_is_there() {
-        let page = include_str!("../../docs/expressions.md");
+        let page = include_str!("../../../docs/expressions.md");
         let part = |from: &str, to: &str| {
             let start = page.find(from).expect("the heading");
             &page[start..start + page[start..].find(to).expect("the next heading")]

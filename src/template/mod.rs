@@ -1,5 +1,10 @@
 //! Expressions and templates from the configuration, in Jinja.
 
+pub mod awx;
+pub mod context;
+pub mod jinja;
+pub mod limits;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -7,12 +12,11 @@ use std::sync::{LazyLock, mpsc};
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::context::{Context, VARIABLES};
-use crate::jinja::{self, rewrite_percent, rewrite_sets};
 use crate::json::bulk;
 use crate::json::lookup;
-use crate::limits;
 use crate::panics;
+use crate::template::context::{Context, VARIABLES};
+use crate::template::jinja::{rewrite_percent, rewrite_sets};
 use crate::text::Escape;
 
 /// For most events.

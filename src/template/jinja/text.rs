@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, State};
 
 use super::arguments::{Arguments, Given};
 use super::{error, text_of};
-use crate::limits::ensure_bytes;
+use crate::template::limits::ensure_bytes;
 
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("truncate", truncate);
