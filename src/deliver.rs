@@ -14,7 +14,7 @@ use crate::destination::{Destination, variable};
 use crate::event::run_summary::{Before, Progress};
 use crate::event::stored::Keeper;
 use crate::event::{Event, Run, Status};
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::secret;
 use crate::shared::{Shared, Unwritten};
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};

@@ -11,11 +11,11 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
-use crate::http::CONNECT_TIMEOUT;
-use crate::reply::explained;
+use crate::net::http::CONNECT_TIMEOUT;
+use crate::net::response::explained;
+use crate::net::wire::{self, Allowance, Wire};
 use crate::secret::{self, Secret};
 use crate::text::{characters, cut, one_line};
-use crate::wire::{self, Allowance, Wire};
 
 /// The longest line that is read, in bytes: 512, and tags before them (IRCv3, "Message Tags").
 const LINE: u64 = 8191 + 512;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::console::stderr;
 use crate::event::Event;
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::spool::{DestinationKey, Spool};
 use crate::turns::Turns;
 

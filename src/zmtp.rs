@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
-use crate::wire::{Allowance, Stream, Wire};
+use crate::net::wire::{Allowance, Stream, Wire};
 
 /// Signature, version 3.1, the mechanism NULL, not a server, and nothing.
 const GREETING: [u8; 64] = {

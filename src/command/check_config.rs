@@ -14,7 +14,7 @@ use crate::console::stdout;
 use crate::event::sample;
 use crate::exit::Exit;
 use crate::failure::Check;
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::secret;
 use crate::setup::Config;
 use crate::spool::{self, default_folder};

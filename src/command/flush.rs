@@ -19,7 +19,7 @@ use crate::counts::Counts;
 use crate::deliver::Deliverer;
 use crate::destination::{ADDRESSEE, Destination, variable};
 use crate::exit::Exit;
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::setup::Config;
 use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};

@@ -28,7 +28,7 @@ use crate::config::section::{Problem, Reads};
 use crate::config::trouble::Trouble;
 use crate::console::stderr;
 use crate::exit::Exit;
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::setup::Config;
 use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 

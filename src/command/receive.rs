@@ -31,10 +31,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
 use crate::console::stderr;
-use crate::credentials;
 use crate::exit::Exit;
-use crate::http::is_credential;
 use crate::json::bulk;
+use crate::net::authorization;
+use crate::net::http::is_credential;
 use crate::panics;
 use crate::secret;
 use crate::system::trusted;
@@ -85,7 +85,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
     let authorization = match (&arguments.username, &arguments.password_file) {
         (Some(username), Some(file)) => {
             let password = secret::Source::File(file.clone()).read()?;
-            Some(credentials::basic(username, &password))
+            Some(authorization::basic(username, &password))
         }
         _ => None,
     };

@@ -11,7 +11,7 @@ use crate::console::stderr;
 use crate::console::stdout;
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::setup::Config;
 use crate::template::context::Context;
 

@@ -25,11 +25,11 @@ use crate::event::run_summary::{self, Progress};
 use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
-use crate::http::Http;
 use crate::json::bulk;
 use crate::json::chunks;
 use crate::json::depth::shallow;
 use crate::json::splitter::{Record, Records};
+use crate::net::http::Http;
 use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
 };

@@ -15,10 +15,10 @@ use crate::event::sample;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::http::{CREDENTIALS, Http};
+use crate::net::http::{CREDENTIALS, Http};
+use crate::net::urls::origin;
 use crate::panics;
 use crate::route;
-use crate::urls::origin;
 
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());

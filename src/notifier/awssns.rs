@@ -11,13 +11,13 @@ use url::Url;
 use super::service::{self, Service, api_url, over_http};
 use super::{Kind, Notifier};
 use crate::config::section::{Reads, Section};
-use crate::credentials::refuse_user;
-use crate::digest::sha256_hex;
 use crate::failure::Failure;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::net::authorization::refuse_user;
+use crate::net::digest::sha256_hex;
+use crate::net::http::{Http, Reply, Request};
+use crate::net::sigv4::{Keys, Signer};
 use crate::secret::Secret;
-use crate::sigv4::{Keys, Signer};
 use crate::text::{Escape, bytes, characters, cut, one_line};
 
 pub const KIND: Kind = Kind {

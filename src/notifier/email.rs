@@ -23,14 +23,14 @@ use super::mail::Letterhead;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
-use crate::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::message::{Form, Message};
-use crate::reply::{explained, innermost};
+use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
+use crate::net::response::{explained, innermost};
+use crate::net::tls::Trust;
+use crate::net::wire::{self, Allowance, Wire};
 use crate::secret::{self, MASK, Secret};
 use crate::text;
 use crate::text::{characters, cut, one_line};
-use crate::tls::Trust;
-use crate::wire::{self, Allowance, Wire};
 
 pub const KIND: Kind = Kind {
     name: "email",

@@ -13,14 +13,14 @@ use super::service::{self, Service, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
-use crate::credentials::{authorization, warn_of_plain_http, without_credentials};
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::headers::Headers;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::net::authorization::{authorization, warn_of_plain_http, without_credentials};
+use crate::net::headers::Headers;
+use crate::net::http::{Http, Reply, Request};
+use crate::net::urls::read_url;
 use crate::text::{Escape, bytes, cut};
-use crate::urls::read_url;
 
 pub const KIND: Kind = Kind {
     name: "grafana",

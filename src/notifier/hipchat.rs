@@ -12,10 +12,10 @@ use url::Url;
 use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
-use crate::credentials::{bearer, refuse_user};
 use crate::failure::Failure;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Level, Message};
+use crate::net::authorization::{bearer, refuse_user};
+use crate::net::http::{Http, Reply, Request};
 use crate::text::{Escape, characters, cut_html};
 
 pub const KIND: Kind = Kind {

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
-use crate::http::{ATTEMPT_TIMEOUT, Http};
 use crate::irc::{Login, Server, Session};
 use crate::message::{Form, Message};
+use crate::net::http::{ATTEMPT_TIMEOUT, Http};
+use crate::net::tls::{Trust, read_identity};
 use crate::secret::{self, Secret};
 use crate::text;
 use crate::text::{Escape, bytes, cut, one_line};
-use crate::tls::{Trust, read_identity};
 
 pub const KIND: Kind = Kind {
     name: "irc",

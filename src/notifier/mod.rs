@@ -27,8 +27,8 @@ use serde_json::value::RawValue;
 use crate::cloudevents::{self, CloudEvent};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
-use crate::http::Http;
 use crate::message::{Form, Message};
+use crate::net::http::Http;
 
 /// Kinds that wake people: without `check_mode`, they hear of nothing in check mode.
 pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];

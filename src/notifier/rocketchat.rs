@@ -10,10 +10,10 @@ use super::service::{Service, attachment_fields, json_with, over_http, to_hook};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::net::http::{Http, Reply, Request};
+use crate::net::urls::read_secret_url;
 use crate::text::{Escape, characters, cut};
-use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {
     name: "rocketchat",

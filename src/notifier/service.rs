@@ -11,14 +11,14 @@ use url::Url;
 
 use super::Notifier;
 use crate::config::section::Section;
-use crate::credentials::warn_of_plain_http;
 use crate::failure::{Check, Failure, outcome};
-use crate::http::{Endpoint, Http, Reply, Request};
 use crate::message::Message;
+use crate::net::authorization::warn_of_plain_http;
+use crate::net::http::{Endpoint, Http, Reply, Request};
+use crate::net::urls::{origin, read_url};
 use crate::notifier::Thread;
 use crate::secret;
 use crate::text::{Escape, characters};
-use crate::urls::{origin, read_url};
 
 /// A service that takes messages over HTTP.
 pub trait Service {

@@ -13,13 +13,13 @@ use super::service::{Service, api_url, fitting, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
-use crate::credentials::{bearer, refuse_user};
 use crate::failure::Failure;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::net::authorization::{bearer, refuse_user};
+use crate::net::http::{Http, Reply, Request};
+use crate::net::urls::read_secret_url;
 use crate::notifier::Thread;
 use crate::text::{Escape, characters, cut};
-use crate::urls::read_secret_url;
 
 pub const KIND: Kind = Kind {
     name: "slack",

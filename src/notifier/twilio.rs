@@ -10,10 +10,10 @@ use url::Url;
 use super::service::{Service, api_url, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
-use crate::credentials::{self, refuse_user};
 use crate::failure::Failure;
-use crate::http::{Http, Reply, Request};
 use crate::message::{Form, Message};
+use crate::net::authorization::{self, refuse_user};
+use crate::net::http::{Http, Reply, Request};
 use crate::text::{Escape, cut, utf16};
 
 pub const KIND: Kind = Kind {
@@ -80,7 +80,7 @@ fn authorization(section: &Section, account: Option<&str>) -> Option<HeaderValue
         (None, Some(_)) => return section.missing("api_key_sid"),
         (None, None) => (account?, token.or_else(|| section.missing("auth_token"))?),
     };
-    credentials::header(section, &credentials::basic(user, &password))
+    authorization::header(section, &authorization::basic(user, &password))
 }
 
 fn sender(section: &Section) -> Option<(&'static str, String)> {

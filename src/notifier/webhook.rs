@@ -10,17 +10,17 @@ use url::Url;
 
 use super::service::{Service, over_http};
 use super::{Format, Kind, Notifier};
-use crate::address::Address;
 use crate::config::section::Section;
-use crate::credentials::{
-    authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
-};
 use crate::event::sample;
 use crate::failure::Failure;
-use crate::headers::{Headers, header_of};
-use crate::http::{Http, Request};
 use crate::message::{Form, Message};
-use crate::signature::Signing;
+use crate::net::authorization::{
+    authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
+};
+use crate::net::headers::{Headers, header_of};
+use crate::net::http::{Http, Request};
+use crate::net::signing::Signing;
+use crate::net::url_template::Address;
 use crate::template::context::Context;
 
 pub const KIND: Kind = Kind {

@@ -15,11 +15,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Format, Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
-use crate::http::Http;
 use crate::message::{Form, Message};
-use crate::reply::explained;
+use crate::net::http::Http;
+use crate::net::response::explained;
+use crate::net::wire::Stream;
 use crate::secret;
-use crate::wire::Stream;
 use crate::zmtp::{Peer, Socket};
 
 pub const KIND: Kind = Kind {

@@ -105,12 +105,12 @@ fn every_key_and_variable_is_documented() {
     for source in [
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/setup.rs"),
-        include_str!("../../src/credentials.rs"),
-        include_str!("../../src/headers.rs"),
-        include_str!("../../src/http.rs"),
+        include_str!("../../src/net/authorization.rs"),
+        include_str!("../../src/net/headers.rs"),
+        include_str!("../../src/net/http.rs"),
         include_str!("../../src/notifier/webhook.rs"),
         include_str!("../../src/route.rs"),
-        include_str!("../../src/signature.rs"),
+        include_str!("../../src/net/signing.rs"),
     ] {
         for getter in [
             "text", "flag", "count", "duration", "parsed", "list", "lines", "path", "file",

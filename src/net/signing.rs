@@ -6,7 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::advice;
 use crate::config::section::Section;
-use crate::digest::{hex, hmac_sha256};
+use crate::net::digest::{hex, hmac_sha256};
 use crate::secret::{self, Secret};
 
 /// How a body is signed, and with what.

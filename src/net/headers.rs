@@ -8,7 +8,7 @@ use crate::body::noted;
 use crate::config::literal;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::http::is_credential;
+use crate::net::http::is_credential;
 use crate::secret;
 use crate::template::Template;
 use crate::template::context::Context;

@@ -4,7 +4,7 @@ use hyper::Method;
 use jiff::Timestamp;
 use url::Url;
 
-use crate::digest::{hex, hmac_sha256, sha256_hex};
+use crate::net::digest::{hex, hmac_sha256, sha256_hex};
 use crate::secret::Secret;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -5,10 +5,10 @@ use url::Url;
 use crate::body::noted;
 use crate::config::section::Section;
 use crate::failure::Failure;
+use crate::net::urls::{origin, parse_url, unfit};
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::Escape;
-use crate::urls::{origin, parse_url, unfit};
 
 /// A text with an `x` in place of each template.
 fn without_templates(text: &str) -> String {

@@ -18,13 +18,13 @@ use jiff::Timestamp;
 use url::Url;
 
 use crate::config::section::Section;
-use crate::connector::{Client, Connector, PROXIES};
 use crate::failure::{Check, Failure};
-use crate::reply::{classify, describe, reason, redirect_target, retry_after};
+use crate::net::connector::{Client, Connector, PROXIES};
+use crate::net::response::{classify, describe, reason, redirect_target, retry_after};
+use crate::net::tls::{Trust, read_identity};
+use crate::net::urls::origin;
 use crate::secret::{self, MASK};
 use crate::text;
-use crate::tls::{Trust, read_identity};
-use crate::urls::origin;
 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);

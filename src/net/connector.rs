@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::wire::{Allowance, Stream, Wire};
+use crate::net::wire::{Allowance, Stream, Wire};
 
 /// The most that an endpoint may say for one request, in bytes: the informational answers, the headers, and
 /// as much of the body as anybody reads.

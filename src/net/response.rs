@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::failure::{self, Failure};
+use crate::net::urls::origin;
 use crate::secret;
-use crate::urls::origin;
 
 /// What a status means for the delivery; none for success.
 pub fn classify(

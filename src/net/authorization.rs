@@ -5,7 +5,7 @@ use hyper::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
 use url::Url;
 
 use crate::config::section::Section;
-use crate::headers::Headers;
+use crate::net::headers::Headers;
 use crate::secret::{self, Secret, percent_decoded};
 
 /// Basic authentication or a bearer token, from the keys or from the URL itself; nothing where `headers` say

@@ -1,0 +1,14 @@
+//! The network: connections, requests, what they carry to say who sends them, and what answers mean.
+
+pub mod authorization;
+pub mod connector;
+pub mod digest;
+pub mod headers;
+pub mod http;
+pub mod response;
+pub mod signing;
+pub mod sigv4;
+pub mod tls;
+pub mod url_template;
+pub mod urls;
+pub mod wire;
