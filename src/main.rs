@@ -1,6 +1,5 @@
 //! `ansible-notify`: tells other systems what Ansible did.
 
-mod body;
 mod breaker;
 mod cli;
 mod closing;
@@ -23,7 +22,6 @@ mod message;
 mod net;
 mod notifier;
 mod panics;
-mod payload;
 mod protocol;
 mod route;
 mod secret;

@@ -11,10 +11,10 @@ use url::Url;
 
 use super::service::{self, Service, api_url, over_http, under};
 use super::{Kind, Notifier};
-use crate::body::noted;
 use crate::config::section::Section;
 use crate::event::{Event, State, Status};
 use crate::failure::Failure;
+use crate::message::body::noted;
 use crate::message::{Form, Level, Message};
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};

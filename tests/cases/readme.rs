@@ -138,7 +138,7 @@ fn every_key_and_variable_is_documented() {
 #[test]
 fn the_default_templates_are_shown_as_they_are() {
     let shown = include_str!("../../docs/notifiers/README.md");
-    let source = include_str!("../../src/message.rs");
+    let source = include_str!("../../src/message/mod.rs");
     for name in ["SUBJECT", "MESSAGE"] {
         let (_, rest) = source
             .split_once(&format!("pub const {name}: &str = \"\\\n"))

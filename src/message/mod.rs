@@ -1,5 +1,8 @@
 //! What one notifier says about one event, or a group of them: `subject`, `message` and `body`.
 
+pub mod body;
+pub mod outputs;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,11 +11,11 @@ use std::sync::LazyLock;
 use hyper::body::Bytes;
 use serde_json::Value;
 
-use crate::body::{Body, noted};
 use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::{Event, State, Status};
 use crate::json::bulk;
+use crate::message::body::{Body, noted};
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line, printable};
