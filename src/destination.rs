@@ -10,11 +10,11 @@ use crate::config::levels::Search;
 use crate::config::section::{Entry, Origin, Section};
 use crate::config::trouble::Trouble;
 use crate::event::Event;
-use crate::group::Grouping;
 use crate::message::outputs::Payload;
 use crate::message::{Message, Texts};
 use crate::notifier::{Kind, Notifier};
 use crate::route::Rules;
+use crate::route::grouping::Grouping;
 use crate::spool::DestinationKey;
 use crate::template::context::Context;
 

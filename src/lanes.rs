@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::breaker::MAX_BACK_OFF;
 use crate::event::{Event, Run};
-use crate::group::Grouping;
 use crate::message::Reached;
 use crate::notifier::Thread;
+use crate::route::grouping::Grouping;
 use crate::spool::Room;
 use aside::Aside;
 use ends::Ends;

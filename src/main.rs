@@ -14,7 +14,6 @@ mod event;
 mod exit;
 mod failpoint;
 mod failure;
-mod group;
 mod irc;
 mod json;
 mod lanes;

@@ -11,9 +11,9 @@ use crate::breaker::Breaker;
 use crate::config::section::{Entry, Origin, Section};
 use crate::event::Event;
 use crate::event::parse::Reader;
-use crate::group::Grouping;
 use crate::lanes::{Delivery, Lanes};
 use crate::notifier::Thread;
+use crate::route::grouping::Grouping;
 use crate::spool::Room;
 
 const DRAIN: Duration = Duration::from_secs(5);

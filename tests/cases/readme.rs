@@ -109,7 +109,7 @@ fn every_key_and_variable_is_documented() {
         include_str!("../../src/net/headers.rs"),
         include_str!("../../src/net/http.rs"),
         include_str!("../../src/notifier/webhook.rs"),
-        include_str!("../../src/route.rs"),
+        include_str!("../../src/route/mod.rs"),
         include_str!("../../src/net/signing.rs"),
     ] {
         for getter in [

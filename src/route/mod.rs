@@ -1,5 +1,7 @@
 //! Which notifiers want an event: the triggers of `on`, and `when`.
 
+pub mod grouping;
+
 use std::cell::Cell;
 
 use crate::config::advice;
