@@ -26,7 +26,6 @@ mod route;
 mod secret;
 mod setup;
 mod shared;
-mod since;
 mod spool;
 mod system;
 mod template;

@@ -1,5 +1,7 @@
 //! The command line: types only.
 
+pub mod since;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +9,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
-use crate::since;
 
 /// Tells other systems what Ansible did.
 ///
