@@ -3,7 +3,6 @@
 mod breaker;
 mod cli;
 mod closing;
-mod cloudevents;
 mod command;
 mod config;
 mod console;
@@ -14,7 +13,6 @@ mod event;
 mod exit;
 mod failpoint;
 mod failure;
-mod irc;
 mod json;
 mod lanes;
 mod message;
@@ -35,7 +33,6 @@ mod turns;
 mod verdict;
 mod window;
 mod worker;
-mod zmtp;
 
 use std::process::ExitCode;
 

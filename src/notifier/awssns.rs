@@ -8,7 +8,6 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use url::Url;
 
-use super::service::{self, Service, api_url, over_http};
 use super::{Kind, Notifier};
 use crate::config::section::{Reads, Section};
 use crate::failure::Failure;
@@ -17,6 +16,7 @@ use crate::net::authorization::refuse_user;
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::sigv4::{Keys, Signer};
+use crate::notifier::over_http::{self, Service, api_url, over_http};
 use crate::secret::Secret;
 use crate::text::{Escape, bytes, characters, cut, one_line};
 
@@ -189,7 +189,7 @@ fn text(message: &Message, room: usize) -> Result<String, Failure> {
     };
     let text = match body.as_str() {
         Some(text) => text.to_owned(),
-        None => String::from_utf8_lossy(&service::json(body)).into_owned(),
+        None => String::from_utf8_lossy(&over_http::json(body)).into_owned(),
     };
     if text.len() > room {
         let size = text.len();

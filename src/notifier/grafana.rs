@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{self, Service, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
@@ -20,6 +19,7 @@ use crate::net::authorization::{authorization, warn_of_plain_http, without_crede
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
+use crate::notifier::over_http::{self, Service, over_http, under};
 use crate::text::{Escape, bytes, cut};
 
 pub const KIND: Kind = Kind {
@@ -125,7 +125,7 @@ impl Service for Grafana {
         body.insert("timeEnd".to_owned(), ended.as_millisecond().into());
         body.insert("text".to_owned(), cut(&text, MOST, bytes).into());
         let request = Request {
-            body: service::json(&Value::Object(body)),
+            body: over_http::json(&Value::Object(body)),
             ..self.probe(Method::POST)
         };
         Ok(vec![(String::new(), request)])

@@ -9,13 +9,13 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::{Form, Level, Message};
 use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
+use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
 use crate::text::{Escape, characters, cut_html};
 
 pub const KIND: Kind = Kind {

@@ -1,16 +1,17 @@
 //! What every kind of notifier offers, and the list of the kinds.
 
 pub mod awssns;
+pub mod cloudevents;
 pub mod discord;
 pub mod email;
+pub mod format;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
-mod mail;
 pub mod mattermost;
+pub mod over_http;
 pub mod pagerduty;
 pub mod rocketchat;
-pub mod service;
 pub mod slack;
 pub mod teams;
 pub mod telegram;
@@ -21,10 +22,7 @@ pub mod zeromq;
 use std::rc::Rc;
 
 use async_trait::async_trait;
-use hyper::body::Bytes;
-use serde_json::value::RawValue;
 
-use crate::cloudevents::{self, CloudEvent};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::message::{Form, Message};
@@ -69,57 +67,6 @@ pub struct Kind {
     pub form: Form,
     /// Makes a notifier of a section; what is wrong is noted in the section.
     pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
-}
-
-/// What is sent of an event: the key `format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// The user's `body`, or the fields of `[outputs]`.
-    #[default]
-    Json,
-    /// The same as the data of a CloudEvent.
-    CloudEvents,
-    /// What ansible-runner said, as it said it; the fields for what did not come from there.
-    Runner,
-}
-
-impl Format {
-    pub fn of(section: &Section) -> Format {
-        let formats = [
-            ("json", Format::Json),
-            ("cloudevents", Format::CloudEvents),
-            ("runner", Format::Runner),
-        ];
-        let format = section.choice("format", Format::Json, &formats);
-        if format != Format::Json {
-            section.no_batch("with this `format` each event goes by itself");
-        }
-        format
-    }
-
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Format::CloudEvents => cloudevents::CONTENT_TYPE,
-            Format::Json | Format::Runner => "application/json",
-        }
-    }
-
-    /// The text that is sent.
-    pub fn body(self, message: &Message) -> Bytes {
-        let record = &message.context.event().record;
-        match (self, record, &message.body) {
-            (Format::Runner, Some(record), _) => Bytes::copy_from_slice(record.get().as_bytes()),
-            (Format::CloudEvents, _, Some(body)) => service::json(&CloudEvent::new(message, body)),
-            (Format::CloudEvents, _, None) => {
-                let payload: &RawValue =
-                    serde_json::from_slice(&message.payload).unwrap_or(RawValue::NULL);
-                service::json(&CloudEvent::new(message, &payload))
-            }
-            (_, _, Some(body)) => service::json(body),
-            (_, _, None) if message.batch.is_empty() => message.payload.clone(),
-            (_, _, None) => [b"[", &message.batch.join(&b',')[..], b"]"].concat().into(),
-        }
-    }
 }
 
 /// Relation between the messages of a run.

@@ -9,7 +9,6 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{self, Service, api_url, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::event::{Event, State, Status};
@@ -18,6 +17,7 @@ use crate::message::body::noted;
 use crate::message::{Form, Level, Message};
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
+use crate::notifier::over_http::{self, Service, api_url, over_http, under};
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::template::context::Context;
@@ -218,13 +218,13 @@ fn details(message: &Message) -> Value {
 
 /// An event as it is sent, without its details where they are too much.
 fn bounded(mut event: Value) -> Bytes {
-    let text = service::json(&event);
+    let text = over_http::json(&event);
     if text.len() <= EVENT {
         return text;
     }
     let note = "left out: with them the event is larger than PagerDuty takes";
     event["payload"]["custom_details"] = json!({"Details": note});
-    service::json(&event)
+    over_http::json(&event)
 }
 
 impl Service for PagerDuty {

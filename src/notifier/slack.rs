@@ -9,7 +9,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{Service, api_url, fitting, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
@@ -19,6 +18,7 @@ use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
 use crate::notifier::Thread;
+use crate::notifier::over_http::{Service, api_url, fitting, json_with, over_http, under};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {

@@ -7,13 +7,13 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{Service, fitting, json_with, over_http, to_hook};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::{Form, Level, Message};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
+use crate::notifier::over_http::{Service, fitting, json_with, over_http, to_hook};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {

@@ -8,7 +8,6 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::service::{Service, api_url, json_with, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::message::{Form, Message};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::Thread;
+use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
 use crate::secret::Secret;
 use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 

@@ -7,13 +7,13 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
-use super::service::{Service, api_url, over_http, under};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::{Form, Message};
 use crate::net::authorization::{self, refuse_user};
 use crate::net::http::{Http, Reply, Request};
+use crate::notifier::over_http::{Service, api_url, over_http, under};
 use crate::text::{Escape, cut, utf16};
 
 pub const KIND: Kind = Kind {

@@ -8,8 +8,7 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::service::{Service, over_http};
-use super::{Format, Kind, Notifier};
+use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::event::sample;
 use crate::failure::Failure;
@@ -21,6 +20,8 @@ use crate::net::headers::{Headers, header_of};
 use crate::net::http::{Http, Request};
 use crate::net::signing::Signing;
 use crate::net::url_template::Address;
+use crate::notifier::format::Format;
+use crate::notifier::over_http::{Service, over_http};
 use crate::template::context::Context;
 
 pub const KIND: Kind = Kind {

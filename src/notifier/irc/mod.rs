@@ -1,5 +1,7 @@
 //! The kind `irc`: some lines to channels and users.
 
+pub mod client;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,10 +10,10 @@ use async_trait::async_trait;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
-use crate::irc::{Login, Server, Session};
 use crate::message::{Form, Message};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
 use crate::net::tls::{Trust, read_identity};
+use crate::notifier::irc::client::{Login, Server, Session};
 use crate::secret::{self, Secret};
 use crate::text;
 use crate::text::{Escape, bytes, cut, one_line};

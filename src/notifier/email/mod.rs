@@ -1,5 +1,7 @@
 //! The kind `email`: a mail over SMTP (RFC 5321), with STARTTLS (RFC 3207) or TLS from the start (RFC 8314).
 
+pub mod mail;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use rustls::ClientConfig;
 
-use super::mail::Letterhead;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
@@ -28,6 +29,7 @@ use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::net::response::{explained, innermost};
 use crate::net::tls::Trust;
 use crate::net::wire::{self, Allowance, Wire};
+use crate::notifier::email::mail::Letterhead;
 use crate::secret::{self, MASK, Secret};
 use crate::text;
 use crate::text::{characters, cut, one_line};

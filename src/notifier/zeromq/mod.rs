@@ -1,5 +1,7 @@
 //! The kind `zeromq`: the payload as JSON to ZeroMQ's PULL or SUB sockets, over TCP or a unix socket.
 
+pub mod zmtp;
+
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,15 +14,16 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Format, Kind, Notifier};
+use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::message::{Form, Message};
 use crate::net::http::Http;
 use crate::net::response::explained;
 use crate::net::wire::Stream;
+use crate::notifier::format::Format;
+use crate::notifier::zeromq::zmtp::{Peer, Socket};
 use crate::secret;
-use crate::zmtp::{Peer, Socket};
 
 pub const KIND: Kind = Kind {
     name: "zeromq",
