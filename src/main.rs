@@ -1,20 +1,15 @@
 //! `ansible-notify`: tells other systems what Ansible did.
 
-mod breaker;
 mod cli;
-mod closing;
 mod command;
 mod config;
 mod console;
-mod counts;
-mod deliver;
-mod destination;
+mod delivery;
 mod event;
 mod exit;
 mod failpoint;
 mod failure;
 mod json;
-mod lanes;
 mod message;
 mod net;
 mod notifier;
@@ -22,17 +17,10 @@ mod panics;
 mod protocol;
 mod route;
 mod secret;
-mod setup;
-mod shared;
 mod spool;
 mod system;
 mod template;
 mod text;
-mod thread;
-mod turns;
-mod verdict;
-mod window;
-mod worker;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,12 @@ use crate::config::Options;
 use crate::config::section::{Problem, Shown};
 use crate::console::stderr;
 use crate::console::stdout;
+use crate::delivery::setup::Config;
 use crate::event::sample;
 use crate::exit::Exit;
 use crate::failure::Check;
 use crate::net::http::Http;
 use crate::secret;
-use crate::setup::Config;
 use crate::spool::{self, default_folder};
 use crate::template::context::Context;
 

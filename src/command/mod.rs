@@ -27,9 +27,9 @@ use crate::config::levels::Search;
 use crate::config::section::{Problem, Reads};
 use crate::config::trouble::Trouble;
 use crate::console::stderr;
+use crate::delivery::setup::Config;
 use crate::exit::Exit;
 use crate::net::http::Http;
-use crate::setup::Config;
 use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 
 /// The configuration, if it is good; else all its problems are said, and the exit code is given.

@@ -9,10 +9,10 @@ use crate::command::send::Input;
 use crate::config::Options;
 use crate::console::stderr;
 use crate::console::stdout;
+use crate::delivery::setup::Config;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::net::http::Http;
-use crate::setup::Config;
 use crate::template::context::Context;
 
 pub async fn run(arguments: cli::Routes) -> Exit {

@@ -16,8 +16,9 @@ use crate::cli;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::console::stdout;
-use crate::deliver::Deliverer;
-use crate::destination::Destination;
+use crate::delivery::Deliverer;
+use crate::delivery::destination::Destination;
+use crate::delivery::setup::Config;
 use crate::event::Event;
 use crate::event::parse::Reader;
 use crate::event::runner;
@@ -27,7 +28,6 @@ use crate::json::chunks;
 use crate::json::splitter::{NO_JSON, Record, Records};
 use crate::net::http::Http;
 use crate::panics;
-use crate::setup::Config;
 use crate::template::context::Context;
 
 /// Events that are accepted together, and how many bytes they have at the most, about.

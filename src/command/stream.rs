@@ -18,7 +18,7 @@ use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
 use crate::console::stderr;
-use crate::deliver::Deliverer;
+use crate::delivery::Deliverer;
 use crate::event::loops::Loops;
 use crate::event::parse::Reader;
 use crate::event::run_summary::{self, Progress};

@@ -10,7 +10,7 @@ use crate::command::send::Input;
 use crate::config::section::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
-use crate::destination::Destination;
+use crate::delivery::destination::Destination;
 use crate::event::sample;
 use crate::event::{Event, Status};
 use crate::exit::Exit;

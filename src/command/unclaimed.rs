@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::levels::Search;
 use crate::console::stderr;
-use crate::setup::Config;
+use crate::delivery::setup::Config;
 use crate::spool::DestinationStatus;
 
 /// The destinations that nobody claims, by number, each with the reason.

@@ -104,7 +104,7 @@ fn every_command_and_exit_code_is_documented() {
 fn every_key_and_variable_is_documented() {
     for source in [
         include_str!("../../src/config/mod.rs"),
-        include_str!("../../src/setup.rs"),
+        include_str!("../../src/delivery/setup.rs"),
         include_str!("../../src/net/authorization.rs"),
         include_str!("../../src/net/headers.rs"),
         include_str!("../../src/net/http.rs"),

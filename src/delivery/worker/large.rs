@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
+use crate::delivery::lanes::Delivery;
+use crate::delivery::turns::Turns;
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::lanes::Delivery;
 use crate::spool::Spool;
-use crate::turns::Turns;
 
 /// Bytes from which on an event is large.
 const LARGE: usize = 256 << 10;

@@ -9,7 +9,7 @@ use crate::config::levels::Level;
 use crate::config::section::{Harm, Problem, Section, Shown};
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
-use crate::destination::Destination;
+use crate::delivery::destination::Destination;
 use crate::message::outputs::Payload;
 use crate::message::{Form, Texts};
 use crate::net::http::Http;

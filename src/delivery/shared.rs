@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::console::stderr;
+use crate::delivery::turns::Turns;
 use crate::event::Event;
 use crate::net::http::Http;
 use crate::spool::{DestinationKey, Spool};
-use crate::turns::Turns;
 
 /// What all workers of a process share.
 pub struct Shared {

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::delivery::lanes::Delivery;
 use crate::event::{Event, Status};
-use crate::lanes::Delivery;
 use crate::message::{ENDED, Message};
 use crate::notifier::Thread;
 

@@ -5,7 +5,7 @@ mod simulation;
 
 use std::time::Instant;
 
-use crate::lanes::{Delivery, Lanes};
+use crate::delivery::lanes::{Delivery, Lanes};
 use crate::spool::Room;
 
 /// The first deliveries that wait, in their lanes, and what is known of the others.

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Worker;
-use crate::breaker::MAX_PAUSE;
+use crate::delivery::breaker::MAX_PAUSE;
+use crate::delivery::lanes::Delivery;
+use crate::delivery::shared::Shared;
+use crate::delivery::threads::{self};
+use crate::delivery::verdict::{self, Verdict};
 use crate::event::Event;
 use crate::event::shorten::shortened;
 use crate::failpoint;
 use crate::failure::Failure;
-use crate::lanes::Delivery;
 use crate::net::http::Http;
 use crate::notifier::Thread;
 use crate::panics;
 use crate::secret;
-use crate::shared::Shared;
 use crate::spool::{self, Mark, Spool};
 use crate::text::{characters, cut};
-use crate::thread::{self};
-use crate::verdict::{self, Verdict};
 
 /// Refused credentials that are not mended for so long end a delivery.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
@@ -228,7 +228,7 @@ impl Worker {
         let threads = notifier.thread() != Thread::None;
         if threads {
             let (id, event) = (self.id, &claimed[0].event);
-            let keys = thread::keys(event);
+            let keys = threads::keys(event);
             let kept = shared
                 .spool()
                 .write(move |connection| spool::threads(connection, id, &keys))
@@ -236,11 +236,11 @@ impl Worker {
             // Where the spool cannot be read, the message begins a thread of its own.
             let mut kept = kept.unwrap_or_default();
             kept.extend(self.threads.borrow().clone());
-            message.threads = thread::recall(event, kept);
+            message.threads = threads::recall(event, kept);
         }
         let sent = notifier.send(&message).await;
         if threads {
-            marks.threads = thread::keep(&message, sent.is_ok(), notifier.thread());
+            marks.threads = threads::keep(&message, sent.is_ok(), notifier.thread());
         }
         sent?;
         marks.note = message.note.map(|note| secret::redact(&note));
@@ -308,7 +308,7 @@ impl Worker {
         let ids = claimed.iter().map(|delivery| delivery.id);
         let mut threads = marks.threads;
         if !matches!(verdict, Verdict::Delivered { .. }) {
-            threads.extend(thread::keep_reached(&claimed[0]));
+            threads.extend(threads::keep_reached(&claimed[0]));
         }
         Mark {
             // What has no place in the spool has nothing to be marked there.

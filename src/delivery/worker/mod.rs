@@ -14,19 +14,19 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
-use crate::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::console::stderr;
-use crate::counts::{Counts, Own};
-use crate::destination::Destination;
+use crate::delivery::breaker::{Breaker, MAX_BACK_OFF, left_until};
+use crate::delivery::destination::Destination;
+use crate::delivery::lanes::{Delivery, Lanes};
+use crate::delivery::shared::Shared;
+use crate::delivery::tally::{Counts, Own};
+use crate::delivery::threads;
+use crate::delivery::window::Window;
 use crate::event::Event;
 use crate::event::stored::Keeper;
-use crate::lanes::{Delivery, Lanes};
 use crate::message::Reached;
 use crate::notifier::Notifier;
-use crate::shared::Shared;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
-use crate::thread;
-use crate::window::Window;
 
 /// A delivery that is due so soon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -357,7 +357,7 @@ impl Worker {
         }
         let (id, delivery) = (self.id, row.delivery);
         let kept = spool
-            .write(move |connection| spool::threads(connection, id, &[thread::reached(delivery)]))
+            .write(move |connection| spool::threads(connection, id, &[threads::reached(delivery)]))
             .await;
         let kept = kept.unwrap_or_default();
         let reached = kept.values().next();

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::breaker::MAX_BACK_OFF;
+use crate::delivery::breaker::MAX_BACK_OFF;
 use crate::event::{Event, Run};
 use crate::message::Reached;
 use crate::notifier::Thread;

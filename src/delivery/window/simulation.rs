@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::Window;
-use crate::breaker::Breaker;
 use crate::config::section::{Entry, Origin, Section};
+use crate::delivery::breaker::Breaker;
+use crate::delivery::lanes::{Delivery, Lanes};
 use crate::event::Event;
 use crate::event::parse::Reader;
-use crate::lanes::{Delivery, Lanes};
 use crate::notifier::Thread;
 use crate::route::grouping::Grouping;
 use crate::spool::Room;

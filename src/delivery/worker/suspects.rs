@@ -2,8 +2,8 @@
 //! memory were used up, or a library in C failed.
 
 use super::Worker;
+use crate::delivery::lanes::Delivery;
 use crate::failpoint;
-use crate::lanes::Delivery;
 use crate::spool::Room;
 use crate::spool::{self, MAX_CRASHES, Pending, Spool};
 

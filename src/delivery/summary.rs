@@ -2,8 +2,8 @@
 
 use crate::console::progress;
 use crate::console::stderr;
-use crate::counts::Counts;
-use crate::deliver::{Deliverer, Standing};
+use crate::delivery::tally::Counts;
+use crate::delivery::{Deliverer, Standing};
 use crate::exit::Exit;
 
 impl Deliverer {

@@ -1,5 +1,18 @@
 //! Brings events to their destinations: accepted into the spool first, delivered by a worker each.
 
+pub mod breaker;
+pub mod destination;
+pub mod lanes;
+pub mod setup;
+pub mod shared;
+pub mod summary;
+pub mod tally;
+pub mod threads;
+pub mod turns;
+pub mod verdict;
+pub mod window;
+pub mod worker;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,17 +22,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::console::stderr;
-use crate::counts::Counts;
-use crate::destination::{Destination, variable};
+use crate::delivery::destination::{Destination, variable};
+use crate::delivery::shared::{Shared, Unwritten};
+use crate::delivery::tally::Counts;
+use crate::delivery::worker::Worker;
 use crate::event::run_summary::{Before, Progress};
 use crate::event::stored::Keeper;
 use crate::event::{Event, Run, Status};
 use crate::net::http::Http;
 use crate::secret;
-use crate::shared::{Shared, Unwritten};
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::context::Context;
-use crate::worker::{self, Worker};
 
 /// How long the end waits for attempts under way.
 const STOP: Duration = Duration::from_millis(500);
