@@ -1,128 +1,211 @@
 #!/usr/bin/env python3
-"""Measures how the program is built: modules, their imports and cycles, floors, sizes, doc comments.
+"""Measures how the program is built, and checks what is promised of it.
 
-Prints a table; with --check, fails where a bound does not hold and says which.
+Prints files, cycles, the longest files and functions, and how doc comments open. With --check,
+fails where a bound does not hold, and says which: a module uses only what is below it in FLOORS,
+files make no cycle, and neither the names below src/, nor files and functions, nor odd openings of
+doc comments grow beyond their bounds.
 """
 
 import argparse
+import collections
 import pathlib
 import re
 import sys
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"
 
+# From the ground up: each may use those before it, and none behind it.
+FLOORS = [
+    "failpoint",
+    "exit",
+    "json",
+    "text",
+    "failure",
+    "system",
+    "secret",
+    "console",
+    "panics",
+    "event",
+    "template",
+    "config",
+    "protocol",
+    "spool",
+    "net",
+    "message",
+    "route",
+    "notifier",
+    "delivery",
+    "cli",
+    "command",
+    "main",
+]
+
+MOST_NAMES = 22
+MOST_LINES = 530
+MOST_FUNCTION_LINES = 36
+MOST_ODD_COMMENTS = 0.07
+ODD_OPENING = re.compile(r"(What|Whether|How|Where|Who|That)\b")
+
 
 def modules():
-    """The files of the program by module path, such as ("spool", "writer")."""
+    """The files of the program, without unit tests, by module path: ("spool", "writer")."""
     found = {}
     for path in sorted(SOURCE.rglob("*.rs")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         if parts[-1] == "mod":
             parts = parts[:-1]
-        if parts != ("main",) and parts[-1] not in ("tests", "simulation"):
+        if parts[-1] not in ("tests", "simulation"):
             found[parts] = path
     return found
 
 
 def without_tests(text):
-    """The text of a file up to its unit tests."""
-    return re.split(r"^#\[cfg\(test\)\]\nmod tests", text, flags=re.MULTILINE)[0]
+    """The text of a file without its unit tests, which stand at its end."""
+    return re.split(r"^#\[cfg\(test\)\]\nmod \w+ \{", text, flags=re.MULTILINE)[0]
 
 
 def flatten(tree, prefix=()):
     """The paths that a `use` names: `a::{b, c::{d, e}}` are a::b, a::c::d and a::c::e."""
-    tree = tree.strip()
-    if "{" not in tree:
-        path = re.sub(r"\s+as\s+\w+$", "", tree)
-        yield prefix + tuple(part for part in path.split("::") if part)
+    head, brace, rest = tree.strip().partition("{")
+    names = re.sub(r"\s+as\s+\w+$", "", head.strip()).split("::")
+    prefix += tuple(name for name in names if name)
+    if not brace:
+        yield prefix
         return
-    head, _, rest = tree.partition("{")
-    here = prefix + tuple(part for part in head.strip().split("::") if part)
     depth, start = 0, 0
-    body = rest[: rest.rindex("}")]
-    for index, character in enumerate(body + ","):
+    body = rest[: rest.rindex("}")] + ","
+    for index, character in enumerate(body):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if character == "," and depth == 0:
             if body[start:index].strip():
-                yield from flatten(body[start:index], here)
+                yield from flatten(body[start:index], prefix)
             start = index + 1
 
 
 def imports(module, text, known):
-    """The modules that a file uses, by `crate::` and `super::` paths wherever they stand."""
+    """The modules that a file uses by `crate::` and `super::`, apart from those below it."""
     text = re.sub(r"//.*", "", text)
-    is_folder = any(len(other) > len(module) and other[: len(module)] == module for other in known)
-    paths = []
-    for use in re.findall(r"^\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", text, flags=re.MULTILINE):
-        paths += flatten(use)
-    paths += [tuple(path.split("::")) for path in re.findall(r"\bcrate(?:::\w+)+", text)]
-    paths += [tuple(path.split("::")) for path in re.findall(r"\bsuper(?:::\w+)+", text)]
+    uses = re.findall(r"^\s*(?:pub(?:\([^)]*\))? )?use ([^;]+);", text, flags=re.MULTILINE)
+    paths = [path for use in uses for path in flatten(use)]
+    paths += [tuple(path.split("::")) for path in re.findall(r"\b(?:crate|super)(?:::\w+)+", text)]
     for path in paths:
-        if path[0] == "crate":
+        base = module
+        while path and path[0] == "super":
+            base, path = base[:-1], path[1:]
+        if path and path[0] == "crate":
             path = path[1:]
-        elif path[0] == "super":
-            base = module
-            while path and path[0] == "super":
-                base, path = base[:-1], path[1:]
+        elif base != module:
             path = base + path
-        elif is_folder and module + path[:1] in known:
-            path = module + path
         else:
             continue
         while path and path not in known:
             path = path[:-1]
-        if path and path != module:
+        if path and path != module and path[: len(module)] != module:
             yield path
 
 
-def components(graph):
-    """The strongly connected components of a graph, by Tarjan's algorithm."""
-    index, low, stack, found, count = {}, {}, [], [], [0]
+def cycles(graph):
+    """The strongly connected components of more than one node, by Tarjan's algorithm."""
+    number, low, stack, found = {}, {}, [], []
 
     def visit(node):
-        index[node] = low[node] = count[0]
-        count[0] += 1
+        number[node] = low[node] = len(number)
         stack.append(node)
         for other in graph[node]:
-            if other not in index:
+            if other not in number:
                 visit(other)
+            if other in stack:
                 low[node] = min(low[node], low[other])
-            elif other in stack:
-                low[node] = min(low[node], index[other])
-        if low[node] == index[node]:
+        if low[node] == number[node]:
             members = stack[stack.index(node) :]
             del stack[stack.index(node) :]
-            found.append(members)
+            if len(members) > 1:
+                found.append(members)
 
-    sys.setrecursionlimit(10000)
     for node in graph:
-        if node not in index:
+        if node not in number:
             visit(node)
-    return [members for members in found if len(members) > 1]
+    return found
+
+
+def functions(text):
+    """The lengths of the functions of a file, in lines, as rustfmt indents them."""
+    lines = text.splitlines()
+    for start, line in enumerate(lines):
+        begin = re.match(r"( *)(pub(\([^)]*\))? )?(const )?(async )?fn \w", line)
+        if begin:
+            end = next((n for n in range(start, len(lines)) if lines[n] == begin[1] + "}"), start)
+            yield end - start + 1
+
+
+def openings(text):
+    """The first lines of the doc comments of a file."""
+    before = ""
+    for line in text.splitlines():
+        line = line.strip()
+        if re.match(r"//[/!] \S", line) and not re.match(r"//[/!]", before):
+            yield line[4:]
+        before = line
+
+
+def upward(graph):
+    """What uses something that is not below it."""
+    floor = {name: number for number, name in enumerate(FLOORS)}
+    for module, used in graph.items():
+        for other in used:
+            if module[0] not in floor:
+                yield f"{module[0]} has no floor in tests/structure.py"
+            elif floor.get(other[0], -1) > floor[module[0]]:
+                yield f"{'::'.join(module)} uses {'::'.join(other)}, which is above it"
+
+
+def measure():
+    """Prints the figures, and returns what is out of bounds."""
+    known = modules()
+    whole = {module: path.read_text() for module, path in known.items()}
+    texts = {module: without_tests(text) for module, text in whole.items()}
+    graph = {module: sorted(set(imports(module, text, known))) for module, text in texts.items()}
+    names = {path.relative_to(SOURCE).parts[0] for path in known.values()}
+    lengths = sorted(length for text in texts.values() for length in functions(text))
+    p95 = lengths[len(lengths) * 95 // 100]
+    files = sorted(((text.count("\n"), module) for module, text in whole.items()), reverse=True)
+    opened = [line for text in whole.values() for line in openings(text)]
+    odd = sum(1 for line in opened if ODD_OPENING.match(line)) / len(opened)
+    lines = sum(length for length, _ in files)
+    print(f"{len(known)} files, {lines} lines, {len(names)} names below src/")
+    median, longest = lengths[len(lengths) // 2], lengths[-1]
+    print(f"{len(lengths)} functions: median {median}, p95 {p95}, longest {longest} lines")
+    print(
+        "longest files:", ", ".join(f"{'::'.join(module)} {length}" for length, module in files[:5])
+    )
+    print(f"{len(opened)} doc comments, {odd:.1%} open with What, Whether, How, Where, Who or That")
+    wrong = list(upward(graph))
+    wrong += [
+        f"cycle: {', '.join('::'.join(module) for module in sorted(cycle))}"
+        for cycle in cycles(graph)
+    ]
+    wrong += [
+        f"{'::'.join(module)} has {length} lines" for length, module in files if length > MOST_LINES
+    ]
+    bounds = [
+        (len(names), MOST_NAMES, "names below src/"),
+        (p95, MOST_FUNCTION_LINES, "lines, p95 of functions"),
+    ]
+    bounds += [(odd, MOST_ODD_COMMENTS, "of doc comments open oddly")]
+    return wrong + [
+        f"{value} {what}, at most {most}" for value, most, what in bounds if value > most
+    ]
 
 
 def main():
-    known = modules()
-    texts = {module: without_tests(path.read_text()) for module, path in known.items()}
-    graph = {m: sorted(set(imports(m, text, known))) for m, text in texts.items()}
-    top = {}
-    for module, used in graph.items():
-        top.setdefault(module[0], {})
-        for other in used:
-            if other[0] != module[0]:
-                top[module[0]].setdefault(other[0], []).append((module, other))
-    print(len(known), "files,", len(top), "names directly under src/")
-    for members in components({m: list(u) for m, u in top.items()}):
-        print("cycle of folders:", " ".join(sorted(members)))
-    for members in components(graph):
-        print("cycle of files:", " ".join("::".join(m) for m in sorted(members)))
-    if "-v" in sys.argv:
-        for name in sorted(top):
-            print(name, "->", " ".join(sorted(top[name])))
-    if "-d" in sys.argv:
-        a = sys.argv[sys.argv.index("-d") + 1]
-        for b in sorted(top[a]):
-            print(b, [("::".join(x), "::".join(y)) for x, y in top[a][b]])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="fail where a bound does not hold")
+    arguments = parser.parse_args()
+    wrong = measure()
+    for line in collections.Counter(wrong):
+        print("out of bounds:", line)
+    sys.exit(1 if wrong and arguments.check else 0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::config::Options;
-use crate::config::section::{Problem, Shown};
+use crate::config::entry::Shown;
+use crate::config::problem::Problem;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::delivery::setup::Config;

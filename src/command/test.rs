@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::cli;
 use crate::command::send::Input;
-use crate::config::section::Reads;
+use crate::config::entry::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::delivery::destination::Destination;

@@ -1,13 +1,14 @@
 //! Credentials belong to the address that they were written for: one that a nearer level sets does not get
 //! those of a farther one.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use url::Url;
 
-use super::section::{Entry, Origin, Problem, Section, family};
+use super::entry::{Address, Entry, Origin, family};
+use super::problem::Problem;
+use super::section::Section;
 
 /// The keys that say where a section's messages go, and by what way.
 const KEYS: [&str; 11] = [
@@ -55,9 +56,6 @@ const RECIPIENTS: [&str; 27] = [
     "secret_access_key",
     "dashboard_uid",
 ];
-
-/// What those keys say: of a URL, its scheme, host and port.
-pub type Address = BTreeMap<String, String>;
 
 impl Section {
     fn address(&self) -> Address {

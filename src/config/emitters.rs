@@ -7,7 +7,8 @@ use std::rc::Rc;
 use saphyr::Yaml;
 use serde::Deserialize;
 
-use super::section::{Entry, File, Origin, Section};
+use super::entry::{Entry, File, Origin};
+use super::section::Section;
 use super::yaml;
 use crate::secret;
 use crate::system::trusted;

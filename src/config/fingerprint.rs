@@ -2,7 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::section::{Entry, Section, resolve};
+use super::entry::{Entry, resolve};
+use super::section::Section;
 use crate::secret::MAX_FILE;
 use crate::system::trusted;
 

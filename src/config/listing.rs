@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::section::{Harm, Problem};
+use super::problem::{Harm, Problem};
 
 /// Sorts problems by the file and the line of their places; those without a file come last.
 pub fn sort(problems: &mut [Problem], files: &[PathBuf]) {

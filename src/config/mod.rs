@@ -2,8 +2,10 @@
 
 pub mod advice;
 mod binding;
+pub mod checked;
 mod command;
 pub mod emitters;
+pub mod entry;
 mod fingerprint;
 mod host;
 pub mod ini;
@@ -11,6 +13,8 @@ pub mod levels;
 mod lines;
 pub mod listing;
 pub mod literal;
+pub mod problem;
+mod secrets;
 pub mod section;
 pub mod strays;
 pub mod trouble;
@@ -23,8 +27,10 @@ use std::rc::Rc;
 
 use crate::secret;
 use emitters::Emitters;
+use entry::{Entry, File, Origin, Reads};
 use levels::{Level, Search};
-use section::{Entry, File, Harm, Origin, Problem, Reads, Section, truth};
+use problem::{Harm, Problem};
+use section::{Section, truth};
 
 /// What the play's vars say in place of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]

@@ -2,155 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::advice;
-use super::binding::Address;
-use super::command;
+use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
 use super::lines::{is_comment, without_comments};
 use super::literal;
+use super::problem::{Harm, Problem};
 use super::units::{parse_duration, parse_size};
-use crate::secret::{self, Secret, Source};
-use crate::system::home;
+use crate::secret::{self, Secret};
 use crate::system::trusted::{self, Trusted};
-
-/// Where a value came from.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    File {
-        file: Rc<File>,
-        line: usize,
-    },
-    Environment(&'static str),
-    Play,
-    /// ansible-runner's settings, given to the run and not in the file.
-    Runner,
-    /// What is always so where ansible-runner's settings are used.
-    DropIn,
-}
-
-/// A configuration file that was read.
-#[derive(Debug)]
-pub struct File {
-    pub path: PathBuf,
-    /// Why it must not hold a secret, if so.
-    pub exposed: Option<String>,
-}
-
-impl Origin {
-    /// The value is not there again by itself, when what waits is delivered later.
-    pub fn is_passing(&self) -> bool {
-        !matches!(self, Origin::File { .. } | Origin::DropIn)
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::File { file, line } => write!(formatter, "{}:{line}", file.path.display()),
-            Origin::Environment(name) => formatter.write_str(name),
-            Origin::Play => formatter.write_str("the play's vars"),
-            Origin::Runner | Origin::DropIn => formatter.write_str("ansible-runner's settings"),
-        }
-    }
-}
-
-/// Which secrets are read, of those that do not stand in the configuration itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reads {
-    #[default]
-    All,
-    /// An inspection runs nothing.
-    NoCommands,
-    /// What a stranger may have written gets nothing of the user's.
-    None,
-}
-
-impl Reads {
-    fn allows(self, source: &Source) -> bool {
-        match (self, source) {
-            (Reads::All, _) | (_, Source::Inline(_)) => true,
-            (Reads::NoCommands, source) => !matches!(source, Source::Command(_)),
-            (Reads::None, _) => false,
-        }
-    }
-}
-
-/// Something wrong with the configuration: where, what, and what to do.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Problem {
-    pub place: String,
-    pub text: String,
-    #[serde(skip)]
-    pub harm: Harm,
-}
-
-/// How far a problem reaches, the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Harm {
-    /// The default holds, with which nothing is lost and nobody is notified by mistake.
-    Slight,
-    /// A secret of a notifier could not be read; at another time it may be.
-    Unread,
-    /// Its notifier cannot deliver.
-    Notifier,
-    /// Nobody knows which events its notifier is meant to take.
-    Rules,
-    /// Nothing can be sent.
-    Everything,
-}
-
-/// Keys that select the events of a notifier.
-const RULES: [&str; 3] = ["on", "when", "check_mode"];
-
-impl Harm {
-    /// Harm of a mistake in the value of `key`, or in several words that may be keys.
-    pub fn of(key: &str) -> Harm {
-        match key.split(' ').any(|word| RULES.contains(&word)) {
-            true => Harm::Rules,
-            false => Harm::Notifier,
-        }
-    }
-}
-
-impl Problem {
-    pub fn new(place: impl Into<String>, text: impl Into<String>) -> Problem {
-        Problem {
-            place: place.into(),
-            text: text.into(),
-            harm: Harm::Notifier,
-        }
-    }
-
-    pub fn with(self, harm: Harm) -> Problem {
-        Problem { harm, ..self }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.text)
-    }
-}
-
-#[derive(Clone)]
-pub struct Entry {
-    pub key: String,
-    pub value: String,
-    pub origin: Origin,
-}
-
-/// A value of the configuration as it may be shown, and where it came from.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Shown {
-    pub section: String,
-    pub key: String,
-    pub value: String,
-    pub place: String,
-}
 
 /// Keys of secrets that may have a value on each of several lines.
 const OF_LINES: [&str; 1] = ["signing_secret"];
@@ -168,28 +31,22 @@ pub struct Section {
     pub reads: Reads,
     /// The address that each entry was written for, by key.
     pub(super) bound: BTreeMap<String, Rc<Address>>,
-    asked: RefCell<BTreeSet<String>>,
-    problems: RefCell<Vec<Problem>>,
+    pub(super) asked: RefCell<BTreeSet<String>>,
+    pub(super) problems: RefCell<Vec<Problem>>,
     /// Secrets that are there and were not read.
-    withheld: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
-    prompted: RefCell<Option<Secret>>,
+    pub(super) withheld: RefCell<Vec<Problem>>,
+    pub(super) warnings: RefCell<Vec<Problem>>,
+    pub(super) prompted: RefCell<Option<Secret>>,
     /// Keys that must be there, and are not.
     missing: RefCell<BTreeSet<String>>,
     /// Keys that are of no use without another one, which is not there.
     needed: RefCell<BTreeSet<(String, String)>>,
     /// The keys whose values are secrets.
-    secrets: RefCell<BTreeSet<String>>,
+    pub(super) secrets: RefCell<BTreeSet<String>>,
 }
 
 /// The most that a file of certificates holds, in bytes.
 const MAX_FILE: u64 = 4 << 20;
-
-/// Stands for a secret that is not read, in a form that every kind takes.
-const STAND_IN: &str = "notReadHere0";
-
-/// The forms in which a secret may be given.
-const SECRET_FORMS: [&str; 4] = ["", "_file", "_env", "_command"];
 
 impl Section {
     pub fn new(name: &str, origin: Origin) -> Section {
@@ -237,13 +94,13 @@ impl Section {
         self.entries.push(entry);
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.asked.borrow_mut().insert(key.to_owned());
         self.entries.iter().find(|entry| entry.key == key)
     }
 
     /// The value of an entry that has one line; a line that was not meant to belong to it is a problem.
-    fn line_of<'a>(&self, entry: &'a Entry) -> &'a str {
+    pub(super) fn line_of<'a>(&self, entry: &'a Entry) -> &'a str {
         let value = &entry.value;
         let key = &entry.key;
         let may_have_lines = OF_LINES.contains(&key.as_str());
@@ -485,183 +342,13 @@ impl Section {
         Some(list.into_iter().map(str::to_owned).collect())
     }
 
-    /// A secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
-    pub fn secret(&self, key: &str) -> Option<Secret> {
-        let (entry, source) = self.secret_source(key)?;
-        self.secrets.borrow_mut().insert(key.to_owned());
-        if let (Source::Inline(_), Some(reason)) = (&source, exposed(entry)) {
-            let others = format!("or use `{key}_file`, `{key}_env` or `{key}_command`");
-            self.problem(
-                key,
-                format!("`{key}` must stay private, but this file {reason}, {others}"),
-            );
-        }
-        if let Source::Inline(value) = &source {
-            self.doubt(entry, value, true);
-        }
-        if self.leads_elsewhere(entry) {
-            return None;
-        }
-        if self.withholds(entry, &source) {
-            return Some(Secret::new(STAND_IN));
-        }
-        self.read(entry, &source)
-    }
-
-    /// A secret that says where something goes: nothing stands in for one.
-    pub fn secret_url(&self, key: &str) -> Option<Secret> {
-        match self.secret_source(key) {
-            Some((entry, source)) if self.withholds(entry, &source) => None,
-            _ => self.secret(key),
-        }
-    }
-
-    /// Whether a secret is not to be read; that is noted.
-    fn withholds(&self, entry: &Entry, source: &Source) -> bool {
-        let withheld = !self.reads.allows(source);
-        let place = self.place(&entry.key);
-        let mut noted = self.withheld.borrow_mut();
-        if withheld && !noted.iter().any(|note| note.place == place) {
-            let text = match self.reads {
-                Reads::None => format!("`{}` is not read for a stranger", entry.key),
-                _ => format!("`{}` is not run here; --run-commands runs it", entry.key),
-            };
-            noted.push(Problem::new(place, text));
-        }
-        withheld
-    }
-
-    /// The secrets that were not read, and why not.
-    pub fn withheld(&self) -> Vec<Problem> {
-        self.withheld.borrow().clone()
-    }
-
-    /// The value of `key`, which need not, holds a secret: it must not stand where others can read it.
-    pub fn holds_secret(&self, key: &str) {
-        if let Some(reason) = self.entry(key).and_then(exposed) {
-            self.problem(
-                key,
-                format!("`{key}` holds a secret, but this file {reason}"),
-            );
-        }
-        self.shows_who_sends(key);
-    }
-
-    /// The value of `key` shows who sends: an address that a nearer level set must not have it.
-    pub fn shows_who_sends(&self, key: &str) {
-        self.entry(key).map(|entry| self.leads_elsewhere(entry));
-    }
-
-    /// Whether a credential would go to another address than it was written for; that is noted, once.
-    fn leads_elsewhere(&self, entry: &Entry) -> bool {
-        let problem = self.bound_elsewhere(entry);
-        let leads_elsewhere = problem.is_some();
-        let mut problems = self.problems.borrow_mut();
-        let known = |problem: &Problem| problems.iter().any(|other| other.text == problem.text);
-        let new = problem.filter(|problem| !known(problem));
-        problems.extend(new);
-        leads_elsewhere
-    }
-
-    /// The commands that print its secrets.
-    pub fn commands(&self) -> Vec<Vec<String>> {
-        let secrets = self.secrets.borrow();
-        let commands = self.entries.iter().filter_map(|entry| {
-            let key = entry.key.strip_suffix("_command")?;
-            let is_secret = secrets.contains(key) || secrets.contains(&entry.key);
-            is_secret.then(|| command::split(self.line_of(entry)).ok())?
-        });
-        commands.collect()
-    }
-
-    /// A URL, and whether it was given as a secret: a plain one may be shown.
-    pub fn url(&self, key: &str) -> Option<(bool, String)> {
-        let (entry, source) = self.secret_source(key)?;
-        match (&source, &entry.origin) {
-            (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
-                // Quotes, blanks and braces are problems already.
-                if !url.contains(['"', '\'', '{', ' ']) {
-                    self.doubt(entry, url, false);
-                }
-                Some((false, url.clone()))
-            }
-            _ => {
-                self.secrets.borrow_mut().insert(entry.key.clone());
-                if self.leads_elsewhere(entry) || self.withholds(entry, &source) {
-                    return None;
-                }
-                Some((true, self.read(entry, &source)?.expose().to_owned()))
-            }
-        }
-    }
-
-    fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {
-        let unread = |error: anyhow::Error| {
-            let problem = Problem::new(self.place(&entry.key), format!("{error:#}"));
-            self.problems.borrow_mut().push(problem.with(Harm::Unread));
-        };
-        source.read().map_err(unread).ok()
-    }
-
-    fn secret_source(&self, key: &str) -> Option<(&Entry, Source)> {
-        let forms = SECRET_FORMS
-            .iter()
-            .filter_map(|form| self.entry(&format!("{key}{form}")));
-        let entries: Vec<&Entry> = forms
-            .filter(|entry| !self.line_of(entry).is_empty())
-            .collect();
-        let entry = *entries.first()?;
-        if entries.len() > 1 {
-            let names: Vec<String> = entries
-                .iter()
-                .map(|entry| format!("`{}`", entry.key))
-                .collect();
-            self.problem(
-                &entry.key,
-                format!("{} are set; keep one of them", names.join(" and ")),
-            );
-        }
-        let value = self.line_of(entry);
-        let source = match &entry.key[key.len()..] {
-            "_file" => Source::File(resolve(value, &entry.origin)),
-            "_env" => Source::Environment(value.to_owned()),
-            "_command" => Source::Command(self.command(entry, value)?),
-            _ => Source::Inline(value.to_owned()),
-        };
-        Some((entry, source))
-    }
-
-    /// The program and the arguments of a command.
-    fn command(&self, entry: &Entry, value: &str) -> Option<Vec<String>> {
-        let key = &entry.key;
-        if let Some(operator) = command::operator(value) {
-            self.warning(key, format!("`{operator}` means nothing here, as no shell runs `{key}`; quote it, or write `sh -c '…'`"));
-        }
-        let words = command::split(value);
-        words
-            .map_err(|problem| self.problem_once(key, format!("`{key}`: {problem}")))
-            .ok()
-    }
-
-    /// A password that nothing gives: asked for once, where there is a terminal to ask on.
-    pub fn prompt(&self, question: &str) -> Option<Secret> {
-        if !self.may_prompt {
-            return None;
-        }
-        let mut prompted = self.prompted.borrow_mut();
-        if prompted.is_none() {
-            *prompted = secret::ask(question);
-        }
-        prompted.clone()
-    }
-
     /// Notes what is wrong with a key, or with the whole section where it has no such key.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
         self.note(Problem::new(self.place(key), text).with(Harm::of(key)));
     }
 
     /// The same, where several getters may find it.
-    fn problem_once(&self, key: &str, text: String) {
+    pub(super) fn problem_once(&self, key: &str, text: String) {
         let known = |problem: &Problem| problem.text == text;
         if !self.problems.borrow().iter().any(known) {
             self.problem(key, text);
@@ -687,7 +374,7 @@ impl Section {
     }
 
     /// Warns of a value in a file that may not be meant as it stands.
-    fn doubt(&self, entry: &Entry, value: &str, is_secret: bool) {
+    pub(super) fn doubt(&self, entry: &Entry, value: &str, is_secret: bool) {
         let is_of_file = matches!(entry.origin, Origin::File { .. });
         let doubt = literal::doubt(&entry.key, value, is_secret).filter(|_| is_of_file);
         let is_known = |text: &String| {
@@ -760,14 +447,6 @@ impl Section {
     }
 }
 
-/// Why an entry must not be a secret, if so.
-fn exposed(entry: &Entry) -> Option<&String> {
-    match &entry.origin {
-        Origin::File { file, .. } => file.exposed.as_ref(),
-        _ => None,
-    }
-}
-
 /// Whether a text holds what makes it a template.
 pub fn has_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
@@ -799,30 +478,9 @@ fn is_same(key: &str, meant: &str) -> bool {
     key == family(meant) || are_credentials
 }
 
-/// The key without the ending that says how a secret is given.
-pub(super) fn family(key: &str) -> &str {
-    SECRET_FORMS[1..]
-        .iter()
-        .find_map(|form| key.strip_suffix(form))
-        .unwrap_or(key)
-}
-
-pub(super) fn resolve(path: &str, origin: &Origin) -> PathBuf {
-    let expanded = match (path.strip_prefix("~/"), home::directory()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    };
-    match origin {
-        Origin::File { file, .. } => file
-            .path
-            .parent()
-            .map_or(expanded.clone(), |folder| folder.join(&expanded)),
-        _ => expanded,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::entry::File;
     use super::*;
 
     #[test]

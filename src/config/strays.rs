@@ -1,6 +1,6 @@
 //! Sections that belong to nobody: whom each may have been meant for, and what to write in its place.
 
-use super::section::{Harm, Problem};
+use super::problem::{Harm, Problem};
 use super::{Sections, advice};
 use crate::text::{nearest, suggest};
 

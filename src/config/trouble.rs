@@ -1,6 +1,6 @@
 //! A notifier that cannot deliver: why, and what becomes of its events.
 
-use super::section::{Harm, Problem};
+use super::problem::{Harm, Problem};
 
 /// Why a notifier cannot deliver now.
 pub struct Trouble {

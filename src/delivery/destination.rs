@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
+use crate::config::entry::{Entry, Origin};
 use crate::config::levels::Search;
-use crate::config::section::{Entry, Origin, Section};
+use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::event::Event;
 use crate::message::outputs::Payload;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::entry::Shown;
 use crate::config::levels::Level;
-use crate::config::section::{Harm, Problem, Section, Shown};
+use crate::config::problem::{Harm, Problem};
+use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
 use crate::delivery::destination::Destination;

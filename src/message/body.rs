@@ -2,11 +2,9 @@
 
 use serde_json::Value;
 
-use crate::config::advice;
-use crate::config::section::Section;
+use crate::config::checked::Uses;
 use crate::template::Template;
 use crate::template::context::Context;
-use crate::template::context::VARIABLES;
 use crate::text::Escape;
 
 /// What the user wrote as `body`.
@@ -116,28 +114,6 @@ fn leaf(text: &str) -> Result<Template, String> {
     match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
         Some(expression) => Template::new(expression.trim()),
         None => Template::text(text, Escape::Plain),
-    }
-}
-
-/// A template of a section, its unknown variables and what else is wrong noted.
-pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
-    let noted = |problem| section.problem(key, format!("`{key}`: {problem}"));
-    let made = made.map_err(noted).ok()?;
-    for name in made.unknown_variables() {
-        let hint = advice::variable(&name, &VARIABLES);
-        section.problem(key, format!("unknown variable `{name}`{hint}"));
-    }
-    Some(made)
-}
-
-/// Something that names variables.
-pub trait Uses {
-    fn unknown_variables(&self) -> Vec<String>;
-}
-
-impl Uses for Template {
-    fn unknown_variables(&self) -> Vec<String> {
-        Template::unknown_variables(self)
     }
 }
 

@@ -11,11 +11,12 @@ use std::sync::LazyLock;
 use hyper::body::Bytes;
 use serde_json::Value;
 
+use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::{Event, State, Status};
 use crate::json::bulk;
-use crate::message::body::{Body, noted};
+use crate::message::body::Body;
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line, printable};
@@ -417,7 +418,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::section::{Entry, Origin};
+    use crate::config::entry::{Entry, Origin};
     use crate::event::parse::Reader;
     use crate::event::sample;
 

@@ -223,7 +223,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::section::{Entry, Origin};
+    use crate::config::entry::{Entry, Origin};
     use crate::event::parse::Reader;
 
     fn section(entries: &[(&str, &str)]) -> Section {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::checked::noted;
 use crate::config::literal;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::body::noted;
 use crate::net::http::is_credential;
 use crate::secret;
 use crate::template::Template;

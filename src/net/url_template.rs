@@ -2,9 +2,9 @@
 
 use url::Url;
 
+use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::body::noted;
 use crate::net::urls::{origin, parse_url, unfit};
 use crate::template::Template;
 use crate::template::context::Context;

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{Kind, Notifier};
-use crate::config::section::{Reads, Section};
+use crate::config::entry::Reads;
+use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::{Form, Message};
 use crate::net::authorization::refuse_user;

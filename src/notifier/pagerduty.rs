@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Kind, Notifier};
+use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::event::{Event, State, Status};
 use crate::failure::Failure;
-use crate::message::body::noted;
 use crate::message::{Form, Level, Message};
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};

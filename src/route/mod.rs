@@ -279,7 +279,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::section::{Entry, Origin};
+    use crate::config::entry::{Entry, Origin};
     use crate::event::parse::Reader;
 
     fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {

@@ -124,6 +124,15 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The source of a kind: a file, or a folder where it has more than one.
+fn source_of(kind: &str) -> String {
+    let folder = format!("src/notifier/{kind}/mod.rs");
+    match std::fs::exists(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))) {
+        Ok(true) => read(&folder),
+        _ => read(&format!("src/notifier/{kind}.rs")),
+    }
+}
+
 /// The names of the kinds, as the program itself lists them.
 fn names() -> Vec<String> {
     let outcome = Sandbox::with_config("[notifier:x]\n").run(&["check-config"]);
@@ -245,7 +254,7 @@ fn keys(source: &str) -> Vec<String> {
 fn every_key_of_a_kind_is_on_its_page() {
     for name in names() {
         let page = read(&format!("docs/notifiers/{name}.md"));
-        let keys = keys(&read(&format!("src/notifier/{name}.rs")));
+        let keys = keys(&source_of(&name));
         assert!(!keys.is_empty(), "{name}");
         for key in keys {
             assert!(page.contains(&format!("`{key}`")), "{name}: {key}");

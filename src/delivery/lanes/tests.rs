@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::section::{Entry, Origin, Section};
+use crate::config::entry::{Entry, Origin};
+use crate::config::section::Section;
 use crate::event::parse::Reader;
 
 const DRAIN: Duration = Duration::from_secs(4);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::Window;
-use crate::config::section::{Entry, Origin, Section};
+use crate::config::entry::{Entry, Origin};
+use crate::config::section::Section;
 use crate::delivery::breaker::Breaker;
 use crate::delivery::lanes::{Delivery, Lanes};
 use crate::event::Event;

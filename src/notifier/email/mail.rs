@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 
-use super::Failure;
 use crate::config::section::Section;
+use crate::failure::Failure;
 use crate::message::Message;
 use crate::secret;
 use crate::text::{Escape, characters, cut, printable};

@@ -1,0 +1,60 @@
+//! What is wrong with a configuration, and how far that reaches.
+
+use std::fmt;
+
+/// Something wrong with the configuration: where, what, and what to do.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Problem {
+    pub place: String,
+    pub text: String,
+    #[serde(skip)]
+    pub harm: Harm,
+}
+
+/// How far a problem reaches, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    /// The default holds, with which nothing is lost and nobody is notified by mistake.
+    Slight,
+    /// A secret of a notifier could not be read; at another time it may be.
+    Unread,
+    /// Its notifier cannot deliver.
+    Notifier,
+    /// Nobody knows which events its notifier is meant to take.
+    Rules,
+    /// Nothing can be sent.
+    Everything,
+}
+
+/// Keys that select the events of a notifier.
+const RULES: [&str; 3] = ["on", "when", "check_mode"];
+
+impl Harm {
+    /// Harm of a mistake in the value of `key`, or in several words that may be keys.
+    pub fn of(key: &str) -> Harm {
+        match key.split(' ').any(|word| RULES.contains(&word)) {
+            true => Harm::Rules,
+            false => Harm::Notifier,
+        }
+    }
+}
+
+impl Problem {
+    pub fn new(place: impl Into<String>, text: impl Into<String>) -> Problem {
+        Problem {
+            place: place.into(),
+            text: text.into(),
+            harm: Harm::Notifier,
+        }
+    }
+
+    pub fn with(self, harm: Harm) -> Problem {
+        Problem { harm, ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.text)
+    }
+}
