@@ -9,21 +9,20 @@ pub mod summary;
 pub mod tally;
 pub mod threads;
 pub mod turns;
+mod unspooled;
 pub mod verdict;
 pub mod window;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::console::stderr;
 use crate::delivery::destination::{Destination, variable};
-use crate::delivery::shared::{Shared, Unwritten};
+use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
 use crate::delivery::worker::Worker;
 use crate::event::run_summary::{Before, Progress};
@@ -102,7 +101,7 @@ impl Deliverer {
             // Any number does that is not used there.
             let id = -1 - number as i64;
             self.shared
-                .homeless
+                .unspooled
                 .borrow_mut()
                 .destinations
                 .insert(id, key);
@@ -284,68 +283,6 @@ impl Deliverer {
         self.worker(id).is_some_and(|worker| !worker.leads())
     }
 
-    /// Tells whether the end of a run is among these events, which another process would deliver before those in
-    /// memory only.
-    fn would_overtake(&self, events: &[(u64, Arc<Event>)]) -> bool {
-        let ends = events.iter().filter(|(_, event)| event.end.is_some());
-        let ended: Vec<&str> = ends.map(|(_, event)| event.run.id.as_str()).collect();
-        let homeless = self.shared.homeless.borrow();
-        let mut open = homeless.open.values();
-        !ended.is_empty()
-            && open.any(|open| {
-                let run = open.event.run.id.as_str();
-                ended.contains(&run) && self.delivers_elsewhere(open.destination)
-            })
-    }
-
-    /// The spool does not take them: they are delivered all the same, as long as the process lives.
-    fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<i64>]) {
-        let mut homeless = self.shared.homeless.borrow_mut();
-        for ((sequence, event), destinations) in held.iter().zip(wanted) {
-            for destination in destinations {
-                homeless.last -= 1;
-                let id = homeless.last;
-                let unwritten = Unwritten {
-                    sequence: *sequence,
-                    event: event.clone(),
-                    destination: *destination,
-                };
-                homeless.open.insert(id, unwritten);
-                if let Some(worker) = self.worker(*destination) {
-                    worker.take_homeless(id, event);
-                }
-            }
-        }
-    }
-
-    /// Says how many deliveries end with the process, because they could not be written. Whether any do.
-    pub fn report_lost(&self) -> bool {
-        if self.dropped.get() > 0 {
-            stderr::say(format!(
-                "the spool was full: {} deliveries that had waited longest were dropped for new ones",
-                self.dropped.get()
-            ));
-        }
-        let lost = self.shared.homeless.borrow().open.len();
-        if lost > 0 {
-            stderr::say(format!(
-                "{lost} of those that wait were in memory only, and are lost"
-            ));
-        }
-        lost > 0
-    }
-
-    /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.
-    pub fn safe(&self, last: u64) -> u64 {
-        let homeless = self.shared.homeless.borrow();
-        let first = homeless
-            .open
-            .values()
-            .map(|unwritten| unwritten.sequence)
-            .min();
-        first.map_or(last, |first| first - 1)
-    }
-
     /// How many of this process's deliveries are unfinished, and may still be finished.
     pub fn waiting(&self) -> usize {
         self.workers
@@ -380,17 +317,6 @@ impl Deliverer {
                 return;
             }
         }
-    }
-
-    /// Waits until nothing is in memory only any more, at most `limit`.
-    pub async fn drain_unspooled(&self, limit: Duration) {
-        let emptied = async {
-            while !self.shared.homeless.borrow().open.is_empty() {
-                self.progress().await;
-            }
-        };
-        // What is left is written to the spool, or lost and said to be.
-        let _ = tokio::time::timeout(limit, emptied).await;
     }
 
     /// Waits as long as deliveries of this process's are finished, each within `limit`.
@@ -447,7 +373,7 @@ impl Deliverer {
         for worker in workers {
             worker.catch_up(self.spool()).await;
         }
-        self.write_homeless().await;
+        self.write_unspooled().await;
         self.spool().close().await;
     }
 
@@ -461,39 +387,6 @@ impl Deliverer {
         while under_way() {
             self.progress().await;
         }
-    }
-
-    /// Writes what is in memory only to the spool after all, if it takes it now.
-    async fn write_homeless(&self) {
-        let open = std::mem::take(&mut self.shared.homeless.borrow_mut().open);
-        let homes = self.find_homes().await;
-        let mut rows: Vec<NewEvent> = Vec::new();
-        // Their numbers go downwards.
-        for unwritten in open.values().rev() {
-            let destination = unwritten.destination;
-            let home = homes.get(&destination).copied().unwrap_or(destination);
-            match rows.last_mut() {
-                Some(row) if row.event_id == unwritten.event.id => row.destinations.push(home),
-                _ => rows.push(self.new_event(&unwritten.event, vec![home])),
-            }
-        }
-        if !rows.is_empty() && self.write_events(rows).await.is_err() {
-            self.shared.homeless.borrow_mut().open = open;
-        }
-    }
-
-    /// The numbers in the spool of destinations for which it had no place before.
-    async fn find_homes(&self) -> BTreeMap<i64, i64> {
-        let destinations = self.shared.homeless.borrow().destinations.clone();
-        let mut homes = BTreeMap::new();
-        for (id, key) in destinations {
-            let home = self
-                .spool()
-                .write(move |connection| spool::destination(connection, &key))
-                .await;
-            homes.extend(home.ok().map(|home| (id, home)));
-        }
-        homes
     }
 
     /// Waits until nothing can be delivered now, whoever accepted it.

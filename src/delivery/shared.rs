@@ -22,7 +22,7 @@ pub struct Shared {
     /// Somewhere a delivery was finished.
     pub progress: Notify,
     /// Events that could not be written to the spool and are in memory only.
-    pub homeless: RefCell<Homeless>,
+    pub unspooled: RefCell<Unspooled>,
     /// No further attempt is begun.
     pub stopping: Cell<bool>,
     /// It leaves all deliveries to other processes.
@@ -31,7 +31,7 @@ pub struct Shared {
 
 /// Deliveries without a place in the spool have negative numbers.
 #[derive(Default)]
-pub struct Homeless {
+pub struct Unspooled {
     pub last: i64,
     /// Those that are unfinished.
     pub open: BTreeMap<i64, Unwritten>,
@@ -54,7 +54,7 @@ impl Shared {
             http,
             turns: Turns::default(),
             progress: Notify::new(),
-            homeless: RefCell::default(),
+            unspooled: RefCell::default(),
             stopping: Cell::new(false),
             accepts_only: Cell::new(false),
         }
@@ -76,7 +76,7 @@ impl Shared {
 
     /// Says what is wrong with the spool, once.
     pub fn complain(&self, text: &str) {
-        let said = std::mem::replace(&mut self.homeless.borrow_mut().reported, true);
+        let said = std::mem::replace(&mut self.unspooled.borrow_mut().reported, true);
         if !said {
             stderr::say(text);
         }
@@ -84,6 +84,6 @@ impl Shared {
 
     /// A delivery without a place in the spool is finished with.
     pub fn forget(&self, id: i64) {
-        self.homeless.borrow_mut().open.remove(&id);
+        self.unspooled.borrow_mut().open.remove(&id);
     }
 }

@@ -1,6 +1,7 @@
 //! What one notifier says about one event, or a group of them: `subject`, `message` and `body`.
 
 pub mod body;
+mod fields;
 pub mod outputs;
 
 use std::cell::{Cell, RefCell};
@@ -15,11 +16,11 @@ use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::{Event, State, Status};
-use crate::json::bulk;
 use crate::message::body::Body;
+use crate::message::fields::{fields, mapped_fields};
 use crate::template::Template;
 use crate::template::context::Context;
-use crate::text::{Escape, characters, cut, one_line, printable};
+use crate::text::{Escape, one_line, printable};
 
 /// What one notifier says.
 #[derive(Clone, Debug)]
@@ -356,61 +357,6 @@ fn render(
             by_default()
         }
     }
-}
-
-/// The longest name and the longest value of a field, in characters: even with an entity for each they fit into
-/// what Slack takes.
-const NAME: usize = 80;
-const FIELD: usize = 300;
-
-fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
-    let payload = std::str::from_utf8(payload).unwrap_or_default();
-    let read = bulk::value(payload);
-    let Ok(Value::Object(payload)) = read else {
-        return Vec::new();
-    };
-    let shown = |(name, value): (&String, &Value)| {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        (!value.is_null()).then(|| field(name, &text))
-    };
-    payload.iter().filter_map(shown).collect()
-}
-
-fn field(name: &str, text: &str) -> (String, String) {
-    (
-        cut(&one_line(name), NAME, characters).into_owned(),
-        cut(&printable(text), FIELD, characters).into_owned(),
-    )
-}
-
-/// What is told beside the text where no `[outputs]` says it.
-fn fields(event: &Event) -> Vec<(String, String)> {
-    let run = &event.run;
-    let host = event.host.as_ref().map(|host| host.name.clone());
-    let task = event.task.as_ref().map(|task| task.name.clone());
-    let play = event.play.as_ref().map(|play| play.name.clone());
-    let inventory = Some(run.inventory.join(", "));
-    let tags = Some(&run.tags).filter(|tags| *tags != &["all"]);
-    let tags = tags.map(|tags| tags.join(", "));
-    let all = [
-        ("Host", host),
-        ("Task", task),
-        ("Play", play),
-        ("Playbook", run.playbook.clone()),
-        ("Inventory", inventory),
-        ("Limit", run.limit.clone()),
-        ("Tags", tags),
-        ("Skipped tags", Some(run.skip_tags.join(", "))),
-        ("Start at task", run.start_at_task.clone()),
-        ("Started by", run.user.clone()),
-        ("Controller", run.controller.clone()),
-    ];
-    all.into_iter()
-        .filter_map(|(name, value)| Some(field(name, &value?)))
-        .filter(|(_, value)| !value.is_empty())
-        .collect()
 }
 
 #[cfg(test)]

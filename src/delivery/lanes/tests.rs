@@ -2,6 +2,7 @@ use super::*;
 use crate::config::entry::{Entry, Origin};
 use crate::config::section::Section;
 use crate::event::parse::Reader;
+use std::sync::Arc;
 
 const DRAIN: Duration = Duration::from_secs(4);
 

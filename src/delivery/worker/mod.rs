@@ -430,7 +430,7 @@ impl Worker {
         }
     }
 
-    pub fn take_homeless(&self, id: i64, event: &Arc<Event>) {
+    pub fn take_unspooled(&self, id: i64, event: &Arc<Event>) {
         self.own.borrow_mut().add(id);
         let now = Instant::now();
         let mut window = self.window.borrow_mut();

@@ -1,5 +1,7 @@
 //! `stream`: what a plugin writes, delivered while the play goes on. See docs/protocol.md.
 
+mod end;
+
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::rc::Rc;
@@ -41,7 +43,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const LEAVE: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: cli::Stream) -> Exit {
-    super::orphan::watch();
+    crate::command::orphan::watch();
     LocalSet::new()
         .run_until(async {
             let mut stream = Stream::new(arguments);
@@ -167,15 +169,6 @@ impl Stream {
         Ok(None)
     }
 
-    /// Ends by a signal in the middle of a run: another process may go on with it, and say how it ended.
-    async fn leave(&mut self, signal: i32) -> Exit {
-        self.be_accepted().await;
-        self.deliverer.stop().await;
-        self.answer_safe();
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
-        Exit::Unexpected
-    }
-
     /// Takes what has arrived; its events are accepted in few commits, and then answered as safe.
     async fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
         while let Some(record) = records.next() {
@@ -212,7 +205,7 @@ impl Stream {
                 // Python writes what is nested more deeply than can be read here.
                 cut = true;
                 let text = shallow(&String::from_utf8_lossy(&bytes));
-                serde_json::from_str(&text).map_err(|_| crate::event::syntax(&error))
+                serde_json::from_str(&text).map_err(|_| crate::json::syntax(&error))
             })
         });
         failpoint::pass("parse");
@@ -315,12 +308,12 @@ impl Stream {
             emitters: self.emitters.clone(),
             ..Options::default()
         };
-        let config = super::load(&options, self.deliverer.http()).inspect_err(|_| {
+        let config = crate::command::load(&options, self.deliverer.http()).inspect_err(|_| {
             stderr::say(
                 "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
             );
         })?;
-        super::report_troubles(&config);
+        crate::command::report_troubles(&config);
         let starts = self.overrides.is_none() && !self.progress.resumed;
         if self.arguments.strict && starts && !config.problems.is_empty() {
             return Err(Exit::Config);
@@ -329,7 +322,9 @@ impl Stream {
         let run = format!("{}/{}", self.run.id, self.generation);
         self.overrides = Some(overrides);
         self.drain = config.drain;
-        self.deliverer.shared.open(|| super::open_spool(&config));
+        self.deliverer
+            .shared
+            .open(|| crate::command::open_spool(&config));
         self.deliverer.prune(config.keep);
         self.destinations.clear();
         for destination in config.destinations {
@@ -473,58 +468,6 @@ impl Stream {
         self.accepted = last;
         self.events += wanted;
         self.answer_safe();
-    }
-
-    /// The run is over: its own event, the last deliveries, the summary.
-    async fn finish(&mut self) -> Result<Exit, Exit> {
-        self.release().await?;
-        if self.last_sequence == 0 {
-            return Ok(Exit::Ok);
-        }
-        // ansible-runner says the end itself, unless it was cut off.
-        if self.runner.is_none() || !self.progress.ended {
-            let status = self.progress.status();
-            let before = self
-                .deliverer
-                .end_run(&self.run, status, &self.progress)
-                .await;
-            let event = self.progress.end(&self.run, before);
-            self.batch.push((self.last_sequence + 1, event));
-            self.accept().await;
-        }
-        self.be_accepted().await;
-        let mut terminate = signal(SignalKind::terminate()).ok();
-        let began = Instant::now();
-        let drained = async {
-            if self.runner.is_some() {
-                // Nobody waits for this process: it stays as long as it gets on.
-                self.deliverer.drain_while_moving(self.drain).await;
-            } else {
-                self.deliverer.drain(self.drain).await;
-            }
-            if self.progress.resumed {
-                // What the process before accepted is owed, too.
-                let rest = self.drain.saturating_sub(began.elapsed());
-                let _ = tokio::time::timeout(rest, self.deliverer.settle()).await;
-            }
-        };
-        let drained = async {
-            tokio::select! {
-                () = drained => {}
-                () = super::heard(&mut terminate) => {}
-            }
-        };
-        let told = (!self.arguments.quiet).then_some(self.events);
-        let exit = self.deliverer.close(drained, told).await;
-        self.answer_safe();
-        if self.rejected > 0 {
-            stderr::say(format!(
-                "{} lines of the stream were not records",
-                self.rejected
-            ));
-            return Ok(Exit::InvalidEvent);
-        }
-        Ok(exit)
     }
 
     fn answer_safe(&mut self) {

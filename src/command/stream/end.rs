@@ -1,0 +1,72 @@
+//! The end of a stream: the run's own last event, the last deliveries, the summary.
+
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Stream;
+use crate::console::stderr;
+use crate::exit::Exit;
+
+impl Stream {
+    /// Ends by a signal in the middle of a run: another process may go on with it, and say how it ended.
+    pub(super) async fn leave(&mut self, signal: i32) -> Exit {
+        self.be_accepted().await;
+        self.deliverer.stop().await;
+        self.answer_safe();
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        Exit::Unexpected
+    }
+
+    /// The run is over: its own event, the last deliveries, the summary.
+    pub(super) async fn finish(&mut self) -> Result<Exit, Exit> {
+        self.release().await?;
+        if self.last_sequence == 0 {
+            return Ok(Exit::Ok);
+        }
+        // ansible-runner says the end itself, unless it was cut off.
+        if self.runner.is_none() || !self.progress.ended {
+            let status = self.progress.status();
+            let before = self
+                .deliverer
+                .end_run(&self.run, status, &self.progress)
+                .await;
+            let event = self.progress.end(&self.run, before);
+            self.batch.push((self.last_sequence + 1, event));
+            self.accept().await;
+        }
+        self.be_accepted().await;
+        let mut terminate = signal(SignalKind::terminate()).ok();
+        let began = Instant::now();
+        let drained = async {
+            if self.runner.is_some() {
+                // Nobody waits for this process: it stays as long as it gets on.
+                self.deliverer.drain_while_moving(self.drain).await;
+            } else {
+                self.deliverer.drain(self.drain).await;
+            }
+            if self.progress.resumed {
+                // What the process before accepted is owed, too.
+                let rest = self.drain.saturating_sub(began.elapsed());
+                let _ = tokio::time::timeout(rest, self.deliverer.settle()).await;
+            }
+        };
+        let drained = async {
+            tokio::select! {
+                () = drained => {}
+                () = crate::command::heard(&mut terminate) => {}
+            }
+        };
+        let told = (!self.arguments.quiet).then_some(self.events);
+        let exit = self.deliverer.close(drained, told).await;
+        self.answer_safe();
+        if self.rejected > 0 {
+            stderr::say(format!(
+                "{} lines of the stream were not records",
+                self.rejected
+            ));
+            return Ok(Exit::InvalidEvent);
+        }
+        Ok(exit)
+    }
+}
