@@ -93,7 +93,7 @@ const KINDS: [Kind; 12] = [
         keys: "api_url = BASE/\ntoken = 1:canary\nchat_ids = 2",
         taken: (200, r#"{"ok":true,"result":{"message_id":1}}"#),
         // The bot was blocked, or thrown out of the chat.
-        exceptions: &[(403, "dead")],
+        exceptions: &[],
     },
 ];
 
@@ -136,7 +136,7 @@ fn source_of(kind: &str) -> String {
 /// The names of the kinds, as the program itself lists them.
 fn names() -> Vec<String> {
     let outcome = Sandbox::with_config("[notifier:x]\n").run(&["check-config"]);
-    let (_, list) = outcome.stderr.split_once("it is one of: ").unwrap();
+    let (_, list) = outcome.stderr.split_once("set it to one of: ").unwrap();
     let list = list.lines().next().unwrap();
     list.split(", ").map(str::to_owned).collect()
 }

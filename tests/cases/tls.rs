@@ -170,7 +170,7 @@ fn a_server_that_proves_nothing_gets_nothing() {
             },
             "",
             "localhost",
-            "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity)))",
+            "invalid peer certificate: CaUsedAsEndEntity; it is that of an authority",
         ),
         (
             authority.sign(|params| {
