@@ -203,6 +203,11 @@ HIDDEN = "the output has been hidden because of no_log"
 # What stays of a result under no_log.
 STATE = ("changed", "attempts", "retries")
 
+# Arguments, variables given to an include, the environment, and all items of a loop, some of which
+# may be under no_log. They must not leave Ansible, at any depth. The program has the same.
+PRIVATE = frozenset(("invocation", "include_args", "ansible_env", "ansible_loop"))
+PRIVATE_IN_TEXT = tuple('"%s"' % key for key in sorted(PRIVATE))
+
 # In Python 2 a pair of surrogates is a character beyond 16 bits; only lone ones are wrong.
 SURROGATES = re.compile(
     json.loads(
@@ -290,8 +295,8 @@ def is_suspicious(text):
     """Whether the JSON may hold what must not leave Ansible, at any depth."""
     return (
         "_ansible_" in text
-        or '"invocation"' in text
         or '"censored"' in text
+        or any(key in text for key in PRIVATE_IN_TEXT)
         or (PYTHON2 and "\\ud" in text)
     )
 
@@ -344,7 +349,7 @@ class Cleaner(object):
                 key = key.decode("utf-8", "replace")
             elif not isinstance(key, TEXT):
                 key = to_json(self.clean(key, depth)).strip('"')
-            if key != "invocation" and not key.startswith("_ansible_"):
+            if key not in PRIVATE and not key.startswith("_ansible_"):
                 cleaned[self.text(key)] = self.clean(part, depth)
         return cleaned
 

@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 
-/// What stays of a result under `no_log`.
-const PUBLIC: [&str; 4] = ["changed", "attempts", "retries", "censored"];
+/// Keys of a result under `no_log` that stay, where they are numbers or flags.
+const PUBLIC: [&str; 3] = ["changed", "attempts", "retries"];
+/// The text that Ansible puts in the place of such a result.
+const HIDDEN: &str = "the output has been hidden because of no_log";
 
-/// What must not leave Ansible: arguments, the environment, and all items of a loop, some of which may be
-/// under `no_log`.
-const PRIVATE: [&str; 3] = ["invocation", "ansible_env", "ansible_loop"];
+/// Keys that must not leave Ansible: arguments, variables given to an include, the environment, and all items of a
+/// loop, some of which may be under `no_log`. The plugin has the same; `tests/redaction.json` holds for both.
+const PRIVATE: [&str; 4] = ["invocation", "include_args", "ansible_env", "ansible_loop"];
 
 /// Takes out what must not leave Ansible, at every depth, and what the key `variables` holds; whether this
 /// object itself was censored.
@@ -20,9 +22,11 @@ pub fn strip(value: &mut Value, variables: Option<&str>) -> bool {
                     .get("_ansible_no_log")
                     .is_some_and(|flag| *flag != Value::Bool(false));
             let labelled = labelled(object);
-            object.retain(|key, _| {
+            object.retain(|key, value| {
                 if censored {
-                    PUBLIC.contains(&key.as_str())
+                    let is_state =
+                        PUBLIC.contains(&key.as_str()) && (value.is_number() || value.is_boolean());
+                    is_state || key == "censored" && value.is_string()
                 } else {
                     !PRIVATE.contains(&key.as_str())
                         && variables != Some(key)
@@ -30,6 +34,9 @@ pub fn strip(value: &mut Value, variables: Option<&str>) -> bool {
                         && !key.starts_with("_ansible_")
                 }
             });
+            if censored {
+                object.entry("censored").or_insert_with(|| HIDDEN.into());
+            }
             object.values_mut().for_each(|value| {
                 strip(value, variables);
             });
@@ -57,8 +64,9 @@ fn labelled(item: &Map<String, Value>) -> Option<String> {
 
 /// Whether a JSON text may hold what must not leave Ansible.
 pub fn is_suspicious(text: &str) -> bool {
-    const KEYS: [&str; 5] = [
+    const KEYS: [&str; 6] = [
         "\"_ansible_",
+        "\"include_args\"",
         "\"ansible_env\"",
         "\"ansible_loop\"",
         "\"censored\"",
@@ -74,4 +82,26 @@ fn escapes_letters(text: &str) -> bool {
         let code = text.as_bytes().get(at + 4);
         code.is_some_and(|digit| (b'2'..=b'7').contains(digit))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_and_plugin_redact_alike() {
+        let vectors = include_str!("../../tests/redaction.json");
+        let vectors: Vec<Value> = serde_json::from_str(vectors).unwrap();
+        for vector in &vectors {
+            let mut result = vector["result"].clone();
+            let is_changed = result != vector["kept"];
+            assert!(
+                !is_changed || is_suspicious(&result.to_string()),
+                "{vector}"
+            );
+            strip(&mut result, None);
+            assert_eq!(result, vector["kept"], "{vector}");
+        }
+        assert!(vectors.len() > 10);
+    }
 }

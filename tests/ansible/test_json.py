@@ -1,12 +1,12 @@
 """Whatever a task brings: each line is strict JSON in UTF-8, and none is too long."""
 
 import json
+import pathlib
 import textwrap
 
 import pytest
 
 ENCODED = """
-    import json
     for value in VALUES:
         text, cut = plugin.encode(value, plugin.RESULT_ROOM)
         # Here what is not ASCII is escaped, so that printing does not depend on a locale.
@@ -16,7 +16,7 @@ ENCODED = """
 
 def encoded(ansible, setup):
     """What the plugin makes of VALUES, which the setup defines: [value, whether cut, length]."""
-    code = textwrap.dedent(setup) + textwrap.dedent(ENCODED)
+    code = "import json\n" + textwrap.dedent(setup) + textwrap.dedent(ENCODED)
     return [json.loads(line) for line in ansible.python(code).splitlines()]
 
 
@@ -67,6 +67,15 @@ def test_odd_values(ansible):
 
 
 HIDDEN = "the output has been hidden because of no_log"
+
+
+def test_what_must_not_leave_ansible(ansible):
+    """The program is tested with the same vectors."""
+    vectors = json.loads((pathlib.Path(__file__).parent.parent / "redaction.json").read_text())
+    results = json.dumps([{"inner": vector["result"]} for vector in vectors])
+    found = encoded(ansible, f"VALUES = json.loads({json.dumps(results)})")
+    for (value, _cut, _length), vector in zip(found, vectors, strict=True):
+        assert value == {"inner": vector["kept"]}, vector["what"]
 
 
 def test_lone_surrogates(ansible):
