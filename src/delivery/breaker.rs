@@ -1,4 +1,4 @@
-//! What failures mean for a notifier's next attempts. Every process learns it from the spool.
+//! Circuit breaker of a notifier: pauses and back-off after failures. All processes share it through the spool.
 
 use std::time::{Duration, Instant};
 
@@ -6,25 +6,26 @@ use jiff::Timestamp;
 
 use crate::spool::{BREAKER, BreakerRow};
 
-/// The longest time between two attempts at a delivery.
+/// Longest time between two attempts at a delivery.
 pub const MAX_BACK_OFF: Duration = Duration::from_secs(300);
-/// How often refused credentials are tried again.
+/// Pause between attempts while credentials are refused.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
-/// No pause that is stored is longer: a Retry-After counts for an hour at most, and its jitter.
+/// Upper bound of a stored pause: a Retry-After counts for an hour at most, plus jitter.
 pub const MAX_PAUSE: Duration = Duration::from_secs(3960);
 
-/// How a notifier fares.
+/// State of a notifier's circuit breaker.
 #[derive(Debug, Default)]
 pub struct Breaker {
     failures: u32,
-    /// Nothing is tried before this time.
+    /// Earliest time of the next attempt.
     paused_until: Option<Instant>,
-    /// The configuration to which it said that it is gone for good: it is off.
+    /// Fingerprint of the configuration for which the endpoint said it is gone for good; the notifier is
+    /// then off.
     gone: Option<String>,
 }
 
 impl Breaker {
-    /// What was stored, unless the configuration changed since the notifier was turned off.
+    /// Returns the stored state, or a fresh one if the configuration changed since the notifier was turned off.
     pub fn restore(row: BreakerRow, now: Instant, fingerprint: impl FnOnce() -> String) -> Breaker {
         if row.gone.as_ref().is_some_and(|gone| *gone != fingerprint()) {
             return Breaker::default();
@@ -36,7 +37,7 @@ impl Breaker {
         }
     }
 
-    /// What is to be stored.
+    /// Returns the state in the form the spool stores.
     pub fn row(&self, now: Instant) -> BreakerRow {
         let paused_until = self.pause(now).map_or(0, |until| {
             let left = until.saturating_duration_since(now).as_millis();
@@ -49,29 +50,29 @@ impl Breaker {
         }
     }
 
-    /// The end of the pause, if there is one now.
+    /// Returns the end of the current pause, if there is one.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// How many attempts may be under way at once, of `most`.
+    /// Returns how many attempts may run at once, given the configured limit `most`.
     pub fn limit(&self, most: usize) -> usize {
         if self.failures < BREAKER { most } else { 1 }
     }
 
-    /// It answered that it is gone for good.
+    /// Returns true if the endpoint answered that it is gone for good.
     pub fn is_off(&self) -> bool {
         self.gone.is_some()
     }
 
-    /// Something failed since the last success.
+    /// Returns true if something failed since the last success.
     pub fn is_troubled(&self) -> bool {
         self.failures > 0 || self.is_off() || self.paused_until.is_some()
     }
 
-    /// An attempt succeeded: whether that ends a time of single attempts.
+    /// Records a success; returns true if that ends a period of single attempts.
     pub fn succeeded(&mut self) -> bool {
-        // A pause that was asked for stays: others of its attempts may just have been told to wait.
+        // A requested pause stays: other attempts may just have been told to wait.
         let was_open = std::mem::take(&mut self.failures) >= BREAKER;
         if was_open {
             self.paused_until = None;
@@ -79,10 +80,10 @@ impl Breaker {
         was_open
     }
 
-    /// An attempt failed, and the service said how long to wait, or not. The wait of the delivery,
-    /// which had `attempts` before.
+    /// Records a failure, with the wait the service asked for, if any. Returns the delay before the next
+    /// attempt at the delivery, which had `attempts` before.
     pub fn failed(&mut self, attempts: u32, after: Option<Duration>, now: Instant) -> Duration {
-        // Those that were under way together are one failure: the pause says that it is known.
+        // Attempts that ran concurrently count as one failure: a pause means that it is already known.
         if self.pause(now).is_none() {
             self.failures = self.failures.saturating_add(1);
         }
@@ -95,18 +96,19 @@ impl Breaker {
         back_off(attempts).max(asked.unwrap_or_default())
     }
 
-    /// The credentials were refused: from now on one attempt at a time, so that no account is locked.
+    /// Records refused credentials: from now on one attempt at a time, so that no account gets locked.
     pub fn denied(&mut self) {
         self.failures = self.failures.saturating_add(1).max(BREAKER);
     }
 
-    /// Refused credentials were read anew, and refused again. The wait of the delivery.
+    /// Records that credentials were refused even after being read again. Returns the delay before the next
+    /// attempt.
     pub fn denied_again(&mut self, now: Instant) -> Duration {
         self.pause_for(DENIED_PAUSE, now);
         DENIED_PAUSE
     }
 
-    /// It said to this configuration that it is gone for good.
+    /// Turns the notifier off for this configuration: the endpoint is gone for good.
     pub fn turn_off(&mut self, fingerprint: impl FnOnce() -> String) {
         self.gone.get_or_insert_with(fingerprint);
     }
@@ -116,15 +118,16 @@ impl Breaker {
     }
 }
 
-/// Time left until a stored time, in milliseconds since 1970; nothing where it is over, or lies so far ahead
-/// that the clock must have been set back since.
+/// Returns the time left until a stored time, in milliseconds since 1970. None if it has passed, or is so
+/// far ahead that the clock must have been set back since.
 pub fn left_until(time: i64) -> Option<Duration> {
     let left = time.saturating_sub(Timestamp::now().as_millisecond());
     let left = Duration::from_millis(u64::try_from(left).ok()?);
     (!left.is_zero() && left <= MAX_PAUSE).then_some(left)
 }
 
-/// The time to the next attempt: 1 s doubled each time, at most 5 minutes, of which 50 to 100 %.
+/// Returns the delay before the next attempt: 1 s, doubled each time, at most 5 minutes; randomised to
+/// 50–100 %.
 fn back_off(attempts: u32) -> Duration {
     let whole = Duration::from_secs(1)
         .saturating_mul(1 << attempts.min(16))

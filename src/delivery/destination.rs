@@ -1,4 +1,4 @@
-//! A configured notifier, ready to be used, and what it says.
+//! Configured notifiers, ready for use, and the messages they make.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::route::grouping::Grouping;
 use crate::spool::DestinationKey;
 use crate::template::context::Context;
 
-/// Stands between a run and the mark of where its events go, in the spool's name of a destination.
+/// Separator between a run and the hash of its target address, in a destination's name in the spool.
 pub const ADDRESSEE: &str = " at ";
 
-/// The variable of the environment that gives a key of [inputs].
+/// Returns the environment variable that sets a key of [inputs].
 pub fn variable(key: &str) -> String {
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
 }
 
-/// A configured notifier, ready to be used.
+/// A configured notifier, ready for use.
 pub struct Destination {
     pub name: String,
     pub kind: &'static Kind,
@@ -35,27 +35,27 @@ pub struct Destination {
     pub payload: Payload,
     pub texts: Texts,
     pub grouping: Grouping,
-    /// It has an [outputs] of its own.
+    /// True if it has an [outputs] section of its own.
     pub mapped: bool,
-    /// How many lanes deliver side by side.
+    /// Number of lanes that deliver concurrently.
     pub concurrency: usize,
-    /// It sends what ansible-runner said.
+    /// True if it sends the original records of ansible-runner.
     pub verbatim: bool,
-    /// What is older is given up.
+    /// Age after which a delivery is given up.
     pub max_age: Duration,
     /// Longest time that the end of a play waits for deliveries.
     pub drain: Duration,
-    /// What was delivered stays in the spool.
+    /// True if delivered events stay in the spool.
     pub keep_bodies: bool,
     pub notifier: Rc<dyn Notifier>,
-    /// Why it cannot deliver now: its section has a mistake, or a secret cannot be read.
+    /// Reason why it cannot deliver now: its section has a mistake, or a secret cannot be read.
     pub trouble: Option<Trouble>,
-    /// Kept to build the notifier again when its credentials were refused.
+    /// Kept so that the notifier can be rebuilt when its credentials are refused.
     pub section: Section,
 }
 
 impl Destination {
-    /// What it says about an event, or about several that go together.
+    /// Returns the message about an event, or about several that are sent together.
     pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
         if !self.grouping.is_batch() {
             return self.group(events);
@@ -73,7 +73,7 @@ impl Destination {
         }
     }
 
-    /// Message about events that go together, told as the first of them that failed, if one did.
+    /// Returns the message about a group of events, presented as the first one that failed, if any did.
     fn group(&self, mut events: Vec<Arc<Event>>) -> Message {
         let id = events[0].id.clone();
         let failed = events.iter().position(|event| event.is_failure());
@@ -85,15 +85,15 @@ impl Destination {
         Message { id, ..message }
     }
 
-    /// The keys that the play's vars or the environment gave.
+    /// Returns the keys that the play's vars or the environment set.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         self.section.passing().map(|entry| entry.key.as_str())
     }
 
-    /// How the spool names it: by configuration and notifier, so that two projects never mix. One that
-    /// the play's vars or the environment changed is that run's own: what they said is not stored, but a
-    /// mark by which the same address is known again. Where only the environment gave the credentials,
-    /// other runs with the same ones share it.
+    /// Returns its key in the spool: configuration and notifier, so that two projects never mix. If the
+    /// play's vars or the environment changed it, it belongs to that run: their values are not stored, only
+    /// a hash by which the same address is recognised. If only the environment gave the credentials, other
+    /// runs with the same ones share it.
     pub fn key(&self, search: &Search, run: &str) -> DestinationKey {
         let is_credential = |entry: &Entry| {
             matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"

@@ -1,4 +1,4 @@
-//! The deliveries of one notifier that are in memory, by lanes: each in order and one at a time.
+//! Deliveries of one notifier that are in memory, by lane: each lane is in order, one at a time.
 
 mod aside;
 mod ends;
@@ -22,34 +22,34 @@ pub use lane::Delivery;
 use lane::Lane;
 use opening::Opening;
 
-/// How many deliveries of a notifier are in memory, apart from groups; the others wait in the spool.
+/// Number of deliveries of a notifier kept in memory, not counting groups; the others wait in the spool.
 const WINDOW: usize = 512;
-/// How many bytes their events may have, apart from groups: a few large ones are enough to go on with.
+/// Size limit in bytes of their events, not counting groups: a few large ones are enough to work on.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// Attempts at the end of a run that follow each other soon, where other deliveries of its run fail as well.
+/// Number of quick attempts at the end of a run while other deliveries of the run fail as well.
 const FIRST_TURNS: u32 = 3;
 
-/// Deliveries by lane: a host, or what is told together.
+/// Deliveries by lane: a host or a group.
 #[derive(Debug)]
 pub struct Lanes {
     grouping: Grouping,
     lanes: HashMap<Rc<str>, Lane>,
     /// Lanes whose first delivery can be made now.
     ready: VecDeque<Rc<str>>,
-    /// Lanes whose first delivery waits for its time.
+    /// Lanes whose first delivery is not due yet.
     resting: BinaryHeap<Reverse<(Instant, Rc<str>)>>,
     ends: Ends,
     opening: Opening,
-    /// Lanes that have deliveries in the spool which are not in memory though what came later is.
+    /// Lanes with deliveries in the spool that are not in memory although later ones are.
     aside: Aside,
-    /// Of those that have a place in the spool: how many, and how large their events are, about.
+    /// Number and approximate size in memory of the deliveries that have a place in the spool.
     length: usize,
     bytes: usize,
 }
 
 impl Lanes {
-    /// For a notifier with such messages, at which the end of a play waits at most `drain`.
+    /// Creates lanes for a notifier for which the end of a play waits at most `drain`.
     pub fn new(grouping: Grouping, thread: Thread, drain: Duration) -> Lanes {
         Lanes {
             grouping,
@@ -68,7 +68,7 @@ impl Lanes {
         self.lanes.is_empty() && self.ends.is_empty()
     }
 
-    /// Takes a delivery on, behind those of its lane.
+    /// Adds a delivery at the end of its lane.
     pub fn push(&mut self, mut delivery: Delivery, now: Instant) {
         let lane = self.grouping.lane(&delivery.event);
         if delivery.id > 0 && self.aside.takes(&lane, &delivery.event) {
@@ -108,7 +108,7 @@ impl Lanes {
         self.open(name);
     }
 
-    /// Gathers no more for a group that has its full size.
+    /// Stops gathering for a group that is full.
     fn close_group(&mut self, name: &Rc<str>) {
         let resting = self.resting.len();
         self.resting.retain(|Reverse((_, other))| other != name);
@@ -117,14 +117,14 @@ impl Lanes {
         }
     }
 
-    /// When the group that a delivery begins is complete.
+    /// Returns the time at which the group that a delivery begins is complete.
     fn gathered_until(&self, delivery: &Delivery, now: Instant) -> Option<Instant> {
         let age = jiff::Timestamp::now().duration_since(delivery.accepted);
         let left = self.grouping.wait.checked_sub(age.unsigned_abs())?;
         (!left.is_zero()).then(|| now + left)
     }
 
-    /// Lets the ends of runs go on of which nothing else has to be waited for.
+    /// Releases the ends of runs that have nothing else to wait for.
     fn open_ends(&mut self, now: Instant) {
         if self.ends.is_empty() {
             return;
@@ -133,7 +133,7 @@ impl Lanes {
         gone.into_iter().for_each(|end| self.enlist(end));
     }
 
-    /// Deliveries that can be made now, as one; their lane stays closed until they are finished.
+    /// Claims deliveries that can be made now, as one; their lane stays closed until they are finished.
     pub fn claim(&mut self, now: Instant) -> Option<Vec<Delivery>> {
         self.open_ends(now);
         while self.next_resting().is_some_and(|due| due <= now) {
@@ -156,8 +156,8 @@ impl Lanes {
         }
     }
 
-    /// Holds the end of a run at the head of this lane back again, where what failed when it was let go can go
-    /// on since.
+    /// Holds back again the end of a run at the head of this lane, if a delivery that had failed when it
+    /// was released can proceed now.
     fn hold_again(&mut self, name: &Rc<str>, now: Instant) -> bool {
         let first = self.lanes.get(name).and_then(|lane| lane.waiting.front());
         let end = first.filter(|first| first.event.end.is_some() && self.grouping.is_parallel());
@@ -173,8 +173,8 @@ impl Lanes {
         true
     }
 
-    /// Puts claimed deliveries back at the head of their lane, to be tried again, so many as one, when the
-    /// first is due.
+    /// Puts claimed deliveries back at the head of their lane, to be retried in a group of `together` when
+    /// the first is due.
     pub fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize, now: Instant) {
         let Some(first) = claimed.first_mut() else {
             return;
@@ -186,7 +186,7 @@ impl Lanes {
         lane.under_way = None;
         if event.end.is_some() && self.is_preceded(&event.run.id) {
             for end in claimed {
-                // Where it fails again and again, the others have the first turns.
+                // If it fails repeatedly, the others go first.
                 let until = end.due.filter(|_| end.attempts < FIRST_TURNS);
                 let until = until.unwrap_or(now + MAX_BACK_OFF);
                 self.ends.hold_again(end, until);
@@ -199,13 +199,13 @@ impl Lanes {
         self.go_on(name, &event.run.id, now);
     }
 
-    /// Tells whether anything is still to be delivered before the end of a run.
+    /// Returns true if anything is still to be delivered before the end of a run.
     fn is_preceded(&self, run: &str) -> bool {
         let mut others = others(&self.lanes, &self.aside);
         self.grouping.is_parallel() && others.any(|(of, ..)| of == run)
     }
 
-    /// Claimed deliveries are done with; their lane goes on.
+    /// Removes claimed deliveries that are finished; their lane continues.
     pub fn finish(&mut self, claimed: &[Delivery], now: Instant) {
         for delivery in claimed {
             self.make_room_of(delivery);
@@ -230,7 +230,7 @@ impl Lanes {
         }
     }
 
-    /// Goes on after an attempt at deliveries of this lane and this run.
+    /// Continues after an attempt at deliveries of this lane and this run.
     fn go_on(&mut self, lane: Rc<str>, run: &str, now: Instant) {
         self.reopen(lane);
         for lane in self.opening.done(run).into_iter().rev() {
@@ -239,7 +239,7 @@ impl Lanes {
         self.open_ends(now);
     }
 
-    /// Lines a lane up again, if there is more in it.
+    /// Schedules a lane again if it has more deliveries.
     fn reopen(&mut self, lane: Rc<str>) {
         let known = self.lanes.get(&lane);
         match known.map(|known| known.waiting.is_empty()) {
@@ -249,21 +249,21 @@ impl Lanes {
         }
     }
 
-    /// Notes that a message of the run was delivered, and can be answered.
+    /// Records that a message of the run was delivered and can be replied to.
     pub fn opened(&mut self, run: &str) {
         self.opening.open(run);
     }
 
-    /// Makes room where lanes whose first delivery failed take it up: at first only what was tried stays in
-    /// memory, and where that is not enough, not even that.
+    /// Makes room when lanes with a failed first delivery take it up: first only tried deliveries stay in
+    /// memory; if that is not enough, not even those.
     pub fn set_aside(&mut self) {
         if self.grouping.is_batch() {
-            // One lane only.
+            // There is only one lane.
             return;
         }
         let resting = self.resting.iter();
         let mut resting: Vec<_> = resting.map(|entry| entry.0.clone()).collect();
-        // What is due last has the longest time to come back.
+        // The lane due last has the most time to be reloaded.
         resting.sort_unstable_by(|one, other| other.cmp(one));
         for (_, name) in &resting {
             let tried = self.lanes.get(name).map_or(0, Lane::tried);
@@ -280,7 +280,7 @@ impl Lanes {
             .retain(|Reverse((_, name))| lanes.contains_key(name));
     }
 
-    /// Leaves the deliveries of a resting lane to the spool, but the first `kept`.
+    /// Leaves the deliveries of a resting lane to the spool, except the first `kept`.
     fn leave(&mut self, name: &Rc<str>, kept: usize) {
         let Some(lane) = self.lanes.get_mut(name) else {
             return;
@@ -289,9 +289,9 @@ impl Lanes {
             return;
         };
         let gathers = self.grouping.gathers(&first.event);
-        // A group stays what it was; one of an earlier process is to be gathered again.
+        // A group stays as it is; one of an earlier process has to be gathered again.
         let is_bound = gathers && (kept == 0 || first.together == 0);
-        // What has no place in the spool stays where it is.
+        // Deliveries without a place in the spool stay in memory.
         let is_written = lane.waiting.iter().all(|delivery| delivery.id > 0);
         if first.attempts == 0 || is_bound || !is_written || lane.waiting.len() <= kept {
             return;
@@ -308,13 +308,13 @@ impl Lanes {
         }
     }
 
-    /// From which number on deliveries are needed that were set aside, of lanes that can go on.
+    /// Returns the first number to reload for evicted lanes that can proceed.
     pub fn needed(&self, now: Instant) -> Option<i64> {
         self.aside.needed(now, |name| self.lanes.contains_key(name))
     }
 
-    /// Takes deliveries that were set aside, of lanes that can go on: all that waited from `first` to `last`.
-    /// What else is among them is here, or stays aside. `complete` if nothing waits beyond.
+    /// Reloads evicted deliveries of lanes that can proceed: everything that waited from `first` to `last`.
+    /// Others among them are here already, or stay evicted. `complete` if nothing waits beyond.
     pub fn take_back(
         &mut self,
         deliveries: Vec<Delivery>,
@@ -338,7 +338,7 @@ impl Lanes {
         }
     }
 
-    /// Lets no lane rest any longer: the notifier is in order again.
+    /// Ends the back-off of all lanes: the notifier works again.
     pub fn release(&mut self) {
         self.ready
             .extend(self.resting.drain().map(|entry| entry.0.1));
@@ -346,24 +346,25 @@ impl Lanes {
         self.aside.release();
     }
 
-    /// Notes that nothing can be tried now: what waits does not get on, and is not to blame.
+    /// Records that nothing can be tried now: the lack of progress is not the deliveries' fault.
     pub fn stand_still(&mut self, now: Instant) {
         self.ends.moved(now);
     }
 
-    /// Gathers no more: this process is about to end.
+    /// Stops gathering groups: this process is about to end.
     pub fn gather_no_more(&mut self) {
         self.complete_groups(None);
         self.grouping.wait = Duration::ZERO;
     }
 
-    /// Waits for nothing that failed: what can be delivered now is all that is wanted.
+    /// Stops waiting for failed deliveries: only those that can be made now matter.
     pub fn hurry(&mut self) {
         self.gather_no_more();
         self.ends.hurry = true;
     }
 
-    /// Takes groups as complete that are still gathered, of a run or all. What failed before rests on.
+    /// Treats groups that are still being gathered as complete, for one run or all. Failed ones keep
+    /// backing off.
     fn complete_groups(&mut self, run: Option<&str>) {
         if self.grouping.wait.is_zero() {
             return;
@@ -384,7 +385,7 @@ impl Lanes {
         }
     }
 
-    /// Lines a lane up by when its first delivery is due.
+    /// Schedules a lane by when its first delivery is due.
     fn open(&mut self, name: Rc<str>) {
         let lane = self.lanes.get(&name);
         let gathers = |lane: &&Lane| !lane.is_full(self.grouping.most);
@@ -399,14 +400,14 @@ impl Lanes {
         self.resting.peek().map(|entry| entry.0.0)
     }
 
-    /// Time at which the next delivery that rests is due.
+    /// Returns the time at which the next resting delivery is due.
     pub fn next_due(&self) -> Option<Instant> {
         let aside = || self.aside.next_due(|name| self.lanes.contains_key(name));
         let aside = (self.aside.len() > 0).then(aside).flatten();
         self.next_resting().into_iter().chain(aside).min()
     }
 
-    /// What may be in memory at the most: a group must find room, however large, and one behind it.
+    /// Returns the limits of the window: a group must fit, however large, and one behind it.
     fn window(&self) -> Room {
         let whole_groups = !self.grouping.is_batch() && self.grouping.most > 1;
         Room {
@@ -419,7 +420,7 @@ impl Lanes {
         }
     }
 
-    /// How much more may be taken into memory, claimed deliveries included.
+    /// Returns how much more may be loaded, counting claimed deliveries as loaded.
     pub fn room(&self) -> Room {
         let window = self.window();
         Room {
@@ -428,26 +429,27 @@ impl Lanes {
         }
     }
 
-    /// There is room for many small ones, or for a large one: it is worth a look into the spool.
+    /// Returns true if there is room for many small deliveries or a large one, so that reading the spool is
+    /// worthwhile.
     pub fn has_much_room(&self) -> bool {
         let (window, room) = (self.window(), self.room());
         room.deliveries >= window.deliveries / 2 && room.bytes >= window.bytes / 8
     }
 
-    /// Tells whether a delivery can be claimed at this time, or waits only for one that is under way.
+    /// Returns true if a delivery can be claimed at this time, or waits only for one in progress.
     pub fn is_ready(&self, now: Instant) -> bool {
         !self.ready.is_empty()
             || self.next_resting().is_some_and(|due| due <= now)
             || !self.ends.is_empty() && self.next_end().is_some_and(|at| at <= now)
     }
 
-    /// Time at which the next end of a run can go on, as things stand.
+    /// Returns the time at which the next end of a run can be released, as things stand.
     pub fn next_end(&self) -> Option<Instant> {
         self.ends.next(others(&self.lanes, &self.aside))
     }
 }
 
-/// Lists the deliveries beside ends that are held: the run, the number, and whether it can go on.
+/// Lists the deliveries other than held ends: run, number, and whether each can proceed.
 fn others<'a>(
     lanes: &'a HashMap<Rc<str>, Lane>,
     aside: &'a Aside,

@@ -1,4 +1,5 @@
-//! Brings events to their destinations: accepted into the spool first, delivered by a worker each.
+//! Delivers events to their destinations: they are accepted into the spool first, then delivered by one
+//! worker each.
 
 pub mod breaker;
 pub mod destination;
@@ -33,28 +34,28 @@ use crate::secret;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::context::Context;
 
-/// How long the end waits for attempts under way.
+/// Time limit for attempts in progress when the process ends.
 const STOP: Duration = Duration::from_millis(500);
-/// The same where the endpoint has not answered in time already.
+/// The same if the endpoint has already failed to answer in time.
 const STOP_IN_TROUBLE: Duration = Duration::from_millis(100);
-/// The time between two steps of forgetting what was finished.
+/// Pause between two steps of deleting finished entries.
 const TIDY: Duration = Duration::from_millis(20);
 
-/// Brings events to their destinations. All of it runs on one thread.
+/// Delivers events to their destinations, all on one thread.
 pub struct Deliverer {
     pub shared: Rc<Shared>,
     keeper: RefCell<Keeper>,
     workers: RefCell<Vec<Rc<Worker>>>,
-    /// How many deliveries were dropped to make room, whoever accepted them.
+    /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
 }
 
-/// How a destination fares, for the summary.
+/// State of a destination, for the summary.
 pub struct Standing {
     pub name: String,
     pub counts: Counts,
     pub last_error: Option<String>,
-    /// The variables without which nothing delivers later what waits.
+    /// Environment variables required to deliver the pending events later.
     pub needs: Vec<String>,
 }
 
@@ -76,20 +77,20 @@ impl Deliverer {
         self.shared.spool()
     }
 
-    /// Forgets, in the background and in small steps, what was finished so long ago.
+    /// Deletes entries finished longer than `keep` ago, in the background and in small steps.
     pub fn prune(&self, keep: Duration) {
         let spool = self.spool().clone();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::now().as_millisecond().saturating_sub(keep);
         tokio::task::spawn_local(async move {
-            // Where the spool takes nothing, there is nothing to forget.
+            // If the spool cannot be written, there is nothing to delete.
             while spool.tidy(before).await.unwrap_or(false) {
                 tokio::time::sleep(TIDY).await;
             }
         });
     }
 
-    /// Starts a worker for a destination that has none, and gives its number. Needs a `LocalSet`.
+    /// Starts a worker for a destination that has none, and returns its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
         let wanted = key.clone();
@@ -98,7 +99,7 @@ impl Deliverer {
             .write(move |connection| spool::destination(connection, &wanted))
             .await;
         let id = known.unwrap_or_else(|_| {
-            // Any number does that is not used there.
+            // Any number works that the spool does not use.
             let id = -1 - number as i64;
             self.shared
                 .unspooled
@@ -109,14 +110,14 @@ impl Deliverer {
         });
         let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
         if let Some(known) = self.workers.borrow().iter().position(is_able) {
-            // A play changed others, and not this one.
+            // A play changed other destinations, but not this one.
             return known;
         }
         if let Some(trouble) = &destination.trouble {
             let reason = secret::redact(&trouble.reason);
             let note =
                 move |connection: &rusqlite::Connection| spool::note_error(connection, id, &reason);
-            // Without a spool nobody can ask it for the reason.
+            // Without a spool nobody can look up the reason.
             let _ = self.spool().write(note).await;
         }
         self.start(destination, id);
@@ -130,15 +131,15 @@ impl Deliverer {
         tokio::task::spawn_local(worker::run(self.shared.clone(), worker));
     }
 
-    /// Lets the worker of a destination end what is under way, and no more: another one follows it.
+    /// Retires the worker of a destination: it finishes the attempts in progress, and another one takes over.
     pub fn retire(&self, id: i64) {
         if let Some(worker) = self.worker(id) {
             worker.retire();
         }
     }
 
-    /// Accepts events, with their places in the stream, for those of `candidates` that want them: when
-    /// this returns they are safe on disk. How many some notifier wants.
+    /// Accepts events, with their positions in the stream, for those of `candidates` that want them: when
+    /// this returns they are safe on disk. Returns how many at least one notifier wants.
     pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {
         let mut rows = Vec::new();
         let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
@@ -161,7 +162,7 @@ impl Deliverer {
         match self.write_events(rows).await {
             Ok(accepted) => {
                 for accepted in accepted {
-                    // One sent again may be owed to a notifier that is no more in the configuration.
+                    // A resent event may have a delivery for a notifier that is no longer configured.
                     if let Some(worker) = self.worker(accepted.destination) {
                         worker.take(&accepted, &held[accepted.event].1);
                     }
@@ -176,7 +177,7 @@ impl Deliverer {
         held.len() as u64
     }
 
-    /// The event as the spool takes it.
+    /// Returns the event in the form the spool takes.
     fn new_event(&self, event: &Event, destinations: Vec<i64>) -> NewEvent {
         NewEvent {
             event_id: event.id.clone(),
@@ -192,7 +193,7 @@ impl Deliverer {
         }
     }
 
-    /// Writes events to the spool. Where it is full, room is made as long as that is possible.
+    /// Writes events to the spool. If it is full, room is made as long as that is possible.
     async fn write_events(&self, rows: Vec<NewEvent>) -> anyhow::Result<Vec<Accepted>> {
         let rows = Arc::new(rows);
         loop {
@@ -216,8 +217,8 @@ impl Deliverer {
         }
     }
 
-    /// Notes how a run of a playbook ended, and gives what was before it. A check changes nothing, and a run
-    /// that was cut off says nothing about the playbook.
+    /// Records how a run of a playbook ended, and returns the state before it. Check mode changes nothing,
+    /// and a run that was cut off says nothing about the playbook.
     pub async fn end_run(&self, run: &Run, status: Status, progress: &Progress) -> Before {
         let mut ends = vec![(run.playbook_key(), status)];
         if run.own_key() != ends[0].0 {
@@ -245,7 +246,7 @@ impl Deliverer {
             ends.map(|ended| spool::end_run(connection, ended))
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
-        // Where the spool takes nothing, nothing is known of what was before.
+        // If the spool cannot be written, nothing is known about earlier runs.
         let known = self.spool().write(before).await.unwrap_or_default();
         let pairs = known
             .into_iter()
@@ -253,7 +254,7 @@ impl Deliverer {
         Before::of_all(pairs.collect(), status)
     }
 
-    /// Who wants an event, and the event without what nobody of them sends.
+    /// Returns the destinations that want an event, and the event without the parts that none of them sends.
     fn wanting(&self, mut event: Arc<Event>, candidates: &[usize]) -> (Vec<i64>, Arc<Event>) {
         let workers = self.workers.borrow();
         let context = Context::new(event.clone());
@@ -278,12 +279,12 @@ impl Deliverer {
             .cloned()
     }
 
-    /// Another process is the one that delivers to a destination of this one's.
+    /// Returns true if another process delivers to this destination.
     pub fn delivers_elsewhere(&self, id: i64) -> bool {
         self.worker(id).is_some_and(|worker| !worker.leads())
     }
 
-    /// How many of this process's deliveries are unfinished, and may still be finished.
+    /// Returns how many of this process's deliveries are unfinished and can still be finished.
     pub fn waiting(&self) -> usize {
         self.workers
             .borrow()
@@ -298,14 +299,14 @@ impl Deliverer {
         self.shared.progress.notified().await;
     }
 
-    /// Nothing more comes that a group could wait for.
+    /// Stops gathering groups: no further events will arrive.
     pub fn gather_no_more(&self) {
         for worker in self.workers.borrow().iter() {
             worker.gather_no_more();
         }
     }
 
-    /// Waits until nothing of this process's is owed any more, at most `limit`.
+    /// Waits until all of this process's deliveries are finished, at most `limit`.
     pub async fn drain(&self, limit: Duration) {
         self.gather_no_more();
         let deadline = tokio::time::Instant::now() + limit;
@@ -319,7 +320,7 @@ impl Deliverer {
         }
     }
 
-    /// Waits as long as deliveries of this process's are finished, each within `limit`.
+    /// Waits as long as this process's deliveries keep finishing, each within `limit`.
     pub async fn drain_while_moving(&self, limit: Duration) {
         let mut waiting = self.waiting();
         let mut deadline = tokio::time::Instant::now() + limit;
@@ -337,7 +338,7 @@ impl Deliverer {
         }
     }
 
-    /// How many of this process's deliveries are finished, and of how many.
+    /// Returns how many of this process's deliveries are finished, and their total.
     pub fn own_progress(&self) -> (usize, usize) {
         let mut finished = 0;
         for worker in self.workers.borrow().iter() {
@@ -347,7 +348,8 @@ impl Deliverer {
         (finished, finished + self.waiting())
     }
 
-    /// What the workers of this process delivered, whoever accepted it, and gave up.
+    /// Returns the numbers of deliveries that this process's workers delivered or gave up, no matter which
+    /// process accepted them.
     pub fn done(&self) -> Counts {
         let mut sum = Counts::default();
         for worker in self.workers.borrow().iter() {
@@ -357,8 +359,8 @@ impl Deliverer {
         sum
     }
 
-    /// Begins no further attempt and lets those under way be recorded: another process goes on where
-    /// this one ends. Not for an endpoint that does not answer.
+    /// Starts no further attempt and waits for those in progress to be recorded: another process continues
+    /// from there. Does not wait long for an endpoint that does not answer.
     pub async fn stop(&self) {
         self.shared.stopping.set(true);
         let limit = if self.waiting() == 0 {
@@ -366,7 +368,7 @@ impl Deliverer {
         } else {
             STOP_IN_TROUBLE
         };
-        // What has not ended by then is tried again by whoever comes next.
+        // Attempts that have not ended by then are repeated by the next process.
         let _ = tokio::time::timeout(limit, self.finish_under_way()).await;
         let workers = self.workers.borrow().clone();
         self.spool().again().await;
@@ -389,7 +391,7 @@ impl Deliverer {
         }
     }
 
-    /// Waits until nothing can be delivered now, whoever accepted it.
+    /// Waits until nothing more can be delivered now, no matter which process accepted it.
     pub async fn settle(&self) {
         loop {
             for worker in self.workers.borrow().iter() {
@@ -413,7 +415,7 @@ impl Deliverer {
                     waiting: own.waiting(),
                     ..own.counts
                 },
-                // What nobody tried has no answer to wait for.
+                // Without an attempt there is no answer to wait for.
                 last_error: own.last_error.clone().or_else(|| {
                     let tried = !self.shared.accepts_only.get();
                     tried.then(|| "no answer yet".to_owned())

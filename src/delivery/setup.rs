@@ -1,4 +1,4 @@
-//! The destinations that a configuration names, made of its sections; all problems at once.
+//! Builds the destinations of a configuration from its sections; reports all problems at once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,36 +21,37 @@ use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
 use crate::template::context::Context;
 
-/// `max_size` where [delivery] has none.
+/// Default of `max_size` in [delivery].
 const MAX_SIZE: u64 = 256 << 20;
 
-/// All that the levels together say.
+/// Combined configuration of all levels.
 pub struct Config {
     pub destinations: Vec<Destination>,
-    /// How long the end of a play may wait for deliveries.
+    /// Longest time that the end of a play waits for deliveries.
     pub drain: Duration,
-    /// What is older is given up.
+    /// Age after which deliveries are given up.
     pub max_age: Duration,
-    /// What is finished is forgotten after this time.
+    /// Time after which finished entries are deleted.
     pub keep: Duration,
     pub limits: Limits,
-    /// What was delivered stays in the spool, for `history`.
+    /// True if delivered events stay in the spool, for `history`.
     pub keep_bodies: bool,
-    /// The directory of the spool, where it is not the user's own.
+    /// Directory of the spool, if not the user's default.
     pub spool: Option<PathBuf>,
-    /// Notifiers that `enabled = false` mutes, with their kinds.
+    /// Notifiers muted by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
     pub levels: Vec<(Level, bool)>,
-    /// Every value with its place, for `check-config`.
+    /// Every value with its origin, for `check-config`.
     pub values: Vec<Shown>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// Secrets that are there and were not read.
+    /// Secrets that exist but were not read.
     pub withheld: Vec<Problem>,
 }
 
 impl Config {
-    /// Reads all levels and builds what they name, with every expression tried on `samples`. Never fails: what is wrong is in `problems`.
+    /// Reads all levels and builds their destinations, trying every expression on `samples`. Never fails:
+    /// errors are in `problems`.
     pub fn load(options: &Options, samples: &[Context], http: &Http) -> Config {
         let kinds = KINDS.iter().map(|kind| kind.name).collect();
         let read = Reading::new(options, kinds);
@@ -62,7 +63,7 @@ impl Config {
             ..Config::empty()
         };
         if let Some(settings) = &options.search.runner {
-            // They say who is told; only what belongs to no notifier still counts.
+            // The runner's settings choose the notifiers; only [delivery], shared by all, still counts.
             sections.retain(|name, _| name == "delivery");
             let allowed = |keys: &[&str]| options.allows(keys);
             let made = emitters::sections(settings, &options.emitters, &allowed);
@@ -78,7 +79,7 @@ impl Config {
         }
         let absent = config.place(read.of_sections, &sections);
         config.build(sections, &absent, http, samples);
-        // A mistake is said once.
+        // Each mistake is reported once.
         let problems = &config.problems;
         let is_more = |warning: &Problem| problems.iter().all(|one| one.place != warning.place);
         config.warnings.retain(is_more);
@@ -88,7 +89,7 @@ impl Config {
         listing::sort(&mut config.warnings, &paths);
         listing::merge_unread(&mut config.problems);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
-        // What waits in the spool may be for one that is muted or gone; who asks for it says so.
+        // Pending events may be for a muted or removed notifier; a command that asks for them says so itself.
         let is_asked = options.search.runner.is_none() && !options.search.stored;
         if nobody && !had_inputs && is_asked && config.muted.is_empty() {
             config.nobody_to_notify();
@@ -96,7 +97,7 @@ impl Config {
         config
     }
 
-    /// What holds where nothing is said.
+    /// Default configuration.
     fn empty() -> Config {
         Config {
             destinations: Vec::new(),
@@ -153,8 +154,8 @@ impl Config {
         }
     }
 
-    /// What belongs to no notifier. With a mistake in it, nothing is given up or forgotten any earlier than
-    /// may have been meant.
+    /// Reads the settings shared by all notifiers. If one is wrong, nothing is given up or deleted earlier
+    /// than may have been intended.
     fn read_delivery(&mut self, delivery: &Section) {
         let longest = Duration::from_secs(units::LONGEST);
         let or_longest = |key, default| match delivery.is_given(key) {
@@ -175,8 +176,8 @@ impl Config {
         }
     }
 
-    /// Gives the problems that were found beside the sections to those that they concern; gives the names of
-    /// those that are not there.
+    /// Attaches problems found outside the sections to the sections they concern; returns the names of
+    /// those that do not exist.
     fn place(&mut self, problems: Vec<(String, Problem)>, sections: &Sections) -> Vec<String> {
         let mut absent = Vec::new();
         for (name, problem) in problems {
@@ -202,7 +203,7 @@ impl Config {
         );
     }
 
-    /// Makes a notifier's section into a destination.
+    /// Turns a notifier's section into a destination.
     fn destination(
         &mut self,
         section: Section,
@@ -309,7 +310,7 @@ impl Config {
         self.problems.push(problem);
     }
 
-    /// The configuration, if something can be sent with it; else every problem.
+    /// Returns the configuration if anything can be sent with it; else every problem.
     pub fn usable(self) -> Result<Config, Vec<Problem>> {
         let is_all = |problem: &Problem| problem.harm == Harm::Everything;
         if self.problems.iter().any(is_all) {
@@ -319,13 +320,13 @@ impl Config {
         }
     }
 
-    /// Says whether `enabled = false` mutes this notifier.
+    /// Returns true if `enabled = false` mutes this notifier.
     pub fn is_muted(&self, name: &str) -> bool {
         self.muted.iter().any(|(muted, _)| muted == name)
     }
 
-    /// What to say of a configuration that is used with its problems: a line for each notifier in trouble,
-    /// and one for each problem of nobody's.
+    /// Returns the messages about a configuration that is used despite its problems: one line per notifier
+    /// in trouble, and one per problem that concerns no notifier.
     pub fn troubles(&self, which: impl Fn(&Trouble) -> bool) -> Vec<String> {
         let slight = |problem: &&Problem| problem.harm == Harm::Slight;
         let others = self.problems.iter().filter(slight).map(Problem::to_string);
@@ -339,7 +340,7 @@ impl Config {
         others.chain(troubled).collect()
     }
 
-    /// Whether something is wrong that only a change of the configuration can mend.
+    /// Returns true if something is wrong that only a change of the configuration can fix.
     pub fn has_mistakes(&self) -> bool {
         let slight = |problem: &Problem| problem.harm == Harm::Slight;
         let troubled = self
@@ -350,7 +351,7 @@ impl Config {
     }
 }
 
-/// What [delivery] says of the spool.
+/// Returns the spool's limits as set in [delivery].
 fn limits(delivery: &Section) -> Limits {
     let drop_oldest = delivery.choice(
         "overflow",

@@ -1,4 +1,4 @@
-//! What all workers of a process share.
+//! State shared by all workers of a process.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -12,36 +12,36 @@ use crate::event::Event;
 use crate::net::http::Http;
 use crate::spool::{DestinationKey, Spool};
 
-/// What all workers of a process share.
+/// State shared by all workers of a process.
 pub struct Shared {
-    /// Set when the configuration has said where it is.
+    /// Set once the configuration has named its directory.
     spool: OnceCell<Spool>,
     http: Http,
-    /// What the workers do in turn.
+    /// Coordinates work on large events.
     pub turns: Turns,
-    /// Somewhere a delivery was finished.
+    /// Notified when a delivery is finished anywhere.
     pub progress: Notify,
     /// Events that could not be written to the spool and are in memory only.
     pub unspooled: RefCell<Unspooled>,
-    /// No further attempt is begun.
+    /// If true, no further attempt is started.
     pub stopping: Cell<bool>,
-    /// It leaves all deliveries to other processes.
+    /// If true, this process leaves all deliveries to others.
     pub accepts_only: Cell<bool>,
 }
 
-/// Deliveries without a place in the spool have negative numbers.
+/// Deliveries without a place in the spool; they have negative numbers.
 #[derive(Default)]
 pub struct Unspooled {
     pub last: i64,
-    /// Those that are unfinished.
+    /// Unfinished ones.
     pub open: BTreeMap<i64, Unwritten>,
-    /// The destinations that have no place there either, by their numbers here.
+    /// Destinations that have no place there either, by their numbers here.
     pub destinations: BTreeMap<i64, DestinationKey>,
     pub reported: bool,
 }
 
 pub struct Unwritten {
-    /// Its place in the stream.
+    /// Position in the stream.
     pub sequence: u64,
     pub event: Arc<Event>,
     pub destination: i64,
@@ -64,7 +64,7 @@ impl Shared {
         &self.http
     }
 
-    /// The spool, opened when it is first asked for.
+    /// Opens the spool, unless it is open already.
     pub fn open(&self, open: impl FnOnce() -> Spool) {
         self.spool.get_or_init(open);
     }
@@ -74,7 +74,7 @@ impl Shared {
             .get_or_init(|| Spool::unusable(&anyhow::anyhow!("the spool is not open")))
     }
 
-    /// Says what is wrong with the spool, once.
+    /// Reports a problem with the spool, once.
     pub fn complain(&self, text: &str) {
         let said = std::mem::replace(&mut self.unspooled.borrow_mut().reported, true);
         if !said {
@@ -82,7 +82,7 @@ impl Shared {
         }
     }
 
-    /// A delivery without a place in the spool is finished with.
+    /// Forgets a delivery without a place in the spool: it is finished.
     pub fn forget(&self, id: i64) {
         self.unspooled.borrow_mut().open.remove(&id);
     }

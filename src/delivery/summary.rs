@@ -1,4 +1,4 @@
-//! The end of `send` and `stream`: the last deliveries, and how it went.
+//! End of `send` and `stream`: waits for the last deliveries and prints the summary.
 
 use crate::console::progress;
 use crate::console::stderr;
@@ -7,8 +7,7 @@ use crate::delivery::{Deliverer, Standing};
 use crate::exit::Exit;
 
 impl Deliverer {
-    /// Waits for deliveries as long as `drained` does, lets those under way be recorded, and says how it
-    /// went with so many events, unless that is for nobody.
+    /// Awaits `drained`, lets attempts in progress be recorded, and prints the summary if `events` is given.
     pub async fn close(&self, drained: impl Future<Output = ()>, events: Option<u64>) -> Exit {
         drained.await;
         self.stop().await;
@@ -24,7 +23,7 @@ impl Deliverer {
     }
 }
 
-/// What the exit status says of how it went.
+/// Returns the exit status for the outcome.
 fn exit_of(standings: &[Standing]) -> Exit {
     if standings.iter().any(|standing| standing.counts.dropped > 0) {
         Exit::Io
@@ -37,7 +36,7 @@ fn exit_of(standings: &[Standing]) -> Exit {
     }
 }
 
-/// One line on how it went: how many, where they are, and why some are not there.
+/// Returns a one-line summary: how many events, where their deliveries are, and why some are not delivered.
 fn summary(events: u64, standings: &[Standing]) -> String {
     let all = standings.iter().map(|standing| standing.counts);
     let all = all.fold(Counts::default(), Counts::plus);

@@ -1,4 +1,4 @@
-//! How many deliveries of a destination are where, as one process sees it.
+//! Counts of a destination's deliveries by state, as one process sees them.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,23 @@ use roaring::RoaringTreemap;
 
 use crate::spool;
 
-/// What this process accepted for a destination, and what became of it.
+/// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
 pub struct Own {
     pub counts: Counts,
     open: RoaringTreemap,
-    /// The last of those that were looked at.
+    /// The last one that was looked up.
     looked_at: u64,
     pub last_error: Option<String>,
 }
 
 impl Own {
-    /// A delivery is accepted, and waits.
+    /// Adds an accepted delivery as pending.
     pub fn add(&mut self, delivery: i64) {
         self.open.insert(delivery.cast_unsigned());
     }
 
-    /// A delivery has come to this state of the spool: whether it was one of these that waited.
+    /// Records that a delivery reached this state in the spool; returns true if it was one of the pending ones.
     pub fn finish(&mut self, delivery: i64, state: i64) -> bool {
         let waited = self.open.remove(delivery.cast_unsigned());
         if waited {
@@ -31,22 +31,22 @@ impl Own {
         waited
     }
 
-    /// How many wait.
+    /// Returns the number of pending deliveries.
     pub fn waiting(&self) -> usize {
         usize::try_from(self.open.len()).unwrap_or(usize::MAX)
     }
 
-    /// Number of those that wait in the spool.
+    /// Returns the number of pending deliveries in the spool.
     pub fn waiting_in_spool(&self) -> u64 {
-        // What has no place there has a negative number, and those come last.
+        // Deliveries without a place there have negative numbers, which come last.
         self.open.rank(i64::MAX.cast_unsigned())
     }
 
-    /// Some of those that wait in the spool, all of them in turn.
+    /// Returns some of those pending in the spool; successive calls cycle through all of them.
     pub fn next_open(&mut self, most: usize) -> Vec<i64> {
         let mut from = self.open.iter();
         from.advance_to(self.looked_at + 1);
-        // What has no place in the spool has a negative number, and those come last.
+        // Deliveries without a place in the spool have negative numbers, which come last.
         let written = |id: &i64| *id >= 0;
         let next = from.map(u64::cast_signed).take_while(written).take(most);
         let next: Vec<i64> = next.collect();
@@ -58,19 +58,19 @@ impl Own {
     }
 }
 
-/// How many deliveries are where. accepted = delivered + waiting + dead + dropped, always.
+/// Numbers of deliveries by state. accepted = delivered + waiting + dead + dropped, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: usize,
     pub waiting: usize,
     pub dead: usize,
-    /// Given up to make room, or by a person.
+    /// Discarded to make room, or by a person.
     pub dropped: usize,
 }
 
 impl Counts {
-    /// Says what became of all deliveries, in numbers that add up, and what will deliver those that wait: where
-    /// each destination that has some needs variables, only `flush` with these does.
+    /// Describes the state of all deliveries, in numbers that add up, and how the pending ones will be
+    /// delivered: if every destination with pending ones needs variables, only `flush` with these does.
     pub fn told(&self, needs: &[Vec<String>]) -> String {
         let waiting = match needs.iter().all(|names| !names.is_empty()) && !needs.is_empty() {
             true => {
@@ -101,7 +101,7 @@ impl Counts {
         format!("{all} {deliveries}: {fate}")
     }
 
-    /// The counts of two destinations together.
+    /// Adds the counts of another destination.
     pub fn plus(self, other: Counts) -> Counts {
         Counts {
             delivered: self.delivered + other.delivered,
@@ -111,7 +111,7 @@ impl Counts {
         }
     }
 
-    /// One more that has come to this state of the spool.
+    /// Counts one more delivery that reached this state in the spool.
     pub fn and(mut self, state: i64) -> Counts {
         match state {
             spool::DELIVERED => self.delivered += 1,

@@ -1,6 +1,6 @@
-//! What is kept of a message for later ones. Where those of a run, or of an incident, find the first one: a
-//! Slack thread, for example; an incident begins with a run that failed and ends when the playbook succeeds
-//! again. And who has had it already, of several recipients.
+//! Data kept about a message for later ones: the thread of a run's or an incident's first message (in
+//! Slack, for example), and which recipients already have one. An incident begins with a run that failed
+//! and ends when the playbook succeeds again.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,9 +9,9 @@ use crate::event::{Event, Status};
 use crate::message::{ENDED, Message};
 use crate::notifier::Thread;
 
-/// Under which keys an event's thread is kept, the first one that is known first: its run's, and its
-/// incident's. A run that is only a part of its playbook has to do with the incident when it fails, or ends it;
-/// a check has not, nor has a success that leaves something broken.
+/// Returns the keys of an event's threads, the one to look up first being first: its run's and its
+/// incident's. A partial run is part of the incident only when it fails or ends it; check mode never is,
+/// nor is a success that leaves something broken.
 pub fn keys(event: &Event) -> Vec<String> {
     let run = format!("run {}", event.run.id);
     let playbook = event.run.playbook_key();
@@ -27,7 +27,7 @@ pub fn keys(event: &Event) -> Vec<String> {
     }
 }
 
-/// The thread at each recipient: the first of its keys that has one.
+/// Returns the thread at each recipient: from the first of the event's keys that has any.
 pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<String, String> {
     let found = keys(event).into_iter().filter_map(|key| kept.remove(&key));
     let mut parsed = found.map(|text| serde_json::from_str(&text).unwrap_or_default());
@@ -36,19 +36,20 @@ pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<Stri
         .unwrap_or_default()
 }
 
-/// Under which key it is kept who has had the message of a delivery already.
+/// Returns the key under which the recipients reached by a delivery are kept.
 pub fn reached(delivery: i64) -> String {
     format!("reached {delivery}")
 }
 
-/// Who has had the message of a delivery that failed: another process is not to tell them again.
+/// Returns the recipients reached by a delivery that failed, to be kept: another process must not send to
+/// them again.
 pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
     let recipients = delivery.reached.borrow();
     let text = || serde_json::to_string(&*recipients).expect("texts can be written");
     (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text()))
 }
 
-/// Threads to be kept after a message was delivered, or refused by some of its recipients.
+/// Returns the threads to keep after a message was delivered, or refused by some of its recipients.
 pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String, String)> {
     let event = message.context.event();
     let late = message.comes_late();
@@ -62,7 +63,7 @@ pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String
     let text = |threads: &BTreeMap<String, String>| {
         serde_json::to_string(threads).expect("texts can be written")
     };
-    // At a recipient that had none, or where the first message is no more.
+    // At a recipient that had none, or whose first message no longer exists.
     let began = threads != message.threads;
     let mut kept = Vec::new();
     for key in keys(event) {
@@ -73,7 +74,7 @@ pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String
                 kept.push((key, text(&threads)));
             }
             (true, _) if began => kept.push((key, text(&threads))),
-            // The run may have begun it before it failed.
+            // The run may have started the thread before it failed.
             (false, Some(Status::Error)) if !threads.is_empty() => kept.push((key, text(&threads))),
             (false, Some(Status::Success)) if delivered => kept.push((key, text(&BTreeMap::new()))),
             _ => {}

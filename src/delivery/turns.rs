@@ -1,10 +1,10 @@
-//! Turns of the notifiers, so that their large events do not fill the memory together.
+//! Turn-taking among notifiers, so that their large events together do not exhaust memory.
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
-/// Bytes of the large events that are under way at once, of all notifiers.
+/// Limit in bytes on large events being sent at once by all notifiers.
 const UNDER_WAY: usize = 4 << 20;
-/// What the notifiers share so that their large events do not fill the memory together.
+/// Locks shared by all notifiers, so that their large events together do not exhaust memory.
 pub struct Turns {
     reading: Mutex<()>,
     under_way: Semaphore,
@@ -20,12 +20,12 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits until no other notifier reads events from the spool.
+    /// Waits until no other notifier is reading events from the spool.
     pub async fn reading(&self) -> MutexGuard<'_, ()> {
         self.reading.lock().await
     }
 
-    /// Waits until so many bytes may be under way.
+    /// Waits until this many more bytes may be sent at once.
     pub async fn under_way(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let bytes = u32::try_from(bytes.min(UNDER_WAY)).unwrap_or(u32::MAX);
         self.under_way.acquire_many(bytes).await.ok()

@@ -1,4 +1,4 @@
-//! Events that have no place in the spool: in memory only, and delivered all the same.
+//! Events without a place in the spool: kept in memory only, but delivered all the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::event::Event;
 use crate::spool::{self, NewEvent};
 
 impl Deliverer {
-    /// Tells whether the end of a run is among these events, which another process would deliver before those in
-    /// memory only.
+    /// Returns true if these events contain the end of a run that another process would deliver before
+    /// events held only in memory.
     pub(super) fn would_overtake(&self, events: &[(u64, Arc<Event>)]) -> bool {
         let ends = events.iter().filter(|(_, event)| event.end.is_some());
         let ended: Vec<&str> = ends.map(|(_, event)| event.run.id.as_str()).collect();
@@ -25,7 +25,8 @@ impl Deliverer {
             })
     }
 
-    /// The spool does not take them: they are delivered all the same, as long as the process lives.
+    /// Keeps events that the spool does not take: they are delivered all the same, as long as the process
+    /// lives.
     pub(super) fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<i64>]) {
         let mut unspooled = self.shared.unspooled.borrow_mut();
         for ((sequence, event), destinations) in held.iter().zip(wanted) {
@@ -45,7 +46,8 @@ impl Deliverer {
         }
     }
 
-    /// Says how many deliveries end with the process, because they could not be written. Whether any do.
+    /// Reports how many deliveries are lost with the process because they could not be written; returns
+    /// true if any are.
     pub fn report_lost(&self) -> bool {
         if self.dropped.get() > 0 {
             stderr::say(format!(
@@ -62,7 +64,7 @@ impl Deliverer {
         lost > 0
     }
 
-    /// Whether every event up to this place in the stream is on disk or delivered; else the last that is.
+    /// Returns the position in the stream up to which every event is on disk or delivered, at most `last`.
     pub fn safe(&self, last: u64) -> u64 {
         let unspooled = self.shared.unspooled.borrow();
         let first = unspooled
@@ -73,23 +75,23 @@ impl Deliverer {
         first.map_or(last, |first| first - 1)
     }
 
-    /// Waits until nothing is in memory only any more, at most `limit`.
+    /// Waits until no event is in memory only, at most `limit`.
     pub async fn drain_unspooled(&self, limit: Duration) {
         let emptied = async {
             while !self.shared.unspooled.borrow().open.is_empty() {
                 self.progress().await;
             }
         };
-        // What is left is written to the spool, or lost and said to be.
+        // The rest is written to the spool, or reported as lost.
         let _ = tokio::time::timeout(limit, emptied).await;
     }
 
-    /// Writes what is in memory only to the spool after all, if it takes it now.
+    /// Retries spooling the events held in memory.
     pub(super) async fn write_unspooled(&self) {
         let open = std::mem::take(&mut self.shared.unspooled.borrow_mut().open);
         let homes = self.find_places().await;
         let mut rows: Vec<NewEvent> = Vec::new();
-        // Their numbers go downwards.
+        // Their numbers count down.
         for unwritten in open.values().rev() {
             let destination = unwritten.destination;
             let home = homes.get(&destination).copied().unwrap_or(destination);
@@ -103,7 +105,7 @@ impl Deliverer {
         }
     }
 
-    /// The numbers in the spool of destinations for which it had no place before.
+    /// Registers destinations that the spool did not take earlier; returns their new numbers by the old.
     pub(super) async fn find_places(&self) -> BTreeMap<i64, i64> {
         let destinations = self.shared.unspooled.borrow().destinations.clone();
         let mut homes = BTreeMap::new();

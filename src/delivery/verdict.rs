@@ -1,4 +1,4 @@
-//! What an attempt means for its delivery.
+//! Consequence of an attempt for its delivery.
 
 use std::time::{Duration, Instant};
 
@@ -7,23 +7,23 @@ use jiff::Timestamp;
 use crate::spool::MarkOutcome;
 
 pub enum Verdict {
-    /// Whether it ended a time of failures.
+    /// `reopened` if this ended a period of failures.
     Delivered {
         reopened: bool,
     },
     Retry {
         due: Instant,
         error: String,
-        /// The age at which it is given up.
+        /// Age after which it is given up.
         most: Duration,
-        /// How many are tried as one then.
+        /// Number of deliveries to try as one then.
         together: usize,
     },
     Dead(String),
 }
 
 impl Verdict {
-    /// The end of the delivery, where it has failed for too long for another attempt.
+    /// Turns a retry into a permanent failure if the delivery has been failing for too long.
     pub fn unless_failing_for(self, time: Duration) -> Verdict {
         match self {
             Verdict::Retry { error, most, .. } if time > most => {
@@ -33,7 +33,7 @@ impl Verdict {
         }
     }
 
-    /// As the spool records it, with what is to be noted beside a success.
+    /// Returns the outcome as the spool records it, with a note to store with a success.
     pub fn outcome(&self, note: Option<String>) -> MarkOutcome {
         match self {
             Verdict::Delivered { .. } => MarkOutcome::Delivered(note),
@@ -47,8 +47,8 @@ impl Verdict {
     }
 }
 
-/// The time between the first of these times, in milliseconds since 1970, and the last, each step `most` at the
-/// most: in a longer one nobody tried, or the clock was set.
+/// Returns the time from the first to the last of these times, in milliseconds since 1970, counting each
+/// step as `most` at most: during a longer one nobody tried, or the clock was set.
 pub fn time_between(times: &[i64], most: Duration) -> Duration {
     let steps = times.windows(2).map(|pair| {
         let step = u64::try_from(pair[1].saturating_sub(pair[0]));

@@ -1,4 +1,4 @@
-//! Deliveries of one notifier that are in memory, of all that wait in the spool.
+//! Window of a notifier's deliveries that is in memory, out of all that are pending in the spool.
 
 #[cfg(test)]
 mod simulation;
@@ -8,15 +8,15 @@ use std::time::Instant;
 use crate::delivery::lanes::{Delivery, Lanes};
 use crate::spool::Room;
 
-/// The first deliveries that wait, in their lanes, and what is known of the others.
+/// The first pending deliveries, in their lanes, and the known state of the others.
 #[derive(Debug)]
 pub struct Window {
     pub lanes: Lanes,
-    /// The highest delivery that was taken into memory.
+    /// Highest number loaded into memory.
     loaded: i64,
-    /// Nothing beyond it waits in the spool, as far as is known.
+    /// True if nothing beyond it is pending in the spool, as far as is known.
     complete: bool,
-    /// Another process may have put something in since.
+    /// True if another process may have added something since.
     unsure: bool,
 }
 
@@ -34,29 +34,29 @@ impl Window {
         self.loaded
     }
 
-    /// Room for what is to be read, where it is worth a look into the spool.
+    /// Returns the room for reading, if there is enough to make it worthwhile.
     pub fn room(&self) -> Option<Room> {
         let has_room = self.lanes.has_much_room();
         has_room.then(|| self.lanes.room())
     }
 
-    /// First number to be read from the spool for lanes that were set aside and can go on.
+    /// Returns the first number to read from the spool for evicted lanes that can proceed.
     pub fn needs_back(&self, now: Instant) -> Option<i64> {
         self.room().and_then(|_| self.lanes.needed(now))
     }
 
-    /// Number after which the spool is to be read for what comes next.
+    /// Returns the number after which the spool is to be read for the next deliveries.
     pub fn needs_more(&self) -> Option<i64> {
         let needed = !self.complete || self.unsure;
         (needed && self.room().is_some()).then_some(self.loaded)
     }
 
-    /// Notes that what comes next was read; `complete` if that was all.
+    /// Records that the next deliveries were read; `complete` if those were all.
     pub fn read_more(&mut self, complete: bool) {
         (self.complete, self.unsure) = (complete, false);
     }
 
-    /// Takes in a row of what comes next; without a delivery where it cannot be read.
+    /// Takes the next row; `delivery` is None if it could not be read.
     pub fn take_next(&mut self, number: i64, delivery: Option<Delivery>, now: Instant) {
         if let Some(delivery) = delivery {
             self.lanes.push(delivery, now);
@@ -64,21 +64,21 @@ impl Window {
         self.loaded = number;
     }
 
-    /// Takes in what was read for lanes that were set aside: all that waited from `first` to `last`.
+    /// Takes the deliveries read for evicted lanes: everything that waited from `first` to `last`.
     pub fn take_back(
         &mut self,
         deliveries: Vec<Delivery>,
         (first, last): (i64, i64),
         now: Instant,
     ) {
-        // What was accepted since was left to the spool.
+        // Anything accepted since was left to the spool.
         let complete = last >= self.loaded;
         self.lanes
             .take_back(deliveries, (first, last), complete, now);
     }
 
-    /// Takes in what was just accepted, if all that comes before it is here and it finds room. `previous` is
-    /// the highest number that waited before it.
+    /// Takes a delivery that was just accepted, if everything before it is here and there is room.
+    /// `previous` is the highest number pending before it.
     pub fn take_new(&mut self, delivery: Delivery, previous: Option<i64>, now: Instant) {
         if delivery.id <= self.loaded {
             return;
@@ -91,15 +91,15 @@ impl Window {
         }
     }
 
-    /// Notes that a delivery was accepted that is not here.
+    /// Records that a delivery was accepted that is not here.
     pub fn is_incomplete(&mut self) {
         self.complete = false;
     }
 
-    /// Looks for what other processes put in, and lets what waits behind failures go back to the spool, where
-    /// more waits there and nothing is ready here.
+    /// Looks for deliveries added by other processes. Evicts deliveries behind failures to the spool if
+    /// more is pending there and nothing is ready here.
     pub fn look_again(&mut self, now: Instant) {
-        // What could not be looked for since the last time found no room.
+        // If nothing was read since the last time, there was no room.
         let may_be_more = !self.complete || self.unsure;
         self.unsure = true;
         if may_be_more && !self.lanes.has_much_room() && !self.lanes.is_ready(now) {
@@ -107,7 +107,7 @@ impl Window {
         }
     }
 
-    /// Tells whether a delivery can be made until this time, or one read that may be.
+    /// Returns true if a delivery can be made by this time, or one can be read that may be.
     pub fn can_go_on(&self, until: Instant) -> bool {
         let reads = !self.complete && self.room().is_some() || self.needs_back(until).is_some();
         self.lanes.is_ready(until) || reads

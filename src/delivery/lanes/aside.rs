@@ -1,5 +1,5 @@
-//! Lanes of which only the beginning, or nothing, is in memory: their first delivery failed, and left no room
-//! for the others.
+//! Lanes evicted from memory, wholly or except for their head: their first delivery failed and left no room
+//! for others.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -7,21 +7,21 @@ use std::time::Instant;
 
 use crate::event::Event;
 
-/// The most lanes of which nothing is in memory but their name.
+/// Limit on the number of lanes of which only the name is in memory.
 pub const MOST: usize = 10_000;
 
-/// Lanes by name.
+/// Evicted lanes by name.
 #[derive(Debug, Default)]
 pub struct Aside(HashMap<Rc<str>, Left>);
 
 /// Deliveries of a lane that are in the spool only.
 #[derive(Debug)]
 struct Left {
-    /// The number of the first one.
+    /// Number of the first one.
     from: i64,
-    /// Time at which it is due, if it was tried.
+    /// Time at which the first one is due, if it was tried.
     due: Option<Instant>,
-    /// The runs that they are of.
+    /// Runs they belong to.
     runs: Vec<Rc<str>>,
 }
 
@@ -39,13 +39,13 @@ impl Aside {
         self.0.len()
     }
 
-    /// Leaves a delivery to the spool that was not in memory yet, where others of its lane are before it.
+    /// Leaves a new delivery to the spool if earlier ones of its lane are there; returns whether it did.
     pub fn takes(&mut self, lane: &str, event: &Event) -> bool {
         let left = self.0.get_mut(lane);
         left.map(|left| left.note(event)).is_some()
     }
 
-    /// Leaves deliveries of a lane to the spool, from this number on, the first of them due at this time.
+    /// Leaves deliveries of a lane to the spool, from number `from` on; the first one is due at `due`.
     pub fn leave<'a>(
         &mut self,
         lane: &Rc<str>,
@@ -60,7 +60,7 @@ impl Aside {
         events.for_each(|event| left.note(event));
     }
 
-    /// First number that is needed by now, of lanes that have nothing in memory.
+    /// Returns the lowest number to reload now, for lanes that have nothing in memory.
     pub fn needed(&self, now: Instant, is_here: impl Fn(&str) -> bool) -> Option<i64> {
         let needed = self
             .0
@@ -69,19 +69,19 @@ impl Aside {
         needed.map(|(_, left)| left.from).min()
     }
 
-    /// Time at which the next one is needed.
+    /// Returns the time at which the next lane has to be reloaded.
     pub fn next_due(&self, is_here: impl Fn(&str) -> bool) -> Option<Instant> {
         let absent = self.0.iter().filter(|(name, _)| !is_here(name));
         absent.filter_map(|(_, left)| left.due).min()
     }
 
-    /// Lets no lane rest any longer.
+    /// Ends the back-off of all lanes.
     pub fn release(&mut self) {
         self.0.values_mut().for_each(|left| left.due = None);
     }
 
-    /// Takes out the lanes that go on with what the spool has from `first` on. One that came to go on
-    /// meanwhile may have more before that.
+    /// Removes and returns the lanes that resume with deliveries in the spool from `first` on. A lane that
+    /// became ready meanwhile may have more before that, and stays.
     pub fn take_out(&mut self, first: i64, now: Instant, is_here: impl Fn(&str) -> bool) -> Back {
         let goes_on = |name: &Rc<str>, left: &mut Left| {
             left.from >= first && left.due.is_none_or(|due| due <= now) && !is_here(name)
@@ -89,7 +89,7 @@ impl Aside {
         Back(self.0.extract_if(goes_on).collect())
     }
 
-    /// Puts lanes back of which more is in the spool, from this number on.
+    /// Puts back lanes of which the spool holds more, from number `from` on.
     pub fn put_back(&mut self, back: Back, from: i64) {
         let rest = back.0.into_iter().map(|(name, left)| {
             let from = left.from.max(from);
@@ -105,8 +105,8 @@ impl Aside {
         self.0.extend(rest);
     }
 
-    /// The runs of each lane, the number from which on deliveries of them may be in the spool only, and whether
-    /// they can go on where the lane has none in memory.
+    /// Returns, per lane and run: the first number that may be in the spool only, and whether the lane can
+    /// resume if it has nothing in memory.
     pub fn of_runs(&self) -> impl Iterator<Item = (&str, &str, i64, bool)> {
         self.0.iter().flat_map(|(name, left)| {
             let goes_on = left.due.is_none();
@@ -116,11 +116,11 @@ impl Aside {
     }
 }
 
-/// Lanes that go on.
+/// Lanes that resume.
 pub struct Back(HashMap<Rc<str>, Left>);
 
 impl Back {
-    /// Tells whether a delivery is one of those that are needed.
+    /// Returns true if a delivery is one of those to reload.
     pub fn needs(&self, lane: &str, delivery: i64) -> bool {
         self.0.get(lane).is_some_and(|left| delivery >= left.from)
     }

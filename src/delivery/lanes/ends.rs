@@ -1,45 +1,46 @@
-//! Ends of runs: each waits until the other deliveries of its run are done with, so that it is the last one.
+//! Ends of runs: each waits until all other deliveries of its run are finished, so that it comes last.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::Delivery;
 
-/// The least time without any progress after which an end waits no longer for what could go on.
+/// Shortest time without progress after which an end stops waiting for deliveries that could proceed.
 const STALL: Duration = Duration::from_secs(2);
 
-/// The longest time that an end is held for what fails.
+/// Longest time that an end is held back for failing deliveries.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Ends that wait.
+/// Ends that are held back.
 #[derive(Debug)]
 pub struct Ends {
     held: Vec<Held>,
-    /// Longest time that an end waits for deliveries that fail or get nowhere.
+    /// Longest time that an end waits for deliveries that fail or make no progress.
     hold: Duration,
     /// Time at which a delivery was last finished, or none could be tried because the notifier was paused.
     moved: Instant,
-    /// No end waits for deliveries that fail.
+    /// If true, no end waits for failing deliveries.
     pub hurry: bool,
 }
 
 #[derive(Debug)]
 struct Held {
     end: Delivery,
-    /// End of the wait for deliveries that fail.
+    /// End of the wait for failing deliveries.
     until: Instant,
 }
 
-/// Deliveries of its run that are before an end.
+/// Deliveries of a run that come before its end.
 #[derive(Clone, Copy, Debug, Default)]
 struct Before {
-    /// Can go on.
+    /// Can proceed.
     active: Earliest,
-    /// Failed, and is to be tried again.
+    /// Failed, and waiting for a retry.
     failing: Earliest,
 }
 
-/// The earliest of some deliveries; what has no place in the spool has negative numbers, downwards.
+/// The earliest of a set of deliveries; those without a place in the spool have negative numbers, counting
+/// down.
 #[derive(Clone, Copy, Debug, Default)]
 struct Earliest {
     spooled: Option<i64>,
@@ -55,7 +56,7 @@ impl Earliest {
         *earliest = Some(earliest.map_or(id.abs(), |known| known.min(id.abs())));
     }
 
-    /// Tells whether one of them came before this one, as far as that can be known.
+    /// Returns true if one of them came before `end`, as far as that can be known.
     fn precedes(&self, end: i64) -> bool {
         let (like, unlike) = match end > 0 {
             true => (self.spooled, self.unspooled),
@@ -66,11 +67,11 @@ impl Earliest {
 }
 
 impl Ends {
-    /// For a notifier at which the end of a play waits at most `drain`.
+    /// Creates the ends of a notifier for which the end of a play waits at most `drain`.
     pub fn new(drain: Duration) -> Ends {
         Ends {
             held: Vec::new(),
-            // What is left of it is for the end.
+            // The rest of `drain` is left for the end itself.
             hold: (drain / 4 * 3).min(LONGEST),
             moved: Instant::now(),
             hurry: false,
@@ -85,7 +86,7 @@ impl Ends {
         self.held.iter().any(|held| held.end.id == id)
     }
 
-    /// Takes in an end that was not tried yet.
+    /// Adds an end that has not been tried yet.
     pub fn hold(&mut self, end: Delivery, now: Instant) {
         let age = jiff::Timestamp::now().duration_since(end.accepted);
         let until = now + self.hold.saturating_sub(age.unsigned_abs());
@@ -95,7 +96,7 @@ impl Ends {
         self.held.push(Held { end, until });
     }
 
-    /// Tells whether an end that was let go has to wait again for a delivery that can go on.
+    /// Returns true if an end that was released has to wait again for a delivery that can proceed.
     pub fn waits<'a>(
         &self,
         end: &Delivery,
@@ -110,18 +111,18 @@ impl Ends {
         active.precedes(end.id) && now < self.stalled_at()
     }
 
-    /// Takes in an end that was tried, or let go: what fails is waited for until then.
+    /// Adds an end that was tried or released; failing deliveries are waited for until `until`.
     pub fn hold_again(&mut self, end: Delivery, until: Instant) {
         self.held.push(Held { end, until });
     }
 
-    /// Notes that a delivery was finished, or that none could be.
+    /// Records that a delivery was finished, or that none could be.
     pub fn moved(&mut self, now: Instant) {
         self.moved = now;
     }
 
-    /// Time at which the first of them can go, given the other deliveries: each with its run and number, and
-    /// whether it can go on.
+    /// Returns the time at which the first end can be released, given the other deliveries: run, number,
+    /// and whether each can proceed.
     pub fn next<'a>(&self, others: impl Iterator<Item = (&'a str, i64, bool)>) -> Option<Instant> {
         let before = self.before(others);
         self.held
@@ -130,7 +131,7 @@ impl Ends {
             .min()
     }
 
-    /// Those that go now.
+    /// Removes and returns the ends that can be released now.
     pub fn go<'a>(
         &mut self,
         others: impl Iterator<Item = (&'a str, i64, bool)>,
@@ -148,7 +149,7 @@ impl Ends {
         gone
     }
 
-    /// End of the wait for deliveries that could go on.
+    /// End of the wait for deliveries that could proceed.
     fn stalled_at(&self) -> Instant {
         self.moved + self.hold.max(STALL)
     }

@@ -1,4 +1,4 @@
-//! One lane: deliveries that go in order and one at a time, or together.
+//! One lane: deliveries made in order, one at a time or grouped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,33 +8,33 @@ use crate::event::{Event, Run};
 use crate::message::Reached;
 use crate::route::grouping::Grouping;
 
-/// Bytes of the events that go together, where one is not larger by itself.
+/// Size limit in bytes for events sent together; a single larger event is sent alone.
 const MESSAGE_BYTES: usize = 2 << 20;
 
-/// One event owed to one notifier.
+/// One event to be delivered to one notifier.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Its number in the spool.
+    /// Number in the spool.
     pub id: i64,
     pub event: Arc<Event>,
-    /// Bytes of the whole event, where the one here is without what is large in it.
+    /// Size in bytes of the whole event if the one here lacks its large parts; else 0.
     pub in_spool: usize,
     /// Attempts made so far.
     pub attempts: u32,
-    /// Not to be tried before this time.
+    /// Earliest time of the next attempt.
     pub due: Option<Instant>,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub accepted: jiff::Timestamp,
-    /// How many were tried as one with it, itself included; 0 before the first attempt.
+    /// Number of deliveries tried as one with it, itself included; 0 before the first attempt.
     pub together: usize,
-    /// The recipients that have it already.
+    /// Recipients that already have it.
     pub reached: Reached,
-    /// Time of the first attempt of this process that failed, and how long others had failed before.
+    /// Time of this process's first failed attempt, and how long other processes had failed before.
     pub failing: Option<(Instant, Duration)>,
 }
 
 impl Delivery {
-    /// An event that was just accepted.
+    /// Creates the delivery of an event that was just accepted.
     pub fn new(id: i64, event: Arc<Event>) -> Delivery {
         Delivery {
             id,
@@ -50,36 +50,36 @@ impl Delivery {
     }
 }
 
-/// Deliveries of a host, or what is told together.
+/// Deliveries of one host, or of one group.
 #[derive(Debug, Default)]
 pub struct Lane {
     pub waiting: VecDeque<Delivery>,
-    /// The run and the number of the first of those that are under way.
+    /// Run, and number of the first delivery, of the attempt in progress.
     pub under_way: Option<(Arc<Run>, i64)>,
-    /// Its last attempt failed, and nothing says that the next one may not.
+    /// True if the last attempt failed and nothing suggests that the next one will succeed.
     pub failed: bool,
 }
 
 impl Lane {
-    /// Tells whether its deliveries are on their way, or can be expected to be.
+    /// Returns true if its deliveries are in progress, or can be expected to be.
     pub fn is_active(&self) -> bool {
         self.under_way.is_some() || !self.failed
     }
 
-    /// Tells whether its deliveries are as many as go together, and none was tried yet.
+    /// Returns true if a full group of untried deliveries is waiting.
     pub fn is_full(&self, most: usize) -> bool {
         let first = self.waiting.front();
         most > 1 && self.waiting.len() >= most && first.is_some_and(|first| first.attempts == 0)
     }
 
-    /// Number of its deliveries that are tried as one.
+    /// Returns the number of its deliveries to try as one.
     pub fn together(&self, grouping: &Grouping) -> usize {
         let Some(first) = self.waiting.front() else {
             return 0;
         };
         let gathers = grouping.gathers(&first.event);
         match first.together {
-            // An earlier process tried so many as one.
+            // An earlier process tried this many as one.
             0 if first.attempts > 0 && gathers => {
                 let tried = |one: &&Delivery| one.attempts == first.attempts;
                 let tried = self.waiting.iter().take_while(tried);
@@ -87,13 +87,13 @@ impl Lane {
             }
             0 if gathers => grouping.most,
             0 => 1,
-            // What was tried as one stays one: it has been given an id.
+            // A group that was tried stays as it is: it has been given an id.
             together => together,
         }
     }
 
-    /// Number of its first deliveries, of at most `most`, that are not too large together. What was tried as one
-    /// stays one.
+    /// Returns how many of its first deliveries, at most `most`, are not too large together. A group that
+    /// was tried stays as it is.
     pub fn fitting(&self, most: usize) -> usize {
         let is_new = self.waiting.front().is_some_and(|one| one.attempts == 0);
         let mut bytes = 0;
@@ -105,7 +105,7 @@ impl Lane {
         fitting.max(1).min(self.waiting.len())
     }
 
-    /// Number of its deliveries that were tried as one.
+    /// Returns the number of its deliveries that were tried as one.
     pub fn tried(&self) -> usize {
         self.waiting.front().map_or(0, |first| first.together)
     }

@@ -1,20 +1,20 @@
-//! The first message of a run, where later ones answer to it or take its place: nothing else of the run goes
-//! beside it, so that they find it.
+//! First message of a run, where later ones reply to it or replace it: no other message of the run is sent
+//! concurrently, so that they find it.
 
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::notifier::Thread;
 
-/// Runs whose first message is on its way, and what waits for it.
+/// Runs whose first message is being sent, and the lanes that wait for it.
 #[derive(Debug, Default)]
 pub struct Opening {
     thread: Thread,
-    /// Runs whose first message is there.
+    /// Runs whose first message was delivered.
     open: HashSet<String>,
-    /// Runs of which one message is under way, and nothing may go beside it.
+    /// Runs with a message in progress that no other may accompany.
     alone: HashSet<String>,
-    /// Lanes that wait for it.
+    /// Lanes waiting for such a message.
     behind: Vec<Rc<str>>,
 }
 
@@ -26,7 +26,7 @@ impl Opening {
         }
     }
 
-    /// Tells whether a lane may go on with a message of this run; else it waits until `done` gives it back.
+    /// Returns true if a lane may send a message of this run; otherwise it waits until `done` returns it.
     pub fn admits(&mut self, run: &str, lane: &Rc<str>) -> bool {
         if self.thread == Thread::None || self.open.contains(run) {
             return true;
@@ -38,19 +38,19 @@ impl Opening {
         is_first
     }
 
-    /// Notes that a message of this run was delivered, and can be answered.
+    /// Records that a message of this run was delivered and can be replied to.
     pub fn open(&mut self, run: &str) {
         if self.thread == Thread::Replies {
             self.open.insert(run.to_owned());
         }
     }
 
-    /// Forgets a run that has ended: a late message of it finds the thread like any first one.
+    /// Forgets a run that has ended: a late message of it looks up the thread like any first message.
     pub fn close(&mut self, run: &str) {
         self.open.remove(run);
     }
 
-    /// Lanes that waited for an attempt at a message of this run, which is over.
+    /// Returns the lanes that waited for the attempt at a message of this run, which is over.
     pub fn done(&mut self, run: &str) -> Vec<Rc<str>> {
         match self.alone.remove(run) {
             true => std::mem::take(&mut self.behind),

@@ -24,7 +24,7 @@ fn end(id: i64) -> Delivery {
     )
 }
 
-/// Lanes of a notifier with one key set.
+/// Returns the lanes of a notifier with one key set.
 fn lanes_with(key: &str, value: &str) -> Lanes {
     let mut section = Section::new("notifier:x", Origin::Play);
     section.set(Entry {

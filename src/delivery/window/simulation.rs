@@ -1,4 +1,4 @@
-//! A notifier and its spool, on a clock of their own: whatever they come to, nothing waits for nothing.
+//! Simulates a notifier and its spool on a virtual clock: in no state does everything wait for nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::route::grouping::Grouping;
 use crate::spool::Room;
 
 const DRAIN: Duration = Duration::from_secs(5);
-/// As the worker has them.
+/// Same values as in the worker.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
-/// The ways in which a notifier's deliveries go together.
+/// Ways to group a notifier's deliveries.
 const GROUPINGS: [(&str, &str); 6] = [
     ("order", "host"),
     ("order", "run"),
@@ -31,7 +31,7 @@ const GROUPINGS: [(&str, &str); 6] = [
     ("group_by", "run"),
 ];
 
-/// A delivery that waits in the spool.
+/// A delivery pending in the spool.
 struct Row {
     event: Arc<Event>,
     lane: String,
@@ -44,7 +44,7 @@ struct Row {
 enum Mood {
     Good,
     Flaky,
-    /// Refused, until everything is in order again.
+    /// Refused until everything works again.
     Refused,
     Asking(Duration),
     Denied,
@@ -61,7 +61,7 @@ struct World {
     window: Window,
     breaker: Breaker,
     concurrency: usize,
-    /// Deliveries that wait in the spool, by number.
+    /// Deliveries pending in the spool, by number.
     rows: BTreeMap<i64, Row>,
     last: i64,
     /// Deliveries without a place there.
@@ -70,7 +70,7 @@ struct World {
     hosts: Vec<Mood>,
     all: Mood,
     mended: bool,
-    /// The last number that was finished, of each lane.
+    /// Number of the last finished delivery of each lane.
     finished: HashMap<String, i64>,
 }
 
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// A run, with so many results and its end.
+    /// Adds a run with `results` results and its end.
     fn add_run(&mut self, run: usize, results: usize) {
         let size = if self.rng.u8(..) < 20 { 60_000 } else { 10 };
         for _ in 0..results {
@@ -190,7 +190,7 @@ impl World {
         (found, all)
     }
 
-    /// As the worker loads and begins.
+    /// Loads and starts deliveries as the worker does.
     fn begin(&mut self) {
         if let Some(first) = self.window.needs_back(self.now) {
             let (found, all) = self.pending(first - 1, self.window.room().unwrap());
@@ -203,7 +203,7 @@ impl World {
             let (found, all) = self.pending(after, self.window.room().unwrap());
             self.window.read_more(all);
             for delivery in found {
-                // One in a thousand cannot be read, and is dead.
+                // One in a thousand cannot be read, and is given up.
                 let is_bad = self.rng.u16(..1000) == 0;
                 let id = delivery.id;
                 if is_bad {
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Ends one of the attempts under way.
+    /// Ends one of the attempts in progress.
     fn end_one(&mut self) {
         self.now += Duration::from_millis(self.rng.u64(..50));
         let number = self.rng.usize(..self.under_way.len());
@@ -312,7 +312,8 @@ impl World {
         self.window.lanes.finish(claimed, self.now);
     }
 
-    /// Checks that all that is left of a run before its end failed, or waits behind what did; unless nothing gets on.
+    /// Checks that everything left of a run before its end failed, or waits behind a failure; unless
+    /// nothing progresses.
     fn expect_last(&self, end: &Delivery) {
         if self.now >= self.moved + DRAIN * 3 / 4 {
             return;
@@ -328,18 +329,18 @@ impl World {
         }
     }
 
-    /// Tells whether a delivery without a place in the spool may be first in the lane.
+    /// Returns true if a delivery without a place in the spool may be first in the lane.
     fn is_behind_unspooled(&self, lane: &str) -> bool {
         self.unspooled.values().any(|other| other == lane)
     }
 
-    /// As `flush` knows it.
+    /// Returns true if busy, as `flush` sees it.
     fn is_busy(&self) -> bool {
         let is_paused = self.breaker.pause(self.now).is_some();
         !self.under_way.is_empty() || !is_paused && self.window.can_go_on(self.now + PATIENCE)
     }
 
-    /// Delivers what can be delivered, until nothing can.
+    /// Delivers until nothing more can be delivered.
     fn flush(&mut self) {
         self.window.lanes.hurry();
         let mut idle = Duration::ZERO;
@@ -361,9 +362,9 @@ impl World {
         }
     }
 
-    /// Checks that what waits after `flush` failed, or waits behind what did.
+    /// Checks that every delivery pending after `flush` failed, or waits behind a failure.
     fn expect_flushed(&self) {
-        // What was tried of groups stays in memory, and may leave no room.
+        // Tried groups stay in memory, and may leave no room.
         let has_room = self.window.room().is_some();
         if self.breaker.pause(self.now).is_some() || !has_room {
             return;
@@ -379,7 +380,7 @@ impl World {
         }
     }
 
-    /// Stays until everything is delivered: it is, when the endpoint is in order again.
+    /// Runs until everything is delivered, which happens once the endpoint works again.
     fn watch(&mut self) {
         for step in 0.. {
             assert!(step < 200_000, "it does not get on");
@@ -400,7 +401,7 @@ impl World {
         }
     }
 
-    /// Waits until something can go on.
+    /// Waits until something can proceed.
     fn wait(&mut self) {
         let lanes = &self.window.lanes;
         let pause = self.breaker.pause(self.now);

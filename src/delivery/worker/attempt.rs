@@ -1,4 +1,4 @@
-//! Attempts: what is sent, what comes of it, and what is recorded of that.
+//! Attempts: sending, judging the result, and recording it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use crate::secret;
 use crate::spool::{self, Mark, Spool};
 use crate::text::{characters, cut};
 
-/// Refused credentials that are not mended for so long end a delivery.
+/// Time after which a delivery fails permanently if its credentials are still refused.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 
-/// The most that is kept of what went wrong, in characters.
+/// Length limit of a stored error, in characters.
 const MAX_ERROR: usize = 2000;
 
-/// One attempt, recorded: only then is its lane open again, so that order and numbers hold.
+/// Makes one attempt and records it: only then does its lane reopen, so that order and counts hold.
 pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
     worker.renew_after_pause(shared.http()).await;
     let (started, begun) = (Timestamp::now(), Instant::now());
@@ -46,7 +46,7 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     failpoint::pass("after_send");
     let renewed = match result {
         Err(Failure::Denied(_)) => {
-            // At once: a command for a secret may take its time.
+            // Right away: a command that reads a secret may take a while.
             worker.breaker.borrow_mut().denied();
             worker.renew(shared.http(), begun).await
         }
@@ -73,10 +73,10 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     worker.under_way.set(worker.under_way.get() - 1);
 }
 
-/// What an attempt leaves behind beside its verdict.
+/// By-products of an attempt, besides its verdict.
 #[derive(Default)]
 struct Marks {
-    /// A template that failed.
+    /// Error of a template that failed.
     note: Option<String>,
     threads: Vec<(String, String)>,
 }
@@ -89,8 +89,7 @@ async fn write_mark(spool: &Spool, mark: &Mark) -> anyhow::Result<()> {
 }
 
 impl Worker {
-    /// Decides what an attempt's result means for the delivery and for the notifier; whose secrets were read
-    /// anew, where they were refused.
+    /// Turns a result into a verdict and updates the breaker; `renewed` if refused secrets were read again.
     fn judge(&self, claimed: &[Delivery], renewed: bool, result: Result<(), Failure>) -> Verdict {
         let mut breaker = self.breaker.borrow_mut();
         let now = Instant::now();
@@ -102,7 +101,7 @@ impl Worker {
             }
             Err(failure) => failure,
         };
-        // What a service says may repeat what it was told, and what is stored is masked no more.
+        // The service's answer may repeat what it was sent, and stored text is not masked later.
         let error = secret::redact(failure.error());
         let mut error = cut(&error, MAX_ERROR, characters).into_owned();
         let mut most = self.destination.max_age;
@@ -146,8 +145,8 @@ impl Worker {
         }
     }
 
-    /// The end of a delivery that has failed for too long, with an attempt that began at this time; one that
-    /// only waited for so long goes on.
+    /// Turns a retry into a permanent failure if the delivery, with an attempt begun at this time, has been
+    /// failing for too long; time spent only waiting does not count.
     async fn unless_too_old(
         &self,
         shared: &Shared,
@@ -169,7 +168,7 @@ impl Worker {
         verdict.unless_failing_for(before + since.elapsed())
     }
 
-    /// Time for which a delivery had failed in other processes when an attempt of this one began.
+    /// Returns how long a delivery had been failing in other processes when this one's attempt began.
     async fn failed_before(
         &self,
         shared: &Shared,
@@ -194,7 +193,7 @@ impl Worker {
         self.destination.grouping.is_batch() && claimed.len() > 1
     }
 
-    /// Makes one attempt at what was claimed; with an event that is too large, one more after it was cut.
+    /// Makes one attempt at the claimed deliveries; for an event that is too large, one more after cutting it.
     async fn tell(
         &self,
         shared: &Shared,
@@ -222,7 +221,7 @@ impl Worker {
     ) -> Result<(), Failure> {
         let notifier = self.notifier.borrow().clone();
         failpoint::pass_for("make_message", claimed[0].event.host_name());
-        // Rendered at delivery: a template mended meanwhile mends what waits.
+        // Rendered at delivery: fixing a template also fixes pending deliveries.
         let mut message = self.destination.message(events);
         message.reached = claimed[0].reached.clone();
         let threads = notifier.thread() != Thread::None;
@@ -233,7 +232,7 @@ impl Worker {
                 .spool()
                 .write(move |connection| spool::threads(connection, id, &keys))
                 .await;
-            // Where the spool cannot be read, the message begins a thread of its own.
+            // If the spool cannot be read, the message begins a new thread.
             let mut kept = kept.unwrap_or_default();
             kept.extend(self.threads.borrow().clone());
             message.threads = threads::recall(event, kept);
@@ -247,12 +246,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Stores what an attempt means for the deliveries and for the destination.
+    /// Stores the consequences of an attempt for the deliveries and for the destination.
     async fn record(&self, shared: &Shared, mut mark: Mark) {
         failpoint::pass("before_mark");
         let mut recorded = write_mark(shared.spool(), &mark).await;
         if recorded.is_err() {
-            // The first failure may have made room, and to drop a body would take some of it.
+            // The first failure may have made room, and dropping a body would take some of it.
             mark.keep_body = true;
             recorded = write_mark(shared.spool(), &mark).await;
         }
@@ -274,14 +273,14 @@ impl Worker {
         }
     }
 
-    /// Records what the spool did not take when it happened.
+    /// Records the marks that the spool did not take earlier.
     pub async fn catch_up(&self, spool: &Spool) {
         let mut marks = self.unrecorded.take();
         if marks.is_empty() {
             return;
         }
         for mark in &mut marks {
-            // How the destination fared then is no more of interest.
+            // The breaker's state at that time no longer matters.
             (mark.breaker, mark.reopened) = (self.breaker.borrow().row(Instant::now()), false);
         }
         let kept = marks.clone();
@@ -311,7 +310,7 @@ impl Worker {
             threads.extend(threads::keep_reached(&claimed[0]));
         }
         Mark {
-            // What has no place in the spool has nothing to be marked there.
+            // Deliveries without a place in the spool have nothing to mark there.
             deliveries: ids.filter(|id| *id > 0).collect(),
             destination: self.id,
             started: started.as_millisecond(),
@@ -324,7 +323,7 @@ impl Worker {
         }
     }
 
-    /// The attempt is recorded: the lane goes on.
+    /// Continues the lane once the attempt is recorded.
     fn settle(&self, mut claimed: Vec<Delivery>, verdict: Verdict) {
         let (lanes, now) = (&mut self.window.borrow_mut().lanes, Instant::now());
         if let Verdict::Retry { due, together, .. } = verdict {
@@ -347,13 +346,13 @@ impl Worker {
         let mut own = self.own.borrow_mut();
         for delivery in &claimed {
             self.done.set(self.done.get().and(state));
-            // What another process accepted is that one's to count.
+            // Deliveries accepted by another process are counted there.
             own.finish(delivery.id, state);
         }
     }
 
-    /// Builds the notifier again, once, so that a secret changed meanwhile is found. Whether it is worth
-    /// another attempt: one begun before that was made with the old secret.
+    /// Rebuilds the notifier, once, so that a secret changed meanwhile is picked up. Returns true if
+    /// another attempt is worthwhile: one begun before the rebuild used the old secret.
     async fn renew(&self, http: &Http, begun: Instant) -> bool {
         let _one = self.renewing.lock().await;
         if let Some(renewed) = self.renewed.get() {
@@ -362,21 +361,21 @@ impl Worker {
         self.build(http).await
     }
 
-    /// After a pause for refused credentials they may be others.
+    /// Rebuilds the notifier after a pause for refused credentials, as they may have changed.
     async fn renew_after_pause(&self, http: &Http) {
         if self.refused.take() {
             self.build(http).await;
         }
     }
 
-    /// Builds the notifier again. Whether all its secrets are good; else it stays as it was.
+    /// Rebuilds the notifier. Returns true if all its secrets could be read; otherwise the old one stays.
     async fn build(&self, http: &Http) -> bool {
         let section = &self.destination.section;
         let build = || (self.destination.kind.build)(section, http);
         let built = secret::with_answers(section.commands(), || panics::caught(build)).await;
         let built = built.ok().flatten();
         self.renewed.set(Some(Instant::now()));
-        // Those of one reading say nothing of the next.
+        // Problems of one reading say nothing about the next.
         let problems = section.take_problems();
         built
             .filter(|_| problems.is_empty())

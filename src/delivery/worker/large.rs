@@ -1,4 +1,4 @@
-//! Large events: while they wait, what is large in them stays in the spool, and few are under way at once.
+//! Large events: while they are pending, their large parts stay in the spool, and few are sent at once.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::spool::Spool;
 
-/// Bytes from which on an event is large.
+/// Size in bytes above which an event is large.
 const LARGE: usize = 256 << 10;
-/// Time after which an attempt counts as under way no more: endpoints that answer slowly do not hold up the others.
+/// Time after which an attempt gives up its turn: endpoints that answer slowly do not hold up the others.
 const MAX_TURN: Duration = Duration::from_secs(2);
 
-/// Returns whether an event is so large that only its outline is kept in memory while it waits.
+/// Returns true if an event is so large that only its outline is kept in memory while it is pending.
 pub fn is_large(event: &Event) -> bool {
     event.size() > LARGE
 }
 
-/// Drops from a delivery that has a place in the spool what is large in its event.
+/// Strips a large event that has a place in the spool; also returns its full size, else 0.
 pub fn outline(mut event: Event) -> (Arc<Event>, usize) {
     if !is_large(&event) {
         return (Arc::new(event), 0);
@@ -32,8 +32,8 @@ pub fn outline(mut event: Event) -> (Arc<Event>, usize) {
 }
 
 impl Worker {
-    /// Attempts what was claimed when it has its turn, where its events are large: one at a time for each notifier,
-    /// and few of all notifiers.
+    /// Runs an attempt at large events when it has its turn: one at a time per notifier, and few across all
+    /// notifiers.
     pub(super) async fn in_turn<T>(
         &self,
         turns: &Turns,

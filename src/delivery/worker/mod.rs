@@ -1,4 +1,4 @@
-//! One notifier's worker: claims deliveries, makes attempts, records what became of them, backs off.
+//! Worker of one notifier: claims deliveries, makes attempts, records the results, backs off.
 
 mod attempt;
 mod large;
@@ -28,61 +28,61 @@ use crate::message::Reached;
 use crate::notifier::Notifier;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 
-/// A delivery that is due so soon is waited for.
+/// A delivery due within this time is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Time for which a spool that cannot be read is expected to become readable again.
+/// Time for which an unreadable spool is expected to become readable again.
 const UNREAD: Duration = Duration::from_secs(2);
-/// How often a worker looks for what other processes did.
+/// Interval at which a worker looks for changes made by other processes.
 pub const LOOK: Duration = Duration::from_millis(100);
-/// At how many of the deliveries that wait for another process it looks each time.
+/// Number of deliveries pending at another process that are looked up each time.
 const LOOKED_AT: usize = 1000;
 
-/// What is said of an event that was given up before.
+/// Error shown for an event that was given up earlier.
 const BEFORE: &str =
     "given up when it was sent before; `history` says why, `flush --dead` tries again";
 
-/// One destination and how it fares.
+/// One destination and the state of its deliveries.
 pub struct Worker {
-    /// Its number in the spool.
+    /// Number in the spool.
     pub id: i64,
     pub destination: Destination,
     notifier: RefCell<Rc<dyn Notifier>>,
     window: RefCell<Window>,
     keeper: RefCell<Keeper>,
-    /// This process delivers to the destination; any other one only accepts.
+    /// Set if this process delivers to the destination; all others only accept.
     leadership: RefCell<Option<Leadership>>,
-    /// Since when the spool cannot be read.
+    /// Time since which the spool cannot be read.
     unread: Cell<Option<Instant>>,
-    /// Time at which another process was last seen to deliver something of this one's.
+    /// Time at which another process was last seen to finish one of this one's deliveries.
     seen: Cell<Instant>,
     pub under_way: Cell<usize>,
     /// Held by the one attempt whose events are large.
     large: Mutex<()>,
-    /// It begins no further attempt, and ends with those under way.
+    /// True if it starts no further attempt, and ends with those in progress.
     retired: Cell<bool>,
-    /// What happened and the spool did not take.
+    /// Marks that the spool did not take.
     unrecorded: RefCell<Vec<Mark>>,
-    /// It has looked at least once whether it is the one to deliver.
+    /// True once it has tried to become the process that delivers.
     began: Cell<bool>,
-    /// There may be something to claim.
+    /// Notified when there may be something to claim.
     wake: Notify,
     breaker: RefCell<Breaker>,
-    /// The breaker as it stands in the spool, as far as is known.
+    /// Last known state of the breaker in the spool.
     stored: RefCell<BreakerRow>,
-    /// One at a time reads secrets anew.
+    /// Lets one attempt at a time read secrets again.
     renewing: Mutex<()>,
-    /// When the secrets were read anew, since the credentials were last good.
+    /// Time at which the secrets were read again since the credentials were last good.
     renewed: Cell<Option<Instant>>,
-    /// They were refused even so: the next attempt, after a pause, is made with those of that time.
+    /// True if they were refused even so: the next attempt, after a pause, reads them again.
     refused: Cell<bool>,
     pub own: RefCell<Own>,
-    /// What this worker finished, whoever accepted it.
+    /// Deliveries this worker finished, no matter which process accepted them.
     pub done: Cell<Counts>,
-    /// Threads of messages that have no place in the spool.
+    /// Threads of messages that the spool did not take.
     threads: RefCell<HashMap<String, String>>,
 }
 
-/// The life of a worker; it ends with the program, or when another one takes its place.
+/// Runs a worker until the program ends or another worker takes its place.
 pub async fn run(shared: Rc<Shared>, worker: Rc<Worker>) {
     let mut under_way: JoinSet<()> = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
@@ -162,18 +162,18 @@ impl Worker {
         }
     }
 
-    /// How many attempts may be under way at once.
+    /// Returns how many attempts may run at once.
     fn limit(&self) -> usize {
         self.breaker.borrow().limit(self.destination.concurrency)
     }
 
-    /// Groups are gathered no more.
+    /// Stops gathering groups.
     pub fn gather_no_more(&self) {
         self.window.borrow_mut().lanes.gather_no_more();
         self.wake.notify_one();
     }
 
-    /// Gathers nothing and holds nothing back for what can only be delivered later.
+    /// Stops gathering, and holds nothing back for deliveries that can only succeed later.
     pub fn hurry(&self) {
         self.window.borrow_mut().lanes.hurry();
         self.wake.notify_one();
@@ -184,18 +184,18 @@ impl Worker {
         self.wake.notify_one();
     }
 
-    /// This process has what it takes to deliver.
+    /// Returns true if this process has everything it needs to deliver.
     pub fn is_able(&self) -> bool {
         self.destination.trouble.is_none()
     }
 
-    /// This process is the one that delivers.
+    /// Returns true if this process is the one that delivers.
     pub fn leads(&self) -> bool {
         self.leadership.borrow().is_some()
     }
 
-    /// Tells whether it may begin an attempt. Deliveries of another process go before those without a place in the
-    /// spool, as long as that process gets on.
+    /// Returns true if it may start an attempt. Deliveries of another process go before those without a
+    /// place in the spool, as long as that process makes progress.
     fn may_begin(&self, now: Instant) -> bool {
         let waits = || {
             let waits = self.own.borrow().waiting_in_spool() > 0;
@@ -204,12 +204,13 @@ impl Worker {
         self.leads() || self.holds_unspooled() && !waits()
     }
 
-    /// Tells whether deliveries in memory have no place in the spool, while another process delivers those that have.
+    /// Returns true if it holds deliveries without a place in the spool while another process delivers the
+    /// others.
     fn holds_unspooled(&self) -> bool {
         self.is_able() && !self.leads() && !self.window.borrow().lanes.is_empty()
     }
 
-    /// Something is being delivered, or could be now.
+    /// Returns true if something is being delivered, or could be now.
     pub fn is_busy(&self) -> bool {
         if !self.began.get() || self.under_way.get() > 0 {
             return true;
@@ -222,7 +223,7 @@ impl Worker {
         delivers && !is_paused && !given_up && window.can_go_on(now + PATIENCE)
     }
 
-    /// Takes what waits in the spool into memory, where this process is the one to deliver it. Whether it is.
+    /// Loads pending deliveries from the spool if this process is the one that delivers; returns whether it is.
     async fn load(&self, shared: &Shared) -> bool {
         let spool = shared.spool();
         if !self.is_able() {
@@ -253,8 +254,8 @@ impl Worker {
         true
     }
 
-    /// Takes the next deliveries into memory, those after this number, as many as are read at once. Returns
-    /// whether the spool could be read.
+    /// Loads the next deliveries, those after this number, as many as are read at once. Returns true if the
+    /// spool could be read.
     async fn read_more(&self, spool: &Spool, after: i64) -> bool {
         let Some((rows, complete)) = self.pending(spool, after).await else {
             return false;
@@ -266,14 +267,14 @@ impl Worker {
                 continue;
             }
             let delivery = self.read_row(spool, row).await;
-            // Only now: what is accepted meanwhile must come behind it.
+            // Only now: anything accepted meanwhile must come behind it.
             let mut window = self.window.borrow_mut();
             window.take_next(number, delivery, Instant::now());
         }
         true
     }
 
-    /// Takes deliveries into memory again that were set aside, from this number on.
+    /// Reloads evicted deliveries, from this number on.
     async fn take_back(&self, spool: &Spool, first: i64) {
         let loaded = self.window.borrow().loaded();
         let Some((rows, complete)) = self.pending(spool, first - 1).await else {
@@ -290,28 +291,28 @@ impl Worker {
         self.wake.notify_one();
     }
 
-    /// The next deliveries that wait in the spool, as far as there is room for them; and whether those were all.
+    /// Returns the next deliveries pending in the spool, as far as there is room, and whether those were all.
     async fn pending(&self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
         let room = self.window.borrow().room()?;
         let id = self.id;
         let read = spool
             .write(move |connection| spool::pending(connection, id, after, room))
             .await;
-        // Where the spool cannot be read, the next look tries again.
+        // If the spool cannot be read, the next look tries again.
         let unread = self.unread.get().unwrap_or_else(Instant::now);
         self.unread.set(read.is_err().then_some(unread));
         read.ok()
     }
 
-    /// Learns what another process knows of the destination, which delivers to it, before what has no place in
-    /// the spool goes there from this one.
+    /// Reads the breaker's state from the process that delivers to the destination, before this one sends
+    /// those without a place in the spool.
     async fn heed_breaker(&self, spool: &Spool) {
         if self.holds_unspooled() {
             self.read_breaker(spool).await;
         }
     }
 
-    /// Takes over what another process learnt of the destination, or what a person asks for.
+    /// Takes over the breaker's state from another process, or as a person reset it.
     async fn read_breaker(&self, spool: &Spool) {
         let id = self.id;
         let read = spool
@@ -330,7 +331,7 @@ impl Worker {
         }
     }
 
-    /// A delivery that cannot be made is dead, and said to be.
+    /// Gives up a delivery that cannot be made, and reports it.
     async fn bury(&self, spool: &Spool, delivery: i64, error: &str) {
         stderr::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
@@ -344,13 +345,13 @@ impl Worker {
             reopened: false,
             threads: Vec::new(),
         };
-        // Where the spool takes nothing, the next look finds it again.
+        // If the spool cannot be written, the next look finds it again.
         let _ = spool
             .write(move |connection| spool::mark(connection, &mark))
             .await;
     }
 
-    /// Who has had the message of a delivery already, of several recipients.
+    /// Returns the recipients that already have the message of a delivery.
     async fn reached(&self, spool: &Spool, row: &Pending) -> Reached {
         if row.attempts == 0 {
             return Reached::default();
@@ -368,7 +369,7 @@ impl Worker {
         ))
     }
 
-    /// The delivery of a row; nothing where it cannot be read.
+    /// Returns the delivery of a row; None if it cannot be read.
     async fn read_row(&self, spool: &Spool, row: Pending) -> Option<Delivery> {
         let body = row.body.as_deref().map_err(|reason| *reason);
         let (event, in_spool) = match body.and_then(|body| self.read_event(body)) {
@@ -379,7 +380,7 @@ impl Worker {
             }
         };
         let reached = self.reached(spool, &row).await;
-        // No wait is longer than the longest back-off, whatever became of the clock.
+        // No wait is longer than the longest back-off, whatever happened to the clock.
         let wait = left_until(row.next_at).map(|wait| wait.min(MAX_BACK_OFF));
         let due = wait.map(|wait| Instant::now() + wait);
         Some(Delivery {
@@ -397,13 +398,13 @@ impl Worker {
         read.map_err(|_| "the event in the spool cannot be read")
     }
 
-    /// An event was accepted for this destination.
+    /// Takes an event that was accepted for this destination.
     pub fn take(&self, accepted: &Accepted, event: &Arc<Event>) {
         let mut own = self.own.borrow_mut();
         match accepted.state {
             0 => own.add(accepted.delivery),
             spool::DELIVERED => own.counts = own.counts.and(spool::DELIVERED),
-            // A person who gave it up has not lost it.
+            // One that a person discarded is not lost: it does not count as dropped.
             _ => {
                 own.counts = own.counts.and(spool::DEAD);
                 own.last_error = Some(BEFORE.to_owned());
@@ -422,7 +423,7 @@ impl Worker {
         self.wake.notify_one();
     }
 
-    /// A delivery was dropped to make room.
+    /// Records that a delivery was dropped to make room.
     pub fn drop_own(&self, delivery: i64) {
         let mut own = self.own.borrow_mut();
         if own.finish(delivery, spool::DISCARDED) {
@@ -441,12 +442,12 @@ impl Worker {
         self.wake.notify_one();
     }
 
-    /// Looks what other processes did: put in, where this one delivers; delivered, where another does.
+    /// Looks for changes by other processes: additions if this one delivers, deliveries if another does.
     async fn look(&self, shared: &Shared) {
         self.catch_up(shared.spool()).await;
         if self.leads() {
             self.window.borrow_mut().look_again(Instant::now());
-            // With nothing under way, what it learnt itself is stored already.
+            // With nothing in progress, this process's own state is already stored.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
                 self.read_breaker(shared.spool()).await;
             }
@@ -455,8 +456,8 @@ impl Worker {
         while self.see_some(shared).await {}
     }
 
-    /// Sees what another process did with some of the deliveries that this one accepted. Whether it finished
-    /// with all of them: then there may be more.
+    /// Looks up the results, from another process, of some deliveries that this one accepted. Returns true
+    /// if all of them are finished: then there may be more.
     async fn see_some(&self, shared: &Shared) -> bool {
         let open = self.own.borrow_mut().next_open(LOOKED_AT);
         if open.is_empty() {

@@ -1,5 +1,5 @@
-//! Deliveries at which the process that led before ended, by a fault that nothing can catch: the stack or the
-//! memory were used up, or a library in C failed.
+//! Deliveries during which the previous delivering process ended, by a fault that cannot be caught: out of
+//! stack or memory, or a crash in a C library.
 
 use super::Worker;
 use crate::delivery::lanes::Delivery;
@@ -8,9 +8,9 @@ use crate::spool::Room;
 use crate::spool::{self, MAX_CRASHES, Pending, Spool};
 
 impl Worker {
-    /// Runs an attempt, and keeps in the lock's file that it is this one as long as it works without a pause
-    /// at the beginning, which is when its message is made. Not while it waits for an endpoint: a process that
-    /// is killed then has no fault.
+    /// Runs an attempt, and notes it in the lock file while it works without a pause at the beginning,
+    /// which is when its message is made. Not while it waits for an endpoint: a process killed then is not
+    /// at fault.
     pub(super) async fn noting<T>(
         &self,
         claimed: &[Delivery],
@@ -35,8 +35,8 @@ impl Worker {
         .await
     }
 
-    /// Makes the messages of deliveries at which an earlier process ended, one by one and before anything else is
-    /// under way; what has ended too many is dead.
+    /// Makes the messages of deliveries during which an earlier process ended, one by one and before
+    /// anything else is started; after too many crashes a delivery is given up.
     pub(super) async fn try_suspects(&self, spool: &Spool) {
         let suspects = self
             .leadership
@@ -53,7 +53,7 @@ impl Worker {
                     self.bury(spool, delivery, &error).await;
                     self.clear(delivery);
                 }
-                // It is finished already.
+                // It is already finished.
                 None => self.clear(delivery),
             }
         }
@@ -65,7 +65,7 @@ impl Worker {
         }
     }
 
-    /// Makes the message of a delivery, for the case that this ends the process; nothing is sent.
+    /// Makes the message of a delivery, in case that ends the process; sends nothing.
     async fn rehearse(&self, spool: &Spool, row: Pending) {
         let id = row.delivery;
         let Some(delivery) = self.read_row(spool, row).await else {
@@ -78,18 +78,18 @@ impl Worker {
             return self.clear(id);
         };
         failpoint::pass_for("make_message", event.host_name());
-        // A fault that can be caught is the attempt's to tell.
+        // A fault that can be caught is reported by the attempt.
         let _ = crate::panics::caught(|| {
             let message = self.destination.message(vec![event]);
             self.notifier.borrow().preview(&message)
         });
-        // The count stays until the attempt itself has got so far.
+        // The count stays until the attempt itself has got this far.
         if let Some(leadership) = &*self.leadership.borrow() {
             leadership.pause();
         }
     }
 
-    /// The row of a delivery, if it still waits in the spool.
+    /// Returns the row of a delivery, if it is still pending in the spool.
     pub(super) async fn pending_row(&self, spool: &Spool, delivery: i64) -> Option<Pending> {
         let id = self.id;
         let room = Room {
