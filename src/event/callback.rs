@@ -1,6 +1,6 @@
-//! Names of the callbacks.
+//! Names of Ansible's callbacks.
 
-/// Ansible's callbacks; each is a trigger under its own name too.
+/// Ansible's callbacks; each is also a trigger under its own name.
 pub const CALLBACKS: [&str; 26] = [
     "runner_on_ok",
     "runner_on_failed",

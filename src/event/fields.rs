@@ -1,4 +1,4 @@
-//! Fields of JSON objects, as events are made of them.
+//! Access to fields of the JSON objects that events are made from.
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::event::from_seconds;
 
-/// A value as its text.
+/// Serialises a value.
 pub fn raw(value: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("a JSON value can be written")
 }
 
-/// A text field of an object; nothing where it is absent, empty or no text.
+/// Returns a text field of an object; None if it is absent, empty or not text.
 pub fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
     let Fields(object) = object.into();
     object?
@@ -21,7 +21,7 @@ pub fn text<'a>(object: impl Into<Fields<'a>>, key: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The fields that an object has; none where a value is no object.
+/// Fields of an object; none if a value is not an object.
 pub struct Fields<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> From<&'a Map<String, Value>> for Fields<'a> {
@@ -36,7 +36,7 @@ impl<'a> From<&'a Value> for Fields<'a> {
     }
 }
 
-/// RFC 3339, with or without a zone (then UTC), or seconds since 1970.
+/// Reads a time: RFC 3339, with or without a zone (then UTC), or seconds since 1970.
 pub fn read_time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => text

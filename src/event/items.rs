@@ -1,4 +1,4 @@
-//! The items of a loop that failed, and why: the end of a loop does not say it.
+//! Items of a loop that failed, and their reasons: the end of a loop does not tell them.
 
 use std::borrow::Cow;
 
@@ -7,22 +7,22 @@ use serde_json::{Map, Value};
 use crate::event::reason::{of_failure, text};
 use crate::text::{characters, cut, one_line};
 
-/// Length of an item's name, and of its reason where several items failed, in characters.
+/// Length limits of an item's name, and of its reason if several items failed, in characters.
 const NAME: usize = 80;
 const ITEM: usize = 200;
-/// Reasons of one loop that are listed, and items with the same reason that are named.
+/// Numbers of reasons listed per loop, and of items named per reason.
 const LISTED: usize = 3;
 const NAMES: usize = 5;
-/// The items of a loop that failed.
+/// Items of a loop that failed.
 #[derive(Debug, Default)]
 pub struct Items {
-    /// Names with the same reason, and that reason.
+    /// Names of items with the same reason, and that reason.
     listed: Vec<(Vec<String>, String)>,
     others: usize,
 }
 
 impl Items {
-    /// The items that failed among the `results` of a loop, before anything is taken out of them.
+    /// Collects the items that failed among the `results` of a loop, before anything is removed from them.
     pub fn of_results(result: &Value) -> Items {
         let mut items = Items::default();
         let is_true = |item: &Value, key: &str| item[key] == true;
@@ -47,7 +47,7 @@ impl Items {
         }
     }
 
-    /// Which items failed, and why. Nothing where none is known.
+    /// Returns which items failed, and why; None if none is known.
     pub fn reason(&self) -> Option<String> {
         let is_one = self.listed.len() == 1 && self.others == 0;
         let part = |(names, reason): &(Vec<String>, String)| {
@@ -65,7 +65,7 @@ impl Items {
     }
 }
 
-/// What an item of `results` is called: its label, else itself. One that is hidden has no name.
+/// Returns the name of an item of `results`: its label, else itself; None if it is hidden.
 fn name_in(item: &Value) -> Option<Value> {
     let item = item.as_object().filter(|item| !is_hidden(item))?;
     let variable = item.get("ansible_loop_var").and_then(Value::as_str);

@@ -1,19 +1,19 @@
-//! Loops under way: the end of one is given what its items said.
+//! Loops in progress: collects the reasons of failed items for the event that ends the loop.
 
 use std::collections::HashMap;
 
 use crate::event::items::Items;
 use crate::event::{Event, State};
 
-/// The most loops that are kept: more than hosts are worked at side by side.
+/// Limit on the loops remembered; larger than the number of hosts worked on at once.
 const LOOPS: usize = 4096;
 
-/// Loops under way whose items are told one by one, and their end without them.
+/// Loops in progress whose items are reported one by one, and whose end does not contain them.
 #[derive(Debug, Default)]
 pub struct Loops(HashMap<[String; 3], Items>);
 
 impl Loops {
-    /// Keeps the reason of an item that failed, and gives it to the end of its loop.
+    /// Remembers the reason of an item that failed, and adds it to the end of its loop.
     pub fn note(&mut self, event: &mut Event) {
         let ends = [
             "runner_on_ok",
@@ -42,7 +42,7 @@ impl Loops {
     }
 }
 
-/// The run, the task and the host.
+/// Returns the run, the task and the host.
 fn key(event: &Event) -> [String; 3] {
     let task = event.task.as_ref().map(|task| match task.id.as_str() {
         "" => task.name.clone(),

@@ -1,4 +1,4 @@
-//! One thing that Ansible reported: its form, and how it is read from what people have.
+//! Event: one thing that Ansible reported, with its schema and its parsers.
 
 pub mod callback;
 pub mod fields;
@@ -28,10 +28,10 @@ use crate::json::bulk;
 use crate::json::depth::shallow;
 use crate::json::syntax;
 
-/// The version of the event's form; `schema` prints it as a JSON Schema.
+/// Version of the event schema; `schema` prints it as a JSON Schema.
 pub const SCHEMA: u32 = 1;
 
-/// What became of a task on a host.
+/// Outcome of a task on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    /// The state that Ansible's callback `event` stands for; none for those that are no results.
+    /// Returns the state that Ansible's callback `event` stands for; None if it is not a result.
     pub fn of(event: &str) -> Option<State> {
         Some(match event {
             "runner_on_ok"
@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// What became of a run.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -117,26 +117,26 @@ pub struct Run {
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
     pub start_at_task: Option<String>,
-    /// The modules and the hosts of ad hoc commands, which have no playbook.
+    /// Module and hosts of an ad hoc command, which has no playbook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// The inventories as they were named.
+    /// Inventories as they were named.
     pub inventory: Vec<String>,
-    /// The paths of all playbooks of the command line, where there are several.
+    /// Paths of all playbooks on the command line, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub playbooks: Vec<String>,
-    /// Where a person can look at the run, where something like a CI system shows it.
+    /// Address at which a person can look at the run, if something like a CI system shows it.
     pub url: Option<String>,
-    /// What ansible-runner calls the run; two runs may have the same.
+    /// Name that ansible-runner gives the run; two runs may share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ident: Option<String>,
 }
 
 impl Run {
-    /// What tells one playbook, or all those of one command line, and the inventory from others, the same in
-    /// each of their runs; empty where nothing does.
+    /// Returns a key that identifies the playbook, or all those of one command line, and the inventory; the
+    /// same in each of their runs, and empty if nothing identifies them.
     pub fn playbook_key(&self) -> String {
         if self.playbooks.len() > 1 {
             return self.key_of(&self.playbooks.join(" + "));
@@ -144,14 +144,14 @@ impl Run {
         self.own_key()
     }
 
-    /// The key that the current playbook has where it is run alone.
+    /// Returns the key that the current playbook has when run alone.
     pub fn own_key(&self) -> String {
         let playbook = self.path.as_ref().or(self.playbook.as_ref());
         let name = playbook.cloned().or_else(|| self.command());
         name.map_or_else(String::new, |name| self.key_of(&name))
     }
 
-    /// The keys of the playbooks that came before the current one: Ansible went on, so they succeeded.
+    /// Returns the keys of the playbooks before the current one: Ansible continued, so they succeeded.
     pub fn earlier_keys(&self) -> Vec<String> {
         let earlier = self.playbooks.iter();
         let earlier = earlier.take_while(|path| Some(*path) != self.path.as_ref());
@@ -195,7 +195,7 @@ pub struct Host {
     pub delegated_to: Option<String>,
 }
 
-/// One event, complete; serialised it is the event of schema version 1.
+/// One complete event; serialised, it is the event of schema version 1.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     pub schema: u32,
@@ -215,69 +215,69 @@ pub struct Event {
     pub play: Option<Arc<Play>>,
     pub task: Option<Arc<Task>>,
     pub host: Option<Host>,
-    /// What the module returned, stripped; kept as text until an expression asks for it.
+    /// Return value of the module, stripped; kept as text until an expression asks for it.
     pub result: Option<Box<RawValue>>,
-    /// Which items of a loop failed, and why: its result does not hold them.
+    /// Items of a loop that failed, and why: its result does not hold them.
     #[serde(rename = "reason", skip_serializing_if = "Option::is_none")]
     pub loop_reason: Option<String>,
-    /// Something was cut to keep the event below the size limit.
+    /// True if something was cut to keep the event below the size limit.
     #[serde(skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// Something was not valid JSON text and was replaced.
+    /// True if something was not valid JSON text and was replaced.
     #[serde(skip_serializing_if = "is_false")]
     pub repaired: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub test: bool,
-    /// Only at the end of a run.
+    /// Present only at the end of a run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub end: Option<Arc<RunEnd>>,
-    /// What ansible-runner said, as it said it; only for those who want it so, and no part of the form.
+    /// Original record of ansible-runner; only for notifiers that want it, and not part of the schema.
     #[serde(skip)]
     pub record: Option<Box<RawValue>>,
 }
 
-/// What is known when a run has ended.
+/// Data known once a run has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunEnd {
     pub status: Status,
-    /// Ansible's, where it is known.
+    /// Ansible's exit code, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
-    /// Why it did not succeed.
+    /// Reason why it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Seconds.
     pub elapsed: f64,
-    /// Ansible's counts, host by host; empty when the run was cut off.
+    /// Ansible's counts per host; empty if the run was cut off.
     pub stats: Map<String, Value>,
-    /// What became of the run of the same playbook and inventory before it.
+    /// Status of the previous run of the same playbook and inventory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Status>,
-    /// The hosts that failed in earlier runs, and that neither this one nor another has mended.
+    /// Hosts that failed in earlier runs and have not succeeded since, in this run or another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub still_failing: Vec<String>,
-    /// The first of the tasks that failed.
+    /// The first of the failed tasks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed_tasks: Vec<FailedTask>,
-    /// How many failed in all.
+    /// Total number of failures.
     pub failures: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed_hosts: Vec<String>,
 }
 
 impl RunEnd {
-    /// How often a host failed or could not be reached, by its counts.
+    /// Returns how often a host failed or could not be reached, by its counts.
     pub fn failures_of(counts: &Value) -> usize {
         let count = |key: &str| counts[key].as_u64().unwrap_or(0);
         usize::try_from(count("failures") + count("unreachable")).unwrap_or(usize::MAX)
     }
 
-    /// Tells whether a host changed, by its counts.
+    /// Returns true if a host changed, by its counts.
     pub fn is_changed(counts: &Value) -> bool {
         counts["changed"].as_u64() > Some(0)
     }
 
-    /// An end of which nothing but this is known.
+    /// Creates an end of which only the status is known.
     pub fn of(status: Status) -> RunEnd {
         RunEnd {
             status,
@@ -305,13 +305,13 @@ pub struct FailedTask {
     pub path: Option<String>,
     pub role: Option<String>,
     pub play: Option<String>,
-    /// It could not even be reached.
+    /// True if the host could not even be reached.
     pub unreachable: bool,
-    /// What went wrong, in short.
+    /// Short reason.
     pub message: String,
 }
 
-/// An id that no other event has; by a clock of before 1970, too.
+/// Returns a unique id; works with a clock set before 1970, too.
 pub fn new_id() -> String {
     let now = Timestamp::now();
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
@@ -322,7 +322,7 @@ pub fn new_id() -> String {
     uuid::Uuid::new_v7(time).to_string()
 }
 
-/// The time as RFC 3339 text with microseconds, as every event carries it.
+/// Returns the time as RFC 3339 text with microseconds, as every event carries it.
 pub fn time_text(time: Timestamp) -> String {
     format!("{time:.6}")
 }
@@ -336,7 +336,7 @@ pub fn is_false(value: &bool) -> bool {
 }
 
 impl Event {
-    /// A bare event of `run`, now.
+    /// Creates a bare event of `run`, dated now.
     pub fn new(event: &str, run: Arc<Run>, number: u64) -> Event {
         Event {
             schema: SCHEMA,
@@ -362,21 +362,21 @@ impl Event {
         }
     }
 
-    /// What became of the run, where the event says it: at its start it is running.
+    /// Returns the status of the run, if the event tells it: at its start, running.
     pub fn status(&self) -> Option<Status> {
         let start = ["playbook_on_start", "run_start"].contains(&self.event.as_str());
         let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
     }
 
-    /// A task failed, or a host could not be reached, and nothing says that it does not matter.
+    /// Returns true if a task failed or a host could not be reached, and the failure is not ignored.
     pub fn is_failure(&self) -> bool {
         matches!(self.state, Some(State::Failed | State::Unreachable))
             && !self.ignored
             && self.event != "runner_retry"
     }
 
-    /// About how many bytes it takes in memory.
+    /// Returns its approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         let text = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
         let item = self.item.as_ref().map_or(0, bulk::footprint);
@@ -387,8 +387,8 @@ impl Event {
         self.host.as_ref().map_or("", |host| &host.name)
     }
 
-    /// Takes out of the result, and of the item, what must not leave Ansible. Cheap where there is nothing to
-    /// take out.
+    /// Removes data that must not leave Ansible from the result and the item. Cheap if there is nothing to
+    /// remove.
     pub fn strip(&mut self) {
         if self.item.as_mut().is_some_and(|item| strip(item, None)) {
             self.item = None;
@@ -414,7 +414,7 @@ impl Event {
         self.result = serde_json::value::to_raw_value(&result).ok();
     }
 
-    /// Under which key its result holds variables, which may be secrets, where its task is one that sets some.
+    /// Returns the key under which its result holds variables, which may be secrets, if its task sets any.
     fn variables(&self) -> Option<&'static str> {
         let action = self.task.as_ref()?.action.as_deref()?;
         match action.rsplit('.').next()? {
@@ -424,7 +424,7 @@ impl Event {
         }
     }
 
-    /// What went wrong, or else was said, in short.
+    /// Returns a short reason or message.
     pub fn reason(&self) -> Option<String> {
         if let Some(end) = &self.end {
             return end.reason.clone();
@@ -439,7 +439,7 @@ impl Event {
         }
     }
 
-    /// Notes which items of a loop failed, where its result holds them all; before it is stripped.
+    /// Notes which items of a loop failed, if its result holds them all; call it before stripping.
     pub fn note_items(&mut self) {
         let Some(raw) = &self.result else { return };
         if self.is_failure() && self.loop_reason.is_none() && raw.get().contains("\"results\"") {
@@ -447,19 +447,19 @@ impl Event {
         }
     }
 
-    /// The result as JSON, or an object that says why it cannot be read. Of one that would fill the memory,
-    /// a part.
+    /// Returns the result as JSON, or an object that says why it cannot be read; only a part of one that
+    /// would exhaust memory.
     pub fn result_value(&self) -> Value {
         self.result_within(bulk::MAX_VALUES / 2)
     }
 
-    /// The same, of at most so many values.
+    /// Returns the same, limited to `most` values.
     pub fn result_within(&self, most: usize) -> Value {
         let result = self.result.as_deref();
         result.map_or(Value::Null, |raw| parse_result(raw, most))
     }
 
-    /// The event with no more than this in its result.
+    /// Returns the event with its result limited to `most` values.
     pub fn within(&self, most: usize) -> Cow<'_, Event> {
         let result = self.result.as_deref();
         let Some(short) = result.and_then(|raw| bulk::cut(raw.get(), most)) else {
@@ -483,7 +483,7 @@ fn parse_result(raw: &RawValue, most: usize) -> Value {
     parsed.unwrap_or_else(|error| serde_json::json!({"msg": format!("the result cannot be read: {}", syntax(&error))}))
 }
 
-/// A time from seconds since 1970.
+/// Returns the time from seconds since 1970.
 pub fn from_seconds(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_microsecond((seconds * 1e6).round() as i64).ok()
 }

@@ -1,5 +1,5 @@
-//! Events as people have them: complete, filled in by hand, or ansible-runner's job events; and as JSON
-//! comes from the wild.
+//! Parser of events from outside: complete, written by hand, or ansible-runner's job events; tolerates
+//! imperfect JSON.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::json::repair::parse;
 use crate::text::{characters, cut};
 use crate::text::{nearest, suggest};
 
-/// Reads events, and numbers those that have no id.
+/// Reads events, and numbers those without an id.
 #[derive(Debug)]
 pub struct Reader {
     run: Arc<Run>,
     count: u64,
-    /// The variables that stay in the environment that ansible-runner tells of.
+    /// Variables to keep of the environment that ansible-runner reports.
     environment: Vec<String>,
-    /// The keys of the last event that mean nothing, where it was written by hand.
+    /// Unknown keys of the last event, if it was written by hand.
     unknown: Vec<String>,
-    /// The loops of which items were read.
+    /// Loops in progress.
     loops: Loops,
 }
 
-/// The most that is shown of a key, in characters.
+/// Length limit of a key that is shown, in characters.
 const MAX_KEY: usize = 60;
 
-/// The keys of an event.
+/// Keys of an event.
 const KEYS: [&str; 28] = [
     "state",
     "event",
@@ -65,7 +65,7 @@ const KEYS: [&str; 28] = [
 ];
 
 impl Reader {
-    /// A reader whose events belong to a new run, unless they name their own.
+    /// Creates a reader whose events belong to a new run, unless they name their own.
     pub fn new() -> Reader {
         let run = Run {
             id: event::new_id(),
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    /// A reader of what an ansible-runner says whose run is known.
+    /// Creates a reader of ansible-runner's records for a known run.
     pub fn of_runner(run: Arc<Run>, environment: Vec<String>) -> Reader {
         Reader {
             run,
@@ -91,12 +91,12 @@ impl Reader {
         }
     }
 
-    /// The run that events belong to which name none.
+    /// Returns the id of the run to which events belong that name none.
     pub fn run(&self) -> &str {
         &self.run.id
     }
 
-    /// What is to be said of each key of the last event that means nothing.
+    /// Returns each unknown key of the last event, with a message about it.
     pub fn unknown(&self) -> impl Iterator<Item = (&str, String)> {
         let said = |key: &str| {
             let shown = cut(key, MAX_KEY, characters);
@@ -107,7 +107,7 @@ impl Reader {
             .map(move |key| (key.as_str(), said(key)))
     }
 
-    /// One event from the bytes of one JSON object, or what is wrong with it (never its content).
+    /// Reads one event from the bytes of one JSON object. Errors never quote its content.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Event, String> {
         let text = String::from_utf8_lossy(bytes);
         let light = bulk::lighten(&text);
@@ -140,7 +140,7 @@ impl Reader {
         Ok(event)
     }
 
-    /// An event of our own form; what is left out gets a default.
+    /// Reads an event in our own schema; missing parts get defaults.
     fn event(&self, object: &Map<String, Value>) -> Result<Event, String> {
         let run = match part::<Run>(object, "run", "id")? {
             Some(run) if run.id.is_empty() => Arc::new(Run {
@@ -161,7 +161,7 @@ impl Reader {
         };
         let mut event = Event::new(&name, run, self.count);
         event.state = state.or(event.state);
-        // The run that it names may have had events of other readers, with the same numbers.
+        // The run it names may have events from other readers, with the same numbers.
         event.id = text(object, "id").unwrap_or_else(|| format!("{}-{}", self.run.id, self.count));
         if let Some(time) = object.get("time") {
             event.time =
@@ -197,8 +197,8 @@ impl Reader {
     }
 }
 
-/// The keys of an event by hand that are none. A program that sends its events with their time and id, such as
-/// this one, may have more to say.
+/// Returns the unknown keys of an event written by hand. A program that sends events with time and id, such
+/// as this one, may add keys.
 fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
     if object.contains_key("id") && object.contains_key("time") {
         return Vec::new();
@@ -207,7 +207,7 @@ fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
     unknown.cloned().collect()
 }
 
-/// What became of the task; in the words of the triggers, `success` is `ok` or `changed`.
+/// Reads the state of the task; for triggers, `success` is `ok` or `changed`.
 fn state(object: &Map<String, Value>) -> Result<Option<State>, String> {
     let states = ["success", "failed", "skipped", "unreachable"];
     let others = [
@@ -218,7 +218,7 @@ fn state(object: &Map<String, Value>) -> Result<Option<State>, String> {
     word(object, "state", &states, &others)
 }
 
-/// How the run ended; AWX and ansible-runner have other words for it.
+/// Reads the status of the run; AWX and ansible-runner use other words for it.
 fn status(object: &Map<String, Value>) -> Result<Option<Status>, String> {
     let statuses = ["running", "success", "error", "canceled"];
     let others = [
@@ -232,7 +232,7 @@ fn status(object: &Map<String, Value>) -> Result<Option<Status>, String> {
     word(object, "status", &statuses, &others)
 }
 
-/// A field that is one of a few words; `others` are words that may be meant as one of them.
+/// Reads a field that is one of a few words; `others` maps words that may be meant to these.
 fn word<T: serde::de::DeserializeOwned>(
     object: &Map<String, Value>,
     key: &str,
@@ -242,7 +242,7 @@ fn word<T: serde::de::DeserializeOwned>(
     typed(object, key).map_err(|_| {
         let (last, rest) = words.split_last().expect("there are words");
         let mut problem = format!("`{key}` must be {} or {last}", rest.join(", "));
-        // A word that is none of them may be anything, a secret as well.
+        // An unknown word may be anything, even a secret.
         let given = object[key].as_str().unwrap_or_default();
         let lower = given.to_lowercase();
         let other = others.iter().find(|(other, _)| *other == lower);
@@ -257,14 +257,14 @@ fn word<T: serde::de::DeserializeOwned>(
     })
 }
 
-/// What the end of a run says, where the event is one. Without a status the counts of the hosts say it.
+/// Reads the end of a run, if the event is one. Without a status, the hosts' counts decide.
 fn run_end(object: &Map<String, Value>, name: &str) -> Result<Option<Arc<RunEnd>>, String> {
     let status = status(object)?;
     if status.is_none() && name != "run_end" {
         return Ok(None);
     }
     let stats: Map<String, Value> = typed(object, "stats")?.unwrap_or_default();
-    // Where only the counts of the hosts are given, they say the rest.
+    // If only the hosts' counts are given, the rest follows from them.
     let failures = stats.values().map(RunEnd::failures_of).sum();
     let counted = match failures {
         _ if stats.is_empty() => None,
@@ -292,7 +292,7 @@ fn run_end(object: &Map<String, Value>, name: &str) -> Result<Option<Arc<RunEnd>
     })))
 }
 
-/// A field of a known type; nothing where it is absent or null.
+/// Reads a field of a known type; None if it is absent or null.
 fn typed<T: serde::de::DeserializeOwned>(
     object: &Map<String, Value>,
     key: &str,
@@ -304,7 +304,7 @@ fn typed<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// A part such as `host`: an object, or a plain text that is its `main` field.
+/// Reads a part such as `host`: an object, or plain text that stands for its `main` field.
 fn part<T: serde::de::DeserializeOwned>(
     object: &Map<String, Value>,
     key: &str,

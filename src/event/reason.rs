@@ -1,20 +1,20 @@
-//! Why a task failed, in one short text made of what its result holds. Ansible's own message is often only that
-//! something failed: then the cause is in the output, in the exception, or in the items of a loop.
+//! Reason why a task failed, as one short text taken from its result. Ansible's own message often says only
+//! that something failed: the cause is then in the output, the exception, or the items of a loop.
 
 use serde_json::Value;
 
 use crate::text::{characters, cut};
 
-/// Lines of an output that are quoted, from its end, and their length together in characters.
+/// Number of lines quoted from the end of an output, and their total length in characters.
 const LINES: usize = 5;
 const OUTPUT: usize = 300;
 
-/// Messages that say no more than that a command failed.
+/// Messages that say only that a command failed.
 const RETURN_CODE: [&str; 2] = [
     "non-zero return code",
     "the command exited with a non-zero return code",
 ];
-/// Messages whose cause stands elsewhere, in lower case and without the full stop.
+/// Messages that do not name the cause, in lower case and without the full stop.
 const VAGUE: [&str; 13] = [
     "a 'failed_when' expression evaluated to 'true'",
     "action failed",
@@ -30,15 +30,15 @@ const VAGUE: [&str; 13] = [
     "unknown error",
     "(traceback unavailable)",
 ];
-/// How messages begin whose cause stands elsewhere.
+/// Beginnings of messages that do not name the cause.
 const VAGUE_STARTS: [&str; 3] = [
     "module failure",
     "module result deserialization failed",
     "the module failed to execute correctly",
 ];
-/// Where a result says why it failed; `message` in `include_vars`, `reason` in an include of tasks.
+/// Keys under which a result says why it failed; `message` in `include_vars`, `reason` in an include of tasks.
 const MESSAGES: [&str; 5] = ["msg", "reason", "message", "error", "errors"];
-/// Layers that ansible-core puts around a message.
+/// Prefixes that ansible-core puts before a message.
 const LAYERS: [&str; 6] = [
     "Task failed: ",
     "Module failed: ",
@@ -48,10 +48,10 @@ const LAYERS: [&str; 6] = [
     "Unexpected AnsibleActionFail error: ",
 ];
 const TRACEBACK: &str = "Traceback (most recent call last):";
-/// The exception in which ansible-core sums up all that led to a failure.
+/// Exception in which ansible-core sums up everything that led to a failure.
 const SUMMARY: &str = "AnsibleTaskError";
 
-/// The cause of a failure.
+/// Returns the cause of a failure.
 pub fn of_failure(result: &Value) -> Option<String> {
     if !result.is_object() {
         return text(result);
@@ -72,13 +72,13 @@ pub fn of_failure(result: &Value) -> Option<String> {
     })
 }
 
-/// What a task said that did not fail.
+/// Returns the message of a task that did not fail.
 pub fn of_other(result: &Value) -> Option<String> {
     let keys = ["censored", "msg", "stderr", "module_stderr", "stdout"];
     keys.into_iter().find_map(|key| text(&result[key]))
 }
 
-/// The condition of the playbook that made a failure of a result which is none by itself.
+/// Returns the playbook's condition that turned a successful result into a failure.
 fn unmet_condition(result: &Value) -> Option<String> {
     let code = result["rc"].as_i64();
     if let Some((key, error)) = unclear_condition(result) {
@@ -99,14 +99,15 @@ fn unmet_condition(result: &Value) -> Option<String> {
     (fine && !result["attempts"].is_null()).then(|| "until was not met".to_owned())
 }
 
-/// A condition of the playbook that cannot be evaluated, and why: Ansible gives its error in place of its value.
+/// Returns a condition of the playbook that cannot be evaluated, and why: Ansible gives the error in place
+/// of its value.
 fn unclear_condition(result: &Value) -> Option<(&'static str, &str)> {
     ["failed_when", "changed_when"]
         .into_iter()
         .find_map(|key| Some((key, result[format!("{key}_result")].as_str()?)))
 }
 
-/// The message with what it leaves out, or what stands in its place.
+/// Returns the message with the details it omits, or a replacement for it.
 fn cause(result: &Value) -> Option<String> {
     if unclear_condition(result).is_some() {
         return None;
@@ -121,7 +122,7 @@ fn cause(result: &Value) -> Option<String> {
     }
 }
 
-/// Ansible's message, without what it puts around it: the first one that says something.
+/// Returns the first of Ansible's messages that says something, without Ansible's prefixes.
 fn message(result: &Value) -> Option<String> {
     let is_said =
         |key: &&&str| **key == "msg" || result[**key].is_string() || result[**key].is_array();
@@ -142,7 +143,7 @@ fn message(result: &Value) -> Option<String> {
     Some(message)
 }
 
-/// The part of the cause that a message does not name.
+/// Returns the part of the cause that a message does not name.
 fn detail(result: &Value, message: &str) -> Option<String> {
     match message {
         "Assertion failed" => text(&result["assertion"]),
@@ -154,7 +155,7 @@ fn detail(result: &Value, message: &str) -> Option<String> {
     }
 }
 
-/// The causes of the modules that failed where an action, such as that of facts, runs several.
+/// Returns the causes of the failed modules if an action, such as gathering facts, runs several.
 fn of_modules(result: &Value) -> Option<String> {
     let modules = result["failed_modules"].as_object()?;
     let mut causes: Vec<String> = modules.values().filter_map(cause).collect();
@@ -162,7 +163,7 @@ fn of_modules(result: &Value) -> Option<String> {
     (!causes.is_empty()).then(|| causes.join("\n"))
 }
 
-/// The packages that a package manager did not take, and why.
+/// Returns the packages that a package manager rejected, and why.
 fn refused(result: &Value, message: &str) -> Option<String> {
     let failures = result["failures"].as_array().map(|_| &result["failures"]);
     failures
@@ -170,7 +171,7 @@ fn refused(result: &Value, message: &str) -> Option<String> {
         .filter(|failures| is_new(failures, message))
 }
 
-/// The text for a result that names no cause.
+/// Returns the text for a result that names no cause.
 fn last_resort(result: &Value) -> Option<String> {
     let message = message(result).filter(|message| !RETURN_CODE.contains(&plain(message).as_str()));
     let code = || Some(format!("return code {}", text(&result["rc"])?));
@@ -179,7 +180,7 @@ fn last_resort(result: &Value) -> Option<String> {
         .or_else(code)
 }
 
-/// The message of the exception that led to the failure: the last one that is not in `known` already.
+/// Returns the message of the exception that led to the failure: the last one not yet in `known`.
 fn exception(result: &Value, known: &str) -> Option<String> {
     let text = result["exception"].as_str()?;
     if !text.contains(TRACEBACK) {
@@ -206,7 +207,7 @@ fn is_new(message: &str, known: &str) -> bool {
     !message.is_empty() && !is_vague(message) && !known.contains(message)
 }
 
-/// What a traceback ends with: the lines after the code of its last frame.
+/// Returns the end of a traceback: the lines after the code of its last frame.
 fn raised(traceback: &str) -> String {
     let lines: Vec<&str> = traceback.lines().collect();
     let frame = lines.iter().rposition(|line| line.starts_with("  File \""));
@@ -217,7 +218,7 @@ fn raised(traceback: &str) -> String {
     before(&message, &chained).trim().to_owned()
 }
 
-/// The last lines of what a command, or a module that broke, has written.
+/// Returns the last lines of the output of a command or a crashed module.
 fn output(result: &Value) -> Option<String> {
     let keys = ["stderr", "module_stderr", "stdout", "module_stdout"];
     keys.into_iter()
@@ -232,7 +233,7 @@ fn last_lines(output: &str) -> String {
     let mut lines = Vec::new();
     let mut room = OUTPUT;
     for line in output.lines().rev() {
-        // What a progress bar shows last.
+        // The last state of a progress bar.
         let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
         if line.trim().is_empty() || is_farewell(line) {
             continue;
@@ -248,7 +249,7 @@ fn last_lines(output: &str) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-/// What ssh says at the end of a connection.
+/// Returns true for ssh's message at the end of a connection.
 fn is_farewell(line: &str) -> bool {
     let connection = line
         .strip_prefix("Shared c")
@@ -256,7 +257,7 @@ fn is_farewell(line: &str) -> bool {
     connection.is_some_and(|rest| rest.starts_with("onnection to ") && rest.ends_with(" closed."))
 }
 
-/// A message without the layers around it, the place in the playbook, and what it says twice.
+/// Returns a message without its prefixes, the position in the playbook, and repetitions.
 fn clean(message: &str) -> String {
     let mut message = before(message, &["\n\nThe error appears to "]).trim();
     while let Some(rest) = LAYERS.iter().find_map(|layer| message.strip_prefix(layer)) {
@@ -270,7 +271,7 @@ fn clean(message: &str) -> String {
     message.to_owned()
 }
 
-/// The text before the first of these marks.
+/// Returns the text before the first of these marks.
 fn before<'t>(text: &'t str, marks: &[&str]) -> &'t str {
     let places = marks.iter().filter_map(|mark| text.find(mark));
     &text[..places.min().unwrap_or(text.len())]
@@ -287,7 +288,7 @@ fn is_vague(message: &str) -> bool {
         || VAGUE_STARTS.iter().any(|start| message.starts_with(start))
 }
 
-/// A value as text: a list of texts is one line each. Nothing where it is empty.
+/// Returns a value as text; a list of texts becomes one line each. None if it is empty.
 pub fn text(value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return None,

@@ -1,22 +1,22 @@
-//! What must not leave Ansible, and is taken out of results and items.
+//! Redaction of results and items: removes data that must not leave Ansible.
 
 use serde_json::{Map, Value};
 
-/// Keys of a result under `no_log` that stay, where they are numbers or flags.
+/// Keys kept of a result under `no_log`, if they are numbers or flags.
 const PUBLIC: [&str; 3] = ["changed", "attempts", "retries"];
-/// The text that Ansible puts in the place of such a result.
+/// Text that Ansible puts in place of such a result.
 const HIDDEN: &str = "the output has been hidden because of no_log";
 
 /// Keys that must not leave Ansible: arguments, variables given to an include, the environment, and all items of a
 /// loop, some of which may be under `no_log`. The plugin has the same; `tests/redaction.json` holds for both.
 const PRIVATE: [&str; 4] = ["invocation", "include_args", "ansible_env", "ansible_loop"];
 
-/// Takes out what must not leave Ansible, at every depth, and what the key `variables` holds; whether this
-/// object itself was censored.
+/// Removes data that must not leave Ansible, at every depth, and the key named by `variables`; returns true
+/// if this object itself was censored.
 pub fn strip(value: &mut Value, variables: Option<&str>) -> bool {
     match value {
         Value::Object(object) => {
-            // Another value than a text is somebody's own.
+            // A value that is not text is the user's own.
             let censored = object.get("censored").is_some_and(Value::is_string)
                 || object
                     .get("_ansible_no_log")
@@ -52,8 +52,8 @@ pub fn strip(value: &mut Value, variables: Option<&str>) -> bool {
     }
 }
 
-/// Under which key the item of a loop stands that has a label, which may be there to hide the rest of it. Of
-/// another item than an object, the label is only its text.
+/// Returns the key that holds a loop's item with a label, which may be there to hide the rest of it. For an
+/// item that is not an object, the label is only its text.
 fn labelled(item: &Map<String, Value>) -> Option<String> {
     let label = item.get("_ansible_item_label")?;
     let variable = item.get("ansible_loop_var").and_then(Value::as_str);
@@ -62,7 +62,7 @@ fn labelled(item: &Map<String, Value>) -> Option<String> {
     (value != label).then(|| variable.to_owned())
 }
 
-/// Whether a JSON text may hold what must not leave Ansible.
+/// Returns true if a JSON text may hold something that must not leave Ansible.
 pub fn is_suspicious(text: &str) -> bool {
     const KEYS: [&str; 6] = [
         "\"_ansible_",
@@ -75,8 +75,8 @@ pub fn is_suspicious(text: &str) -> bool {
     KEYS.iter().any(|key| text.contains(key)) || escapes_letters(text)
 }
 
-/// Whether a letter or another plain character is written as an escape, as nobody does who hides nothing: such
-/// a key is another than it looks.
+/// Returns true if a letter or other plain character is escaped, which only someone hiding something does:
+/// such a key is not what it looks like.
 fn escapes_letters(text: &str) -> bool {
     text.match_indices("\\u00").any(|(at, _)| {
         let code = text.as_bytes().get(at + 4);

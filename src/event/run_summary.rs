@@ -1,4 +1,4 @@
-//! A run as its events tell it: what its end will say, and where a person can look at it.
+//! Summary of a run, collected from its events: the content of its end, and the address of its page.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
 use crate::text::{characters, cut};
 
-/// How many of the tasks that failed the end of a run lists, and how much of each one's reason, in characters.
+/// Number of failed tasks that the end of a run lists, and length limit of each one's reason, in characters.
 const FAILED_TASKS: usize = 100;
 const REASON: usize = 1000;
-/// How many of them are kept until the end says which were rescued.
+/// Number of them kept until the end tells which were rescued.
 const KEPT: usize = 10 * FAILED_TASKS;
 
-/// Ansible's exit code when a person ended it, and what a shell makes of Ctrl-C.
+/// Ansible's exit code when interrupted by a person, and the shell's for Ctrl-C.
 const INTERRUPTED: [i64; 2] = [99, 130];
-/// The reasons of ends that nobody gave one for.
+/// Reasons of ends that came without one.
 const INTERRUPTION: &str = "interrupted";
 const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
 
-/// What earlier runs of the playbook left behind, as its end says it.
+/// State left by earlier runs of the playbook, as its end reports it.
 #[derive(Default)]
 pub struct Before {
     pub previous: Option<Status>,
@@ -30,8 +30,8 @@ pub struct Before {
 }
 
 impl Before {
-    /// What was before a run of several playbooks: one of them may have failed when it was run alone.
-    /// Each is known by the status of its last run and the hosts that fail still.
+    /// Combines the states before a run of several playbooks: one of them may have failed when run alone.
+    /// Each is given by the status of its last run and the hosts still failing.
     pub fn of_all(known: Vec<(Option<String>, Vec<String>)>, status: Status) -> Before {
         let named = |(previous, _): &(Option<String>, _)| Status::named(previous.as_deref()?);
         let all: Vec<Status> = known.iter().filter_map(named).collect();
@@ -50,35 +50,35 @@ impl Before {
     }
 }
 
-/// What the end of the run will say.
+/// Data for the end of the run.
 #[derive(Default)]
 pub struct Progress {
     first: Option<Timestamp>,
     changed_hosts: BTreeSet<String>,
-    /// The hosts that were heard of: `ansible-console` brings no counts of them.
+    /// Hosts seen so far: `ansible-console` gives no counts of them.
     hosts: BTreeSet<String>,
-    /// Those that failed, as far as they are kept.
+    /// Failed tasks, as far as they are kept.
     failed_tasks: Vec<FailedTask>,
     failures: usize,
-    /// A playbook began: it will bring its counts, unless it is cut off.
+    /// True if a playbook began: its counts will come, unless it is cut off.
     playbook: bool,
     stats: Option<Map<String, Value>>,
-    /// Its end was said, not only cut off.
+    /// True if its end was reported, and not only cut off.
     pub ended: bool,
-    /// Ansible's exit code, where it is known.
+    /// Ansible's exit code, if known.
     exit_code: Option<i64>,
-    /// What ended it, in Ansible's words, where nothing in its events says so.
+    /// Error that ended it, in Ansible's words, if nothing in its events says so.
     error: Option<String>,
-    /// The last error that Ansible printed and went on after, as one of no host and no task.
+    /// Last error, of no host and no task, that Ansible printed and continued after.
     said: Option<String>,
-    /// A person ended it.
+    /// True if a person ended it.
     interrupted: bool,
-    /// Some of its events were told to a process that died.
+    /// True if some of its events went to a process that died.
     pub resumed: bool,
 }
 
 impl Progress {
-    /// What is known of a run whose first events were told to a process that died.
+    /// Restores the state of a run whose first events went to a process that died.
     pub fn resume(
         run: &Run,
         began: Option<Timestamp>,
@@ -93,7 +93,7 @@ impl Progress {
         }
     }
 
-    /// Takes an event in.
+    /// Adds an event.
     pub fn note(&mut self, event: &Event) {
         self.first.get_or_insert(event.time);
         if event.state.is_some() && !self.hosts.contains(event.host_name()) {
@@ -119,7 +119,7 @@ impl Progress {
         }
     }
 
-    /// Keeps a task that failed: the first ones, and of a host that is among them the last ones.
+    /// Keeps a failed task: the first ones overall, but for a host among them its last ones.
     fn remember(&mut self, failed: FailedTask) {
         if self.failed_tasks.len() == KEPT {
             let mut kept = self.failed_tasks.iter();
@@ -131,12 +131,12 @@ impl Progress {
         self.failed_tasks.push(failed);
     }
 
-    /// Tells whether its counts came.
+    /// Returns true if its counts have come.
     pub fn is_counted(&self) -> bool {
         self.stats.is_some()
     }
 
-    /// Takes in the plugin's last record.
+    /// Adds the plugin's last record.
     pub fn note_end(&mut self, end: &Value) {
         self.ended = true;
         self.exit_code = end["code"].as_i64();
@@ -153,9 +153,9 @@ impl Progress {
                 .is_some_and(|code| INTERRUPTED.contains(&code));
     }
 
-    /// How the run ended.
+    /// Returns how the run ended.
     pub fn status(&self) -> Status {
-        // The counts know what a rescue made good; `ansible-console` brings none.
+        // The counts exclude rescued failures; `ansible-console` gives none.
         let stats = self.stats.as_ref();
         let failed = stats.map_or(self.failures > 0, |stats| {
             stats.values().any(|counts| RunEnd::failures_of(counts) > 0)
@@ -164,7 +164,7 @@ impl Progress {
         match self.exit_code {
             _ if self.interrupted => Status::Canceled,
             None if self.error.is_some() => Status::Error,
-            // Of commands at a prompt it says nothing.
+            // It says nothing about commands at a prompt.
             Some(0) if self.playbook => Status::Success,
             Some(0) | None if !complete => Status::Canceled,
             Some(0) | None if !failed => Status::Success,
@@ -172,7 +172,7 @@ impl Progress {
         }
     }
 
-    /// The hosts of a run that ended so, and those among them where it failed.
+    /// Returns the hosts of a run that ended with `status`, and those among them where it failed.
     pub fn hosts(&self, status: Status) -> (Vec<String>, Vec<String>) {
         let is_over = |_: &&String| status == Status::Error;
         match &self.stats {
@@ -198,16 +198,16 @@ impl Progress {
         }
     }
 
-    /// The event that ends the run.
+    /// Creates the event that ends the run.
     pub fn end(&self, run: &Arc<Run>, before: Before) -> Event {
         let mut event = Event::new("run_end", run.clone(), 0);
-        // Whoever says it, it is one event.
+        // The same id no matter which process creates it.
         event.id = format!("{}-end", run.id);
         self.complete(&mut event, self.status(), before);
         event
     }
 
-    /// Puts into the event that ends the run what came before it.
+    /// Fills in the event that ends the run; `before` is the state left by earlier runs.
     pub fn complete(&self, event: &mut Event, status: Status, before: Before) {
         let elapsed = self
             .first
@@ -232,7 +232,7 @@ impl Progress {
         }));
     }
 
-    /// Why the run did not succeed: what ended it, else the first of the tasks that failed.
+    /// Returns why the run did not succeed: what ended it, else the first of the failed tasks.
     fn reason(&self, status: Status, failed_tasks: &[FailedTask]) -> Option<String> {
         let failed = || {
             let first = failed_tasks.first()?;
@@ -255,8 +255,8 @@ impl Progress {
         }
     }
 
-    /// The hosts that changed, by their results and by their counts. A failure that was ignored counts as a change,
-    /// and so does what only the process before this one heard of.
+    /// Returns the hosts that changed, by their results and by their counts. The counts include ignored
+    /// failures that changed something, and events that only the process before this one saw.
     fn all_changed_hosts(&self) -> Vec<String> {
         let mut hosts = self.changed_hosts.clone();
         let counts = self.stats.iter().flatten();
@@ -265,7 +265,8 @@ impl Progress {
         hosts.into_iter().collect()
     }
 
-    /// The tasks that failed, for the end of the run. A role that cannot be included is in no count of old versions.
+    /// Returns the failed tasks for the end of the run. Old versions of Ansible do not count a role that
+    /// cannot be included.
     fn failed(&self, status: Status) -> Vec<FailedTask> {
         let lasting = self.lasting();
         let unexplained = status == Status::Error && self.error.is_none();
@@ -278,7 +279,7 @@ impl Progress {
         failed.take(FAILED_TASKS).cloned().collect()
     }
 
-    /// The tasks that failed, but those that a rescue made good: of each host the last, so many as it counts.
+    /// Returns the failed tasks that were not rescued: for each host the last ones, as many as it counts.
     fn lasting(&self) -> Vec<FailedTask> {
         let mut left: HashMap<&str, usize> = HashMap::new();
         let mut tasks = Vec::new();
@@ -311,7 +312,7 @@ fn failed_task(event: &Event) -> FailedTask {
     }
 }
 
-/// Where a CI system shows the run, by the variables that it sets in the environment of what it runs.
+/// Returns the run's address in a CI system, from the environment variables that it sets.
 pub fn url() -> Option<String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     // GitLab, Jenkins, Buildkite, CircleCI

@@ -1,4 +1,4 @@
-//! What ansible-runner says, as events: its job events, in `event_data`, and its statuses.
+//! Conversion of ansible-runner's records to events: its job events, in `event_data`, and its statuses.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use crate::event::fields::{raw, read_time, text};
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::json::lookup;
 
-/// The playbook that Ansible makes of an ad hoc command.
+/// Playbook name that Ansible gives an ad hoc command.
 const AD_HOC: &str = "__adhoc_playbook__";
-/// The reason of a run that took too long.
+/// Reason of a run that took too long.
 pub const TIMEOUT: &str = "ansible-runner ended it: timeout";
 
-/// The event that a record stands for; the object back, where it is no record of ansible-runner. Of its
-/// environment only the named variables stay.
+/// Converts a record to an event; returns the object unchanged if it is no record of ansible-runner. Of its
+/// environment, only the named variables are kept.
 pub fn event(
     mut object: Map<String, Value>,
     run: &Arc<Run>,
     environment: &[String],
 ) -> Result<Event, Map<String, Value>> {
-    // Plain output of Ansible has no data, and stands in a record all the same.
+    // Ansible's plain output has no data, but comes in a record all the same.
     let is_job_event = ["event_data", "counter"]
         .iter()
         .any(|key| object.contains_key(*key));
@@ -44,12 +44,12 @@ pub fn event(
     Ok(event)
 }
 
-/// Whether a JSON object is one with which ansible-runner frames what it sends: no event, and no mistake.
+/// Returns true if a JSON object only frames what ansible-runner sends: neither an event nor an error.
 pub fn is_frame(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
     };
-    // A keepalive is short, and of another one there is nothing else in the object.
+    // A keepalive is short; any other frame is the only member of its object.
     let Some((first, rest)) = text.split_once(':') else {
         return false;
     };
@@ -62,7 +62,7 @@ pub fn is_frame(bytes: &[u8]) -> bool {
     keepalive || is_alone && lookup::is_single(text)
 }
 
-/// The status as an event: the start, what lies between, and the end.
+/// Converts a status to an event: the start, the steps between, and the end.
 fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Option<Event> {
     let (name, end) = match status {
         "starting" => ("run_start", None),
@@ -83,7 +83,7 @@ fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Op
     Some(event)
 }
 
-/// Takes out of the environment, which holds every secret of the run, all that was not asked for.
+/// Removes everything not asked for from the environment, which holds every secret of the run.
 fn keep_only(object: &mut Map<String, Value>, names: &[String]) {
     if let Some(Value::Object(variables)) = object.get_mut("env") {
         variables.retain(|name, _| names.contains(name));
@@ -116,14 +116,14 @@ fn job_event(
         let playbook = text(data, "playbook").filter(|name| name != AD_HOC);
         Arc::make_mut(&mut run).playbook = playbook;
     }
-    // It calls this one callback otherwise than Ansible does.
+    // ansible-runner names this one callback differently from Ansible.
     let name = match name {
         "runner_on_file_diff" => "on_file_diff",
         name => name,
     };
     let mut event = Event::new(name, run, 0);
     event.id = match (text(object, "uuid"), &event.run.ident) {
-        // Ansible's ids of tasks can be the same in another run.
+        // Ansible's task ids can be the same in another run.
         (Some(uuid), Some(ident)) => format!("{ident}-{uuid}"),
         (Some(uuid), None) => uuid,
         (None, _) => format!("{}-{}", event.run.id, event::new_id()),
@@ -167,7 +167,7 @@ fn task_of(data: &Map<String, Value>) -> Option<Arc<Task>> {
 
 fn host_of(data: &Map<String, Value>, result: &Value) -> Option<Host> {
     let name = text(data, "host")?;
-    // Without an address of its own a host is reported under its name.
+    // A host without an address of its own is reported under its name.
     let address = text(data, "remote_addr").filter(|address| *address != name);
     let delegated_to = result["_ansible_delegated_vars"]["ansible_delegated_host"].as_str();
     Some(Host {
@@ -177,7 +177,7 @@ fn host_of(data: &Map<String, Value>, result: &Value) -> Option<Host> {
     })
 }
 
-/// What a loop's item is called: its label, where there is one.
+/// Returns the name of a loop's item: its label, if there is one.
 fn item_of(result: &Value) -> Option<Value> {
     let variable = result["ansible_loop_var"].as_str().unwrap_or("item");
     let label = Some(&result["_ansible_item_label"]).filter(|label| !label.is_null());
@@ -187,7 +187,7 @@ fn item_of(result: &Value) -> Option<Value> {
         .cloned()
 }
 
-/// The counts, which it gives by what was counted, host by host.
+/// Returns the counts per host; ansible-runner gives them per counter.
 fn stats_of(data: &Map<String, Value>) -> Map<String, Value> {
     let mut hosts: Map<String, Value> = Map::new();
     for (theirs, ours) in [

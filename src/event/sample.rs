@@ -1,4 +1,4 @@
-//! A sample event of every callback, to try a configuration on and to send as a test.
+//! Sample event of every callback, for checking a configuration and for tests of delivery.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 use crate::event::callback::CALLBACKS;
 use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 
-/// One sample of every callback, and the ends that a run can have.
+/// Returns one sample of every callback, and every possible end of a run.
 pub fn all() -> Vec<Event> {
     let results = CALLBACKS.iter().map(|callback| of(callback));
     results
@@ -16,7 +16,7 @@ pub fn all() -> Vec<Event> {
         .collect()
 }
 
-/// A sample of one callback.
+/// Returns a sample of one callback.
 pub fn of(callback: &str) -> Event {
     let mut event = Event::new(callback, Arc::new(run()), 1);
     event.test = true;
@@ -50,7 +50,7 @@ pub fn of(callback: &str) -> Event {
     event
 }
 
-/// A sample of the end of a run.
+/// Returns a sample of the end of a run.
 pub fn run_end(status: Status) -> Event {
     let mut event = Event::new("run_end", Arc::new(run()), 1);
     event.test = true;
@@ -76,7 +76,7 @@ pub fn run_end(status: Status) -> Event {
     event
 }
 
-/// A run that succeeded after one that had failed.
+/// Returns the end of a run that succeeded after a failed one.
 fn recovery() -> Event {
     let mut event = run_end(Status::Success);
     event.end = event.end.map(|end| {

@@ -1,9 +1,10 @@
-//! Which part of its playbook a run is, and with it what its success says of earlier failures.
+//! Scope of a run: the part of its playbook that it covers, which decides if its success clears earlier
+//! failures.
 
 use crate::event::{Event, Run, Status};
 
 impl Run {
-    /// The tasks that it ran, as text: the same in runs of the same ones, and empty for all of them.
+    /// Returns the tasks it was limited to, as text: equal for the same ones, and empty for all.
     pub fn scope(&self) -> String {
         let named = |name: &str, tags: &[String]| {
             let mut tags: Vec<&str> = tags.iter().map(String::as_str).collect();
@@ -22,19 +23,19 @@ impl Run {
         parts.join("; ")
     }
 
-    /// All tasks on all hosts, and in earnest.
+    /// Returns true if it covers all tasks on all hosts, and is not in check mode.
     pub fn is_whole(&self) -> bool {
         !self.check && self.limit.is_none() && self.scope().is_empty()
     }
 
-    /// The ad hoc command as it is typed, without its arguments.
+    /// Returns the ad hoc command as it is typed, without its arguments.
     pub fn command(&self) -> Option<String> {
         let module = self.module.as_ref()?;
         let pattern = self.pattern.as_deref().unwrap_or("all");
         Some(format!("ansible {pattern} -m {module}"))
     }
 
-    /// A name for people: the playbook's, or the ad hoc command.
+    /// Returns a name for people: the playbook's, or the ad hoc command.
     pub fn name(&self) -> String {
         let playbook = self.playbook.clone().or_else(|| self.command());
         playbook.unwrap_or_else(|| "ansible".to_owned())
@@ -42,15 +43,15 @@ impl Run {
 }
 
 impl Event {
-    /// The run succeeded where the one before it had failed, and nothing of that is left.
+    /// Returns true if the run succeeded after a failed one, and no failure is left.
     pub fn recovered(&self) -> bool {
         self.end
             .as_ref()
             .is_some_and(|end| end.status == Status::Success && end.previous == Some(Status::Error))
     }
 
-    /// The playbook is well, as far as is known: the run mended all that had failed, or is a whole one. The
-    /// failure may have been another machine's.
+    /// Returns true if the playbook is known to be healthy: the run fixed everything that had failed, or is
+    /// a whole one. The failure may have been on another machine.
     pub fn resolves(&self) -> bool {
         let succeeded = |status| status == Status::Success && !self.run.check;
         self.end.as_ref().is_some_and(|end| {

@@ -1,4 +1,4 @@
-//! An event that an endpoint finds too large, made small.
+//! Shortening of an event that an endpoint finds too large.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 use crate::event::{Event, RunEnd};
 use crate::text::{bytes, cut};
 
-/// What is left of a result, in bytes: small enough for limits that people set.
+/// Size limit of a shortened result, in bytes: small enough for limits that people set.
 const MOST: usize = 4096;
-/// A text is not cut shorter, in bytes.
+/// Texts are not cut below this length, in bytes.
 const SHORTEST: usize = 128;
-/// How many tasks and hosts are left of the end of a run.
+/// Number of tasks and hosts kept of the end of a run.
 const FEW: usize = 10;
 
-/// The event with the long texts of its result cut, until the whole of it is small. Where many short
-/// values make it large, only the plain values at its top stay.
+/// Returns the event with the long texts of its result cut until all of it is small. If many short values
+/// make it large, only the plain values at the top level stay.
 pub fn shortened(event: &Event) -> Event {
     let mut short = event.clone();
     short.truncated = true;
@@ -28,7 +28,7 @@ pub fn shortened(event: &Event) -> Event {
     short
 }
 
-/// The end of a run with the first of what failed and changed; of many hosts, those in trouble.
+/// Returns the end of a run with the first failures and changes; of many hosts, only those in trouble.
 fn shortened_end(end: &RunEnd) -> RunEnd {
     let mut short = end.clone();
     let reason = end.reason.as_ref();

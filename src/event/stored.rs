@@ -1,4 +1,4 @@
-//! An event as the spool keeps it: written whole, and read again without a look at its result.
+//! Event as the spool stores it: written whole, and read back without parsing its result.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -12,20 +12,20 @@ use serde_json::value::RawValue;
 use crate::event::parse::Reader;
 use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
 
-/// How many tasks' common parts are remembered: more than hosts of a free strategy work at side by side.
+/// Prefix cache size; larger than the number of tasks that run at once.
 const REMEMBERED: usize = 16;
 
-/// What an event is made of has no key that is not text, and no number that is none.
+/// Serialising an event cannot fail: keys are strings, numbers are valid.
 const WRITABLE: &str = "an event can be written";
 
-/// Writes events as the spool keeps them, and reads them. What the events of a task have in common is the
-/// beginning of each one's text, and made and read only once.
+/// Writes and reads events as the spool stores them. The parts that the events of a task share come first
+/// in each one's text, and are written and parsed only once.
 #[derive(Default)]
 pub struct Keeper {
     remembered: Vec<Rc<Common>>,
 }
 
-/// What the events of a task have in common.
+/// Parts shared by the events of a task.
 struct Common {
     run: Arc<Run>,
     play: Option<Arc<Play>>,
@@ -34,11 +34,11 @@ struct Common {
     text: String,
 }
 
-/// All else that most events have. One that has more, such as the end of a run, is read as what people write.
+/// Everything else that most events have. Any other event, such as the end of a run, goes through the parser.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept<'a> {
-    // These three only where the text does not begin with what is remembered.
+    // Present only if the text does not begin with a remembered prefix.
     #[serde(skip_serializing)]
     run: Option<Arc<Run>>,
     #[serde(skip_serializing)]
@@ -69,7 +69,7 @@ struct Kept<'a> {
     record: Option<Cow<'a, RawValue>>,
 }
 
-/// An event that has more.
+/// An event with more fields.
 #[derive(Serialize)]
 struct Rare<'a> {
     #[serde(flatten)]
@@ -79,7 +79,7 @@ struct Rare<'a> {
 }
 
 impl Keeper {
-    /// The event with its record, as text that `read` reads again.
+    /// Serialises the event with its record, as text that `read` accepts.
     pub fn write(&mut self, event: &Event) -> String {
         if event.end.is_some() {
             let record = event.record.as_deref();
@@ -97,7 +97,7 @@ impl Keeper {
         String::from_utf8(text).expect("JSON is text")
     }
 
-    /// The event of a text that the spool kept, whichever version wrote it.
+    /// Reads an event that the spool stored, no matter which version wrote it.
     pub fn read(&mut self, text: &str) -> Result<Event, String> {
         let known = self.remembered.iter().find_map(|known| {
             let rest = text.strip_prefix(&known.text)?.strip_prefix(',')?;
@@ -160,7 +160,7 @@ impl Common {
         }
     }
 
-    /// Whether it is this event's, and not only alike.
+    /// Returns true if the event shares these very parts, not just equal ones.
     fn is_of(&self, event: &Event) -> bool {
         let same_play = self.play.as_ref().map(Arc::as_ptr) == event.play.as_ref().map(Arc::as_ptr);
         let same_task = self.task.as_ref().map(Arc::as_ptr) == event.task.as_ref().map(Arc::as_ptr);
@@ -223,7 +223,7 @@ impl<'a> Kept<'a> {
 mod tests {
     use super::*;
 
-    /// What a fresh keeper writes, and what it reads.
+    /// Writes with a fresh keeper.
     fn write(event: &Event) -> String {
         Keeper::default().write(event)
     }
