@@ -1,4 +1,4 @@
-//! JSON texts of so many values that they would take too much memory as values: cut before they are read.
+//! Cutting of JSON texts with too many values, which would take too much memory once parsed.
 
 use std::borrow::Cow;
 
@@ -7,16 +7,16 @@ use serde_json::value::RawValue;
 
 use crate::json::lookup;
 
-/// The most values that are made of one text, keys counted. Each takes up to a hundred bytes.
+/// Limit on the values parsed from one text, keys included. Each takes up to a hundred bytes.
 pub const MAX_VALUES: usize = 200_000;
 
-/// The most values of a loop's item, which every event of it carries along.
+/// Limit on the values of a loop's item, which every event of it carries along.
 pub const MAX_ITEM: usize = 10_000;
 
-/// A text without those values that are too many. Of each list and object no more stays than half of what is
-/// left by then, so that one that is large takes nothing from those behind it. Nothing where all of it stays.
+/// Returns a text without the values that exceed the limit; None if all of it stays. Each list and object
+/// keeps at most half of the remaining limit, so that a large one takes nothing from those after it.
 pub fn cut(text: &str, most: usize) -> Option<String> {
-    // A value and what is before the next one are two bytes at least.
+    // A value and its separator take at least two bytes.
     if text.len() / 2 <= most {
         return None;
     }
@@ -30,12 +30,12 @@ pub fn cut(text: &str, most: usize) -> Option<String> {
         .then(|| String::from_utf8(kept).expect("whole values are left out"))
 }
 
-/// Whether a result has more values than are made of one.
+/// Returns true if a result has more values than are parsed.
 pub fn is_large(result: &str) -> bool {
     cut(result, MAX_VALUES / 2).is_some()
 }
 
-/// About how many bytes a value takes in memory.
+/// Returns the approximate size of a value in memory, in bytes.
 pub fn footprint(value: &Value) -> usize {
     const ENTRY: usize = 32;
     let inner = match value {
@@ -51,7 +51,7 @@ pub fn footprint(value: &Value) -> usize {
     size_of::<Value>() + inner
 }
 
-/// A text without the white space between its values.
+/// Returns a text without the white space between its values.
 pub fn compact(text: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keeps = |character: &char| {
@@ -66,15 +66,15 @@ pub fn compact(text: &str) -> String {
     text.chars().filter(keeps).collect()
 }
 
-/// Follows a text, and decides byte by byte what stays.
+/// Scans a text, and decides for each byte if it stays.
 #[derive(Default)]
 struct Cutter {
-    /// How many values may have been seen at the end of each open list and object.
+    /// For each open list and object, the value count at which it is cut.
     limits: Vec<usize>,
     seen: usize,
     in_string: bool,
     escaped: bool,
-    /// How many are open within the one whose rest is left out.
+    /// Number of brackets open inside the one whose rest is skipped.
     skipped: Option<usize>,
     has_cut: bool,
 }
@@ -125,16 +125,16 @@ impl Cutter {
     }
 }
 
-/// An event's text that can be read into values, and what of it is left as text.
+/// Text of an event that is small enough to parse, and the part that stays text.
 pub struct Light<'a> {
     pub text: Cow<'a, str>,
-    /// The whole of the result, where only a part of it is in the text.
+    /// The whole result, if the text holds only a part of it.
     pub result: Option<Box<RawValue>>,
-    /// Something else was cut.
+    /// True if something else was cut.
     pub truncated: bool,
 }
 
-/// A text with as much in it as may be read into values.
+/// Cuts a text to a size that may be parsed.
 pub fn lighten(text: &str) -> Light<'_> {
     let mut light = Light {
         text: Cow::Borrowed(text),
@@ -147,7 +147,7 @@ pub fn lighten(text: &str) -> Light<'_> {
     if let Some(result) = lookup::member(text, "result")
         && let Some(short) = cut(result.get(), MAX_VALUES / 2)
     {
-        // Both are pieces of the same text.
+        // Both are slices of the same text.
         let begin = result.get().as_ptr() as usize - text.as_ptr() as usize;
         let end = begin + result.get().len();
         light.text = Cow::Owned([&text[..begin], &short, &text[end..]].concat());
@@ -160,7 +160,7 @@ pub fn lighten(text: &str) -> Light<'_> {
     light
 }
 
-/// A value of a text, as far as it may be read into values.
+/// Parses a value, cut if it is too large.
 pub fn value(text: &str) -> serde_json::Result<Value> {
     match cut(text, MAX_VALUES / 2) {
         Some(short) => serde_json::from_str(&short),
@@ -168,7 +168,7 @@ pub fn value(text: &str) -> serde_json::Result<Value> {
     }
 }
 
-/// Reads a value that may be anything.
+/// Deserialises a value of any type.
 pub fn deserialize<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Value>, D::Error> {

@@ -1,13 +1,13 @@
-//! What comes in from a pipe, a file or a terminal, as it comes.
+//! Reads an input (a pipe, a file or a terminal) in chunks as they arrive.
 
 use std::io::{Read, Result};
 
 use tokio::sync::mpsc;
 
-/// Bytes read at a time: all that a burst leaves in a pipe.
+/// Number of bytes read at a time: all that a burst leaves in a pipe.
 const PIECE: usize = 64 << 10;
 
-/// The pieces of an input. A thread of its own reads them, so that nothing waits for them that has other work.
+/// Reads an input in chunks on its own thread, so that the event loop never blocks on it.
 pub fn read<R: Read>(
     open: impl FnOnce() -> Result<R> + Send + 'static,
 ) -> mpsc::Receiver<Result<Vec<u8>>> {

@@ -1,9 +1,9 @@
-//! How deeply a JSON text is nested, found without reading its values.
+//! Nesting depth of a JSON text, found without parsing its values.
 
-/// Levels that are kept of a text that has too many to be read.
+/// Number of levels kept of a text that is nested too deeply to be parsed.
 const DEPTH: usize = 100;
 
-/// Follows a JSON text, byte by byte.
+/// Tracks the nesting of a JSON text, byte by byte.
 #[derive(Default)]
 pub struct Nesting {
     depth: usize,
@@ -12,7 +12,7 @@ pub struct Nesting {
 }
 
 impl Nesting {
-    /// How many brackets are open after this byte.
+    /// Returns how many brackets are open after this byte.
     pub fn after(&mut self, byte: u8) -> usize {
         match byte {
             _ if self.escaped => self.escaped = false,
@@ -27,20 +27,20 @@ impl Nesting {
     }
 }
 
-/// Whether `shallow` leaves a text as it is.
+/// Returns true if `shallow` leaves a text as it is.
 pub fn is_shallow(text: &str) -> bool {
     let mut nesting = Nesting::default();
     text.bytes().all(|byte| nesting.after(byte) <= DEPTH)
 }
 
-/// A JSON text without what is nested more deeply than can be read.
+/// Returns a JSON text without the parts nested too deeply to be parsed.
 pub fn shallow(text: &str) -> String {
     let mut kept = Vec::with_capacity(text.len());
     let mut nesting = Nesting::default();
     let mut before = 0;
     for byte in text.bytes() {
         let depth = nesting.after(byte);
-        // The brackets of what is left out go with it.
+        // The brackets of a part that is left out go with it.
         if before.max(depth) <= DEPTH {
             kept.push(byte);
         } else if before == DEPTH {

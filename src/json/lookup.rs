@@ -1,4 +1,4 @@
-//! A part of a JSON text, found without making values of the rest.
+//! Lookup of a part of a JSON text without parsing the rest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json::depth::is_shallow;
 
-/// The keys of an expression that is nothing but a part of the result: `result.ansible_facts.packages`.
+/// Returns the keys of an expression that only selects a part of the result: `result.ansible_facts.packages`.
 pub fn keys_of(expression: &str) -> Option<Vec<String>> {
     let is_name = |key: &str| {
         let rest = |character: char| character.is_ascii_alphanumeric() || character == '_';
@@ -20,8 +20,8 @@ pub fn keys_of(expression: &str) -> Option<Vec<String>> {
     keys.iter().all(|key| is_name(key)).then_some(keys)
 }
 
-/// What is under these keys of objects within objects. Nothing where it is not there, or is a number or
-/// otherwise in a form that not everybody reads: then the whole has to be read with care.
+/// Returns the raw JSON at `keys`; None if it is absent, or a number or otherwise in a form that only a
+/// full parse handles safely.
 pub fn part<'a>(whole: &'a RawValue, keys: &[String]) -> Option<&'a RawValue> {
     let mut part = whole;
     for key in keys {
@@ -34,13 +34,13 @@ pub fn part<'a>(whole: &'a RawValue, keys: &[String]) -> Option<&'a RawValue> {
     (!is_number && !surrogates() && is_shallow(text)).then_some(part)
 }
 
-/// What is under a key of an object, in any form.
+/// Returns the raw value of a key of an object, in any form.
 pub fn member<'a>(object: &'a str, key: &str) -> Option<&'a RawValue> {
     let mut deserializer = serde_json::Deserializer::from_str(object);
     Under(key).deserialize(&mut deserializer).ok()?
 }
 
-/// Whether an object has one member only.
+/// Returns true if an object has exactly one member.
 pub fn is_single(object: &str) -> bool {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -64,7 +64,7 @@ pub fn is_single(object: &str) -> bool {
         .is_ok_and(|count| count == 1)
 }
 
-/// Finds the value of a key; the last one, where it is there more than once.
+/// Finds the value of a key; the last one, if it occurs more than once.
 struct Under<'k>(&'k str);
 
 impl<'de> DeserializeSeed<'de> for Under<'_> {

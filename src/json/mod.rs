@@ -1,4 +1,4 @@
-//! JSON texts: values out of a stream, their depth, parts of them, and those of too many values.
+//! JSON texts: splitting a stream into values, their depth, lookup of parts, repair, and too many values.
 
 pub mod bulk;
 pub mod chunks;
@@ -7,9 +7,9 @@ pub mod lookup;
 pub mod repair;
 pub mod splitter;
 
-/// What is wrong with a JSON text and where, without any of its content.
+/// Describes a JSON error and its position, without quoting the content.
 pub fn syntax(error: &serde_json::Error) -> String {
-    // The text of a syntax error names what was expected; only data errors quote the input.
+    // A syntax error only names what was expected; only data errors quote the input.
     let text = error.to_string();
     match error.classify() {
         serde_json::error::Category::Syntax | serde_json::error::Category::Eof => text,

@@ -1,9 +1,9 @@
-//! JSON as it comes from the wild, with what is no JSON replaced.
+//! Repair of imperfect JSON: replaces invalid parts.
 
 use crate::json::syntax;
 use serde_json::Value;
 
-/// Parses JSON as it comes from the wild: what is not valid text or no JSON number is replaced.
+/// Parses imperfect JSON: invalid text and invalid numbers are replaced. Also returns whether it had to.
 pub fn parse(text: &str) -> Result<(Value, bool), String> {
     match serde_json::from_str(text) {
         Ok(value) => Ok((value, false)),
@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Result<(Value, bool), String> {
     }
 }
 
-/// Replaces halves of surrogate pairs by U+FFFD, and Python's NaN and Infinity by their names as text.
+/// Replaces lone surrogates by U+FFFD, and Python's NaN and Infinity by their names as text.
 fn repair(text: &str) -> String {
     let mut repaired = String::with_capacity(text.len());
     let mut rest = text;
@@ -40,7 +40,7 @@ fn repair(text: &str) -> String {
     repaired
 }
 
-/// The length of what stands at the start of `rest` inside a string, and what to put in its place.
+/// Returns the length of the token at the start of `rest`, inside a string, and its replacement.
 fn repair_escape(rest: &str) -> (usize, Option<&'static str>) {
     let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
     match unit(rest) {

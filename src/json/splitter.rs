@@ -1,46 +1,46 @@
-//! JSON values out of a byte stream, one at a time and within bounded memory: NDJSON, an array,
-//! pretty-printed or concatenated objects. A broken record costs itself, not its neighbours.
+//! Splits a byte stream into JSON values, one at a time and in bounded memory: NDJSON, an array,
+//! pretty-printed or concatenated objects. A broken record does not affect its neighbours.
 
 use std::collections::VecDeque;
 
 use crate::json::depth::Nesting;
 
-/// The most that one record may hold, in bytes, after its long strings were cut.
+/// Size limit of one record, in bytes, after its long strings were cut.
 pub const MAX_RECORD: usize = 4 << 20;
-/// A longer string is cut, in bytes.
+/// Strings longer than this are cut, in bytes.
 const MAX_STRING: usize = 1 << 20;
-/// The limit of a string in a record that has used half of its room already, in bytes.
+/// Length limit of a string in a record that has already used half of its room, in bytes.
 const MAX_LATE_STRING: usize = 1 << 10;
 
-/// How the reason begins for text that is no JSON at all.
+/// Beginning of the reason for text that is not JSON at all.
 pub const NO_JSON: &str = "is not a JSON object";
 
-/// What was found in the stream.
+/// Record found in the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The line on which it begins, from 1.
+    /// Line on which it begins, from 1.
     pub line: usize,
-    /// The bytes of one JSON object or array, not yet checked; or why there are none.
+    /// Bytes of one JSON object or array, not yet checked; or why there are none.
     pub content: Result<Vec<u8>, String>,
-    /// A string in it was cut.
+    /// True if a string in it was cut.
     pub truncated: bool,
 }
 
-/// Splits what it is fed into records.
+/// Splits the bytes it is fed into records.
 #[derive(Debug)]
 pub struct Records {
     ready: VecDeque<Record>,
-    /// The record being read.
+    /// Record being read.
     buffer: Vec<u8>,
     line: usize,
     start_line: usize,
     fed: u64,
-    /// Inside the top-level array.
+    /// True inside the top-level array.
     in_array: bool,
     state: State,
-    /// Open brackets of the record being read.
+    /// Number of open brackets of the record being read.
     depth: usize,
-    /// The last byte outside a string that is not white space.
+    /// Last byte outside a string that is not white space.
     significant: u8,
     previous: u8,
     truncated: bool,
@@ -50,22 +50,22 @@ pub struct Records {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Between,
-    /// Text that is no JSON object or array; its length in bytes.
+    /// Text that is not a JSON object or array; its length in bytes.
     Garbage(usize),
     Structure,
     Text(Text),
 }
 
-/// A string that is being read.
+/// A string being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Text {
     /// Bytes so far.
     length: usize,
-    /// Bytes after which it is cut.
+    /// Number of bytes after which it is cut.
     limit: usize,
-    /// Bytes of an escape sequence still to come; they stay together.
+    /// Number of bytes of an escape sequence still to come; they stay together.
     escape: u8,
-    /// The rest is left out.
+    /// True once the rest is being left out.
     cut: bool,
 }
 
@@ -116,7 +116,7 @@ impl Records {
         }
     }
 
-    /// Ends the stream: what is unfinished is broken.
+    /// Ends the stream: an unfinished record is broken.
     pub fn finish(&mut self) {
         match self.state {
             State::Between => {}
@@ -125,12 +125,12 @@ impl Records {
         }
     }
 
-    /// The next record, if one is complete.
+    /// Returns the next record, if one is complete.
     pub fn next(&mut self) -> Option<Record> {
         self.ready.pop_front()
     }
 
-    /// A record that is there from its beginning to its end.
+    /// Takes a record that is complete from beginning to end.
     fn whole(&mut self, record: &[u8]) {
         self.start_line = self.line;
         self.keep(record);
@@ -138,7 +138,7 @@ impl Records {
         self.fed += record.len() as u64;
     }
 
-    /// A run of bytes that change nothing but the content.
+    /// Takes a run of bytes that change nothing but the content.
     fn plain(&mut self, run: &[u8]) {
         if let State::Text(mut text) = self.state {
             let room = text.limit.saturating_sub(text.length);
@@ -241,7 +241,7 @@ impl Records {
 
     fn text(&mut self, byte: u8, mut text: Text) {
         if byte == b'\n' {
-            // No string goes over a line end: the record before it was cut short.
+            // No string continues past the end of a line: the record before it was cut short.
             return self.reject("ends in the middle");
         }
         if text.escape == 0 && byte == b'"' {
@@ -254,7 +254,7 @@ impl Records {
             self.state = State::Structure;
             return;
         }
-        // Here stands a backslash or what follows one, so this is a border between characters.
+        // This is a backslash or the byte after one, so it is a character boundary.
         text.cut |= text.escape == 0 && text.length >= text.limit;
         if !text.cut {
             self.keep(&[byte]);
@@ -307,8 +307,8 @@ impl Records {
     }
 }
 
-/// The length of the object that begins here and ends its line, where that is plain to see: so the plugin
-/// writes them.
+/// Returns the length of the object that begins here and fills its line, if that is plain to see: the
+/// plugin writes them this way.
 fn whole_line(bytes: &[u8]) -> Option<usize> {
     let mut nesting = Nesting::default();
     for (index, &byte) in bytes.iter().enumerate().take(MAX_STRING) {
@@ -323,19 +323,19 @@ fn whole_line(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// How many bytes at the start of `bytes` are ordinary characters of a string.
+/// Returns how many bytes at the start of `bytes` are ordinary characters of a string.
 fn plain_text(bytes: &[u8]) -> usize {
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
     bytes.iter().position(special).unwrap_or(bytes.len())
 }
 
-/// How many bytes at the start of `bytes` are structure that needs no look.
+/// Returns how many bytes at the start of `bytes` are structure that needs no handling.
 fn plain_structure(bytes: &[u8]) -> usize {
     let special = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b'\n');
     bytes.iter().position(special).unwrap_or(bytes.len())
 }
 
-/// The first border between characters at or after `limit`; the end where there is none.
+/// Returns the first character boundary at or after `limit`; the end if there is none.
 fn character_border(bytes: &[u8], limit: usize) -> usize {
     let begins = |at: &usize| bytes[*at] & 0xc0 != 0x80;
     (limit..bytes.len()).find(begins).unwrap_or(bytes.len())
@@ -345,7 +345,7 @@ fn character_border(bytes: &[u8], limit: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// What comes out for `input`, fed in pieces of `size` bytes.
+    /// Returns the records found in `input`, fed in pieces of `size` bytes.
     fn split(input: &[u8], size: usize) -> Vec<Record> {
         let mut records = Records::default();
         input.chunks(size).for_each(|piece| records.feed(piece));
