@@ -1,20 +1,20 @@
-//! How a value of an event is written in a message, so that it says what it says and does nothing else.
+//! Escaping and cutting of event values in messages, so that they are shown literally and have no other effect.
 
 pub mod sequences;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The markup of a service's texts.
+/// Markup of a service's texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
-    /// No markup: only what steers a terminal or a protocol is taken out.
+    /// No markup: only characters that control a terminal or a protocol are removed.
     Plain,
-    /// HTML, as mail and Telegram take it.
+    /// HTML, as mail and Telegram accept it.
     Html,
     /// Slack's mrkdwn: `&`, `<` and `>` (Slack, "Formatting text for app surfaces").
     Mrkdwn,
-    /// Markdown as Mattermost, Rocket.Chat, Discord and Teams take it; nobody is mentioned.
+    /// Markdown as Mattermost, Rocket.Chat, Discord and Teams accept it; nobody is mentioned.
     Markdown,
     /// A segment of a URL's path or a value of its query (RFC 3986, section 2).
     Url,
@@ -29,7 +29,7 @@ impl Escape {
         Escape::Url,
     ];
 
-    /// What templates of this markup are called.
+    /// Returns the name of this markup in templates.
     pub fn name(self) -> &'static str {
         match self {
             Escape::Plain => "plain",
@@ -44,7 +44,7 @@ impl Escape {
         Escape::ALL.into_iter().find(|escape| escape.name() == name)
     }
 
-    /// `text` as it stands in a message of this markup.
+    /// Escapes `text` for a message of this markup.
     pub fn apply(self, text: &str) -> String {
         let text = printable(text);
         let mut escaped = String::with_capacity(text.len());
@@ -74,11 +74,11 @@ fn is_unreserved(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~".contains(character)
 }
 
-/// What means something in the middle of a line of Markdown.
+/// Characters with a meaning in the middle of a line of Markdown.
 const MARKDOWN: &str = "\\`*_~[]<>|#";
 
-/// `text` without control characters, line breaks and tabs apart, without whole escape sequences, and without
-/// what reorders a line.
+/// Removes escape sequences, characters that reorder a line, and control characters other than line breaks
+/// and tabs.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let bad = |character: char| !matches!(character, '\n' | '\t') && steers_terminal(character);
     if text.contains(bad) {
@@ -89,18 +89,18 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `text` on one line.
+/// Joins `text` into one line.
 pub fn one_line(text: &str) -> String {
     let text = printable(text);
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ")
 }
 
-/// The mark of a text that was cut.
+/// Mark of a text that was cut.
 const CUT: &str = " […]";
 
-/// `text` cut to what `measure` makes at most `most`, between two characters and never inside of an
-/// entity such as `&amp;` or of an escape, with a mark that it was cut.
+/// Cuts `text` to at most `most`, as counted by `measure`, between two characters and never inside an
+/// entity such as `&amp;` or an escape, and marks the cut.
 pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> {
     let size = |text: &str| text.chars().map(measure).sum::<usize>();
     if size(text) <= most {
@@ -126,7 +126,7 @@ pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> 
     Cow::Owned(format!("{}{CUT}", kept.trim_end_matches(['\\', ' ', '\n'])))
 }
 
-/// HTML cut to what `measure` makes at most `most`. A cut would leave tags open: what is cut has none.
+/// Cuts HTML to at most `most`, as counted by `measure`. A cut would leave tags open, so cut HTML has none.
 pub fn cut_html(html: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> {
     if html.chars().map(measure).sum::<usize>() <= most {
         return Cow::Borrowed(html);
@@ -135,7 +135,7 @@ pub fn cut_html(html: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, 
     Cow::Owned(cut(&text, most, measure).into_owned())
 }
 
-/// The text of HTML, as far as messages have it.
+/// Returns the text of HTML, limited to the tags and entities used in messages.
 pub fn without_markup(html: &str) -> String {
     let mut text = String::with_capacity(html.len());
     let mut pieces = html.split('<');
@@ -148,7 +148,7 @@ pub fn without_markup(html: &str) -> String {
                 }
                 text.push_str(rest);
             }
-            // A user's own text, in which it is no markup.
+            // The user's own text, where it is not markup.
             _ => {
                 text.push('<');
                 text.push_str(piece);
@@ -167,7 +167,7 @@ pub fn without_markup(html: &str) -> String {
     })
 }
 
-/// The tags that services take.
+/// Tags that services accept.
 const TAGS: [&str; 31] = [
     "a",
     "b",
@@ -202,29 +202,29 @@ const TAGS: [&str; 31] = [
     "ul",
 ];
 
-/// Tells whether what stands between `<` and `>` is one of them.
+/// Returns true if the text between `<` and `>` is one of them.
 fn is_tag(inner: &str) -> bool {
     let name = inner.strip_prefix('/').unwrap_or(inner);
     let name = name.split([' ', '\n', '/']).next().unwrap_or_default();
     TAGS.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Characters, as Slack, Discord, PagerDuty and most others count.
+/// Counts characters, as Slack, Discord, PagerDuty and most others do.
 pub fn characters(_: char) -> usize {
     1
 }
 
-/// UTF-8 bytes, as IRC and Amazon SNS count.
+/// Counts UTF-8 bytes, as IRC and Amazon SNS do.
 pub fn bytes(character: char) -> usize {
     character.len_utf8()
 }
 
-/// UTF-16 units, as Telegram and Twilio count.
+/// Counts UTF-16 units, as Telegram and Twilio do.
 pub fn utf16(character: char) -> usize {
     character.len_utf16()
 }
 
-/// `text` with everything that could steer a terminal written as an escape, line breaks included.
+/// Escapes everything in `text` that could control a terminal, including line breaks.
 pub fn visible(text: &str) -> String {
     escaped(text, |_| false, as_text)
 }
@@ -234,7 +234,7 @@ pub fn visible_lines(text: &str) -> String {
     escaped(text, |character| matches!(character, '\n' | '\t'), as_text)
 }
 
-/// Like [`visible`], for JSON, which it stays.
+/// Like [`visible`], for JSON, which stays valid.
 pub fn visible_json(text: &str) -> String {
     escaped(text, |character| character == '\n', as_json)
 }
@@ -259,18 +259,18 @@ fn as_json(code: u32) -> String {
     format!("\\u{code:04x}")
 }
 
-/// C0 and C1 controls, and the bidirectional controls that can reorder a line.
+/// Returns true for C0 and C1 controls, and for bidirectional controls that can reorder a line.
 pub fn steers_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `; did you mean …?` where one of the known words is near enough.
+/// Returns `; did you mean …?` if one of the known words is close enough.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }
 
-/// The known word that is near enough to another one to be meant by it.
+/// Returns the known word that is close enough to `word` to be meant by it.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known
         .into_iter()

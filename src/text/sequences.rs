@@ -1,9 +1,10 @@
-//! Escape sequences of terminals (ECMA-48), which colour a text, move the cursor or set a title.
+//! Terminal escape sequences (ECMA-48), which colour text, move the cursor or set a title.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// `text` without its escape sequences, whole or cut off. A control character that begins none stays.
+/// Returns `text` without its escape sequences, complete or cut off. A control character that begins none
+/// stays.
 pub fn removed(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -18,7 +19,7 @@ pub fn removed(text: &str) -> String {
     kept
 }
 
-/// Takes what follows on ESC: a sequence of its own, or one that has a C1 control in 8 bits, too.
+/// Consumes the rest of a sequence after ESC: one of its own, or one that also has an 8-bit C1 control.
 fn escape(rest: &mut Peekable<Chars>) {
     while rest.next_if(|next| matches!(next, ' '..='/')).is_some() {}
     match rest.next_if(|next| matches!(next, '0'..='~')) {
@@ -28,14 +29,15 @@ fn escape(rest: &mut Peekable<Chars>) {
     }
 }
 
-/// Takes the parameters and the end of a control sequence. What belongs to none ends it, and stays.
+/// Consumes the parameters and the end of a control sequence. A character that cannot belong to it ends it,
+/// and stays.
 fn control(rest: &mut Peekable<Chars>) {
     while rest.next_if(|next| matches!(next, ' '..='?')).is_some() {}
     rest.next_if(|next| matches!(next, '@'..='~'));
 }
 
-/// Takes a control string (DCS, SOS, OSC, PM, APC) with what terminates it. One that is not terminated ends
-/// with its line, so that it hides no more than that.
+/// Consumes a control string (DCS, SOS, OSC, PM, APC) and its terminator. An unterminated one ends with its
+/// line, so that it hides no more than that.
 fn string(rest: &mut Peekable<Chars>) {
     while let Some(next) = rest.next_if(|next| !matches!(next, '\n' | '\r' | '\u{1b}')) {
         // BEL, CAN, SUB and ST.
