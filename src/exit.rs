@@ -1,13 +1,13 @@
-//! What the exit status of `ansible-notify` says. The numbers follow BSD's sysexits where one fits.
+//! Exit status of `ansible-notify`. The numbers follow BSD's sysexits where one fits.
 
 use std::process::ExitCode;
 
-/// The exit codes, as the README documents them.
+/// Exit codes, as the README documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Delivered, or accepted for delivery.
     Ok = 0,
-    /// Something that nobody foresaw.
+    /// An unexpected error.
     Unexpected = 1,
     /// The command line is wrong; clap uses the same number.
     Usage = 2,
@@ -15,7 +15,7 @@ pub enum Exit {
     InvalidEvent = 65,
     /// A file named on the command line cannot be read.
     NoInput = 66,
-    /// A notifier refused an event for good.
+    /// A notifier permanently rejected an event.
     Refused = 69,
     /// The spool cannot be read or written, or standard output cannot be written.
     Io = 74,

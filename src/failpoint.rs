@@ -1,9 +1,8 @@
-//! Places where a test can end the process, as a crash would. Without the feature `failpoints` there
-//! is nothing of it in the program.
+//! Points at which a test can end the process, as a crash would. Without the feature `failpoints` they are
+//! not compiled in.
 //!
-//! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` ends it when it comes to that place the third time;
-//! `terminate` sends it SIGTERM there instead, `stop` SIGSTOP,
-//! and `panic` makes a fault there. Several are separated by commas.
+//! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` aborts the process the third time it reaches that point;
+//! `terminate` sends SIGTERM instead, `stop` SIGSTOP, and `panic` panics. Several are separated by commas.
 
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_place: &str) {}
@@ -22,7 +21,7 @@ mod armed {
     struct Failpoint {
         place: String,
         action: String,
-        /// How often it may still be passed, this time included.
+        /// Passes left before it acts, this one included.
         left: AtomicU32,
     }
 
@@ -41,12 +40,12 @@ mod armed {
         })
     }
 
-    /// The process has come to this place with something: `place/subject` is where it can end.
+    /// Marks a place that the process reaches with a subject: `place/subject` is where it can end.
     pub fn pass_for(place: &str, subject: &str) {
         pass(&format!("{place}/{subject}"));
     }
 
-    /// The process has come to this place.
+    /// Marks a place that the process has reached.
     pub fn pass(place: &str) {
         let here = FAILPOINTS.iter().filter(|point| point.place == place);
         for point in here {
@@ -60,7 +59,7 @@ mod armed {
                 _ => std::process::abort(),
             };
             let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
-            // Another thread may be the one that gets it.
+            // Another thread may be the one that receives it.
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }

@@ -1,26 +1,26 @@
-//! Why an attempt failed, and so what is to become of the delivery.
+//! Failure of an attempt, and its consequence for the delivery.
 
 use std::time::Duration;
 
-/// The longest pause that a Retry-After can ask for.
+/// Longest pause that a Retry-After can request.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What `check-config --connect` found, a line a step.
+/// Result of `check-config --connect`, one line per step.
 #[derive(Debug, Default)]
 pub struct Check {
     pub steps: Vec<String>,
     pub error: Option<String>,
 }
 
-/// Why an attempt failed, and so what is to become of the delivery. Texts hold no secret.
+/// Failure of an attempt, and so the consequence for the delivery. Texts hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Another attempt may succeed, not before `after` where the service said so.
+    /// Another attempt may succeed, not before `after` if the service said so.
     Retry {
         error: String,
         after: Option<Duration>,
     },
-    /// The credentials were refused: they may be read anew.
+    /// The credentials were refused: reading them again may help.
     Denied(String),
     /// The destination says that it is gone for good.
     Gone(String),
@@ -31,7 +31,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A failure that another attempt may mend.
+    /// Creates a failure that another attempt may fix.
     pub fn retry(error: impl Into<String>) -> Failure {
         Failure::Retry {
             error: error.into(),
@@ -53,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// The same failure; another attempt is made not before `seconds`, where the reply says so itself.
+    /// Returns the same failure, with no attempt before `seconds` have passed if the reply asks for that.
     pub fn not_before(self, seconds: Option<f64>) -> Failure {
         match (self, seconds.and_then(pause)) {
             (Failure::Retry { error, .. }, Some(pause)) => Failure::Retry {
@@ -64,7 +64,7 @@ impl Failure {
         }
     }
 
-    /// The same failure, told with more words.
+    /// Returns the same failure with another text.
     fn with_error(self, error: String) -> Failure {
         match self {
             Failure::Retry { after, .. } => Failure::Retry { error, after },
@@ -75,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// Several recipients failed: what may still be mended comes first.
+    /// Returns the rank among failures of several recipients: those that may still succeed come first.
     fn rank(&self) -> u8 {
         match self {
             Failure::Retry { .. } => 0,
@@ -87,8 +87,8 @@ impl Failure {
     }
 }
 
-/// What became of a message to several recipients: nothing where all have it, else the failure that may
-/// still be mended, with every recipient that failed. Those that were reached are not tried again.
+/// Combines the results of a message to several recipients: Ok if all have it, else the failure that may
+/// still be fixed, naming every recipient that failed. Those reached are not tried again.
 pub fn outcome(recipients: usize, failures: Vec<(String, Failure)>) -> Result<(), Failure> {
     let text = match failures.as_slice() {
         [] => return Ok(()),
@@ -107,7 +107,7 @@ pub fn outcome(recipients: usize, failures: Vec<(String, Failure)>) -> Result<()
     Err(worst.map_or_else(|| Failure::retry(""), |failure| failure.with_error(text)))
 }
 
-/// So many seconds, an hour at most.
+/// Returns a pause of this many seconds, an hour at most.
 pub fn pause(seconds: f64) -> Option<Duration> {
     seconds
         .is_finite()

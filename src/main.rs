@@ -31,7 +31,7 @@ use cli::{Cli, Command};
 use console::{stderr, stdout};
 use exit::Exit;
 
-/// The form of an event, for those who read or write one.
+/// Schema of an event, for programs that read or write one.
 const SCHEMA: &str = include_str!("../docs/event.schema.json");
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         return exit.into();
     }
     let cli = Cli::parse();
-    // Passwords live in this process: no core file of it.
+    // This process holds passwords: no core file of it.
     let none = rustix::process::Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run_async(command: Command) -> Exit {
-    // ring, here and nowhere else; it is in the tree for TLS and for certificates.
+    // ring is set here and nowhere else; it is in the tree for TLS and for certificates.
     if rustls::crypto::ring::default_provider()
         .install_default()
         .is_err()
@@ -77,7 +77,7 @@ fn run_async(command: Command) -> Exit {
         }
     };
     runtime.block_on(async {
-        // A file that may not grow is an error to be told, not an end.
+        // Exceeding the file size limit is an error to report, not a reason to die.
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         let _handled = tokio::signal::unix::signal(too_large);
         match command {

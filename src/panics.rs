@@ -1,5 +1,5 @@
-//! Panics: a fault of the program, or of a library, is the trouble of the one piece of work in which it
-//! shows. Anywhere else it ends the process, with one line, because nothing is known of what it left behind.
+//! Panics: a bug in the program or a library affects only the piece of work in which it shows. Anywhere
+//! else it ends the process, with one line, because the state it left behind is unknown.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,11 +11,11 @@ use crate::console::stderr;
 use crate::exit::Exit;
 
 thread_local! {
-    /// How many calls of `caught` this thread is in.
+    /// Number of `caught` calls this thread is in.
     static CAUGHT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Being in a call of `caught`.
+/// Guard for the time inside a call of `caught`.
 struct Caught;
 
 impl Caught {
@@ -31,7 +31,7 @@ impl Drop for Caught {
     }
 }
 
-/// Takes the place of Rust's own message, which shows where on its builder's machine the source was.
+/// Replaces Rust's own message, which shows source paths of the build machine.
 pub fn install() {
     std::panic::set_hook(Box::new(|panic| {
         if CAUGHT.get() == 0 {
@@ -41,13 +41,13 @@ pub fn install() {
     }));
 }
 
-/// The result of `work`, or that it panicked.
+/// Returns the result of `work`, or an error if it panicked.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let _caught = Caught::enter();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| reason(&*payload))
 }
 
-/// The same for a future.
+/// Same as `caught`, for a future.
 pub async fn caught_async<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let mut work = pin!(work);
     std::future::poll_fn(|context| match caught(|| work.as_mut().poll(context)) {
@@ -58,7 +58,7 @@ pub async fn caught_async<T>(work: impl Future<Output = T>) -> Result<T, String>
     .await
 }
 
-/// The kind of a panic. What comes behind a colon or in quotes may be of the data at hand.
+/// Returns the kind of a panic. Text after a colon or in quotes may come from the data being processed.
 fn reason(payload: &(dyn Any + Send)) -> String {
     let literal = payload.downcast_ref::<&str>().copied();
     let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
