@@ -13,6 +13,7 @@ use crate::config::Options;
 use crate::config::emitters;
 use crate::config::entry::{Origin, Reads};
 use crate::config::levels::Search;
+use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::console::progress;
 use crate::console::stderr;
@@ -76,6 +77,7 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         waiting: 0,
         unread: Vec::new(),
         unclaimed: Unclaimed::default(),
+        loaded: Vec::new(),
         stranger: super::only_named_by(&arguments.place),
         exit: Exit::Ok,
     };
@@ -106,6 +108,9 @@ struct Flush<'a> {
     /// Those of which a secret could not be read, and when that was.
     unread: Vec<(Instant, i64)>,
     unclaimed: Unclaimed,
+    /// Configurations read in this round, with the destinations that no worker has yet: several destinations
+    /// may be of one, and its commands for secrets run only once.
+    loaded: Vec<(Options, Config)>,
     /// The project's file that alone names the spool: it may be a stranger's who put both there.
     stranger: Option<PathBuf>,
     exit: Exit,
@@ -203,6 +208,7 @@ impl Flush<'_> {
             }
             self.add(status, search, &known);
         }
+        self.loaded.clear();
         self.unclaimed.say();
         Ok(())
     }
@@ -236,7 +242,7 @@ impl Flush<'_> {
             },
             None => options,
         };
-        let mut config = match Config::load(&options, &[], self.deliverer.http()).usable() {
+        let mut config = match self.load(&options, &status.name) {
             Ok(config) => config,
             Err(problems) => {
                 if let Some(file) = gone.filter(|_| options.search.config.is_some()) {
@@ -252,11 +258,11 @@ impl Flush<'_> {
                 return self.pass_over(status, &reason, Exit::Config);
             }
         };
-        let is_it = |destination: &Destination| destination.name == status.name;
-        let Some(found) = config.destinations.iter().position(is_it) else {
+        let Some(found) = config.position(&status.name) else {
             return self.report_absent(status, &options.search, &config);
         };
         let destination = config.destinations.swap_remove(found);
+        self.loaded.push((options.clone(), config));
         if let Some(file) = &self.stranger
             && !is_all_of(&destination.section, file)
         {
@@ -281,6 +287,17 @@ impl Flush<'_> {
                 self.pass_over(status, &trouble.reason, exit);
             }
             None => self.deliverer.start(destination, status.id),
+        }
+    }
+
+    /// Reads a configuration, unless one is there already with a destination of this name.
+    fn load(&mut self, options: &Options, name: &str) -> Result<Config, Vec<Problem>> {
+        let has_it = |(known, config): &(Options, Config)| {
+            known == options && config.position(name).is_some()
+        };
+        match self.loaded.iter().position(has_it) {
+            Some(at) => Ok(self.loaded.swap_remove(at).1),
+            None => Config::load(options, &[], self.deliverer.http()).usable(),
         }
     }
 

@@ -31,7 +31,7 @@ impl Level {
 }
 
 /// What tells where to look.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Search {
     /// `--config` or ANSIBLE_NOTIFY_CONFIG: this file and no other.
     #[serde(default, with = "any_path")]

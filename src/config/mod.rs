@@ -67,7 +67,7 @@ fn flag_or_text<'de, D: serde::Deserializer<'de>>(
 }
 
 /// How to load the configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     pub search: Search,
     pub overrides: Overrides,

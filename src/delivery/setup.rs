@@ -320,6 +320,12 @@ impl Config {
         }
     }
 
+    /// Returns the place of the destination with this name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let mut destinations = self.destinations.iter();
+        destinations.position(|destination| destination.name == name)
+    }
+
     /// Returns true if `enabled = false` mutes this notifier.
     pub fn is_muted(&self, name: &str) -> bool {
         self.muted.iter().any(|(muted, _)| muted == name)
