@@ -1,4 +1,4 @@
-//! What to write in place of a word that is none: names of other sections, of AWX and of other programs.
+//! Suggestions for unknown words: names from other sections, from AWX and from other programs.
 
 use crate::text::nearest;
 use crate::text::{characters, cut};
@@ -29,8 +29,8 @@ const KIND_NAMES: [(&str, &str); 22] = [
     ("rocket.chat", "rocketchat"),
 ];
 
-/// Names that AWX, other tools or other sections have for our keys; the first of several that a section
-/// knows is meant.
+/// Names that AWX, other tools or other sections have for our keys. Of several, the first one that the
+/// section knows is suggested.
 const KEY_NAMES: [(&str, &[&str]); 62] = [
     ("account_token", &["auth_token"]),
     ("address", &["url", "callback_url", "host", "server"]),
@@ -96,7 +96,7 @@ const KEY_NAMES: [(&str, &[&str]); 62] = [
     ("use_tls", &["tls"]),
 ];
 
-/// Keys whose counterpart has another value, and what to write for them.
+/// Keys whose counterpart takes another value, and the replacement to suggest.
 const REWRITTEN: [(&str, &str, &str); 8] = [
     ("use_tls", "encryption", "encryption = starttls"),
     ("use_ssl", "encryption", "encryption = tls"),
@@ -124,7 +124,7 @@ const DELIVERY: [&str; 8] = [
     "spool_on_network",
 ];
 
-/// Keys of every notifier, which [delivery] does not know.
+/// Keys that every notifier knows but [delivery] does not.
 const NOTIFIER: [&str; 12] = [
     "callback_url",
     "url",
@@ -140,7 +140,7 @@ const NOTIFIER: [&str; 12] = [
     "proxy",
 ];
 
-/// Names that Ansible has for what is a variable here.
+/// Ansible's names for our template variables.
 const VARIABLES: [(&str, &str); 18] = [
     ("inventory_hostname", "host"),
     ("inventory_hostname_short", "host.split('.')[0]"),
@@ -162,7 +162,7 @@ const VARIABLES: [(&str, &str); 18] = [
     ("msg", "result.msg"),
 ];
 
-/// Words of `history`, of AWX and of other programs for triggers.
+/// Words that `history`, AWX and other programs use for triggers.
 const TRIGGERS: [(&str, &str); 12] = [
     ("run_end", "error, success, canceled"),
     ("run_start", "started"),
@@ -181,7 +181,7 @@ const TRIGGERS: [(&str, &str); 12] = [
     ("dark", "unreachable"),
 ];
 
-/// The longest text that an advice repeats.
+/// Longest text that a suggestion repeats.
 const LONGEST: usize = 80;
 
 fn looked_up<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
@@ -190,7 +190,7 @@ fn looked_up<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
     found.map(|(_, meant)| *meant)
 }
 
-/// The kind that a word means, written otherwise.
+/// Returns the kind meant by an alias or another spelling.
 pub fn kind(word: &str, names: &[&'static str]) -> Option<&'static str> {
     let names = || names.iter().copied();
     let lower = word.to_ascii_lowercase();
@@ -198,7 +198,7 @@ pub fn kind(word: &str, names: &[&'static str]) -> Option<&'static str> {
     other.or_else(|| nearest(&lower, names()))
 }
 
-/// What is wrong with a `type`, and which there are.
+/// Returns the problem of an unknown `type`, with a suggestion or the list of kinds.
 pub fn unknown_kind(word: &str, names: &[&'static str]) -> String {
     let hint =
         kind(word, names).map_or_else(String::new, |kind| format!("; did you mean `{kind}`?"));
@@ -208,7 +208,7 @@ pub fn unknown_kind(word: &str, names: &[&'static str]) -> String {
     )
 }
 
-/// What to write for a key that a section does not know, and the key of that section which is meant.
+/// Returns the hint for an unknown key of a section, and the key of that section it stands for.
 pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Option<&'a str>) {
     let is_delivery = section == "delivery";
     if !is_delivery && DELIVERY.contains(&key) {
@@ -238,7 +238,7 @@ pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Optio
     (hint, near)
 }
 
-/// Problem of a value that is none of those that a key may have.
+/// Returns the problem of a value outside the allowed ones.
 pub fn none_of<'a>(key: &str, allowed: impl Iterator<Item = &'a str>, given: &str) -> String {
     let names: Vec<&str> = allowed.collect();
     let lower = given.to_ascii_lowercase();
@@ -253,12 +253,12 @@ pub fn none_of<'a>(key: &str, allowed: impl Iterator<Item = &'a str>, given: &st
     format!("`{key}` must be {among}, not {given}{hint}")
 }
 
-/// A wrong value as a problem repeats it, cut where it is long.
+/// Quotes a wrong value for a problem, cut if it is long.
 pub fn quoted(given: &str) -> String {
     format!("`{}`", cut(given, LONGEST, characters))
 }
 
-/// What to write for a value of words that are no variables, nor look like some: a text.
+/// Returns a hint to quote the value if its words are neither variables nor similar to one.
 pub fn constant(unknown: &[String], source: &str, known: &[&'static str]) -> Option<String> {
     let first = unknown.first()?;
     let is_word = |character: char| character.is_alphanumeric() || "_-.".contains(character);
@@ -266,7 +266,7 @@ pub fn constant(unknown: &[String], source: &str, known: &[&'static str]) -> Opt
     is_text.then(|| text(source))
 }
 
-/// How a value that may be meant as a text is written.
+/// Returns a hint that shows how to quote a constant text.
 pub fn text(source: &str) -> String {
     let is_part = |character: char| character.is_alphanumeric() || " _-.:/@,".contains(character);
     let ends_well = source.ends_with(|last: char| last.is_alphanumeric() || last == '/');
@@ -276,14 +276,14 @@ pub fn text(source: &str) -> String {
     }
 }
 
-/// What is meant by a name that is no variable, of those that are `known`.
+/// Returns a hint with the variable closest to an unknown name.
 pub fn variable(name: &str, known: &[&'static str]) -> String {
     let known = known.iter().copied();
     let near = looked_up(&VARIABLES, name).or_else(|| nearest(name, known));
     near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// What is meant by a word that is no trigger.
+/// Returns a hint with the trigger closest to an unknown word.
 pub fn trigger<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     if let Some(meant) = looked_up(&TRIGGERS, word) {
         return format!("; write {meant}");

@@ -1,5 +1,5 @@
-//! Credentials belong to the address that they were written for: one that a nearer level sets does not get
-//! those of a farther one.
+//! Credentials are bound to the address that they were written for: an address set at a nearer level does
+//! not get the credentials of a farther one.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::entry::{Address, Entry, Origin, family};
 use super::problem::Problem;
 use super::section::Section;
 
-/// The keys that say where a section's messages go, and by what way.
+/// Keys that determine where a section's messages go, and on which route.
 const KEYS: [&str; 11] = [
     "callback_url",
     "url",
@@ -25,8 +25,7 @@ const KEYS: [&str; 11] = [
     "type",
 ];
 
-/// Further keys that say to whom a message goes, or as whom it is sent: who changes one of them means
-/// another recipient.
+/// Further keys that name a recipient or the sender: changing one of them means another recipient.
 const RECIPIENTS: [&str; 27] = [
     "username",
     "password",
@@ -66,7 +65,7 @@ impl Section {
             .collect()
     }
 
-    /// Says whether this file gives something of the address or of the recipients.
+    /// Returns true if this file sets part of the address or of the recipients.
     pub fn is_addressed_by(&self, file: &Path) -> bool {
         let is_here = |origin: &Origin| {
             matches!(origin, Origin::File { file: from, .. }
@@ -78,7 +77,7 @@ impl Section {
         })
     }
 
-    /// Notes that these entries were written for the address that the section has now.
+    /// Binds these entries to the section's current address.
     pub fn bind(&mut self, entries: impl Fn(&Origin) -> bool) {
         let address = Rc::new(self.address());
         let bound = self.entries.iter().filter(|entry| entries(&entry.origin));
@@ -88,13 +87,13 @@ impl Section {
         }
     }
 
-    /// Why a credential must not be used, if so: a nearer level set another address.
+    /// Returns why a credential must not be used, if a nearer level set another address.
     pub fn bound_elsewhere(&self, credential: &Entry) -> Option<Problem> {
         let meant = self.bound.get(&credential.key)?;
         let address = self.address();
         let differs = |key: &&String| {
             let own = family(key) == family(&credential.key);
-            // Without a proxy nobody stands in between.
+            // Without a proxy there is no third party in between.
             let direct = key.as_str() == "proxy" && !address.contains_key(*key);
             !own && !direct && address.get(*key) != meant.get(*key)
         };
@@ -113,7 +112,8 @@ fn shown(entry: &Entry) -> String {
     format!("`{}`", family(&entry.key))
 }
 
-/// What a value says of an address. A secret is not read for it: another file or command is another address.
+/// Reduces a value to the part that identifies an address. A secret is not read for this: another file or
+/// command counts as another address.
 fn normal(entry: &Entry) -> String {
     if family(&entry.key) != entry.key {
         let place = match &entry.origin {

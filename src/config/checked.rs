@@ -1,11 +1,11 @@
-//! Templates of a section, with their mistakes noted there.
+//! Templates of a section; their mistakes are recorded in the section.
 
 use super::advice;
 use super::section::Section;
 use crate::template::Template;
 use crate::template::context::VARIABLES;
 
-/// A template of a section, its unknown variables and what else is wrong noted.
+/// Returns a template of a section after recording its unknown variables and other mistakes.
 pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
     let noted = |problem| section.problem(key, format!("`{key}`: {problem}"));
     let made = made.map_err(noted).ok()?;
@@ -16,7 +16,7 @@ pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> 
     Some(made)
 }
 
-/// Something that names variables.
+/// A value that refers to variables.
 pub trait Uses {
     fn unknown_variables(&self) -> Vec<String>;
 }

@@ -1,12 +1,12 @@
-//! Commands in the configuration: a program and its arguments, quoted as in a shell, which is not used.
+//! Commands in the configuration: a program and its arguments, quoted as in a shell, but run without one.
 
-/// What means something to a shell outside of quotes, and here nothing.
+/// Unquoted text with a meaning in a shell, but none here.
 const OPERATORS: [&str; 7] = ["|", "&&", ";", ">", "<", "$", "`"];
 
-/// The program and the arguments of a command.
+/// Splits a command into the program and its arguments.
 pub fn split(command: &str) -> Result<Vec<String>, &'static str> {
     let mut command = command.to_owned();
-    // Only a shell takes what is behind it for a comment.
+    // Only a shell would treat the rest as a comment.
     for at in bare(&command).collect::<Vec<_>>().into_iter().rev() {
         if command[at..].starts_with('#') {
             command.insert(at, '\\');
@@ -15,7 +15,7 @@ pub fn split(command: &str) -> Result<Vec<String>, &'static str> {
     shlex::split(&command).ok_or("a quote is not closed, or nothing follows a backslash")
 }
 
-/// The first operator of a shell that a command holds.
+/// Returns the first shell operator in a command.
 pub fn operator(command: &str) -> Option<&'static str> {
     bare(command).find_map(|at| {
         let rest = &command[at..];
@@ -25,8 +25,8 @@ pub fn operator(command: &str) -> Option<&'static str> {
     })
 }
 
-/// Where the characters stand that a shell would not take for plain text: outside of quotes, and `$` and the
-/// backtick in double ones too.
+/// Positions of the characters that a shell would not take literally: outside of quotes, and `$` and the
+/// backtick in double quotes too.
 fn bare(command: &str) -> impl Iterator<Item = usize> {
     let mut quote = None;
     let mut escaped = false;

@@ -1,4 +1,4 @@
-//! The settings of ansible-runner's own emitters, ansible-runner-http and the ZeroMQ one, as sections.
+//! Settings of ansible-runner's own emitters, ansible-runner-http and the ZeroMQ one, as sections.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::yaml;
 use crate::secret;
 use crate::system::trusted;
 
-/// The names of the destinations.
+/// Names of the destinations.
 const HTTP: &str = "runner-http";
 const ZEROMQ: &str = "runner-zeromq";
 
-/// More is no settings file.
+/// Size limit of a settings file, in bytes.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// What is found under these names in `env/settings`.
+/// Values found under these names in `env/settings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Emitters {
@@ -33,8 +33,8 @@ pub struct Emitters {
 /// A setting with the place that it came from.
 type Found = Option<(String, Origin)>;
 
-/// The sections that the settings make, from the file, from what the run was given, and from the
-/// environment, which wins where it is `allowed` to give one of these keys.
+/// Builds sections from the file, from the settings passed to the run, and from the environment, which
+/// takes precedence where it is `allowed` to give one of these keys.
 pub fn sections(file: &Path, given: &Emitters, allowed: &dyn Fn(&[&str]) -> bool) -> Vec<Section> {
     let (stored, text) = read(file);
     let origin = |key: &str| {
@@ -80,7 +80,7 @@ pub fn sections(file: &Path, given: &Emitters, allowed: &dyn Fn(&[&str]) -> bool
         .collect()
 }
 
-/// The keys of a section that come from a variable.
+/// Returns the keys of a section that a variable sets.
 fn keys_from(variable: &str) -> &'static [&'static str] {
     match variable {
         "RUNNER_HTTP_URL" => &["url", "socket"],
@@ -90,7 +90,7 @@ fn keys_from(variable: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether they name somebody to tell, or the environment does.
+/// Returns true if the settings or the environment name a destination.
 pub fn are_set(emitters: &Emitters) -> bool {
     let given = [&emitters.runner_http_url, &emitters.runner_socket_url];
     given
@@ -102,8 +102,8 @@ pub fn are_set(emitters: &Emitters) -> bool {
         .any(|url| !url.is_empty())
 }
 
-/// What to do where a destination's settings were in no file, or in one that is gone or cannot be trusted:
-/// they are not stored.
+/// Returns the remedy for a destination whose settings were in no file, or in one that is gone or not
+/// trusted: they are not stored.
 pub fn how_to_name(destination: &str, file: &Path) -> String {
     let gone = || "the settings of its ansible-runner are gone".to_owned();
     let reason = refused(file).unwrap_or_else(gone);
@@ -114,7 +114,7 @@ pub fn how_to_name(destination: &str, file: &Path) -> String {
     }
 }
 
-/// Where ansible-runner-http would post to.
+/// Builds the section for the endpoint that ansible-runner-http would post to.
 fn http(
     url: Found,
     path: Found,
@@ -137,7 +137,7 @@ fn http(
     } else {
         set(&mut section, "url", &url, origin);
         let secure = url.starts_with("https:");
-        // As Python's requests does.
+        // Python's requests does the same.
         set(&mut section, "proxy", "env", Origin::DropIn);
         for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
             let bundle = environment(variable).filter(|path| Path::new(path).is_file());
@@ -154,7 +154,7 @@ fn http(
         }
     }
     if let Some((headers, origin)) = headers {
-        // The values are as secret as any password, whatever the names are.
+        // Values are treated as secrets, whatever the headers are called.
         let parsed: BTreeMap<String, String> = serde_json::from_str(&headers).unwrap_or_default();
         parsed.values().for_each(|value| secret::mask(value));
         set(&mut section, "headers", &headers, origin);
@@ -169,7 +169,7 @@ fn zeromq(url: Found) -> Option<Section> {
     Some(section)
 }
 
-/// A section that sends all that ansible-runner says, as it says it and in its order.
+/// Returns a section that sends all of ansible-runner's events, in its own form and order.
 fn drop_in(name: &str, kind: &str, origin: &Origin) -> Section {
     let mut section = Section::new(&format!("notifier:{name}"), origin.clone());
     for (key, value) in [
@@ -195,15 +195,15 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Why a settings file that is there is not used, if so.
+/// Returns why an existing settings file is not used, if so.
 pub fn refused(file: &Path) -> Option<String> {
     let above = trusted::replaceable(file);
     let reason = above.or_else(|| Some(trusted::read(file, MAX_SIZE).err()?.to_string()));
     reason.filter(|_| file.symlink_metadata().is_ok())
 }
 
-/// What the file says, and its text. One that is gone, that somebody else could have written, or no YAML,
-/// says nothing: ansible-runner has told what it read.
+/// Reads the file: its settings and its text. A file that is missing, not trusted or not YAML yields
+/// nothing: ansible-runner has already reported what it read.
 fn read(file: &Path) -> (Emitters, String) {
     let trusted = trusted::replaceable(file).is_none();
     let read = trusted
@@ -232,7 +232,7 @@ fn parse(text: &str) -> Option<Emitters> {
     })
 }
 
-/// A plain value as text.
+/// Returns a scalar as text.
 fn scalar(value: &Yaml) -> Option<String> {
     value
         .as_str()

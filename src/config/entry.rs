@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::secret::Source;
 use crate::system::home;
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Clone, Debug)]
 pub enum Origin {
     File {
@@ -17,9 +17,9 @@ pub enum Origin {
     },
     Environment(&'static str),
     Play,
-    /// ansible-runner's settings, given to the run and not in the file.
+    /// Settings of ansible-runner passed to the run, not in the file.
     Runner,
-    /// What is always so where ansible-runner's settings are used.
+    /// Fixed values used with ansible-runner's settings.
     DropIn,
 }
 
@@ -27,12 +27,12 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct File {
     pub path: PathBuf,
-    /// Why it must not hold a secret, if so.
+    /// Reason why it must not hold a secret, if so.
     pub exposed: Option<String>,
 }
 
 impl Origin {
-    /// The value is not there again by itself, when what waits is delivered later.
+    /// Returns true if the value may be absent when pending deliveries are sent later.
     pub fn is_passing(&self) -> bool {
         !matches!(self, Origin::File { .. } | Origin::DropIn)
     }
@@ -49,14 +49,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Which secrets are read, of those that do not stand in the configuration itself.
+/// Secrets to read, apart from those written in the configuration itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reads {
     #[default]
     All,
-    /// An inspection runs nothing.
+    /// An inspection runs no commands.
     NoCommands,
-    /// What a stranger may have written gets nothing of the user's.
+    /// A file that somebody else may have written gets none of the user's secrets.
     None,
 }
 
@@ -78,7 +78,7 @@ pub struct Entry {
     pub origin: Origin,
 }
 
-/// A value of the configuration as it may be shown, and where it came from.
+/// A value of the configuration in a form that may be shown, and its origin.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Shown {
     pub section: String,
@@ -87,13 +87,13 @@ pub struct Shown {
     pub place: String,
 }
 
-/// What the keys of an address say: of a URL, its scheme, host and port.
+/// Values of the address keys; a URL is reduced to scheme, host and port.
 pub type Address = BTreeMap<String, String>;
 
-/// The forms in which a secret may be given.
+/// Suffixes of a key, one for each way to give a secret.
 pub(super) const SECRET_FORMS: [&str; 4] = ["", "_file", "_env", "_command"];
 
-/// Why an entry must not be a secret, if so.
+/// Returns why an entry must not be a secret, if so.
 pub(super) fn exposed(entry: &Entry) -> Option<&String> {
     match &entry.origin {
         Origin::File { file, .. } => file.exposed.as_ref(),
@@ -101,7 +101,7 @@ pub(super) fn exposed(entry: &Entry) -> Option<&String> {
     }
 }
 
-/// The key without the ending that says how a secret is given.
+/// Returns the key without the suffix for the way a secret is given.
 pub(super) fn family(key: &str) -> &str {
     SECRET_FORMS[1..]
         .iter()

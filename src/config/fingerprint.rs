@@ -1,4 +1,4 @@
-//! Marks by which a section, or where it sends to, is known again.
+//! Hashes that identify a section, or its target.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -8,8 +8,8 @@ use crate::secret::MAX_FILE;
 use crate::system::trusted;
 
 impl Section {
-    /// Changes when something in the section does, or in a file or variable that it names. It is stored:
-    /// of 16 bits, so that no secret can be guessed by it.
+    /// Hash over the section and the files and variables that it names. It is stored, so it has only 16
+    /// bits: no secret can be guessed from it.
     pub fn fingerprint(&self) -> String {
         let mut hasher = DefaultHasher::new();
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
@@ -26,14 +26,14 @@ impl Section {
         short(&hasher)
     }
 
-    /// The values that are not there again by themselves when what waits is delivered later.
+    /// Returns the values that may be absent when pending deliveries are sent later.
     pub fn passing(&self) -> impl Iterator<Item = &Entry> {
         self.entries
             .iter()
             .filter(|entry| entry.origin.is_passing())
     }
 
-    /// Tells apart to whom events go by such values: an address, or a user. Of 16 bits, too.
+    /// Hash over the address and user among these values, to tell recipients apart. Also 16 bits.
     pub fn addressee(&self) -> String {
         let mut hasher = DefaultHasher::new();
         for entry in self.addressed() {
@@ -42,7 +42,7 @@ impl Section {
         short(&hasher)
     }
 
-    /// Those of the passing values that say to whom events go.
+    /// Returns the passing values that determine the recipient of events.
     pub fn addressed(&self) -> impl Iterator<Item = &Entry> {
         let keys = ["callback_url", "url", "socket", "username"];
         self.passing()

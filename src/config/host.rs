@@ -3,7 +3,7 @@
 use super::section::Section;
 
 impl Section {
-    /// The host that a key must name.
+    /// Returns the host in a required key.
     pub fn required_host(&self, key: &str) -> Option<&str> {
         let text = self.required(key)?;
         let Some(problem) = misfit(key, text) else {
@@ -14,7 +14,7 @@ impl Section {
     }
 }
 
-/// Problem of a text that is more, or less, than a host.
+/// Returns the problem of a text that is not exactly a host.
 fn misfit(key: &str, text: &str) -> Option<String> {
     if let Some((scheme, _)) = text.split_once("://") {
         return Some(format!("leave out `{scheme}://`"));
@@ -31,7 +31,7 @@ fn misfit(key: &str, text: &str) -> Option<String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None if text.matches(':').count() == 1 => text.split_once(':')?,
-        // A name, or an address of IPv6.
+        // A name, or an IPv6 address.
         None => return None,
     };
     let port = port.trim_start_matches(':');

@@ -1,6 +1,5 @@
-//! The text of one `plugin_config.ini`. A scan of our own finds its logical lines, with their numbers and
-//! the longer texts as they stand, and refuses what could be taken for something else; rust-ini reads the
-//! sections, keys and values out of them.
+//! Parser for one `plugin_config.ini`. Our own scan finds the logical lines with their numbers, keeps
+//! longer texts verbatim, and refuses ambiguous input; rust-ini then reads sections, keys and values.
 
 use std::collections::HashMap;
 
@@ -8,24 +7,24 @@ use ini::{Ini, ParseOption};
 
 use super::lines;
 
-/// One section as it stands in a file.
+/// One section as written in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RawSection {
     pub name: String,
     pub line: usize,
     pub entries: Vec<RawEntry>,
-    /// Mistakes that concern this section alone.
+    /// Mistakes that affect this section only.
     pub faults: Vec<Fault>,
 }
 
-/// One `key = value`. The lines of a longer value are as they stand, less the indentation they share; an
-/// empty first one is that of the key.
+/// One `key = value`. The lines of a longer value are kept verbatim, without their common indentation; an
+/// empty first line is the line of the key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawEntry {
     pub key: String,
     pub value: String,
     pub line: usize,
-    /// Line from which on a value of one line would be longer than that.
+    /// Line where a value meant to be one line continues.
     pub continued: Option<usize>,
 }
 
@@ -34,11 +33,12 @@ pub struct RawEntry {
 pub struct Fault {
     pub line: usize,
     pub text: String,
-    /// First word of the line, which may be a key.
+    /// First word of the line; possibly a key.
     pub key: String,
 }
 
-/// Reads a file's text: its sections, or all mistakes of a file that cannot be divided into sections.
+/// Parses a file's text into sections, or returns all mistakes of a file that cannot be divided into
+/// sections.
 pub fn parse(bytes: &[u8]) -> Result<Vec<RawSection>, Vec<Fault>> {
     let text = lines::decode(bytes).map_err(|(line, text)| vec![Fault::new(line, text)])?;
     let mut scan = Scan::default();
@@ -72,23 +72,23 @@ impl Fault {
     }
 }
 
-/// First look at the text, line by line.
+/// First pass over the text, line by line.
 #[derive(Default)]
 struct Scan {
     sections: Vec<RawSection>,
-    /// Mistakes after which nobody knows to which section a line belongs.
+    /// Mistakes after which lines can no longer be assigned to a section.
     fatal: Vec<Fault>,
-    /// Where each section and each key of the present section stood first.
+    /// First line of each section, and of each key of the current section.
     seen_sections: HashMap<String, usize>,
     seen_keys: HashMap<String, usize>,
-    /// The indentation of the last key: deeper lines go on with its value, as in Python's configparser.
+    /// Indentation of the last key: deeper lines continue its value, as in Python's configparser.
     indentation: Option<usize>,
-    /// Lines of the value that goes on, the blank ones too, with their numbers.
+    /// Lines of the continued value, including blank ones, with their numbers.
     continuation: Vec<(usize, String)>,
-    /// Lines belong to a section or key that stands there again: they count for nothing.
+    /// True while lines belong to a duplicate section or key, and are ignored.
     repeats_section: bool,
     repeats_key: bool,
-    /// Logical lines for rust-ini, with the backslash as the text that it is here.
+    /// Logical lines for rust-ini, with backslashes escaped so that they stay literal.
     text: String,
 }
 
@@ -114,7 +114,7 @@ impl Scan {
         }
     }
 
-    /// Gives the lines that were gathered to the last key.
+    /// Assigns the collected lines to the last key.
     fn end_value(&mut self) {
         let mut lines = std::mem::take(&mut self.continuation);
         while lines.pop_if(|(_, line)| line.is_empty()).is_some() {}
@@ -152,7 +152,7 @@ impl Scan {
                 .sections
                 .iter()
                 .position(|section| section.name == name);
-            // Its keys are looked at where it began.
+            // The first one moves to the end, so that mistakes below are recorded for it.
             if let Some(known) = known {
                 let section = self.sections.remove(known);
                 self.sections.push(section);
@@ -190,7 +190,7 @@ impl Scan {
         self.seen_keys.insert(key.to_owned(), line);
         self.repeats_key = false;
         if self.repeats_section {
-            // Said once for the section; only which keys those are may matter.
+            // Reported once per section; only the names of the keys may matter.
             if let Some(fault) = self.sections.last_mut().and_then(|s| s.faults.last_mut()) {
                 fault.key = format!("{} {key}", fault.key);
             }
@@ -227,7 +227,7 @@ impl Scan {
         }
     }
 
-    /// The sections, with the values that rust-ini read.
+    /// Fills the sections with the values that rust-ini read.
     fn fill(mut self, ini: &Ini) -> Vec<RawSection> {
         for section in &mut self.sections {
             let Some(properties) = ini.section(Some(section.name.as_str())) else {
@@ -243,7 +243,8 @@ impl Scan {
     }
 }
 
-/// A text as rust-ini reads it back: a backslash at the end of a line would take in the next one.
+/// Escapes a text so that rust-ini reads it back unchanged: a backslash at the end of a line would join the
+/// next one.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
 }

@@ -1,4 +1,4 @@
-//! Which files make up the configuration, nearest last, and whether each may be trusted.
+//! The files that make up the configuration, nearest last, and whether each may be trusted.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,51 +8,50 @@ use serde::{Deserialize, Serialize};
 use crate::system::home;
 use crate::system::trusted;
 
-/// The name of the file on every level.
+/// Name of the file on every level.
 pub const FILE_NAME: &str = "plugin_config.ini";
 
-/// More is no configuration.
+/// Size limit of a configuration file, in bytes.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// One level of the configuration and the file that it would be read from.
+/// One level of the configuration, and the file that it is read from.
 #[derive(Clone, Debug)]
 pub struct Level {
     pub name: &'static str,
     pub path: PathBuf,
-    /// What is wrong where it is not there, if the user named it.
+    /// Problem to report if the user named the file and it does not exist.
     pub missing: Option<&'static str>,
 }
 
 impl Level {
-    /// It is the one beside the play, or the only one.
+    /// Returns true for the file next to the play, and for a file named as the only one.
     pub fn is_own(&self) -> bool {
         ["project", "named"].contains(&self.name)
     }
 }
 
-/// What tells where to look.
+/// Locations to search for configuration files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Search {
-    /// `--config` or ANSIBLE_NOTIFY_CONFIG: this file and no other.
+    /// `--config` or ANSIBLE_NOTIFY_CONFIG: use only this file.
     #[serde(default, with = "any_path")]
     pub config: Option<PathBuf>,
-    /// `--project`: the directory whose file is the project's.
+    /// `--project`: directory of the project's file.
     #[serde(default, with = "any_path")]
     pub project: Option<PathBuf>,
-    /// It is the user who asks: the project's directory must be there, and its file may be in its
-    /// `callback_plugins`; without `project` it is the directory where the user stands.
+    /// True if a user runs the search: the project's directory must exist, and its file may be in its
+    /// `callback_plugins`; without `project`, it is the current directory.
     #[serde(default)]
     pub here: bool,
-    /// ansible-runner's `env/settings`, to be used in place of all levels; empty where the settings have
-    /// no file.
+    /// ansible-runner's `env/settings`, which replaces all levels; empty if the settings have no file.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "any_path")]
     pub runner: Option<PathBuf>,
-    /// It comes from the spool, and means the same files whatever the environment says by now.
+    /// True if the search comes from the spool: it refers to the same files, whatever the environment is now.
     #[serde(skip)]
     pub stored: bool,
 }
 
-/// A path in the spool: a text, or its bytes where it is none.
+/// Serialisation of a path in the spool: text, or bytes if it is not valid text.
 mod any_path {
     use std::ffi::OsString;
     use std::path::PathBuf;
@@ -91,7 +90,7 @@ mod any_path {
 }
 
 impl Search {
-    /// The search that a destination in the spool stands for.
+    /// Parses the search stored for a destination in the spool.
     pub fn stored(text: &str) -> Search {
         let search = serde_json::from_str(text).unwrap_or_default();
         Search {
@@ -100,7 +99,7 @@ impl Search {
         }
     }
 
-    /// The levels, the farthest first, and why a file was passed over.
+    /// Returns the levels, farthest first, and why files were skipped.
     pub fn levels(&self) -> (Vec<Level>, Vec<String>) {
         if let Some(path) = self.named() {
             return (
@@ -128,7 +127,7 @@ impl Search {
             });
         }
         let (project, passed_over) = self.project_file();
-        // What waits in the spool does not need its project any more.
+        // Deliveries pending in the spool no longer need their project.
         let lost = self
             .project
             .as_ref()
@@ -143,7 +142,8 @@ impl Search {
         (levels, passed_over)
     }
 
-    /// The same search from wherever it is made: with whole paths, and no look around.
+    /// Returns the same search with absolute paths and no discovery, so that it is independent of the
+    /// current directory.
     pub fn fixed(&self) -> Search {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         if let Some(settings) = &self.runner {
@@ -168,7 +168,7 @@ impl Search {
         }
     }
 
-    /// The one file that a fixed search names, if any.
+    /// Returns the single file that a fixed search names, if any.
     pub fn file(&self) -> Option<PathBuf> {
         let project = self.project.as_ref().map(|folder| folder.join(FILE_NAME));
         let named = self.config.clone().or(project).or(self.runner.clone());
@@ -180,7 +180,7 @@ impl Search {
         self.config.clone().or_else(elsewhere)
     }
 
-    /// The file of the named project, else the one where the user stands.
+    /// Finds the file of the named project, else the one in the current directory.
     fn project_file(&self) -> (Option<PathBuf>, Vec<String>) {
         let mut passed_over = Vec::new();
         if let Some(folder) = &self.project {
@@ -202,7 +202,8 @@ impl Search {
             if path.symlink_metadata().is_err() {
                 continue;
             }
-            // As Ansible does with its ansible.cfg: whoever can write there could redirect the events.
+            // Ansible does the same with its ansible.cfg: anyone who can write there could redirect the
+            // events.
             if writable_by_all(&folder) {
                 passed_over.push(format!(
                     "{} is passed over: everyone can write to its directory; name it with --config",
@@ -223,7 +224,7 @@ impl Search {
     }
 }
 
-/// Warning of a file that another one takes the place of.
+/// Returns the warning that another file takes precedence over this one.
 fn not_read(other: &Path, used: &Path) -> String {
     let (other, used) = (other.display(), used.display());
     format!("{other} is not read: {used} is used; keep one of them, or name it with --config")
@@ -235,13 +236,13 @@ fn writable_by_all(folder: &Path) -> bool {
         .is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
 }
 
-/// A file's bytes, and why it must not hold a secret, if so.
+/// A file's bytes, and the reason why it must not hold a secret, if so.
 pub struct Content {
     pub bytes: Vec<u8>,
     pub exposed: Option<String>,
 }
 
-/// Reads a configuration file; nothing where there is none.
+/// Reads a configuration file; None if it does not exist.
 pub fn read(path: &Path) -> Result<Option<Content>, String> {
     use std::io::Read as _;
     let link = match path.symlink_metadata() {
@@ -255,7 +256,7 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
     if !link.is_file() {
         return Err("is not a file".to_owned());
     }
-    // What is opened is what is judged: the checks below look at the open file.
+    // The checks below look at the open file, so that the file checked is the file read.
     let file = trusted::open(path, rustix::fs::OFlags::NOFOLLOW)
         .map_err(|error| format!("cannot be read: {error}"))?;
     let metadata = file

@@ -1,6 +1,6 @@
-//! The lines of a configuration: their encoding, indentation and comments, and what is no INI at all.
+//! The lines of a configuration: encoding, indentation, comments, and text that is not INI.
 
-/// The text of a file, or the line of a mistake with what to do about it.
+/// Decodes a file's text. An error has the line of the mistake, and the remedy.
 pub fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err((1, "this is UTF-16; save the file as UTF-8".to_owned()));
@@ -29,7 +29,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
     }
 }
 
-/// The first line of a text that is YAML or JSON, with what to write in its place.
+/// Finds the first line that shows the text is YAML or JSON, with the INI form to write instead.
 fn not_ini(text: &str) -> Option<(usize, String)> {
     let mut lines = text
         .lines()
@@ -47,7 +47,7 @@ fn not_ini(text: &str) -> Option<(usize, String)> {
     Some((number, format!("this looks like {language}; {form}")))
 }
 
-/// A mistake that a line without `=` is.
+/// Returns the problem of a line without `=`.
 pub fn without_equals(line: &str) -> &'static str {
     if is_yaml(line) {
         "this line has no `=`; write `key = value`, not `key: value`"
@@ -56,7 +56,7 @@ pub fn without_equals(line: &str) -> &'static str {
     }
 }
 
-/// Whether a line is `key:` or `key: value`.
+/// Returns true if a line is `key:` or `key: value`.
 fn is_yaml(line: &str) -> bool {
     let is_name = |character: char| character.is_alphanumeric() || "_-.".contains(character);
     line.split_once(':').is_some_and(|(key, value)| {
@@ -69,7 +69,7 @@ pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }
 
-/// Column in which the text of a line begins; a tab goes on to the next multiple of eight.
+/// Returns the column of a line's first character; a tab advances to the next multiple of eight.
 pub fn indentation(line: &str) -> usize {
     let blanks = line
         .chars()
@@ -80,7 +80,7 @@ pub fn indentation(line: &str) -> usize {
     })
 }
 
-/// Lines without the indentation that all of them share.
+/// Removes the indentation that all lines share.
 pub fn dedent(lines: &[&str]) -> String {
     let blanks = |line: &str| line.len() - line.trim_start().len();
     let mut filled = lines.iter().filter(|line| !line.is_empty());
@@ -99,8 +99,7 @@ pub fn dedent(lines: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// An expression without the lines that are comments: those that begin with `#` or `;` outside of a text in
-/// quotes.
+/// Removes comments from an expression: lines that begin with `#` or `;` outside of quotes.
 pub fn without_comments(expression: &str) -> String {
     let mut quote = None;
     let mut kept = Vec::new();

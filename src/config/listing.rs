@@ -1,10 +1,10 @@
-//! Problems as they are listed: in the order of the files and their lines, each said once.
+//! Listing of problems: in the order of files and lines, each only once.
 
 use std::path::PathBuf;
 
 use super::problem::{Harm, Problem};
 
-/// Sorts problems by the file and the line of their places; those without a file come last.
+/// Sorts problems by file and line; those without a file come last.
 pub fn sort(problems: &mut [Problem], files: &[PathBuf]) {
     problems.sort_by_cached_key(|problem| {
         let (path, line) = split(&problem.place);
@@ -14,7 +14,7 @@ pub fn sort(problems: &mut [Problem], files: &[PathBuf]) {
     });
 }
 
-/// Makes one problem of those that several lines have with the same secret.
+/// Merges the problems that several lines have with the same secret.
 pub fn merge_unread(problems: &mut Vec<Problem>) {
     let mut listed: Vec<Problem> = Vec::new();
     let mut others: Vec<(usize, String)> = Vec::new();
@@ -40,7 +40,7 @@ pub fn merge_unread(problems: &mut Vec<Problem>) {
     *problems = listed;
 }
 
-/// File and line of a place; line 0 where it has none.
+/// Splits a place into file and line; the line is 0 if there is none.
 fn split(place: &str) -> (&str, usize) {
     let numbered = || {
         let (path, line) = place.rsplit_once(':')?;

@@ -1,8 +1,9 @@
-//! Values that are taken as they stand, and look as if something were to be done with them first.
+//! Literal values that look as if they were meant to be expanded.
 
 use std::path::Path;
 
-/// Doubt about a value that is neither an expression nor a template. Repeats nothing of it: it may be a secret.
+/// Returns a warning about a value that is neither an expression nor a template. It never repeats the
+/// value, which may be a secret.
 pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
     let stands = format!("`{key}` is taken as it stands");
     if is_in_quotes(value) {
@@ -38,7 +39,7 @@ fn is_in_quotes(value: &str) -> bool {
     quoted('"') || quoted('\'')
 }
 
-/// `$NAME`, `${…}`, `%NAME%`, `%(name)s` or `env:NAME`.
+/// Returns true for `$NAME`, `${…}`, `%NAME%`, `%(name)s` or `env:NAME`.
 fn is_variable(value: &str) -> bool {
     let is_name = |name: &str| {
         let is_part = |character: char| {
@@ -56,7 +57,7 @@ fn is_variable(value: &str) -> bool {
         || value.strip_prefix("env:").is_some_and(is_name)
 }
 
-/// Says whether a text has `$NAME`, `${NAME}` or `$(command)` in it, where a shell would put something else.
+/// Returns true if a text contains `$NAME`, `${NAME}` or `$(command)`, which a shell would replace.
 pub fn names_variable(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| {
         let is_part = |one: char| one.is_alphanumeric() || one == '$';
@@ -83,14 +84,14 @@ fn is_command(value: &str) -> bool {
     within("$(", ")").or_else(|| within("`", "`")).is_some()
 }
 
-/// A path of the home directory, or of a file that is there.
+/// Returns true for a path in the home directory, or of an existing file.
 fn is_file(value: &str) -> bool {
     let path = value.strip_prefix("file:").unwrap_or(value);
     let path = path.strip_prefix("//").unwrap_or(path);
     path.starts_with("~/") || path.starts_with('/') && Path::new(path).is_file()
 }
 
-/// `<password>`, as documentation has it.
+/// Returns true for a placeholder such as `<password>`, copied from documentation.
 fn is_placeholder(value: &str) -> bool {
     value.len() > 2 && value.starts_with('<') && value.ends_with('>')
 }

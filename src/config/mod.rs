@@ -1,4 +1,4 @@
-//! The configuration as it is written: files of several levels merged into sections, with their mistakes.
+//! The configuration as written: files of several levels merged into sections, with their mistakes.
 
 pub mod advice;
 mod binding;
@@ -32,7 +32,7 @@ use levels::{Level, Search};
 use problem::{Harm, Problem};
 use section::{Section, truth};
 
-/// What the play's vars say in place of the files; see the protocol's `overrides` record.
+/// Settings from the play's vars that replace those of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default)]
 pub struct Overrides {
@@ -41,12 +41,12 @@ pub struct Overrides {
     pub password: Option<String>,
     #[serde(deserialize_with = "flag_or_text")]
     pub validate_certs: Option<String>,
-    /// How often the plays of the run changed them, so that a process that goes on with it names its
-    /// destinations as the one before.
+    /// Number of times the plays of the run changed them: a process that resumes the run then names its
+    /// destinations like the previous one.
     pub generation: u64,
 }
 
-/// The four settings that the environment and the play's vars may give.
+/// The four settings that the environment and the play's vars may override.
 const OVERRIDABLE: [(&str, &str); 4] = [
     ("callback_url", "ANSIBLE_NOTIFY_CALLBACK_URL"),
     ("username", "ANSIBLE_NOTIFY_USERNAME"),
@@ -66,22 +66,22 @@ fn flag_or_text<'de, D: serde::Deserializer<'de>>(
     })
 }
 
-/// How to load the configuration.
+/// Options for loading the configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     pub search: Search,
     pub overrides: Overrides,
-    /// What ansible-runner's settings say, where they come from a running one.
+    /// Settings passed on by a running ansible-runner.
     pub emitters: Emitters,
-    /// The settings that the environment may give; all of them where nothing is said.
+    /// Settings that the environment may give; None allows all.
     pub environment: Option<Vec<String>>,
-    /// A person sits at the terminal and can be asked for a password.
+    /// True if a user at the terminal can be asked for a password.
     pub may_prompt: bool,
     pub reads: Reads,
 }
 
 impl Options {
-    /// Whether the environment may give one of these settings.
+    /// Returns true if the environment may give one of these settings.
     pub fn allows(&self, keys: &[&str]) -> bool {
         let Some(allowed) = &self.environment else {
             return true;
@@ -92,32 +92,32 @@ impl Options {
 
 pub type Sections = BTreeMap<String, Section>;
 
-/// What the levels say together, before anything is made of it.
+/// Merged content of all levels, before it is interpreted.
 #[derive(Default)]
 pub struct Reading {
     pub sections: Sections,
-    /// Problems of sections that are not there, or not yet, by the section that each concerns.
+    /// Problems of sections that do not exist, or not yet, each with the name of its section.
     pub of_sections: Vec<(String, Problem)>,
-    /// Every level, and whether it has a file that could be read.
+    /// Every level; true if its file could be read.
     pub levels: Vec<(Level, bool)>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// The names that `type` may have.
+    /// Allowed values of `type`.
     kinds: Vec<&'static str>,
 }
 
 /// The spool that a configuration names.
 #[derive(Default)]
 pub struct NamedSpool {
-    /// Its directory, where one is named.
+    /// Directory of the spool, if one is named.
     pub folder: Option<PathBuf>,
-    /// The project's file, where that alone names it.
+    /// The project's file, if no other level names the spool.
     pub project: Option<PathBuf>,
-    /// Files that are not there or cannot be read.
+    /// Files that do not exist or cannot be read.
     pub problems: Vec<Problem>,
 }
 
-/// Finds the spool that the configuration names; nothing else of it matters.
+/// Finds the spool that the configuration names, ignoring all other settings.
 pub fn spool_of(search: Search) -> NamedSpool {
     let options = Options {
         search,
@@ -147,7 +147,7 @@ pub fn spool_of(search: Search) -> NamedSpool {
 }
 
 impl Reading {
-    /// Reads all levels. `kinds` are the names that `type` may have.
+    /// Reads all levels. `kinds` are the allowed values of `type`.
     pub fn new(options: &Options, kinds: Vec<&'static str>) -> Reading {
         let mut read = Reading {
             kinds,
@@ -270,9 +270,10 @@ fn is_section(name: &str) -> bool {
     matches!(name, "inputs" | "outputs" | "delivery") || named("notifier:") || named("outputs:")
 }
 
-/// The environment wins over the files, the play's vars over both. The environment is the user's own: an
-/// address that it gives gets the credentials of the files. A play may be somebody else's: it gets those of
-/// `own`, the file of its project, where no file has an address.
+/// Applies overrides: the environment wins over the files, and the play's vars win over both. The
+/// environment is the user's own, so an address from it gets the credentials of the files. A play may be
+/// somebody else's: its address gets only those of `own`, the file of its project, and only if no file has
+/// an address.
 fn apply_overrides(sections: &mut Sections, options: &Options, own: Option<&Path>) {
     let from_environment = |(key, variable): (&'static str, &'static str)| {
         let value = std::env::var(variable).ok();
@@ -304,7 +305,7 @@ fn apply_overrides(sections: &mut Sections, options: &Options, own: Option<&Path
     });
 }
 
-/// Sets keys of [inputs]; those that come from where `bound` says belong to the address that it has then.
+/// Sets keys of [inputs]; values whose origin is `bound` are then bound to the resulting address.
 fn override_inputs(
     sections: &mut Sections,
     given: Vec<(&'static str, String, Origin)>,

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration, and how far that reaches.
+//! Problems of a configuration, and how much each affects.
 
 use std::fmt;
 
-/// Something wrong with the configuration: where, what, and what to do.
+/// A problem of the configuration: place, description and remedy.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Problem {
     pub place: String,
@@ -11,16 +11,16 @@ pub struct Problem {
     pub harm: Harm,
 }
 
-/// How far a problem reaches, the worst last.
+/// Extent of a problem, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Harm {
-    /// The default holds, with which nothing is lost and nobody is notified by mistake.
+    /// The default applies; nothing is lost and nobody is notified by mistake.
     Slight,
-    /// A secret of a notifier could not be read; at another time it may be.
+    /// A secret of a notifier could not be read, but may be readable later.
     Unread,
-    /// Its notifier cannot deliver.
+    /// The notifier cannot deliver.
     Notifier,
-    /// Nobody knows which events its notifier is meant to take.
+    /// The events that the notifier should receive are unknown.
     Rules,
     /// Nothing can be sent.
     Everything,
@@ -30,7 +30,7 @@ pub enum Harm {
 const RULES: [&str; 3] = ["on", "when", "check_mode"];
 
 impl Harm {
-    /// Harm of a mistake in the value of `key`, or in several words that may be keys.
+    /// Returns the harm of a mistake in the value of `key`, or in several words that may be keys.
     pub fn of(key: &str) -> Harm {
         match key.split(' ').any(|word| RULES.contains(&word)) {
             true => Harm::Rules,

@@ -1,4 +1,4 @@
-//! The secrets of a section: where each is to be read from, and whether it may be.
+//! The secrets of a section: their sources, and whether they may be read.
 
 use super::command;
 use super::entry::{Entry, Origin, Reads, SECRET_FORMS, exposed, resolve};
@@ -6,11 +6,11 @@ use super::problem::{Harm, Problem};
 use super::section::Section;
 use crate::secret::{self, Secret, Source};
 
-/// Stands for a secret that is not read, in a form that every kind takes.
+/// Placeholder for a secret that is not read, in a form that every kind accepts.
 const STAND_IN: &str = "notReadHere0";
 
 impl Section {
-    /// A secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
+    /// Reads a secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
     pub fn secret(&self, key: &str) -> Option<Secret> {
         let (entry, source) = self.secret_source(key)?;
         self.secrets.borrow_mut().insert(key.to_owned());
@@ -33,7 +33,7 @@ impl Section {
         self.read(entry, &source)
     }
 
-    /// A secret that says where something goes: nothing stands in for one.
+    /// Reads a secret that determines a target: it never gets a placeholder.
     pub fn secret_url(&self, key: &str) -> Option<Secret> {
         match self.secret_source(key) {
             Some((entry, source)) if self.withholds(entry, &source) => None,
@@ -41,7 +41,7 @@ impl Section {
         }
     }
 
-    /// Whether a secret is not to be read; that is noted.
+    /// Returns true if a secret must not be read, and records that.
     fn withholds(&self, entry: &Entry, source: &Source) -> bool {
         let withheld = !self.reads.allows(source);
         let place = self.place(&entry.key);
@@ -56,12 +56,13 @@ impl Section {
         withheld
     }
 
-    /// The secrets that were not read, and why not.
+    /// Returns the secrets that were not read, and why.
     pub fn withheld(&self) -> Vec<Problem> {
         self.withheld.borrow().clone()
     }
 
-    /// The value of `key`, which need not, holds a secret: it must not stand where others can read it.
+    /// Treats the value of `key` as one that contains a secret, which is not always so: others must not be
+    /// able to read its file.
     pub fn holds_secret(&self, key: &str) {
         if let Some(reason) = self.entry(key).and_then(exposed) {
             self.problem(
@@ -72,12 +73,13 @@ impl Section {
         self.shows_who_sends(key);
     }
 
-    /// The value of `key` shows who sends: an address that a nearer level set must not have it.
+    /// Treats `key` as a credential, which reveals the sender: an address set at a nearer level must not get
+    /// it.
     pub fn shows_who_sends(&self, key: &str) {
         self.entry(key).map(|entry| self.leads_elsewhere(entry));
     }
 
-    /// Whether a credential would go to another address than it was written for; that is noted, once.
+    /// Returns true if a credential would go to an address it was not written for; records that once.
     fn leads_elsewhere(&self, entry: &Entry) -> bool {
         let problem = self.bound_elsewhere(entry);
         let leads_elsewhere = problem.is_some();
@@ -88,7 +90,7 @@ impl Section {
         leads_elsewhere
     }
 
-    /// The commands that print its secrets.
+    /// Returns the commands that print the section's secrets.
     pub fn commands(&self) -> Vec<Vec<String>> {
         let secrets = self.secrets.borrow();
         let commands = self.entries.iter().filter_map(|entry| {
@@ -99,12 +101,12 @@ impl Section {
         commands.collect()
     }
 
-    /// A URL, and whether it was given as a secret: a plain one may be shown.
+    /// Returns a URL, and whether it was given as a secret; a plain one may be shown.
     pub fn url(&self, key: &str) -> Option<(bool, String)> {
         let (entry, source) = self.secret_source(key)?;
         match (&source, &entry.origin) {
             (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
-                // Quotes, blanks and braces are problems already.
+                // Quotes, blanks and braces are already reported as problems.
                 if !url.contains(['"', '\'', '{', ' ']) {
                     self.doubt(entry, url, false);
                 }
@@ -156,7 +158,7 @@ impl Section {
         Some((entry, source))
     }
 
-    /// The program and the arguments of a command.
+    /// Splits a command into the program and its arguments.
     fn command(&self, entry: &Entry, value: &str) -> Option<Vec<String>> {
         let key = &entry.key;
         if let Some(operator) = command::operator(value) {
@@ -168,7 +170,7 @@ impl Section {
             .ok()
     }
 
-    /// A password that nothing gives: asked for once, where there is a terminal to ask on.
+    /// Asks once for a password that is not configured, if there is a terminal.
     pub fn prompt(&self, question: &str) -> Option<Secret> {
         if !self.may_prompt {
             return None;

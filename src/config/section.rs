@@ -1,4 +1,4 @@
-//! A section of the merged configuration: typed values, each with the place that it came from.
+//! A section of the merged configuration: typed values, each with its origin.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,37 +15,37 @@ use super::units::{parse_duration, parse_size};
 use crate::secret::{self, Secret};
 use crate::system::trusted::{self, Trusted};
 
-/// Keys of secrets that may have a value on each of several lines.
+/// Secret keys that may have one value per line.
 const OF_LINES: [&str; 1] = ["signing_secret"];
 
-/// One section, merged over the levels. Its getters note what was asked for and what was wrong.
+/// One section, merged from all levels. Its getters record the keys asked for and the mistakes found.
 pub struct Section {
     pub name: String,
-    /// Where the section itself stands.
+    /// Origin of the section itself.
     pub origin: Origin,
     pub entries: Vec<Entry>,
-    /// Lines that make the values of keys longer than one line.
+    /// Per key, the line that makes its value longer than one line.
     pub continued: BTreeMap<String, usize>,
-    /// A missing password may be asked for on the terminal.
+    /// True if a missing password may be asked for on the terminal.
     pub may_prompt: bool,
     pub reads: Reads,
-    /// The address that each entry was written for, by key.
+    /// Per key, the address that its entry was written for.
     pub(super) bound: BTreeMap<String, Rc<Address>>,
     pub(super) asked: RefCell<BTreeSet<String>>,
     pub(super) problems: RefCell<Vec<Problem>>,
-    /// Secrets that are there and were not read.
+    /// Secrets that are configured but were not read.
     pub(super) withheld: RefCell<Vec<Problem>>,
     pub(super) warnings: RefCell<Vec<Problem>>,
     pub(super) prompted: RefCell<Option<Secret>>,
-    /// Keys that must be there, and are not.
+    /// Required keys that are missing.
     missing: RefCell<BTreeSet<String>>,
-    /// Keys that are of no use without another one, which is not there.
+    /// Keys that need another key, which is missing.
     needed: RefCell<BTreeSet<(String, String)>>,
-    /// The keys whose values are secrets.
+    /// Keys whose values are secrets.
     pub(super) secrets: RefCell<BTreeSet<String>>,
 }
 
-/// The most that a file of certificates holds, in bytes.
+/// Size limit of a file of certificates, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
 impl Section {
@@ -69,21 +69,21 @@ impl Section {
         }
     }
 
-    /// Sets a key whose value goes on beyond one line, from that line on.
+    /// Sets a key, with the line where its value continues beyond one line, if any.
     pub fn set_continued(&mut self, entry: Entry, line: Option<usize>) {
         let key = entry.key.clone();
         self.set(entry);
         self.continued.extend(line.map(|line| (key, line)));
     }
 
-    /// Sets a key in place of the same one from a farther level, in whatever form that had it.
+    /// Sets a key, replacing its value from a farther level in whatever form that was given.
     pub fn set(&mut self, entry: Entry) {
         let family = family(&entry.key).to_owned();
         let is_field = self.name.starts_with("outputs");
         let same = |other: &Entry| {
             other.key == entry.key || !is_field && self::family(&other.key) == family
         };
-        // Two forms in one file are a mistake that the getter reports; both stay.
+        // Two forms in one file are a mistake that the getter reports; both are kept.
         let from_here = |other: &Entry| match (&other.origin, &entry.origin) {
             (Origin::File { file: a, .. }, Origin::File { file: b, .. }) => Rc::ptr_eq(a, b),
             _ => false,
@@ -99,7 +99,7 @@ impl Section {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The value of an entry that has one line; a line that was not meant to belong to it is a problem.
+    /// Returns the value of a one-line entry; a further line not meant to belong to it is a problem.
     pub(super) fn line_of<'a>(&self, entry: &'a Entry) -> &'a str {
         let value = &entry.value;
         let key = &entry.key;
@@ -125,7 +125,7 @@ impl Section {
         first_line(value)
     }
 
-    /// The text of a key, on one line and no template; an empty one counts as absent.
+    /// Returns the text of a key: one line, not a template. An empty text counts as absent.
     pub fn text(&self, key: &str) -> Option<&str> {
         let entry = self.entry(key)?;
         let text = self.line_of(entry);
@@ -133,13 +133,13 @@ impl Section {
         (!text.is_empty() && self.is_plain(key, text)).then_some(text)
     }
 
-    /// The template of a key, with all its lines; an empty one counts as absent.
+    /// Returns the template of a key, with all its lines. An empty one counts as absent.
     pub fn template(&self, key: &str) -> Option<&str> {
         let text = self.entry(key)?.value.trim_start_matches('\n');
         (!text.is_empty()).then_some(text)
     }
 
-    /// The expression of a key, or its template; lines of an expression that are comments are left out.
+    /// Returns the expression or template of a key; comment lines of an expression are removed.
     pub fn expression(&self, key: &str) -> Option<String> {
         let text = self.template(key)?;
         let text = match has_template(text) {
@@ -149,7 +149,7 @@ impl Section {
         (!text.trim().is_empty()).then_some(text)
     }
 
-    /// Whether the text of a key that is no template holds none: it would be sent as it stands.
+    /// Returns true if a text contains no template; else records a problem, as it would be sent literally.
     pub fn is_plain(&self, key: &str, text: &str) -> bool {
         let is_plain = !has_template(text);
         if !is_plain {
@@ -171,7 +171,7 @@ impl Section {
         })
     }
 
-    /// A whole number from 1 to `most`.
+    /// Returns a whole number from 1 to `most`.
     pub fn count(&self, key: &str, default: usize, most: usize) -> usize {
         self.parsed(key, default, |text| {
             let number = text
@@ -185,7 +185,7 @@ impl Section {
         })
     }
 
-    /// A time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is seconds.
+    /// Returns a time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is in seconds.
     pub fn duration(&self, key: &str, default: Duration) -> Duration {
         self.parsed(key, default, |text| {
             parse_duration(text).ok_or_else(|| {
@@ -195,7 +195,7 @@ impl Section {
         })
     }
 
-    /// A size in bytes, such as `64MiB`, at least 1 MiB.
+    /// Returns a size in bytes, such as `64MiB`; at least 1 MiB.
     pub fn size(&self, key: &str, default: u64) -> u64 {
         self.parsed(key, default, |text| {
             let size = parse_size(text).filter(|size| *size >= 1 << 20);
@@ -206,7 +206,7 @@ impl Section {
         })
     }
 
-    /// One of the named values, in upper or lower case.
+    /// Returns one of the named values, in upper or lower case.
     pub fn choice<T: Copy>(&self, key: &str, default: T, choices: &[(&str, T)]) -> T {
         self.parsed(key, default, |text| {
             let mut all = choices.iter();
@@ -218,7 +218,7 @@ impl Section {
         })
     }
 
-    /// A value that `parse` understands, or `default` with a problem noted.
+    /// Returns the value parsed by `parse`, or `default` after recording a problem.
     pub fn parsed<T>(&self, key: &str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let Some(text) = self.text(key) else {
             return default;
@@ -229,12 +229,12 @@ impl Section {
         })
     }
 
-    /// A list: separated by commas or lines.
+    /// Returns a list, separated by commas or lines.
     pub fn list(&self, key: &str) -> Vec<&str> {
         self.list_without(key, is_comment)
     }
 
-    /// A list of channels: a line is a comment only where a blank follows its `#`.
+    /// Returns a list of channels: a line is a comment only if a blank follows its `#`.
     pub fn channels(&self, key: &str) -> Vec<&str> {
         let is_comment = |line: &str| {
             is_comment(line)
@@ -258,7 +258,7 @@ impl Section {
         }
     }
 
-    /// The lines of a longer value.
+    /// Returns the lines of a longer value.
     pub fn lines(&self, key: &str) -> Vec<&str> {
         self.lines_without(key, is_comment)
     }
@@ -272,20 +272,20 @@ impl Section {
             .collect()
     }
 
-    /// A file, relative to the file that names it.
+    /// Returns a path, relative to the file that names it.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
         let text = self.text(key)?;
         Some(resolve(text, &self.entry(key)?.origin))
     }
 
-    /// The content of a file named by `key`.
+    /// Reads the file named by `key`.
     pub fn file(&self, key: &str) -> Option<Trusted> {
         let read = trusted::read(&self.path(key)?, MAX_FILE);
         let problem = |error| self.problem(key, format!("{error:#}"));
         read.map_err(problem).ok()
     }
 
-    /// Notes that a key is missing, where it is not given in any form: if so, reading it failed already.
+    /// Records a key as missing, unless it is given in some form: then reading it has already failed.
     pub fn missing<T>(&self, key: &str) -> Option<T> {
         if !self.is_given(key) {
             self.missing.borrow_mut().insert(key.to_owned());
@@ -293,7 +293,7 @@ impl Section {
         None
     }
 
-    /// Notes that a key is of no use without another one, where that is not given in any form.
+    /// Records that a key needs another one, unless that is given in some form.
     pub fn needs(&self, key: &str, other: &str) {
         if !self.is_given(other) {
             let pair = (key.to_owned(), other.to_owned());
@@ -301,36 +301,36 @@ impl Section {
         }
     }
 
-    /// Whether a key is there in any form, readable or not.
+    /// Returns true if a key is given in any form, readable or not.
     pub fn is_given(&self, key: &str) -> bool {
         let given =
             |entry: &Entry| family(&entry.key) == key && !first_line(&entry.value).is_empty();
         self.entries.iter().any(given)
     }
 
-    /// Whether a key is there, and says nothing.
+    /// Returns true if a key is given but empty.
     pub fn is_blank(&self, key: &str) -> bool {
         self.entries
             .iter()
             .any(|entry| entry.key == key && first_line(&entry.value).is_empty())
     }
 
-    /// A text that must be there.
+    /// Returns a required text.
     pub fn required(&self, key: &str) -> Option<&str> {
         self.text(key).or_else(|| self.missing(key))
     }
 
-    /// A secret that must be there.
+    /// Returns a required secret.
     pub fn required_secret(&self, key: &str) -> Option<Secret> {
         self.secret(key).or_else(|| self.missing(key))
     }
 
-    /// A list that must be there.
+    /// Returns a required list.
     pub fn required_list(&self, key: &str) -> Option<Vec<String>> {
         self.required_items(key, self.list(key))
     }
 
-    /// A list of channels that must be there.
+    /// Returns a required list of channels.
     pub fn required_channels(&self, key: &str) -> Option<Vec<String>> {
         self.required_items(key, self.channels(key))
     }
@@ -342,12 +342,12 @@ impl Section {
         Some(list.into_iter().map(str::to_owned).collect())
     }
 
-    /// Notes what is wrong with a key, or with the whole section where it has no such key.
+    /// Records a problem of a key, or of the whole section if it has no such key.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
         self.note(Problem::new(self.place(key), text).with(Harm::of(key)));
     }
 
-    /// The same, where several getters may find it.
+    /// Records a problem that several getters may find, once.
     pub(super) fn problem_once(&self, key: &str, text: String) {
         let known = |problem: &Problem| problem.text == text;
         if !self.problems.borrow().iter().any(known) {
@@ -355,25 +355,25 @@ impl Section {
         }
     }
 
-    /// Notes a problem that was found elsewhere.
+    /// Records a problem that was found elsewhere.
     pub fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
-    /// Notes that events cannot go together, where that was asked for.
+    /// Records that events cannot be batched, if batching is configured.
     pub fn no_batch(&self, reason: &str) {
         if self.text("batch").is_some() {
             self.problem("batch", reason);
         }
     }
 
-    /// Notes what may be a mistake but hinders nothing.
+    /// Records a possible mistake that has no effect on delivery.
     pub fn warning(&self, key: &str, text: impl Into<String>) {
         let warning = Problem::new(self.place(key), text);
         self.warnings.borrow_mut().push(warning);
     }
 
-    /// Warns of a value in a file that may not be meant as it stands.
+    /// Warns of a value in a file that may not be meant literally.
     pub(super) fn doubt(&self, entry: &Entry, value: &str, is_secret: bool) {
         let is_of_file = matches!(entry.origin, Origin::File { .. });
         let doubt = literal::doubt(&entry.key, value, is_secret).filter(|_| is_of_file);
@@ -393,7 +393,7 @@ impl Section {
             .to_string()
     }
 
-    /// Every value with its place, secrets masked.
+    /// Returns every value with its origin, secrets masked.
     pub fn shown(&self) -> Vec<Shown> {
         let shown = |entry: &Entry| Shown {
             section: self.name.clone(),
@@ -416,7 +416,7 @@ impl Section {
         self.warnings.take()
     }
 
-    /// Reports the keys that nobody asked for, with the one that is meant, and those that are missing.
+    /// Reports unknown keys, each with a suggestion, and missing keys.
     pub fn report_unknown(&self) {
         let asked = self.asked.borrow().clone();
         let known: Vec<&str> = asked.iter().map(String::as_str).collect();
@@ -425,7 +425,7 @@ impl Section {
         for entry in self.entries.iter().filter(is_unknown) {
             let (hint, meant) = advice::key(&self.name, &entry.key, &known);
             let meant = meant.unwrap_or_default();
-            // It is there, under another name.
+            // The key exists under another name.
             missing.retain(|key| !is_same(key, meant));
             needed.retain(|(_, other)| !is_same(other, meant));
             let text = format!("unknown key `{}` in [{}]{hint}", entry.key, self.name);
@@ -447,12 +447,12 @@ impl Section {
     }
 }
 
-/// Whether a text holds what makes it a template.
+/// Returns true if a text contains template syntax.
 pub fn has_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-/// The first line of a value that is no comment; `#` in the line of the key is text.
+/// Returns the first line of a value that is not a comment; `#` in the line of the key is text.
 fn first_line(value: &str) -> &str {
     let mut lines = value.lines().map(str::trim).enumerate();
     let first =
@@ -460,7 +460,7 @@ fn first_line(value: &str) -> &str {
     first.map_or("", |(_, line)| line)
 }
 
-/// Whether a text says true or false, if it does either.
+/// Parses a text as true or false.
 pub fn truth(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "y" | "t" => Some(true),
@@ -469,10 +469,10 @@ pub fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Keys that say who sends; one of them may do without another.
+/// Keys that identify the sender; one may make another unnecessary.
 const CREDENTIALS: [&str; 3] = ["username", "password", "token"];
 
-/// Whether a key is no more missing where `meant` is there.
+/// Returns true if a key is no longer missing once `meant` is given.
 fn is_same(key: &str, meant: &str) -> bool {
     let are_credentials = CREDENTIALS.contains(&key) && CREDENTIALS.contains(&family(meant));
     key == family(meant) || are_credentials

@@ -1,4 +1,4 @@
-//! Sections that belong to nobody: whom each may have been meant for, and what to write in its place.
+//! Sections that no notifier uses: the name that was probably meant, and the correction.
 
 use super::problem::{Harm, Problem};
 use super::{Sections, advice};
@@ -6,10 +6,10 @@ use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
 const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];
-/// Sections of one notifier.
+/// Sections that belong to one notifier.
 const NAMED: [&str; 2] = ["notifier", "outputs"];
 
-/// The section that an unknown one may concern, and what is wrong with it.
+/// Returns the section that an unknown one probably concerns, and the problem.
 pub fn unknown(name: &str, kinds: &[&'static str]) -> (String, String) {
     let (concerned, hint) = meant(name, kinds);
     (concerned, format!("unknown section [{name}]{hint}"))
@@ -35,7 +35,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
     }
     match near {
         Some("notifier") => (nobody(), "; did you mean [notifier:NAME]?".to_owned()),
-        // Without its own [outputs], or its rules, it would send something else.
+        // Without its own [outputs] or rules, the notifier would send something else.
         Some(near @ ("inputs" | "outputs")) => {
             ("inputs".to_owned(), format!("; did you mean [{near}]?"))
         }
@@ -48,8 +48,8 @@ fn among() -> String {
     "; there are: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
 }
 
-/// Notes each [outputs:NAME] without its notifier, and the one that it may have been meant for: that would
-/// send other fields. The `absent` ones are known to be misspelt.
+/// Records each [outputs:NAME] without a notifier, with the notifier probably meant: without it, other
+/// fields would be sent. Those in `absent` are known to be misspelt.
 pub fn misnamed_outputs(notifiers: &Sections, outputs: &Sections, absent: &[String]) {
     let names = || {
         let names = notifiers.keys();

@@ -1,16 +1,16 @@
-//! A notifier that cannot deliver: why, and what becomes of its events.
+//! A notifier that cannot deliver: the reason, and the fate of its events.
 
 use super::problem::{Harm, Problem};
 
-/// Why a notifier cannot deliver now.
+/// Reason why a notifier cannot deliver now.
 pub struct Trouble {
-    /// The worst problem, and how many there are beside it.
+    /// The worst problem, and the number of others.
     pub reason: String,
     harm: Harm,
 }
 
 impl Trouble {
-    /// The trouble that these problems of a notifier make, if any.
+    /// Summarises the problems of a notifier; None if there are none.
     pub fn of(problems: &[Problem]) -> Option<Trouble> {
         let harm = problems.iter().map(|problem| problem.harm).max()?;
         let worst = problems.iter().find(|problem| problem.harm == harm)?;
@@ -24,12 +24,12 @@ impl Trouble {
         })
     }
 
-    /// Which events are meant for it is not known.
+    /// Returns true if it is unknown which events the notifier should receive.
     pub fn takes_nothing(&self) -> bool {
         self.harm == Harm::Rules
     }
 
-    /// The reason in few words, where it was said whole.
+    /// Returns a short reason, for use after the full one was printed.
     pub fn in_short(&self) -> &str {
         match self.harm {
             Harm::Unread => &self.reason,
@@ -37,12 +37,12 @@ impl Trouble {
         }
     }
 
-    /// Only a change of the configuration mends it.
+    /// Returns true if only a change of the configuration fixes it.
     pub fn is_mistake(&self) -> bool {
         self.harm != Harm::Unread
     }
 
-    /// The reason, with what becomes of the events of the notifier `name`.
+    /// Returns the reason, with the fate of the events of the notifier `name`.
     pub fn said_of(&self, name: &str) -> String {
         let reason = &self.reason;
         match self.harm {

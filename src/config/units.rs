@@ -1,11 +1,11 @@
-//! Times and sizes as people write them.
+//! Times and sizes with units, as users write them.
 
 use std::time::Duration;
 
-/// The longest time, in seconds.
+/// Longest allowed time, in seconds.
 pub const LONGEST: u64 = 366 * 86400;
 
-/// A time such as `500ms`, `1.5s`, `30`, `5m`, `72h`, `14d`, at most a year.
+/// Parses a time such as `500ms`, `1.5s`, `30`, `5m`, `72h`, `14d`, at most a year.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let split = text
         .find(|character: char| character.is_ascii_alphabetic())
@@ -25,7 +25,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs_f64(seconds))
 }
 
-/// A size such as `4096`, `512KiB`, `64MiB` or `1GiB`.
+/// Parses a size such as `4096`, `512KiB`, `64MiB` or `1GiB`.
 pub fn parse_size(text: &str) -> Option<u64> {
     let split = text
         .find(|character: char| character.is_ascii_alphabetic())

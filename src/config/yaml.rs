@@ -1,25 +1,25 @@
-//! YAML that somebody else wrote, within bounded memory.
+//! Untrusted YAML, parsed within bounded memory.
 
 use saphyr::{LoadableYamlNode as _, Yaml};
 use saphyr_parser::{Event, Parser};
 
-/// The most values that a document may have, each counted once more for every anchor that it is part of: the
-/// loader keeps a copy for each.
+/// Limit of values in a document. Each value counts once more for every anchor around it: the loader keeps
+/// a copy for each.
 const MAX_VALUES: usize = 20_000;
-/// The most levels of a document.
+/// Limit of nesting in a document.
 const MAX_DEPTH: usize = 100;
 
-/// The first document of a text; nothing where it is no YAML, or more than settings are.
+/// Returns the first document of a text; None if it is not YAML, or too large for settings.
 pub fn load(text: &str) -> Option<Yaml<'_>> {
     if !is_modest(text) {
         return None;
     }
-    // What aliases stand for is limited by the loader itself.
+    // The loader itself limits the expansion of aliases.
     Yaml::load_from_str(text).ok()?.into_iter().next()
 }
 
 fn is_modest(text: &str) -> bool {
-    // For each open list or mapping, whether it has an anchor.
+    // One entry per open list or mapping: true if it has an anchor.
     let mut open = Vec::new();
     let mut values = 0;
     for event in Parser::new_from_str(text) {
