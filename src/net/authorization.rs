@@ -1,4 +1,4 @@
-//! How a notifier says who it is: basic authentication or a bearer token.
+//! Credentials of a notifier's requests: basic authentication or a bearer token.
 
 use base64::Engine as _;
 use hyper::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
@@ -8,8 +8,8 @@ use crate::config::section::Section;
 use crate::net::headers::Headers;
 use crate::secret::{self, Secret, percent_decoded};
 
-/// Basic authentication or a bearer token, from the keys or from the URL itself; nothing where `headers` say
-/// it. There is one source of credentials: of two, one would be lost.
+/// Returns the value of `Authorization` for basic authentication or a bearer token, from the keys or the
+/// URL; None where `headers` set it. Only one source of credentials is allowed: of two, one would be lost.
 pub fn authorization(
     section: &Section,
     url: Option<&Url>,
@@ -59,12 +59,12 @@ pub fn authorization(
     header(section, &text)
 }
 
-/// Whether a URL says who sends, in the place before its host.
+/// Returns true if a URL has user information.
 pub fn names_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// The environment or a play's vars name a user in place of the one in the URL of a file.
+/// Returns true if the environment or a play's vars set a user in place of the one in the URL of a file.
 fn is_overridden(section: &Section) -> bool {
     let passing = |key: &str| section.passing().any(|entry| entry.key == key);
     !passing(url_key(section)) && (passing("username") || passing("password"))
@@ -78,7 +78,7 @@ fn url_key(section: &Section) -> &'static str {
     }
 }
 
-/// Notes that a service's address names a user, where the requests say otherwise who sends them.
+/// Records a problem if a service's address contains user information in addition to another credential.
 pub fn refuse_user(section: &Section, url: Option<&Url>, credential: &str) {
     if url.is_some_and(names_user) {
         let text = format!("the user in `api_url` and `{credential}` are set; keep one of them");
@@ -86,7 +86,7 @@ pub fn refuse_user(section: &Section, url: Option<&Url>, credential: &str) {
     }
 }
 
-/// Notes credentials for a proxy that would not reach it, or go to it twice.
+/// Records a problem for proxy credentials that would not reach the proxy, or be sent to it twice.
 pub fn check_proxy_authorization(section: &Section, url: Option<&Url>, headers: &Headers) {
     if !headers.has(&PROXY_AUTHORIZATION) {
         return;
@@ -105,7 +105,7 @@ pub fn check_proxy_authorization(section: &Section, url: Option<&Url>, headers: 
     section.problem("headers", problem);
 }
 
-/// The value of `Authorization` for a bearer token that must be there.
+/// Returns the value of `Authorization` for a required bearer token.
 pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
     let token = section.required_secret(key)?;
     header(section, &bearer_of(section, key, &token))
@@ -120,7 +120,7 @@ fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
     format!("Bearer {}", token.expose())
 }
 
-/// A header's value that is not shown.
+/// Returns a header value marked as sensitive.
 pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
     let problem = "the credentials hold a line break or another control character";
     let value = HeaderValue::from_str(text).map_err(|_| section.problem("", problem));
@@ -131,7 +131,7 @@ pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
 
 fn ask_password(section: &Section, username: &str) -> Option<Secret> {
     if section.is_given("password") {
-        // It was given, and reading it failed: that problem is noted already.
+        // It was given, but reading it failed: that problem is already recorded.
         return None;
     }
     if section.is_blank("password") {
@@ -144,7 +144,7 @@ fn ask_password(section: &Section, username: &str) -> Option<Secret> {
     password
 }
 
-/// The value of `Authorization` for a user and a password.
+/// Returns the value of `Authorization` for a user and a password.
 pub fn basic(username: &str, password: &Secret) -> String {
     let encoded = base64::engine::general_purpose::STANDARD
         .encode(format!("{username}:{}", password.expose()));
@@ -152,15 +152,15 @@ pub fn basic(username: &str, password: &Secret) -> String {
     format!("Basic {encoded}")
 }
 
-/// A URL without user information, which goes into a header.
+/// Removes the user information, which is sent in a header.
 pub fn without_credentials(mut url: Url) -> Url {
-    // Only fails for URLs without a host, which were refused.
+    // This only fails for URLs without a host, which were rejected.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url
 }
 
-/// Warns of credentials that can be read on the way.
+/// Warns of credentials that are sent unencrypted.
 pub fn warn_of_plain_http(section: &Section, key: &str, url: &Url) {
     if url.scheme() == "http" && !is_local(url) && section.path("socket").is_none() {
         section.warning(

@@ -1,5 +1,5 @@
-//! How the HTTP client gets to an endpoint: directly, over a unix socket, or through a proxy; with TLS where
-//! the URL wants it. No peer says more than it may.
+//! Connections of the HTTP client: direct, over a unix socket, or through a proxy; with TLS if the URL
+//! requires it. The amount of data read from a peer is limited.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -25,17 +25,17 @@ use tower_service::Service;
 
 use crate::net::wire::{Allowance, Stream, Wire};
 
-/// The most that an endpoint may say for one request, in bytes: the informational answers, the headers, and
-/// as much of the body as anybody reads.
+/// Limit of bytes that an endpoint may send per request: informational responses, the headers, and as much
+/// of the body as is ever read.
 const MAX_ANSWER: usize = 256 << 10;
-/// The most that the headers of an answer may have, in bytes.
+/// Limit of the headers of a response, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
 pub type Client = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
 type Failed = Box<dyn Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
 
-/// Makes connections to endpoints.
+/// Opens connections to endpoints.
 #[derive(Clone)]
 pub struct Connector {
     dial: Dial,
@@ -43,18 +43,18 @@ pub struct Connector {
     timeout: Duration,
 }
 
-/// Makes connections to hosts: endpoints and proxies.
+/// Opens connections to hosts: endpoints and proxies.
 #[derive(Clone)]
 struct Dial {
     http: HttpConnector,
-    /// Nothing where no URL wants it.
+    /// None if no URL needs TLS.
     tls: Option<Arc<ClientConfig>>,
-    /// In place of every host.
+    /// Unix socket to use instead of any host.
     socket: Option<PathBuf>,
 }
 
 impl Connector {
-    /// A connector that takes no longer than `timeout` for a connection.
+    /// Creates a connector that takes at most `timeout` for a connection.
     pub fn new(timeout: Duration, tls: Option<ClientConfig>, socket: Option<PathBuf>) -> Connector {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -71,13 +71,13 @@ impl Connector {
         }
     }
 
-    /// The same, through the proxies that the matcher names.
+    /// Uses the proxies that the matcher selects.
     pub fn through(self, proxies: Matcher) -> Connector {
         let proxies = Some(Arc::new(proxies));
         Connector { proxies, ..self }
     }
 
-    /// A client whose connections are made here.
+    /// Builds a client that connects with this connector.
     pub fn client(self) -> Client {
         hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -85,7 +85,7 @@ impl Connector {
             .build(self)
     }
 
-    /// What a proxy wants to see with a request that it passes on.
+    /// Returns the credentials for the proxy, to be sent with each request it forwards.
     pub fn proxy_authorization(&self, destination: &Uri) -> Option<HeaderValue> {
         let passes_on = destination.scheme_str() == Some("http");
         let proxy = self.proxy(destination).filter(|_| passes_on)?;
@@ -93,7 +93,7 @@ impl Connector {
     }
 
     fn proxy(&self, destination: &Uri) -> Option<Intercept> {
-        // A socket leads to one place only.
+        // A socket has only one destination.
         let proxies = self.proxies.as_ref().filter(|_| self.dial.socket.is_none());
         proxies?.intercept(destination)
     }
@@ -123,8 +123,8 @@ impl Connector {
         self.dial.encrypt(&destination, wire).await
     }
 
-    /// Connects through a proxy that speaks SOCKS. It finds the address of the host, because to ask for one here
-    /// would hold up all other deliveries.
+    /// Connects through a SOCKS proxy. The proxy resolves the host name, because a lookup here would block
+    /// all other deliveries.
     async fn connect_by_socks(&self, proxy: &Intercept, destination: &Uri) -> Result<Wire, Failed> {
         let encrypted = destination.scheme_str() == Some("https");
         let target = with_port(destination, if encrypted { 443 } else { 80 })?;
@@ -146,10 +146,10 @@ impl Connector {
     }
 }
 
-/// The protocols of proxies.
+/// Schemes of supported proxies.
 pub const PROXIES: [&str; 5] = ["http", "https", "socks4a", "socks5", "socks5h"];
 
-/// The address with a port, this one where it names none.
+/// Adds this port to an address that has none.
 fn with_port(address: &Uri, port: u16) -> Result<Uri, Failed> {
     let host = address.host().unwrap_or_default();
     let port = address.port_u16().unwrap_or(port);

@@ -1,21 +1,21 @@
-//! SHA-256 and what is made of it, from the library that does TLS.
+//! SHA-256 and functions based on it, from the library that provides TLS.
 
 use std::fmt::Write as _;
 
 use ring::{digest, hmac};
 
-/// The SHA-256 of some bytes, in hexadecimal.
+/// Returns the SHA-256 of some bytes, in hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// The HMAC-SHA256 of some bytes (RFC 2104).
+/// Returns the HMAC-SHA256 of some bytes (RFC 2104).
 pub fn hmac_sha256(key: &[u8], bytes: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, bytes).as_ref().to_vec()
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Returns bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

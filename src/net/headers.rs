@@ -1,4 +1,4 @@
-//! The headers that a section asks for, fixed or made of the event.
+//! Headers configured for a section, fixed or built from the event.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, one_line};
 
-/// Set by the program itself, or able to split a request in two.
+/// Headers that the program itself sets, or that could split a request in two.
 const RESERVED: [&str; 6] = [
     "host",
     "content-length",
@@ -24,10 +24,10 @@ const RESERVED: [&str; 6] = [
     "te",
 ];
 
-/// Shorter texts within a template are words such as a default.
+/// Shorter texts within a template are ordinary words, such as a default.
 const LONG: usize = 8;
 
-/// What stands before a credential is none.
+/// Words before a credential that are not secret.
 const SCHEMES: [&str; 6] = ["basic", "bearer", "digest", "token", "apikey", "key"];
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ impl Headers {
         self.fixed.insert(parsed_name, parsed_value);
     }
 
-    /// Whether there is a header of this name, fixed or made of the event.
+    /// Returns true if there is a header of this name, fixed or built from the event.
     pub fn has(&self, name: &HeaderName) -> bool {
         self.fixed.contains_key(name) || self.templates.iter().any(|(known, _)| known == name)
     }
@@ -101,7 +101,7 @@ impl Headers {
         !self.templates.is_empty()
     }
 
-    /// The headers for an event. No value ends its line.
+    /// Returns the headers for an event. A value cannot contain a line break.
     pub fn of(&self, context: &Context) -> Result<HeaderMap, Failure> {
         let mut headers = self.fixed.clone();
         for (name, template) in &self.templates {
@@ -119,8 +119,8 @@ fn is_template(value: &str) -> bool {
     value.contains("{{") || value.contains("{%")
 }
 
-/// Masks a credential as it stands in the configuration, and without `Bearer` before it. Of a template, the
-/// parts that are the same for each event: what stands outside, and longer texts within.
+/// Masks a credential as configured, and without the `Bearer` before it. For a template, masks the fixed
+/// parts: the text outside of tags, and longer texts inside.
 fn mask(value: &str) {
     let mut rest = value;
     while let Some(start) = ["{{", "{%"].iter().filter_map(|mark| rest.find(mark)).min() {
@@ -138,7 +138,7 @@ fn mask(value: &str) {
     mask_words(rest.trim());
 }
 
-/// Masks a text, and what follows the first word of it and stands last in it.
+/// Masks a text, the rest after its first word, and its last word.
 fn mask_words(text: &str) {
     let rest = text.split_once(' ').map(|(_, rest)| rest.trim());
     let last = text.rsplit(' ').next();
@@ -172,7 +172,7 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
     lines.into_iter().filter_map(pair).collect()
 }
 
-/// A text as a header's value, encoded where it could not be one.
+/// Returns a text as a header value, percent-encoded if it is not valid as is.
 pub fn header_of(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| {
         let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();

@@ -1,4 +1,4 @@
-//! The one place where the HTTP client is set up and used.
+//! Set-up and use of the HTTP client, all in one place.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -28,28 +28,28 @@ use crate::text;
 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most of a reply that is read, in bytes.
+/// Limit of the bytes that are read of a reply.
 const MAX_REPLY: usize = 64 << 10;
-/// How the program names itself.
+/// User agent of the program.
 const AGENT: &str = concat!("ansible-notify/", env!("CARGO_PKG_VERSION"));
 
-/// The clients in use; notifiers with the same settings share one and its connections.
+/// Clients in use; notifiers with the same settings share one and its connections.
 #[derive(Default)]
 pub struct Http {
     clients: RefCell<Vec<(Settings, Link)>>,
 }
 
-/// A client, and what makes its connections.
+/// A client and its connector.
 #[derive(Clone)]
 struct Link {
     connector: Connector,
     client: Client,
 }
 
-/// The keys that say how to connect, common to every kind that speaks HTTP.
+/// Connection keys common to every kind that uses HTTP.
 #[derive(Clone, PartialEq, Eq)]
 struct Settings {
-    /// Reading the system's certificates takes longer than a request: only where they are needed.
+    /// Loading the system's certificates takes longer than a request, so it is done only when needed.
     tls: bool,
     trust: Trust,
     identity: Option<Vec<u8>>,
@@ -57,28 +57,28 @@ struct Settings {
     socket: Option<PathBuf>,
 }
 
-/// A client with its time limit.
+/// A client with its timeout.
 #[derive(Clone)]
 pub struct Endpoint {
     link: Link,
     timeout: Duration,
-    /// How an error names the destination: never its path, which may be a secret.
+    /// Name of the destination in errors: never its path, which may be a secret.
     origin: String,
-    /// A variable that names a proxy, where none is used.
+    /// Environment variable that names a proxy, if none is used.
     unused_proxy: Option<&'static str>,
 }
 
-/// A request as a notifier makes it; the preview shows exactly this.
+/// A request as built by a notifier; the preview shows exactly this.
 pub struct Request {
     pub method: Method,
     pub url: Url,
-    /// The URL was given as a secret: only its origin is shown.
+    /// True if the URL was given as a secret: only its origin is shown.
     pub secret_url: bool,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// What came back for a request.
+/// Response to a request.
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -87,18 +87,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What the status alone says.
+    /// Checks the status alone.
     pub fn usual(&self) -> Result<(), Failure> {
         self.saying(&self.body)
     }
 
-    /// What the status says, told in words that were found in the body.
+    /// Checks the status; an error quotes `words`, taken from the body.
     pub fn saying(&self, words: &[u8]) -> Result<(), Failure> {
         classify(self.status, self.pause(), self.location(), words).map_or(Ok(()), Err)
     }
 
-    /// The same of a service that is known by its answers: what is not one of them, good status or not, came
-    /// from something in between, and the message has not arrived.
+    /// Checks a reply from a service whose replies can be recognised. Any other reply, even with a success
+    /// status, came from something in between, and the message has not arrived.
     pub fn from(&self, service: &str, is_its_own: bool) -> Result<(), Failure> {
         match self.status.as_u16() {
             200..=299 if is_its_own => Ok(()),
@@ -117,27 +117,27 @@ impl Reply {
         self.headers.get("location")?.to_str().ok()
     }
 
-    /// How long the headers ask to wait.
+    /// Returns the delay that the headers ask for.
     pub fn pause(&self) -> Option<Duration> {
         retry_after(&self.headers, Timestamp::now())
     }
 
-    /// The body as text, without white space around it.
+    /// Returns the body as text, trimmed.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap_or_default().trim()
     }
 
-    /// The body as JSON; null where it is none.
+    /// Returns the body as JSON; null if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// What to do where an endpoint wants to know who sends.
+/// Remedy for an endpoint that requires credentials.
 pub const CREDENTIALS: &str = "asks for credentials; set `username` and `password`, or `token`";
 
 impl Http {
-    /// Reads the connection's keys from a section and gives the client for them.
+    /// Reads the connection keys from a section and returns the client for them.
     pub fn endpoint(&self, section: &Section, url: &Url) -> Option<Endpoint> {
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
         let settings = Settings::read(section, url)?;
@@ -207,7 +207,7 @@ impl Settings {
         if let Some(proxy) = settings.proxy.as_deref().filter(|proxy| *proxy != "env")
             && !proxy_url(proxy).is_some_and(|url| PROXIES.contains(&url.scheme()))
         {
-            // Whatever is before it, it may be a password.
+            // The text before the `@` may be a password, whatever its form.
             if proxy.contains('@') {
                 secret::mask(proxy);
             }
@@ -234,19 +234,19 @@ impl Settings {
                 let proxies = Matcher::builder().all(proxy.to_owned());
                 connector.through(proxies.no(none.unwrap_or_default()).build())
             }
-            // Who runs a playbook with a proxy for its modules did not mean this.
+            // A proxy set in the environment for Ansible's modules is not meant for this.
             None => connector,
         })
     }
 }
 
-/// A proxy's URL; none for `env`, and for what has no scheme before its host.
+/// Parses a proxy's URL; None for `env`, and for a URL without a scheme before the host.
 fn proxy_url(proxy: &str) -> Option<Url> {
     Url::parse(proxy).ok().filter(Url::has_host)
 }
 
 impl Endpoint {
-    /// Sends a request and gives the reply, whatever its status.
+    /// Sends a request and returns the reply, whatever its status.
     pub async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
         match tokio::time::timeout(self.timeout, self.reply(request)).await {
             Ok(result) => result,
@@ -259,7 +259,7 @@ impl Endpoint {
 
     async fn reply(&self, request: Request) -> Result<Reply, Failure> {
         let (parts, body) = self.request(request).await?.into_parts();
-        // The body of a success must arrive whole: a reply cut short says nothing certain.
+        // The body of a success must arrive whole: a truncated reply proves nothing.
         let body = match read_body(body).await {
             Ok(body) => body,
             Err(error) if parts.status.is_success() => {
@@ -288,7 +288,7 @@ impl Endpoint {
             if let Some(variable) = self.unused_proxy.filter(|_| error.is_connect()) {
                 let _ = write!(text, "; `{variable}` is used with `proxy = env` only");
             }
-            // The answer to a CONNECT comes as an error, and means what a 407 does.
+            // The response to a CONNECT arrives as an error, and means the same as a 407.
             if text.contains("proxy authorization required") {
                 Failure::Denied(text)
             } else {
@@ -297,7 +297,7 @@ impl Endpoint {
         })
     }
 
-    /// The request with the headers that each has; the credentials of its URL go as one of them.
+    /// Returns the request with the common headers; credentials in its URL become a header.
     fn wire_form(
         &self,
         request: Request,
@@ -322,7 +322,8 @@ impl Endpoint {
         Ok(made)
     }
 
-    /// Resolves, connects, does the TLS handshake and shows the credentials, with a request that changes nothing.
+    /// Resolves, connects, does the TLS handshake and verifies the credentials, with a request that changes
+    /// nothing.
     pub async fn check(&self, request: impl Fn(Method) -> Request) -> Check {
         let mut check = Check::default();
         for method in [Method::OPTIONS, Method::HEAD] {
@@ -398,7 +399,7 @@ async fn read_body(mut incoming: Incoming) -> Result<Vec<u8>, hyper::Error> {
     Ok(body)
 }
 
-/// Takes the user information out of a URL, as the value of a header.
+/// Removes the user information from a URL and returns it as a header value.
 fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -414,7 +415,7 @@ fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// A variable of the environment that names a proxy for this scheme.
+/// Returns the environment variable that names a proxy for this scheme.
 fn proxy_variable(scheme: &str) -> Option<&'static str> {
     let names = match scheme {
         "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
@@ -425,12 +426,12 @@ fn proxy_variable(scheme: &str) -> Option<&'static str> {
 }
 
 impl Request {
-    /// Whether nothing in it says who sends it, and something could.
+    /// Returns true if the request contains no credential and its URL is not a secret either.
     fn is_anonymous(&self) -> bool {
         !self.secret_url && !self.headers.keys().any(is_credential)
     }
 
-    /// The request as text, secrets masked.
+    /// Returns the request as text, secrets masked.
     pub fn preview(&self) -> String {
         let mut text = format!("{} {}\n", self.method, self.shown_url());
         for (name, value) in &self.headers {
@@ -446,7 +447,7 @@ impl Request {
         text::visible_lines(&secret::redact(&text))
     }
 
-    /// The URL with its query values and user information masked.
+    /// Returns the URL with its query values and user information masked.
     fn shown_url(&self) -> String {
         if self.secret_url {
             return format!("{}/{MASK}", origin(&self.url));
@@ -459,7 +460,7 @@ impl Request {
     }
 }
 
-/// Whether the value of such a header is not to be shown.
+/// Returns true if the value of this header must not be shown.
 pub fn is_credential(name: &HeaderName) -> bool {
     let name = name.as_str();
     *name == AUTHORIZATION

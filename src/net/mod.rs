@@ -1,4 +1,4 @@
-//! The network: connections, requests, what they carry to say who sends them, and what answers mean.
+//! The network: connections, requests, their credentials, and the interpretation of responses.
 
 pub mod authorization;
 pub mod connector;

@@ -1,4 +1,4 @@
-//! What a reply, or its absence, means for a delivery, in words for a person.
+//! Meaning of a reply, or of its absence, for a delivery, in words for users.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -15,7 +15,7 @@ use crate::failure::{self, Failure};
 use crate::net::urls::origin;
 use crate::secret;
 
-/// What a status means for the delivery; none for success.
+/// Returns the failure that a status means for the delivery; None for success.
 pub fn classify(
     status: StatusCode,
     pause: Option<Duration>,
@@ -26,7 +26,7 @@ pub fn classify(
     Some(match status.as_u16() {
         200..=299 => return None,
         401 | 403 | 407 => Failure::Denied(error),
-        // nginx's way to say that the client certificate is missing or expired.
+        // nginx reports a missing or expired client certificate this way.
         400 if error.contains("SSL certificate") => Failure::Denied(error),
         410 => Failure::Gone(error),
         413 => Failure::TooLarge(error),
@@ -39,22 +39,22 @@ pub fn classify(
     })
 }
 
-/// Describes a reply: the status, and the start of what the endpoint says about it.
+/// Describes a reply: the status, and the start of the endpoint's message.
 pub fn describe(status: StatusCode, location: Option<&str>, body: &[u8]) -> String {
     let mut text = status.to_string();
     if status.is_redirection() {
         let target = secret::redact(&redirect_target(location));
         let _ = write!(text, ": redirects to {target}; set the final URL");
     } else if let Some(said) = std::str::from_utf8(body).ok().and_then(essence) {
-        // Masked while it is whole: half of a secret would not be known for one.
+        // Redacted before it is cut: half of a secret would not be recognised.
         let said: String = secret::redact(&said).chars().take(120).collect();
         let _ = write!(text, ": {said}");
     }
     text
 }
 
-/// What a reply says in short: the message of a JSON object, the title of a page, or the first line of
-/// a text.
+/// Returns the gist of a reply: the message of a JSON object, the title of a page, or the first line of a
+/// text.
 fn essence(body: &str) -> Option<Cow<'_, str>> {
     if let Ok(Value::Object(fields)) = serde_json::from_str(body)
         && let Some(said) = message(&fields)
@@ -71,7 +71,7 @@ fn essence(body: &str) -> Option<Cow<'_, str>> {
     lines.find(|line| !line.is_empty()).map(Cow::Borrowed)
 }
 
-/// Under the names that most services use, also one level down.
+/// Finds the message under the names that most services use, including nested objects.
 fn message(fields: &Map<String, Value>) -> Option<&str> {
     ["message", "error", "description", "detail"]
         .iter()
@@ -82,7 +82,7 @@ fn message(fields: &Map<String, Value>) -> Option<&str> {
         })
 }
 
-/// How long the service asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
+/// Returns the delay that the service asks for: seconds, or a date (RFC 9110, section 10.2.3).
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     let seconds = match text.parse::<f64>() {
@@ -95,7 +95,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     failure::pause(seconds)
 }
 
-/// What the TLS library says in its own words, and what it means to who reads it.
+/// Messages of the TLS library, and their meaning in plain words.
 const MEANINGS: [(&str, &str); 12] = [
     (
         "CaUsedAsEndEntity",
@@ -132,7 +132,7 @@ const MEANINGS: [(&str, &str); 12] = [
     ),
 ];
 
-/// The innermost reasons of an error on one line, without the URL.
+/// Returns the innermost causes of an error on one line, without the URL.
 pub fn reason(error: &dyn Error) -> String {
     match innermost(error) {
         text if text.is_empty() => explained(&error.to_string()),
@@ -140,13 +140,13 @@ pub fn reason(error: &dyn Error) -> String {
     }
 }
 
-/// What the errors below `error` say, on one line.
+/// Returns the messages of the errors below `error`, on one line.
 pub fn innermost(error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string();
-        // Each layer repeats what it wraps, or says `client error (Connect)`; the last word is enough.
+        // Each layer repeats the one it wraps, or says `client error (Connect)`; the last message is enough.
         parts.retain(|part| !text.contains(part.as_str()) && !part.starts_with("client error ("));
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
@@ -154,11 +154,11 @@ pub fn innermost(error: &dyn Error) -> String {
         source = error.source();
     }
     let text = parts.join(": ");
-    // Some go on with a dump of the library's own state.
+    // Some messages continue with a dump of the library's internal state.
     explained(text.split(" { ").next().unwrap_or_default())
 }
 
-/// What a library says of a connection, and what it means.
+/// Returns a library's message about a connection with its meaning added.
 pub fn explained(text: &str) -> String {
     let text = in_plain_words(text);
     match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
@@ -167,13 +167,13 @@ pub fn explained(text: &str) -> String {
     }
 }
 
-/// What the standard library says before the words of the resolver.
+/// Prefix that the standard library puts before the resolver's message.
 const NO_LOOKUP: &str = "failed to lookup address information";
 
-/// Names and addresses without the types that the TLS library has for them.
+/// Replaces the TLS library's types around names and addresses by plain text.
 fn in_plain_words(text: &str) -> String {
     let mut plain = match text.split_once(NO_LOOKUP) {
-        // The resolver's own words are last, and all before them says the same.
+        // The resolver's own message comes last; the text before it says the same.
         Some((_, said)) => format!("the host name cannot be resolved{said}"),
         None => text.to_owned(),
     };
@@ -191,8 +191,8 @@ fn in_plain_words(text: &str) -> String {
     plain
 }
 
-/// Where a redirect leads, without what may be secret in it: the path of another address, and the query of one
-/// on the same host.
+/// Returns the target of a redirect without parts that may be secret: the path at another address, and the
+/// query on the same host.
 pub fn redirect_target(location: Option<&str>) -> String {
     let Some(location) = location else {
         return "another address".to_owned();
@@ -205,7 +205,7 @@ pub fn redirect_target(location: Option<&str>) -> String {
     target.chars().take(MAX_TARGET).collect()
 }
 
-/// The most of an address that an error repeats.
+/// Longest redirect target in an error.
 const MAX_TARGET: usize = 200;
 
 #[cfg(test)]

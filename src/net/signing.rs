@@ -1,4 +1,4 @@
-//! Signatures over what a webhook sends, by which the receiver knows the sender.
+//! Signatures of webhook requests, which let the receiver verify the sender.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -9,11 +9,11 @@ use crate::config::section::Section;
 use crate::net::digest::{hex, hmac_sha256};
 use crate::secret::{self, Secret};
 
-/// How a body is signed, and with what.
+/// Signature scheme of a body, with its keys.
 pub enum Signing {
-    /// Standard Webhooks 1.0.0: id, time and body, once with each key, so that one can be replaced.
+    /// Standard Webhooks 1.0.0: id, time and body, signed once per key, so that keys can be rotated.
     Standard(Vec<Vec<u8>>),
-    /// As GitHub signs: the body, with one key.
+    /// The scheme of GitHub: the body, with one key.
     Sha256(Secret),
 }
 
@@ -49,7 +49,7 @@ impl Signing {
         }
     }
 
-    /// The header that signs exactly these bytes.
+    /// Returns the header that signs exactly these bytes.
     pub fn sign(
         &self,
         id: &HeaderValue,
@@ -74,7 +74,7 @@ impl Signing {
     }
 }
 
-/// The bytes of a secret of Standard Webhooks.
+/// Decodes a Standard Webhooks secret to its bytes.
 fn key(text: &str) -> Option<Vec<u8>> {
     secret::mask(text);
     let encoded = text.strip_prefix("whsec_").unwrap_or(text);

@@ -9,12 +9,12 @@ use crate::secret::Secret;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Who signs.
+/// Credentials that sign requests.
 #[derive(Clone)]
 pub struct Keys {
     pub id: Secret,
     pub secret: Secret,
-    /// Of temporary keys.
+    /// Only temporary keys have one.
     pub session_token: Option<Secret>,
 }
 
@@ -26,7 +26,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// The headers of a request that is signed at `now`, `Content-Type` among them. The URL has no query.
+    /// Returns the headers of a request signed at `now`, including `Content-Type`. The URL must have no
+    /// query.
     pub fn headers(
         &self,
         method: &Method,
@@ -56,13 +57,13 @@ impl Signer {
         let authorization = format!(
             "{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}"
         );
-        // The client sends `Host` itself.
+        // The client adds `Host` itself.
         signed.retain(|(name, _)| *name != "host");
         signed.push(("authorization", authorization));
         signed
     }
 
-    /// What the key is good for, and the signature of a request in its canonical form.
+    /// Returns the credential scope, and the signature of a canonical request.
     fn signature(&self, time: &str, request: &str) -> (String, String) {
         let (date, region, service) = (&time[..8], &self.region, &self.service);
         let scope = format!("{date}/{region}/{service}/aws4_request");
@@ -78,7 +79,7 @@ impl Signer {
     }
 }
 
-/// The host as the client names it: with its port where that is not the scheme's own.
+/// Returns the host in the form the client sends: with the port if it is not the scheme's default.
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()

@@ -1,4 +1,4 @@
-//! Whom to trust, and how to show oneself: the keys of every kind that speaks TLS.
+//! Trusted authorities and client certificates: the keys shared by every kind that uses TLS.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use crate::config::section::Section;
 use crate::system::trusted::Trusted;
 
-/// What the keys say.
+/// Trust settings of a section.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Trust {
     pub validate_certs: bool,
-    /// The authorities that count in place of the system's, in PEM form.
+    /// Authorities that replace the system's, in PEM form.
     pub ca_file: Option<Vec<u8>>,
 }
 
 impl Trust {
-    /// Reads the keys; `encrypted` says that the connection is one that they matter to.
+    /// Reads the keys; `encrypted` is true if they matter to the connection.
     pub fn read(section: &Section, encrypted: bool) -> Option<Trust> {
         let validate_certs = section.flag("validate_certs", true);
         if !validate_certs && encrypted {
@@ -44,7 +44,7 @@ impl Trust {
         })
     }
 
-    /// The client's side of a TLS connection, with its own certificate where it has one.
+    /// Builds the client's TLS configuration, with a client certificate if there is one.
     pub fn config(&self, identity: Option<&[u8]>) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder();
         let builder = match &self.ca_file {
@@ -88,14 +88,14 @@ fn bytes(file: Trusted) -> Vec<u8> {
     file.bytes
 }
 
-/// Whether everyone can read a key in the file.
+/// Returns true if the file has a private key and everyone can read it.
 fn is_open_key(file: &Trusted) -> bool {
     let mark = b"PRIVATE KEY-----";
     let holds_key = file.bytes.windows(mark.len()).any(|part| part == mark);
     holds_key && file.metadata.permissions().mode() & 0o004 != 0
 }
 
-/// The client's certificate and its key, one behind the other; one file may hold both.
+/// Reads the client's certificate and key, concatenated; one file may hold both.
 pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
     for key in ["client_cert", "client_key"] {
         section.shows_who_sends(key);
@@ -122,7 +122,7 @@ pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
     }
 }
 
-/// Takes any certificate, for `validate_certs = false`; the handshake itself must be sound.
+/// Accepts any certificate, for `validate_certs = false`; the handshake itself must still be valid.
 #[derive(Debug)]
 struct Unchecked(Arc<CryptoProvider>);
 

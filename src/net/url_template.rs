@@ -1,4 +1,4 @@
-//! Where a notifier sends to: a URL whose path and query may be templates, and whose host never is one.
+//! Target URL of a notifier: the path and query may contain templates, the host never does.
 
 use url::Url;
 
@@ -10,7 +10,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::Escape;
 
-/// A text with an `x` in place of each template.
+/// Replaces each template in a text by an `x`.
 fn without_templates(text: &str) -> String {
     let mut left = text;
     let mut plain = String::new();
@@ -31,12 +31,12 @@ fn without_templates(text: &str) -> String {
 }
 
 pub struct Address {
-    /// The URL as far as no template begins.
+    /// The URL up to the first template.
     pub base: Url,
-    /// It was given as a secret: only its origin is shown.
+    /// True if it was given as a secret: only its origin is shown.
     pub is_secret: bool,
     template: Option<Template>,
-    /// Its path is meant to end with a `/`.
+    /// True if its path is meant to end with a `/`.
     ends_open: bool,
 }
 
@@ -81,7 +81,7 @@ impl Address {
         self.template.is_some()
     }
 
-    /// The URL for an event: on the same host, and as deep in its path as the template says.
+    /// Returns the URL for an event: on the same host, with as many path segments as the template.
     pub fn url(&self, context: &Context) -> Result<Url, Failure> {
         let Some(template) = &self.template else {
             return Ok(self.base.clone());
@@ -105,7 +105,7 @@ impl Address {
         }
     }
 
-    /// A value has taken a segment out of the path, or made it one that means another.
+    /// Returns true if a value emptied a path segment, or turned it into `.` or `..`.
     fn has_gap(&self, text: &str) -> bool {
         let (_, rest) = text.split_once("://").unwrap_or_default();
         let path = rest.split(['?', '#']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! URLs of a section: read, checked, and shown.
+//! URLs of a section: reading, checks and display.
 
 use url::Url;
 
@@ -6,20 +6,20 @@ use crate::config::section::Section;
 use crate::secret;
 use crate::text;
 
-/// A URL of `key`, and whether it was given as a secret; what it may hold of secrets is masked.
+/// Returns the URL of `key`, and whether it was given as a secret; secret parts of it are masked.
 pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
     let read = section.url(key).or_else(|| section.missing(key));
     let (is_secret, text) = read?;
     parse_url(section, key, &text, is_secret).map(|url| (is_secret, url))
 }
 
-/// A URL that is a secret itself, as those of incoming webhooks are.
+/// Returns a URL that is itself a secret, as those of incoming webhooks are.
 pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
     let read = section.secret_url(key).or_else(|| section.missing(key));
     parse_url(section, key, read?.expose(), true)
 }
 
-/// The URL that `text`, of `key`, is; what it may hold of secrets is masked.
+/// Parses `text`, the value of `key`, as a URL; secret parts of it are masked.
 pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
     if !section.is_plain(key, text) {
         return None;
@@ -48,7 +48,7 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
     None
 }
 
-/// What a text holds that no URL does, and that would be encoded and sent.
+/// Returns the problem of a character that is invalid in a URL, and would be sent encoded.
 pub fn unfit(text: &str) -> Option<String> {
     if text.starts_with(['"', '\'']) {
         return Some("leave out the quotes".to_owned());
@@ -67,7 +67,7 @@ pub fn unfit(text: &str) -> Option<String> {
     })
 }
 
-/// `scheme://host:port` of a URL: what may be shown of any.
+/// Returns `scheme://host:port` of a URL, the part that may always be shown.
 pub fn origin(url: &Url) -> String {
     if url.origin().is_tuple() {
         return url.origin().ascii_serialization();

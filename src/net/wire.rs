@@ -1,4 +1,4 @@
-//! A connection to a peer that may say only so much: one that talks without end costs itself, not its neighbours.
+//! A connection that limits the bytes read from its peer: a peer that sends endlessly harms only itself.
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
@@ -17,19 +17,19 @@ use tokio_rustls::TlsConnector;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
-/// After this many bytes at a stretch everybody else has a turn.
+/// After this many bytes without a pause, other tasks get a turn.
 const MAX_STREAK: usize = 32 << 10;
 
-/// How much a peer may say.
+/// Limit of the bytes that a peer may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// This many bytes as long as the connection lives.
+    /// This many bytes over the life of the connection.
     Connection(usize),
-    /// This many bytes for each time that something is written to it.
+    /// This many bytes after each write to the peer.
     Request(usize),
 }
 
-/// Connects to a host, with TLS where there is a configuration for it.
+/// Connects to a host, with TLS if there is a configuration for it.
 pub async fn dial(
     host: &str,
     port: u16,
@@ -46,7 +46,7 @@ pub async fn dial(
     Ok(Wire::new(stream, allowance))
 }
 
-/// How many bytes a peer may say; counts from the next request on.
+/// Limit of the bytes that a peer may send; a change applies from the next request.
 #[derive(Clone)]
 pub struct Limit(Arc<AtomicUsize>);
 
@@ -60,17 +60,17 @@ impl Limit {
     }
 }
 
-/// A stream that fails once its peer has said more than it may.
+/// A stream that fails once its peer has exceeded the limit.
 pub struct Wire {
     stream: Box<dyn Stream>,
-    /// The allowance is renewed with each request.
+    /// True if the allowance is renewed with each request.
     by_request: bool,
     most: Limit,
-    /// Bytes that are left of the allowance.
+    /// Remaining bytes of the allowance.
     left: usize,
-    /// Bytes that were there without waiting for them.
+    /// Bytes read since the stream last had to wait.
     streak: usize,
-    /// It leads to a proxy, which wants to see whole URLs.
+    /// True if it leads to a proxy, which expects absolute URLs.
     is_proxied: bool,
 }
 
@@ -87,7 +87,7 @@ impl Wire {
         }
     }
 
-    /// The same connection, to a proxy that passes requests on.
+    /// Marks the connection as one to a proxy that forwards requests.
     pub fn proxied(self) -> Wire {
         Wire {
             is_proxied: true,
@@ -95,12 +95,12 @@ impl Wire {
         }
     }
 
-    /// What the allowance can be changed by, wherever the connection is then.
+    /// Returns a handle to change the limit, wherever the connection has been moved.
     pub fn limit(&self) -> Limit {
         self.most.clone()
     }
 
-    /// Gives the peer its whole allowance again.
+    /// Resets the peer's allowance.
     pub fn renew(&mut self) {
         self.left = self.most.get();
     }
@@ -200,7 +200,8 @@ mod tests {
 
     use super::*;
 
-    /// How much a peer that says `said` bytes for each of three requests gets in, and how it ends.
+    /// Returns the bytes accepted from a peer that sends `said` bytes for each of three requests, or the
+    /// error.
     fn heard(said: usize, allowance: Allowance) -> Result<usize> {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime?.block_on(async {
