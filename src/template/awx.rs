@@ -1,14 +1,14 @@
-//! The names that templates written for AWX use, so that such a message can be pasted. From AWX's
+//! Variable names of AWX's notification templates, so that such templates can be pasted. From AWX's
 //! documentation, "Create custom notifications".
 
 use serde_json::{Map, Value, json};
 
 use crate::event::{Event, Status, time_text};
 
-/// `job_friendly_name`
+/// Value of `job_friendly_name`.
 pub const FRIENDLY_NAME: &str = "Job";
 
-/// `job`: the run as AWX describes a job, as far as a run of Ansible alone has it.
+/// Returns `job`: the run as AWX describes a job, as far as a plain Ansible run has the data.
 pub fn job(event: &Event) -> Value {
     let run = &event.run;
     let status = status(event);
@@ -47,7 +47,7 @@ pub fn job(event: &Event) -> Value {
     })
 }
 
-/// `job_metadata`, of which AWX makes a text.
+/// Returns `job_metadata`, which AWX renders as text.
 pub fn metadata(event: &Event) -> Value {
     let run = &event.run;
     let stats = event.end.as_ref().map(|end| end.stats.clone());
@@ -69,7 +69,7 @@ pub fn metadata(event: &Event) -> Value {
     })
 }
 
-/// `job_metadata` as AWX writes it.
+/// Returns `job_metadata` as AWX writes it.
 pub fn text(metadata: &Value) -> String {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -82,7 +82,7 @@ fn name(event: &Event) -> String {
     event.run.name()
 }
 
-/// AWX's words for how a run is.
+/// Returns AWX's word for the state of a run.
 fn status(event: &Event) -> &'static str {
     match event.status() {
         Some(Status::Success) => "successful",
@@ -98,7 +98,7 @@ fn started(event: &Event) -> String {
     time_text(event.time.checked_sub(elapsed).unwrap_or(event.time))
 }
 
-/// AWX's names of Ansible's counts; a host stands where it fared worst.
+/// AWX's names of Ansible's counts; a host is counted under its worst result.
 const COUNTS: [(&str, &str); 5] = [
     ("skipped", "skipped"),
     ("ok", "ok"),

@@ -1,4 +1,4 @@
-//! What expressions and templates see of an event.
+//! View of an event for expressions and templates.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use crate::event::{Event, time_text};
 use crate::json::bulk;
 use crate::template::awx;
 
-/// The names that expressions and templates may use.
+/// Names that expressions and templates may use.
 pub const VARIABLES: [&str; 43] = [
     "event",
     "state",
@@ -58,7 +58,7 @@ pub const VARIABLES: [&str; 43] = [
     "job_metadata",
 ];
 
-/// An event as expressions and templates see it.
+/// An event as seen by expressions and templates.
 #[derive(Clone, Debug)]
 pub struct Context(Arc<View>);
 
@@ -67,8 +67,8 @@ impl Context {
         Context::group(event, Vec::new(), 0)
     }
 
-    /// Several events that one message is about: the one that stands for all, and the others in their
-    /// order, with how many of them came before it.
+    /// Creates the context of one message about several events: the representative event, the others in
+    /// order, and the number of those that came before it.
     pub fn group(event: Arc<Event>, others: Vec<Arc<Event>>, before: usize) -> Context {
         Context(Arc::new(View {
             event,
@@ -78,18 +78,18 @@ impl Context {
         }))
     }
 
-    /// The event, of a group the one that stands for all.
+    /// Returns the event; of a group, the representative one.
     pub fn event(&self) -> &Event {
         &self.0.event
     }
 
-    /// All events of a group, in their order.
+    /// Returns all events of a group, in order.
     pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
         let (before, after) = self.0.others.split_at(self.0.before);
         before.iter().chain([&self.0.event]).chain(after)
     }
 
-    /// The hosts of all its events, each once.
+    /// Returns the hosts of all events, without duplicates.
     pub fn hosts(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
         let names = self.events().map(|event| event.host_name());
@@ -98,28 +98,28 @@ impl Context {
             .collect()
     }
 
-    /// The same events, without what was made of them.
+    /// Returns a context of the same events without cached values.
     pub fn afresh(&self) -> Context {
         Context::group(self.0.event.clone(), self.0.others.clone(), self.0.before)
     }
 
-    /// All of its variables, as a template takes them.
+    /// Returns all variables as a template value.
     pub fn value(&self) -> Value {
         Value::from_dyn_object(self.0.clone())
     }
 
-    /// One of its variables, undefined where the event has none such.
+    /// Returns a variable; undefined if the event does not have it.
     pub fn variable(&self, name: &str) -> Value {
         let value = self.0.get_value_by_str(name).unwrap_or_default();
         if value.downcast_object_ref::<Metadata>().is_some() {
-            // By itself it is the text that AWX makes of it.
+            // Used alone, it is the text that AWX renders.
             return Value::from(value.to_string());
         }
         value
     }
 }
 
-/// What a task says for people, of all that its result holds.
+/// The parts of a task's result that are meant for people.
 #[derive(Deserialize)]
 struct Said {
     #[serde(default, deserialize_with = "bulk::deserialize")]
@@ -133,11 +133,11 @@ struct Said {
 #[derive(Debug)]
 struct View {
     event: Arc<Event>,
-    /// The rest of a group.
+    /// The other events of a group.
     others: Vec<Arc<Event>>,
-    /// Number of them that came before it.
+    /// Number of them that came before `event`.
     before: usize,
-    /// Parsed when first asked for: most events are delivered without a look inside.
+    /// Parsed on first use: most events are delivered without reading their result.
     result: OnceLock<Value>,
 }
 
@@ -147,17 +147,18 @@ impl View {
             .get_or_init(|| as_result(self.event.result_within(self.share())))
     }
 
-    /// How many values may be made of each event's result.
+    /// Limit of the values that each event's result may be parsed into.
     fn share(&self) -> usize {
         bulk::MAX_VALUES / 2 / (1 + self.others.len())
     }
 
-    /// What a task said: stdout, else msg; that it is hidden under `no_log`; else the result as JSON.
+    /// Returns a task's output: stdout, else msg; the `no_log` notice if it is hidden; else the result as
+    /// JSON.
     fn task_output(&self) -> Option<Value> {
         let raw = self.event.result.as_ref()?;
         let said = match serde_json::from_str::<Said>(raw.get()) {
             Ok(said) => [said.stdout, said.msg, said.censored].map(|said| said.map(from_json)),
-            // No object, or one that is read with care.
+            // Not an object, or one that needs the careful parser.
             Err(_) => ["stdout", "msg", "censored"].map(|key| {
                 let value = self.result().get_attr(key).ok()?;
                 (!value.is_undefined() && !value.is_none()).then_some(value)
@@ -238,7 +239,7 @@ impl Object for View {
     }
 }
 
-/// An event as it is written.
+/// Returns a whole event in the form in which it is serialised.
 fn whole(event: &Event, most: usize) -> Value {
     let event = event.within(most);
     let Ok(serde_json::Value::Object(members)) = serde_json::to_value(&*event) else {
@@ -264,7 +265,7 @@ fn data(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).map_or(Value::UNDEFINED, from_json)
 }
 
-/// A result, with the lists of lines that Ansible users know made again from the text.
+/// A task result that also provides the lists of lines that Ansible users know, derived from the text.
 #[derive(Debug)]
 struct TaskResult(Value);
 
@@ -295,7 +296,7 @@ impl Object for TaskResult {
     }
 }
 
-/// `job_metadata`: a dictionary that reads as the text of JSON that it is in AWX.
+/// `job_metadata`: a dictionary that renders as the JSON text that it is in AWX.
 #[derive(Debug)]
 struct Metadata {
     text: String,
@@ -332,7 +333,7 @@ impl Object for Metadata {
     }
 }
 
-/// JSON as a template value. A number that no machine number holds stays what it is: its text.
+/// Converts JSON to a template value. A number that does not fit a machine type is kept as its text.
 pub fn from_json(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::from(()),

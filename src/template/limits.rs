@@ -1,9 +1,8 @@
-//! Bounds of what a template may take: of the stack when it is compiled, of time and memory when it is
-//! evaluated.
+//! Limits of templates: stack when compiled, time and memory when evaluated.
 //!
-//! The engine counts steps and bytes together, as fuel: a step is one, and so are 64 bytes. It counts what
-//! a filter returns only when it is there. So a filter that can make much of little asks before it does:
-//! [`ensure_bytes`] for a size that it knows, [`weigh`] for values that it writes out.
+//! The engine counts steps and bytes together, as fuel: one unit is a step or 64 bytes. It counts a
+//! filter's result only after it exists. So a filter with a large result from small input asks first:
+//! [`ensure_bytes`] if it knows the size, [`weigh`] for values that it writes out.
 
 use std::time::Duration;
 
@@ -11,33 +10,34 @@ use minijinja::value::{Kwargs, StringInput, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// A longer text is no template.
+/// Longest source of a template, in bytes.
 const MAX_SOURCE: usize = 32 << 10;
-/// Operators in one expression, and branches of all `if`: the compiler is as deep as the longest chain of them.
+/// Limit of operators in one expression, and of branches of all `if`: the compiler recurses as deep as the
+/// longest chain.
 const MAX_CHAIN: usize = 1000;
-/// The steps and the memory, 9 MiB, of a template for most events.
+/// Fuel of a template for most events: steps, and memory up to 9 MiB.
 pub const FUEL: u64 = 150_000;
-/// The same for large events: 80 MiB, as the text of one is held more than once.
+/// Fuel for large events: 80 MiB, because the text of one is held more than once.
 pub const ROOMY_FUEL: u64 = 1_250_000;
-/// Events of more bytes are large.
+/// Size in bytes above which an event is large.
 pub const LARGE: usize = 128 << 10;
 /// Bytes that cost as much as one step.
 const FUEL_BYTES: u64 = 64;
-/// How much of a list one of its items takes, about.
+/// Approximate memory of a list item, in bytes.
 const SLOT: usize = 32;
-/// Values in one that is written out. A number is as much as some bytes of text.
+/// Limit of the values in one that is written out. A number counts as a few bytes of text.
 const MAX_VALUES: usize = 4 << 20;
 const VALUE_BYTES: usize = 8;
-/// How deep they may be nested.
+/// Limit of their nesting.
 const MAX_DEPTH: usize = 200;
 /// Stack of a heavy template, which can nest values as deep as its fuel lasts.
 pub const STACK: usize = 32 << 20;
-/// The same for large events.
+/// Stack of a heavy template for large events.
 pub const ROOMY_STACK: usize = 256 << 20;
-/// How long a heavy template is waited for.
+/// Timeout of a heavy template.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a text cannot be compiled safely as a template or an expression, if it cannot.
+/// Checks that a text can be compiled safely as a template or an expression.
 pub fn check_source(source: &str) -> Result<(), String> {
     if source.len() > MAX_SOURCE {
         return Err(format!(
@@ -61,20 +61,21 @@ pub fn check_source(source: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a text is a template, rather than an expression.
+/// Returns true if a text is a template rather than an expression.
 pub fn is_template(source: &str) -> bool {
     source.contains("{{") || source.contains("{%")
 }
 
-/// Whether a template can make much of little: values that hold each other ever deeper, or many times. Then
-/// an operator that looks at all of them, which the engine counts as one step, may take the stack, or years.
+/// Returns true if a template can build huge values from little: deeply nested, or repeated many times. An
+/// operator that visits all of them counts as one step of the engine, but may exhaust the stack, or run for
+/// years.
 pub fn is_heavy(source: &str) -> bool {
     let keeps = ["set", "macro", "call", "recursive", "with", "block"];
     let repeats = source.contains('*') || source.contains("range");
     repeats || source.contains("{%") && keeps.iter().any(|word| source.contains(word))
 }
 
-/// The insides of the tags of a template, comments left out.
+/// Returns the content of a template's tags, without comments.
 fn tags(source: &str) -> Vec<&str> {
     let mut tags = Vec::new();
     let mut rest = source;
@@ -98,7 +99,7 @@ fn tags(source: &str) -> Vec<&str> {
     tags
 }
 
-/// Where a tag ends: at `end`, outside of quotes.
+/// Returns the position where a tag ends: at `end`, outside of quotes.
 fn end_of_tag(inside: &str, end: &str, quotes: bool) -> usize {
     let mut quote = None;
     let mut escaped = false;
@@ -121,7 +122,7 @@ fn is_branch(tag: &str) -> bool {
     tag.starts_with("elif") || tag.starts_with("else if")
 }
 
-/// How many operators stand in an expression; what is in quotes is none.
+/// Counts the operators in an expression, ignoring quoted text.
 fn operators(expression: &str) -> usize {
     let mut count = 0;
     let mut rest = expression;
@@ -160,7 +161,7 @@ fn end_of_text(inside: &str, quote: &str) -> usize {
     end.map_or(inside.len(), |(at, _)| at)
 }
 
-/// Fails where a template has no fuel left for so many bytes more.
+/// Fails if the template's remaining fuel does not cover this many more bytes.
 pub fn ensure_bytes(state: &State, bytes: usize) -> Result<(), Error> {
     let Some((_, left)) = state.fuel_levels() else {
         return Ok(());
@@ -171,19 +172,20 @@ pub fn ensure_bytes(state: &State, bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fails where a template has no fuel left for all that is in a value, however often the same is in it.
+/// Fails if the template's remaining fuel does not cover the content of a value, counting repeated parts
+/// each time.
 pub fn ensure_held(state: &State, value: &Value) -> Result<(), Error> {
     ensure_bytes(state, weigh(value)?.saturating_mul(SLOT / VALUE_BYTES))
 }
 
-/// Whether a value can be changed later, and so be made to hold itself.
+/// Returns true if a value can be changed later, and so be made to contain itself.
 pub fn is_namespace(value: &Value) -> bool {
     let object = value.as_object();
     object.is_some_and(|object| object.type_name().contains("Namespace"))
 }
 
-/// The bytes of the texts in a value, about. Fails where it is too large or too deep to be written out: the
-/// same list can be in it many times.
+/// Returns the approximate size of the texts in a value, in bytes. Fails if it is too large or too deep to
+/// be written out: the same list can occur in it many times.
 pub fn weigh(value: &Value) -> Result<usize, Error> {
     let mut scale = Scale::default();
     scale.put(value, MAX_DEPTH)?;
@@ -229,7 +231,7 @@ fn too_large() -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
 
-/// Puts bounded filters and methods in the place of those of the engine that are not.
+/// Replaces unbounded filters and methods of the engine by bounded ones.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("join", join);
     environment.add_filter("tojson", tojson);
@@ -279,7 +281,7 @@ fn tojson(
     }
     ensure_bytes(state, weigh(value)?)?;
     let json = minijinja::filters::tojson(value, indent, kwargs)?;
-    // Twice, with what the engine counts: it takes longer than a copy.
+    // Counted twice, including the engine's own count: it takes longer than a copy.
     state.consume_fuel(json.as_str().map_or(0, str::len) as u64 / FUEL_BYTES)?;
     Ok(json)
 }
@@ -301,7 +303,7 @@ fn debug(state: &State, values: minijinja::value::Rest<Value>) -> Result<String,
     Ok(minijinja::functions::debug(state, values))
 }
 
-/// Python's methods of texts, lists and dictionaries.
+/// Calls Python's methods of strings, lists and dictionaries.
 pub fn method(
     state: &mut State,
     value: &Value,
@@ -319,7 +321,7 @@ pub fn method(
     unknown_method_callback(state, value, method, args)
 }
 
-/// How many pieces a text has, at the most.
+/// Returns an upper bound of the number of pieces a text splits into.
 fn pieces(text: &str, args: &[Value]) -> usize {
     match args.first().and_then(Value::as_str) {
         Some(separator) => 1 + text.matches(separator).count(),
@@ -332,7 +334,7 @@ fn pieces(text: &str, args: &[Value]) -> usize {
     }
 }
 
-/// How long a text gets by `format`, at the most: its widths, and its values wherever they may stand.
+/// Returns an upper bound of the length after `format`: the widths, plus the values wherever they may occur.
 fn formatted(text: &str, args: &[Value]) -> Result<usize, Error> {
     let widths = text
         .split(|character: char| !character.is_ascii_digit())
@@ -368,7 +370,7 @@ mod tests {
         assert!(check_source(&"not ".repeat(8000)).is_err());
         let branches = "{% elif a %}x".repeat(2000);
         assert!(check_source(&format!("{{% if a %}}{branches}{{% endif %}}")).is_err());
-        // Text that is not of the template.
+        // Text outside of the template's tags.
         assert_eq!(check_source(&format!("{dashes}{{{{ host }}}}")), Ok(()));
         let icons: Vec<String> = (0..400).map(|n| format!("'a{n}': 'x.y-{n}'")).collect();
         assert_eq!(

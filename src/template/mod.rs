@@ -1,4 +1,4 @@
-//! Expressions and templates from the configuration, in Jinja.
+//! Jinja expressions and templates from the configuration.
 
 pub mod awx;
 pub mod context;
@@ -19,28 +19,28 @@ use crate::template::context::{Context, VARIABLES};
 use crate::template::jinja::{rewrite_percent, rewrite_sets};
 use crate::text::Escape;
 
-/// For most events.
+/// Environment for most events.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::FUEL));
 
-/// For large events.
+/// Environment for large events.
 static ROOMY: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::ROOMY_FUEL));
 
 const TOO_MUCH: &str = "it takes more time or memory than a template may";
 
-/// The bytes of a host in the end of a run, about.
+/// Approximate size of a host's entry in the end event of a run, in bytes.
 const HOST: usize = 256;
 
-/// The texts of what does not hold, in lower case.
+/// Rendered texts that count as false, in lower case.
 const FALSE_TEXTS: [&str; 11] = [
     "", "false", "no", "off", "0", "n", "f", "none", "null", "[]", "{}",
 ];
 
-/// What templates live in: Ansible's habits, no files, no way out of the data.
+/// Returns the environment of templates: Ansible's conventions, no files, and no access beyond the data.
 fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
-    // As in Ansible, a missing part of a result is undefined however deep one asks.
+    // As in Ansible, a missing part of a result is undefined at any depth.
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    // A template is named after the markup of its text.
+    // The template's name is the markup of its text.
     environment.set_auto_escape_callback(|name| match Escape::named(name) {
         Some(escape) => minijinja::AutoEscape::Custom(escape.name().into()),
         None => minijinja::AutoEscape::None,
@@ -53,7 +53,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     environment
 }
 
-/// Writes a value into a text: escaped for its markup, unless it was marked as `safe`.
+/// Writes a value into a text, escaped for its markup unless marked as `safe`.
 fn format_value(
     output: &mut minijinja::Output<'_>,
     state: &mut minijinja::State<'_, '_>,
@@ -65,11 +65,11 @@ fn format_value(
     let minijinja::AutoEscape::Custom(name) = state.auto_escape() else {
         return minijinja::escape_formatter(output, state, value);
     };
-    // In a text for people, what is not there is not written.
+    // In text for people, a missing value is left out.
     if value.is_none() {
         return Ok(());
     }
-    // Nothing is safe in a URL: one that could be chosen might lead elsewhere.
+    // `safe` has no effect in a URL: a value that somebody else chose might change the target.
     let escape = Escape::named(name).filter(|escape| *escape == Escape::Url || !value.is_safe());
     let text = value.to_string();
     let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
@@ -80,35 +80,34 @@ fn format_value(
 pub struct Template {
     compiled: Compiled,
     source: Source,
-    /// It took too long before, and a thread may still be at it.
+    /// True after a timeout: a thread may still be running it.
     is_spent: AtomicBool,
 }
 
 enum Compiled {
-    /// `state`: most fields are no more than that.
+    /// `state`: most fields are just a variable.
     Variable(&'static str),
-    /// `result.rc`: keeps its type. With its keys, where it is nothing but a part of the result.
+    /// `result.rc`: keeps its type. Has the keys if it is only a part of the result.
     Expression(Expression<'static, 'static>, Option<Vec<String>>),
-    /// `{{ host }} failed`: gives text.
+    /// `{{ host }} failed`: renders to text.
     Text(minijinja::Template<'static, 'static>),
 }
 
-/// What a value of the configuration is compiled of. A configuration lives as long as the process, and so may
-/// its few texts.
+/// Source of a compiled value. A configuration lives as long as the process, so its few texts may be leaked.
 #[derive(Clone, Copy)]
 struct Source {
     text: &'static str,
-    /// The markup of a text in which values are escaped.
+    /// Markup for which values in the text are escaped.
     escape: Option<Escape>,
 }
 
 impl Template {
-    /// Compiles an expression, or a template where the text holds `{{` or `{%`.
+    /// Compiles an expression, or a template if the text contains `{{` or `{%`.
     pub fn new(source: &str) -> Result<Template, String> {
         Template::compile(source, None)
     }
 
-    /// Compiles a text in which values are escaped for its markup.
+    /// Compiles a text whose values are escaped for its markup.
     pub fn text(source: &str, escape: Escape) -> Result<Template, String> {
         Template::compile(source, Some(escape))
     }
@@ -135,7 +134,7 @@ impl Template {
         })
     }
 
-    /// The text that it gives for an event.
+    /// Returns the text rendered for an event.
     pub fn render(&self, context: &Context) -> Result<String, String> {
         let value = self.evaluate(context)?;
         Ok(value
@@ -143,7 +142,7 @@ impl Template {
             .map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// Says whether it holds for an event. The text of a template is no value: it is read as one.
+    /// Returns true if the condition holds for an event. A template's text is interpreted as a boolean.
     pub fn holds(&self, context: &Context) -> Result<bool, String> {
         let value = self.evaluate(context)?;
         Ok(match (&self.compiled, value.as_str()) {
@@ -155,12 +154,12 @@ impl Template {
         })
     }
 
-    /// Says whether it is a template, which gives text.
+    /// Returns true for a template, which renders to text.
     pub fn is_text(&self) -> bool {
         matches!(self.compiled, Compiled::Text(_))
     }
 
-    /// The names it uses that nothing defines.
+    /// Returns the undefined names it uses.
     pub fn unknown_variables(&self) -> Vec<String> {
         let used: HashSet<String> = match &self.compiled {
             Compiled::Variable(_) => HashSet::new(),
@@ -176,7 +175,8 @@ impl Template {
         unknown
     }
 
-    /// Its value for an event as JSON. A part of the result is taken as it is there: it may be large.
+    /// Returns its value for an event as JSON. A part of the result is copied verbatim, because it may be
+    /// large.
     pub fn json(&self, context: &Context) -> Result<Box<RawValue>, String> {
         let keys = match &self.compiled {
             Compiled::Expression(_, Some(keys)) => Some(keys.as_slice()),
@@ -194,7 +194,7 @@ impl Template {
         Ok(text.unwrap_or_else(|_| RawValue::NULL.to_owned()))
     }
 
-    /// Its value for an event.
+    /// Returns its value for an event.
     pub fn evaluate(&self, context: &Context) -> Result<Value, String> {
         if let Compiled::Variable(name) = &self.compiled {
             return panics::caught(|| context.variable(name));
@@ -208,7 +208,7 @@ impl Template {
         })?
     }
 
-    /// The same on a thread with a large stack, for which nobody waits too long.
+    /// Evaluates on a separate thread with a large stack and a timeout.
     fn evaluate_aside(&self, context: &Context) -> Result<Value, String> {
         let (source, context) = (self.source, context.clone());
         let (environment, stack) = if is_large(&context) {
@@ -224,7 +224,7 @@ impl Template {
         std::thread::Builder::new()
             .stack_size(stack)
             .spawn(move || {
-                // Nobody may wait for it any longer.
+                // The receiver may have timed out.
                 let _ = sender.send(panics::caught(evaluate).flatten());
             })
             .map_err(|error| format!("there is no memory to evaluate it: {error}"))?;
@@ -272,7 +272,7 @@ fn is_large(context: &Context) -> bool {
     sizes.sum::<usize>() > limits::LARGE
 }
 
-/// One line on what is wrong with a template.
+/// Returns a one-line description of an error in a template.
 fn explain(error: &minijinja::Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return TOO_MUCH.to_owned();

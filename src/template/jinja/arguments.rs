@@ -1,14 +1,14 @@
-//! Arguments of filters and tests, by position or by name as Python has them.
+//! Arguments of filters and tests, by position or by name, as in Python.
 
 use minijinja::Error;
 use minijinja::value::{Kwargs, Rest, Value, ValueOrKwargs};
 
 use super::{error, text_of};
 
-/// The arguments of a call as the engine passes them.
+/// Arguments of a call as passed by the engine.
 pub type Given = Rest<ValueOrKwargs>;
 
-/// The arguments by position, and those by name.
+/// Separates positional from named arguments.
 pub fn separate(given: Given) -> (Vec<Value>, Vec<Value>) {
     given
         .into_values()
@@ -16,16 +16,16 @@ pub fn separate(given: Given) -> (Vec<Value>, Vec<Value>) {
         .partition(|value| !value.is_kwargs())
 }
 
-/// The arguments of one call, in the order of the parameters' names.
+/// Arguments of one call, in the order of the parameters.
 pub struct Arguments<const N: usize>([Option<Value>; N]);
 
 impl<const N: usize> Arguments<N> {
-    /// Sorts the arguments of a call to the names of the parameters. Fails for those that there are not.
+    /// Assigns the arguments of a call to the parameters. Fails for unknown or surplus arguments.
     pub fn new(given: Given, names: [&str; N]) -> Result<Arguments<N>, Error> {
         Arguments::of(given.into_values(), names)
     }
 
-    /// The same of values.
+    /// Does the same for a list of values.
     pub fn of(given: Vec<Value>, names: [&str; N]) -> Result<Arguments<N>, Error> {
         let mut sorted = [const { None }; N];
         for (position, value) in given.into_iter().enumerate() {
@@ -46,23 +46,23 @@ impl<const N: usize> Arguments<N> {
         Ok(Arguments(sorted))
     }
 
-    /// An argument that may be left out.
+    /// Returns an optional argument.
     pub fn get(&self, index: usize) -> Option<&Value> {
         self.0[index].as_ref()
     }
 
-    /// A text, with what it is where it is left out.
+    /// Returns a text argument, or `default` if it is omitted.
     pub fn text(&self, index: usize, default: &str) -> Result<String, Error> {
         self.get(index)
             .map_or_else(|| Ok(default.to_owned()), text_of)
     }
 
-    /// True or false; false where it is left out.
+    /// Returns a boolean argument; false if it is omitted.
     pub fn flag(&self, index: usize) -> bool {
         self.get(index).is_some_and(Value::is_true)
     }
 
-    /// A number that is not negative.
+    /// Returns a non-negative number.
     pub fn size(&self, index: usize, default: usize) -> Result<usize, Error> {
         let Some(value) = self.get(index) else {
             return Ok(default);

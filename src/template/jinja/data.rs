@@ -9,9 +9,9 @@ use super::arguments::{Arguments, Given, separate};
 use super::{described, error, is_list, items_of, pairs_of, set_of, text_of};
 use crate::template::limits::{ensure_bytes, ensure_held};
 
-/// The memory that an item of a list takes, about.
+/// Approximate memory of a list item, in bytes.
 const SLOT: usize = 32;
-/// Levels that lists may be nested in each other.
+/// Limit of the nesting of lists.
 const MAX_DEPTH: usize = 100;
 
 pub fn add_to(environment: &mut Environment) {
@@ -62,13 +62,13 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("path_join", path_join);
 }
 
-/// The values in their order, each once.
+/// Returns the values in order, without duplicates.
 fn distinct(values: impl Iterator<Item = Value>) -> Vec<Value> {
     let mut seen = HashSet::new();
     values.filter(|value| seen.insert(value.clone())).collect()
 }
 
-/// Dictionaries in one; the later ones win, and merge what is nested where that is asked for.
+/// Merges dictionaries; later ones win, and nested ones are merged on request.
 fn combine(state: &State, first: &Value, given: Given) -> Result<Value, Error> {
     let (others, flags) = separate(given);
     for value in std::iter::once(first).chain(&others) {
@@ -130,7 +130,7 @@ impl ListMerge {
         })
     }
 
-    /// One list of two. With `_rp` what is in the later one is taken out of the earlier one.
+    /// Combines two lists. The `_rp` modes remove the later one's items from the earlier one.
     fn apply(self, earlier: &Value, later: &Value) -> Result<Value, Error> {
         let (mut left, mut right) = (items_of(earlier)?, items_of(later)?);
         if matches!(self, ListMerge::AppendNew | ListMerge::PrependNew) {
@@ -199,7 +199,7 @@ fn items2dict(value: &Value, given: Given) -> Result<Value, Error> {
     Ok(Value::from_pairs(pairs))
 }
 
-/// The value of a key in a container, and of more keys in what it holds.
+/// Returns the value of a key in a container; further keys look inside that value.
 fn extract(key: &Value, container: &Value, more: Option<Value>) -> Result<Value, Error> {
     let mut value = container.get_item(key)?;
     let more = match more {
@@ -254,7 +254,7 @@ fn zip_longest(value: &Value, given: Given) -> Result<Value, Error> {
     Ok((0..longest).map(row).collect())
 }
 
-/// All combinations of an item of each list.
+/// Returns all combinations of one item from each list.
 fn product(state: &State, value: &Value, given: Given) -> Result<Value, Error> {
     let (others, flags) = separate(given);
     let repeat = Arguments::of(flags, ["repeat"])?.size(0, 1)?;
@@ -287,7 +287,7 @@ fn product(state: &State, value: &Value, given: Given) -> Result<Value, Error> {
     Ok(rows.into_iter().map(Value::from).collect())
 }
 
-/// Each element with each item of a list in it.
+/// Pairs each element with each item of a list inside it.
 fn subelements(state: &State, value: &Value, given: Given) -> Result<Value, Error> {
     let given = Arguments::new(given, ["subelements", "skip_missing"])?;
     let path = given
@@ -340,7 +340,7 @@ fn ternary(value: &Value, given: Given) -> Result<Value, Error> {
     })
 }
 
-/// The value, and an error where it is not defined.
+/// Returns the value, or an error if it is undefined.
 fn mandatory(value: &Value, given: Given) -> Result<Value, Error> {
     let given = Arguments::new(given, ["msg"])?;
     if value.is_undefined() {
@@ -349,7 +349,7 @@ fn mandatory(value: &Value, given: Given) -> Result<Value, Error> {
     Ok(value.clone())
 }
 
-/// The name of the value's type in Python.
+/// Returns the name of the value's type in Python.
 fn type_debug(value: &Value) -> &'static str {
     match value.kind() {
         ValueKind::Undefined => "Undefined",
@@ -365,7 +365,7 @@ fn type_debug(value: &Value) -> &'static str {
     }
 }
 
-/// The parts of a path in one; an absolute part begins again.
+/// Joins the parts of a path; an absolute part starts over.
 fn path_join(value: &Value) -> Result<String, Error> {
     if let Some(path) = value.as_str() {
         return Ok(path.to_owned());

@@ -1,4 +1,4 @@
-//! Filters from and to texts of other forms: JSON, YAML, base64, digests, URLs.
+//! Filters to and from other text formats: JSON, YAML, base64, digests, URLs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -11,7 +11,7 @@ use super::{error, items_of, pairs_of, text_of, yaml};
 use crate::template::context::from_json;
 use crate::template::limits::{ensure_bytes, weigh};
 
-/// How much memory a value takes that is read from a text, about.
+/// Approximate memory of a value parsed from text, in bytes.
 const VALUE: usize = 64;
 
 pub fn add_to(environment: &mut Environment) {
@@ -78,12 +78,13 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_filter("urlsplit", urlsplit);
 }
 
-/// Fails where a template has no fuel left for the values that a text may hold, each behind one of these.
+/// Fails if the remaining fuel does not cover the values that a text may contain, one after each of these
+/// characters.
 fn ensure_values(state: &State, text: &str, before: &[char]) -> Result<(), Error> {
     ensure_bytes(state, text.matches(before).count() * VALUE)
 }
 
-/// JSON as Python's `json.dumps` writes it: a space behind `,` and `:`, and ASCII alone.
+/// Returns JSON as written by Python's `json.dumps`: a space after `,` and `:`, and ASCII only.
 fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["indent", "sort_keys", "ensure_ascii", "separators"])?;
     let indent = match given.get(0) {
@@ -149,7 +150,7 @@ fn write_json(state: &State, value: &Value, sorted: bool, form: Form) -> Result<
     String::from_utf8(out).map_err(|reason| error(reason.to_string()))
 }
 
-/// How JSON is laid out.
+/// Layout of JSON.
 struct Form {
     indent: Option<usize>,
     ascii: bool,
@@ -161,7 +162,7 @@ struct Form {
 struct PythonFormatter {
     form: Form,
     depth: usize,
-    /// The list or dictionary that was begun last has nothing in it so far.
+    /// True if the innermost open list or dictionary has no items yet.
     empty: bool,
 }
 
@@ -266,7 +267,7 @@ impl serde_json::ser::Formatter for PythonFormatter {
     }
 }
 
-/// The digest of a text in hexadecimal.
+/// Returns the digest of a text, in hexadecimal.
 fn digest(text: &str, name: &str) -> Result<String, Error> {
     use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
     let algorithm = match name {
@@ -293,7 +294,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The UUID (version 5) of a text in Ansible's namespace, or in another one.
+/// Returns the UUID (version 5) of a text in Ansible's namespace, or in another one.
 fn to_uuid(text: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["namespace"])?;
     // ansible-core's `UUID_NAMESPACE_ANSIBLE`.
@@ -304,17 +305,17 @@ fn to_uuid(text: &Value, given: Given) -> Result<String, Error> {
     Ok(uuid::Uuid::new_v5(&namespace, text_of(text)?.as_bytes()).to_string())
 }
 
-/// What Python's `quote` leaves as it is, beside letters and digits.
+/// Characters that Python's `quote` leaves unchanged, besides letters and digits.
 const UNRESERVED: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
 
-/// The same in a path.
+/// The same characters, and `/`, for a path.
 const IN_PATH: percent_encoding::AsciiSet = UNRESERVED.remove(b'/');
 
-/// A text with what is special in a URL encoded, `/` left as it is; pairs as a query.
+/// Percent-encodes a text, except for `/`; pairs become a query.
 fn urlencode(value: &Value) -> Result<String, Error> {
     let query = |text: &str| {
         percent_encoding::utf8_percent_encode(text, &UNRESERVED)
@@ -348,7 +349,7 @@ fn urlencode(value: &Value) -> Result<String, Error> {
     Ok(pairs.join("&"))
 }
 
-/// The parts of a URL, or one of them, as Python's `urlsplit` has them.
+/// Returns the parts of a URL, or one of them, named as in Python's `urlsplit`.
 fn urlsplit(value: &Value, given: Given) -> Result<Value, Error> {
     let given = Arguments::new(given, ["query", "alias"])?;
     let text = text_of(value)?;

@@ -1,4 +1,4 @@
-//! Methods of Python's texts, lists and dictionaries that the template engine itself lacks.
+//! Methods of Python's strings, lists and dictionaries that the template engine lacks.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
@@ -7,10 +7,10 @@ use super::arguments::Arguments;
 use super::{error, items_of};
 use crate::template::limits;
 
-/// The longest character, in bytes.
+/// Longest encoding of a character, in bytes.
 const CHARACTER: usize = 4;
 
-/// The result of a method, where it is one of these.
+/// Calls the method, if it is one of these.
 pub fn call(
     state: &State,
     value: &Value,
@@ -66,7 +66,7 @@ fn swapped(one: char) -> String {
     }
 }
 
-/// The pieces of a text, of which the first may hold separators still: it is split from its end.
+/// Splits a text from its end, so that the first piece may still contain separators.
 fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
     let given = Arguments::of(args.to_vec(), ["sep", "maxsplit"])?;
     let most = given.get(1).and_then(Value::as_i64).unwrap_or(-1);
@@ -97,7 +97,7 @@ fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
     Ok(pieces.into_iter().map(Value::from).collect())
 }
 
-/// What stands before a separator, the separator, and what stands behind it.
+/// Returns the text before a separator, the separator, and the text after it.
 fn partition(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let separator = part(args)?;
     if separator.is_empty() {
@@ -117,7 +117,7 @@ fn partition(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     Ok(parts.into_iter().map(Value::from).collect())
 }
 
-/// A text made as wide as it is asked for.
+/// Pads a text to the requested width.
 fn padded(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let given = Arguments::of(args.to_vec(), ["width", "fillchar"])?;
     let width = given.size(0, 0)?;
@@ -131,7 +131,7 @@ fn padded(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Val
     };
     let left = match method {
         "ljust" => 0,
-        // As Python does it, with the odd one on the left where the width is odd.
+        // Python does the same: the odd space goes to the left if the width is odd.
         "center" => missing / 2 + (missing & width & 1),
         _ => missing,
     };

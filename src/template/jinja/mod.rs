@@ -1,5 +1,5 @@
-//! Filters, tests and functions that Ansible and Jinja have, beyond those of the template engine. Semantics
-//! and names are those of ansible-core's `plugins/filter` and `plugins/test` and of Jinja's `filters.py`.
+//! Filters, tests and functions of Ansible and Jinja that the template engine lacks. Semantics and names
+//! are those of ansible-core's `plugins/filter` and `plugins/test` and of Jinja's `filters.py`.
 
 mod arguments;
 mod data;
@@ -24,7 +24,7 @@ use crate::template::limits;
 
 pub use syntax::{rewrite_percent, rewrite_sets, stray};
 
-/// Adds everything to the environment of all templates.
+/// Adds all of them to the environment of all templates.
 pub fn add_to(environment: &mut Environment) {
     environment.set_unknown_method_callback(method);
     data::add_to(environment);
@@ -46,7 +46,7 @@ pub fn add_to(environment: &mut Environment) {
     );
 }
 
-/// The methods that values have in Python.
+/// Calls a method that Python values have.
 pub fn method(
     state: &mut State,
     value: &Value,
@@ -62,7 +62,7 @@ pub fn method(
     }
 }
 
-/// A filter or test that an expression or template names and that there is not, in words.
+/// Returns an error message for the first unknown filter or test in an expression or template.
 pub fn unknown_name(environment: &Environment, source: &str) -> Option<String> {
     let (filters, tests) = syntax::used_names(source);
     let is_known = |word: &str, kind: &str| {
@@ -80,12 +80,13 @@ pub fn unknown_name(environment: &Environment, source: &str) -> Option<String> {
     unknown("filter", filters).or_else(|| unknown("test", tests))
 }
 
-/// An error with a text for people.
+/// Creates an error with a message for users.
 fn error(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason.into())
 }
 
-/// The text of a value as Python's `str` gives it. Fails for what is not defined, or too large to be written.
+/// Returns the text of a value as Python's `str` does. Fails for an undefined value, or one too large to
+/// write.
 fn text_of(value: &Value) -> Result<String, Error> {
     if value.is_undefined() {
         return Err(error("the value is not defined"));
@@ -97,7 +98,7 @@ fn text_of(value: &Value) -> Result<String, Error> {
     Ok(value.to_string())
 }
 
-/// The items of a list or another sequence; the keys of a dictionary. A text is none.
+/// Returns the items of a list or another sequence, or the keys of a dictionary. A text has no items.
 fn items_of(value: &Value) -> Result<Vec<Value>, Error> {
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => Ok(value.try_iter()?.collect()),
@@ -105,12 +106,12 @@ fn items_of(value: &Value) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// The same as a set.
+/// Returns the same items as a set.
 fn set_of(value: &Value) -> Result<HashSet<Value>, Error> {
     Ok(items_of(value)?.into_iter().collect())
 }
 
-/// The keys and values of a dictionary.
+/// Returns the keys and values of a dictionary.
 fn pairs_of(value: &Value) -> Result<Vec<(Value, Value)>, Error> {
     if value.kind() != ValueKind::Map {
         let kind = described(value.kind());
@@ -126,7 +127,7 @@ fn is_list(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
 }
 
-/// A kind of values in words for people.
+/// Returns a user-facing name for a kind of value.
 fn described(kind: ValueKind) -> &'static str {
     match kind {
         ValueKind::Undefined => "an undefined value",
@@ -157,7 +158,8 @@ mod unit_tests {
         serde_json::to_value(value).map_err(|reason| reason.to_string())
     }
 
-    /// What ansible-core has no word for, or says by the clock; the rest is compared with ansible-core.
+    /// Covers filters that ansible-core lacks or that depend on the clock; the others are compared with
+    /// ansible-core.
     #[test]
     fn expressions_give_what_they_say() {
         for (source, expected) in [
@@ -220,7 +222,7 @@ mod unit_tests {
         }
     }
 
-    /// Every filter and test of the documentation is there.
+    /// Every documented filter and test exists.
     #[test]
     fn what_is_documented_is_there() {
         let page = include_str!("../../../docs/expressions.md");

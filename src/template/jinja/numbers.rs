@@ -1,4 +1,4 @@
-//! Filters for booleans, numbers and sizes: `bool`, `human_readable`, `log`, `random`-free arithmetic.
+//! Filters for booleans, numbers and sizes: `bool`, `human_readable`, `log`, arithmetic, but not `random`.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error};
@@ -29,8 +29,8 @@ pub fn add_to(environment: &mut Environment) {
     });
 }
 
-/// Ansible's `bool`: yes, on, true and 1 are true, in any case; everything else is false, a text too. Null
-/// stays null.
+/// Ansible's `bool`: yes, on, true and 1 are true, in any case; everything else is false, including any
+/// other text. Null stays null.
 fn to_bool(value: &Value) -> Result<Value, Error> {
     Ok(match value.kind() {
         ValueKind::Undefined => return Err(error("the value is not defined")),
@@ -45,7 +45,7 @@ fn to_bool(value: &Value) -> Result<Value, Error> {
     })
 }
 
-/// A boolean of what looks like one to Ansible's `boolean`; None for anything else.
+/// Converts values that Ansible's `boolean` accepts; None for anything else.
 pub fn convert_bool(value: &Value) -> Option<bool> {
     match value.kind() {
         ValueKind::Bool => Some(value.is_true()),
@@ -115,7 +115,7 @@ fn human_to_bytes(value: &Value, given: Given) -> Result<i64, Error> {
         .iter()
         .find(|(letter, _)| *letter == first)
         .ok_or_else(not_a_size)?;
-    // `B` for bytes and `b` for bits; a single letter is either, and so is the whole word.
+    // `B` for bytes and `b` for bits; a single letter means either, and so does the whole word.
     let (symbol, word) = if given.flag(1) {
         ("b", "bit")
     } else {
@@ -137,7 +137,7 @@ fn human_to_bytes(value: &Value, given: Given) -> Result<i64, Error> {
     Ok((number * limit).round_ties_even() as i64)
 }
 
-/// The name of a size's letter, as in `megabyte`.
+/// Returns the prefix for a size's letter, as in `megabyte`.
 fn prefix(letter: char) -> &'static str {
     match letter {
         'Y' => "yotta",

@@ -8,10 +8,10 @@ use super::arguments::{Arguments, Given, separate};
 use super::{error, text_of};
 use crate::template::limits::ensure_bytes;
 
-/// Steps back that a match may take: one that needs more is an error, and no endless search.
+/// Limit of backtracking steps per match: exceeding it is an error, not an endless search.
 const MAX_STEPS: usize = 100_000;
 
-/// A longer pattern takes more memory than a template may.
+/// Longest pattern, in bytes: a longer one takes more memory than a template may use.
 const MAX_PATTERN: usize = 32 << 10;
 
 pub fn add_to(environment: &mut Environment) {
@@ -28,7 +28,7 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_test("regex", is_regex);
 }
 
-/// Where a pattern must match.
+/// Position at which a pattern must match.
 enum Matching {
     Anywhere,
     Start,
@@ -61,7 +61,7 @@ fn compile(
         .map_err(|reason| error(format!("not a regular expression: {}", one_line(&reason))))
 }
 
-/// Python's spelling of what the regular expressions here call otherwise.
+/// Translates Python syntax that differs in the regular expressions used here.
 fn from_python(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut characters = pattern.chars();
@@ -69,7 +69,7 @@ fn from_python(pattern: &str) -> String {
         out.push(character);
         if character == '\\' {
             match characters.next() {
-                // The very end of the text.
+                // End of the text.
                 Some('Z') => out.push('z'),
                 Some(escaped) => out.push(escaped),
                 None => {}
@@ -115,7 +115,7 @@ fn is_regex(value: &Value, given: Given) -> Result<bool, Error> {
         .map_err(|reason| failed(&reason))
 }
 
-/// The first match, or those of its groups that are asked for (`\\1`, `\\g<name>`); null without a match.
+/// Returns the first match, or the requested groups of it (`\\1`, `\\g<name>`); null without a match.
 fn regex_search(value: &Value, pattern: &str, given: Given) -> Result<Value, Error> {
     let (groups, flags) = separate(given);
     let groups: Vec<String> = groups.iter().map(group_name).collect::<Result<_, _>>()?;
@@ -144,7 +144,7 @@ fn regex_search(value: &Value, pattern: &str, given: Given) -> Result<Value, Err
         .map(Value::from)
 }
 
-/// The number or name of a group in `\\1` or `\\g<name>`.
+/// Returns the number or name of a group in `\\1` or `\\g<name>`.
 fn group_name(reference: &Value) -> Result<String, Error> {
     let reference = text_of(reference)?;
     let named = reference
@@ -170,7 +170,7 @@ fn group(found: &Captures<str>, number: usize) -> Value {
         .map_or(Value::from(()), |found| Value::from(found.as_str()))
 }
 
-/// All matches: their texts, or their groups where the pattern has some.
+/// Returns all matches: their texts, or their groups if the pattern has any.
 fn regex_findall(
     state: &State,
     value: &Value,
@@ -183,7 +183,7 @@ fn regex_findall(
     let mut all = Vec::new();
     for found in pattern.captures_iter(text.as_str()) {
         let found = found.map_err(|reason| failed(&reason))?;
-        // A group that took no part is an empty text here.
+        // A group that did not participate is an empty text here.
         let group = |number| Value::from(found.get(number).map_or("", |found| found.as_str()));
         all.push(match found.len() {
             1 => group(0),
@@ -231,7 +231,7 @@ fn regex_replace(state: &State, value: &Value, given: Given) -> Result<String, E
     Ok(out)
 }
 
-/// What a match is replaced with: texts, and groups of the match.
+/// Replacement for a match: literal texts, and groups of the match.
 struct Replacement(Vec<Piece>);
 
 enum Piece {
@@ -240,7 +240,7 @@ enum Piece {
 }
 
 impl Replacement {
-    /// Reads `\\1`, `\\g<1>`, `\\g<name>` and the escapes of Python's `re.sub`.
+    /// Parses `\\1`, `\\g<1>`, `\\g<name>` and the escapes of Python's `re.sub`.
     fn new(source: &str) -> Result<Replacement, Error> {
         let mut pieces = Vec::new();
         let mut text = String::new();
@@ -302,7 +302,7 @@ impl Replacement {
     }
 }
 
-/// The text as a pattern that matches just it.
+/// Escapes a text so that a pattern matches it literally.
 fn regex_escape(value: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["re_type"])?;
     let special = match given.text(0, "python")?.as_str() {

@@ -12,9 +12,9 @@ use super::{error, items_of, pairs_of, text_of};
 use crate::template::context::from_json;
 use crate::template::limits::{ensure_bytes, weigh};
 
-/// The longest expression: its parser is as deep as its brackets.
+/// Longest expression: its parser recurses once per bracket.
 const MAX_LENGTH: usize = 1000;
-/// The key under which serde_json passes a number on when its digits are kept (`arbitrary_precision`).
+/// The key that serde_json uses for a number whose digits are kept (`arbitrary_precision`).
 const NUMBER: &str = "$serde_json::private::Number";
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -31,7 +31,7 @@ fn json_query(state: &State, value: &Value, source: &str) -> Result<Value, Error
     if source.len() > MAX_LENGTH {
         return Err(error(format!("a query has at most {MAX_LENGTH} bytes")));
     }
-    // The data is held in values of another kind beside its own.
+    // The query holds the data as values of its own type, besides the original.
     ensure_bytes(state, weigh(value)?.saturating_mul(8))?;
     let mut syntax = jmespath::parse(source).map_err(|reason| failed(&reason))?;
     mend(&mut syntax);
@@ -50,7 +50,7 @@ fn failed(reason: &JmespathError) -> Error {
     ))
 }
 
-/// A value as the query sees it.
+/// Converts a value for the query.
 fn variable(value: &Value) -> Result<Variable, Error> {
     Ok(match value.kind() {
         ValueKind::Undefined | ValueKind::None => Variable::Null,
@@ -75,7 +75,7 @@ fn variable(value: &Value) -> Result<Variable, Error> {
     })
 }
 
-/// Makes numbers of the literals that the parser took for objects.
+/// Restores number literals that the parser took for objects.
 fn mend(syntax: &mut Ast) {
     match syntax {
         Ast::Literal { value, .. } => *value = mended(value),

@@ -1,7 +1,7 @@
-//! The tokens of expressions: the filters and tests that one names, and Python's `'…' % value`, which the
-//! template engine does not have: written as the filter `format`.
+//! Tokens of expressions: the filters and tests that one uses, and Python's `'…' % value`, which the
+//! template engine lacks and which is rewritten to the filter `format`.
 
-/// An expression, or a template, in which `'text' % operand` is `'text' | format(operand)`.
+/// Rewrites `'text' % operand` to `'text' | format(operand)` in an expression or template.
 pub fn rewrite_percent(source: &str) -> String {
     if !source.contains('%') {
         return source.to_owned();
@@ -15,8 +15,8 @@ pub fn rewrite_percent(source: &str) -> String {
         .collect()
 }
 
-/// A template in which `{% set name = value %}` keeps no more than a template may hold: what is set can be set
-/// again, twice in itself, until there is no end to it.
+/// Rewrites a template so that `{% set name = value %}` is limited to the memory of a template: a value can
+/// be set again to hold itself twice, and so grow without bound.
 pub fn rewrite_sets(source: &str) -> String {
     let pieces = pieces(source).into_iter();
     pieces
@@ -27,7 +27,7 @@ pub fn rewrite_sets(source: &str) -> String {
         .collect()
 }
 
-/// The filter through which what is set goes. No configuration can name it.
+/// Filter applied to every value that is set. No configuration can name it.
 pub const BOUNDED: &str = "__bounded";
 
 fn bounded_set(tag: &str) -> Option<String> {
@@ -39,14 +39,14 @@ fn bounded_set(tag: &str) -> Option<String> {
     let (_, start) = tokens.iter().find(is_assignment).filter(|_| is_set)?;
     let (target, value) = tag.split_at(*start);
     let value = value.trim_end();
-    // The dash or plus before the end of a tag is about the blanks behind it.
+    // The dash or plus before the end of a tag controls the blanks after it.
     let value = value.strip_suffix(['-', '+']).unwrap_or(value);
     let end = &tag[start + value.len()..];
     let is_part = target.contains('.');
     Some(format!("{target} ({value}) | {BOUNDED}({is_part}) {end}"))
 }
 
-/// The filters and the tests that a text names, as far as they do not stand in quotes.
+/// Returns the filters and tests that a text uses, ignoring quoted text.
 pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut filters, mut tests) = (Vec::new(), Vec::new());
     for piece in pieces(source) {
@@ -60,7 +60,7 @@ pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
             .collect();
         let is_name = |word: &&str| word.starts_with(|one: char| one.is_alphabetic() || one == '_');
         for (at, word) in words.iter().enumerate() {
-            // `is` may be a name behind a dot, or a key.
+            // `is` may be a name after a dot, or a key.
             let begins = at.checked_sub(1).is_none_or(|before| words[before] == ".");
             match *word {
                 "|" => filters.extend(words.get(at + 1).filter(|word| is_name(word))),
@@ -79,7 +79,7 @@ pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
     (filters, tests)
 }
 
-/// Operators of other languages, and what is written for them.
+/// Operators of other languages, and their replacements.
 const FOREIGN: [(&str, &str); 6] = [
     ("&&", "and"),
     ("&", "and"),
@@ -89,8 +89,8 @@ const FOREIGN: [(&str, &str); 6] = [
     ("===", "=="),
 ];
 
-/// A character that no expression holds outside of a text. The template engine takes some of them for the end
-/// of the expression, and leaves out what follows.
+/// Returns the problem of a character that is invalid outside of quotes. The template engine takes some of
+/// them for the end of the expression, and ignores the rest.
 pub fn stray(source: &str) -> Option<String> {
     let is_template = crate::template::limits::is_template(source);
     pieces(source).into_iter().find_map(|piece| match piece {
@@ -113,7 +113,7 @@ fn stray_of(source: &str, is_template: bool) -> Option<String> {
                 depth = depth.saturating_sub(1);
                 true
             }
-            // Behind a value it is a comment, of which `check-config` warns.
+            // After a value it starts a comment; `check-config` warns of that.
             '#' | ';' if !is_template && start > 0 => return None,
             '|' => !rest.starts_with("||"),
             '=' if token == "=" => is_template || depth > 0,
@@ -141,7 +141,7 @@ fn is_closed(token: &str, quote: char) -> bool {
     backslashes.count() % 2 == 0
 }
 
-/// What is wrong with a text that begins with a character that is no part of an expression.
+/// Returns the problem of a text that begins with a character that is not part of an expression.
 fn not_ours(first: char, rest: &str) -> String {
     if ['“', '”', '„', '‘', '’'].contains(&first) {
         return format!("`{first}` is no quote here; write ' or \"");
@@ -154,15 +154,15 @@ fn not_ours(first: char, rest: &str) -> String {
     }
 }
 
-/// A part of a text of the configuration.
+/// A part of a configured text.
 enum Piece<'a> {
-    /// What stays as it is: text around tags, the tags' brackets, comments.
+    /// Unchanged text: text around tags, the tags' brackets, comments.
     Text(&'a str),
-    /// An expression, or the inside of a tag.
+    /// An expression, or the content of a tag.
     Expression(&'a str),
 }
 
-/// The text in pieces: an expression is one.
+/// Splits a text into pieces; an expression is a single piece.
 fn pieces(source: &str) -> Vec<Piece<'_>> {
     if !source.contains("{{") && !source.contains("{%") {
         return vec![Piece::Expression(source)];
@@ -192,7 +192,7 @@ fn pieces(source: &str) -> Vec<Piece<'_>> {
         let length = tokens(&rest[inside..], Some(end)).1;
         let tag = &rest[inside..inside + length];
         rest = &rest[inside + length..];
-        // What stands in a `raw` block is text.
+        // The content of a `raw` block is text.
         let after = if tag.trim_matches(['-', '+', ' ']) == "raw" {
             rest.find("endraw").unwrap_or(rest.len())
         } else {
@@ -206,7 +206,7 @@ fn pieces(source: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Where the tokens of an expression are, and where it ends.
+/// Returns the positions of an expression's tokens, and the end of the expression.
 fn tokens(source: &str, end: Option<&str>) -> (Vec<(usize, usize)>, usize) {
     let mut tokens = Vec::new();
     let mut depth = 0_usize;
@@ -267,7 +267,7 @@ fn expression(source: &str) -> String {
     }
     let (start, end) = (tokens[percent].1, tokens[last - 1].1);
     let mut operand = source[start..end].trim();
-    // A tuple is several operands.
+    // A tuple means several operands.
     if token(percent + 1) == Some("(")
         && closing(percent + 1, &token) == last
         && operand.ends_with(')')
@@ -280,7 +280,7 @@ fn expression(source: &str) -> String {
     format!("{before}| format({operand}){after}")
 }
 
-/// The token behind an operand: a sign, a value, and what is attached to it.
+/// Returns the index of the token after an operand: a sign, a value, and its suffixes.
 fn operand<'a>(start: usize, token: &impl Fn(usize) -> Option<&'a str>) -> usize {
     let mut at = start;
     while matches!(token(at), Some("-" | "+")) {
@@ -300,7 +300,7 @@ fn operand<'a>(start: usize, token: &impl Fn(usize) -> Option<&'a str>) -> usize
     }
 }
 
-/// The token behind the bracket that closes the one at `at`.
+/// Returns the index of the token after the bracket that closes the one at `at`.
 fn closing<'a>(at: usize, token: &impl Fn(usize) -> Option<&'a str>) -> usize {
     let mut depth = 0_usize;
     let mut at = at;

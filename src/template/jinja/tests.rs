@@ -28,7 +28,7 @@ pub fn add_to(environment: &mut Environment) {
     for name in ["skipped", "skip"] {
         environment.add_test(name, |result: &Value| has(result, "skipped"));
     }
-    // A task that is not asynchronous has started and finished.
+    // A task that is not asynchronous counts as started and finished.
     for name in ["started", "finished"] {
         environment.add_test(name, move |result: &Value| {
             Ok::<bool, Error>(key(result, name)?.is_none_or(|value| value.is_true()))
@@ -57,7 +57,7 @@ pub fn add_to(environment: &mut Environment) {
     for name in ["superset", "issuperset"] {
         environment.add_test(name, |whole: &Value, part: &Value| is_subset(part, whole));
     }
-    // In Python a text and a dictionary are sequences as well.
+    // In Python, a text and a dictionary are sequences too.
     environment.add_test("sequence", |value: &Value| {
         matches!(
             value.kind(),
@@ -81,7 +81,7 @@ pub fn add_to(environment: &mut Environment) {
     });
 }
 
-/// A key of a result; a state such as `failed` that no result holds is none.
+/// Returns a key of a result; None if it is absent, as a state such as `failed` may be.
 fn key(result: &Value, name: &str) -> Result<Option<Value>, Error> {
     if result.kind() != ValueKind::Map {
         return Err(error(format!(
@@ -97,7 +97,7 @@ fn has(result: &Value, name: &str) -> Result<bool, Error> {
     Ok(key(result, name)?.is_some_and(|value| value.is_true()))
 }
 
-/// A loop is changed where one of its items is.
+/// Returns true if the result is changed; a loop is changed if one of its items is.
 fn is_changed(result: &Value) -> Result<bool, Error> {
     if let Some(changed) = key(result, "changed")? {
         return Ok(changed.is_true());
@@ -152,7 +152,7 @@ fn is_subset(part: &Value, whole: &Value) -> Result<bool, Error> {
     Ok(items_of(part)?.iter().all(|one| whole.contains(one)))
 }
 
-/// Python's `in`: of a list, a dictionary's keys, or a text.
+/// Python's `in`: looks in a list, a dictionary's keys, or a text.
 fn is_in(part: &Value, whole: &Value) -> Result<bool, Error> {
     match whole.as_str() {
         Some(text) => Ok(text.contains(&text_of(part)?)),

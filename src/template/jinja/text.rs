@@ -1,5 +1,4 @@
-//! Filters for texts, as Jinja and Ansible call them: `truncate`, `wordwrap`, `center`, `comment`, `quote`,
-//! parts of paths.
+//! Text filters of Jinja and Ansible: `truncate`, `wordwrap`, `center`, `comment`, `quote`, parts of paths.
 
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State};
@@ -46,7 +45,7 @@ pub fn add_to(environment: &mut Environment) {
     });
 }
 
-/// Cuts a text at a word's end, unless it is hardly longer than asked for.
+/// Cuts a text at the end of a word, unless it only slightly exceeds the limit.
 fn truncate(text: &Value, given: Given) -> Result<Value, Error> {
     let given = Arguments::new(given, ["length", "killwords", "end", "leeway"])?;
     let length = given.size(0, 255)?;
@@ -73,7 +72,7 @@ fn truncate(text: &Value, given: Given) -> Result<Value, Error> {
     Ok(Value::from(format!("{cut}{end}")))
 }
 
-/// Lines of at most so many characters, broken at spaces.
+/// Wraps a text at spaces to lines of a maximum width.
 fn wordwrap(state: &State, text: &Value, given: Given) -> Result<String, Error> {
     let names = [
         "width",
@@ -109,13 +108,13 @@ fn wordwrap(state: &State, text: &Value, given: Given) -> Result<String, Error> 
     Ok(wrapped.join(&wrap_string))
 }
 
-/// The text in the middle of a line of that width.
+/// Centres a text in a line of the given width.
 fn center(state: &State, text: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["width"])?;
     let (text, width) = (text_of(text)?, given.size(0, 80)?);
     ensure_bytes(state, width)?;
     let space = width.saturating_sub(text.chars().count());
-    // Python's `str.center` puts an odd space on the left where the width is odd.
+    // Python's `str.center` puts an odd space on the left if the width is odd.
     let left = space / 2 + (space & width & 1);
     Ok(format!(
         "{:left$}{text}{:right$}",
@@ -125,7 +124,7 @@ fn center(state: &State, text: &Value, given: Given) -> Result<String, Error> {
     ))
 }
 
-/// The text with each line in a comment.
+/// Returns the text with each line as a comment.
 fn comment(state: &State, text: &Value, given: Given) -> Result<String, Error> {
     let names = [
         "style",
@@ -187,7 +186,7 @@ fn comment(state: &State, text: &Value, given: Given) -> Result<String, Error> {
     Ok(out)
 }
 
-/// Python's `%`: a number with a fraction is whole for `%d`, as there.
+/// Python's `%`; as in Python, `%d` truncates a number with a fraction.
 pub fn format(
     state: &mut State,
     pattern: &Value,
@@ -215,7 +214,7 @@ pub fn format(
     minijinja::filters::format(state, pattern, Rest(given))
 }
 
-/// The letters of the conversions of a printf-style text that take a value.
+/// Returns the conversion letters of a printf-style text that take a value.
 fn conversions(text: &str) -> impl Iterator<Item = char> {
     let mut rest = text.chars();
     std::iter::from_fn(move || {
@@ -231,7 +230,7 @@ fn conversions(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// A text as one word of a POSIX shell.
+/// Quotes a text as one word of a POSIX shell.
 fn quote(text: &str) -> String {
     let is_plain = |one: char| one.is_ascii_alphanumeric() || "_@%+=:,./-".contains(one);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -241,7 +240,7 @@ fn quote(text: &str) -> String {
     }
 }
 
-/// The directory and the name of a path, as Python's `os.path.split`.
+/// Splits a path into directory and name, like Python's `os.path.split`.
 fn split_path(path: &str) -> (&str, &str) {
     let (directory, name) = path.split_at(path.rfind('/').map_or(0, |at| at + 1));
     let trimmed = directory.trim_end_matches('/');
@@ -255,7 +254,7 @@ fn split_path(path: &str) -> (&str, &str) {
     )
 }
 
-/// A path and its extension; dots that begin a name are none.
+/// Splits off the extension of a path; leading dots of a name do not start one.
 fn split_extension(path: &str) -> (&str, &str) {
     let name = split_path(path).1;
     let start = path.len() - name.len();

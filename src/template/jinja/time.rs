@@ -1,4 +1,4 @@
-//! Filters and functions for times. A time is a text of RFC 3339, as events have it, or seconds since 1970.
+//! Filters and functions for times. A time is a text in RFC 3339 form, as in events, or seconds since 1970.
 
 use std::sync::Arc;
 
@@ -30,14 +30,14 @@ pub fn add_to(environment: &mut Environment) {
     environment.add_function("now", now);
 }
 
-/// A time of an event's text or of seconds since 1970.
+/// Parses a time: a text from an event, or seconds since 1970.
 fn timestamp(time: &Value) -> Result<Timestamp, Error> {
     if let Some(moment) = time.downcast_object_ref::<Moment>() {
         return Ok(moment.0.timestamp());
     }
     let json = match time.kind() {
         ValueKind::Number => serde_json::to_value(time).unwrap_or_default(),
-        // Seconds in a text are what Ansible's facts have.
+        // Ansible's facts have seconds as text.
         _ => match text_of(time)?.trim() {
             text if text.parse::<f64>().is_ok() => text
                 .parse()
@@ -48,7 +48,7 @@ fn timestamp(time: &Value) -> Result<Timestamp, Error> {
     read_time(&json).ok_or_else(|| error(format!("`{time}` is not a time")))
 }
 
-/// `FORMAT | strftime(seconds, utc)` as in Ansible, or `time | strftime(FORMAT, zone)`.
+/// Implements `FORMAT | strftime(seconds, utc)` as in Ansible, or `time | strftime(FORMAT, zone)`.
 fn strftime(value: &Value, given: Given) -> Result<String, Error> {
     let format = text_of(value)?;
     if format.contains('%') || given.is_empty() {
@@ -91,8 +91,8 @@ fn write(format: &str, time: &ZonedDateTime) -> Result<String, Error> {
         .map_err(|reason| error(format!("the format of the time: {reason}")))
 }
 
-/// The seconds since 1970 of a text in that format, in UTC where it names no zone. Seconds, so that times
-/// can be subtracted.
+/// Parses a text in the given format, in UTC unless it has a zone. Returns seconds since 1970, so that
+/// times can be subtracted.
 fn to_datetime(text: &Value, given: Given) -> Result<f64, Error> {
     let given = Arguments::new(given, ["format"])?;
     let text = text_of(text)?;
@@ -113,7 +113,7 @@ fn to_datetime(text: &Value, given: Given) -> Result<f64, Error> {
     Ok(time.as_duration().as_secs_f64())
 }
 
-/// The methods of Python's `datetime` and `timedelta`, for times that are seconds.
+/// Methods of Python's `datetime` and `timedelta`, for times in seconds.
 pub fn method(seconds: f64, method: &str, args: &[Value]) -> Result<Value, Error> {
     let time = || {
         let time = serde_json::Number::from_f64(seconds).map(serde_json::Value::Number);
@@ -129,7 +129,7 @@ pub fn method(seconds: f64, method: &str, args: &[Value]) -> Result<Value, Error
     }
 }
 
-/// How long something is ago, in its largest unit: `5m`, `3h`, `2d`.
+/// Formats an age in its largest unit: `5m`, `3h`, `2d`.
 fn ago(seconds: i64) -> String {
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
     let unit = units.iter().find(|(length, _)| seconds.abs() >= *length);
@@ -137,7 +137,7 @@ fn ago(seconds: i64) -> String {
     format!("{}{letter}", seconds / length)
 }
 
-/// `now(utc, fmt)`: a moment with Python's methods, or its text in a format.
+/// Implements `now(utc, fmt)`: a moment with Python's methods, or its formatted text.
 fn now(given: Given) -> Result<Value, Error> {
     let given = Arguments::new(given, ["utc", "fmt"])?;
     let zone = if given.flag(0) {
@@ -152,7 +152,7 @@ fn now(given: Given) -> Result<Value, Error> {
     }
 }
 
-/// A time as Python's `datetime` shows and offers it.
+/// A time that prints like Python's `datetime`, and has its methods.
 #[derive(Debug)]
 struct Moment(ZonedDateTime);
 

@@ -1,15 +1,15 @@
-//! Versions as Ansible compares them: Python's `LooseVersion` and `StrictVersion`, and semantic versions.
+//! Version comparison as in Ansible: Python's `LooseVersion` and `StrictVersion`, and semantic versions.
 
 use std::cmp::Ordering;
 
-/// A part of a loose version. A number sorts before a word, where Python knows no order.
+/// A part of a loose version. A number sorts before a word, a case where Python defines no order.
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Part {
     Number(u64),
     Word(String),
 }
 
-/// Compares two versions of a type; None where one of them is no version of it.
+/// Compares two versions of one scheme; None if either is invalid in it.
 pub fn compare(kind: &str, left: &str, right: &str) -> Option<Ordering> {
     match kind {
         "loose" => Some(loose(left).cmp(&loose(right))),
@@ -19,7 +19,7 @@ pub fn compare(kind: &str, left: &str, right: &str) -> Option<Ordering> {
     }
 }
 
-/// The runs of digits and of letters; what stands between is in neither.
+/// Splits a version into runs of digits, of letters and of other characters, without dots.
 fn loose(version: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut rest = version;
@@ -46,7 +46,7 @@ fn loose(version: &str) -> Vec<Part> {
     parts
 }
 
-/// `1.2`, `1.2.3`, `1.2a1`: numbers, and whether it is a final release.
+/// Parses `1.2`, `1.2.3`, `1.2a1`: the numbers, and a key that sorts final releases last.
 fn strict(version: &str) -> Option<([u64; 3], (bool, char, u64))> {
     let at = version.find(['a', 'b']);
     let (numbers, pre) = at.map_or((version, None), |at| (&version[..at], Some(&version[at..])));
@@ -66,7 +66,7 @@ fn strict(version: &str) -> Option<([u64; 3], (bool, char, u64))> {
     Some((numbers, pre))
 }
 
-/// A version by semver.org, whose build metadata says nothing of its order.
+/// A version as defined by semver.org; build metadata does not affect the order.
 #[derive(Eq, PartialEq)]
 struct Semantic {
     core: [u64; 3],
@@ -99,7 +99,7 @@ impl Semantic {
 
 impl Ord for Semantic {
     fn cmp(&self, other: &Semantic) -> Ordering {
-        // A version without a pre-release is above all that have one.
+        // A version without a pre-release ranks above those with one.
         self.core
             .cmp(&other.core)
             .then(self.pre.is_empty().cmp(&other.pre.is_empty()))

@@ -1,4 +1,4 @@
-//! YAML in the layout of PyYAML, in which Ansible writes it.
+//! YAML in the layout of PyYAML, which Ansible uses.
 
 use std::sync::LazyLock;
 
@@ -9,21 +9,21 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use super::{error, is_list, items_of, pairs_of, text_of};
 
-/// Levels of lists and dictionaries that are read.
+/// Limit of nesting when YAML is read.
 const MAX_DEPTH: usize = 100;
 
-/// How lists and dictionaries are laid out.
+/// Layout of lists and dictionaries.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Style {
-    /// An item a line.
+    /// One item per line.
     Block,
-    /// An item a line, but for those that hold no list or dictionary: `{a: 1, b: 2}`.
+    /// One item per line, except for collections without nested ones: `{a: 1, b: 2}`.
     Leaves,
-    /// All in one line.
+    /// Everything on one line.
     Flow,
 }
 
-/// The value as YAML, its keys sorted.
+/// Returns the value as YAML, with sorted keys.
 pub fn write(value: &Value, style: Style, indent: usize) -> Result<String, Error> {
     if !(1..=40).contains(&indent) {
         return Err(error("an indent is from 1 to 40"));
@@ -31,14 +31,14 @@ pub fn write(value: &Value, style: Style, indent: usize) -> Result<String, Error
     let mut writer = Writer {
         out: String::new(),
         style,
-        // PyYAML takes no other than these.
+        // PyYAML accepts no other values.
         indent: if (2..10).contains(&indent) { indent } else { 2 },
     };
     writer.value(value, 0, false)?;
     if !writer.out.ends_with('\n') {
         writer.out.push('\n');
     }
-    // A scalar alone is a document that PyYAML ends by name.
+    // PyYAML ends a document that is a plain scalar with an explicit marker.
     if !is_collection(value) && !writer.out.starts_with(['\'', '"']) {
         writer.out.push_str("...\n");
     }
@@ -56,7 +56,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes a value whose lines begin in a column. Behind a key it begins on a line of its own.
+    /// Writes a value whose lines start in `column`. After a key, it starts on a new line.
     fn value(&mut self, value: &Value, column: usize, behind_key: bool) -> Result<(), Error> {
         let children: Vec<Value> = match value.kind() {
             ValueKind::Map => pairs_of(value)?
@@ -158,7 +158,7 @@ fn sorted(value: &Value) -> Result<Vec<(Value, Value)>, Error> {
     Ok(pairs)
 }
 
-/// A value that is no collection. A text is quoted where it would be read as something else.
+/// Returns a scalar as YAML. A text is quoted if it would be read as something else.
 fn scalar(value: &Value) -> Result<String, Error> {
     Ok(match value.kind() {
         ValueKind::None | ValueKind::Undefined => "null".to_owned(),
@@ -182,7 +182,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// A text that YAML 1.1 reads as that text without quotes, in a flow too.
+/// Returns true if YAML 1.1 reads the unquoted text as that same text, even in flow style.
 fn is_plain(text: &str) -> bool {
     let begins_special = text.starts_with([
         ' ', '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%',
@@ -200,7 +200,7 @@ fn is_plain(text: &str) -> bool {
         && !text.contains([',', '[', ']', '{', '}'])
 }
 
-/// What YAML 1.1 makes of a scalar without quotes, where it is no text; as PyYAML's resolver.
+/// Resolves an unquoted scalar to a value as PyYAML's resolver (YAML 1.1) does; None if it is a text.
 fn resolve(text: &str) -> Option<Value> {
     Some(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::from(()),
@@ -212,7 +212,7 @@ fn resolve(text: &str) -> Option<Value> {
     })
 }
 
-/// A number of YAML 1.1. Of what has a meaning that JSON lacks (a date, a number of base 60) the text stays.
+/// Parses a number of YAML 1.1. Values without a counterpart in JSON (dates, base-60 numbers) stay text.
 fn number(text: &str) -> Option<Value> {
     let is_number = |pattern: &Regex| pattern.is_match(text).unwrap_or(false);
     if is_number(&DATE) || is_number(&BASE_60) {
@@ -260,14 +260,14 @@ static DATE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// A pattern for a whole text.
+/// Compiles a pattern that must match the whole text.
 fn pattern(source: &str) -> Regex {
     let pattern = Regex::new(&format!(r"\A(?:{source})\z"));
     pattern.expect("the patterns of YAML's numbers are valid")
 }
 
-/// The first document of a text in YAML. Fails for what is nested deeply, and for aliases, which could make
-/// much of little.
+/// Returns the first YAML document of a text. Fails for deep nesting, and for aliases, which could expand a
+/// small text into a huge value.
 pub fn read(text: &str) -> Result<Value, Error> {
     let mut open: Vec<Collection> = Vec::new();
     for event in Parser::new_from_str(text) {
@@ -305,7 +305,7 @@ pub fn read(text: &str) -> Result<Value, Error> {
     Ok(Value::from(()))
 }
 
-/// A list that is being read, or a dictionary as its keys and values in turn.
+/// A list or dictionary being read; a dictionary as alternating keys and values.
 #[derive(Default)]
 struct Collection {
     is_map: bool,
