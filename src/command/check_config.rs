@@ -1,4 +1,4 @@
-//! `check-config`: every problem of every level in one run, and where each value comes from.
+//! `check-config`: reports every problem of every level in one run, and the origin of each value.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -51,7 +51,8 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     if good { Exit::Ok } else { Exit::Config }
 }
 
-/// A play goes on without its spool, from memory; whoever looks for mistakes wants to know.
+/// Reports an unusable spool. A play continues without its spool, from memory, but a user looking for
+/// mistakes wants to know.
 fn check_spool(config: &mut Config) {
     let Some(folder) = config.spool.clone().or_else(default_folder) else {
         return;

@@ -1,4 +1,4 @@
-//! `completions`: scripts for shells, which ask the program itself what can follow.
+//! `completions`: shell scripts that ask the program itself for the possible completions.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,28 +18,28 @@ use crate::exit::Exit;
 use crate::route;
 
 const NAME: &str = "ansible-notify";
-/// The variable in which a script names its shell when it asks.
+/// Environment variable in which a script passes its shell's name when it asks.
 const ASKED_BY: &str = "_ANSIBLE_NOTIFY_COMPLETE";
-/// What the file of a function has to do in zsh, which reads it when the function is first called.
+/// Code for the function file in zsh, which loads the file when the function is first called.
 const ZSH_FIRST_CALL: &str = "
 if [[ $funcstack[1] = _ansible-notify ]]; then
     _clap_dynamic_completer_ansible_notify \"$@\"
 fi
 ";
 
-/// Answers a script that asks what can follow; nothing where none asks.
+/// Answers a script that asks for completions; None if no script asks.
 pub fn answer() -> Option<Exit> {
     std::env::var_os(ASKED_BY)?;
     let words: Vec<OsString> = std::env::args_os().collect();
     let here = std::env::current_dir().ok();
-    // A shell has no use for a message between what is typed.
+    // A message in the middle of the command line would not help the user.
     let answered = CompleteEnv::with_factory(command)
         .var(ASKED_BY)
         .try_complete(words, here.as_deref());
     Some(answered.map_or(Exit::Usage, |_| Exit::Ok))
 }
 
-/// Prints the script for a shell. It calls the program by the path by which it was called, if by one.
+/// Prints the script for a shell. The script calls the program by the path that it was called with, if any.
 pub fn run(shell: Shell) -> Exit {
     let called = std::env::args_os().next().unwrap_or_else(|| NAME.into());
     let path = Path::new(&called);
@@ -50,7 +50,7 @@ pub fn run(shell: Shell) -> Exit {
     let completer = completer.map_or(NAME.into(), |path| path.to_string_lossy().into_owned());
     let mut script = Vec::new();
     if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
-        // Writing into memory does not fail.
+        // Writing to memory cannot fail.
         let _ = shell.write_registration(ASKED_BY, NAME, NAME, &completer, &mut script);
     }
     if shell == Shell::Zsh {
@@ -60,7 +60,7 @@ pub fn run(shell: Shell) -> Exit {
     Exit::Ok
 }
 
-/// The command line with what each value can be.
+/// Returns the command line, with completions for each value.
 fn command() -> Command {
     Cli::command().mut_subcommands(|command| command.mut_args(with_values))
 }
@@ -85,7 +85,8 @@ fn with_values(arg: Arg) -> Arg {
     }
 }
 
-/// The notifiers of the configuration that is found from here. Mistakes in it are not for this place.
+/// Returns the notifiers of the configuration found from the current directory. Mistakes in it are not
+/// reported here.
 fn notifiers() -> Vec<CompletionCandidate> {
     let search = Search {
         here: true,

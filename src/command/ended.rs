@@ -1,5 +1,5 @@
-//! The ends of ansible-runner's runs that nothing in the input says: made of what came before them, and of the
-//! files beside a directory of job events.
+//! Missing end events of ansible-runner's runs, derived from the earlier records and from the files next to
+//! a directory of job events.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::event::runner;
 use crate::event::{Event, Run, Status};
 use crate::text::{characters, cut, printable};
 
-/// The lines of an error that are kept, and the most of each.
+/// Limits for a kept error: number of lines, and length of each.
 const LINES: usize = 3;
 const LINE: usize = 1000;
 
-/// The runs of an input, in the order of their first records.
+/// Runs of an input, in the order of their first records.
 #[derive(Default)]
 pub struct Ends {
     runs: Vec<Ending>,
-    /// Number of the run that the last record belongs to.
+    /// Index of the run that the last record belongs to.
     current: Option<usize>,
-    /// Errors in plain text before any record.
+    /// Plain-text errors before any record.
     early: Errors,
-    /// Inside a directory nothing stands between the records.
+    /// True inside a directory, where there is no text between the records.
     in_folder: bool,
 }
 
@@ -32,24 +32,24 @@ pub struct Ends {
 struct Ending {
     run: Arc<Run>,
     progress: Progress,
-    /// Id and time of its last event.
+    /// Id and time of the run's last event.
     last: Option<(String, Timestamp)>,
-    /// Its playbook began, and its counts came.
+    /// True once the playbook has begun; `counted` is true once its counts have arrived.
     began: bool,
     counted: bool,
-    /// The end itself was among the records.
+    /// True if the end event itself was among the records.
     said: bool,
-    /// Why ansible-runner ended it.
+    /// Reason why ansible-runner ended the run.
     reason: Option<String>,
     errors: Errors,
-    /// Of a directory: the last status and the exit code that ansible-runner wrote down.
+    /// For a directory: the final status and exit code written by ansible-runner.
     status: Option<String>,
     exit_code: Option<i64>,
     is_folder: bool,
 }
 
 impl Ends {
-    /// Takes an event in, and puts into the end of a run what came before it.
+    /// Records an event, and completes a run's end event from the earlier ones.
     pub fn note(&mut self, event: &mut Event) {
         let Some(ident) = &event.run.ident else {
             return;
@@ -66,7 +66,7 @@ impl Ends {
         self.runs[number].note(event);
     }
 
-    /// Takes in what is between the records.
+    /// Reads text between the records.
     pub fn read_text(&mut self, bytes: &[u8]) {
         match self.current {
             _ if self.in_folder => {}
@@ -75,18 +75,18 @@ impl Ends {
         }
     }
 
-    /// Tells whether there was nothing but plain text, and in it an error of Ansible's.
+    /// Returns true if the input had only plain text, including an error from Ansible.
     pub fn is_only_text(&self) -> bool {
         self.runs.is_empty() && !self.early.lines.is_empty()
     }
 
-    /// Begins the directory of another run.
+    /// Starts the directory of another run.
     pub fn open_folder(&mut self) {
         self.in_folder = true;
         self.current = None;
     }
 
-    /// Takes in what stands beside the job events, and tells whether a status is there.
+    /// Reads the files next to the job events; returns true if one has a status.
     pub fn close_folder(&mut self, artifacts: &Path) -> bool {
         self.in_folder = false;
         let read = |name| std::fs::read_to_string(artifacts.join(name)).ok();
@@ -119,7 +119,7 @@ impl Ends {
         found
     }
 
-    /// The ends that no record said; `run` is that of an input without any record.
+    /// Returns the missing end events; `run` is the id for an input without records.
     pub fn finish(self, run: &str) -> Vec<Event> {
         let mut runs = self.runs;
         if runs.is_empty() && !self.early.lines.is_empty() {
@@ -156,9 +156,9 @@ impl Ending {
         self.last = Some((event.id.clone(), event.time));
     }
 
-    /// Tells the progress how Ansible ended, as far as that is known.
+    /// Records how Ansible ended in the progress, as far as that is known.
     fn conclude(&mut self) {
-        // Not all events of the run may be there: what they do not say, the counts do.
+        // Some events of the run may be missing; the counts make up for them.
         self.progress.resumed = true;
         if self.status.as_deref() == Some("timeout") {
             self.reason = Some(runner::TIMEOUT.to_owned());
@@ -172,7 +172,7 @@ impl Ending {
         }
     }
 
-    /// Its end, where the input is that of a whole run.
+    /// Returns the run's end event if it is missing and the run is over.
     fn end(mut self) -> Option<Event> {
         let status = match self.status.as_deref() {
             Some("successful") => Some(Status::Success),
@@ -181,7 +181,7 @@ impl Ending {
             _ => None,
         };
         let over = match self.is_folder {
-            // It may still be running.
+            // The run may still be in progress.
             true => status.is_some() || self.counted,
             false => self.began || self.errors.text().is_some(),
         };
@@ -200,7 +200,7 @@ impl Ending {
     }
 }
 
-/// The playbook of the command that ansible-runner wrote down.
+/// Returns the playbook from the command line that ansible-runner recorded.
 fn playbook_of(command: &str) -> Option<String> {
     let command: Value = serde_json::from_str(command).ok()?;
     let words = command["command"].as_array()?;
@@ -209,17 +209,17 @@ fn playbook_of(command: &str) -> Option<String> {
     Some(last.to_owned())
 }
 
-/// The first error in Ansible's plain output, with the lines that belong to it.
+/// The first error in Ansible's plain output, with its continuation lines.
 #[derive(Default)]
 pub struct Errors {
-    /// The line being read, as far as it is kept.
+    /// The line being read, up to the length that is kept.
     line: Vec<u8>,
     lines: Vec<String>,
     over: bool,
 }
 
 impl Errors {
-    /// Takes in the output of Ansible that is a record of its own: no event of a task, and no callback.
+    /// Reads output of Ansible that comes as a record of its own, outside of tasks and callbacks.
     pub fn note(&mut self, event: &Event) {
         if ["verbose", "error"].contains(&event.event.as_str())
             && let Some(record) = &event.record
@@ -230,7 +230,8 @@ impl Errors {
         }
     }
 
-    /// The last record of a run, as the callback plugin would make it. Where the counts came, an error did not end it.
+    /// Returns the last record of a run, in the form of the callback plugin. If the counts arrived, no
+    /// error ended the run.
     pub fn last_record(&self, counted: bool, reason: Option<&str>) -> Value {
         let said = self.text();
         let error = said.as_deref().filter(|_| !counted).or(reason);

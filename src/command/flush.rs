@@ -1,4 +1,4 @@
-//! `flush`: delivers what waits in the spool, each with the settings of its own project.
+//! `flush`: delivers the pending events in the spool, with the settings of each event's own project.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ use crate::system::trusted;
 use super::unclaimed::{self, Unclaimed};
 use super::{belongs_to, search_of};
 
-/// How often `--watch` looks for destinations that are new.
+/// Interval at which `--watch` looks for new destinations.
 const WATCH: Duration = Duration::from_secs(2);
-/// How long the spool may give nothing before the rest is left.
+/// Time of consecutive spool failures after which the rest is left for later.
 const HOPELESS: Duration = Duration::from_secs(3);
-/// After this time it tries to read a secret again.
+/// Delay before an unreadable secret is tried again.
 const UNREAD: Duration = Duration::from_secs(300);
 
 pub async fn run(arguments: cli::Flush) -> Exit {
@@ -50,7 +50,7 @@ pub async fn run(arguments: cli::Flush) -> Exit {
     result.unwrap_or_else(|error| super::spool_failed(&error))
 }
 
-/// The spool, if there is one. Who stays may have begun before anything was sent.
+/// Opens the spool, if it exists. With `--watch` it is created, as nothing may have been sent yet.
 fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
     let folder = match super::find_spool(&arguments.place)? {
         None if arguments.watch => Some(super::spool_folder(&arguments.place)?),
@@ -61,7 +61,7 @@ fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
 
 async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
     let known = spool.write(spool::status).await?;
-    // To one of whom nothing is known yet, something may be sent while somebody stays.
+    // With `--watch`, events may still arrive for a notifier that is not known yet.
     if !arguments.watch
         && let Err(exit) = super::check_known(&arguments.notifier, &known)
     {
@@ -94,24 +94,24 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
     flush.finish().await
 }
 
-/// When each file of a configuration was changed, and its length, where it is there.
+/// Modification time and length of each configuration file; None for a missing one.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 struct Flush<'a> {
     arguments: &'a cli::Flush,
     spool: &'a Spool,
     deliverer: Rc<Deliverer>,
-    /// The destinations that were looked at, and how their configuration was.
+    /// Destinations already examined, with the state of their configuration then.
     added: HashMap<i64, Stamp>,
-    /// How many waited for them.
+    /// Number of deliveries pending for them.
     waiting: usize,
-    /// Those of which a secret could not be read, and when that was.
+    /// Destinations with an unreadable secret, and when it was last tried.
     unread: Vec<(Instant, i64)>,
     unclaimed: Unclaimed,
     /// Configurations read in this round, with the destinations that no worker has yet: several destinations
     /// may be of one, and its commands for secrets run only once.
     loaded: Vec<(Options, Config)>,
-    /// The project's file that alone names the spool: it may be a stranger's who put both there.
+    /// The project's file, if no other names the spool: somebody else may have put both there.
     stranger: Option<PathBuf>,
     exit: Exit,
 }
@@ -125,7 +125,7 @@ impl Flush<'_> {
         });
     }
 
-    /// Says whether a person waits for it, who can do something about what is wrong.
+    /// Returns true if a user is waiting who can fix problems.
     fn is_attended(&self) -> bool {
         !self.arguments.watch && !self.arguments.due
     }
@@ -137,8 +137,8 @@ impl Flush<'_> {
         is_named && file.is_none_or(|file| belongs_to(status, file))
     }
 
-    /// Lets the dead wait again, and ends pauses, as far as that was asked for: whoever stays or comes again
-    /// has time, a person who does not wants an attempt now.
+    /// Makes dead deliveries pending again if `--dead` is given, and ends pauses if a user is waiting:
+    /// `--watch` and timers have time, a user wants an attempt now.
     async fn revive(&self, known: &[DestinationStatus]) -> anyhow::Result<()> {
         let now = self.is_attended();
         let dead = self.arguments.dead;
@@ -160,7 +160,7 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// The destinations; what is wrong with their counts is set right.
+    /// Returns the destinations, after repairing wrong counts.
     async fn status(&self) -> anyhow::Result<Vec<DestinationStatus>> {
         let found = self.spool.write(spool::status).await?;
         for wrong in found.iter().filter(|status| status.is_miscounted).cloned() {
@@ -175,7 +175,7 @@ impl Flush<'_> {
         Ok(found)
     }
 
-    /// Starts a worker for every destination to which something is owed, anew where its configuration was
+    /// Starts a worker for every destination with pending deliveries, and restarts it if its configuration
     /// changed.
     async fn add_destinations(&mut self) -> anyhow::Result<()> {
         for (_, id) in self
@@ -196,7 +196,7 @@ impl Flush<'_> {
             let stamp = stamp(&search);
             match self.added.insert(status.id, stamp.clone()) {
                 Some(known) if known == stamp => continue,
-                // What was learnt of it may hold no more.
+                // Cached results about it may be outdated.
                 Some(_) => {
                     self.deliverer.retire(status.id);
                     let id = status.id;
@@ -213,8 +213,8 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Finds a destination's settings again and starts its worker. The environment gives what it, or the
-    /// play's vars, gave when the events were accepted, and nothing else.
+    /// Loads a destination's settings again and starts its worker. The environment may only give the keys
+    /// that it, or the play's vars, gave when the events were accepted.
     fn add(&mut self, status: &DestinationStatus, search: Search, known: &[DestinationStatus]) {
         self.unread.retain(|(_, id)| *id != status.id);
         self.unclaimed.remove(status.id);
@@ -249,7 +249,7 @@ impl Flush<'_> {
                     return self.skip(status, unclaimed::address_is_gone(&file, &status.name));
                 }
                 problems.iter().for_each(stderr::say);
-                // It may be one that only those variables complete.
+                // The destination may exist only with those variables.
                 let missing = unset(status);
                 let reason = match missing.is_empty() || options.search.runner.is_some() {
                     true => "its configuration has a problem".to_owned(),
@@ -301,7 +301,7 @@ impl Flush<'_> {
         }
     }
 
-    /// Reports a destination that its configuration does not have.
+    /// Reports a destination that is missing from its configuration.
     fn report_absent(&mut self, status: &DestinationStatus, search: &Search, config: &Config) {
         if let Some(file) = &search.runner {
             let reason = emitters::how_to_name(&status.name, file);
@@ -309,12 +309,13 @@ impl Flush<'_> {
         }
         match unset(status)[..] {
             [] => self.skip(status, unclaimed::not_there(config, &status.name)),
-            // It may be one that only those variables complete.
+            // The destination may exist only with those variables.
             ref missing => self.pass_over(status, &not_stored(missing), Exit::Config),
         }
     }
 
-    /// What the environment would have to say, so that the events go where they were meant to go.
+    /// Returns the variables to set so that the events go to their original destination, if any are missing
+    /// or changed.
     fn lacks(
         &self,
         status: &DestinationStatus,
@@ -344,8 +345,8 @@ impl Flush<'_> {
         })
     }
 
-    /// Whether the variables name the address and the user for which the events were accepted. Where all
-    /// that waits was accepted for the same, a person may send it elsewhere.
+    /// Returns true if the variables give the address and user that the events were accepted for. If all
+    /// pending events were accepted for the same ones, a user may send them elsewhere.
     fn is_meant(
         &self,
         status: &DestinationStatus,
@@ -366,7 +367,7 @@ impl Flush<'_> {
         destination.section.addressee() == addressee || attended && alone
     }
 
-    /// Gives up what is for a destination of which nothing says any more where it is.
+    /// Gives up the deliveries of a destination whose record in the spool is unreadable.
     async fn bury(&self, status: &DestinationStatus) -> anyhow::Result<()> {
         let (id, reason) = (status.id, "its destination in the spool cannot be read");
         let buried = self
@@ -377,7 +378,7 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Leaves those that nobody claims. A timer cannot help them, and they are no failure of it.
+    /// Skips deliveries that no notifier claims. A timer cannot help them, so they do not make it fail.
     fn skip(&mut self, status: &DestinationStatus, reason: String) {
         if self.is_attended() {
             self.exit = Exit::Config;
@@ -393,7 +394,7 @@ impl Flush<'_> {
         ));
     }
 
-    /// Delivers what can be delivered now, unless somebody asks the process to end.
+    /// Delivers what can be delivered now, until a signal stops it.
     async fn settle(&self) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -404,7 +405,7 @@ impl Flush<'_> {
         Ok(())
     }
 
-    /// Stays and delivers, until somebody asks the process to end.
+    /// Keeps delivering until a signal stops it.
     async fn watch(&mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -417,7 +418,7 @@ impl Flush<'_> {
         }
     }
 
-    /// Looks for destinations that are new. A process that holds the spool is waited for.
+    /// Looks for new destinations. If another process holds the spool, waits for it.
     async fn look(&mut self) -> anyhow::Result<()> {
         match self.add_destinations().await {
             Err(error) if matches!(error.downcast_ref(), Some(spool::Error::Held(_))) => {
@@ -466,7 +467,7 @@ impl Flush<'_> {
         })
     }
 
-    /// Why something still waits for a destination.
+    /// Returns why deliveries are still pending for a destination.
     fn reason(&self, status: &DestinationStatus) -> Option<String> {
         if self.deliverer.delivers_elsewhere(status.id) {
             let leader = self.spool.leader(status.id);
@@ -479,15 +480,14 @@ impl Flush<'_> {
     }
 }
 
-/// Why the file from which the settings would be read is not to be trusted, if so.
+/// Returns why the file with the settings is not trusted, if so.
 fn distrusted(search: &Search) -> Option<String> {
-    // Settings of ansible-runner that are not to be trusted are not used; the file itself is looked at
-    // when it is read.
+    // Untrusted settings of ansible-runner are not used; that file is checked when it is read.
     let file = search.file().filter(|_| search.runner.is_none());
     file.and_then(|file| trusted::replaceable(&file))
 }
 
-/// What is to be said where more would be used for a spool than stands in the file that names it.
+/// Returns the message that a spool named only by this file gets no settings from elsewhere.
 fn of_stranger(file: &Path) -> String {
     format!(
         "only {} names this spool, which gets no settings and no secrets of yours from elsewhere; name it with --spool",
@@ -495,30 +495,30 @@ fn of_stranger(file: &Path) -> String {
     )
 }
 
-/// Whether a section takes nothing from any other place than this file.
+/// Returns true if a section has no settings from outside this file.
 fn is_all_of(section: &Section, file: &Path) -> bool {
     let is_here =
         |origin: &Origin| matches!(origin, Origin::File { file: from, .. } if from.path == file);
     section.entries.iter().all(|entry| is_here(&entry.origin)) && section.withheld().is_empty()
 }
 
-/// The keys that the play's vars or the environment gave.
+/// Returns the keys that the play's vars or the environment gave.
 fn needs(status: &DestinationStatus) -> impl Iterator<Item = &str> {
     status.needs.split(", ").filter(|key| !key.is_empty())
 }
 
-/// Those of them that the environment does not give now.
+/// Returns those of these keys that the environment does not set now.
 fn unset(status: &DestinationStatus) -> Vec<&str> {
     let is_unset = |key: &&str| std::env::var_os(variable(key)).is_none();
     needs(status).filter(is_unset).collect()
 }
 
-/// The mark of those for whom its events were accepted.
+/// Returns the hash of the address and user that the events were accepted for.
 fn addressee(status: &DestinationStatus) -> Option<&str> {
     status.run.rsplit_once(ADDRESSEE).map(|(_, mark)| mark)
 }
 
-/// What is to be said where the environment lacks these.
+/// Returns the message that the environment must set these keys.
 fn not_stored(keys: &[&str]) -> String {
     let names: Vec<String> = keys.iter().map(|key| variable(key)).collect();
     let names = names.join(", ");

@@ -1,4 +1,4 @@
-//! `status`, `history` and `discard`: what the spool knows, as text or JSON.
+//! `status`, `history` and `discard`: the content of the spool, as text or JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub async fn status(arguments: cli::Status) -> Exit {
     print(&text)
 }
 
-/// The rows, those of runs with settings of their own that are done with as one.
+/// Merges the rows of finished runs that had settings of their own.
 fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
     let mut shown: Vec<DestinationStatus> = Vec::new();
     let is_done = |row: &DestinationStatus| {
@@ -62,7 +62,7 @@ fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
     shown
 }
 
-/// The configuration that a destination comes from, where one of its own is known.
+/// Returns the configuration file that a destination comes from, if it has one of its own.
 fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
     Search::stored(row.search.as_deref()?).file()
 }
@@ -138,7 +138,7 @@ pub async fn history(arguments: cli::History) -> Exit {
     print(&rows.iter().map(history_line).collect::<String>())
 }
 
-/// The line of a spool of which nothing is known, or that is not there.
+/// Returns the message for a spool that is empty or missing.
 fn nothing_sent(place: &cli::Place) -> String {
     match super::spool_folder(place) {
         Ok(folder) => format!(
@@ -149,7 +149,7 @@ fn nothing_sent(place: &cli::Place) -> String {
     }
 }
 
-/// The line of a history without a delivery, with the options that may have left them out.
+/// Returns the message for an empty history, with the options that may have excluded deliveries.
 fn nothing_to_show(arguments: &cli::History) -> String {
     let options = [
         (arguments.failed, "--failed"),
@@ -169,7 +169,7 @@ fn nothing_to_show(arguments: &cli::History) -> String {
     }
 }
 
-/// That the notifier which was asked for is one to which something was sent.
+/// Checks that events were sent to the requested notifier before.
 async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
     let Some(name) = &arguments.notifier else {
         return Ok(());
@@ -209,7 +209,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
     print(&text)
 }
 
-/// The body of an event, so far as it can be read.
+/// Returns the body of an event, if it can be parsed.
 fn event(body: &str) -> Option<Value> {
     bulk::value(body).ok()
 }
@@ -273,8 +273,8 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
     }
 }
 
-/// The choice of deliveries that the options make. A configuration that is named narrows it, but for
-/// deliveries that are named themselves.
+/// Returns the deliveries that the options select. A named configuration narrows the selection, except for
+/// deliveries named by id.
 async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> {
     let mut choice = Choice {
         ids: which.ids.clone(),
@@ -297,8 +297,8 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
     Ok(choice)
 }
 
-/// Reads the spool beside who writes; nothing where there is none yet. Where that cannot be done (it is of an
-/// older version, or damaged), it is opened as for writing, which mends that.
+/// Reads the spool without blocking writers; returns the default if there is none. If that fails (an older
+/// version, or damage), the spool is opened for writing, which repairs it.
 async fn read<T: Default + Send + 'static>(
     place: &cli::Place,
     work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! `init`: the callback plugin and a commented configuration, next to a playbook.
+//! `init`: writes the callback plugin and a commented configuration next to a playbook.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,7 +14,7 @@ use crate::protocol::VERSION;
 use crate::system::trusted;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
-/// More bytes than a plugin has.
+/// Size limit when a plugin is read, in bytes.
 const LONGEST: u64 = 1 << 20;
 const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 
@@ -25,7 +25,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
         return Exit::NoInput;
     }
     let plugin = install(&folder.join("ansible_notify.py"), arguments.upgrade);
-    // It may come to hold a password.
+    // It may later contain a password.
     let config = write(&folder.join("plugin_config.ini"), CONFIG, 0o600);
     if plugin != Exit::Ok || config != Exit::Ok {
         return Exit::NoInput;
@@ -38,7 +38,7 @@ pub fn run(arguments: &cli::Init) -> Exit {
     Exit::Ok
 }
 
-/// Writes the plugin; one that stands there is replaced on demand only.
+/// Writes the plugin; an existing one is replaced only with `--upgrade`.
 fn install(path: &Path, upgrade: bool) -> Exit {
     if path.symlink_metadata().is_err() {
         return write(path, PLUGIN, 0o644);
@@ -80,9 +80,9 @@ fn install(path: &Path, upgrade: bool) -> Exit {
     }
 }
 
-/// A plugin that stands where `init` would write one.
+/// An existing plugin where `init` would write one.
 struct Standing {
-    /// Its text is the one of this program.
+    /// True if its text is identical to this program's plugin.
     is_ours: bool,
     version: Option<String>,
 }
@@ -108,7 +108,7 @@ impl Standing {
         })
     }
 
-    /// Its version beside that of this program.
+    /// Describes its version in relation to this program's.
     fn describe(&self) -> String {
         let Some(version) = &self.version else {
             return format!("a version before {VERSION}, or a file of your own");
@@ -127,7 +127,7 @@ impl Standing {
     }
 }
 
-/// Puts the plugin in place of the one that is there, whole or not at all; its mode and a link to it stay.
+/// Replaces the plugin atomically, keeping its mode and a symbolic link to it.
 fn replace(path: &Path) -> io::Result<()> {
     let path = path.canonicalize()?;
     let new = path.with_extension(format!("py.{}.new", std::process::id()));
@@ -141,7 +141,7 @@ fn replace(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Writes a file that is not there yet.
+/// Writes a file, unless it exists already.
 fn write(path: &Path, content: &str, mode: u32) -> Exit {
     let file = std::fs::OpenOptions::new()
         .write(true)

@@ -1,4 +1,4 @@
-//! The subcommands, one file each, and what they share.
+//! The subcommands, one file each, and the code they share.
 
 pub mod check_config;
 pub mod completions;
@@ -33,7 +33,7 @@ use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::spool::{self, DestinationStatus, Limits, Spool, default_folder};
 
-/// The configuration, if it is good; else all its problems are said, and the exit code is given.
+/// Loads the configuration; if it has problems, reports them all and returns the exit code.
 pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
     Config::load(options, &[], http)
         .usable()
@@ -43,14 +43,14 @@ pub fn load(options: &Options, http: &Http) -> Result<Config, Exit> {
         })
 }
 
-/// Says which notifiers cannot deliver now, and what else is wrong but hinders nobody.
+/// Reports which notifiers cannot deliver now, and harmless problems.
 pub fn report_troubles(config: &Config) {
     for trouble in config.troubles(|_| true) {
         stderr::say(format!("warning: {trouble}"));
     }
 }
 
-/// Says which notifiers have a mistake, after an inspection that ended with `exit`.
+/// Reports which notifiers have a mistake, after an inspection that ended with `exit`.
 pub fn report_mistakes(config: &Config, exit: Exit) -> Exit {
     for trouble in config.troubles(Trouble::is_mistake) {
         stderr::say(format!("warning: {trouble}"));
@@ -61,8 +61,8 @@ pub fn report_mistakes(config: &Config, exit: Exit) -> Exit {
     }
 }
 
-/// The spool that the configuration names, or the user's own. Where it cannot be used, events go on
-/// from memory; where another process holds it, until that lets it go.
+/// Opens the configured spool, or the user's own. If it is unusable, events are delivered from memory; if
+/// another process holds it, this lasts until it is released.
 pub fn open_spool(config: &Config) -> Spool {
     let Some(folder) = config.spool.clone().or_else(default_folder) else {
         let reason = "there is no HOME for the spool; set `spool` in [delivery]";
@@ -76,8 +76,8 @@ pub fn open_spool(config: &Config) -> Spool {
     })
 }
 
-/// Where the spool is that a command asks about: `--spool`, which must be there, or that of whoever asks, if
-/// anything was ever sent.
+/// Returns the spool's directory for a command: `--spool`, which must exist, or the user's own, if anything
+/// was ever sent.
 pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
     let folder = spool_folder(place)?;
     if spool::is_in(&folder) {
@@ -90,7 +90,7 @@ pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
     Ok(None)
 }
 
-/// Opens a spool to do something with it, and makes it where it is not there.
+/// Opens a spool for changes, creating it if necessary.
 pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
     let limits = Limits {
         on_network: true,
@@ -100,10 +100,11 @@ pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
     Spool::open(folder, &limits).map_err(|error| spool_failed(&error))
 }
 
-/// Where that spool is: as named, or as the configuration says that is named or found here.
+/// Returns the spool's directory: as given by `--spool`, or from the configuration that is named or found
+/// here.
 pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
     let configured = config::spool_of(search_for_spool(place));
-    // Of a file that cannot be read, the spool is not known.
+    // If a file cannot be read, its spool is unknown.
     if place.config.is_some() && !configured.problems.is_empty() {
         report_problems(&configured.problems);
         return Err(Exit::Config);
@@ -117,7 +118,7 @@ pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
     })
 }
 
-/// The project's file found here, where that alone says where the spool is.
+/// Returns the project's file found here, if no other setting names the spool.
 pub fn only_named_by(place: &cli::Place) -> Option<PathBuf> {
     let project = config::spool_of(search_for_spool(place)).project;
     project.filter(|_| place.spool.is_none())
@@ -131,15 +132,15 @@ fn search_for_spool(place: &cli::Place) -> Search {
     }
 }
 
-/// How the configuration of a destination is found, where that can still be read.
+/// Returns the search that finds a destination's configuration, if it is still readable.
 pub fn search_of(status: &DestinationStatus) -> Option<Search> {
     let text = status.search.as_deref()?;
-    // Of one that is no JSON it would be that of somebody else.
+    // Without valid JSON, the search would find somebody else's configuration.
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     Some(Search::stored(text))
 }
 
-/// Says whether this file is the one of a destination: that of its project, or the nearest that there is.
+/// Returns true if this file configures a destination: its project's file, or the nearest existing one.
 pub fn belongs_to(status: &DestinationStatus, file: &Path) -> bool {
     let (Some(search), Ok(file)) = (search_of(status), std::path::absolute(file)) else {
         return false;
@@ -150,12 +151,12 @@ pub fn belongs_to(status: &DestinationStatus, file: &Path) -> bool {
         paths.find(|path| path.exists())
     };
     let own = search.file().or_else(nearest);
-    // One that is gone has no other name.
+    // The path of a missing file cannot be resolved.
     let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
     own.map(real) == Some(real(file))
 }
 
-/// Which secrets a command reads that may be an inspection.
+/// Returns the secrets that a command may read; an inspection runs no commands.
 pub fn reads(inspects: bool) -> Reads {
     if inspects {
         Reads::NoCommands
@@ -169,7 +170,7 @@ pub fn spool_failed(error: &anyhow::Error) -> Exit {
     Exit::Io
 }
 
-/// Waits for a signal, where anybody listens to it.
+/// Waits for a signal; forever if none is being handled.
 pub async fn heard(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
@@ -183,7 +184,7 @@ fn report_problems(problems: &[Problem]) {
     }
 }
 
-/// The configuration with the named notifiers alone, all of them without a name; a person at the terminal
+/// Loads the configuration with only the named notifiers, or all if none is named; a user at the terminal
 /// can be asked for a password.
 pub fn load_chosen(
     configuration: &cli::Configuration,
@@ -213,7 +214,7 @@ pub fn load_chosen(
     Ok(config)
 }
 
-/// Names the notifiers of a configuration that are muted, if any are.
+/// Returns a message with the muted notifiers of a configuration, if any.
 pub fn muted(config: &Config) -> Option<String> {
     let names = config.muted.iter().map(|(name, _)| format!("`{name}`"));
     let names: Vec<String> = names.collect();
@@ -227,8 +228,7 @@ pub fn muted(config: &Config) -> Option<String> {
     }
 }
 
-/// That each of the names is that of a notifier to which something was sent; nothing is said where nothing
-/// ever was.
+/// Checks that events were sent to each of the named notifiers before; succeeds if nothing was ever sent.
 pub fn check_known(names: &[String], known: &[DestinationStatus]) -> Result<(), Exit> {
     if known.is_empty() {
         return Ok(());
@@ -236,7 +236,7 @@ pub fn check_known(names: &[String], known: &[DestinationStatus]) -> Result<(), 
     check_names(names, known.iter().map(|status| status.name.as_str()))
 }
 
-/// Says which of the names is no notifier's, and which there are.
+/// Reports an unknown name, with the known ones.
 fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Result<(), Exit> {
     let known: BTreeSet<&str> = known.collect();
     let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) else {

@@ -1,14 +1,14 @@
-//! The end of the program that started this one, which goes on to deliver: whoever reads that program's
-//! output must not wait for this one, too.
+//! Exit of the parent process while this one continues to deliver: a program that reads the parent's output
+//! must not wait for this process too.
 
 use std::time::Duration;
 
 use rustix::process::getppid;
 
-/// How often it looks.
+/// Polling interval.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Gives up standard error when the parent is gone. On a thread of its own: the others may wait for a disk.
+/// Closes standard error when the parent is gone. Runs on its own thread, because others may block on a disk.
 pub fn watch() {
     let parent = getppid();
     let watch = move || {
@@ -16,10 +16,10 @@ pub fn watch() {
             std::thread::sleep(LOOK);
         }
         if let Ok(nowhere) = std::fs::File::options().write(true).open("/dev/null") {
-            // Where it stays open, the other one waits until this process has ended.
+            // If this fails, the reader waits until this process ends.
             let _ = rustix::stdio::dup2_stderr(&nowhere);
         }
     };
-    // Without a thread it is the same.
+    // The same applies without a thread.
     let _ = std::thread::Builder::new().spawn(watch);
 }

@@ -1,4 +1,4 @@
-//! `receive`: an HTTP endpoint to try things against. It shows what comes, and fails on demand.
+//! `receive`: an HTTP test endpoint. It shows requests, and fails on demand.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -40,20 +40,20 @@ use crate::secret;
 use crate::system::trusted;
 use crate::text;
 
-/// The largest body that is taken, in bytes, and the most that all bodies together may have that are being read.
+/// Size limit of a body, and of all bodies being read together, in bytes.
 const MAX_BODY: usize = 8 << 20;
 const MAX_BODIES: usize = 12 << 20;
-/// The most that the headers of a request may have, in bytes.
+/// Size limit of a request's headers, in bytes.
 const MAX_HEAD: usize = 32 << 10;
-/// The largest file of a key or of certificates that is read, in bytes.
+/// Size limit of a file of a key or certificates, in bytes.
 const MAX_PEM: u64 = 1 << 20;
-/// How many connections there may be; others wait until one ends.
+/// Limit of concurrent connections; further ones wait until one ends.
 const MAX_CONNECTIONS: usize = 128;
-/// How long a client may take for a TLS handshake, for the headers, and for each further piece of a body.
+/// Timeout of a TLS handshake, of the headers, and of each further piece of a body.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a whole body may take.
+/// Timeout of a whole body.
 const MAX_READ: Duration = Duration::from_secs(60);
-/// The pause after a connection that could not be taken, as where too many files are open.
+/// Pause after a connection could not be accepted, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(arguments: cli::Receive) -> Exit {
@@ -66,14 +66,14 @@ pub async fn run(arguments: cli::Receive) -> Exit {
     }
 }
 
-/// What the endpoint does with a request.
+/// State of the endpoint, shared by all requests.
 struct Receiver {
     arguments: cli::Receive,
-    /// The value that the Authorization header must have.
+    /// Required value of the `Authorization` header.
     authorization: Option<String>,
     /// Requests answered so far.
     count: Cell<u64>,
-    /// `--count` is reached.
+    /// Notified when `--count` is reached.
     full: Notify,
     /// Bytes of bodies that may still be read.
     room: Semaphore,
@@ -105,7 +105,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
     };
     tokio::select! {
         () = accept(&listener, &receiver, acceptor.as_ref()) => {}
-        // The last answer must still go out.
+        // The last response must still be sent.
         () = receiver.full.notified() => tokio::time::sleep(Duration::from_millis(50)).await,
         () = stop => {}
     }
@@ -149,7 +149,7 @@ impl Listener {
 
     fn clean_up(&self) {
         if let Listener::Unix(_, path) = self {
-            // Somebody else may have removed it; there is nothing more to do.
+            // Somebody else may have removed it; nothing else remains to be done.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -164,7 +164,7 @@ async fn accept(listener: &Listener, receiver: &Rc<Receiver>, acceptor: Option<&
         let receiver = receiver.clone();
         let taken = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                // It is only slower without.
+                // A failure only makes it slower.
                 let _ = stream.set_nodelay(true);
                 let connection = connection(stream, receiver, acceptor.cloned());
                 tokio::task::spawn_local(while_in(place, connection));
@@ -183,7 +183,7 @@ async fn accept(listener: &Listener, receiver: &Rc<Receiver>, acceptor: Option<&
     }
 }
 
-/// Does something that has a place until it ends.
+/// Runs `work`, and holds `place` until it ends.
 async fn while_in(place: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
     work.await;
     drop(place);
@@ -220,11 +220,11 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, receive
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD)
         .half_close(true);
-    // An error here is a client that went away, or --drop: both are part of the rehearsal.
+    // An error here is a disconnected client or --drop: both are part of the test.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// A request that was dropped on purpose.
+/// Error for a request dropped on purpose.
 #[derive(Debug)]
 struct Dropped;
 
@@ -239,7 +239,7 @@ impl std::error::Error for Dropped {}
 impl Receiver {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
         let (head, body) = request.into_parts();
-        // Of a client that may not be here nothing more is read.
+        // The body of an unauthorised client is not read.
         let read = match self.is_authorized(&head.headers) {
             true => self.read(body).await,
             false => Err(StatusCode::UNAUTHORIZED),
@@ -261,7 +261,7 @@ impl Receiver {
         Ok(self.response(status))
     }
 
-    /// The body; else the status that says why it is not taken.
+    /// Reads the body, or returns the status that rejects it.
     async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
         let most = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
         let most = u32::try_from(most)
@@ -295,7 +295,7 @@ impl Receiver {
         expected.is_none_or(|expected| given == Some(expected.as_bytes()))
     }
 
-    /// The status for the request with this number.
+    /// Returns the status for the request with this number.
     fn status(&self, number: u64) -> StatusCode {
         let code = match (self.arguments.fail_first, self.arguments.status) {
             (Some(first), _) if number > first => 200,
@@ -335,7 +335,7 @@ impl Receiver {
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    // A signature is there to be looked at.
+                    // A signature is meant to be seen.
                     let hidden = is_credential(name) && !name.as_str().contains("signature");
                     let value = match hidden {
                         true => secret::MASK.into(),
@@ -366,14 +366,14 @@ impl Receiver {
             text::visible_lines(&secret::redact(&text))
         };
         let mut output = std::io::stdout().lock();
-        // A reader that has gone away is no reason to stop answering.
+        // If the reader of the output is gone, requests are still answered.
         let _ = output
             .write_all(text.as_bytes())
             .and_then(|()| output.flush());
     }
 }
 
-/// A request as `--json` shows it.
+/// A request in the form of `--json`.
 #[derive(Serialize)]
 struct Record<'a> {
     time: String,
@@ -384,7 +384,7 @@ struct Record<'a> {
     status: u16,
 }
 
-/// A body that is JSON, in one line and with its secrets masked; else its text, as JSON.
+/// Returns a JSON body on one line with its secrets masked, or any other body as a JSON string.
 fn json_of(body: &[u8]) -> Box<RawValue> {
     let text = String::from_utf8_lossy(body);
     let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
@@ -398,7 +398,7 @@ fn json_of(body: &[u8]) -> Box<RawValue> {
     shown.unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A body for people: JSON in lines, unless there is too much of it, and anything else as it is.
+/// Returns a body for display: JSON indented unless it is too large, anything else unchanged.
 fn text_of(body: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(body);
     if bulk::is_large(&text) {
@@ -411,7 +411,7 @@ fn text_of(body: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The TLS side, if any is asked for.
+/// Returns the TLS configuration, if TLS is requested.
 fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
     let (certificates, key) = match (&arguments.cert, &arguments.key) {
         (Some(cert), Some(key)) => (
@@ -459,7 +459,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(read)
 }
 
-/// A certificate for this machine's loopback names.
+/// Creates a certificate for this machine's loopback names.
 fn make_certificate(
     save: Option<&Path>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {

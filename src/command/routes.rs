@@ -1,4 +1,4 @@
-//! `routes`: which notifiers an event would reach, and why the others not.
+//! `routes`: shows which notifiers an event would reach, and why others are skipped.
 
 use std::sync::Arc;
 

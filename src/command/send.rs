@@ -1,4 +1,4 @@
-//! `send`: events from files to the notifiers that want them.
+//! `send`: delivers events from files to the notifiers that want them.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -30,16 +30,16 @@ use crate::net::http::Http;
 use crate::panics;
 use crate::template::context::Context;
 
-/// Events that are accepted together, and how many bytes they have at the most, about.
+/// Limits of a batch of accepted events: number, and approximate size in bytes.
 const BATCH: usize = 100;
 const BATCH_BYTES: usize = 1 << 20;
-/// Mistakes that are said of a file at the most; the others are counted.
+/// Mistakes reported per file; further ones are only counted.
 const MOST_MISTAKES: usize = 10;
-/// After this time without more to read, what was read is accepted.
+/// If no input arrives for this time, the events read so far are accepted.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Unknown keys that are said of a file at the most.
+/// Unknown keys reported per file.
 const MOST_UNKNOWN: usize = 10;
-/// As good as for ever.
+/// Practically unlimited.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
 pub async fn run(arguments: cli::Send) -> Exit {
@@ -111,7 +111,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     let drained = async {
         let delivered = async {
             if arguments.no_wait {
-                // Nobody else can deliver what has no place in the spool.
+                // No other process can deliver events that have no place in the spool.
                 deliverer.drain_unspooled(drain).await;
             } else {
                 deliverer.drain(drain).await;
@@ -138,26 +138,26 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     }
     match input.exit {
         _ if has_mistakes => Exit::Config,
-        // Accepted is what was asked for.
+        // With `--no-wait`, accepting the events is enough.
         Exit::Ok if arguments.no_wait && exit == Exit::Undelivered => Exit::Ok,
         Exit::Ok => exit,
         input => input,
     }
 }
 
-/// Gathers events, so that many of them are one commit.
+/// Collects events, so that many of them share one commit.
 struct Intake<'a> {
     deliverer: &'a Deliverer,
     destinations: Vec<usize>,
     batch: Vec<(u64, Event)>,
-    /// Of the batch, about.
+    /// Approximate size of the batch.
     bytes: usize,
     events: u64,
     wanted: u64,
 }
 
 impl Intake<'_> {
-    /// Takes an event in; none says that nothing more is there now.
+    /// Adds an event; None means that no more input is available now.
     async fn take(&mut self, event: Option<Event>) {
         let is_all = event.is_none();
         if let Some(event) = event {
@@ -208,24 +208,24 @@ fn preview(event: Event, destinations: &[Destination]) {
     }
 }
 
-/// Reads events from files and says what is wrong with them.
+/// Reads events from files and reports mistakes.
 pub struct Input {
     reader: Reader,
-    /// The file comes from ansible-runner.
+    /// True if the file comes from ansible-runner.
     of_runner: bool,
-    /// The first pieces of the file that are no JSON, and what is wrong with each.
+    /// First pieces of the file that are not JSON: line and reason.
     text: Vec<(usize, String)>,
-    /// How many there are, on how many lines, and the last of those.
+    /// Number of such pieces, number of their lines, and the last such line.
     pieces: usize,
     lines: usize,
     last_line: usize,
-    /// Mistakes of the file so far.
+    /// Number of mistakes in the file so far.
     mistakes: usize,
-    /// Keys of the file that mean nothing, and were said.
+    /// Unknown keys of the file that were already reported.
     unknown: HashSet<String>,
     ends: Ends,
     pub exit: Exit,
-    /// Where Ctrl-C is to end the reading only, and whether it did.
+    /// Ctrl-C handler while only the reading is to be interrupted; `interrupted` is true once it happened.
     interrupt: Option<Signal>,
     interrupted: bool,
 }
@@ -248,8 +248,8 @@ impl Input {
         }
     }
 
-    /// Hands every event of a file, or of a directory of ansible-runner's, to `accept`, and nothing where more
-    /// has to be waited for; what is no event is said and counted.
+    /// Passes every event of a file, or of an ansible-runner directory, to `accept`, and None whenever the
+    /// input has to be waited for. Invalid events are reported and counted.
     pub async fn read(&mut self, path: &Path, mut accept: impl AsyncFnMut(Option<Event>)) {
         if !path.is_dir() {
             return self.read_file(path, &mut accept).await;
@@ -274,7 +274,7 @@ impl Input {
         }
     }
 
-    /// Hands over the ends of ansible-runner's runs that the input itself does not say, when all of it is read.
+    /// Passes on the end events of ansible-runner's runs that the input lacks, after all of it was read.
     pub async fn end_runs(&mut self, mut accept: impl AsyncFnMut(Option<Event>)) {
         if self.interrupted {
             return;
@@ -348,7 +348,7 @@ impl Input {
             return;
         }
         let (read, length) = (self.reader.read(&bytes), bytes.len());
-        // A large one is not to stay beside its event.
+        // A large record should not stay in memory next to its event.
         drop(bytes);
         match read {
             Ok(mut event) => {
@@ -380,7 +380,7 @@ impl Input {
         }
     }
 
-    /// Lines that are no JSON: ansible-runner has them among its records, elsewhere they are a mistake.
+    /// Handles lines that are not JSON: normal among ansible-runner's records, a mistake elsewhere.
     fn judge_text(&mut self, name: &str) {
         let text = std::mem::take(&mut self.text);
         let pieces = std::mem::take(&mut self.pieces);
@@ -422,7 +422,7 @@ impl Input {
     }
 }
 
-/// Opens an input where it is read, so that nothing else waits for a FIFO that nobody writes to.
+/// Opens an input on the thread that reads it, so that a FIFO without a writer blocks nothing else.
 fn opening(path: PathBuf) -> impl FnOnce() -> std::io::Result<Box<dyn Read>> + Send {
     move || match path.to_str() {
         Some("-") => Ok(Box::new(std::io::stdin())),
@@ -430,7 +430,7 @@ fn opening(path: PathBuf) -> impl FnOnce() -> std::io::Result<Box<dyn Read>> + S
     }
 }
 
-/// The directory of all that ansible-runner wrote of a run, of which `folder` is one or that of its events.
+/// Returns the directory of a run's artifacts; `folder` is that directory or its `job_events`.
 fn artifacts(folder: &Path) -> PathBuf {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     if folder.ends_with("job_events") {
@@ -439,7 +439,7 @@ fn artifacts(folder: &Path) -> PathBuf {
     folder
 }
 
-/// The directory of job events that a directory is, or holds.
+/// Returns the directory of job events: the directory itself, or the one inside it.
 fn folder_of(folder: &Path) -> PathBuf {
     let inner = folder.join("job_events");
     if inner.is_dir() {
@@ -449,14 +449,14 @@ fn folder_of(folder: &Path) -> PathBuf {
     }
 }
 
-/// The names of the files of a directory of job events, in the order of the events.
+/// Returns the file names in a directory of job events, in the order of the events.
 fn job_events(folder: &Path) -> std::io::Result<Vec<Box<OsStr>>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder_of(folder))? {
         let name = entry?.file_name();
         let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
         let counter = stem.and_then(|stem| stem.split_once('-')?.0.parse::<u64>().ok());
-        // What Ansible leaves behind while an event is being made
+        // Ansible's temporary file while an event is being written
         let partial = stem.is_some_and(|stem| stem.ends_with("-partial"));
         if let (Some(counter), false) = (counter, partial) {
             files.push((counter, name.into_boxed_os_str()));

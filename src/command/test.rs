@@ -1,4 +1,4 @@
-//! `test`: an event to the notifiers, through their real settings and once, marked as a test.
+//! `test`: sends an event marked as a test to the notifiers once, with their real settings.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
     worst
 }
 
-/// The events that the user named, if any.
+/// Returns the events that the user named, if any.
 async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
     if let Some(trigger) = &arguments.trigger {
         let event = route::sample_of(trigger, sample::all());
@@ -80,7 +80,7 @@ async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
     }
 }
 
-/// A sample of what a notifier usually hears of.
+/// Returns a sample of an event that the notifier usually receives.
 fn usual(destination: &Destination) -> Event {
     let failures = [
         sample::of("runner_on_failed"),
@@ -101,7 +101,7 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
         Ok(note) => {
             stdout::print(format!("{}: delivered\n", destination.name));
-            // A template that failed is what a test is there to find.
+            // A test is meant to reveal a failed template.
             note.map_or(Exit::Ok, |_| Exit::Config)
         }
         Err(failure) => {
@@ -119,7 +119,8 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     }
 }
 
-/// The failure with the address, and what to do where that asks for credentials and there are none.
+/// Returns the failure with the address, and with the remedy if the endpoint requires credentials and none
+/// are set.
 fn told(destination: &Destination, failure: &Failure) -> String {
     let section = &destination.section;
     let given = |keys: &[&str]| keys.iter().any(|key| section.is_given(key));
@@ -140,7 +141,7 @@ fn told(destination: &Destination, failure: &Failure) -> String {
     }
 }
 
-/// The one of two that says more: a refusal before what may be mended.
+/// Returns the more informative of two exit codes: a refusal rather than a problem that may be fixed.
 fn worse(one: Exit, other: Exit) -> Exit {
     match (one, other) {
         (Exit::Refused, _) | (_, Exit::Ok) => one,

@@ -1,5 +1,5 @@
-//! Deliveries that wait for a notifier which is gone from its configuration, or muted in it: only a change
-//! there, or `discard`, can help them.
+//! Pending deliveries of notifiers that were removed from their configuration, or muted in it: only a
+//! change there, or `discard`, can resolve them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -10,11 +10,11 @@ use crate::console::stderr;
 use crate::delivery::setup::Config;
 use crate::spool::DestinationStatus;
 
-/// The destinations that nobody claims, by number, each with the reason.
+/// Destinations that no configured notifier claims, by id, each with the reason.
 #[derive(Default)]
 pub struct Unclaimed {
     reasons: HashMap<i64, String>,
-    /// Those that were not reported yet: how many deliveries, by notifier and reason.
+    /// Number of deliveries not reported yet, by notifier and reason.
     unsaid: BTreeMap<(String, String), i64>,
 }
 
@@ -25,7 +25,7 @@ impl Unclaimed {
         self.reasons.insert(status.id, reason);
     }
 
-    /// Looks at a destination again, as if nothing were known of it.
+    /// Forgets a destination, so that it is examined again.
     pub fn remove(&mut self, id: i64) {
         self.reasons.remove(&id);
     }
@@ -34,7 +34,7 @@ impl Unclaimed {
         self.reasons.contains_key(&id)
     }
 
-    /// Reports those that are new, in one line for each notifier and reason.
+    /// Reports new ones, on one line per notifier and reason.
     pub fn say(&mut self) {
         for ((name, reason), count) in std::mem::take(&mut self.unsaid) {
             let deliveries = match count {
@@ -46,7 +46,7 @@ impl Unclaimed {
     }
 }
 
-/// The one file that a search from the spool names, where it is gone.
+/// Returns the single file that a stored search names, if it is gone.
 pub fn missing_file(search: &Search) -> Option<PathBuf> {
     let file = search.file().filter(|_| search.runner.is_none())?;
     let error = file.symlink_metadata().err()?;
@@ -54,7 +54,7 @@ pub fn missing_file(search: &Search) -> Option<PathBuf> {
     is_gone.then_some(file)
 }
 
-/// The reason for a destination whose address stood in a file that is gone.
+/// Returns the reason for a destination whose address was in a file that is gone.
 pub fn address_is_gone(file: &Path, name: &str) -> String {
     format!(
         "{} said where to send them, and is gone; restore it, or give them up with `ansible-notify discard --notifier {}`",
@@ -63,7 +63,7 @@ pub fn address_is_gone(file: &Path, name: &str) -> String {
     )
 }
 
-/// The reason for a destination whose address its project's file does not give any more, though another
+/// Returns the reason for a destination whose address is no longer in its project's file, although another
 /// level has a notifier of that name.
 pub fn address_is_elsewhere(file: &Path, name: &str) -> String {
     format!(
@@ -73,7 +73,7 @@ pub fn address_is_elsewhere(file: &Path, name: &str) -> String {
     )
 }
 
-/// The reason for a notifier that a configuration lacks, or mutes.
+/// Returns the reason for a notifier that is missing from a configuration, or muted in it.
 pub fn not_there(config: &Config, name: &str) -> String {
     match config.is_muted(name) {
         true => format!("`{name}` {MUTED}"),
@@ -81,10 +81,10 @@ pub fn not_there(config: &Config, name: &str) -> String {
     }
 }
 
-/// The state of a notifier with `enabled = false`.
+/// State of a notifier with `enabled = false`.
 pub const MUTED: &str = "is muted by `enabled = false`";
 
-/// A name as a shell takes it.
+/// Quotes a name for a shell.
 fn quoted(name: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || "-_.".contains(character);
     match name.chars().all(is_plain) {

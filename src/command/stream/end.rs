@@ -9,7 +9,7 @@ use crate::console::stderr;
 use crate::exit::Exit;
 
 impl Stream {
-    /// Ends by a signal in the middle of a run: another process may go on with it, and say how it ended.
+    /// Exits after a signal in the middle of a run: another process may resume it and report how it ended.
     pub(super) async fn leave(&mut self, signal: i32) -> Exit {
         self.be_accepted().await;
         self.deliverer.stop().await;
@@ -18,13 +18,13 @@ impl Stream {
         Exit::Unexpected
     }
 
-    /// The run is over: its own event, the last deliveries, the summary.
+    /// Finishes the run: its own event, the last deliveries, the summary.
     pub(super) async fn finish(&mut self) -> Result<Exit, Exit> {
         self.release().await?;
         if self.last_sequence == 0 {
             return Ok(Exit::Ok);
         }
-        // ansible-runner says the end itself, unless it was cut off.
+        // ansible-runner reports the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
             let status = self.progress.status();
             let before = self
@@ -40,13 +40,13 @@ impl Stream {
         let began = Instant::now();
         let drained = async {
             if self.runner.is_some() {
-                // Nobody waits for this process: it stays as long as it gets on.
+                // Nothing waits for this process: it stays while deliveries make progress.
                 self.deliverer.drain_while_moving(self.drain).await;
             } else {
                 self.deliverer.drain(self.drain).await;
             }
             if self.progress.resumed {
-                // What the process before accepted is owed, too.
+                // Deliveries accepted by the previous process are pending too.
                 let rest = self.drain.saturating_sub(began.elapsed());
                 let _ = tokio::time::timeout(rest, self.deliverer.settle()).await;
             }

@@ -1,4 +1,4 @@
-//! `stream`: what a plugin writes, delivered while the play goes on. See docs/protocol.md.
+//! `stream`: delivers the plugin's events while the play continues. See docs/protocol.md.
 
 mod end;
 
@@ -36,10 +36,10 @@ use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
 };
 
-/// Events that are accepted together at the most, and how many bytes they have, about.
+/// Limits of a batch of accepted events: number, and approximate size in bytes.
 const BATCH: usize = 100;
 const BATCH_BYTES: usize = 1 << 20;
-/// Whoever is asked to end waits so long for the end of the run: it may have been asked, too.
+/// Grace period after a signal for the end of the run: Ansible may have received the signal too.
 const LEAVE: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: cli::Stream) -> Exit {
@@ -56,54 +56,54 @@ pub async fn run(arguments: cli::Stream) -> Exit {
         .await
 }
 
-/// What is known of the run so far.
+/// State of the run.
 struct Stream {
     arguments: cli::Stream,
     deliverer: Rc<Deliverer>,
-    /// Where the configuration is found.
+    /// Locations to search for the configuration.
     search: Search,
     emitters: Emitters,
-    /// Reads what ansible-runner says, where it is one that speaks.
+    /// Reader of ansible-runner's records, if they come from one.
     runner: Option<Reader>,
-    /// Errors that Ansible printed, as ansible-runner says them.
+    /// Errors printed by Ansible, from ansible-runner's records.
     errors: Errors,
-    /// Events that were read and are not accepted yet.
+    /// Events that were read but not accepted yet.
     batch: Vec<(u64, Event)>,
-    /// Of the batch, about.
+    /// Approximate size of the batch.
     batch_bytes: usize,
-    /// Events that are being accepted; gives the number of the last one, and how many some notifier wants.
+    /// Task that accepts events; returns the last number, and how many events some notifier wants.
     accepting: Option<JoinHandle<(u64, u64)>>,
-    /// How often the play's vars changed the destinations.
+    /// Number of times the play's vars changed the destinations.
     generation: u64,
-    /// The destinations of the configuration in force.
+    /// Destinations of the current configuration.
     destinations: Vec<usize>,
     drain: Duration,
     overrides: Option<Overrides>,
-    /// What waits until the variables of the first play are known.
+    /// Records held back until the variables of the first play are known.
     early: Option<Early>,
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
-    /// The loops of which items were told.
+    /// Loops whose items were reported.
     loops: Loops,
-    /// Events that some notifier wants.
+    /// Number of events that some notifier wants.
     events: u64,
-    /// The last number that was read, and the last of those that were accepted.
+    /// Last number that was read; `accepted` is the last one accepted.
     last_sequence: u64,
     accepted: u64,
-    /// The last number that was answered as safe.
+    /// Last number that was acknowledged as safe.
     answered: u64,
     rejected: u64,
     progress: Progress,
 }
 
-/// What came before the variables of the first play.
+/// Records that arrived before the variables of the first play.
 struct Early {
     overrides: Overrides,
     events: Vec<(EventRecord, bool)>,
 }
 
-/// More events than come before a first play.
+/// Limit of events held back; there are fewer than this before a first play.
 const MOST_EARLY: usize = 1000;
 
 impl Stream {
@@ -136,7 +136,7 @@ impl Stream {
         }
     }
 
-    /// Takes in records until the end of the input, or until a signal, which is given, asks the process to end.
+    /// Reads records until the end of the input, or until a signal to stop, which is returned.
     async fn read(&mut self) -> Result<Option<i32>, Exit> {
         let mut pieces = chunks::read(|| Ok(std::io::stdin()));
         let mut records = Records::default();
@@ -169,7 +169,8 @@ impl Stream {
         Ok(None)
     }
 
-    /// Takes what has arrived; its events are accepted in few commits, and then answered as safe.
+    /// Handles the records that have arrived; accepts their events in few commits, then acknowledges them
+    /// as safe.
     async fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
         while let Some(record) = records.next() {
             self.take(record).await?;
@@ -184,14 +185,14 @@ impl Stream {
     async fn take(&mut self, record: Record) -> Result<(), Exit> {
         let mut cut = record.truncated;
         let line_number = record.line;
-        // Other versions of the protocol may have this record in another form.
+        // Other versions of the protocol may have another form of this record.
         let greeting = record.content.as_deref().ok().and_then(Greeting::of);
         if let Some(refusal) = greeting.and_then(|greeting| greeting.refusal()) {
             stderr::say(refusal);
             return Err(Exit::Config);
         }
         let line = record.content.and_then(|bytes| {
-            // What an event and a record of ansible-runner hold stays text for now.
+            // Nested content of event and ansible-runner records is not parsed yet.
             let stays_text = [&b"{\"event\""[..], b"{\"runner\""];
             let reads_all = !stays_text.iter().any(|start| bytes.starts_with(start));
             let text = std::str::from_utf8(&bytes).ok().filter(|_| reads_all);
@@ -202,7 +203,7 @@ impl Stream {
             };
             cut |= short.is_some();
             read.or_else(|error| {
-                // Python writes what is nested more deeply than can be read here.
+                // Python writes deeper nesting than the parser here accepts.
                 cut = true;
                 let text = shallow(&String::from_utf8_lossy(&bytes));
                 serde_json::from_str(&text).map_err(|_| crate::json::syntax(&error))
@@ -276,7 +277,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes in what waited for the variables of the first play: they are known, or will not come.
+    /// Handles the records held back for the variables of the first play, once these are known or will not
+    /// come.
     async fn release(&mut self) -> Result<(), Exit> {
         if let Some(early) = self.early.take() {
             self.begin(early.overrides).await?;
@@ -287,7 +289,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Goes on where a process died.
+    /// Resumes the run of a process that died.
     fn resume(&mut self, before: Resumed) {
         (self.last_sequence, self.accepted) = (before.after, before.after);
         self.answered = before.after;
@@ -295,12 +297,13 @@ impl Stream {
         self.progress = Progress::resume(&self.run, began, before.stats);
     }
 
-    /// Loads the configuration as the play's vars want it. Deliveries under way keep the former one.
+    /// Loads the configuration with the overrides of the play's vars. Deliveries in progress keep the old
+    /// one.
     async fn configure(&mut self, overrides: Overrides) -> Result<(), Exit> {
         if self.overrides.as_ref() == Some(&overrides) {
             return Ok(());
         }
-        // What was read so far belongs to the former destinations.
+        // Events read so far belong to the old destinations.
         self.accept().await;
         let options = Options {
             search: self.search.clone(),
@@ -335,11 +338,11 @@ impl Stream {
         Ok(())
     }
 
-    /// A later play wants other settings. What is owed already is still delivered if they are wrong.
+    /// Applies the settings of a later play. If they are wrong, pending deliveries continue.
     async fn configure_anew(&mut self, overrides: Overrides) {
         if self.configure(overrides).await.is_err() {
             self.destinations.clear();
-            // Whatever comes next is something else.
+            // Any later overrides must differ from this.
             self.overrides = Some(Overrides {
                 generation: u64::MAX,
                 ..Overrides::default()
@@ -382,7 +385,7 @@ impl Stream {
         Ok(())
     }
 
-    /// What ansible-runner said becomes an event of this run.
+    /// Turns a record of ansible-runner into an event of this run.
     async fn runner_record(
         &mut self,
         record: &RunnerRecord,
@@ -398,7 +401,7 @@ impl Stream {
         };
         let text = record.record.get();
         let read = reader.read(text.as_bytes());
-        // What is nested more deeply than can be read is left out.
+        // Content nested more deeply than the parser accepts is left out.
         match read.or_else(|_| reader.read(shallow(text).as_bytes())) {
             Ok(mut event) => {
                 if let (None, Some(_)) = (&self.run.playbook, &event.run.playbook) {
@@ -436,7 +439,7 @@ impl Stream {
         self.batch.push((sequence, event));
     }
 
-    /// Begins to accept what was read, when what was read before is accepted: meanwhile more can be read.
+    /// Starts to accept the batch once the previous one is accepted; meanwhile more input can be read.
     async fn accept(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -450,19 +453,19 @@ impl Stream {
         self.be_accepted().await;
         self.accepting = Some(accepting);
         if is_large {
-            // The next one like it is not to be in memory beside it.
+            // Two batches of this size should not be in memory at the same time.
             self.be_accepted().await;
         }
     }
 
-    /// Waits until what is being accepted is.
+    /// Waits until the current batch is accepted.
     async fn be_accepted(&mut self) {
         if let Some(accepted) = accepted(&mut self.accepting).await {
             self.note_accepted(accepted);
         }
     }
 
-    /// Tells the plugin what it need not keep any more.
+    /// Tells the plugin which events it need not keep any longer.
     fn note_accepted(&mut self, (last, wanted): (u64, u64)) {
         self.accepting = None;
         self.accepted = last;
@@ -479,19 +482,19 @@ impl Stream {
     }
 }
 
-/// The signal, when its time is over.
+/// Returns the signal when its grace period is over.
 async fn leaving(asked: Option<(i32, Instant)>) -> Option<i32> {
     let (signal, until) = asked?;
     tokio::time::sleep_until(until).await;
     Some(signal)
 }
 
-/// What became of the events that are being accepted; nothing where there are none.
+/// Returns the result of the batch being accepted; None if there is none.
 async fn accepted(accepting: &mut Option<JoinHandle<(u64, u64)>>) -> Option<(u64, u64)> {
     accepting.as_mut()?.await.ok()
 }
 
-/// The run, with where a person can look at it.
+/// Returns the run, with a URL where a user can view it.
 fn located(run: Run) -> Run {
     Run {
         url: run.url.or_else(run_summary::url),
@@ -499,7 +502,7 @@ fn located(run: Run) -> Run {
     }
 }
 
-/// Writes an answer; a plugin that is gone needs none.
+/// Writes an answer; ignores errors, because the plugin may be gone.
 fn answer(answer: &Value) {
     let mut output = std::io::stdout().lock();
     let _ = writeln!(output, "{answer}").and_then(|()| output.flush());
