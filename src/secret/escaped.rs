@@ -1,10 +1,10 @@
-//! A secret some of whose characters are escaped, as JSON, HTML, URLs and programming languages do it, each
-//! with a choice of its own, and one around the other.
+//! Secrets with some of their characters escaped as in JSON, HTML, URLs and programming languages. Each
+//! format may choose different characters, and formats may be nested.
 
-/// How often a text is escaped.
+/// Limit of nested escapes.
 const MAX_LAYERS: usize = 3;
 
-/// Characters that HTML has a name for, and that are not letters.
+/// Non-letters for which HTML has a name.
 const ENTITIES: [(char, &str); 6] = [
     ('&', "amp;"),
     ('<', "lt;"),
@@ -14,11 +14,11 @@ const ENTITIES: [(char, &str); 6] = [
     ('\u{a0}', "nbsp;"),
 ];
 
-/// `text` with `value` replaced wherever it stands, escaped or not; nothing where it does not.
+/// Replaces `value` wherever it occurs in `text`, escaped or not; None if it does not occur.
 pub fn replace(text: &str, value: &str, any_case: bool, by: &str) -> Option<String> {
     let is_plain = !text.contains(['\\', '%', '&', '+']);
     if is_plain && (!any_case || value.is_ascii()) {
-        // All that there could be was found already.
+        // An unescaped occurrence has already been found.
         return None;
     }
     let first = value.chars().next()?;
@@ -45,7 +45,7 @@ struct Matcher<'a> {
 }
 
 impl Matcher<'_> {
-    /// Where `value` ends if it begins at `start`.
+    /// Returns the end of `value` if it begins at `start`.
     fn end_of(&self, value: &str, start: usize) -> Option<usize> {
         let mut places = vec![start];
         for character in value.chars() {
@@ -63,8 +63,8 @@ impl Matcher<'_> {
         places.last().copied()
     }
 
-    /// Adds each place where `character` may end if it begins at `start`: as it is, or as an escape whose own
-    /// first character may be escaped.
+    /// Adds each possible end of `character` if it begins at `start`: unescaped, or as an escape whose
+    /// first character may itself be escaped.
     fn escaped(&self, character: char, start: usize, layers: usize, ends: &mut Vec<usize>) {
         let Some(first) = self.text[start..].chars().next() else {
             return;
@@ -95,7 +95,7 @@ impl Matcher<'_> {
         one == other || self.any_case && one.to_lowercase().eq(other.to_lowercase())
     }
 
-    /// The number that so many hexadecimal digits at a place are.
+    /// Parses this many hexadecimal digits at a position.
     fn hex(&self, place: usize, digits: usize) -> Option<u32> {
         let digits = self.text.get(place..place + digits)?;
         let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -106,15 +106,15 @@ impl Matcher<'_> {
         char::from_u32(code).is_some_and(|code| self.is_same(code, character))
     }
 
-    /// Behind the first `mark`: the bytes of a character, each two digits with the mark before it; one byte
-    /// where it is Latin-1.
+    /// Matches what follows the first `mark`: the bytes of a character as two digits each, with the mark
+    /// between them; a single byte for Latin-1.
     fn bytes(&self, character: char, place: usize, mark: &str) -> Option<usize> {
         if self.is_code(self.hex(place, 2)?, character) {
             return Some(place + 2);
         }
         let mut end = place;
         for (index, byte) in character.encode_utf8(&mut [0; 4]).bytes().enumerate() {
-            // In a text that is escaped twice, so is each mark.
+            // In a text that is escaped twice, each mark is escaped too.
             let nested = ["", "25", "2525"].map(|nested| format!("{mark}{nested}"));
             let marks = nested.iter().filter(|_| index > 0);
             let starts = marks.filter(|mark| self.text[end..].starts_with(mark.as_str()));
@@ -125,7 +125,7 @@ impl Matcher<'_> {
         Some(end)
     }
 
-    /// Behind a `&`: a name or a number, up to a semicolon.
+    /// Matches what follows a `&`: a name or a number, up to a semicolon.
     fn entity(&self, character: char, place: usize) -> Option<usize> {
         let rest = &self.text[place..];
         let is_named = |(known, name): &&(char, &str)| {
@@ -146,7 +146,7 @@ impl Matcher<'_> {
             .then_some(place + end + 2)
     }
 
-    /// Behind a backslash: the character itself, a letter in its place, or its number.
+    /// Matches what follows a backslash: the character itself, a letter that stands for it, or its number.
     fn backslashed(&self, character: char, place: usize) -> Option<usize> {
         let first = self.text[place..].chars().next()?;
         let letter = match character {
@@ -165,7 +165,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// Behind a `\u`: the one or two UTF-16 units of a character.
+    /// Matches what follows a `\u`: the one or two UTF-16 units of a character.
     fn units(&self, character: char, place: usize) -> Option<usize> {
         let code = self.hex(place, 4)?;
         if self.is_code(code, character) {
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn each_escapes_as_it_likes() {
         for text in [
-            // JSON of Python, Go and PHP, and in another JSON text.
+            // JSON of Python, Go and PHP, and nested in another JSON text.
             r#"p&s <w>'\"/+\u00e9!\ud83d\ude00\\~"#,
             r#"p\u0026s \u003cw\u003e'\"/+é!😀\\~"#,
             r#"p\u0026s \u003Cw\u003E\u0027\u0022\/+\u00E9!\uD83D\uDE00\u005C~"#,
@@ -209,12 +209,12 @@ mod tests {
             "p%26s%20%3Cw%3E'%22/%2B%C3%A9!%F0%9F%98%80%5C~",
             "p%26s+%3cw%3e%27%22%2f%2b%c3%a9%21%f0%9f%98%80%5c%7e",
             "p%2526s%2520%253Cw%253E%2527%2522%252F%252B%25C3%25A9%2521%25F0%259F%2598%2580%255C~",
-            // HTML, in JSON, and twice.
+            // HTML, nested in JSON, and escaped twice.
             "p&amp;s &lt;w&gt;'\"/+é!😀\\~",
             "p&#38;s &#x3C;w&#62;&apos;&quot;&#x2f;&#43;&#233;!&#128512;&#92;~",
             r#"p\u0026amp;s \u0026lt;w\u0026gt;\u0026#39;\"\/+é!😀\\~"#,
             "p&amp;amp;s &amp;lt;w&amp;gt;&amp;#39;&amp;quot;/+é!😀\\~",
-            // A text in Python or C.
+            // A string literal in Python or C.
             r#"p&s <w>\'"/+\xe9!😀\\~"#,
             r#"p\x26s\x20<w>\'\"/+\xc3\xa9!\xf0\x9f\x98\x80\\~"#,
             "P&S <W>'\"/+É!😀\\~",

@@ -1,14 +1,14 @@
-//! The forms in which a secret may turn up: as it is, and as others write it.
+//! Forms in which a secret may appear: verbatim, and in the encodings of other programs.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// A shorter text in base64 could be part of anything.
+/// Minimum length for matches inside base64: a shorter text could be part of anything.
 const SHORTEST_EMBEDDED: usize = 6;
 
-/// The value, and its forms in JSON, HTML, URLs, base64 and hexadecimal digits.
+/// Returns the value and its forms in JSON, HTML, URLs, base64 and hexadecimal digits.
 pub fn of(value: &str) -> Vec<String> {
     let form: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
     let mut forms = vec![
@@ -42,7 +42,8 @@ fn hex(value: &str) -> String {
     value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// In a JSON text, with what is not ASCII as it is or escaped, and the slash as some escape it.
+/// Returns the forms in JSON: non-ASCII characters verbatim or escaped, and the slash as some programs
+/// escape it.
 fn json(value: &str) -> [String; 3] {
     let text = serde_json::Value::from(value).to_string();
     let text = text[1..text.len() - 1].to_owned();
@@ -59,7 +60,7 @@ fn json(value: &str) -> [String; 3] {
     [text, ascii, slashes]
 }
 
-/// In HTML, with the quotes as the usual libraries write them.
+/// Returns the forms in HTML, with the quotes as common libraries write them.
 fn html(value: &str) -> [String; 3] {
     let text = value
         .replace('&', "&amp;")
@@ -73,8 +74,8 @@ fn html(value: &str) -> [String; 3] {
     .map(|(double, single)| text.replace('"', double).replace('\'', single))
 }
 
-/// In base64 of a longer text, so many bytes after a multiple of three: what is the same whatever stands
-/// before and behind it.
+/// Returns the base64 characters of a value `before` bytes after a multiple of three that do not depend on
+/// the surrounding text.
 fn embedded(value: &str, before: usize) -> [String; 2] {
     let bytes = [&vec![0; before], value.as_bytes()].concat();
     let (start, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
@@ -84,12 +85,12 @@ fn embedded(value: &str, before: usize) -> [String; 2] {
     ]
 }
 
-/// `text` with `form` replaced wherever it stands.
+/// Replaces `form` wherever it occurs in `text`.
 pub fn replace(text: &str, form: &str, any_case: bool, by: &str) -> String {
     if !any_case {
         return text.replace(form, by);
     }
-    // Of the same length, byte by byte.
+    // ASCII lowercasing keeps every byte's position.
     let (lower, form) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
     let mut replaced = String::with_capacity(text.len());
     let mut end = 0;

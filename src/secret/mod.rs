@@ -1,4 +1,4 @@
-//! Values that must not be shown: where they come from, and the mask over everything that is printed.
+//! Values that must not be shown: their sources, and redaction of all output.
 
 mod escaped;
 mod forms;
@@ -22,31 +22,31 @@ use signal_hook::consts::SIGINT;
 use crate::system::trusted;
 use crate::text;
 
-/// What stands in place of a secret.
+/// Replacement for a secret.
 pub const MASK: &str = "[redacted]";
 
-/// Shorter values are not masked by value: the mask would garble ordinary text.
+/// Shorter values are not masked: that would garble ordinary text.
 const SHORTEST_MASKED: usize = 4;
 
-/// From this length on, a secret is masked in upper and lower case.
+/// Minimum length of a secret that is masked regardless of case.
 const LONG: usize = 8;
 
-/// The most that a file with a secret holds, in bytes.
+/// Size limit of a file with a secret, in bytes.
 pub const MAX_FILE: u64 = 64 << 10;
 
-/// A command that takes longer is ended: whoever waits for it delivers nothing meanwhile.
+/// Timeout of a command: while it runs, nothing that needs the secret is delivered.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// Every secret that was read. The longest first: a secret that holds another one is masked whole.
+/// Every secret that was read, longest first, so that a secret that contains another one is masked whole.
 static KNOWN: Mutex<Known> = Mutex::new(Known {
     values: Vec::new(),
     forms: Vec::new(),
 });
 
 struct Known {
-    /// As they are; looked for with any of their characters escaped.
+    /// Raw values; also matched with any of their characters escaped.
     values: Vec<String>,
-    /// As others write them as a whole; looked for as they stand here.
+    /// Encodings of whole values; matched verbatim.
     forms: Vec<String>,
 }
 
@@ -55,14 +55,14 @@ struct Known {
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes `value` as a secret, from now on masked in all that is printed.
+    /// Creates a secret from `value`, which is masked in all output from now on.
     pub fn new(value: impl Into<String>) -> Secret {
         let value = value.into();
         mask(&value);
         Secret(value)
     }
 
-    /// The value itself, to be sent and not to be shown.
+    /// Returns the value itself, to be sent but never shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -74,21 +74,21 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is to be read from. Has no Debug: it may hold the secret itself.
+/// Source of a secret. Does not implement Debug: it may hold the secret itself.
 #[derive(Clone)]
 pub enum Source {
-    /// The value stands in the configuration.
+    /// The value is in the configuration.
     Inline(String),
     /// The first line of a file that only its owner may read.
     File(PathBuf),
     /// An environment variable.
     Environment(String),
-    /// What a command prints; words split on blanks, no shell.
+    /// Output of a command; words split on blanks, no shell.
     Command(Vec<String>),
 }
 
 impl Source {
-    /// Reads the secret afresh, so that one changed meanwhile is found.
+    /// Reads the secret again, so that a changed one takes effect.
     pub fn read(&self) -> Result<Secret> {
         let value = match self {
             Source::Inline(value) => value.clone(),
@@ -107,11 +107,11 @@ impl Source {
     }
 }
 
-/// What a command printed, or why not.
+/// A command, and its output or error.
 type Answer = (Vec<String>, Result<String>);
 
 thread_local! {
-    /// Of commands that were run ahead.
+    /// Results of commands that were run ahead.
     static ANSWERS: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -122,7 +122,7 @@ fn answered(words: &[String]) -> Option<Result<String>> {
     })
 }
 
-/// Runs commands for secrets beside everything else, and then what reads those secrets.
+/// Runs commands for secrets without blocking other tasks, then runs `read`, which uses their results.
 pub async fn with_answers<T>(commands: Vec<Vec<String>>, read: impl FnOnce() -> T) -> T {
     if !commands.is_empty() {
         let ask = |words: Vec<String>| {
@@ -159,7 +159,7 @@ fn run(words: &[String]) -> Result<String> {
     std::thread::spawn(move || {
         let mut printed = Vec::new();
         let output = child.stdout.take().map(|output| output.take(MAX_FILE + 1));
-        // One that prints more gets a broken pipe, and ends.
+        // A command that prints more gets a broken pipe, and exits.
         let read = output.map_or(Ok(0), |mut output| output.read_to_end(&mut printed));
         sender.send(read.and_then(|_| Ok((child.wait()?, printed))))
     });
@@ -180,9 +180,9 @@ fn run(words: &[String]) -> Result<String> {
     String::from_utf8(printed).with_context(|| format!("`{program}` did not print text"))
 }
 
-/// Asks for a secret on the terminal; none without a terminal or an answer.
+/// Asks for a secret on the terminal; None without a terminal or an answer.
 pub fn ask(question: &str) -> Option<Secret> {
-    // Ctrl-C ends the program, but not before the terminal is as it was.
+    // Ctrl-C ends the program, but only after the terminal is restored.
     let asked = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_default(SIGINT, asked.clone()).ok()?;
     let answer = rpassword::prompt_password(text::visible(question));
@@ -196,7 +196,7 @@ pub fn ask(question: &str) -> Option<Secret> {
         .map(Secret::new)
 }
 
-/// Masks `value` in all that is printed from now on, in each form in which it may turn up.
+/// Masks `value` in all output from now on, in each form in which it may appear.
 pub fn mask(value: &str) {
     if value.len() < SHORTEST_MASKED {
         return;
@@ -215,7 +215,7 @@ pub fn mask(value: &str) {
     known.forms.sort_by_key(|form| Reverse(form.len()));
 }
 
-/// Masks the password of a URL, and the credentials that are sent for it.
+/// Masks the password of a URL, and the Basic credentials sent for it.
 pub fn mask_user(url: &url::Url) {
     if let Some(password) = url.password() {
         let (user, decoded) = (percent_decoded(url.username()), percent_decoded(password));
@@ -225,10 +225,10 @@ pub fn mask_user(url: &url::Url) {
     }
 }
 
-/// The parts of a secret URL that are in the addresses of many.
+/// Parts of secret URLs that occur in many other addresses.
 const PLAIN: [&str; 5] = ["services", "webhooks", "workflows", "triggers", "incoming"];
 
-/// Masks the parts of a URL that is a secret itself: each longer segment of its path, and value of its query.
+/// Masks the parts of a URL that is itself a secret: each longer path segment and query value.
 pub fn mask_url(url: &url::Url) {
     mask(url.path());
     url.query().into_iter().for_each(mask);
@@ -242,13 +242,14 @@ pub fn mask_url(url: &url::Url) {
 }
 
 pub fn percent_decoded(text: &str) -> String {
-    // A `+` in user information is itself, not a blank.
+    // In user information, `+` is literal, not a blank.
     let text = text.replace('+', "%2B");
     let pair = url::form_urlencoded::parse(text.as_bytes()).next();
     pair.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
-/// A value with the user information of a URL masked, also where it is too short to be known, or no URL.
+/// Masks the user information of a URL, even if it is too short to be known as a secret, or the URL is
+/// invalid.
 pub fn without_user(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
@@ -260,7 +261,7 @@ pub fn without_user(value: &str) -> String {
     }
 }
 
-/// `text` with every known secret masked.
+/// Masks every known secret in a text.
 pub fn redact(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = text.to_owned();
@@ -284,7 +285,7 @@ pub fn redact(text: &str) -> String {
     text
 }
 
-/// Every known secret in the texts of a value masked.
+/// Masks every known secret in the strings of a value.
 pub fn redact_values(value: &mut Value) {
     match value {
         Value::String(text) => *text = redact(text),
