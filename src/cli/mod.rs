@@ -61,7 +61,7 @@ pub enum Command {
     Man,
 }
 
-/// Where the configuration is.
+/// Location of the configuration.
 #[derive(Args)]
 pub struct Configuration {
     /// This configuration file and no other [env: ANSIBLE_NOTIFY_CONFIG]
@@ -83,7 +83,7 @@ impl Configuration {
     }
 }
 
-/// Where the spool is.
+/// Location of the spool.
 #[derive(Args)]
 pub struct Place {
     /// The spool that this configuration file names, or your own where it names none; `flush` delivers only
@@ -245,7 +245,7 @@ pub struct Discard {
     pub place: Place,
 }
 
-/// Which deliveries to give up.
+/// Selection of deliveries to give up.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct Which {

@@ -1,14 +1,14 @@
-//! Beginnings of a period as people write them: a date, a time, or an age.
+//! Start of a period as users write it: a date, a time, or an age.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
-/// The forms that are allowed, for messages.
+/// Accepted forms, for messages.
 const FORMS: &str = "2026-11-27, 2026-11-27T10:00, 19:00, 5min, 2h or 3d";
 
-/// Reads a date or time, in local time where it has no zone, or an age before now. Gives milliseconds since
-/// 1970.
+/// Parses a date or time, in local time unless it has a zone, or an age before now. Returns milliseconds
+/// since 1970.
 pub fn parse(text: &str) -> Result<i64, String> {
     parse_at(text, &ZonedDateTime::now()).map(|time| time.as_millisecond())
 }
@@ -25,7 +25,7 @@ fn parse_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
     time.ok_or_else(|| format!("`{text}` is no date, time or age; write {FORMS}"))
 }
 
-/// The moment of a date, a time of today, or both.
+/// Returns the moment of a date, a time of today, or both.
 fn moment(text: &str, zone: &TimeZone, today: Date) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
@@ -40,7 +40,7 @@ fn moment(text: &str, zone: &TimeZone, today: Date) -> Option<Timestamp> {
     Some(local.to_zoned_datetime(zone.clone()).ok()?.timestamp())
 }
 
-/// The moment that lies so long before now.
+/// Returns the moment this long before now.
 fn before(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     let age = text.parse::<Span>().ok()?.abs();
     Some(now.checked_sub(age).ok()?.timestamp())
