@@ -1,4 +1,4 @@
-//! What the system says of a user and of files: home directories, owners and modes.
+//! Properties of users and files: home directories, owners and modes.
 
 pub mod home;
 pub mod trusted;

@@ -1,4 +1,4 @@
-//! Files that decide where events and secrets go: read only where nobody else could have written them.
+//! Files that determine where events and secrets go: read only if nobody else could have written them.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::OFlags;
 
-/// A file that was read, and what the system says of it.
+/// Content of a file, with its metadata.
 pub struct Trusted {
     pub bytes: Vec<u8>,
     pub metadata: Metadata,
@@ -19,7 +19,7 @@ pub fn read(path: &Path, most: u64) -> Result<Trusted> {
     let shown = path.display();
     let unreadable = || format!("cannot read `{shown}`");
     let mut file = open(path, OFlags::empty()).with_context(unreadable)?;
-    // The checks look at the open file: what is judged is what is read.
+    // The checks use the open file, so that the file checked is the file read.
     let metadata = file.metadata().with_context(unreadable)?;
     ensure!(metadata.is_file(), "`{shown}` is not a file");
     if let Some(reason) = distrusted(&metadata) {
@@ -33,7 +33,7 @@ pub fn read(path: &Path, most: u64) -> Result<Trusted> {
     Ok(Trusted { bytes, metadata })
 }
 
-/// Opens a file without waiting for anybody, as a pipe would make one wait.
+/// Opens a file without blocking, as opening a pipe would.
 pub fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NONBLOCK;
     OpenOptions::new()
@@ -42,14 +42,14 @@ pub fn open(path: &Path, flags: OFlags) -> io::Result<File> {
         .open(path)
 }
 
-/// Why a file is not to be trusted, if so.
+/// Returns why a file must not be trusted, if so.
 pub fn distrusted(metadata: &Metadata) -> Option<String> {
     let everyone = metadata.permissions().mode() & 0o002 != 0;
     let writable = everyone.then(|| "can be written by everyone; chmod o-w it".to_owned());
     owned_by_other(metadata).or(writable)
 }
 
-/// Why a file must not hold a secret, if so: others may read it, or somebody else owns it.
+/// Returns why a file must not hold a secret, if so: others may read it, or somebody else owns it.
 pub fn exposed(metadata: &Metadata) -> Option<String> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -60,15 +60,15 @@ pub fn exposed(metadata: &Metadata) -> Option<String> {
     owned_by_other(metadata)
 }
 
-/// Why a file's owner is not to be trusted, if so.
+/// Returns why a file's owner must not be trusted, if so.
 pub fn owned_by_other(metadata: &Metadata) -> Option<String> {
     let user = rustix::process::geteuid().as_raw();
     let trusted = metadata.uid() == user || metadata.uid() == 0;
     (!trusted).then(|| format!("belongs to another user (uid {})", metadata.uid()))
 }
 
-/// Why a path that was stored may lead to another file by now, if so: somebody else could have put a
-/// directory in the place of one above it.
+/// Returns why a stored path may by now lead to another file, if so: somebody else could have replaced a
+/// directory above it.
 pub fn replaceable(path: &Path) -> Option<String> {
     let real = path.canonicalize().ok();
     let paths = [Some(path), real.as_deref()].into_iter().flatten();
@@ -78,7 +78,7 @@ pub fn replaceable(path: &Path) -> Option<String> {
         .find_map(|folder| {
             let metadata = folder.symlink_metadata().ok()?;
             let mode = metadata.permissions().mode();
-            // In a directory such as /tmp each can only replace what is their own.
+            // In a sticky directory such as /tmp, users can only replace their own files.
             let open = metadata.is_dir() && mode & 0o1002 == 0o002;
             let open = open.then(|| "can be written by everyone".to_owned());
             let reason = owned_by_other(&metadata).or(open)?;
@@ -133,7 +133,7 @@ mod tests {
         for (bits, good) in [(0o755, true), (0o777, false), (0o1777, true)] {
             mode(&open, bits);
             for path in [below.join("file"), link.join("file")] {
-                // What is behind a link counts where the file is there.
+                // If the file exists, the target of a link counts.
                 std::fs::write(below.join("file"), "").unwrap();
                 let reason = replaceable(&path);
                 assert_eq!(reason.is_none(), good, "{bits:o} {reason:?}");
