@@ -16,6 +16,11 @@ from pathlib import Path
 import pytest
 import venvs
 
+# Ignored signals are inherited, and whoever runs the tests in the background ignores some.
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HERE = Path(__file__).resolve().parent
 PLUGINS = venvs.ROOT / "callback_plugins"
 PEER = HERE / "peer.py"
