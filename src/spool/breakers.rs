@@ -1,24 +1,24 @@
-//! How destinations fare, across processes: what a worker learnt, and what a person asks for.
+//! Circuit-breaker state per destination, shared by all processes, and manual overrides of it.
 
 use rusqlite::{Connection, params};
 
 use super::fields;
 
-/// After so many failures in a row a notifier gets one attempt at a time.
+/// Number of failures in a row after which a notifier gets one attempt at a time.
 pub const BREAKER: u32 = 5;
 
-/// What is stored of a destination's breaker.
+/// Circuit-breaker state of a destination, as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerRow {
-    /// Attempts that failed since one succeeded.
+    /// Number of failed attempts since the last success.
     pub failures: u32,
-    /// Nothing is tried before this time, in milliseconds since 1970.
+    /// Time before which nothing is tried, in milliseconds since 1970.
     pub paused_until: i64,
-    /// The configuration (a hash) to which it said that it is gone for good.
+    /// Hash of the configuration to which the destination replied that it is gone for good.
     pub gone: Option<String>,
 }
 
-/// The breaker of a destination.
+/// Reads the breaker of a destination.
 pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<BreakerRow> {
     connection
         .prepare_cached("SELECT failures, paused_until, gone FROM destination WHERE id = ?1")?
@@ -31,7 +31,7 @@ pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<Br
         })
 }
 
-/// Ends every pause of a destination. One in trouble gets one attempt first: its failures count as at
+/// Ends every pause of a destination. A failing one gets a single attempt first: its failures count as at
 /// least `failures`.
 pub fn probe(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<()> {
     connection
@@ -43,7 +43,7 @@ pub fn probe(connection: &Connection, destination: i64, failures: u32) -> rusqli
     make_due(connection, destination)
 }
 
-/// Makes what waits for a destination due at once: only the first of each host rests.
+/// Makes all pending deliveries of a destination due at once. Only the first of each host ever backs off.
 pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -53,7 +53,7 @@ pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Lets the dead deliveries of a destination wait again, and turns it on where it was off. How many.
+/// Makes the dead deliveries of a destination pending again, and turns it on if it was off. Returns how many.
 pub fn revive(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<usize> {
     let revived = connection.execute(
         "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",

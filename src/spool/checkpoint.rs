@@ -1,4 +1,4 @@
-//! The move of what was committed from the log to the file proper.
+//! Checkpointing: moves committed data from the log to the database file.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use rusqlite::Connection;
 
 use super::folder::BUSY;
 
-/// How far the log is brought back.
+/// Extent to which the log is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The next transaction begins the log again; its room stays taken.
+    /// The next transaction starts again at the beginning of the log, which keeps its size.
     Restart,
-    /// Nothing is left of it.
+    /// The log file becomes empty.
     Truncate,
 }
 
-/// Moves all that is in the log to the file, as far as nobody reads it meanwhile: that is not waited for.
+/// Moves the content of the log to the database file, except what is being read: it does not wait.
 pub fn checkpoint(connection: &Connection, mode: Mode) {
     let statement = match mode {
         Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
         Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    // Where it fails, all stays in the log.
+    // If this fails, everything stays in the log.
     let _ = connection.busy_timeout(Duration::ZERO);
     let _ = connection.execute_batch(statement);
     let _ = connection.busy_timeout(BUSY);

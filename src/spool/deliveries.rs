@@ -1,4 +1,4 @@
-//! What happens to deliveries: accepted, loaded, marked. Each function runs inside a transaction.
+//! Accepting, loading and marking deliveries. Each function runs inside a transaction.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,26 +10,26 @@ use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
 
-/// The states of a delivery that is finished with; it waits in state 0.
+/// States of a finished delivery; a pending one is in state 0.
 pub const DELIVERED: i64 = 1;
 pub const DEAD: i64 = 2;
 pub const DISCARDED: i64 = 3;
 
-/// Bytes of events after which reading stops, to go on with the next call.
+/// Bytes of events after which reading stops; the next call continues.
 const READ_AT_ONCE: usize = 1 << 20;
 
-/// A destination as the spool knows it.
+/// A destination as stored in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationKey {
     pub search: String,
     pub name: String,
     pub run: String,
     pub needs: String,
-    /// The project's own file says to whom it sends. It does not tell two destinations apart.
+    /// True if the project's own file sets the recipient. Not part of the destination's identity.
     pub own: bool,
 }
 
-/// An event to be accepted.
+/// An event to accept.
 pub struct NewEvent {
     pub event_id: String,
     pub created: i64,
@@ -40,20 +40,20 @@ pub struct NewEvent {
     pub destinations: Vec<i64>,
 }
 
-/// A delivery that was accepted.
+/// An accepted delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Which of the events it is of.
+    /// Index of its event among those passed in.
     pub event: usize,
     pub delivery: i64,
     pub destination: i64,
-    /// 0 pending, unless it was sent before and is finished with.
+    /// 0 (pending), unless the event was sent before and this delivery is finished.
     pub state: i64,
-    /// The highest number that waited for this destination before it; nothing for one sent again.
+    /// Highest id pending for this destination before it; None for an event sent again.
     pub previous: Option<i64>,
 }
 
-/// A delivery as it waits.
+/// A pending delivery.
 #[derive(Debug)]
 pub struct Pending {
     pub delivery: i64,
@@ -61,11 +61,11 @@ pub struct Pending {
     pub next_at: i64,
     /// Milliseconds since 1970.
     pub created: i64,
-    /// The event, or why the row cannot be read.
+    /// The event, or the reason why the row cannot be read.
     pub body: Result<String, &'static str>,
 }
 
-/// How much more may be taken into memory.
+/// Room left in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     pub deliveries: usize,
@@ -78,7 +78,7 @@ impl Room {
     }
 }
 
-/// What became of an attempt.
+/// Result of an attempt, to be recorded.
 #[derive(Clone)]
 pub struct Mark {
     pub deliveries: Vec<i64>,
@@ -88,27 +88,27 @@ pub struct Mark {
     /// Milliseconds.
     pub duration: i64,
     pub outcome: MarkOutcome,
-    /// What was delivered stays, for `history`.
+    /// True if the bodies of delivered events are kept, for `history`.
     pub keep_body: bool,
-    /// How the destination fares after it.
+    /// State of the destination's breaker after the attempt.
     pub breaker: BreakerRow,
-    /// It ended a time of failures: nothing needs to rest any more.
+    /// True if it ended a series of failures: nothing needs to back off any more.
     pub reopened: bool,
-    /// Threads to be remembered, by key.
+    /// Threads to remember, by key.
     pub threads: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
 pub enum MarkOutcome {
-    /// And what was wrong with it all the same, if anything.
+    /// Delivered, with a note if something was wrong all the same.
     Delivered(Option<String>),
-    /// To be tried again at this time, in milliseconds since 1970, and why.
+    /// To be retried at this time (milliseconds since 1970), with the reason.
     Retry(i64, String),
     Dead(String),
 }
 
 impl MarkOutcome {
-    /// The state, the time of the next attempt, and the error that a delivery has after it.
+    /// Returns the state, the time of the next attempt and the error of a delivery after the attempt.
     fn row(&self) -> (i64, i64, Option<&str>) {
         match self {
             MarkOutcome::Delivered(_) => (DELIVERED, 0, None),
@@ -117,7 +117,7 @@ impl MarkOutcome {
         }
     }
 
-    /// What is to be said of the attempt; nothing if it simply delivered.
+    /// Returns the text recorded for the attempt; None if it simply delivered.
     fn note(&self) -> Option<Cow<'_, str>> {
         match self {
             MarkOutcome::Delivered(None) => None,
@@ -127,7 +127,7 @@ impl MarkOutcome {
     }
 }
 
-/// The number of a destination, made when it is new. Whose address it has is noted each time.
+/// Returns the id of a destination; inserts it if it is new. `own` is updated each time.
 pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<i64> {
     let known = connection
         .prepare_cached(
@@ -152,11 +152,10 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
     Ok(connection.last_insert_rowid())
 }
 
-/// Takes events on. One that is there already, because it was sent again, is owed only to those to whom it
-/// was not owed before.
+/// Accepts events. An event that was sent again gets deliveries only for destinations it did not have before.
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
     let mut accepted = Vec::new();
-    // For each destination the last number that waits, and how many were added.
+    // Per destination: the last pending id, and the number of deliveries added.
     let mut lines: HashMap<i64, (i64, i64)> = HashMap::new();
     let mut add_event = connection.prepare_cached(
         "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
@@ -214,8 +213,8 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
     Ok(accepted)
 }
 
-/// The number of an event that is there already, with its body, which may have been dropped, or be without
-/// what only this time somebody wants of it.
+/// Returns the id of an event that is already there, and restores its body: it may have been dropped, or lack
+/// what only the new destinations need.
 fn bring_back(connection: &Connection, event: &NewEvent) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
@@ -225,7 +224,7 @@ fn bring_back(connection: &Connection, event: &NewEvent) -> rusqlite::Result<i64
         .query_row(params![event.event_id, event.body], |row| row.get(0))
 }
 
-/// The highest number that waits for a destination; 0 where none does.
+/// Returns the highest pending id of a destination, or 0 if none is pending.
 fn last_waiting(connection: &Connection, destination: i64) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
@@ -234,7 +233,7 @@ fn last_waiting(connection: &Connection, destination: i64) -> rusqlite::Result<i
         .query_row([destination], |row| row.get(0))
 }
 
-/// The deliveries of an event that was accepted before.
+/// Returns the deliveries of an event that was accepted before.
 fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Result<Vec<Accepted>> {
     let mut statement = connection.prepare_cached(
         "SELECT delivery.id, destination, state FROM delivery JOIN event ON event.id = delivery.event WHERE event_id = ?1",
@@ -244,7 +243,7 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
             event: index,
             delivery: row.get(0)?,
             destination: fields::number(row, 1)?.unwrap_or_default(),
-            // What cannot be read is not delivered.
+            // A delivery whose state cannot be read is not delivered.
             state: fields::number(row, 2)?.unwrap_or(DEAD),
             previous: None,
         })
@@ -252,7 +251,7 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
     rows.collect()
 }
 
-/// The state and the last error of some deliveries.
+/// Returns the state and the last error of the given deliveries.
 pub fn finished(
     connection: &Connection,
     deliveries: &[i64],
@@ -267,14 +266,14 @@ pub fn finished(
                 Ok((state, fields::text(row, 1)?))
             })
             .optional()?;
-        // Pruned already: it was delivered long ago.
+        // Already pruned: it was delivered long ago.
         let (state, error) = row.unwrap_or((DELIVERED, None));
         found.push((*id, state, error));
     }
     Ok(found)
 }
 
-/// Times at which attempts at a delivery began that failed, in milliseconds since 1970 and in their order.
+/// Returns the start times of a delivery's failed attempts, in order, in milliseconds since 1970.
 pub fn attempt_times(connection: &Connection, delivery: i64) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached("SELECT started FROM attempt WHERE delivery = ?1 ORDER BY rowid")?
@@ -283,8 +282,8 @@ pub fn attempt_times(connection: &Connection, delivery: i64) -> rusqlite::Result
         .collect()
 }
 
-/// The next deliveries that wait for a destination, in their order, as far as there is room for them; and
-/// whether those were all.
+/// Returns a destination's next pending deliveries, in order, as far as there is room, and whether these
+/// were all of them.
 pub fn pending(
     connection: &Connection,
     destination: i64,
@@ -330,7 +329,7 @@ fn read_pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     })
 }
 
-/// Records an attempt and what it means for its deliveries.
+/// Records an attempt and its effect on the deliveries.
 pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     if mark.reopened {
         make_due(connection, mark.destination)?;
@@ -357,14 +356,14 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Records what an attempt means for its deliveries. How many of them still waited.
+/// Records the effect of an attempt on its deliveries. Returns how many of them were still pending.
 fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64> {
     let (state, next_at, error) = mark.outcome.row();
     let finished = (state > 0).then_some(mark.started + mark.duration);
     let note = mark.outcome.note();
     let duration = note.is_none().then_some(mark.duration);
     let mut changed = 0;
-    // One that was discarded meanwhile stays so.
+    // A delivery that was discarded in the meantime stays discarded.
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
          duration = ?6 WHERE id = ?1 AND state = 0",
@@ -388,7 +387,7 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
                 .execute(params![delivery, mark.started, mark.duration, note])?;
         }
         if state == DELIVERED && !mark.keep_body {
-            // Unless somebody else has not got it yet.
+            // Unless another destination has not received it yet.
             drop_body.execute([delivery])?;
         }
     }

@@ -1,4 +1,4 @@
-//! Reasons for which the spool does not do what it is asked for.
+//! Reasons why the spool cannot do what it is asked to.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,13 +8,13 @@ use super::rescue;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// `max_size` is reached: what is finished can make room.
+    /// `max_size` is reached; deleting finished entries can make room.
     Full,
-    /// The disk takes no new events.
+    /// The disk has no room for new events.
     DiskFull,
-    /// Another process holds it; the text says which one.
+    /// Another process holds the spool; the text names it.
     Held(String),
-    /// Damage was found while it was in use.
+    /// Damage was found while the spool was in use.
     Damaged,
     Other(String),
 }
@@ -35,7 +35,7 @@ impl Display for Error {
 }
 
 impl Error {
-    /// The same as an error of SQLite, for work inside a transaction.
+    /// Converts to an error of SQLite, for work inside a transaction.
     pub fn into_sqlite(self) -> rusqlite::Error {
         rusqlite::Error::ToSqlConversionFailure(Box::new(self))
     }

@@ -1,9 +1,9 @@
-//! Columns of rows that may be damaged: one byte that is wrong hides neither its row nor the others.
+//! Readers for columns of rows that may be damaged: one wrong byte hides neither its row nor the others.
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-/// A text, as far as it is one; nothing where there is none.
+/// Reads any value as text, replacing invalid bytes; None for NULL.
 pub fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Null => None,
@@ -15,7 +15,7 @@ pub fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     })
 }
 
-/// A text that is one to the last byte.
+/// Reads a text; None unless it is valid to the last byte.
 pub fn sound_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
@@ -23,7 +23,7 @@ pub fn sound_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Strin
     })
 }
 
-/// A number, where it is one of this kind.
+/// Reads a number; None if it does not fit `T`.
 pub fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Integer(number) => T::try_from(number).ok(),

@@ -1,4 +1,4 @@
-//! The folder of a spool: where it is, what it may take, and the files in it.
+//! Folder of a spool: its location, its limits and the files in it.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,37 +9,37 @@ use rusqlite::Connection;
 
 use crate::system::home;
 
-/// How long another program may hold the file.
+/// Time for which another program may hold the file.
 pub const BUSY: Duration = Duration::from_millis(500);
 
-/// What a spool may take, and where it may be.
+/// Limits on the size and the location of a spool.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// The most that its file may take, in bytes.
+    /// Maximum size of its file, in bytes.
     pub max_size: Option<u64>,
-    /// In a full one, what waited longest makes room for what is new.
+    /// True if the oldest pending deliveries make room for new ones when the spool is full.
     pub drop_oldest: bool,
-    /// It may be on a file system of another machine.
+    /// True if it may be on a network file system.
     pub on_network: bool,
-    /// The file is looked through for damage first, if it is not large.
+    /// True if the file is checked for damage first, unless it is large.
     pub check: bool,
 }
 
-/// The user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
+/// Returns the path of the user's spool: `$XDG_STATE_HOME/ansible-notify`, or below `~/.local/state`.
 pub fn default_folder() -> Option<PathBuf> {
     let state = home::variable("XDG_STATE_HOME")
         .or_else(|| Some(home::directory()?.join(".local/state")))?;
     Some(state.join("ansible-notify"))
 }
 
-/// Whether there is a spool in `folder`, or something that keeps from seeing it.
+/// Returns true if there is a spool in `folder`, or if something prevents looking.
 pub fn is_in(folder: &Path) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let found = folder.join("spool.db").symlink_metadata();
     !found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
-/// Opens a file that only its owner may read, and makes it where it is not there.
+/// Opens a file that only its owner may read, creating it if missing.
 pub fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -50,7 +50,7 @@ pub fn private_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Pages of the file that hold something.
+/// Returns the number of pages of the file that are in use.
 pub fn pages_in_use(connection: &Connection) -> rusqlite::Result<i64> {
     let number = |name: &str| {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0))

@@ -1,4 +1,4 @@
-//! What people ask of the spool and do to it: status, history, giving up, trying again, forgetting.
+//! User operations on the spool: status, history, giving up, retrying, deleting.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -6,19 +6,19 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::BREAKER;
 use super::fields;
 
-/// A destination and what is owed to it.
+/// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct DestinationStatus {
     pub id: i64,
-    /// How its configuration is found again; nothing where that cannot be read.
+    /// Text by which its configuration is found again; None if it cannot be read.
     #[serde(skip)]
     pub search: Option<String>,
     pub name: String,
-    /// The run whose play's vars changed it, or a name for the credentials of the environment; else empty.
+    /// Run whose play vars changed it, or a name for the credentials from the environment; otherwise empty.
     pub run: String,
-    /// What only those vars gave.
+    /// Settings given only by those vars.
     pub needs: String,
-    /// The project's own file said to whom it sends.
+    /// True if the project's own file sets the recipient.
     #[serde(skip)]
     pub own: bool,
     pub accepted: i64,
@@ -26,32 +26,32 @@ pub struct DestinationStatus {
     pub dead: i64,
     pub dropped: i64,
     pub waiting: i64,
-    /// Milliseconds since 1970, of the oldest event that waits.
+    /// Creation time of the oldest pending event, in milliseconds since 1970.
     pub oldest: Option<i64>,
-    /// Milliseconds since 1970; zero is at once.
+    /// Milliseconds since 1970; zero means at once.
     pub next_attempt: Option<i64>,
     pub last_error: Option<String>,
     pub breaker: BreakerState,
-    /// Milliseconds since 1970: nothing is tried before it.
+    /// Time before which nothing is tried, in milliseconds since 1970.
     pub paused_until: Option<i64>,
-    /// The counts that it had cannot be right, and were made again.
+    /// True if the stored counts could not be right and were recounted.
     #[serde(skip)]
     pub is_miscounted: bool,
 }
 
-/// What a destination's failures mean for its next attempts.
+/// State of a destination's circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BreakerState {
-    /// All is well.
+    /// Deliveries are attempted normally.
     Closed,
     /// One attempt at a time, after the pause.
     Open,
-    /// It said that it is gone for good.
+    /// The destination replied that it is gone for good.
     Off,
 }
 
-/// Every destination, the oldest first.
+/// Returns all destinations, oldest first.
 pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, search, name, run, needs, accepted, delivered, dead, dropped, last_error,
@@ -86,7 +86,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     };
     let counts = [count(5)?, count(6)?, count(7)?, count(8)?];
     let [accepted, delivered, dead, dropped] = counts.map(Option::unwrap_or_default);
-    // The conservation law, put to use: counting a million rows would take long.
+    // Relies on the conservation law, because counting a million rows would take long.
     let waiting = accepted - delivered - dead - dropped;
     let is_sound = counts.iter().all(Option::is_some);
     Ok(DestinationStatus {
@@ -95,7 +95,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         name: text(2)?,
         run: text(3)?,
         needs: text(4)?,
-        // One that cannot be read counts as the project's: nothing may go elsewhere.
+        // An unreadable value counts as the project's: nothing may go elsewhere.
         own: fields::number::<i64>(row, 16)? != Some(0),
         accepted,
         delivered,
@@ -112,7 +112,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     })
 }
 
-/// Counts the deliveries of a destination whose own counts cannot be right.
+/// Counts the deliveries of a destination whose stored counts cannot be right.
 fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite::Result<()> {
     let mut counts = [0; 4];
     let mut statement = connection.prepare_cached(
@@ -133,8 +133,8 @@ fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite:
     Ok(())
 }
 
-/// Sets right what cannot be read of a destination: a delivery with a state that is none is dead, and the
-/// counts are those of its deliveries.
+/// Repairs what cannot be read of a destination: a delivery with an invalid state becomes dead, and the
+/// counts are taken from the deliveries.
 pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Result<()> {
     let now = jiff::Timestamp::now().as_millisecond();
     connection.execute(
@@ -157,7 +157,7 @@ pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Re
     Ok(())
 }
 
-/// Gives up all that waits for a destination, with the reason.
+/// Gives up all pending deliveries of a destination, with the reason.
 pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Result<usize> {
     let now = jiff::Timestamp::now().as_millisecond();
     let buried = connection.execute(
@@ -172,7 +172,7 @@ pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Res
     Ok(buried)
 }
 
-/// Notes why nothing is delivered to a destination, where that is found without an attempt.
+/// Records why nothing is delivered to a destination, if that is known without an attempt.
 pub fn note_error(connection: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE destination SET last_error = ?2 WHERE id = ?1")?
@@ -180,7 +180,7 @@ pub fn note_error(connection: &Connection, id: i64, error: &str) -> rusqlite::Re
     Ok(())
 }
 
-/// Which deliveries `history` shows.
+/// Selection of deliveries for `history`.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub failed: bool,
@@ -192,7 +192,7 @@ pub struct Filter {
     pub most: i64,
 }
 
-/// A delivery as `history` shows it.
+/// A delivery as shown by `history`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct HistoryRow {
     pub id: i64,
@@ -210,8 +210,8 @@ pub struct HistoryRow {
 
 const STATES: [&str; 4] = ["waiting", "delivered", "dead", "discarded"];
 
-/// A delivery has failed at least once, whatever became of it. What was delivered may have an attempt too,
-/// for what is to be said of it.
+/// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
+/// attempt row too, for a note.
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
@@ -236,7 +236,7 @@ fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     })
 }
 
-/// The newest deliveries that fit the filter, the newest first.
+/// Returns the newest deliveries that match the filter, newest first.
 pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
     let mut statement = connection.prepare_cached(&format!(
         "{HISTORY} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
@@ -255,7 +255,7 @@ pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec
     rows.collect()
 }
 
-/// An attempt as `history ID` shows it.
+/// An attempt as shown by `history ID`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct AttemptRow {
     /// Milliseconds since 1970.
@@ -265,7 +265,7 @@ pub struct AttemptRow {
     pub outcome: String,
 }
 
-/// The body of a delivery's event, as long as it is kept.
+/// Returns the body of a delivery's event, if it is still kept.
 pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
     let body = connection
         .prepare_cached(
@@ -276,7 +276,7 @@ pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>
     Ok(body.flatten())
 }
 
-/// One delivery with each of its attempts.
+/// Returns a delivery with all its attempts.
 pub fn delivery(
     connection: &Connection,
     id: i64,
@@ -302,20 +302,20 @@ pub fn delivery(
     Ok(Some((found, attempts.collect::<rusqlite::Result<_>>()?)))
 }
 
-/// Which deliveries `discard` gives up, of those that wait or are dead.
+/// Selection of pending or dead deliveries for `discard`.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
-    /// These; all where it is empty.
+    /// Only these ids; all if empty.
     pub ids: Vec<i64>,
-    /// Only to these destinations.
+    /// Only deliveries to these destinations.
     pub destinations: Option<Vec<i64>>,
-    /// Only of this run.
+    /// Only deliveries of this run.
     pub run: Option<String>,
     pub no_waiting: bool,
     pub no_dead: bool,
 }
 
-/// Gives up the chosen deliveries, and gives their numbers.
+/// Gives up the chosen deliveries and returns their ids.
 pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<i64>> {
     let now = jiff::Timestamp::now().as_millisecond();
     let chosen = chosen(connection, choice)?;
@@ -331,7 +331,7 @@ pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec
     Ok(chosen.into_iter().map(|(id, ..)| id).collect())
 }
 
-/// The chosen deliveries with their destinations, and whether each is dead.
+/// Returns the chosen deliveries with their destinations, and whether each is dead.
 fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64, i64, bool)>> {
     let mut statement = connection.prepare_cached(
         "SELECT delivery.id, destination, state = 2, CASE WHEN ?3 THEN body END FROM delivery
@@ -356,7 +356,7 @@ fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64
     Ok(chosen)
 }
 
-/// The run of an event, by its body.
+/// Reads the run of an event from its body.
 fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     #[derive(serde::Deserialize)]
     struct Body {
@@ -371,8 +371,8 @@ fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(body.map(|body| body.run.id))
 }
 
-/// Forgets what was finished before this time (milliseconds since 1970), the oldest first, so much of
-/// it at a time. How many deliveries.
+/// Deletes up to `most` deliveries that finished before this time (milliseconds since 1970), oldest first.
+/// Returns how many.
 pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Result<usize> {
     let chosen: Vec<(i64, i64)> = connection
         .prepare_cached(

@@ -1,10 +1,10 @@
-//! The process that holds a lock, as Linux knows it: so that a message can name it.
+//! The process that holds a lock, as reported by Linux, so that messages can name it.
 
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// The byte of SQLite's shared memory that a process locks as long as it writes.
+/// Byte of SQLite's shared memory that a process locks while it writes.
 const WRITING: &str = "120";
 
 /// A process that holds a lock.
@@ -12,7 +12,7 @@ const WRITING: &str = "120";
 pub struct Holder {
     pid: u32,
     name: String,
-    /// Somebody has stopped it, as Ctrl-Z does.
+    /// True if it was stopped, for example by Ctrl-Z.
     pub is_stopped: bool,
 }
 
@@ -20,7 +20,7 @@ impl Display for Holder {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Holder { pid, name, .. } = self;
         if self.is_stopped {
-            // SIGTERM would wait as well.
+            // SIGTERM would stay pending until it continues.
             write!(
                 f,
                 "process {pid} ({name}), which is stopped (`kill -CONT {pid}` lets it go on, `kill -KILL {pid}` ends it),"
@@ -31,12 +31,12 @@ impl Display for Holder {
     }
 }
 
-/// The process that holds the lock on a whole file.
+/// Returns the process that holds the lock on a whole file.
 pub fn of_lock(path: &Path) -> Option<Holder> {
     find(path, "FLOCK", "0")
 }
 
-/// The process that is in the middle of a transaction, by SQLite's shared memory.
+/// Returns the process that is in the middle of a transaction, according to SQLite's shared memory.
 pub fn of_transaction(database: &Path) -> Option<Holder> {
     let mut memory = database.as_os_str().to_owned();
     memory.push("-shm");
@@ -51,7 +51,7 @@ fn find(path: &Path, kind: &str, start: &str) -> Option<Holder> {
     );
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let pid = holder_in(&locks, kind, device, metadata.ino(), start)?;
-    // The third field; the second one is a name in parentheses, with anything in it.
+    // The third field; the second is a name in parentheses that may contain anything.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (start, rest) = stat.rsplit_once(')')?;
     Some(Holder {
@@ -61,14 +61,14 @@ fn find(path: &Path, kind: &str, start: &str) -> Option<Holder> {
     })
 }
 
-/// The process that holds a lock for writing. The form of the text: proc_locks(5).
+/// Finds the process that holds a write lock. Format of the text: proc_locks(5).
 fn holder_in(locks: &str, kind: &str, device: (u32, u32), inode: u64, start: &str) -> Option<u32> {
     let (major, minor) = device;
     let exact = format!("{major:02x}:{minor:02x}:{inode}");
-    // Some file systems, such as btrfs, give another device here than to those who ask for it.
+    // Some file systems, such as btrfs, show a different device here than stat(2) does.
     let elsewhere = format!(":{inode}");
     let held = locks.lines().filter_map(|line| {
-        // One that waits has `->` in the second field.
+        // A waiting process has `->` in the second field.
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, found, _, "WRITE", pid, file, from, ..] = fields[..] else {
             return None;

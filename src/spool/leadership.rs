@@ -1,28 +1,28 @@
-//! Who delivers to a destination, and what that process was doing when it ended: a delivery that ends the
-//! process each time its message is made must not keep the others from being delivered.
+//! Leadership of a destination, and a record of what its process was doing when it ended: a delivery that
+//! crashes the process whenever its message is built must not block the others.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-/// A delivery that was being made when the process ended so often, one time after the other, is given up.
+/// Number of crashes in a row while building a delivery's message after which that delivery is given up.
 pub const MAX_CRASHES: u32 = 3;
-/// The most that is read of the file.
+/// Maximum number of bytes read from the file.
 const MAX_NOTE: usize = 64 << 10;
 
-/// Held by the process that delivers to a destination.
+/// Right to deliver to a destination, held by one process at a time.
 ///
-/// Its file says, in a line, the deliveries of which the message is being made now; and, in a second one, how
-/// often the process ended while it was at one, `12=1 15=2`. It is written in place and without fsync: it is to
+/// The first line of its file lists the deliveries whose message is being built; the second, how often the
+/// process ended while building each of them, `12=1 15=2`. It is written in place and without fsync: it must
 /// survive the process, not the machine.
 pub struct Leadership {
-    /// Locked as long as it is open. None where the destination is known to no other process.
+    /// Locked while it is open. None if no other process knows the destination.
     file: Option<File>,
     crashes: BTreeMap<i64, u32>,
 }
 
 impl Leadership {
-    /// Of a destination that is known to no other process.
+    /// Returns the leadership of a destination that no other process knows.
     pub fn unshared() -> Leadership {
         Leadership {
             file: None,
@@ -30,7 +30,7 @@ impl Leadership {
         }
     }
 
-    /// In a file that is locked. What it says was under way ended the process that led before.
+    /// Takes over in a locked file. The deliveries it lists as under way crashed the previous leader.
     pub fn new(file: File) -> Leadership {
         let mut leadership = Leadership {
             crashes: BTreeMap::new(),
@@ -56,24 +56,24 @@ impl Leadership {
         leadership
     }
 
-    /// How often the process ended while it made the message of a delivery, of those where it did.
+    /// Returns how often the process ended while building a delivery's message, for those where it did.
     pub fn crashes(&self) -> &BTreeMap<i64, u32> {
         &self.crashes
     }
 
-    /// The message of deliveries is being made from now on.
+    /// Records that the message of these deliveries is being built.
     pub fn begin(&self, deliveries: &[i64]) {
         self.write(deliveries);
     }
 
-    /// The message was made: none of them ends the process.
+    /// Records that the message was built: none of these deliveries crashes the process.
     pub fn end(&mut self, deliveries: &[i64]) {
         self.crashes
             .retain(|delivery, _| !deliveries.contains(delivery));
         self.write(&[]);
     }
 
-    /// None is being made; what is known of those that were stays.
+    /// Records that no message is being built; the counts so far are kept.
     pub fn pause(&self) {
         self.write(&[]);
     }
@@ -92,9 +92,9 @@ impl Leadership {
         let crashes: Vec<String> = crashes
             .map(|(delivery, crashes)| format!("{delivery}={crashes}"))
             .collect();
-        // What is left of a longer text is behind the second line, where nobody looks.
+        // The rest of a longer text comes after the second line, which is never read.
         let text = format!("{}\n{}\n", under_way.join(" "), crashes.join(" "));
-        // Where that cannot be written, nothing is lost but the count.
+        // If this cannot be written, only the count is lost.
         let _ = file.write_all_at(text.as_bytes(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The lock that every process takes before it writes to the spool. No wait for it is without an end.
+//! The lock that every process takes before it writes to the spool. Every wait for it is bounded.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use super::error::Error;
 use super::folder::private_file;
 use super::holder;
 
-/// How long another process may hold the lock, where it works.
+/// Time for which another process may hold the lock while it is running.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may hold the lock where it is stopped.
+/// Time for which it may hold the lock while it is stopped.
 const PATIENCE_STOPPED: Duration = Duration::from_secs(1);
-/// How often the waiting process looks at the state of the holder.
+/// Interval at which a waiting process checks the state of the holder.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the lock is waited for by a process that has waited in vain just before.
+/// Time to wait for the lock right after a wait in vain.
 const SHORT: Duration = Duration::from_millis(50);
-/// How often it tries meanwhile.
+/// Interval between tries during that time.
 const POLL: Duration = Duration::from_millis(5);
 
-/// How long to wait.
+/// Length of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     Long,
@@ -34,19 +34,19 @@ pub struct Lock {
     file: File,
 }
 
-/// The lock is held as long as this lives.
+/// The lock, held until this is dropped.
 pub enum Guard<'a> {
     Own(&'a File),
     /// A file that the kernel closes, and so unlocks, when it is dropped.
     Waited(#[expect(dead_code, reason = "the lock goes with the file")] File),
-    /// The file system knows no such locks; SQLite has its own.
+    /// The file system does not support such locks; SQLite has its own.
     Unlocked,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if let Guard::Own(file) = self {
-            // It goes with the process at the latest.
+            // The kernel unlocks it when the process ends, at the latest.
             let _ = file.unlock();
         }
     }
@@ -58,7 +58,7 @@ impl Lock {
         Ok(Lock { path, file })
     }
 
-    /// Takes the lock, or says who holds it.
+    /// Takes the lock, or fails with the name of its holder.
     pub fn take(&self, patience: Patience) -> Result<Guard<'_>, Error> {
         match self.file.try_lock() {
             Ok(()) => return Ok(Guard::Own(&self.file)),
@@ -78,7 +78,7 @@ impl Lock {
     }
 
     /// Waits in the kernel's queue, which is fair and wakes at once; on a thread of its own, because that
-    /// wait has no end. The thread lets go at once what it gets too late.
+    /// wait is unbounded. If the lock comes too late, the thread releases it at once.
     fn queue(&self) -> Option<Guard<'_>> {
         let file = private_file(&self.path).ok()?;
         let (sender, receiver) = mpsc::channel();

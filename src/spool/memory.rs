@@ -1,4 +1,4 @@
-//! What is remembered from one run to the next: how a playbook ended, and where a conversation goes on.
+//! State kept between runs: how each playbook ended, and the threads of conversations.
 
 use std::collections::HashMap;
 
@@ -6,34 +6,33 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::fields;
 
-/// How a run of a playbook ended.
+/// Result of a run of a playbook.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
-    /// What tells the playbook from others.
+    /// Identifies the playbook.
     pub key: String,
     pub run: String,
     pub status: String,
-    /// Which of its tasks ran; empty for all.
+    /// Selection of tasks that ran; empty for all.
     pub scope: String,
-    /// The hosts that it ran on, and those among them where it failed; where it failed on none, it did as a
-    /// whole.
+    /// Hosts it ran on, and those where it failed; a failed run without failed hosts failed as a whole.
     pub hosts: Vec<String>,
     pub failed: Vec<String>,
 }
 
-/// What was known of a playbook before a run of it, and what is left of that.
+/// State of a playbook before a run, and the failures left after it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Before {
-    /// How the run before it ended. Nothing after a success that does not cover what had failed.
+    /// Status of the previous run. None after a success that does not cover everything that had failed.
     pub previous: Option<String>,
-    /// The hosts where it failed and has not been well since.
+    /// Hosts that failed and have not succeeded since.
     pub still_failing: Vec<String>,
 }
 
 const ERROR: &str = "error";
 
-/// Stores how a run of a playbook ended, and gives what was before it. Said twice of the same run, it gives
-/// the same answer.
+/// Stores the result of a run and returns the state before it. A repeated call for the same run returns the
+/// same answer.
 pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Before> {
     let known = connection
         .prepare_cached("SELECT run, status, previous FROM playbook WHERE key = ?1")?
@@ -44,7 +43,7 @@ pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Befor
         .optional()?;
     let before: Option<String> = known.flatten();
     let failed = ended.status == ERROR;
-    // An older program notes a success without a look at the hosts.
+    // Older versions record a success without regard to the hosts.
     if before.as_deref() != Some(ERROR) {
         connection
             .prepare_cached("DELETE FROM failing WHERE key = ?1")?
@@ -88,7 +87,7 @@ pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Befor
     })
 }
 
-/// What is known of some of a destination's threads, by key.
+/// Returns the stored values of a destination's threads, by key.
 pub fn threads(
     connection: &Connection,
     destination: i64,
@@ -106,7 +105,7 @@ pub fn threads(
     Ok(found)
 }
 
-/// Remembers a thread of a destination. It is forgotten like what was delivered, by its last use.
+/// Stores a thread of a destination. It is deleted like finished entries, by its last use.
 pub fn set_thread(
     connection: &Connection,
     destination: i64,
@@ -134,7 +133,7 @@ mod tests {
         connection
     }
 
-    /// A run of site.yml on these hosts, those that failed with a `!`.
+    /// Returns a run of site.yml on these hosts; `!` marks those that failed.
     fn run(run: &str, scope: &str, hosts: &str) -> Ended {
         let name = |host: &str| host.trim_end_matches('!').to_owned();
         let failed: Vec<String> = hosts

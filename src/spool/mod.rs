@@ -1,6 +1,6 @@
-//! The spool's file: events, what is owed to whom, and what became of it. SQLite, committed with fsync.
+//! The spool file: events, their deliveries and the results. SQLite, committed with fsync.
 //!
-//! A thread of its own writes ([`writer`]). All processes of a user share the file.
+//! A dedicated thread writes ([`writer`]). All processes of a user share the file.
 
 mod breakers;
 mod checkpoint;
@@ -50,26 +50,26 @@ pub use memory::*;
 pub use obstacle::check_folder;
 pub use reader::reader;
 
-/// Said when nobody does the work any more.
+/// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";
-/// Said of a spool in which nothing was ever opened.
+/// Page size assumed for a spool that is not open yet.
 const PAGE: i64 = 4096;
 
-/// The way to the thread that writes.
+/// Handle to the writing thread.
 #[derive(Clone)]
 pub struct Spool {
-    /// Nothing where the spool cannot be used, and why.
+    /// Sender of requests, or the reason why the spool cannot be used.
     work: Result<mpsc::Sender<Request>, String>,
     trouble: watch::Receiver<Trouble>,
     folder: PathBuf,
     reserve: Reserve,
-    /// Pages in use above which nothing new is accepted. What was accepted can always be recorded.
+    /// Pages in use above which no new event is accepted. Results of accepted ones can always be recorded.
     most_pages: Option<i64>,
     drop_oldest: bool,
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, making both where they are not there.
+    /// Opens the spool in `folder`, creating both if missing.
     pub fn open(folder: &Path, limits: &Limits) -> Result<Spool> {
         let store = open::open(folder, limits, Patience::Long)?;
         let page = store
@@ -78,8 +78,8 @@ impl Spool {
         Ok(Spool::of(folder, limits, page, Ok(store)))
     }
 
-    /// The spool in `folder`, which is opened when the process lets it go that holds it now. Until then it takes
-    /// nothing.
+    /// Returns the spool in `folder`, to be opened once the process that holds it now releases it. Until
+    /// then, it accepts nothing.
     pub fn open_later(folder: &Path, limits: &Limits, reason: Error) -> Spool {
         Spool::of(folder, limits, PAGE, Err(reason))
     }
@@ -100,7 +100,7 @@ impl Spool {
         }
     }
 
-    /// A spool that takes nothing: all goes on from memory.
+    /// Returns a spool that accepts nothing: everything is delivered from memory.
     pub fn unusable(reason: &anyhow::Error) -> Spool {
         Spool {
             work: Err(stderr::causes(reason)),
@@ -112,7 +112,7 @@ impl Spool {
         }
     }
 
-    /// Takes events on, unless the file has its full size, or the disk holds no more.
+    /// Accepts events, unless the file has reached its maximum size or the disk is full.
     pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
         let (most_pages, reserve) = (self.most_pages, self.reserve.clone());
         let size: usize = events.iter().map(|event| event.body.len()).sum();
@@ -130,8 +130,8 @@ impl Spool {
         .await
     }
 
-    /// Does `work` in a transaction, together with what else is waiting; its result after the commit. Where
-    /// one piece of a transaction fails, the others are done again without it.
+    /// Runs `work` in a transaction, together with other waiting work; returns its result after the commit.
+    /// If one piece of a transaction fails, the others are run again without it.
     pub async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -147,26 +147,26 @@ impl Spool {
         Ok(result.await.context(UNWRITABLE)??)
     }
 
-    /// Moves all that was committed to the file proper where no other process goes on with it: nothing more is
-    /// written.
+    /// Moves all committed data to the database file, unless another process is still using it. Nothing is
+    /// written after this.
     pub async fn close(&self) {
         let (closed, done) = oneshot::channel();
         if let Ok(queue) = &self.work
             && queue.send(Request::Close(closed)).is_ok()
         {
-            // Where the thread has ended, there is nothing to be moved.
+            // If the thread has ended, there is nothing to move.
             let _ = done.await;
         }
     }
 
-    /// Waits until another try is worth it, where nothing could be done just now.
+    /// Waits until another try is worthwhile, if the last request failed.
     pub async fn again(&self) {
         if self.trouble.borrow().is_some() {
             tokio::time::sleep(writer::AGAIN).await;
         }
     }
 
-    /// Waits until the spool has taken and given nothing for so long, though it was asked.
+    /// Waits until the spool has failed all requests for this long.
     pub async fn fails_for(&self, limit: Duration) {
         let mut trouble = self.trouble.clone();
         loop {
@@ -174,7 +174,7 @@ impl Spool {
             let left = since.map(|since| limit.saturating_sub(since.elapsed()));
             match left {
                 Some(Duration::ZERO) => return,
-                // The thread has ended, because the file is damaged.
+                // The thread has ended because the file is damaged.
                 _ if trouble.has_changed().is_err() => return,
                 None => drop(trouble.changed().await),
                 Some(left) => drop(tokio::time::timeout(left, trouble.changed()).await),
@@ -182,14 +182,14 @@ impl Spool {
         }
     }
 
-    /// Becomes the one process that delivers to a destination; nothing if another one is.
+    /// Makes this process the one that delivers to a destination; returns None if another one is.
     pub fn lead(&self, destination: i64) -> Option<Leadership> {
-        // What has no number there is known to no other process.
+        // A destination without an id in the file is known to no other process.
         if self.work.is_err() || destination < 0 {
             return Some(Leadership::unshared());
         }
         let file = private_file(&self.leader_file(destination)).ok()?;
-        // The kernel lets it go when the process ends, however it ends.
+        // The kernel unlocks it when the process ends, however it ends.
         file.try_lock().ok()?;
         Some(Leadership::new(file))
     }
@@ -198,7 +198,7 @@ impl Spool {
         self.folder.join(format!("destination-{destination}.lock"))
     }
 
-    /// The process that delivers to a destination, where that is known.
+    /// Returns the process that delivers to a destination, if known.
     pub fn leader(&self, destination: i64) -> Option<Holder> {
         holder::of_lock(&self.leader_file(destination))
     }

@@ -1,9 +1,9 @@
-//! Whether a directory is on a file system of another machine, where locks and syncs are not what they say.
+//! Detection of network file systems, where locks and syncs cannot be trusted.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// The types of such file systems, as the kernel calls them.
+/// Types of such file systems, by the kernel's names.
 const TYPES: [&str; 20] = [
     "9p",
     "afs",
@@ -27,7 +27,7 @@ const TYPES: [&str; 20] = [
     "smbfs",
 ];
 
-/// The type of the network file system that a directory is on, if it is on one.
+/// Returns the type of the network file system that a directory is on, if any.
 pub fn network_type(folder: &Path) -> Option<String> {
     let device = folder.metadata().ok()?.dev();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -39,7 +39,7 @@ pub fn network_type(folder: &Path) -> Option<String> {
     type_of(&mounts, &device).filter(|name| TYPES.contains(&name.as_str()))
 }
 
-/// The type of the file system of a device. The form of the text: proc_pid_mountinfo(5).
+/// Returns the file system type of a device. Format of the text: proc_pid_mountinfo(5).
 fn type_of(mounts: &str, device: &str) -> Option<String> {
     let mount = mounts
         .lines()

@@ -1,4 +1,4 @@
-//! Reasons why a folder cannot hold a spool, found without making one.
+//! Reasons why a folder cannot hold a spool, found without creating one.
 
 use std::fs::{DirBuilder, remove_dir};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::folder::Limits;
 use super::open;
 
-/// Refuses a folder that cannot hold a spool: as it is, or where it is to be made.
+/// Refuses a folder that cannot hold a spool, whether it exists or would have to be created.
 pub fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
     let folder = std::path::absolute(folder)?;
     let is_there = |path: &&Path| path.symlink_metadata().is_ok();
@@ -35,8 +35,8 @@ pub fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Makes an empty directory for a moment. Permissions alone say less: file systems that nobody can write to
-/// have them too.
+/// Creates an empty directory for a moment. Permissions alone are not enough: read-only file systems have
+/// them too.
 fn write(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".ansible-notify-{}", std::process::id()));
     DirBuilder::new().mode(0o700).create(&probe)?;

@@ -1,4 +1,4 @@
-//! The opening of the spool's file: its folder, its lock, and what is done where it is damaged.
+//! Opening the spool file: its folder, its lock, and the handling of damage.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -14,20 +14,20 @@ use super::lock::{Lock, Patience};
 use super::reserve::Reserve;
 use super::{network, rescue, schema, wal};
 
-/// All statements that the writing thread uses, and some.
+/// Number of cached statements: enough for all that the writing thread uses.
 const STATEMENTS: usize = 64;
 
 /// An open spool.
 pub struct Store {
     pub connection: Connection,
     pub lock: Lock,
-    /// Locked together with the other processes that have the spool open; nothing where that cannot be.
+    /// Lock shared with the other processes that have the spool open; None if that is impossible.
     pub users: Option<File>,
-    /// What is to be said of how it was opened, when no lock is held.
+    /// Message about how it was opened, to be printed when no lock is held.
     pub told: Option<String>,
 }
 
-/// Opens the spool in a folder, making both where they are not there.
+/// Opens the spool in a folder, creating both if missing.
 pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store> {
     let shown = folder.display();
     check_folder(folder, limits)?;
@@ -35,7 +35,7 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     let lock = Lock::open(folder.join("spool.lock"))
         .with_context(|| format!("cannot write to `{shown}`"))?;
     let path = folder.join("spool.db");
-    // Created here, so that nobody else can read it at any time.
+    // Created here so that nobody else can read it at any time.
     private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
     let guard = lock.take(patience)?;
     let users = private_file(&folder.join("spool.users")).ok();
@@ -46,11 +46,11 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     if reserve.is_short(&connection, 0) {
         reserve.spend(&connection);
     } else if is_alone {
-        // Of a process that ended before it could do so.
+        // Moves the log of a process that ended before it could do so.
         checkpoint(&connection, Mode::Truncate);
     }
-    // A new file has its name on disk only then, and the journal in which it was made is gone: after
-    // a power cut it would be played back over all that came later.
+    // Makes the name of a new file and the removal of the journal that created it durable: after a power cut,
+    // that journal would be played back over all later writes.
     File::open(folder)?.sync_all()?;
     let users = users.filter(|users| users.try_lock_shared().is_ok());
     drop(guard);
@@ -62,7 +62,7 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     })
 }
 
-/// That what has the names of the spool's files are files: opening a FIFO or reading a device would never end.
+/// Checks that the spool's paths are regular files: opening a FIFO or reading a device would never end.
 pub fn ensure_files(folder: &Path) -> Result<()> {
     for name in [
         "spool.db",
@@ -73,7 +73,7 @@ pub fn ensure_files(folder: &Path) -> Result<()> {
         "reserve",
     ] {
         let path = folder.join(name);
-        // Only looked at: closing the open file would let go of SQLite's locks on it.
+        // Checked without opening it: closing the file would release SQLite's locks on it.
         let is_file = path.metadata().map_or(true, |found| found.is_file());
         ensure!(is_file, "`{}` is not a file", path.display());
     }
@@ -90,7 +90,7 @@ fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
     check_made(folder, limits)
 }
 
-/// Refuses a folder that is there and cannot hold a spool.
+/// Refuses an existing folder that cannot hold a spool.
 pub fn check_made(folder: &Path, limits: &Limits) -> Result<()> {
     let shown = folder.display();
     let metadata = folder.symlink_metadata()?;
@@ -110,8 +110,8 @@ pub fn check_made(folder: &Path, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Opens the file, or a new one in its place if it is damaged, and gives what is to be said of that. Where
-/// other processes have it open, SQLite does not read its log again.
+/// Opens the file, or a new one in its place if it is damaged, and returns a message about that. If other
+/// processes have it open, SQLite does not read its log again.
 fn open_sound(path: &Path, check: bool, is_alone: bool) -> Result<(Connection, Option<String>)> {
     let log = is_alone.then(|| wal::damage(path)).flatten();
     if log.is_some() || rescue::is_condemned(path) {
@@ -127,7 +127,7 @@ fn open_sound(path: &Path, check: bool, is_alone: bool) -> Result<(Connection, O
     }
 }
 
-/// Puts a damaged file aside and goes on with a new one, and with what could be read.
+/// Sets a damaged file aside and continues with a new one that holds what could be read.
 fn replace(path: &Path, log: Option<wal::Damage>) -> Result<(Connection, Option<String>)> {
     let aside = rescue::put_aside(path)?;
     let is_of_log = log.is_some();
@@ -135,7 +135,7 @@ fn replace(path: &Path, log: Option<wal::Damage>) -> Result<(Connection, Option<
     private_file(path)?;
     let mut connection = prepare(path)?;
     let readable = merged.as_deref().unwrap_or(&aside);
-    // What cannot be read at all holds nothing that could be saved.
+    // A file that cannot be read at all holds nothing to save.
     let mut salvaged = rescue::salvage(readable, &mut connection).unwrap_or_default();
     salvaged.is_of_log = is_of_log;
     if let Some(merged) = &merged {
@@ -149,19 +149,19 @@ fn replace(path: &Path, log: Option<wal::Damage>) -> Result<(Connection, Option<
     Ok((connection, Some(told)))
 }
 
-/// Opens the file and brings its tables to this version. The side file is locked: changing to WAL
-/// does not wait for others.
+/// Opens the file and migrates its tables to this version. The side file is locked: switching to WAL does not
+/// wait for others.
 fn prepare(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    // Every statement is compiled once, and not again for each value that is bound to it.
+    // Each statement is compiled once, not again for each value bound to it.
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if path.metadata()?.len() == 0 {
-        // Said of a file that has tables, it would be written each time.
+        // On a file with tables, this would write each time.
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     }
-    // Foreign keys: a destination that has no place here yet takes no deliveries; they stay in memory.
+    // Foreign keys: a destination that has no row here yet takes no deliveries; they stay in memory.
     connection.execute_batch(
         "PRAGMA foreign_keys = ON;
          PRAGMA journal_mode = WAL;

@@ -1,4 +1,4 @@
-//! A look into the spool that waits for nobody, and that nobody waits for.
+//! Read-only connection to the spool; it neither blocks writers nor waits for them.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::folder::BUSY;
 use super::{open, schema, wal};
 
-/// A connection that only reads. Of a spool of this version only.
+/// Opens a read-only connection to a spool of this version; others are refused.
 pub fn reader(folder: &Path) -> Result<Connection> {
     open::ensure_files(folder)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let path = folder.join("spool.db");
-    // Whoever opens it first passes over what is damaged in the log, and leaves no trace of it.
+    // The first process to open the file skips the damaged part of its log, and leaves no trace of it.
     ensure!(wal::damage(&path).is_none(), "the log is damaged");
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;

@@ -1,4 +1,4 @@
-//! A damaged spool: put aside whole, and what can still be read of it taken over.
+//! Rescue of a damaged spool: sets it aside whole and takes over what can still be read.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, pa
 use super::deliveries::{DEAD, DestinationKey, NewEvent, accept, destination};
 use super::wal::Damage;
 
-/// Deliveries that are read at once from a damaged file; where that fails, they are read one by one.
+/// Deliveries read at once from a damaged file; if that fails, they are read one by one.
 const STEP: i64 = 64;
-/// Places that cannot be read before the end is believed.
+/// Number of unreadable places after which the end of the data is assumed.
 const MOST_HOLES: i64 = 10_000;
-/// A larger file is not read to its end only to see whether it is sound, in bytes.
+/// Size in bytes above which a file is not read to its end just to check it.
 const QUICKLY_READ: u64 = 64 << 20;
 
-/// Whether an error says that the file itself is damaged; so it is where its tables are not those of its version.
+/// Returns true if an error means that the file is damaged, or that its tables do not match its version.
 pub fn says_damage(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
@@ -27,7 +27,7 @@ pub fn says_damage(error: &rusqlite::Error) -> bool {
         )
 }
 
-/// Whether a table or a column is not there.
+/// Returns true if a table or a column is missing.
 fn lacks_something(error: &rusqlite::Error) -> bool {
     let (rusqlite::Error::SqlInputError { msg: said, .. }
     | rusqlite::Error::SqliteFailure(_, Some(said))) = error
@@ -43,7 +43,7 @@ pub fn is_damage(error: &anyhow::Error) -> bool {
         .is_some_and(says_damage)
 }
 
-/// Reads a file to its end, unless it is large, and says whether it is sound.
+/// Reads a file to its end, unless it is large, and returns whether it is sound.
 pub fn is_sound(connection: &Connection, path: &Path) -> bool {
     if path.metadata().is_ok_and(|file| file.len() > QUICKLY_READ) {
         return true;
@@ -57,14 +57,14 @@ pub fn is_sound(connection: &Connection, path: &Path) -> bool {
     }
 }
 
-/// The file beside it says that damage was found while it was in use.
+/// Returns the path of the marker file: damage was found while the spool was in use.
 fn mark_of(path: &Path) -> PathBuf {
     path.with_extension("damaged")
 }
 
-/// The next one to open the file puts it aside.
+/// Marks the file as damaged: the next process to open it sets it aside.
 pub fn condemn(path: &Path) {
-    // Where that cannot be written, the damage is found again.
+    // If this cannot be written, the damage will be found again.
     let _ = std::fs::write(mark_of(path), "");
 }
 
@@ -72,32 +72,32 @@ pub fn is_condemned(path: &Path) -> bool {
     mark_of(path).exists()
 }
 
-/// A new file is in its place.
+/// Removes the mark, once a new file is in place.
 pub fn acquit(path: &Path) {
     // Most damage is found before there is a mark.
     let _ = std::fs::remove_file(mark_of(path));
 }
 
-/// The name of a file that belongs to another one.
+/// Returns the path of a companion of a file.
 fn with(base: &Path, ending: &str) -> PathBuf {
     let mut name = base.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// Renames the file and what belongs to it; gives its new name.
+/// Renames the file and its companions; returns its new name.
 pub fn put_aside(path: &Path) -> Result<PathBuf> {
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%fZ");
     let aside = with(path, &format!(".damaged-{time}"));
     std::fs::rename(path, &aside).with_context(|| format!("cannot rename `{}`", path.display()))?;
     for ending in ["-wal", "-shm"] {
-        // They are there only if it was in use.
+        // They exist only if the file was in use.
         let _ = std::fs::rename(with(path, ending), with(&aside, ending));
     }
     Ok(aside)
 }
 
-/// A copy of a file with a damaged log, with all of both that can be read; nothing where there is no room for it.
+/// Copies a file with a damaged log, with everything readable in both; None if there is no room for it.
 pub fn merge(log: &Damage, aside: &Path) -> Option<PathBuf> {
     let merged = with(aside, ".merged");
     let made = log.merge(aside, &merged);
@@ -107,22 +107,22 @@ pub fn merge(log: &Damage, aside: &Path) -> Option<PathBuf> {
     made.is_ok().then_some(merged)
 }
 
-/// Removes a file and what belongs to it.
+/// Removes a file and its companions.
 pub fn remove(path: &Path) {
     for ending in ["", "-wal", "-shm"] {
-        // Not all of them need be there.
+        // Some of them may not exist.
         let _ = std::fs::remove_file(with(path, ending));
     }
 }
 
-/// What was read from a damaged file.
+/// Summary of what was read from a damaged file.
 #[derive(Default)]
 pub struct Salvaged {
-    /// Deliveries that waited.
+    /// Number of pending deliveries.
     waiting: i64,
-    /// How many more there were by its own count; nothing where that cannot be read.
+    /// Number of further ones by the file's own count; None if that cannot be read.
     lost: Option<i64>,
-    /// Its log was damaged: what it counted may be older than what it held.
+    /// True if the log was damaged: the counts may be older than the content was.
     pub is_of_log: bool,
 }
 
@@ -147,17 +147,17 @@ impl Display for Salvaged {
     }
 }
 
-/// Takes over the deliveries that wait in a damaged file, and the dead ones, as far as it can be read.
+/// Takes over the pending and dead deliveries of a damaged file, as far as it can be read.
 pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvaged> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let damaged = Connection::open_with_flags(aside, flags)?;
-    // Lets SQLite read a file that is shorter than it says itself.
+    // Lets SQLite read a file that is shorter than its header says.
     damaged.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON")?;
     let has = |column: &str| {
         let query = format!("SELECT {column} FROM delivery, event, destination LIMIT 1");
         damaged.prepare(&query).is_ok()
     };
-    // An older version had not all of them, and a name can be damaged.
+    // Older versions lacked some of them, and a name can be damaged.
     let optional = |column: &'static str, other| if has(column) { column } else { other };
     let (task, error) = (optional("task", "NULL"), optional("error", "NULL"));
     let own = optional("own", "0");
@@ -198,7 +198,7 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvage
     })
 }
 
-/// The first number of a delivery from this one on.
+/// Returns the first delivery id that is not below `from`.
 fn next_number(damaged: &Connection, from: i64) -> rusqlite::Result<Option<i64>> {
     damaged
         .prepare_cached("SELECT id FROM delivery WHERE id >= ?1 ORDER BY id LIMIT 1")?
@@ -206,7 +206,7 @@ fn next_number(damaged: &Connection, from: i64) -> rusqlite::Result<Option<i64>>
         .optional()
 }
 
-/// How many deliveries wait by the counts of the destinations.
+/// Returns the number of pending deliveries according to the destinations' counts.
 fn count(damaged: &Connection) -> rusqlite::Result<i64> {
     let mut statement =
         damaged.prepare("SELECT accepted - delivered - dead - dropped FROM destination")?;
@@ -214,7 +214,7 @@ fn count(damaged: &Connection) -> rusqlite::Result<i64> {
     counts.map(|count| Ok(count?.max(0))).sum()
 }
 
-/// A delivery that waits or is dead, as a damaged file has it.
+/// A pending or dead delivery, as read from a damaged file.
 struct Kept {
     key: DestinationKey,
     event: NewEvent,
@@ -245,11 +245,11 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     })
 }
 
-/// How many of them wait.
+/// Inserts the deliveries; returns how many of them are pending.
 fn take_over(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
     let mut waiting = 0;
     for mut kept in rows {
-        // Read from a page of something else.
+        // Read from a page that holds something else.
         if serde_json::from_str::<serde::de::IgnoredAny>(&kept.event.body).is_err() {
             continue;
         }

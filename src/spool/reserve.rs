@@ -1,5 +1,5 @@
-//! Room on the disk that is given up when nothing else is left: what became of the deliveries that the
-//! spool holds can be recorded even then, and takes no new room afterwards.
+//! Disk space that is released when no other is left: the results of deliveries in the spool can be recorded
+//! even then, and take no new space afterwards.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Result, Seek as _, SeekFrom, Write as _};
@@ -10,13 +10,13 @@ use rusqlite::Connection;
 
 use super::checkpoint::{Mode, checkpoint};
 
-/// Room for the log, when it begins again.
+/// Space for the log when it starts again.
 const LOG: u64 = 1 << 20;
-/// What is kept of it, so that the file can grow when the log has taken the rest.
+/// Space kept back, so that the file can grow when the log has taken the rest.
 const REST: u64 = 1 << 18;
 static PIECE: [u8; 1 << 16] = [0; 1 << 16];
 
-/// The file that takes up the room.
+/// The file that occupies the space.
 #[derive(Clone)]
 pub struct Reserve {
     path: PathBuf,
@@ -31,9 +31,9 @@ impl Reserve {
         }
     }
 
-    /// Whether the disk is too full for the room that may be needed, with so many bytes that are new. It is
-    /// taken up here unless it is already: as much as the log needs, and as the file is to grow by when the
-    /// log is moved to it.
+    /// Returns true if the disk is too full for the space that may be needed, with `new` additional bytes.
+    /// Unless it is occupied already, this occupies it: as much as the log needs, plus the growth of the file
+    /// when the log is moved to it.
     pub fn is_short(&self, connection: &Connection, new: u64) -> bool {
         let needed = LOG + self.growth(connection) + new;
         let length = self.length();
@@ -46,7 +46,7 @@ impl Reserve {
         })
     }
 
-    /// Whether there is room for a log that begins with nothing.
+    /// Returns true if there is room for a log that starts empty.
     pub fn is_whole(&self) -> bool {
         self.length() >= LOG
     }
@@ -55,7 +55,7 @@ impl Reserve {
         self.path.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Bytes that are in the log only, and will make the file longer.
+    /// Returns the number of bytes that are only in the log and will make the file longer.
     fn growth(&self, connection: &Connection) -> u64 {
         let number = |name: &str| {
             connection.query_row(&format!("PRAGMA {name}"), [], |row| {
@@ -80,20 +80,20 @@ impl Reserve {
         file.seek(SeekFrom::Start(from))?;
         let grown = fill(&mut file, to - from);
         if grown.is_err() {
-            // What there is of it is better than nothing, but no more than the log needs.
+            // A part of it is better than nothing, but not more than the log needs.
             let end = file.stream_position()?;
             file.set_len(end.min(from.max(LOG)))?;
         }
         grown
     }
 
-    /// Gives room up, and moves what is in the log to the file proper, so that the log begins again. Where the
-    /// file would need more room for that than there is, the log goes on in it instead. A rest is kept for the
-    /// next time, when the log has taken the other room.
+    /// Releases space, and moves the content of the log to the database file, so that the log starts again.
+    /// If the file needs more room for that than there is, the log uses the space instead. A rest is kept for
+    /// the next time, when the log has taken the other space.
     pub fn spend(&self, connection: &Connection) {
         let length = self.length();
         if length > REST {
-            // Where that fails, there is no room to be had.
+            // If this fails, there is no space to gain.
             let _ = File::options()
                 .write(true)
                 .open(&self.path)

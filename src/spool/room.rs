@@ -1,5 +1,5 @@
-//! Room for what is new: what was finished is forgotten, and where that is not enough, and the
-//! configuration says so, what waited longest is dropped.
+//! Room for new events: finished entries are deleted, and if that is not enough and the configuration allows
+//! it, the oldest pending deliveries are dropped.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -8,11 +8,11 @@ use rusqlite::{Connection, params};
 use super::folder::pages_in_use;
 use super::{Spool, prune};
 
-/// What is forgotten, or dropped, at a time: others wait as long as that takes.
+/// Deliveries deleted or dropped at a time: other work waits meanwhile.
 const STEP: i64 = 100;
-/// Pages that are given back to the file system at a time.
+/// Pages given back to the file system at a time.
 const PAGES: i64 = 250;
-/// Free pages that stay in the file: they will be needed again.
+/// Free pages kept in the file: they will be needed again.
 const SPARE_PAGES: i64 = 2000;
 
 /// A delivery that was dropped.
@@ -22,16 +22,16 @@ pub struct Dropped {
     pub destination: i64,
 }
 
-/// What was done to make room.
+/// Result of making room.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// How many finished deliveries were forgotten.
+    /// Number of finished deliveries that were deleted.
     pub forgotten: usize,
     pub dropped: Vec<Dropped>,
 }
 
 impl Spool {
-    /// Makes some room in a file that has its full size.
+    /// Makes some room in a file that has reached its maximum size.
     pub async fn make_room(&self) -> Result<Room> {
         let most_pages = self.most_pages.filter(|_| self.drop_oldest);
         self.write(move |connection| {
@@ -40,7 +40,7 @@ impl Spool {
                 forgotten: prune(connection, now, STEP)?,
                 ..Room::default()
             };
-            // Not for a disk that is full of other things.
+            // Not if the disk is full of other things.
             let is_full = most_pages.map(|most| Ok(pages_in_use(connection)? >= most));
             if room.forgotten == 0 && is_full.unwrap_or(Ok::<_, rusqlite::Error>(false))? {
                 room.dropped = drop_oldest(connection, now)?;
@@ -50,8 +50,8 @@ impl Spool {
         .await
     }
 
-    /// Forgets some of what was finished before this time (milliseconds since 1970), or makes the file
-    /// smaller. Whether there is more to do.
+    /// Deletes some entries that finished before this time (milliseconds since 1970), or shrinks the file.
+    /// Returns true if there is more to do.
     pub async fn tidy(&self, before: i64) -> Result<bool> {
         self.write(move |connection| {
             if prune(connection, before, STEP)? > 0 {
@@ -63,7 +63,7 @@ impl Spool {
     }
 }
 
-/// Drops the deliveries that waited longest, some of them. Their bodies go too.
+/// Drops some of the oldest pending deliveries, with their bodies.
 fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Dropped>> {
     let chosen: Vec<(i64, Dropped)> = connection
         .prepare_cached(
@@ -94,13 +94,13 @@ fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Droppe
     Ok(chosen.into_iter().map(|(_, dropped)| dropped).collect())
 }
 
-/// Gives free pages back to the file system, some of them. Whether there are more.
+/// Gives some free pages back to the file system. Returns true if there are more.
 fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     if free <= SPARE_PAGES {
         return Ok(false);
     }
-    // It gives a row for each page.
+    // It returns a row for each page.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}

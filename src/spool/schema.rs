@@ -1,10 +1,10 @@
-//! The tables of the spool, and how a file of an older version becomes one of this version.
+//! Tables of the spool, and the migration of files of older versions.
 
 use anyhow::{Result, ensure};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-/// What each version added to the one before it. `user_version` of a file says how many it has.
-/// An older program that has the file open at that moment goes on: nothing is taken away or renamed.
+/// Changes made by each version. `user_version` of a file is the number of those applied. An older program
+/// that has the file open continues to work: nothing is removed or renamed.
 const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
@@ -109,12 +109,12 @@ const FIFTH: &str = "
     ALTER TABLE destination ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// The version of a file; 0 is an empty one.
+/// Reads the version of a file; 0 for an empty one.
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// A file that has not what its version says.
+/// Returns the error for a file whose tables contradict its version.
 fn contradiction() -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, Some("its version contradicts its tables".to_owned()))
@@ -124,10 +124,10 @@ pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(version(connection)? == NEWEST)
 }
 
-/// Brings the tables to this version, with all their rows, or leaves them as they are.
+/// Migrates the tables to this version with all their rows, or leaves them unchanged.
 pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
     let found = version(connection).map_err(|error| match error {
-        // Below 0 is none that any program wrote.
+        // No program ever wrote a version below 0.
         rusqlite::Error::IntegralValueOutOfRange(..) => contradiction(),
         error => error,
     })?;
@@ -143,7 +143,7 @@ pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
         transaction
             .execute_batch(added)
             .map_err(|error| match error {
-                // A table is there already, or the one that is added to is not.
+                // A table already exists, or the one to extend does not.
                 rusqlite::Error::SqlInputError { .. } => contradiction(),
                 error if error.sqlite_error_code() == Some(ErrorCode::Unknown) => contradiction(),
                 error => error,

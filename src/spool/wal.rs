@@ -1,7 +1,7 @@
-//! The log of the spool's file: whether all that was committed to it can still be read, and what of it can.
+//! Log of the spool file (WAL): finds committed frames that cannot be read, and recovers the others.
 //!
-//! SQLite reads a log up to the first frame that is damaged, and passes over the rest without a word. The
-//! form of the files: <https://sqlite.org/walformat.html>
+//! SQLite reads a log up to the first damaged frame and silently ignores the rest. Format of the files:
+//! <https://sqlite.org/walformat.html>
 
 use std::fs::File;
 use std::io::{BufReader, Read as _, Result, Seek as _, SeekFrom, Write as _};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 
 const HEADER: usize = 32;
 const FRAME: usize = 24;
-/// The header without its last bit, which says how the checksums are made.
+/// Magic number of the header without its last bit, the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
 
 type Checksum = (u32, u32);
 
-/// A log with frames that were committed and cannot be read.
+/// A log with committed frames that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Damage {
     page: usize,
-    /// Pages of the file after the last commit.
+    /// Size of the file after the last commit, in pages.
     pages: u32,
-    /// Frames whose content is in the file proper already.
+    /// Number of frames whose content is already in the database file.
     moved: u32,
-    /// The frames that can be read, and the page that each of them holds.
+    /// Readable frames, with the page that each of them holds.
     sound: Vec<(u32, u32)>,
 }
 
-/// What SQLite's shared memory says of the log.
+/// Description of the log in SQLite's shared memory.
 struct Index {
     big_endian: bool,
     page: usize,
@@ -36,12 +36,12 @@ struct Index {
     salt: [u8; 8],
 }
 
-/// What a log is read with.
+/// Parameters for reading a log.
 struct Form {
     page: usize,
     big_endian: bool,
     salt: [u8; 8],
-    /// That of the header, with which the first frame's begins.
+    /// Checksum of the header, from which that of the first frame continues.
     checksum: Checksum,
     is_sound: bool,
 }
@@ -100,7 +100,7 @@ fn index(database: &Path) -> Option<Index> {
     })
 }
 
-/// How the log is to be read; by the shared memory where its own header is damaged.
+/// Returns how to read the log, using shared memory if its own header is damaged.
 fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<Form> {
     let big_endian = header[3] & 1 == 1;
     let stored = (word(header, 24), word(header, 28));
@@ -126,15 +126,15 @@ fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<Form> {
     })
 }
 
-/// Looks through the log before SQLite opens it. Nothing where all that was committed can be read.
+/// Checks the log before SQLite opens it. Returns None if everything committed can be read.
 pub fn damage(database: &Path) -> Option<Damage> {
-    // The shared memory first: what it says was committed was in the log before.
+    // Shared memory first: what it calls committed was in the log before.
     let index = index(database);
     let mut log = BufReader::new(File::open(beside(database, "-wal")).ok()?);
     let mut header = [0; HEADER];
     let has_header = log.read_exact(&mut header).is_ok();
     let form = form(&header, index.as_ref())?;
-    // A log that was begun again has other salts; of one that is gone the shared memory says nothing more.
+    // A restarted log has a different salt; about a deleted one, shared memory no longer says anything.
     let index = index.filter(|index| index.salt == form.salt);
     if !has_header && index.as_ref().is_none_or(|index| index.committed == 0) {
         return None;
@@ -146,9 +146,9 @@ fn survey(log: &mut BufReader<File>, form: &Form, index: Option<&Index>) -> Opti
     let limit = index.map_or(u32::MAX, |index| index.committed);
     let mut sound = Vec::new();
     let (mut before, mut number) = (form.checksum, 0);
-    // The last frame that is known to be committed, and the size of the file then.
+    // The last frame known to be committed, and the size of the file at that point.
     let (mut last, mut pages) = index.map_or((0, 0), |index| (index.committed, index.pages));
-    // A commit from which the frames go on without a break: the next one was written after it was synced.
+    // A commit followed by frames without a gap: the next one was written after it was synced.
     let mut commit = form.is_sound.then_some(0);
     let mut frame = vec![0; FRAME + form.page];
     while number < limit && log.read_exact(&mut frame).is_ok() {
@@ -182,7 +182,7 @@ fn survey(log: &mut BufReader<File>, form: &Form, index: Option<&Index>) -> Opti
 }
 
 impl Damage {
-    /// Writes what can be read of a file and its log to a new file.
+    /// Writes everything readable in a file and its log to a new file.
     pub fn merge(&self, database: &Path, merged: &Path) -> Result<()> {
         std::fs::copy(database, merged)?;
         let mut log = File::open(beside(database, "-wal"))?;
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use rusqlite::Connection;
 
-    /// A file with a log of so many transactions, all committed, nothing moved.
+    /// Creates a file with a log of `transactions` transactions, all committed, none moved.
     fn written(folder: &Path, transactions: i64) -> PathBuf {
         let path = folder.join("spool.db");
         let connection = Connection::open(&path).unwrap();
@@ -221,7 +221,7 @@ mod tests {
                 .execute("INSERT INTO t VALUES (?1, zeroblob(3000))", [number])
                 .unwrap();
         }
-        // As a process that ends at once leaves them behind.
+        // As left behind by a process that ends abruptly.
         let left = folder.join("left");
         std::fs::create_dir(&left).unwrap();
         for file in ["spool.db", "spool.db-wal", "spool.db-shm"] {
@@ -233,7 +233,7 @@ mod tests {
     fn count(path: &Path) -> i64 {
         let connection = Connection::open(path).unwrap();
         let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
-        // Where nothing of the log is read, there is no table.
+        // If nothing of the log is read, there is no table.
         count.unwrap_or(0)
     }
 
@@ -262,7 +262,7 @@ mod tests {
             let found = damage(&path).unwrap();
             let merged = folder.path().join("merged");
             found.merge(&path, &merged).unwrap();
-            // SQLite alone finds less, in silence.
+            // SQLite alone recovers less, and does so silently.
             let (saved, alone) = (count(&merged), count(&path));
             assert!(saved >= 29 && alone < 5, "{at}: {saved} {alone}");
         }
@@ -275,7 +275,7 @@ mod tests {
         let log = beside(&path, "-wal");
         let mut bytes = std::fs::read(&log).unwrap();
         let committed = bytes.clone();
-        // Half of a transaction that was never answered for.
+        // Half of a transaction that was never acknowledged.
         bytes.extend_from_slice(&committed[committed.len() - 4120..committed.len() - 1000]);
         std::fs::write(&log, &bytes).unwrap();
         assert_eq!(damage(&path), None);

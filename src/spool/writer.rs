@@ -1,5 +1,4 @@
-//! The thread that writes: what has come in meanwhile goes into one transaction, and everybody hears of it
-//! after the commit.
+//! The writing thread: combines waiting requests into one transaction and answers them after the commit.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,24 +19,24 @@ use crate::console::stderr;
 use crate::failpoint;
 use crate::panics;
 
-/// The most work that goes into one commit.
+/// Maximum number of requests in one commit.
 const MOST_AT_ONCE: usize = 100;
-/// How long another program may hold the file after it was waited for in vain.
+/// Time for which another program may hold the file after a wait in vain.
 const BUSY_AGAIN: Duration = Duration::from_millis(50);
-/// After this time a process that was waited for in vain is waited for again.
+/// Time after which a process that was waited for in vain is waited for again.
 pub const AGAIN: Duration = Duration::from_millis(100);
-/// After this time without work, what was committed moves from the log to the file.
+/// Time without work after which committed data moves from the log to the file.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// A piece of work inside a transaction that it shares with others. Where one of them fails it is done again.
+/// A piece of work in a transaction that it shares with others. If one of them fails, it is run again.
 pub trait Work: Send {
-    /// Does it, and keeps what came of it for whoever asked.
+    /// Does the work and keeps the result for the caller.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
-    /// Answers whoever asked, when it is known what became of the transaction.
+    /// Answers the caller once the outcome of the transaction is known.
     fn answer(self: Box<Self>, commit: Result<(), Error>);
 }
 
-/// Work that somebody waits for.
+/// Work whose caller waits for the result.
 pub struct Asked<T, F> {
     pub work: F,
     pub done: Result<T, Error>,
@@ -63,33 +62,33 @@ where
     }
 
     fn answer(self: Box<Self>, commit: Result<(), Error>) {
-        // Whoever asked may have gone; the work is done all the same.
+        // The caller may be gone; the work is done all the same.
         let _ = self.answer.send(commit.and(self.done));
     }
 }
 
-/// Something to do for the thread.
+/// A request to the writing thread.
 pub enum Request {
     Work(Box<dyn Work>),
-    /// The process is about to end, and asks for nothing more.
+    /// The process is about to end and requests nothing more.
     Close(oneshot::Sender<()>),
 }
 
-/// Since when nothing can be done, if so.
+/// Time since which every request has failed, if they do.
 pub type Trouble = Option<Instant>;
 
-/// What the thread works with.
+/// State of the writing thread.
 pub struct Writer {
     folder: PathBuf,
     limits: Limits,
     reserve: Reserve,
-    /// Nothing as long as another process holds the lock that has to be taken to open it.
+    /// None while another process holds the lock that is needed to open it.
     store: Option<Store>,
     inode: Option<u64>,
     trouble: watch::Sender<Trouble>,
-    /// When another process was last waited for in vain, and what is said of it.
+    /// Time of the last wait in vain for another process, and the error it ended with.
     held: Option<(Instant, Error)>,
-    /// Something was committed since the log was last moved.
+    /// True if something was committed since the log was last moved.
     is_dirty: bool,
 }
 
@@ -118,7 +117,7 @@ impl Writer {
     }
 
     fn begin(&mut self, mut store: Store) {
-        // Only now: nobody waits for a lock while this waits for the terminal.
+        // Only now: no process waits for a lock while this waits for the terminal.
         store.told.take().into_iter().for_each(stderr::say);
         self.inode = self.current_inode();
         self.store = Some(store);
@@ -129,7 +128,7 @@ impl Writer {
         metadata.ok().map(|metadata| metadata.ino())
     }
 
-    /// The life of the thread: it ends when nobody can ask for anything any more, or the file is damaged.
+    /// Runs the thread until no sender is left or the file is damaged.
     pub fn serve(mut self, queue: &mpsc::Receiver<Request>) {
         while let Some(first) = self.next(queue) {
             let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
@@ -148,16 +147,16 @@ impl Writer {
                 self.close();
             }
             for closed in closing {
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 let _ = closed.send(());
             }
         }
-        // Closing it would remove the log, and a full disk has no room for a new one. Nothing is lost by it:
-        // all that was committed is on disk.
+        // Closing it would remove the log, and a full disk has no room for a new one. Nothing is lost:
+        // everything committed is on disk.
         std::mem::forget(self.store.take().map(|store| store.connection));
     }
 
-    /// The next request. In the pauses the log is moved to the file.
+    /// Returns the next request. Moves the log to the file when there is none for a while.
     fn next(&mut self, queue: &mpsc::Receiver<Request>) -> Option<Request> {
         if self.is_dirty {
             match queue.recv_timeout(IDLE) {
@@ -169,7 +168,7 @@ impl Writer {
         queue.recv().ok()
     }
 
-    /// Does a batch of work and answers for it. Whether the file was found to be damaged.
+    /// Runs a batch of work and answers it. Returns true if the file was found to be damaged.
     fn handle(&mut self, mut batch: Vec<Box<dyn Work>>) -> bool {
         let committed = self.commit(&mut batch);
         failpoint::pass("after_commit");
@@ -186,8 +185,8 @@ impl Writer {
         is_damaged
     }
 
-    /// Does pieces of work in one transaction, unless another process was waited for in vain just before.
-    /// Whether one found the file damaged.
+    /// Runs work in one transaction, unless a wait for another process was in vain just before. Returns true
+    /// if the file was found to be damaged.
     fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<bool, Error> {
         let patience = match &self.held {
             Some((when, error)) if when.elapsed() < AGAIN => return Err(error.clone()),
@@ -221,7 +220,7 @@ impl Writer {
         };
         let path = self.folder.join("spool.db");
         let connection = &store.connection;
-        // SQLite waits for others by sleeping, and unfairly; the lock is fair and wakes at once.
+        // SQLite waits by sleeping, and unfairly; the lock is fair and wakes at once.
         let _held = store.lock.take(patience)?;
         let inode = path.metadata().ok().map(|metadata| metadata.ino());
         if inode != self.inode {
@@ -246,8 +245,8 @@ impl Writer {
         })
     }
 
-    /// Moves what was committed from the log to the file, so that it does not depend on both. Not where others
-    /// are at work, or where the room of the log may be needed.
+    /// Moves committed data from the log to the file, so that the spool does not depend on both. Not while
+    /// others are at work, or if the room of the log may be needed.
     fn move_log(&mut self) {
         let Some(store) = &self.store else { return };
         if let Ok(_held) = store.lock.take(Patience::Short)
@@ -263,17 +262,17 @@ impl Writer {
         }
     }
 
-    /// Leaves the file as one that is whole without its log, unless another process goes on with it.
+    /// Leaves a file that is complete without its log, unless another process still uses it.
     fn close(&mut self) {
         let users = self.store.as_mut().and_then(|store| store.users.take());
-        // Who is not alone lets go with the file.
+        // If others have it open, the shared lock is released with the file.
         if users.is_some_and(|users| users.try_lock().is_ok()) && self.trouble.borrow().is_none() {
             self.move_log();
         }
     }
 }
 
-/// Runs a statement that is compiled once.
+/// Runs a statement, compiling it only once.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached(statement)?
@@ -281,10 +280,10 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
         .map(|_| ())
 }
 
-/// Undoes the transaction, or the part of it since a savepoint, unless SQLite did so by itself.
+/// Rolls back the transaction, or the part since a savepoint, unless SQLite already did.
 fn undo(connection: &Connection, statement: &str) {
     if !connection.is_autocommit() {
-        // Where that fails too, nothing is committed.
+        // If that fails too, nothing is committed.
         let _ = connection.execute_batch(statement);
     }
 }
@@ -293,8 +292,8 @@ fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Does pieces of work in one transaction and commits it. Where one of them fails, all are done again, so that
-/// nothing of that one stays. Whether one found the file damaged.
+/// Runs work in one transaction and commits it. If one piece fails, all are run again so that nothing of that
+/// one stays. Returns true if one found the file damaged.
 fn transact(
     connection: &Connection,
     batch: &mut [Box<dyn Work>],
@@ -308,7 +307,7 @@ fn transact(
         if is_full(&error) {
             reserve.spend(connection);
         } else if Error::from(&error) == Error::DiskFull {
-            // The reserve has not to cover what is in the file, and gets the room of the log.
+            // The reserve need not cover data that is in the file, and gains the room of the log.
             checkpoint(connection, Mode::Truncate);
         }
         run(connection, "BEGIN IMMEDIATE")?;
@@ -318,7 +317,7 @@ fn transact(
                 damaged |= rescue::says_damage(&error);
                 undo(connection, "ROLLBACK TO work");
             }
-            // There is none where SQLite rolled all of it back.
+            // There is none if SQLite rolled back everything.
             let _ = run(connection, "RELEASE work");
         }
     }
