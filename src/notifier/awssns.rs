@@ -28,15 +28,15 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// The longest subject, in characters, and the largest message with its attributes, in bytes.
+/// Maximum length of the subject, in characters, and size of the message with its attributes, in bytes.
 const SUBJECT: usize = 99;
 const MOST: usize = 262_144;
-/// The longest value of an attribute and the longest id, in characters.
+/// Maximum length of an attribute's value and of an id, in characters.
 const ATTRIBUTE: usize = 256;
 const ID: usize = 128;
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// Errors that pass, and those of the keys, where the status says neither.
+/// Temporary errors, and those about the keys, where the status says neither.
 const PASSING: [&str; 4] = [
     "Throttling",
     "ThrottledException",
@@ -80,7 +80,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, url.as_ref(), service())
 }
 
-/// The region, which the topic's name holds.
+/// Returns the region, which is part of the topic's name.
 fn region(section: &Section, topic_arn: Option<&str>) -> Option<String> {
     let given = section.text("region");
     let parts: Vec<&str> = topic_arn?.split(':').collect();
@@ -103,7 +103,7 @@ fn host(region: &str) -> String {
     format!("sns.{region}.amazonaws.com{china}")
 }
 
-/// The keys of the section, or else those of the environment, never some of each.
+/// Reads the keys of the section, or else those of the environment, never some of each.
 fn keys(section: &Section) -> Option<Keys> {
     let id = section.secret("access_key_id");
     let secret = section.secret("secret_access_key");
@@ -135,7 +135,7 @@ fn keys(section: &Section) -> Option<Keys> {
 }
 
 impl AwsSns {
-    /// The parameters of `Publish`.
+    /// Returns the parameters of `Publish`.
     fn parameters(&self, message: &Message) -> Result<Vec<(String, String)>, Failure> {
         let mut parameters = vec![
             ("Action".to_owned(), "Publish".to_owned()),
@@ -157,7 +157,7 @@ impl AwsSns {
         }
         add("Message", text(message, room)?);
         if self.topic_arn.ends_with(".fifo") {
-            // In order for one playbook, run after run; the same id on every attempt.
+            // Ordered per playbook, across runs; the same id on every attempt.
             let group = message.context.event().run.playbook_key();
             add("MessageGroupId", id(&group));
             add("MessageDeduplicationId", id(&message.id));
@@ -166,7 +166,7 @@ impl AwsSns {
     }
 }
 
-/// A subject as SNS takes it: ASCII, on one line.
+/// Converts a subject to what SNS accepts: ASCII, on one line.
 fn ascii(subject: &str) -> String {
     let readable = |character: char| if character.is_ascii() { character } else { '?' };
     let subject: String = subject.chars().map(readable).collect();
@@ -176,11 +176,11 @@ fn ascii(subject: &str) -> String {
     format!("{} ...", subject[..SUBJECT - 4].trim_end())
 }
 
-/// The user's `body` as JSON text, or the message.
+/// Returns the user's `body` as JSON text, or the message.
 fn text(message: &Message, room: usize) -> Result<String, Failure> {
     let Some(body) = &message.body else {
         let text = cut(&message.text, room, bytes);
-        // An empty one is refused.
+        // SNS rejects an empty one.
         let text = if text.is_empty() {
             message.subject.as_str().into()
         } else {
@@ -200,7 +200,7 @@ fn text(message: &Message, room: usize) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// What a subscription's filter policy can ask for.
+/// Returns the attributes that a subscription's filter policy can match.
 fn attributes(message: &Message) -> Vec<(&'static str, String)> {
     let event = message.context.event();
     let state = event.state.map(|state| state.name());
@@ -221,7 +221,7 @@ fn attributes(message: &Message) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// An id as SNS takes it: what has other characters, or too many, is sent as its SHA-256.
+/// Returns an id that SNS accepts: one with other characters, or too many, becomes its SHA-256.
 fn id(text: &str) -> String {
     let good =
         !text.is_empty() && text.len() <= ID && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -232,7 +232,7 @@ fn id(text: &str) -> String {
     }
 }
 
-/// What stands in an element of an XML text.
+/// Returns the content of an element of an XML text.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>"))

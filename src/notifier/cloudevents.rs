@@ -6,7 +6,7 @@ use crate::event::time_text;
 use crate::message::Message;
 use crate::text::Escape;
 
-/// What its JSON is called, on HTTP.
+/// Content type of its JSON over HTTP.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
 /// A CloudEvent in structured mode.
@@ -19,13 +19,13 @@ pub struct CloudEvent<'a, D> {
     time: String,
     datacontenttype: &'static str,
     data: &'a D,
-    /// An empty one is not allowed.
+    /// Left out if empty, which is not allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
 }
 
 impl<'a, D> CloudEvent<'a, D> {
-    /// Of a message's event. `source` and `id` together are unique, the same on every attempt.
+    /// Wraps the data of an event. `source` and `id` together are unique, and the same on every attempt.
     pub fn new(message: &'a Message, data: &'a D) -> CloudEvent<'a, D> {
         let event = message.context.event();
         let names = [Some(event.host_name()), event.run.playbook.as_deref()];

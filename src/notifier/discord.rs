@@ -22,12 +22,12 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What Discord takes in an embed, in characters: title and description. All texts together have at
-/// most 6000, of which the fields get what is left.
+/// Discord's limits for an embed, in characters: title and description. All texts together may have 6000, of
+/// which the fields get the rest.
 const TITLE: usize = 256;
 const DESCRIPTION: usize = 4096;
 const FIELDS: (usize, usize) = (25, 6000 - TITLE - DESCRIPTION);
-/// The error code of a webhook that was deleted.
+/// Error code for a webhook that was deleted.
 const UNKNOWN_WEBHOOK: u64 = 10015;
 
 struct Discord {
@@ -43,7 +43,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let replacing = keys.into_iter().filter_map(given).collect();
     let thread = section.text("thread_id");
     let service = url.clone().map(|mut url| {
-        // With the message as its answer, which says what went wrong if it does.
+        // The reply then contains the message, or says what went wrong.
         url.query_pairs_mut().append_pair("wait", "true");
         if let Some(thread) = thread {
             url.query_pairs_mut().append_pair("thread_id", thread);
@@ -53,7 +53,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, url.as_ref(), service)
 }
 
-/// `#rrggbb` as Discord's number.
+/// Converts `#rrggbb` to Discord's number.
 fn number(color: &str) -> Option<u32> {
     u32::from_str_radix(color.strip_prefix('#')?, 16).ok()
 }
@@ -78,7 +78,7 @@ impl Service for Discord {
         });
         let mut body = self.replacing.clone();
         body.insert("embeds".to_owned(), json!([embed]));
-        // Whatever a host says, nobody is mentioned.
+        // Nobody is mentioned, whatever the output of a host contains.
         body.insert("allowed_mentions".to_owned(), json!({"parse": []}));
         let request = Request {
             body: json_with(body, message)?,
@@ -89,7 +89,7 @@ impl Service for Discord {
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
-        // Without `wait`, which something in between may take away, it answers nothing.
+        // Without `wait`, which an intermediary may remove, the reply is empty.
         let took = reply.status.as_u16() == 204 || said["id"].is_string();
         match reply.from("Discord", took) {
             Ok(()) => Ok(None),

@@ -1,4 +1,4 @@
-//! What is sent of an event, where that can be chosen: the key `format`.
+//! Format of the data sent for an event, where it can be chosen: the key `format`.
 
 use hyper::body::Bytes;
 use serde_json::value::RawValue;
@@ -8,15 +8,15 @@ use crate::message::Message;
 use crate::notifier::cloudevents::{self, CloudEvent};
 use crate::notifier::over_http;
 
-/// What is sent of an event: the key `format`.
+/// Value of the key `format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// The user's `body`, or the fields of `[outputs]`.
     #[default]
     Json,
-    /// The same as the data of a CloudEvent.
+    /// The content of `Json`, as the data of a CloudEvent.
     CloudEvents,
-    /// What ansible-runner said, as it said it; the fields for what did not come from there.
+    /// The record of ansible-runner, verbatim; the fields for an event that did not come from there.
     Runner,
 }
 
@@ -41,7 +41,7 @@ impl Format {
         }
     }
 
-    /// The text that is sent.
+    /// Returns the text to send.
     pub fn body(self, message: &Message) -> Bytes {
         let record = &message.context.event().record;
         match (self, record, &message.body) {

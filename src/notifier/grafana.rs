@@ -29,7 +29,7 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What the column of Grafana's database takes, in bytes.
+/// Size limit of the column in Grafana's database, in bytes.
 const MOST: usize = 65_535;
 
 struct Grafana {
@@ -51,7 +51,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let service = url.clone().and_then(|(secret_url, url)| {
         warn_of_plain_http(section, "url", &url);
         let authorization = authorization.or_else(|| {
-            // Where there is a password that cannot be read, that is the problem.
+            // If there is a password that cannot be read, that is the problem.
             let is_other = section.is_given("username") || section.is_given("password");
             (!is_other).then(|| section.missing("token"))?
         })?;
@@ -65,7 +65,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, url.as_ref().map(|(_, url)| url), service)
 }
 
-/// Where the annotation appears; without a dashboard, on all that ask for its tags.
+/// Returns where the annotation appears; without a dashboard, on all that query its tags.
 fn place(section: &Section) -> Map<String, Value> {
     let number = |key: &str| {
         section.parsed(key, None, |text| {
@@ -104,7 +104,7 @@ fn place(section: &Section) -> Map<String, Value> {
     given.collect()
 }
 
-/// When it began and when it was over.
+/// Returns when the event began and when it ended.
 fn times(event: &Event) -> (Timestamp, Timestamp) {
     let elapsed = event.end.as_ref().map(|end| end.elapsed);
     let took = SignedDuration::try_from_secs_f64(elapsed.or(event.duration).unwrap_or(0.0));
@@ -116,7 +116,7 @@ impl Service for Grafana {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let (began, ended) = times(message.context.event());
         let subject = Escape::Html.apply(&message.subject);
-        // The text is shown as HTML, in which a line break is none.
+        // The text is shown as HTML, which ignores line breaks.
         let text = format!("{subject}\n{}", message.text)
             .trim()
             .replace('\n', "<br>");
@@ -136,7 +136,7 @@ impl Service for Grafana {
         if let Some(text) = said["message"].as_str() {
             reply.saying(text.as_bytes())?;
         }
-        // Old servers give no id.
+        // Old servers return no id.
         let took = said["id"].is_u64() || said["message"] == "Annotation added";
         reply.from("Grafana", took)?;
         Ok(said["id"].as_u64().map(|id| id.to_string()))

@@ -25,9 +25,9 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What HipChat takes in one message, in characters.
+/// HipChat's limit for a message, in characters.
 const MOST: usize = 10_000;
-/// The longest `message_from`, in characters.
+/// Maximum length of `message_from`, in characters.
 const FROM: usize = 64;
 const COLORS: [&str; 6] = ["yellow", "green", "red", "purple", "gray", "random"];
 
@@ -83,7 +83,7 @@ impl HipChat {
             None => subject,
         };
         let html = format!("<b>{title}</b>\n{}", message.text).replace('\n', "<br>");
-        // Unlike `text`, `html` mentions nobody, whatever a host says.
+        // Unlike `text`, `html` mentions nobody, whatever the output of a host contains.
         let text = cut_html(&html, MOST, characters);
         let color = match message.level {
             Level::Info => "gray",
@@ -125,7 +125,7 @@ impl Service for HipChat {
     }
 
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
-        // When the next request will be taken, in Unix seconds.
+        // Time at which the next request is accepted, in Unix seconds.
         let reset = reply.headers.get("x-ratelimit-reset");
         let reset: Option<f64> = reset.and_then(|value| value.to_str().ok()?.parse().ok());
         let now = jiff::Timestamp::now().as_second() as f64;

@@ -23,16 +23,16 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What Mattermost takes in one post, in characters.
+/// Mattermost's limit for a post, in characters.
 const MOST: usize = 16_383;
-/// The longest title, in characters: a long one is for the text.
+/// Maximum length of a title, in characters: a long one belongs in the text.
 const TITLE: usize = 256;
-/// How many fields, and how long they may be together.
+/// Maximum number of fields, and of their characters in total.
 const FIELDS: (usize, usize) = (30, 9000);
 
 struct Mattermost {
     url: Url,
-    /// `channel`, `username` and what else replaces the webhook's own.
+    /// `channel`, `username` and other settings that replace the webhook's own.
     replacing: Map<String, Value>,
 }
 

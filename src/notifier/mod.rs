@@ -60,12 +60,12 @@ pub const UNKNOWN: Kind = Kind {
 
 /// A kind of notifier: one source file each.
 pub struct Kind {
-    /// What `type` names it.
+    /// Value of `type` that selects it.
     pub name: &'static str,
     pub about: &'static str,
-    /// What it needs of a message.
+    /// Parts that it needs of a message.
     pub form: Form,
-    /// Makes a notifier of a section; what is wrong is noted in the section.
+    /// Builds a notifier from a section; notes problems in the section.
     pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
 }
 
@@ -75,16 +75,16 @@ pub enum Thread {
     /// Each stands alone.
     #[default]
     None,
-    /// Later ones answer to the first.
+    /// Later messages reply to the first.
     Replies,
-    /// Later ones take the place of the first.
+    /// Later messages replace the first.
     Updates,
 }
 
-/// A configured way to tell somebody.
+/// Sender of messages to a configured destination.
 #[async_trait(?Send)]
 pub trait Notifier {
-    /// Makes one attempt. Retrying, order and limits are the caller's.
+    /// Makes one attempt. Retries, order and limits are up to the caller.
     async fn send(&self, message: &Message) -> Result<(), Failure>;
 
     /// Relation between the messages of a run.
@@ -92,14 +92,14 @@ pub trait Notifier {
         Thread::None
     }
 
-    /// The request as it would go, secrets masked.
+    /// Returns the request as it would be sent, with secrets masked.
     fn preview(&self, message: &Message) -> Result<String, Failure>;
 
-    /// Reaches the service without notifying anyone, step by step; the last line of a failure is its reason.
+    /// Contacts the service without notifying anyone, step by step; the last line of a failure is its reason.
     async fn check(&self) -> Check;
 }
 
-/// Stands for a notifier with a mistake in its section, or a secret that cannot be read now: the reason.
+/// Reason why a notifier cannot send: a mistake in its section, or a secret that cannot be read now.
 pub struct Unready(pub String);
 
 #[async_trait(?Send)]

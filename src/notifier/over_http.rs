@@ -1,4 +1,4 @@
-//! What the services spoken to over HTTP have in common: a request a recipient, and a reply to judge.
+//! Common code for services that use HTTP: a request per recipient, and a reply to judge.
 
 use std::rc::Rc;
 
@@ -22,11 +22,11 @@ use crate::text::{Escape, characters};
 
 /// A service that takes messages over HTTP.
 pub trait Service {
-    /// The request for each recipient, with the name by which an error calls it; one that stands alone
-    /// needs none. Those who have the message already are left out by the caller.
+    /// Returns the request for each recipient, with its name for error messages; a single recipient needs
+    /// none. The caller leaves out those that already have the message.
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure>;
 
-    /// What the service says: what it calls the message, where it can be answered later.
+    /// Judges a reply. Returns the service's name for the message, if it can be answered later.
     fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         reply.usual().map(|()| None)
     }
@@ -36,24 +36,24 @@ pub trait Service {
         Thread::None
     }
 
-    /// A request to make at once in place of a recipient's, where the reply says what would do.
+    /// Returns a request to send at once instead of a recipient's, if the reply names a remedy.
     fn instead(&self, _message: &Message, _recipient: &str, _reply: &Reply) -> Option<Request> {
         None
     }
 
-    /// A request that changes nothing, to try address and credentials with.
+    /// Returns a request that changes nothing, to check the address and the credentials.
     fn probe(&self, method: Method) -> Request;
 
-    /// A question that the service answers to those whom it knows, better than any probe.
+    /// Returns a request that the service answers only with valid credentials; better than any probe.
     fn question(&self) -> Option<Request> {
         None
     }
 }
 
-/// The longest name of a message that is kept, in bytes.
+/// Maximum length of a stored name of a message, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Whether what a service calls a message may be stored: neither endless nor a secret said back.
+/// Returns true if a service's name for a message may be stored: neither endless nor an echoed secret.
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && secret::redact(name) == name
 }
@@ -63,14 +63,14 @@ struct Spoken<S> {
     service: S,
 }
 
-/// The notifier that speaks to `service` at `url`, with the section's settings of the connection.
+/// Creates the notifier that uses `service` at `url`, with the section's connection settings.
 pub fn over_http(
     section: &Section,
     http: &Http,
     url: Option<&Url>,
     service: Option<impl Service + 'static>,
 ) -> Option<Rc<dyn Notifier>> {
-    // All keys are asked for, even where one is wrong, so that none is called unknown.
+    // All keys are read, even if one is wrong, so that none is reported as unknown.
     let placeholder = Url::parse("http://localhost").expect("a URL");
     let endpoint = http.endpoint(section, url.unwrap_or(&placeholder))?;
     url?;
@@ -80,7 +80,7 @@ pub fn over_http(
     }))
 }
 
-/// The address of a service with a fixed one, which `api_url` replaces: a relay, or a server of one's own.
+/// Returns the URL from `api_url`, for a relay or a self-hosted server, or else `default`.
 pub fn api_url(section: &Section, default: &str) -> Option<Url> {
     if section.text("api_url").is_none() {
         return Some(Url::parse(default).expect("a service's address is a URL"));
@@ -90,7 +90,7 @@ pub fn api_url(section: &Section, default: &str) -> Option<Url> {
     Some(url)
 }
 
-/// `base` with more path behind it, each part encoded.
+/// Appends path segments to `base`, each encoded.
 pub fn under(base: &Url, parts: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -99,8 +99,8 @@ pub fn under(base: &Url, parts: &[&str]) -> Url {
     url
 }
 
-/// The fields beside the text that say something, in the markup of a service: at most `most`, as far as
-/// `measure` makes them fit into `room`.
+/// Returns the fields that are not empty, in the markup of a service: at most `most`, as far as `measure`
+/// makes them fit into `room`.
 pub fn fitting(
     message: &Message,
     escape: Escape,
@@ -120,7 +120,7 @@ pub fn fitting(
     fields.take_while(fits).take(most).collect()
 }
 
-/// A JSON object as a body, with the fields of the user's own `body` in place of the same ones.
+/// Returns a JSON object as a body; fields of the user's own `body` replace the same ones.
 pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Bytes, Failure> {
     match &message.body {
         None => {}
@@ -130,8 +130,8 @@ pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<By
     Ok(json(&Value::Object(object)))
 }
 
-/// The fields of an attachment as Mattermost and Rocket.Chat take it, so many at the most, and so many
-/// characters in all.
+/// Returns the fields of an attachment for Mattermost and Rocket.Chat; `most` limits their number and their
+/// characters in total.
 pub fn attachment_fields(message: &Message, most: (usize, usize)) -> Vec<Value> {
     let field = |(title, value): (String, String)| {
         let short = value.len() < 40;
@@ -141,7 +141,7 @@ pub fn attachment_fields(message: &Message, most: (usize, usize)) -> Vec<Value> 
     fields.into_iter().map(field).collect()
 }
 
-/// A request of JSON to an incoming webhook, whose URL is a secret.
+/// Builds a JSON request to an incoming webhook, whose URL is a secret.
 pub fn to_hook(url: &Url, method: Method) -> Request {
     let json = HeaderValue::from_static("application/json");
     Request {
@@ -153,7 +153,7 @@ pub fn to_hook(url: &Url, method: Method) -> Request {
     }
 }
 
-/// A JSON body.
+/// Serialises a JSON body.
 pub fn json(value: &impl serde::Serialize) -> Bytes {
     let text = serde_json::to_vec(value).expect("a JSON value can be written");
     text.into()

@@ -1,5 +1,5 @@
-//! The kind `pagerduty`: incidents that open, stay one and are resolved, and change events (PagerDuty,
-//! "Events API v2").
+//! The kind `pagerduty`: incidents that open, collect repeated failures and resolve, and change events
+//! (PagerDuty, "Events API v2").
 
 use std::rc::Rc;
 
@@ -30,30 +30,30 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// The longest summary and the longest `dedup_key`, in characters.
+/// Maximum length of the summary and of `dedup_key`, in characters.
 const SUMMARY: usize = 1024;
 const DEDUP_KEY: usize = 255;
-/// The longest of its other texts, such as `component`, in characters.
+/// Maximum length of other texts, such as `component`, in characters.
 const DETAIL: usize = 255;
-/// The largest event, in bytes.
+/// Maximum size of an event, in bytes.
 const EVENT: usize = 512_000;
 
 struct PagerDuty {
     api: Url,
     routing_key: Secret,
-    /// In place of the key made of playbook and inventory.
+    /// Replaces the key made of playbook and inventory.
     dedup_key: Option<Template>,
     severity: Option<&'static str>,
-    /// `client` and `client_url`: who an incident says it comes from.
+    /// `client` and `client_url`: the origin shown in an incident.
     client: Map<String, Value>,
 }
 
-/// What PagerDuty is told.
+/// Action of an event sent to PagerDuty.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
-    /// Something is wrong: opens an incident, or adds to the one that is open.
+    /// Something is wrong: opens an incident, or adds to an open one.
     Trigger,
-    /// It is well again.
+    /// The failure is over.
     Resolve,
     /// Something happened that pages nobody.
     Change,
@@ -84,8 +84,9 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Action {
-    /// What an event means. A success resolves where it leaves nothing broken, whether or not something is known
-    /// to be open: the failure may have been another machine's, and without an incident it does nothing.
+    /// Returns the actions for an event. A success resolves if it leaves nothing broken, whether or not an
+    /// incident is known to be open: another machine may have reported the failure, and without an incident
+    /// it does nothing.
     fn on(event: &Event) -> &'static [Action] {
         match (event.status(), event.state) {
             (Some(Status::Error | Status::Canceled), _) => &[Action::Trigger],
@@ -139,7 +140,7 @@ impl PagerDuty {
             event.run.controller.as_deref().unwrap_or_default(),
         ];
         let source = names.into_iter().find(|name| !name.is_empty());
-        // An empty one is refused.
+        // PagerDuty rejects an empty one.
         let summary = Some(message.subject.as_str()).filter(|subject| !subject.is_empty());
         let name = event.run.name();
         let summary = summary.unwrap_or(&name);
@@ -169,7 +170,7 @@ impl PagerDuty {
         })
     }
 
-    /// What is one incident: the playbook and its inventory, and for a result its task and host.
+    /// Returns the identity of an incident: playbook and inventory, and for a result its task and host.
     fn dedup_key(&self, context: &Context) -> Result<String, Failure> {
         let event = context.event();
         let key = match &self.dedup_key {
@@ -194,12 +195,12 @@ impl PagerDuty {
     }
 }
 
-/// A short text beside the summary.
+/// Shortens a text next to the summary to one line.
 fn detail(text: &str) -> String {
     cut(&one_line(text), DETAIL, characters).into_owned()
 }
 
-/// What stands behind the summary: the user's `body`, or the message and the fields.
+/// Returns the details below the summary: the user's `body`, or the message and the fields.
 fn details(message: &Message) -> Value {
     match &message.body {
         Some(body @ Value::Object(_)) => body.clone(),
@@ -216,7 +217,7 @@ fn details(message: &Message) -> Value {
     }
 }
 
-/// An event as it is sent, without its details where they are too much.
+/// Serialises an event, without its details if they are too large.
 fn bounded(mut event: Value) -> Bytes {
     let text = over_http::json(&event);
     if text.len() <= EVENT {

@@ -22,12 +22,12 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What a server takes in one message unless it is set to more, in characters.
+/// Default limit of a server for a message, in characters.
 const MOST: usize = 5000;
-/// How many fields, and how long they may be together.
+/// Maximum number of fields, and of their characters in total.
 const FIELDS: (usize, usize) = (30, 9000);
 
-/// Keys, and the names by which one server or another knows them.
+/// Keys, and their names on different servers.
 const REPLACING: [(&str, &[&str]); 4] = [
     ("username", &["alias", "username"]),
     ("icon_url", &["avatar", "icon_url"]),
@@ -37,7 +37,7 @@ const REPLACING: [(&str, &[&str]); 4] = [
 
 struct RocketChat {
     url: Url,
-    /// `channel`, `alias` and what else replaces the webhook's own.
+    /// `channel`, `alias` and other settings that replace the webhook's own.
     replacing: Map<String, Value>,
 }
 

@@ -28,15 +28,15 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What Slack takes, in characters: a header, a section, and a fallback as long as it is best.
+/// Slack's limits for a header and a section, and the recommended one for a fallback, in characters.
 const HEADER: usize = 150;
 const SECTION: usize = 3000;
 const FALLBACK: usize = 4000;
-/// Fields in one section, in all, and how long they may be together.
+/// Maximum number of fields in a section; of all fields, and of their characters in total.
 const FIELDS: usize = 10;
 const ALL_FIELDS: (usize, usize) = (30, 9000);
 
-/// Errors that pass, and those that say that the token is no good.
+/// Temporary errors, and those that mean that the token is invalid.
 const PASSING: [&str; 8] = [
     "ratelimited",
     "rate_limited",
@@ -54,7 +54,7 @@ const DENIED: [&str; 5] = [
     "token_revoked",
     "token_expired",
 ];
-/// The message to update cannot be: a new one is posted.
+/// Errors because the message cannot be updated: a new one is posted.
 const NOT_UPDATED: [&str; 4] = [
     "message_not_found",
     "cant_update_message",
@@ -63,7 +63,7 @@ const NOT_UPDATED: [&str; 4] = [
 ];
 
 struct Slack {
-    /// An incoming webhook's address, or that of the API.
+    /// Address of an incoming webhook, or of the API.
     url: Url,
     bot: Option<Bot>,
     color: Option<String>,
@@ -73,7 +73,7 @@ struct Bot {
     authorization: HeaderValue,
     /// `CHANNEL`, or `CHANNEL/THREAD`.
     channels: Vec<String>,
-    /// A run's later messages replace its first.
+    /// True if a run's later messages replace its first.
     update: bool,
 }
 
@@ -123,14 +123,14 @@ fn bot(section: &Section) -> Option<Bot> {
     })
 }
 
-/// Whether a text is `#rgb` or `#rrggbb`.
+/// Returns true if a text is `#rgb` or `#rrggbb`.
 fn color(text: &str) -> bool {
     let digits = text.strip_prefix('#').unwrap_or_default();
     matches!(digits.len(), 3 | 6) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
 }
 
 impl Slack {
-    /// What is posted, wherever to.
+    /// Returns the content of the message, the same for every recipient.
     fn body(&self, message: &Message) -> Map<String, Value> {
         let section =
             |text: &str| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
@@ -186,8 +186,8 @@ impl Slack {
         }
     }
 
-    /// A message to a channel: in its thread, or in that of the run's first message, or in its place, as long as
-    /// that is not the end of the run.
+    /// Builds the request to a channel: in its thread, in the thread of the run's first message, or as an
+    /// update of that message unless it shows the end of the run.
     fn post(&self, message: &Message, recipient: &str, anew: bool) -> Result<Request, Failure> {
         let mut body = self.body(message);
         let mut set = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
@@ -201,7 +201,7 @@ impl Slack {
             .and_then(|name| name.split_once('/'))
             .filter(|_| !anew);
         let method = match first {
-            // A channel is updated by its id, whatever it was called when it was posted to.
+            // A channel is updated by its id, whatever name was used to post to it.
             Some((channel, first)) if update && !message.comes_late() => {
                 set("channel", channel);
                 set("ts", first);
@@ -211,7 +211,7 @@ impl Slack {
                 set("channel", channel);
                 if let Some(thread) = own.or(first.map(|(_, first)| first)) {
                     set("thread_ts", thread);
-                    // Good news is for all who saw the bad, not only for who follows the thread.
+                    // Good news is for all who saw the bad news, not only for those who follow the thread.
                     let recovered = message.context.event().recovered();
                     body.insert("reply_broadcast".to_owned(), recovered.into());
                 }
@@ -239,7 +239,7 @@ impl Service for Slack {
                 .from("Slack", took)
                 .map(|()| None)
                 .map_err(|failure| match failure {
-                    // Not a matter of credentials: an administrator forbids it.
+                    // Not about credentials: an administrator forbids it.
                     Failure::Denied(error) if error.contains("action_prohibited") => {
                         Failure::Permanent(error)
                     }
@@ -249,7 +249,7 @@ impl Service for Slack {
         let said = reply.json();
         reply.from("Slack", said["ok"].is_boolean())?;
         if said["ok"] == true {
-            // Of a message in a thread, that of the thread's first one.
+            // For a message in a thread, that of the thread's first message.
             let first = said["message"]["thread_ts"]
                 .as_str()
                 .filter(|_| !bot.update);

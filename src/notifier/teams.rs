@@ -23,12 +23,12 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// A card has at most 28 KB with all that Teams adds: 20 KB are safe. Of these the title takes 1 KB at
-/// most, whatever its characters.
+/// Maximum length of a title, in characters. A card may have 28 KB with all that Teams adds: 20 KB are safe,
+/// and the title takes at most 1 KB of these, whatever its characters.
 const TITLE: usize = 250;
-/// In bytes of JSON.
+/// Maximum size of the text, in bytes of JSON.
 const TEXT: usize = 11_000;
-/// How many facts, and how many bytes of JSON they may be together.
+/// Maximum number of facts, and of their bytes of JSON in total.
 const FACTS: (usize, usize) = (30, 4000);
 
 struct Teams {
@@ -50,7 +50,7 @@ fn is_connector(url: &Url) -> bool {
     host.ends_with(".webhook.office.com") || host == "outlook.office.com"
 }
 
-/// The bytes of a character in the JSON of a card, in which every line break is two.
+/// Returns the size of a character in the JSON of a card, in bytes; every line break counts as two.
 fn json_bytes(character: char) -> usize {
     match character {
         '\n' => 4,
@@ -70,7 +70,7 @@ fn card(message: &Message) -> Value {
     let title = json!({"type": "TextBlock", "text": title, "weight": "bolder", "size": "medium", "wrap": true});
     let mut body =
         vec![json!({"type": "Container", "style": style, "bleed": true, "items": [title]})];
-    // Lines are paragraphs: a single line break is none in a card's Markdown.
+    // Lines become paragraphs: a card's Markdown ignores a single line break.
     let text = cut(message.text.trim(), TEXT, json_bytes).replace('\n', "\n\n");
     if !text.is_empty() {
         body.push(json!({"type": "TextBlock", "text": text, "wrap": true}));

@@ -26,15 +26,15 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// What Telegram takes in one message, in UTF-16 units.
+/// Telegram's limit for a message, in UTF-16 units.
 const MOST: usize = 4096;
 
 struct Telegram {
     api: Url,
-    /// Stands in the path of every request.
+    /// Part of the path of every request.
     token: Secret,
     chats: Vec<String>,
-    /// A topic of a group.
+    /// Topic of a group.
     topic: Option<i64>,
     silent: bool,
 }
@@ -63,7 +63,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Telegram {
-    /// The text: with markup, or without any.
+    /// Returns the text, with or without markup.
     fn text(message: &Message, markup: bool) -> String {
         let subject = Escape::Html.apply(&message.subject);
         let title = match message.link() {
@@ -130,7 +130,7 @@ impl Service for Telegram {
         let pause = said["parameters"]["retry_after"].as_f64();
         let taken = reply.from("Telegram", said["ok"] == true);
         taken.map_err(|failure| match failure {
-            // The chat does not want the bot; another token would not help. A proxy may say 403 as well.
+            // The chat does not accept the bot; another token would not help. A proxy may return 403 as well.
             Failure::Denied(error) if reply.status.as_u16() == 403 && said["ok"] == false => {
                 Failure::Permanent(error)
             }
@@ -148,11 +148,11 @@ impl Service for Telegram {
 
     fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
         let said = reply.json();
-        // A group that became a supergroup has another id.
+        // A group that became a supergroup has a new id.
         if let Some(chat) = said["parameters"]["migrate_to_chat_id"].as_i64() {
             return self.send(message, recipient, &chat.to_string(), true).ok();
         }
-        // Markup of the user's own that Telegram does not know: the words matter more.
+        // Telegram does not know the user's own markup: the words matter more.
         let entities = said["description"]
             .as_str()?
             .contains("can't parse entities");

@@ -1,4 +1,4 @@
-//! The kind `twilio`: text messages to telephones (Twilio, "Messages resource").
+//! The kind `twilio`: SMS (Twilio, "Messages resource").
 
 use std::rc::Rc;
 
@@ -23,19 +23,19 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// The longest text, in UTF-16 units.
+/// Maximum length of a text, in UTF-16 units.
 const MOST: usize = 1600;
-/// Twilio's code for a request that came too soon and was not looked at.
+/// Twilio's code for a request that came too soon and was not processed.
 const TOO_MANY: u64 = 20429;
 
 struct Twilio {
-    /// Where messages of the account are put.
+    /// URL to which the account's messages are posted.
     messages: Url,
     authorization: HeaderValue,
     /// `From` or `MessagingServiceSid`, and its value.
     sender: (&'static str, String),
     to_numbers: Vec<String>,
-    /// A text costs by its length: the message is sent too where one was written.
+    /// True if the message is sent as well, because the user wrote one: a text costs by its length.
     with_message: bool,
 }
 
@@ -62,7 +62,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, api.as_ref(), service())
 }
 
-/// The account and its token, or an API key and its secret.
+/// Reads the account and its token, or an API key and its secret.
 fn authorization(section: &Section, account: Option<&str>) -> Option<HeaderValue> {
     let key = section.text("api_key_sid");
     let (token, secret) = (

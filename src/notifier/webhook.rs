@@ -1,4 +1,4 @@
-//! The kind `webhook`: the payload as JSON to a URL of the user's own.
+//! The kind `webhook`: the payload as JSON to a URL of the user's choice.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-// Of Standard Webhooks 1.0.0, and of the IETF's draft of the Idempotency-Key header.
+// From Standard Webhooks 1.0.0, and the IETF's draft of the Idempotency-Key header.
 static ID: HeaderName = HeaderName::from_static("webhook-id");
 static TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -83,7 +83,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, base.as_ref(), service)
 }
 
-/// An [inputs] that only cuts off or mutes the levels above is none.
+/// Returns false for an `[inputs]` section that only cuts off or mutes the levels above.
 fn is_notifier(section: &Section) -> bool {
     let rules = ["inherit", "enabled"];
     let only_rules = section
@@ -103,7 +103,7 @@ impl Service for Webhook {
                 .clone()
                 .map(|value| (AUTHORIZATION, value)),
         );
-        // Standard Webhooks 1.0.0: the id stays the same on every attempt, the time is the attempt's.
+        // Standard Webhooks 1.0.0: the id is the same on every attempt, the time is that of the attempt.
         let timestamp = HeaderValue::from(jiff::Timestamp::now().as_second());
         let id = header_of(&message.id);
         if let Some(signing) = &self.signing {

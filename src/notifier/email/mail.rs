@@ -1,4 +1,4 @@
-//! A mail as it travels: headers, and the same message as text and as HTML (RFC 5322, RFC 2046).
+//! Format of a mail: headers, and the same message as text and as HTML (RFC 5322, RFC 2046).
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -12,21 +12,21 @@ use crate::message::Message;
 use crate::secret;
 use crate::text::{Escape, characters, cut, printable};
 
-/// The longest subject, in characters.
+/// Maximum length of the subject, in characters.
 const SUBJECT: usize = 250;
-/// The longest part of an address that an id makes, in bytes: a line has room for 998.
+/// Maximum length of the part of an address made for an id, in bytes: a line has room for 998.
 const ID: usize = 200;
-/// The longest name of a person, in bytes: a header is folded between words only.
+/// Maximum length of a person's name, in bytes: a header is folded between words only.
 const NAME: usize = 250;
 
-/// Who writes to whom: what all mails of a notifier have in common.
+/// Sender and recipients that all mails of a notifier share.
 pub struct Letterhead {
-    /// The notifier's name, which keeps its mails apart from those of another.
+    /// Name of the notifier, which keeps its mails apart from those of another.
     name: String,
     pub from: Mailbox,
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
-    /// Those whom the mail itself does not name.
+    /// Recipients that the mail itself does not name.
     bcc: Vec<Mailbox>,
     reply_to: Vec<Mailbox>,
 }
@@ -55,7 +55,7 @@ impl Letterhead {
         })
     }
 
-    /// Everyone whom a mail goes to, each of them once.
+    /// Returns every recipient of a mail, each of them once.
     pub fn recipients(&self) -> Vec<&Mailbox> {
         let mut recipients: Vec<&Mailbox> = Vec::new();
         for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
@@ -66,7 +66,7 @@ impl Letterhead {
         recipients
     }
 
-    /// An id for what `parts` name, the same whenever it is asked for.
+    /// Returns an id derived from `parts`, the same on every call.
     pub fn id(&self, parts: &[&str]) -> String {
         let mut local = String::new();
         for part in parts.iter().chain([&self.name.as_str()]) {
@@ -85,12 +85,12 @@ impl Letterhead {
         format!("<{local}@{}>", self.from.email.domain())
     }
 
-    /// The mail that says `message`, the same bytes on every attempt.
+    /// Returns the mail for `message`, the same bytes on every attempt.
     pub fn mail(&self, message: &Message) -> Result<Vec<u8>, Failure> {
         self.written(message, |_| None)
     }
 
-    /// The mail for a person to look at: its parts as they are read, secrets masked.
+    /// Returns the mail for people to look at: its parts decoded, secrets masked.
     pub fn preview(&self, message: &Message) -> Result<String, Failure> {
         let mut masked = message.clone();
         masked.subject = secret::redact(&message.subject);
@@ -104,7 +104,7 @@ impl Letterhead {
         Ok(String::from_utf8_lossy(&mail).replace("\r\n", "\n"))
     }
 
-    /// Writes the mail; `body` may give a part another form than the one that it travels in.
+    /// Writes the mail; `body` may give a part a different form than the one it is sent in.
     fn written(
         &self,
         message: &Message,
@@ -126,7 +126,7 @@ impl Letterhead {
             .message_id(Some(self.id(&[&message.id])))
             .date(date(event.time))
             .raw_header(raw("Auto-Submitted", "auto-generated"))
-            // Exchange would answer with every absence otherwise.
+            // Otherwise Exchange would reply with every absence.
             .raw_header(raw("X-Auto-Response-Suppress", "All"))
             .user_agent(concat!("ansible-notify/", env!("CARGO_PKG_VERSION")).to_owned());
         builder = self
@@ -150,14 +150,14 @@ impl Letterhead {
         Ok(mail.formatted())
     }
 
-    /// An id that all mails of a run answer, so that a mail program shows them together. No mail has it.
+    /// Returns an id that all mails of a run refer to, so that mail programs group them. No mail has it.
     fn thread(&self, message: &Message) -> Option<String> {
         let run = &message.context.event().run.id;
         (!run.is_empty()).then(|| self.id(&["run", run]))
     }
 }
 
-/// The date of a mail, in the years that a mail can have: from 1970 on.
+/// Returns the date of a mail, in the years that a mail can have: from 1970 on.
 fn date(time: jiff::Timestamp) -> SystemTime {
     let time = SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH);
     time.max(SystemTime::UNIX_EPOCH)
@@ -167,8 +167,8 @@ fn raw(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-/// The addresses of a list, separated by commas or lines. In double quotes and in angle brackets a comma
-/// separates nothing (RFC 5322, section 3.4).
+/// Splits a list of addresses at commas and line breaks. A comma in double quotes or angle brackets separates
+/// nothing (RFC 5322, section 3.4).
 fn addresses(list: &str) -> Vec<&str> {
     let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
     let separates = |character: char| {
@@ -210,7 +210,7 @@ fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
     None
 }
 
-/// The plain text: what is said, the fields, where to look.
+/// Returns the plain text: the message, the fields and the link.
 fn text(message: &Message) -> String {
     let mut text = printable(message.text.trim()).into_owned();
     text.push_str("\n\n");
@@ -223,7 +223,7 @@ fn text(message: &Message) -> String {
     text
 }
 
-/// The user's `body`, or the same as the text.
+/// Returns the user's `body`, or the same content as the text.
 fn html(message: &Message) -> String {
     if let Some(body) = message.body.as_ref().and_then(|body| body.as_str()) {
         return printable(body).into_owned();

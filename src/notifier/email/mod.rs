@@ -41,15 +41,15 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// How long a server may take over its farewell; the mail is delivered by then.
+/// Time limit for closing the session; the mail is delivered by then.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The most of a server's words that an error repeats, in characters.
+/// Maximum length of a server's text in an error, in characters.
 const SAID: usize = 200;
 
-/// The most that a reply may have, in bytes: four of the longest lines, or dozens as they are. lettre reads it again
-/// from its start with each line.
+/// Maximum size of a reply, in bytes: four of the longest lines, or dozens of usual ones. lettre parses it
+/// again from its start with each line.
 const MAX_REPLY: usize = 2 << 10;
-/// The same of what a server says of itself in the middle of STARTTLS.
+/// Maximum size of a server's part of the STARTTLS handshake, in bytes.
 const MAX_CERTIFICATES: usize = 64 << 10;
 
 struct Email {
@@ -61,9 +61,9 @@ struct Server {
     host: String,
     port: u16,
     encryption: Encryption,
-    /// For STARTTLS.
+    /// Used for STARTTLS.
     upgrade: Option<TlsParameters>,
-    /// For TLS from the first byte.
+    /// Used for TLS from the first byte.
     tls: Option<Arc<ClientConfig>>,
     login: Option<Login>,
     timeout: Duration,
@@ -72,17 +72,17 @@ struct Server {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     None,
-    /// Begun in the clear and encrypted before anything else is said; never without.
+    /// Starts in the clear and is encrypted before anything else is said; never sent unencrypted.
     Starttls,
-    /// From the first byte.
+    /// Encrypted from the first byte.
     Tls,
 }
 
 struct Login {
-    /// Those that may be used, the best first.
+    /// Mechanisms that may be used, the best first.
     mechanisms: &'static [Mechanism],
     username: String,
-    /// The password, or the token of XOAUTH2.
+    /// Password, or token of XOAUTH2.
     secret: Secret,
 }
 
@@ -149,7 +149,7 @@ impl Server {
         })
     }
 
-    /// Connects, encrypts and logs in, noting each step. Nothing of the mail has been said by then.
+    /// Connects, encrypts and logs in, noting each step. Nothing of the mail has been sent by then.
     async fn connect(&self, steps: &mut Vec<String>) -> Result<AsyncSmtpConnection, Failure> {
         let hello = ClientId::default();
         let allowance = Allowance::Request(MAX_REPLY);
@@ -193,13 +193,13 @@ impl Server {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// What an error means for the delivery: 4yz may pass, 5yz will not (RFC 5321, section 4.2.1).
+    /// Maps an error to a failure of the delivery: 4yz is temporary, 5yz permanent (RFC 5321, section 4.2.1).
     fn failure(&self, error: &Error) -> Failure {
         let said = match innermost(error) {
             said if said.is_empty() => error.to_string(),
             said => said,
         };
-        // Masked while it is whole: half of a secret would not be known for one.
+        // Masked before it is cut: half of a secret would not be recognised.
         let said = secret::redact(&one_line(&said));
         let said = cut(&said, SAID, characters);
         let Some(code) = error.status() else {
@@ -214,12 +214,12 @@ impl Server {
         }
     }
 
-    /// An error before anything was said of the mail: it is no refusal of that.
+    /// Maps an error before anything of the mail was sent: it is no rejection of the mail.
     fn not_now(&self, error: &Error) -> Failure {
         Failure::retry(self.failure(error).error())
     }
 
-    /// A reply that must have this code: an answer to something else would be a lie about the mail.
+    /// Requires a reply to have this code: an answer to something else would be a lie about the mail.
     fn expect(&self, code: u16, reply: Result<Response, Error>) -> Result<(), Failure> {
         let reply = reply.map_err(|error| self.failure(&error))?;
         if reply.has_code(code) {
@@ -232,7 +232,7 @@ impl Server {
 
 impl AsyncTokioStream for Wire {
     fn peer_addr(&self) -> std::io::Result<SocketAddr> {
-        // Nobody asks for it.
+        // Never called.
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }
@@ -301,7 +301,7 @@ impl Login {
             let blank = || section.is_blank(key).then(|| Secret::new(""));
             blank().or_else(ask).or_else(|| section.missing(key))?
         };
-        // The forms in which the wire carries them both.
+        // The forms in which both are sent together.
         secret::mask(&format!("\0{username}\0{}", secret.expose()));
         secret::mask(&bearer(username, &secret));
         Some(Login {
@@ -311,7 +311,7 @@ impl Login {
         })
     }
 
-    /// Logs in, and tells how.
+    /// Logs in, and returns the mechanism that was used.
     async fn show(
         &self,
         connection: &mut AsyncSmtpConnection,
@@ -334,13 +334,13 @@ impl Login {
             connection.auth(&[mechanism], &credentials).await
         };
         match server.expect(235, reply) {
-            // Whatever it says: the credentials are not good here and now.
+            // Whatever the code: the credentials are not valid here and now.
             Err(Failure::Permanent(error)) => Err(Failure::Denied(error)),
             other => other.map(|()| mechanism),
         }
     }
 
-    /// XOAUTH2, whose refusal is a question that wants an empty answer before the code comes
+    /// Logs in with XOAUTH2, whose refusal is a challenge that needs an empty answer before the code comes
     /// (Google, "OAuth 2.0 mechanism").
     async fn show_token(&self, connection: &mut AsyncSmtpConnection) -> Result<Response, Error> {
         let token = STANDARD.encode(bearer(&self.username, &self.secret));
@@ -360,7 +360,7 @@ fn bearer(username: &str, token: &Secret) -> String {
 }
 
 impl Email {
-    /// Sends the mail to those who do not have it yet; who failed, and why.
+    /// Sends the mail to those who do not have it yet. Returns who failed, and why.
     async fn deliver(
         &self,
         mail: &[u8],

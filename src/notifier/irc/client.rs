@@ -1,4 +1,4 @@
-//! The client's side of IRC (RFC 2812; IRCv3 "SASL 3.2"): log in, join, say some lines, leave.
+//! Client side of IRC (RFC 2812; IRCv3 "SASL 3.2"): logs in, joins, sends a few lines, leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,58 +17,58 @@ use crate::net::wire::{self, Allowance, Wire};
 use crate::secret::{self, Secret};
 use crate::text::{characters, cut, one_line};
 
-/// The longest line that is read, in bytes: 512, and tags before them (IRCv3, "Message Tags").
+/// Maximum length of a line that is read, in bytes: 512, and tags before them (IRCv3, "Message Tags").
 const LINE: u64 = 8191 + 512;
-/// The most that a server may say between two answers that are waited for, in bytes: the rules of the house,
-/// the names in a large channel, and what is said there meanwhile.
+/// Maximum amount that a server may send between two awaited answers, in bytes: its rules, the names in a
+/// large channel, and messages that arrive meanwhile.
 const MAX_TALK: usize = 1 << 20;
-/// So many lines may follow each other at once; servers throw out who says more.
+/// Number of lines that may be sent in a row; servers disconnect those who send more.
 const BURST: usize = 5;
-/// The pause before each line after those.
+/// Pause before each further line.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long the server may take over its farewell; it has said by then that it has the lines.
+/// Time limit for closing the session; the server has confirmed the lines by then.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How many other nicknames are tried where one is taken.
+/// Number of other nicknames that are tried if one is taken.
 const NICKNAMES: usize = 9;
-/// The most of a server's words that an error repeats, in characters.
+/// Maximum length of a server's text in an error, in characters.
 const SAID: usize = 200;
 
 pub struct Server {
     pub host: String,
     pub port: u16,
-    /// None for a connection in the clear.
+    /// None for an unencrypted connection.
     pub tls: Option<Arc<ClientConfig>>,
-    /// The most that each answer may take.
+    /// Time limit for each answer.
     pub timeout: Duration,
     pub nickname: String,
     pub login: Option<Login>,
 }
 
-/// How one shows who one is.
+/// Method of authentication.
 pub enum Login {
-    /// The server's password.
+    /// Password of the server.
     Password(Secret),
-    /// SASL PLAIN: the account's name and password.
+    /// SASL PLAIN: name and password of the account.
     Plain(String, Secret),
     /// SASL EXTERNAL: the client certificate.
     External,
 }
 
-/// A connection to a server that has taken the login.
+/// A connection to a server that has accepted the login.
 pub struct Session<'a> {
     server: &'a Server,
     stream: BufReader<Wire>,
     nickname: String,
-    /// Lines that were sent since the login.
+    /// Number of lines sent since the login.
     sent: usize,
-    /// Nothing more can be said: the failure was one of the connection, not of a recipient.
+    /// True if the connection failed, and not a recipient: nothing more can be sent.
     pub broken: bool,
 }
 
-/// What a server says.
+/// A line from a server.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Line {
-    /// The nickname that it comes from, or the server.
+    /// Nickname that it comes from, or the server.
     from: String,
     /// A word, or three digits.
     command: String,
@@ -106,7 +106,7 @@ impl Line {
         self.parameters.get(index).map_or("", String::as_str)
     }
 
-    /// What it says to a person: its last parameter.
+    /// Returns the part meant for people: the last parameter.
     fn said(&self) -> &str {
         self.parameters.last().map_or("", String::as_str)
     }
@@ -150,12 +150,12 @@ impl Server {
         Failure::retry(format!("{}: no answer within {limit:?}", self.name()))
     }
 
-    /// What one says before the server says anything, secrets included.
+    /// Returns the lines that the client sends before the server sends anything, secrets included.
     pub fn greeting(&self) -> Vec<String> {
         let mut lines = Vec::new();
         match &self.login {
             Some(Login::Password(password)) => lines.push(format!("PASS :{}", password.expose())),
-            // Until it ends, the server waits with its welcome.
+            // The server withholds its welcome until this negotiation ends.
             Some(Login::Plain(..) | Login::External) => lines.push("CAP REQ :sasl".to_owned()),
             None => {}
         }
@@ -173,7 +173,7 @@ impl Login {
         }
     }
 
-    /// What follows on the mechanism's name: pieces of 400 bytes, the last one shorter.
+    /// Returns the response to the mechanism's name: pieces of 400 bytes, the last one shorter.
     fn response(&self) -> Vec<String> {
         let Login::Plain(username, password) = self else {
             return vec!["+".to_owned()];
@@ -191,7 +191,7 @@ impl Login {
 }
 
 impl Session<'_> {
-    /// Logs in, under another nickname where the wanted one is taken, and waits until all is said.
+    /// Logs in, under another nickname if the wanted one is taken, and waits for the end of the welcome.
     async fn register(&mut self) -> Result<(), Failure> {
         for line in self.server.greeting() {
             self.write(&line).await?;
@@ -217,7 +217,7 @@ impl Session<'_> {
         }
     }
 
-    /// The steps of SASL, each one on the server's word.
+    /// Takes the next step of SASL, in response to a line of the server.
     async fn authenticate(&mut self, line: &Line) -> Result<(), Failure> {
         let server = self.server;
         let Some(login @ (Login::Plain(..) | Login::External)) = &server.login else {
@@ -243,7 +243,7 @@ impl Session<'_> {
         }
     }
 
-    /// Joins a channel, and waits until it is so.
+    /// Joins a channel, and waits for the confirmation.
     pub async fn join(&mut self, channel: &str, key: Option<&Secret>) -> Result<(), Failure> {
         let key = key
             .map(|key| format!(" {}", key.expose()))
@@ -257,8 +257,8 @@ impl Session<'_> {
         .await
     }
 
-    /// Says lines to a channel or a user. The server answers a question after them when it has dealt
-    /// with them, so that what it refuses is known by then.
+    /// Sends lines to a channel or a user. The server answers a question after them once it has processed
+    /// them, so that its refusals are known by then.
     pub async fn say(
         &mut self,
         command: &str,
@@ -276,14 +276,14 @@ impl Session<'_> {
         .await
     }
 
-    /// Leaves, and waits until the server has closed the connection: nothing is lost on the way.
+    /// Leaves, and waits until the server has closed the connection: nothing is lost in transit.
     pub async fn quit(mut self) {
         if self.write("QUIT :done").await.is_ok() {
             let _ = timeout(FAREWELL, async { while self.next().await.is_ok() {} }).await;
         }
     }
 
-    /// Reads until `is_it` is there, or a refusal of what was said to `target`.
+    /// Reads until `is_it` accepts a line, or the server refuses what was sent to `target`.
     async fn wait(
         &mut self,
         target: &str,
@@ -313,8 +313,8 @@ impl Session<'_> {
         }
     }
 
-    /// A numeric reply of 400 to 599 is an error (RFC 2812, section 5.2). Only too many channels, one
-    /// that is full or for now out of reach may be mended by waiting.
+    /// Returns the failure for a numeric reply of 400 to 599, which is an error (RFC 2812, section 5.2). Only
+    /// too many channels, or a channel that is full or currently unavailable, may be cured by waiting.
     fn refusal(&self, line: &Line) -> Option<Failure> {
         let code: u16 = line.command.parse().ok()?;
         let text = self.told(line);
@@ -326,16 +326,16 @@ impl Session<'_> {
     }
 
     fn told(&self, line: &Line) -> String {
-        // Masked while it is whole: half of a secret would not be known for one.
+        // Masked before it is cut: half of a secret would not be recognised.
         let said = secret::redact(&one_line(line.said()));
         let said = cut(&said, SAID, characters);
         format!("{}: {} {said}", self.server.name(), line.command)
     }
 
-    /// The next line that is not the server's own housekeeping.
+    /// Returns the next line that is not the protocol's own housekeeping.
     async fn next(&mut self) -> Result<Line, Failure> {
         loop {
-            // However many lines are there already, others have their turn.
+            // Gives other tasks a turn, however many lines are already there.
             consume_budget().await;
             let mut bytes = Vec::new();
             let mut limited = (&mut self.stream).take(LINE);
@@ -363,7 +363,7 @@ impl Session<'_> {
         }
     }
 
-    /// Sends a line, not faster than servers bear.
+    /// Sends a line, no faster than servers tolerate.
     async fn send(&mut self, line: &str) -> Result<(), Failure> {
         if self.sent >= BURST {
             tokio::time::sleep(PAUSE).await;
@@ -373,7 +373,7 @@ impl Session<'_> {
     }
 
     async fn write(&mut self, line: &str) -> Result<(), Failure> {
-        // Whatever a value holds, it is one command.
+        // Whatever a value contains, this remains one command.
         let line = format!("{}\r\n", line.replace(['\r', '\n', '\0'], " "));
         let stream = self.stream.get_mut();
         let written = match stream.write_all(line.as_bytes()).await {

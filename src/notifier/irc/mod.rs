@@ -1,4 +1,4 @@
-//! The kind `irc`: some lines to channels and users.
+//! The kind `irc`: a few lines to channels and users.
 
 pub mod client;
 
@@ -25,21 +25,21 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// The longest line of the protocol, in bytes, without the line break (RFC 2812, section 2.3).
+/// Maximum length of a protocol line, in bytes, without the line break (RFC 2812, section 2.3).
 const LINE: usize = 510;
-/// The longest name of a host that a server puts before a line, in bytes.
+/// Maximum length of the host name that a server puts before a line, in bytes.
 const HOST: usize = 63;
-/// The least room for a text, whatever stands before it.
+/// Minimum room for a text, whatever comes before it.
 const LEAST: usize = 40;
 
 struct Irc {
     server: Server,
-    /// The key of the channels that want one.
+    /// Key for the channels that need one.
     key: Option<Secret>,
     targets: Vec<String>,
-    /// `PRIVMSG`, or `NOTICE`, to which no other program answers.
+    /// `PRIVMSG`, or `NOTICE`, which other programs do not answer.
     command: &'static str,
-    /// The most lines of a message.
+    /// Maximum number of lines of a message.
     lines: usize,
 }
 
@@ -83,7 +83,7 @@ fn server(section: &Section) -> Option<Server> {
     }
     let trust = Trust::read(section, encrypted);
     let identity = read_identity(section);
-    // One that cannot be read is another problem.
+    // A certificate that cannot be read is a different problem.
     let has_certificate = identity.is_some() || section.is_given("client_cert");
     let login = login(section, encrypted && has_certificate);
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
@@ -108,7 +108,7 @@ fn server(section: &Section) -> Option<Server> {
     })
 }
 
-/// The login: the server's password, or an account by `sasl`.
+/// Reads the login: the server's password, or an account for `sasl`.
 fn login(section: &Section, has_certificate: bool) -> Option<Login> {
     let username = section.text("username");
     let names = ["plain", "external"].map(|name| (name, Some(name)));
@@ -117,7 +117,7 @@ fn login(section: &Section, has_certificate: bool) -> Option<Login> {
             let password = section.required_secret("password");
             let username = username.or_else(|| section.missing("username"))?;
             let password = password?;
-            // The form in which the wire carries them both.
+            // The form in which both are sent together.
             secret::mask(&format!("{username}\0{username}\0{}", password.expose()));
             Some(Login::Plain(username.to_owned(), password))
         }
@@ -136,28 +136,29 @@ fn login(section: &Section, has_certificate: bool) -> Option<Login> {
     }
 }
 
-/// Whether a text is one parameter of a command, and no more.
+/// Returns true if a text is exactly one parameter of a command.
 fn is_word(text: &str) -> bool {
     let bad =
         |character: char| character.is_whitespace() || character.is_control() || character == ',';
     !text.is_empty() && !text.starts_with(':') && !text.contains(bad)
 }
 
-/// Channels begin with one of these (RFC 2812, section 1.3).
+/// Returns true for a channel; channels begin with one of these (RFC 2812, section 1.3).
 fn is_channel(target: &str) -> bool {
     target.starts_with(['#', '&', '+', '!'])
 }
 
 impl Irc {
-    /// The room for a text to `target`, in bytes: a line also has the command, and before it the server puts
-    /// `:nickname!~user@host `. The user is called as the nickname, to which a digit may be added.
+    /// Returns the room for a text to `target`, in bytes: a line also contains the command, and the server
+    /// puts `:nickname!~user@host ` before it. The user name is the nickname, to which a digit may be
+    /// appended.
     fn room(&self, target: &str) -> usize {
         let sender = 2 * (self.server.nickname.len() + 1) + HOST + ":!~@ ".len();
         let command = self.command.len() + target.len() + "  :".len();
         LINE.saturating_sub(sender + command).max(LEAST)
     }
 
-    /// The subject and what fits of the text, each line short enough for the server.
+    /// Returns the subject and what fits of the text, each line short enough for the server.
     fn lines(&self, message: &Message, target: &str) -> Vec<String> {
         let room = self.room(target);
         let text = message.text.lines().map(one_line);
@@ -181,7 +182,7 @@ impl Irc {
         lines
     }
 
-    /// Says the lines to those who do not have them yet; who failed, and why.
+    /// Sends the lines to those who do not have them yet. Returns who failed, and why.
     async fn deliver(&self, message: &Message) -> Result<Vec<(String, Failure)>, Failure> {
         let mut session = self.server.open().await?;
         let mut failures = Vec::new();
@@ -197,7 +198,7 @@ impl Irc {
                 Err(failure) => failures.push((target.clone(), failure)),
             }
             if session.broken {
-                // The others are tried again together with this one.
+                // The others are retried together with this one.
                 return Ok(failures);
             }
         }

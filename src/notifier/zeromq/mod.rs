@@ -1,4 +1,4 @@
-//! The kind `zeromq`: the payload as JSON to ZeroMQ's PULL or SUB sockets, over TCP or a unix socket.
+//! The kind `zeromq`: the payload as JSON to ZeroMQ's PULL or SUB sockets, over TCP or a Unix socket.
 
 pub mod zmtp;
 
@@ -34,20 +34,20 @@ pub const KIND: Kind = Kind {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one that comes to a bound socket may take to say who it is.
+/// Time limit for a new connection to a bound socket to identify itself.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many may be at a bound socket, and how many more that have not said yet who they are.
+/// Maximum number of peers of a bound socket, and of further connections that are not identified yet.
 const MAX_PEERS: usize = 64;
 const MAX_STRANGERS: usize = 32;
-/// How long a message waits for the first peer of a bound socket, for one more to come, and for one that has
-/// come to say who it is.
+/// Time for which a message waits for the first peer of a bound socket, for another one to connect, and for a
+/// new one to identify itself.
 const FIRST_PEER: Duration = Duration::from_millis(500);
 const NEXT_PEER: Duration = Duration::from_millis(1);
 const NEXT_GREETING: Duration = Duration::from_millis(10);
-/// How long a peer may take for a message where others are there as well.
+/// Time limit for a peer to take a message while there are other peers.
 const LAGGARD: Duration = Duration::from_secs(2);
 
-/// Where the other side is, or where it comes to.
+/// Address of the other side, or of the bound socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Address {
     /// `host:port`
@@ -61,18 +61,18 @@ struct ZeroMq {
     bind: bool,
     format: Format,
     timeout: Duration,
-    /// One message at a time: the order of the connection is the order of the messages.
+    /// Locked for one message at a time: messages are sent in the order of the connection.
     link: Mutex<Link>,
 }
 
-/// What connects to the other side, at first nothing.
+/// Connections to the other side, none at first.
 #[derive(Default)]
 struct Link {
     listener: Option<Listener>,
-    /// Those who have come and not said yet who they are.
+    /// Connections that are not identified yet.
     strangers: JoinSet<Option<Peer>>,
     peers: Vec<Peer>,
-    /// The peer that had the last message.
+    /// Index of the peer that had the last message.
     last: usize,
 }
 
@@ -132,7 +132,7 @@ impl Address {
         match self {
             Address::Tcp(place) => TcpListener::bind(place).await.map(Listener::Tcp),
             Address::Ipc(path) => {
-                // What a former process left behind, as nobody listens on it.
+                // Left behind by an earlier process: nobody listens on it.
                 if path.exists() && UnixStream::connect(path).await.is_err() {
                     std::fs::remove_file(path)?;
                 }
@@ -163,8 +163,8 @@ impl Listener {
 }
 
 impl Link {
-    /// Takes in who has come to the bound socket. Each says who it is beside the others: one that is no
-    /// receiver, says nothing, or goes away hinders nobody.
+    /// Accepts new connections to the bound socket. They identify themselves in parallel: one that is no
+    /// receiver, sends nothing, or goes away delays nobody.
     async fn welcome(&mut self, socket: Socket) -> Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());
@@ -197,7 +197,7 @@ impl Link {
 }
 
 impl ZeroMq {
-    /// Connects, or takes in who has come meanwhile.
+    /// Connects, or accepts new connections.
     async fn meet(&self, link: &mut Link) -> Result<()> {
         if !self.bind {
             if link.peers.is_empty() {
@@ -215,7 +215,7 @@ impl ZeroMq {
         link.welcome(self.socket).await
     }
 
-    /// To one peer, the next in turn; those that are gone, or do not take it in their time, are left out.
+    /// Sends to one peer, the next in turn; those that are gone, or too slow, are dropped.
     async fn push(&self, link: &mut Link, message: &[u8]) -> Result<usize> {
         let mut error = None;
         while !link.peers.is_empty() {
@@ -224,7 +224,7 @@ impl ZeroMq {
                 several => LAGGARD.min(self.timeout / several),
             };
             let next = (link.last + 1) % link.peers.len();
-            // One that was interrupted in the middle of a message is of no use any more.
+            // A peer that was interrupted in the middle of a message is of no further use.
             let mut peer = link.peers.remove(next);
             match timeout(share, peer.send(message)).await {
                 Ok(Ok(())) => {
@@ -239,8 +239,8 @@ impl ZeroMq {
         error.map_or(Ok(0), Err)
     }
 
-    /// To all peers that have subscribed to it, side by side. Once one of them has it, the others have only
-    /// so long: one that takes nothing hinders nobody.
+    /// Sends to all peers that have subscribed to the message, in parallel. Once one of them has it, the
+    /// others have limited time: a peer that takes nothing delays nobody.
     async fn publish(&self, link: &mut Link, message: &[u8]) -> usize {
         let message: Arc<[u8]> = message.into();
         let mut sending = JoinSet::new();
@@ -273,7 +273,7 @@ impl ZeroMq {
         let known = !link.peers.is_empty();
         let mut result = self.once(&mut link, message).await;
         if known && result.is_err() && link.peers.is_empty() {
-            // The peer may have been started again since the last message.
+            // The peer may have been restarted since the last message.
             result = self.once(&mut link, message).await;
         }
         result

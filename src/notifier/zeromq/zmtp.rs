@@ -1,6 +1,6 @@
-//! ZeroMQ's protocol between two sockets, ZMTP 3.1 (rfc.zeromq.org/spec/37), as far as one needs it who
-//! only sends: PUSH and PUB, without security. A message counts as sent when the peer has answered the
-//! PING behind it: what came before it is in the peer's own queue then, not somewhere on the way.
+//! ZeroMQ's protocol between two sockets, ZMTP 3.1 (rfc.zeromq.org/spec/37), as far as a sender needs it:
+//! PUSH and PUB, without security. A message counts as sent when the peer has answered the PING after it: by
+//! then it is in the peer's own queue, not in transit.
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
 use crate::net::wire::{Allowance, Stream, Wire};
 
-/// Signature, version 3.1, the mechanism NULL, not a server, and nothing.
+/// Signature, version 3.1, the mechanism NULL, not a server, and padding.
 const GREETING: [u8; 64] = {
     let mut greeting = [0; 64];
     (greeting[0], greeting[9], greeting[10], greeting[11]) = (0xff, 0x7f, 3, 1);
@@ -23,27 +23,27 @@ const GREETING: [u8; 64] = {
     }
     greeting
 };
-/// The flags of a frame: others follow, its length has 8 bytes, it is a command.
+/// Flags of a frame: more frames follow, its length has 8 bytes, it is a command.
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
-/// Nobody who only receives sends more than that in one frame.
+/// Maximum size of a frame, in bytes; a peer that only receives never sends more.
 const MAX_FRAME: u64 = 8 << 10;
-/// The most that a peer may say before it gets the next message, in bytes.
+/// Maximum amount that a peer may send before it gets the next message, in bytes.
 const MAX_TALK: usize = 128 << 10;
-/// The most that the subscriptions of a peer may take in memory, in bytes, and what each takes beside its text.
+/// Maximum memory for the subscriptions of a peer, in bytes, and the overhead of each.
 const MAX_TOPICS: usize = 32 << 10;
 const TOPIC: usize = size_of::<Vec<u8>>();
-/// How long a new peer may take to say what it subscribes to.
+/// Time limit for a new peer to send its subscriptions.
 const SUBSCRIBE: Duration = Duration::from_millis(300);
 
-/// The kind of a sending socket.
+/// Type of a sending socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Socket {
-    /// Each message to one peer.
+    /// Sends each message to one peer.
     #[default]
     Push,
-    /// Each message to every peer that has subscribed to it.
+    /// Sends each message to every peer that has subscribed to it.
     Pub,
 }
 
@@ -59,11 +59,11 @@ impl Socket {
 /// A connection to a receiving socket.
 pub struct Peer {
     wire: Wire,
-    /// What was read and is no whole frame yet.
+    /// Bytes that were read and are no whole frame yet.
     unread: Vec<u8>,
-    /// What it has subscribed to, by the beginnings of messages.
+    /// Subscriptions: the beginnings of the messages that it wants.
     topics: Vec<Vec<u8>>,
-    /// It answers a PING: version 3.1.
+    /// True if it answers a PING: version 3.1.
     answers: bool,
     pings: u32,
 }
@@ -74,7 +74,7 @@ struct Frame {
 }
 
 impl Peer {
-    /// Greets the other side as a socket of this kind.
+    /// Greets the other side as a socket of this type.
     pub async fn greet(stream: impl Stream + 'static, socket: Socket) -> Result<Peer> {
         let mut wire = Wire::new(stream, Allowance::Request(MAX_TALK));
         wire.write_all(&GREETING).await?;
@@ -113,7 +113,7 @@ impl Peer {
         }
         peer.check_type(&reply.body, socket)?;
         if socket == Socket::Pub {
-            // Where it says nothing, it wants nothing yet.
+            // A peer that sends nothing wants nothing yet.
             let _ = tokio::time::timeout(SUBSCRIBE, peer.first_topic()).await;
         }
         Ok(peer)
@@ -141,7 +141,7 @@ impl Peer {
         Err(protocol(&format!("its socket is no {names}")))
     }
 
-    /// Whether it has subscribed to the message, by what has arrived of it.
+    /// Returns true if the peer has subscribed to the message, according to what has arrived so far.
     pub async fn wants(&mut self, message: &[u8]) -> Result<bool> {
         while let Some(bytes) = self.arrived().await? {
             self.unread.extend(bytes);
@@ -180,11 +180,11 @@ impl Peer {
         Ok(())
     }
 
-    /// What the other side says of its own accord: which messages it wants.
+    /// Handles a frame that the other side sends unasked: a subscription, or its end.
     fn take(&mut self, frame: &Frame) -> Result<()> {
         let command = frame.flags & COMMAND != 0;
         let (on, topic) = match frame.body.as_slice() {
-            // As a command in 3.1, as a message in 3.0
+            // As a command in 3.1, as a message in 3.0.
             [9, rest @ ..] if command && rest.starts_with(b"SUBSCRIBE") => (true, &rest[9..]),
             [6, rest @ ..] if command && rest.starts_with(b"CANCEL") => (false, &rest[6..]),
             [1, topic @ ..] if !command => (true, topic),
@@ -228,7 +228,7 @@ impl Peer {
         }
     }
 
-    /// The next whole frame of what was read.
+    /// Returns the next whole frame of what was read.
     fn frame(&mut self) -> Result<Option<Frame>> {
         let (flags, length, begin) = match self.unread.as_slice() {
             [flags, rest @ ..] if flags & LONG != 0 => match rest.first_chunk() {
@@ -250,7 +250,7 @@ impl Peer {
         Ok(Some(Frame { flags, body }))
     }
 
-    /// The bytes that are there now, without waiting.
+    /// Returns the bytes that are available now, without waiting.
     async fn arrived(&mut self) -> Result<Option<Vec<u8>>> {
         let mut piece = [0; 512];
         let mut buffer = ReadBuf::new(&mut piece);
