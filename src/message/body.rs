@@ -1,4 +1,4 @@
-//! The `body` of a message: JSON whose texts are templates, or a template that gives JSON or HTML.
+//! The `body` of a message: JSON with templates as its strings, or a template that produces JSON or HTML.
 
 use serde_json::Value;
 
@@ -7,11 +7,11 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::Escape;
 
-/// What the user wrote as `body`.
+/// The user's `body`.
 pub enum Body {
-    /// JSON whose texts are templates: no value can break it.
+    /// JSON whose strings are templates: no value can break it.
     Json(Json),
-    /// A template that gives JSON, checked when it is sent.
+    /// A template that produces JSON, checked when it is sent.
     Source(Template),
     Html(Template),
 }
@@ -25,7 +25,7 @@ pub enum Json {
 }
 
 impl Body {
-    /// JSON with templates in it, or a template that gives JSON.
+    /// Parses JSON with templates in it, or a template that produces JSON.
     pub fn json(source: &str) -> Result<Body, String> {
         match serde_json::from_str::<Value>(source) {
             Ok(value) => Json::new(value).map(Body::Json),
@@ -33,7 +33,7 @@ impl Body {
         }
     }
 
-    /// Its value for an event.
+    /// Renders the value for an event.
     pub fn render(&self, context: &Context) -> Result<Value, String> {
         match self {
             Body::Json(json) => json.render(context),
@@ -105,7 +105,7 @@ impl Json {
     }
 }
 
-/// A text of JSON: one that is nothing but `{{ … }}` keeps the type of its value.
+/// Parses a string of JSON: one that is only `{{ … }}` keeps the type of its value.
 fn leaf(text: &str) -> Result<Template, String> {
     let inner = text
         .trim()

@@ -1,4 +1,4 @@
-//! Fields that stand beside the text of a message.
+//! Fields next to the text of a message.
 
 use serde_json::Value;
 
@@ -6,12 +6,13 @@ use crate::event::Event;
 use crate::json::bulk;
 use crate::text::{characters, cut, one_line, printable};
 
-/// The longest name and the longest value of a field, in characters: even with an entity for each they fit into
+/// Maximum length of a field's name and value, in characters: even with an entity for each character, they
+/// fit Slack's limits.
 /// what Slack takes.
 const NAME: usize = 80;
 const FIELD: usize = 300;
 
-/// Fields that `[outputs]` maps, as texts.
+/// Returns the fields that `[outputs]` maps, as text.
 pub fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
     let payload = std::str::from_utf8(payload).unwrap_or_default();
     let read = bulk::value(payload);
@@ -34,7 +35,7 @@ fn field(name: &str, text: &str) -> (String, String) {
     )
 }
 
-/// What is told beside the text where no `[outputs]` says it.
+/// Returns the fields next to the text if no `[outputs]` defines them.
 pub fn fields(event: &Event) -> Vec<(String, String)> {
     let run = &event.run;
     let host = event.host.as_ref().map(|host| host.name.clone());

@@ -1,4 +1,4 @@
-//! What one notifier says about one event, or a group of them: `subject`, `message` and `body`.
+//! Messages of a notifier about an event or a group of events: `subject`, `message` and `body`.
 
 pub mod body;
 mod fields;
@@ -22,58 +22,58 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, one_line, printable};
 
-/// What one notifier says.
+/// A message of one notifier.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The event's id, the first one's of a group: the same on every attempt.
+    /// Id of the event, or of the first one of a group: the same on every attempt.
     pub id: String,
-    /// The fields of `[outputs]`, the text of a JSON object. Requests share it: it may be large.
+    /// Fields of `[outputs]`, as the text of a JSON object. Requests share it: it may be large.
     pub payload: Bytes,
-    /// Those of each event of a batch, in place of `payload`.
+    /// Payloads of the events of a batch, instead of `payload`.
     pub batch: Vec<Bytes>,
     /// One line, without markup.
     pub subject: String,
-    /// Some lines in the markup of the kind.
+    /// A few lines in the markup of the kind.
     pub text: String,
-    /// What the user's `body` gives: text for a kind that takes HTML, any JSON for the others.
+    /// Result of the user's `body`: a string for a kind that takes HTML, any JSON for the others.
     pub body: Option<Value>,
-    /// Names and values beside the text, without markup.
+    /// Names and values next to the text, without markup.
     pub fields: Vec<(String, String)>,
     pub level: Level,
     pub context: Context,
-    /// Who has it already, of several recipients, and where each can be answered (a Slack thread).
-    /// Kept from one attempt to the next.
+    /// Recipients that already have it, and where each can be answered (a Slack thread). Kept from one
+    /// attempt to the next.
     pub reached: Reached,
-    /// Where the recipients have an earlier message of the same run or incident.
+    /// Location of an earlier message of the same run or incident, per recipient.
     pub threads: BTreeMap<String, String>,
-    /// A template that failed, and why: the default was sent in its place.
+    /// Template that failed, and why: the default was sent instead.
     pub note: Option<String>,
 }
 
-/// The name in a run's threads that stands for no recipient: the end of the run has been told, and what comes
-/// after it takes its place no more.
+/// Key in a run's threads that stands for no recipient: the end of the run was reported, and later messages
+/// no longer replace it.
 pub const ENDED: &str = "";
 
 impl Message {
-    /// Says whether the first message of its run is the end of that by now, and this one is not.
+    /// Returns true if the first message of the run already shows its end, and this is not the end.
     pub fn comes_late(&self) -> bool {
         self.context.event().end.is_none() && self.threads.contains_key(ENDED)
     }
 
-    /// Where a person can look at the run. A longer URL than services take is left out.
+    /// Returns the URL at which a person can look at the run, unless it is longer than services accept.
     pub fn link(&self) -> Option<&str> {
         let url = self.context.event().run.url.as_deref();
         url.filter(|url| !url.is_empty() && url.len() <= LINK)
     }
 }
 
-/// The longest URL that every service takes as a link, in bytes.
+/// Maximum length of a URL that every service accepts as a link, in bytes.
 const LINK: usize = 2000;
 
-/// Recipients that were reached, with what the service calls the message there, if it says so.
+/// Recipients that were reached, with the service's name for the message there, if it gives one.
 pub type Reached = Rc<RefCell<BTreeMap<String, Option<String>>>>;
 
-/// How much it matters, for colours and severities.
+/// Importance of a message, for colours and severities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Info,
@@ -83,7 +83,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level of an event.
+    /// Returns the level of an event.
     pub fn of(event: &Event) -> Level {
         match (event.status(), event.state) {
             (Some(Status::Success), _) | (None, Some(State::Success)) => Level::Success,
@@ -95,7 +95,7 @@ impl Level {
         }
     }
 
-    /// `#rrggbb`, the same everywhere.
+    /// Returns the colour as `#rrggbb`, the same for all services.
     pub fn color(self) -> &'static str {
         match self {
             Level::Info => "#439fe0",
@@ -106,18 +106,18 @@ impl Level {
     }
 }
 
-/// What a kind needs of a message.
+/// Parts that a kind needs of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Only the payload, or `body` as JSON.
     Data,
-    /// Texts in this markup; `body`, where the kind has one, is JSON.
+    /// Texts in this markup; `body`, if the kind has one, is JSON.
     Text(Escape),
     /// Texts without markup, and `body` as HTML.
     Mail,
 }
 
-/// `subject` where the section has none.
+/// Default of `subject`.
 pub const SUBJECT: &str = "\
 {%- if status == 'running' %}{{ run_name }} started
 {%- elif recovered %}{{ run_name }} recovered
@@ -132,7 +132,7 @@ pub const SUBJECT: &str = "\
 {%- endif %}
 {%- if check %} (check mode){% endif %}";
 
-/// `message` where the section has none.
+/// Default of `message`.
 pub const MESSAGE: &str = "\
 {%- if status == 'running' %}{{ user }} on {{ controller }}
 {%- elif status %}
@@ -159,19 +159,19 @@ not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if st
 static DEFAULT_SUBJECT: LazyLock<Template> =
     LazyLock::new(|| Template::text(SUBJECT, Escape::Plain).expect("the default is a template"));
 
-/// The default message in each markup.
+/// Default message in each markup.
 static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
     let template = |escape| Template::text(MESSAGE, escape).expect("the default is a template");
     Escape::ALL.into_iter().map(template).collect()
 });
 
-/// The templates of a section, and how its kind wants them.
+/// Templates of a section, and the form that its kind needs.
 pub struct Texts {
     form: Form,
     subject: Option<Template>,
     message: Option<Template>,
     body: Option<Body>,
-    /// One failed before: said once, not once an event.
+    /// True once a template failed: reported once, not once per event.
     failed: Cell<bool>,
 }
 
@@ -185,7 +185,7 @@ impl Form {
 }
 
 impl Texts {
-    /// Reads `subject`, `message` and `body`; problems are noted in the section.
+    /// Reads `subject`, `message` and `body`; notes problems in the section.
     pub fn new(section: &Section, form: Form) -> Texts {
         let text = |key: &str, escape| {
             let source = section.template(key)?;
@@ -234,7 +234,7 @@ impl Texts {
         }
     }
 
-    /// What is said of an event; a template that fails gives way to the default.
+    /// Renders the message about an event; a template that fails is replaced by the default.
     pub fn message(&self, context: &Context, payload: Bytes, mapped: bool) -> Message {
         let event = context.event();
         let mut note = None;
@@ -247,7 +247,7 @@ impl Texts {
             body: None,
             fields: Vec::new(),
             level: Level::of(event),
-            // What was made of a large result is not kept while the message is on its way.
+            // Data derived from a large result is not kept while the message is on its way.
             context: context.afresh(),
             reached: Reached::default(),
             threads: BTreeMap::new(),
@@ -291,10 +291,10 @@ impl Texts {
         message
     }
 
-    /// The user's `body`; none where it fails, or leaves people without a text.
+    /// Renders the user's `body`; None if it fails or leaves people without a text.
     fn body(&self, context: &Context, note: &mut Option<String>) -> Option<Value> {
         match self.body.as_ref()?.render(context) {
-            // Data may be nothing, and holds what Ansible said as it said it.
+            // Data may be null, and keeps Ansible's output verbatim.
             Ok(body) if self.form == Form::Data => Some(body),
             Ok(Value::Null) => {
                 *note = Some(format!("`body` {NOTHING}"));
@@ -313,14 +313,14 @@ impl Texts {
     }
 }
 
-/// What is noted of a template that leaves a text empty.
+/// Note about a template that leaves a text empty.
 const NOTHING: &str = "gave nothing";
 
 fn is_blank(text: &str) -> bool {
     printable(text).trim().is_empty()
 }
 
-/// A JSON value with its texts as people can read them.
+/// Makes the strings of a JSON value readable for people.
 fn readable(value: Value) -> Value {
     match value {
         Value::String(text) => printable(&text).into(),
@@ -333,7 +333,7 @@ fn readable(value: Value) -> Value {
     }
 }
 
-/// The text of the user's template, or the default one where that fails or says nothing.
+/// Renders the user's template, or the default one if that fails or produces nothing.
 fn render(
     own: &Option<Template>,
     default: &Template,
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(message.text, "a & \"b\" @all");
         assert_eq!(message.body, None);
         assert!(message.note.is_some());
-        // Where the default says nothing either, nothing is wrong.
+        // If the default produces nothing either, nothing is wrong.
         let silent = Reader::new().read(br#"{"state":"success","host":"web1"}"#);
         let message = said(Form::Mail, &[("message", "{{ reason }}")], silent.unwrap());
         assert_eq!((message.text.as_str(), message.note), ("", None));

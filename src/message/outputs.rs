@@ -1,4 +1,4 @@
-//! What an `[outputs]` section makes of an event: any number of fields, each an expression.
+//! Fields of an event as defined by an `[outputs]` section: any number, each an expression.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::template::context::VARIABLES;
 
-/// What is sent where there is no `[outputs]`: enough to know what happened where, nothing in bulk.
+/// Fields sent without an `[outputs]` section: enough to know what happened where, nothing large.
 pub const DEFAULT: [(&str, &str); 12] = [
     ("id", "id"),
     ("time", "time"),
@@ -29,23 +29,23 @@ pub const DEFAULT: [(&str, &str); 12] = [
     ("status", "status"),
 ];
 
-/// The fields of a payload, in the order in which they were written.
+/// Fields of a payload, in the order in which they were written.
 pub struct Payload {
     fields: Vec<Field>,
     shape: Shape,
 }
 
-/// The fields of an object by their names; those with dots are within objects of their own.
+/// Fields of an object by name; names with dots are in nested objects.
 #[derive(Default)]
 struct Shape(Vec<(String, Member)>);
 
 enum Member {
-    /// The number of a field.
+    /// Index of a field.
     Field(usize),
     Object(Shape),
 }
 
-/// The values of the fields in their shape.
+/// Values of the fields in their shape.
 struct Shaped<'a> {
     shape: &'a Shape,
     values: &'a [Box<RawValue>],
@@ -55,12 +55,12 @@ struct Field {
     /// `task.name` is a field `name` within a field `task`.
     path: Vec<String>,
     template: Template,
-    /// An evaluation failed before: said once, not once an event.
+    /// True once an evaluation failed: reported once, not once per event.
     failed: Cell<bool>,
 }
 
 impl Payload {
-    /// The fields of an `[outputs]` section, or the documented ones. Problems are noted in the section.
+    /// Reads the fields of an `[outputs]` section, or the documented ones. Notes problems in the section.
     pub fn new(section: Option<&Section>) -> Payload {
         let Some(section) = section else {
             let fields = DEFAULT
@@ -118,8 +118,8 @@ impl Payload {
         Payload { fields, shape }
     }
 
-    /// The payload of an event, the text of a JSON object. A field whose expression fails is null, and the
-    /// first failure is reported.
+    /// Renders the payload of an event, the text of a JSON object. A field whose expression fails is null,
+    /// and the first failure is reported.
     pub fn render(&self, context: &Context) -> Bytes {
         let value = |field: &Field| {
             field.template.json(context).unwrap_or_else(|problem| {
@@ -137,7 +137,7 @@ impl Payload {
             shape: &self.shape,
             values: &values,
         };
-        // A large one is held while it is sent, and growing would leave it half empty.
+        // A large one is held while it is sent, and growing would leave its buffer half empty.
         let size: usize = values.iter().map(|value| value.get().len()).sum();
         let mut text = Vec::with_capacity(size + 64 * values.len());
         serde_json::to_writer(&mut text, &shaped).expect("JSON values can be written");
@@ -177,7 +177,7 @@ impl Field {
     }
 }
 
-/// Whether one field would have to be both a value and an object.
+/// Returns true if one field would have to be both a value and an object.
 fn overlap(a: &[String], b: &[String]) -> bool {
     a.len() != b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
