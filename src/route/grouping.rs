@@ -1,5 +1,5 @@
-//! Which deliveries of a notifier go together: `group_by` makes one message of many events, `batch` one
-//! request of many messages.
+//! Grouping of a notifier's deliveries: `group_by` makes one message of many events, `batch` one request of
+//! many messages.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use crate::config::section::Section;
 use crate::event::Event;
 
-/// The most events that one message is about.
+/// Maximum number of events in one message.
 const LARGEST: usize = 1000;
-/// How long a group is gathered, where `group_wait` does not say it.
+/// Default of `group_wait`, the time for which a group is gathered.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// How a notifier's deliveries go together.
+/// Rules for combining a notifier's deliveries.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouping {
     by: By,
-    /// How long after its first event a group is still gathered.
+    /// Time after its first event for which a group is gathered.
     pub wait: Duration,
-    /// The most deliveries that go together.
+    /// Maximum number of deliveries that are combined.
     pub most: usize,
 }
 
@@ -26,9 +26,9 @@ pub struct Grouping {
 enum By {
     /// Each event is a message of its own.
     Event,
-    /// The same, and those of a run go one after the other, whatever their hosts are.
+    /// Each event is a message of its own, and those of a run are sent one after the other, across hosts.
     InOrder,
-    /// Whatever comes next goes together, each a message of its own.
+    /// Whatever is next is combined in one request, each event a message of its own.
     Batch,
     Host,
     Task,
@@ -54,7 +54,7 @@ impl Default for Grouping {
 }
 
 impl Grouping {
-    /// Reads `group_by`, `group_wait` and `order`, and `batch` where the kind can send one.
+    /// Reads `group_by`, `group_wait` and `order`, and `batch` if the kind supports it.
     pub fn new(section: &Section, batches: bool) -> Grouping {
         let wait = section.duration("group_wait", WAIT);
         let batch = if batches {
@@ -89,17 +89,17 @@ impl Grouping {
         }
     }
 
-    /// Each of those that go together is a message of its own.
+    /// Returns true if combined deliveries remain separate messages.
     pub fn is_batch(&self) -> bool {
         self.by == By::Batch
     }
 
-    /// Tells whether lanes of one run go side by side.
+    /// Returns true if lanes of one run are delivered in parallel.
     pub fn is_parallel(&self) -> bool {
         !matches!(self.by, By::InOrder | By::Batch)
     }
 
-    /// Whether an event can share its message with others: a result can, a step of the run cannot.
+    /// Returns true if an event can share its message with others: a result can, a step of the run cannot.
     pub fn gathers(&self, event: &Event) -> bool {
         match self.by {
             By::Event | By::InOrder => false,
@@ -108,7 +108,7 @@ impl Grouping {
         }
     }
 
-    /// The lane of an event: those of a lane go in order, and together as far as they may.
+    /// Returns the lane of an event: deliveries of a lane are sent in order, and combined as far as allowed.
     pub fn lane<'a>(&self, event: &'a Event) -> Cow<'a, str> {
         let run = &event.run.id;
         let of_run =
@@ -128,7 +128,7 @@ impl Grouping {
         }
     }
 
-    /// Whether a lane gathers results of this run.
+    /// Returns true if a lane gathers results of this run.
     pub fn is_group_of(run: &str, lane: &str) -> bool {
         lane.strip_prefix(run)
             .is_some_and(|part| part.starts_with('\n'))

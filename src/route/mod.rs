@@ -1,4 +1,4 @@
-//! Which notifiers want an event: the triggers of `on`, and `when`.
+//! Rules for the events that a notifier wants: the triggers of `on`, and `when`.
 
 pub mod grouping;
 
@@ -13,7 +13,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::template::context::VARIABLES;
 
-/// What can stand in `on`, and which events it stands for.
+/// Test for the events that a trigger of `on` stands for.
 type Test = fn(&Event) -> bool;
 const TRIGGERS: [(&str, Test); 22] = [
     ("any", |event| is_result(event) || event.end.is_some()),
@@ -44,7 +44,7 @@ const TRIGGERS: [(&str, Test); 22] = [
     }),
     ("diff", |event| event.event == "on_file_diff"),
     ("started", |event| {
-        // A live ansible-runner has said so before the playbook does.
+        // A live ansible-runner reports this before the playbook does.
         let run = &event.run;
         let said = run.ident.as_ref().is_some_and(|ident| *ident != run.id);
         event.event == "run_start" || event.event == "playbook_on_start" && !said
@@ -57,12 +57,12 @@ const TRIGGERS: [(&str, Test); 22] = [
     ("runner", |event| event.record.is_some()),
 ];
 
-/// The names of the triggers, those of callbacks last.
+/// Returns the names of the triggers, those of callbacks last.
 pub fn triggers() -> impl Iterator<Item = &'static str> {
     TRIGGERS.iter().map(|(name, _)| *name).chain(CALLBACKS)
 }
 
-/// The event of a sample that a trigger stands for, or why there is none.
+/// Returns the sample event for a trigger, or the reason why there is none.
 pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
     let test = TRIGGERS.iter().find(|(name, _)| *name == trigger);
     if test.is_none() && !CALLBACKS.contains(&trigger) {
@@ -75,7 +75,7 @@ pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
     })
 }
 
-/// That no trigger has this name, and which has a similar one; else which there are.
+/// Returns the error for an unknown trigger, with a similar name, or else with all names.
 fn unknown(trigger: &str) -> String {
     let names = || TRIGGERS.iter().map(|(name, _)| *name);
     let mut hint = advice::trigger(trigger, triggers());
@@ -94,7 +94,7 @@ fn ended(event: &Event, status: Status) -> bool {
     event.end.as_ref().is_some_and(|end| end.status == status)
 }
 
-/// What a notifier hears of runs in check mode, which change nothing.
+/// Handling of runs in check mode, which change nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckMode {
     Include,
@@ -123,28 +123,28 @@ impl CheckMode {
     }
 }
 
-/// What a notifier hears of where its section does not say it.
+/// Defaults for a section that does not set its own rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
     pub on: &'static [&'static str],
     pub check_mode: CheckMode,
 }
 
-/// What a notifier wants to hear of.
+/// Rules for the events that a notifier wants.
 pub struct Rules {
     check_mode: CheckMode,
     triggers: Vec<(&'static str, Test)>,
-    /// Callbacks named as such.
+    /// Callbacks given by their own names.
     callbacks: Vec<String>,
     when: Option<Template>,
-    /// `when` failed before: said once, not once an event.
+    /// True once `when` failed: reported once, not once per event.
     failed: Cell<bool>,
-    /// Nobody knows what is meant: nothing is taken.
+    /// True if it is unclear what is meant: no event is wanted.
     unclear: bool,
 }
 
 impl Rules {
-    /// The rules of a section.
+    /// Reads the rules of a section.
     pub fn new(section: &Section, default: Defaults) -> Rules {
         let check_mode = section.choice("check_mode", default.check_mode, &CHECK_MODES);
         let mut rules = Rules {
@@ -155,7 +155,7 @@ impl Rules {
             failed: Cell::new(false),
             unclear: false,
         };
-        // Nothing but a comment is as good as nothing.
+        // A value that is only a comment counts as empty.
         let says_nothing = |key: &&&str| {
             let comment = **key == "when" && section.expression(key).is_none();
             section.is_blank(key) || section.is_given(key) && comment
@@ -203,12 +203,12 @@ impl Rules {
         rules
     }
 
-    /// These rules, or with a mistake in them none by which an event is taken.
+    /// Returns these rules; with a mistake in them, they want no event.
     pub fn unless(self, unclear: bool) -> Rules {
         Rules { unclear, ..self }
     }
 
-    /// Whether the notifier is to hear of this event.
+    /// Returns true if the notifier wants this event.
     pub fn want(&self, context: &Context) -> bool {
         !self.unclear
             && self.trigger(context.event()).is_some()
@@ -216,7 +216,7 @@ impl Rules {
             && self.holds(context)
     }
 
-    /// By which trigger an event is wanted, if by any.
+    /// Returns the trigger by which an event is wanted, if any.
     pub fn trigger(&self, event: &Event) -> Option<&str> {
         let trigger = self.triggers.iter().find(|(_, test)| test(event));
         let callback = self.callbacks.iter().find(|name| **name == event.event);
@@ -225,7 +225,7 @@ impl Rules {
             .or(callback.map(String::as_str))
     }
 
-    /// Whether the notifier is to hear of this event, and why, or why not.
+    /// Returns whether the notifier wants this event, and why.
     pub fn explain(&self, context: &Context) -> (bool, String) {
         let triggers = self.triggers.iter().map(|(name, _)| *name);
         let all: Vec<&str> = triggers
@@ -246,7 +246,7 @@ impl Rules {
         }
     }
 
-    /// Whether `when` holds. Where it fails, the event is sent: too much is better than nothing.
+    /// Evaluates `when`. If that fails, the event is sent: too much is better than nothing.
     fn holds(&self, context: &Context) -> bool {
         let Some(when) = &self.when else { return true };
         when.holds(context).unwrap_or_else(|problem| {
@@ -257,13 +257,13 @@ impl Rules {
         })
     }
 
-    /// The samples that its triggers let through.
+    /// Returns the samples that its triggers let through.
     pub fn samples<'s>(&self, samples: &'s [Context]) -> Vec<&'s Context> {
         let is_heard = |sample: &&Context| self.trigger(sample.event()).is_some();
         samples.iter().filter(is_heard).collect()
     }
 
-    /// Notes whether `when` fails on a sample.
+    /// Notes in the section if `when` fails on a sample.
     pub fn try_on(&self, section: &Section, samples: &[&Context]) {
         let failure = samples
             .iter()
