@@ -1,4 +1,4 @@
-//! The records in which a plugin speaks to `stream`, as docs/protocol.md describes them.
+//! Records that a plugin sends to `stream`, as described in docs/protocol.md.
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::config::Overrides;
 use crate::config::emitters::Emitters;
 use crate::event::{Host, Play, Run, Task};
 
-/// The version of the protocol that this program speaks.
+/// Version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
-/// The version of this program.
+/// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One record.
+/// A record of the stream.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
@@ -32,20 +32,20 @@ pub enum Line {
     End(Value),
 }
 
-/// The part of the first record that every version of the protocol has.
+/// Part of the first record that all versions of the protocol share.
 #[derive(Deserialize)]
 pub struct Greeting {
     pub protocol: u32,
-    /// The version of the plugin; none before 0.1.0.
+    /// Version of the plugin; absent before 0.1.0.
     #[serde(default)]
     pub version: Option<String>,
-    /// Present where the plugin is that of ansible-runner.
+    /// Present if the plugin is that of ansible-runner.
     #[serde(default)]
     pub runner: Option<IgnoredAny>,
 }
 
 impl Greeting {
-    /// The greeting in a line of a stream, where it is one.
+    /// Parses a line of a stream as a greeting; None if it is not one.
     pub fn of(line: &[u8]) -> Option<Greeting> {
         #[derive(Deserialize)]
         struct First {
@@ -57,7 +57,7 @@ impl Greeting {
         Some(first?.ok()?.hello)
     }
 
-    /// Why this program cannot speak with the plugin, and which of the two to upgrade.
+    /// Returns why this program cannot speak with the plugin, and which of the two to upgrade.
     pub fn refusal(&self) -> Option<String> {
         let advice = match self.protocol.cmp(&PROTOCOL) {
             Ordering::Equal => return None,
@@ -75,57 +75,57 @@ impl Greeting {
     }
 }
 
-/// The first record: who speaks, and what is to hold for the run.
+/// First record: identifies the plugin and sets the options of the run.
 #[derive(Deserialize)]
 pub struct Hello {
-    /// Required here, and judged by [`Greeting`].
+    /// Required here, and checked by [`Greeting`].
     #[serde(rename = "protocol")]
     _protocol: u32,
     #[serde(default)]
     pub run: Run,
     #[serde(default)]
     pub overrides: Overrides,
-    /// The variables of the first play are not known yet: `overrides` may follow before its `play` record.
+    /// True if the first play's variables are not known yet: `overrides` may follow before its `play` record.
     #[serde(default)]
     pub early: bool,
-    /// The records come from ansible-runner.
+    /// Present if the records come from ansible-runner.
     pub runner: Option<RunnerHello>,
-    /// Another process of the same run died: this one goes on.
+    /// Present if this process continues the run of another one that died.
     pub resumed: Option<Resumed>,
 }
 
-/// What became of a run before the process that goes on with it.
+/// State of a run at the point where another process continues it.
 #[derive(Deserialize)]
 pub struct Resumed {
-    /// The number of the last event that is safe.
+    /// Number of the last event that was stored safely.
     pub after: u64,
-    /// When the run began, in seconds since 1970.
+    /// Start of the run, in seconds since 1970.
     pub began: f64,
-    /// The counts of its hosts, where the plugin has them already.
+    /// Counts of its hosts, if the plugin has them already.
     pub stats: Option<Map<String, Value>>,
 }
 
-/// What ansible-runner was given for its job.
+/// Settings that ansible-runner was given for its job.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct RunnerHello {
-    /// The file of the settings, or empty.
+    /// Path of the settings file, or empty.
     pub settings: PathBuf,
     pub emitters: Emitters,
-    /// The variables of its environment that are told.
+    /// Names of the environment variables to report.
     pub environment: Vec<String>,
 }
 
-/// What ansible-runner said, as it said it.
+/// A message of ansible-runner, verbatim.
 #[derive(Deserialize)]
 pub struct RunnerRecord {
     pub seq: u64,
-    /// When it was said, in seconds since 1970: a status has no time of its own.
+    /// Time of the message, in seconds since 1970: a status has no time of its own.
     pub time: f64,
     pub record: Box<RawValue>,
 }
 
-/// What the callback plugin says of one event; its play and its task by their ids.
+/// An event reported by the callback plugin; it names its play and its task by id.
 #[derive(Deserialize)]
 pub struct EventRecord {
     pub seq: u64,
@@ -143,7 +143,7 @@ pub struct EventRecord {
     pub duration: Option<f64>,
     pub play: Option<String>,
     pub task: Option<String>,
-    /// Name and action of the task as this host ran it, where they differ from those of its record.
+    /// Name and action of the task as this host ran it, if they differ from those of its record.
     pub task_name: Option<String>,
     pub task_action: Option<String>,
     pub host: Option<Host>,
@@ -151,7 +151,7 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    /// The task under the name and the action that it had on this host.
+    /// Returns the task with the name and the action that it had on this host.
     pub fn as_run(&self, task: &Arc<Task>) -> Arc<Task> {
         if self.task_name.is_none() && self.task_action.is_none() {
             return task.clone();
