@@ -1,4 +1,4 @@
-//! What people see: standard error, standard output, and the line that says how far it is.
+//! Terminal output: standard error, standard output and the progress line.
 
 pub mod progress;
 pub mod stderr;

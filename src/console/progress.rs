@@ -1,4 +1,4 @@
-//! A line on the terminal that says how far it is; none where nobody sits at one.
+//! Progress line on the terminal; none if standard error is not a terminal.
 
 use std::cell::RefCell;
 use std::io::IsTerminal as _;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Fewer deliveries are no work to look at.
+/// Number of deliveries below which no line is shown.
 const MANY: usize = 100;
-/// How often the line is drawn.
+/// Interval at which the line is redrawn.
 const PERIOD: Duration = Duration::from_millis(100);
 
 thread_local! {
     static BAR: RefCell<Option<ProgressBar>> = const { RefCell::new(None) };
 }
 
-/// Shows from now on what `count` gives: how many are finished, of how many. Needs a `LocalSet`.
+/// Shows the progress that `count` returns: how many are finished, of how many. Needs a `LocalSet`.
 pub fn show(count: impl Fn() -> (usize, usize) + 'static) {
     if !std::io::stderr().is_terminal() {
         return;
@@ -37,14 +37,14 @@ pub fn show(count: impl Fn() -> (usize, usize) + 'static) {
     });
 }
 
-/// Takes the line away for good.
+/// Removes the line for good.
 pub fn hide() {
     if let Some(bar) = BAR.take() {
         bar.finish_and_clear();
     }
 }
 
-/// Writes to the terminal beside the line.
+/// Writes to the terminal without disturbing the line.
 pub fn beside(write: impl FnOnce()) {
     match BAR.with_borrow(Clone::clone) {
         Some(bar) => bar.suspend(write),

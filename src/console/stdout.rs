@@ -1,4 +1,4 @@
-//! The one way to standard output of the commands that print something.
+//! The only path to standard output, for commands that print something.
 
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,11 @@ use crate::console::stderr;
 use crate::exit::Exit;
 use crate::text;
 
-/// Something could not be written.
+/// True once something could not be written.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints `text` as it is. A reader that has gone away, such as `head`, wants no more; any other error is
-/// said once, and `exit` knows of it.
+/// Prints `text` as is. A reader that is gone, such as `head`, wants no more; any other error is reported
+/// once and changes the result of `exit`.
 pub fn print(text: impl AsRef<[u8]>) {
     let mut output = std::io::stdout().lock();
     let written = output
@@ -25,17 +25,17 @@ pub fn print(text: impl AsRef<[u8]>) {
     }
 }
 
-/// Prints `text` with everything that could steer a terminal made visible.
+/// Prints `text`, making visible everything that could control a terminal.
 pub fn show(text: &str) {
     print(text::visible_lines(text));
 }
 
-/// The same for JSON.
+/// Prints JSON, making visible everything that could control a terminal.
 pub fn show_json(text: &str) {
     print(text::visible_json(text));
 }
 
-/// How the program ends that did its work with `exit`: what it could not print is missing all the same.
+/// Returns how a program ends that was to end with `exit`: an I/O error if something could not be printed.
 pub fn exit(exit: Exit) -> Exit {
     if FAILED.load(Ordering::Relaxed) {
         Exit::Io
