@@ -1,5 +1,7 @@
 //! `flush`: delivers the pending events in the spool, with the settings of each event's own project.
 
+mod trust;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,10 +13,9 @@ use tokio::task::LocalSet;
 use crate::cli;
 use crate::config::Options;
 use crate::config::emitters;
-use crate::config::entry::{Origin, Reads};
+use crate::config::entry::Reads;
 use crate::config::levels::Search;
 use crate::config::problem::Problem;
-use crate::config::section::Section;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::delivery::Deliverer;
@@ -25,10 +26,10 @@ use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
-use crate::system::trusted;
+use trust::{distrusted, is_all_of, of_stranger};
 
-use super::unclaimed::{self, Unclaimed};
-use super::{belongs_to, search_of};
+use crate::command::unclaimed::{self, Unclaimed};
+use crate::command::{belongs_to, search_of};
 
 /// Interval at which `--watch` looks for new destinations.
 const WATCH: Duration = Duration::from_secs(2);
@@ -478,28 +479,6 @@ impl Flush<'_> {
         }
         status.last_error.clone()
     }
-}
-
-/// Returns why the file with the settings is not trusted, if so.
-fn distrusted(search: &Search) -> Option<String> {
-    // Untrusted settings of ansible-runner are not used; that file is checked when it is read.
-    let file = search.file().filter(|_| search.runner.is_none());
-    file.and_then(|file| trusted::replaceable(&file))
-}
-
-/// Returns the message that a spool named only by this file gets no settings from elsewhere.
-fn of_stranger(file: &Path) -> String {
-    format!(
-        "only {} names this spool, which gets no settings and no secrets of yours from elsewhere; name it with --spool",
-        file.display()
-    )
-}
-
-/// Returns true if a section has no settings from outside this file.
-fn is_all_of(section: &Section, file: &Path) -> bool {
-    let is_here =
-        |origin: &Origin| matches!(origin, Origin::File { file: from, .. } if from.path == file);
-    section.entries.iter().all(|entry| is_here(&entry.origin)) && section.withheld().is_empty()
 }
 
 /// Returns the keys that the play's vars or the environment gave.
