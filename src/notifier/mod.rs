@@ -9,6 +9,7 @@ pub mod grafana;
 pub mod hipchat;
 pub mod irc;
 pub mod mattermost;
+pub mod ntfy;
 pub mod over_http;
 pub mod pagerduty;
 pub mod rocketchat;
@@ -47,6 +48,7 @@ pub const KINDS: &[&Kind] = &[
     &teams::KIND,
     &discord::KIND,
     &telegram::KIND,
+    &ntfy::KIND,
     &zeromq::KIND,
 ];
 

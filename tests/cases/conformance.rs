@@ -19,7 +19,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -92,7 +92,12 @@ const KINDS: [Kind; 12] = [
         name: "telegram",
         keys: "api_url = BASE/\ntoken = 1:canary\nchat_ids = 2",
         taken: (200, r#"{"ok":true,"result":{"message_id":1}}"#),
-        // The bot was blocked, or thrown out of the chat.
+        exceptions: &[],
+    },
+    Kind {
+        name: "ntfy",
+        keys: "api_url = BASE/\ntoken = tk_canary\ntopic = ops",
+        taken: (200, r#"{"id":"hwQ2YpKdmg","event":"message"}"#),
         exceptions: &[],
     },
 ];

@@ -29,6 +29,7 @@ mod masks;
 mod memory;
 mod mistakes;
 mod nginx;
+mod ntfy;
 mod order;
 mod owners;
 mod poison;

@@ -9,6 +9,7 @@ pub mod hipchat;
 pub mod irc;
 pub mod mattermost;
 pub mod nginx;
+pub mod ntfy;
 pub mod pagerduty;
 pub mod proxy;
 pub mod relay;

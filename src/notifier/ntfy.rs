@@ -1,0 +1,172 @@
+//! The kind `ntfy`: push notifications to the subscribers of a topic (ntfy, "Publish as JSON").
+
+use std::rc::Rc;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Kind, Notifier};
+use crate::config::advice;
+use crate::config::section::Section;
+use crate::failure::Failure;
+use crate::message::{Form, Level, Message};
+use crate::net::authorization::{authorization, refuse_user};
+use crate::net::headers::Headers;
+use crate::net::http::{Http, Reply, Request};
+use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
+use crate::text::{Escape, cut};
+
+pub const KIND: Kind = Kind {
+    name: "ntfy",
+    about: "sends a push notification to the subscribers of an ntfy topic",
+    form: Form::Text(Escape::Plain),
+    build,
+};
+
+/// Limits of title and text, in bytes of JSON. ntfy takes 4,096 bytes of text and 8,192 of JSON.
+const TITLE: usize = 1000;
+const TEXT: usize = 4096;
+/// The longest name of a topic, in bytes.
+const TOPIC: usize = 64;
+const PRIORITIES: [(&str, u8); 5] = [
+    ("min", 1),
+    ("low", 2),
+    ("default", 3),
+    ("high", 4),
+    ("max", 5),
+];
+
+struct Ntfy {
+    api: Url,
+    authorization: Option<HeaderValue>,
+    topic: String,
+    /// The priority of every message; without it, the level decides.
+    priority: Option<u8>,
+    /// Tags after the one for the level.
+    tags: Vec<String>,
+}
+
+// All keys are read before anything returns, so that every mistake is found at once.
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let api = api_url(section, "https://ntfy.sh");
+    let authorization = authorization(section, None, &Headers::default());
+    if let Some(key) = ["token", "username"]
+        .into_iter()
+        .find(|key| section.is_given(key))
+    {
+        refuse_user(section, api.as_ref(), key);
+    }
+    let topic = section.required("topic").map(str::to_owned);
+    if let Some(topic) = topic.as_ref().filter(|topic| !is_topic(topic)) {
+        let given = advice::quoted(topic);
+        let allowed = format!("1 to {TOPIC} of the characters A-Z, a-z, 0-9, `-` and `_`");
+        section.problem("topic", format!("`topic` must have {allowed}, not {given}"));
+    }
+    let choices = PRIORITIES.map(|(name, number)| (name, Some(number)));
+    let priority = section.choice("priority", None, &choices);
+    let tags = section
+        .list("tags")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let service = api.clone().zip(topic).map(|(api, topic)| Ntfy {
+        api,
+        authorization,
+        topic,
+        priority,
+        tags,
+    });
+    over_http(section, http, api.as_ref(), service)
+}
+
+fn is_topic(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=TOPIC).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// The priority of a message, and the tag that ntfy shows as an emoji.
+fn appearance(level: Level) -> (u8, &'static str) {
+    match level {
+        Level::Info => (3, "information_source"),
+        Level::Success => (3, "white_check_mark"),
+        Level::Warning => (3, "warning"),
+        Level::Error => (4, "rotating_light"),
+    }
+}
+
+/// The bytes of a character in JSON.
+fn json_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\t' => 2,
+        _ => character.len_utf8(),
+    }
+}
+
+impl Ntfy {
+    fn body(&self, message: &Message) -> Map<String, Value> {
+        let subject = Escape::Plain.apply(&message.subject);
+        // ntfy would write "triggered" in place of an empty text.
+        let (title, text) = match message.text.trim() {
+            "" => (Value::Null, subject.as_str()),
+            text => (json!(cut(&subject, TITLE, json_bytes)), text),
+        };
+        let (priority, tag) = appearance(message.level);
+        let tags: Vec<&str> = std::iter::once(tag)
+            .chain(self.tags.iter().map(String::as_str))
+            .collect();
+        let body = [
+            ("topic", json!(self.topic)),
+            ("title", title),
+            ("message", json!(cut(text, TEXT, json_bytes))),
+            ("priority", json!(self.priority.unwrap_or(priority))),
+            ("tags", json!(tags)),
+            ("click", json!(message.link())),
+        ];
+        let given = body.into_iter().filter(|(_, value)| !value.is_null());
+        given
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    fn request(&self, method: Method, url: Url, body: Bytes) -> Request {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
+        let authorization = self.authorization.clone();
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        Request {
+            method,
+            url,
+            secret_url: false,
+            headers,
+            body,
+        }
+    }
+}
+
+impl Service for Ntfy {
+    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+        let body = json_with(self.body(message), message)?;
+        let request = self.request(Method::POST, self.api.clone(), body);
+        Ok(vec![(String::new(), request)])
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        let said = reply.json();
+        // A message has an `id`, an account a `username`.
+        let is_its_own = said["id"].is_string() || said["username"].is_string();
+        reply.from("ntfy", is_its_own)?;
+        Ok(None)
+    }
+
+    fn probe(&self, method: Method) -> Request {
+        self.request(method, self.api.clone(), Bytes::new())
+    }
+
+    fn question(&self) -> Option<Request> {
+        let account = under(&self.api, &["v1", "account"]);
+        Some(self.request(Method::GET, account, Bytes::new()))
+    }
+}
