@@ -150,3 +150,83 @@ fn the_default_templates_are_shown_as_they_are() {
         );
     }
 }
+
+const GUIDE: &str = include_str!("../../docs/adding-a-notifier.md");
+const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
+const ARCHITECTURE: &str = include_str!("../../docs/architecture.md");
+
+fn read(path: &str) -> String {
+    let whole = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(whole).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_code_of_the_guide_is_the_code_of_the_program() {
+    let mut shown = Vec::new();
+    for block in GUIDE.split("\n```").skip(1).step_by(2) {
+        let (label, code) = block.split_once('\n').unwrap();
+        if let Some((_, path)) = label.split_once(' ') {
+            let code = format!("{code}\n");
+            let file = read(path);
+            assert!(
+                file.contains(&code),
+                "{path} has other code than this:\n{code}"
+            );
+            shown.push((path, file == code));
+        }
+    }
+    for path in [
+        "src/notifier/ntfy.rs",
+        "examples/notifiers/ntfy.ini",
+        "tests/server/ntfy.rs",
+    ] {
+        assert!(shown.contains(&(path, true)), "{path} is not shown whole");
+    }
+    let lines = shown
+        .iter()
+        .filter(|(path, _)| *path == "src/notifier/mod.rs");
+    assert_eq!(lines.count(), 2);
+}
+
+#[test]
+fn every_path_in_the_documentation_exists() {
+    for text in [GUIDE, CONTRIBUTING, ARCHITECTURE, README] {
+        let mut paths = 0;
+        for path in text
+            .split('`')
+            .filter(|path| !path.contains(['*', ' ', '\n']))
+        {
+            let is_path = ["src/", "tests/", "docs/", "examples/", "python/"]
+                .iter()
+                .any(|folder| path.starts_with(folder));
+            if is_path {
+                let whole = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+                assert!(whole.exists(), "{path}");
+                paths += 1;
+            }
+        }
+        assert!(paths > 0 || text == README);
+    }
+}
+
+#[test]
+fn the_floors_are_told_as_they_are_checked() {
+    let script = read("tests/structure.py");
+    let (_, list) = script.split_once("FLOORS = [").unwrap();
+    let list = list.split(']').next().unwrap();
+    let mut floors: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    floors.reverse();
+    let (_, told) = CONTRIBUTING.split_once("\n> ").unwrap();
+    let told = told.split("\n\n").next().unwrap();
+    let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    assert_eq!(told, floors);
+    let (_, table) = ARCHITECTURE.split_once("| folder | content |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let cells = table.lines().filter_map(|line| line.split('|').nth(1));
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let rows: Vec<&str> = names
+        .filter_map(|path| path.strip_prefix("src/"))
+        .map(|name| name.trim_end_matches('/').trim_end_matches(".rs"))
+        .collect();
+    assert_eq!(rows, floors);
+}
