@@ -189,6 +189,27 @@ fn the_code_of_the_guide_is_the_code_of_the_program() {
 }
 
 #[test]
+fn the_guide_explains_what_a_kind_consists_of() {
+    let source = read("src/notifier/mod.rs") + &read("src/notifier/over_http.rs");
+    let bullets = GUIDE
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once('`'));
+    let mut explained = 0;
+    for (first, rest) in bullets {
+        let second = rest
+            .strip_prefix(" and `")
+            .and_then(|rest| rest.split('`').next());
+        for name in [first].into_iter().chain(second) {
+            let forms = [format!("fn {name}("), format!("pub {name}: ")];
+            let is_there = forms.iter().any(|form| source.contains(form));
+            assert!(is_there, "{name} is neither a method nor a field of a kind");
+            explained += 1;
+        }
+    }
+    assert!(explained > 5);
+}
+
+#[test]
 fn every_path_in_the_documentation_exists() {
     for text in [GUIDE, CONTRIBUTING, ARCHITECTURE, README] {
         let mut paths = 0;
