@@ -526,7 +526,8 @@ fn no_reply_is_too_large() {
         _ => endless(b"HTTP/1.1 422 Refused\r\nContent-Type: application/json\r\n\r\n{\"x\":\""),
     });
     let fates = send(&sections(&server, &["endless", "refused"], ""), "5");
-    assert!(fates.took < Duration::from_secs(20), "{:?}", fates.took);
+    // An endless reply would take for ever.
+    assert!(fates.took < Duration::from_secs(200), "{:?}", fates.took);
     for kind in &KINDS {
         let (state, error) = fates.row(&format!("{}-refused", kind.name));
         assert_eq!(state, "dead", "{}: {error}", kind.name);

@@ -168,6 +168,11 @@ fn no_line_of_a_mail_is_too_long() {
         people.join(", ")
     );
     configure(&sandbox, &server, &keys);
+    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+    sandbox.file(
+        "plugin_config.ini",
+        config.replace("drain = 4", "drain = 100"),
+    );
     let mut event = failed(&"x".repeat(5000));
     event["task"]["name"] = json!("y".repeat(5000));
     event["run"]["id"] = json!("z".repeat(5000));
