@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::event::run_summary::{Before, Progress};
+use crate::event::run_summary::{Before, RunSummary};
 use crate::event::runner;
 use crate::event::{Event, Run, Status};
 use crate::text::{characters, cut, printable};
@@ -31,7 +31,7 @@ pub struct Ends {
 #[derive(Default)]
 struct Ending {
     run: Arc<Run>,
-    progress: Progress,
+    progress: RunSummary,
     /// Id and time of the run's last event.
     last: Option<(String, Timestamp)>,
     /// True once the playbook has begun; `counted` is true once its counts have arrived.

@@ -43,7 +43,7 @@ fn install(path: &Path, upgrade: bool) -> Exit {
     if path.symlink_metadata().is_err() {
         return write(path, PLUGIN, 0o644);
     }
-    let there = match Standing::read(path) {
+    let there = match DestinationSummary::read(path) {
         Ok(there) => there,
         Err(error) => {
             stderr::say(format!("cannot read `{}`: {error}", path.display()));
@@ -81,14 +81,14 @@ fn install(path: &Path, upgrade: bool) -> Exit {
 }
 
 /// An existing plugin where `init` would write one.
-struct Standing {
+struct DestinationSummary {
     /// True if its text is identical to this program's plugin.
     is_ours: bool,
     version: Option<String>,
 }
 
-impl Standing {
-    fn read(path: &Path) -> io::Result<Standing> {
+impl DestinationSummary {
+    fn read(path: &Path) -> io::Result<DestinationSummary> {
         let file = trusted::open(path, OFlags::empty())?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is not a file"));
@@ -100,7 +100,7 @@ impl Standing {
             .lines()
             .filter_map(|line| line.strip_prefix("VERSION = \""));
         let version = versions.next().and_then(|rest| rest.split_once('"'));
-        Ok(Standing {
+        Ok(DestinationSummary {
             is_ours: text == PLUGIN,
             version: version
                 .filter(|(version, _)| version.len() < 64)

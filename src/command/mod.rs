@@ -171,7 +171,7 @@ pub fn spool_failed(error: &anyhow::Error) -> Exit {
 }
 
 /// Waits for a signal; forever if none is being handled.
-pub async fn heard(signal: &mut Option<Signal>) {
+pub async fn recv_signal(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,

@@ -20,12 +20,12 @@ use crate::delivery::Deliverer;
 use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::event::Event;
-use crate::event::parse::Reader;
+use crate::event::parse::EventParser;
 use crate::event::runner;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::json::chunks;
-use crate::json::splitter::{NO_JSON, Record, Records};
+use crate::json::splitter::{JsonSplitter, NO_JSON, Record};
 use crate::net::http::Http;
 use crate::panics;
 use crate::template::context::Context;
@@ -120,7 +120,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         if !input.interrupted {
             tokio::select! {
                 () = delivered => {}
-                () = super::heard(&mut input.interrupt) => input.interrupted = true,
+                () = super::recv_signal(&mut input.interrupt) => input.interrupted = true,
             }
         }
     };
@@ -210,7 +210,7 @@ fn preview(event: Event, destinations: &[Destination]) {
 
 /// Reads events from files and reports mistakes.
 pub struct Input {
-    reader: Reader,
+    reader: EventParser,
     /// True if the file comes from ansible-runner.
     of_runner: bool,
     /// First pieces of the file that are not JSON: line and reason.
@@ -233,7 +233,7 @@ pub struct Input {
 impl Input {
     pub fn new() -> Input {
         Input {
-            reader: Reader::new(),
+            reader: EventParser::new(),
             of_runner: false,
             text: Vec::new(),
             pieces: 0,
@@ -294,12 +294,12 @@ impl Input {
             path.display().to_string()
         };
         self.unknown.clear();
-        let mut records = Records::default();
+        let mut records = JsonSplitter::default();
         let mut pieces = chunks::read(opening(path.to_owned()));
         loop {
             let piece = tokio::select! {
                 piece = pieces.recv() => piece,
-                () = super::heard(&mut self.interrupt) => {
+                () = super::recv_signal(&mut self.interrupt) => {
                     self.interrupted = true;
                     return;
                 }

@@ -39,7 +39,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
     for destination in &config.destinations {
         let events = match &given {
             Some(events) => events.clone(),
-            None => vec![usual(destination)],
+            None => vec![usual_event(destination)],
         };
         for event in events {
             worst = worse(worst, tell(destination, event).await);
@@ -81,7 +81,7 @@ async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
 }
 
 /// Returns a sample of an event that the notifier usually receives.
-fn usual(destination: &Destination) -> Event {
+fn usual_event(destination: &Destination) -> Event {
     let failures = [
         sample::of("runner_on_failed"),
         sample::run_end(Status::Error),

@@ -12,7 +12,7 @@ use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::event::Event;
 use crate::message::outputs::Payload;
-use crate::message::{Message, Texts};
+use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
@@ -33,7 +33,7 @@ pub struct Destination {
     pub kind: &'static Kind,
     pub rules: Rules,
     pub payload: Payload,
-    pub texts: Texts,
+    pub texts: MessageTemplates,
     pub grouping: Grouping,
     /// True if it has an [outputs] section of its own.
     pub mapped: bool,

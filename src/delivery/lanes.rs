@@ -256,7 +256,7 @@ impl Lanes {
 
     /// Makes room when lanes with a failed first delivery take it up: first only tried deliveries stay in
     /// memory; if that is not enough, not even those.
-    pub fn set_aside(&mut self) {
+    pub fn evict(&mut self) {
         if self.grouping.is_batch() {
             // There is only one lane.
             return;
@@ -315,7 +315,7 @@ impl Lanes {
 
     /// Reloads evicted deliveries of lanes that can proceed: everything that waited from `first` to `last`.
     /// Others among them are here already, or stay evicted. `complete` if nothing waits beyond.
-    pub fn take_back(
+    pub fn reload(
         &mut self,
         deliveries: Vec<Delivery>,
         (first, last): (i64, i64),

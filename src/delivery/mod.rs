@@ -26,8 +26,8 @@ use crate::delivery::destination::{Destination, variable};
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
 use crate::delivery::worker::Worker;
-use crate::event::run_summary::{Before, Progress};
-use crate::event::stored::Keeper;
+use crate::event::run_summary::{Before, RunSummary};
+use crate::event::stored::EventCodec;
 use crate::event::{Event, Run, Status};
 use crate::net::http::Http;
 use crate::secret;
@@ -44,14 +44,14 @@ const TIDY: Duration = Duration::from_millis(20);
 /// Delivers events to their destinations, all on one thread.
 pub struct Deliverer {
     pub shared: Rc<Shared>,
-    keeper: RefCell<Keeper>,
+    keeper: RefCell<EventCodec>,
     workers: RefCell<Vec<Rc<Worker>>>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
 }
 
 /// State of a destination, for the summary.
-pub struct Standing {
+pub struct DestinationSummary {
     pub name: String,
     pub counts: Counts,
     pub last_error: Option<String>,
@@ -219,7 +219,7 @@ impl Deliverer {
 
     /// Records how a run of a playbook ended, and returns the state before it. Check mode changes nothing,
     /// and a run that was cut off says nothing about the playbook.
-    pub async fn end_run(&self, run: &Run, status: Status, progress: &Progress) -> Before {
+    pub async fn end_run(&self, run: &Run, status: Status, progress: &RunSummary) -> Before {
         let mut ends = vec![(run.playbook_key(), status)];
         if run.own_key() != ends[0].0 {
             let earlier = run.earlier_keys().into_iter();
@@ -405,11 +405,11 @@ impl Deliverer {
         }
     }
 
-    pub fn standings(&self) -> Vec<Standing> {
+    pub fn standings(&self) -> Vec<DestinationSummary> {
         let workers = self.workers.borrow();
         let standing = |worker: &Rc<Worker>| {
             let own = worker.own.borrow();
-            Standing {
+            DestinationSummary {
                 name: worker.destination.name.clone(),
                 counts: Counts {
                     waiting: own.waiting(),

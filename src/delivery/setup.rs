@@ -13,9 +13,9 @@ use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
 use crate::delivery::destination::Destination;
 use crate::message::outputs::Payload;
-use crate::message::{Form, Texts};
+use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unready};
+use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unavailable};
 use crate::route::grouping::Grouping;
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
@@ -246,9 +246,9 @@ impl Config {
         }
         rules.try_on(&section, &samples);
         let known = kind.unwrap_or(&UNKNOWN);
-        let texts = Texts::new(&section, known.form);
+        let texts = MessageTemplates::new(&section, known.form);
         texts.try_on(&section, &samples);
-        let batches = kind.is_some_and(|kind| kind.form == Form::Data);
+        let batches = kind.is_some_and(|kind| kind.form == MessageFormat::Data);
         let grouping = Grouping::new(&section, batches);
         let concurrency = section.count("concurrency", 16, 64);
         let verbatim = section
@@ -266,7 +266,7 @@ impl Config {
         let trouble = Trouble::of(&self.problems[begin..]);
         let trouble = trouble.or_else(|| Trouble::of(withheld.as_slice()));
         let notifier = match &trouble {
-            Some(trouble) => Some(Rc::new(Unready(trouble.reason.clone())) as Rc<dyn Notifier>),
+            Some(trouble) => Some(Rc::new(Unavailable(trouble.reason.clone())) as Rc<dyn Notifier>),
             None => notifier,
         };
         if let Some(notifier) = notifier {

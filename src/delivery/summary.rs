@@ -3,7 +3,7 @@
 use crate::console::progress;
 use crate::console::stderr;
 use crate::delivery::tally::Counts;
-use crate::delivery::{Deliverer, Standing};
+use crate::delivery::{Deliverer, DestinationSummary};
 use crate::exit::Exit;
 
 impl Deliverer {
@@ -24,7 +24,7 @@ impl Deliverer {
 }
 
 /// Returns the exit status for the outcome.
-fn exit_of(standings: &[Standing]) -> Exit {
+fn exit_of(standings: &[DestinationSummary]) -> Exit {
     if standings.iter().any(|standing| standing.counts.dropped > 0) {
         Exit::Io
     } else if standings.iter().any(|standing| standing.counts.dead > 0) {
@@ -37,7 +37,7 @@ fn exit_of(standings: &[Standing]) -> Exit {
 }
 
 /// Returns a one-line summary: how many events, where their deliveries are, and why some are not delivered.
-fn summary(events: u64, standings: &[Standing]) -> String {
+fn summary(events: u64, standings: &[DestinationSummary]) -> String {
     let all = standings.iter().map(|standing| standing.counts);
     let all = all.fold(Counts::default(), Counts::plus);
     let plural = if events == 1 { "" } else { "s" };
@@ -81,13 +81,13 @@ mod tests {
             dropped: 0,
         };
         let standings = [
-            Standing {
+            DestinationSummary {
                 name: "callback".into(),
                 counts,
                 last_error: Some("503 Service Unavailable".into()),
                 needs: Vec::new(),
             },
-            Standing {
+            DestinationSummary {
                 name: "ops".into(),
                 counts: Counts::default(),
                 last_error: Some("old".into()),

@@ -8,7 +8,7 @@ use crate::spool;
 
 /// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
-pub struct Own {
+pub struct Tally {
     pub counts: Counts,
     open: RoaringTreemap,
     /// The last one that was looked up.
@@ -16,7 +16,7 @@ pub struct Own {
     pub last_error: Option<String>,
 }
 
-impl Own {
+impl Tally {
     /// Adds an accepted delivery as pending.
     pub fn add(&mut self, delivery: i64) {
         self.open.insert(delivery.cast_unsigned());
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn all_that_wait_in_the_spool_have_their_turn() {
-        let mut own = Own::default();
+        let mut own = Tally::default();
         for id in [-1, 1, 2, 3, 4, 5] {
             own.add(id);
         }

@@ -65,16 +65,10 @@ impl Window {
     }
 
     /// Takes the deliveries read for evicted lanes: everything that waited from `first` to `last`.
-    pub fn take_back(
-        &mut self,
-        deliveries: Vec<Delivery>,
-        (first, last): (i64, i64),
-        now: Instant,
-    ) {
+    pub fn reload(&mut self, deliveries: Vec<Delivery>, (first, last): (i64, i64), now: Instant) {
         // Anything accepted since was left to the spool.
         let complete = last >= self.loaded;
-        self.lanes
-            .take_back(deliveries, (first, last), complete, now);
+        self.lanes.reload(deliveries, (first, last), complete, now);
     }
 
     /// Takes a delivery that was just accepted, if everything before it is here and there is room.
@@ -98,12 +92,12 @@ impl Window {
 
     /// Looks for deliveries added by other processes. Evicts deliveries behind failures to the spool if
     /// more is pending there and nothing is ready here.
-    pub fn look_again(&mut self, now: Instant) {
+    pub fn poll_again(&mut self, now: Instant) {
         // If nothing was read since the last time, there was no room.
         let may_be_more = !self.complete || self.unsure;
         self.unsure = true;
         if may_be_more && !self.lanes.has_much_room() && !self.lanes.is_ready(now) {
-            self.lanes.set_aside();
+            self.lanes.evict();
         }
     }
 

@@ -18,7 +18,7 @@ use crate::text::{nearest, suggest};
 
 /// Reads events, and numbers those without an id.
 #[derive(Debug)]
-pub struct Reader {
+pub struct EventParser {
     run: Arc<Run>,
     count: u64,
     /// Variables to keep of the environment that ansible-runner reports.
@@ -64,14 +64,14 @@ const KEYS: [&str; 28] = [
     "record",
 ];
 
-impl Reader {
+impl EventParser {
     /// Creates a reader whose events belong to a new run, unless they name their own.
-    pub fn new() -> Reader {
+    pub fn new() -> EventParser {
         let run = Run {
             id: event::new_id(),
             ..Run::default()
         };
-        Reader {
+        EventParser {
             run: Arc::new(run),
             count: 0,
             environment: Vec::new(),
@@ -81,8 +81,8 @@ impl Reader {
     }
 
     /// Creates a reader of ansible-runner's records for a known run.
-    pub fn of_runner(run: Arc<Run>, environment: Vec<String>) -> Reader {
-        Reader {
+    pub fn of_runner(run: Arc<Run>, environment: Vec<String>) -> EventParser {
+        EventParser {
             run,
             count: 0,
             environment,
@@ -327,7 +327,9 @@ mod tests {
     use serde_json::json;
 
     fn read(value: &Value) -> Event {
-        Reader::new().read(value.to_string().as_bytes()).unwrap()
+        EventParser::new()
+            .read(value.to_string().as_bytes())
+            .unwrap()
     }
 
     #[test]
@@ -351,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_complete_event_survives_unchanged() {
-        let mut reader = Reader::new();
+        let mut reader = EventParser::new();
         let first = reader
             .read(br#"{"event":"runner_on_ok","id":"r-9","time":"2026-11-20T20:42:01.123456Z","changed":true,
                 "run":{"id":"r","playbook":"site.yml","tags":["a"]},"host":{"name":"h","address":"::1"},"test":true,"status":"error","elapsed":1.5,"stats":{"h":{"ok":1}},
@@ -432,7 +434,7 @@ mod tests {
 
     #[test]
     fn broken_text_is_repaired_and_marked() {
-        let event = Reader::new()
+        let event = EventParser::new()
             .read(b"{\"state\":\"success\",\"result\":{\"a\":\"\\ud800x\",\"b\":\"\xff\",\"c\":NaN,\"d\":\"\\ud83d\\ude00 NaN\",\"e\":\"\\\\ud800\"}}")
             .unwrap();
         assert!(event.repaired);
@@ -452,7 +454,7 @@ mod tests {
             "{\"state\":\"secret\"}",
             "{\"state\":\"failed\",\"host\":[\"secret\"]}",
         ] {
-            let reason = Reader::new().read(input.as_bytes()).unwrap_err();
+            let reason = EventParser::new().read(input.as_bytes()).unwrap_err();
             assert!(!reason.contains("secret"), "{reason}");
         }
         let deep = format!(
@@ -461,7 +463,7 @@ mod tests {
             "]".repeat(10_000)
         );
         assert!(
-            Reader::new()
+            EventParser::new()
                 .read(deep.as_bytes())
                 .unwrap_err()
                 .contains("recursion limit")

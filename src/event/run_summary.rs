@@ -52,7 +52,7 @@ impl Before {
 
 /// Data for the end of the run.
 #[derive(Default)]
-pub struct Progress {
+pub struct RunSummary {
     first: Option<Timestamp>,
     changed_hosts: BTreeSet<String>,
     /// Hosts seen so far: `ansible-console` gives no counts of them.
@@ -77,19 +77,19 @@ pub struct Progress {
     pub resumed: bool,
 }
 
-impl Progress {
+impl RunSummary {
     /// Restores the state of a run whose first events went to a process that died.
     pub fn resume(
         run: &Run,
         began: Option<Timestamp>,
         stats: Option<Map<String, Value>>,
-    ) -> Progress {
-        Progress {
+    ) -> RunSummary {
+        RunSummary {
             first: began,
             playbook: run.playbook.is_some(),
             stats,
             resumed: true,
-            ..Progress::default()
+            ..RunSummary::default()
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::parse::Reader;
+use crate::event::parse::EventParser;
 use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
 
 /// Prefix cache size; larger than the number of tasks that run at once.
@@ -21,7 +21,7 @@ const WRITABLE: &str = "an event can be written";
 /// Writes and reads events as the spool stores them. The parts that the events of a task share come first
 /// in each one's text, and are written and parsed only once.
 #[derive(Default)]
-pub struct Keeper {
+pub struct EventCodec {
     remembered: Vec<Rc<Common>>,
 }
 
@@ -37,7 +37,7 @@ struct Common {
 /// Everything else that most events have. Any other event, such as the end of a run, goes through the parser.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept<'a> {
+struct StoredEvent<'a> {
     // Present only if the text does not begin with a remembered prefix.
     #[serde(skip_serializing)]
     run: Option<Arc<Run>>,
@@ -78,7 +78,7 @@ struct Rare<'a> {
     record: Option<&'a RawValue>,
 }
 
-impl Keeper {
+impl EventCodec {
     /// Serialises the event with its record, as text that `read` accepts.
     pub fn write(&mut self, event: &Event) -> String {
         if event.end.is_some() {
@@ -92,7 +92,7 @@ impl Keeper {
         let start = common.text.len();
         let mut text = Vec::with_capacity(start + event.size() + 512);
         text.extend_from_slice(common.text.as_bytes());
-        serde_json::to_writer(&mut text, &Kept::of(event)).expect(WRITABLE);
+        serde_json::to_writer(&mut text, &StoredEvent::of(event)).expect(WRITABLE);
         text[start] = b',';
         String::from_utf8(text).expect("JSON is text")
     }
@@ -104,11 +104,11 @@ impl Keeper {
             Some((known.clone(), format!("{{{rest}")))
         });
         let read = match &known {
-            Some((_, rest)) => serde_json::from_str::<Kept>(rest),
+            Some((_, rest)) => serde_json::from_str::<StoredEvent>(rest),
             None => serde_json::from_str(text),
         };
         let Ok(mut kept) = read else {
-            return Reader::new().read(text.as_bytes());
+            return EventParser::new().read(text.as_bytes());
         };
         let common = match known {
             Some((known, _)) => known,
@@ -168,9 +168,9 @@ impl Common {
     }
 }
 
-impl<'a> Kept<'a> {
-    fn of(event: &'a Event) -> Kept<'a> {
-        Kept {
+impl<'a> StoredEvent<'a> {
+    fn of(event: &'a Event) -> StoredEvent<'a> {
+        StoredEvent {
             run: None,
             play: None,
             task: None,
@@ -225,15 +225,15 @@ mod tests {
 
     /// Writes with a fresh keeper.
     fn write(event: &Event) -> String {
-        Keeper::default().write(event)
+        EventCodec::default().write(event)
     }
 
     fn read(text: &str) -> Event {
-        Keeper::default().read(text).unwrap()
+        EventCodec::default().read(text).unwrap()
     }
 
     fn event(text: &str) -> Event {
-        Reader::new().read(text.as_bytes()).unwrap()
+        EventParser::new().read(text.as_bytes()).unwrap()
     }
 
     #[test]
@@ -256,12 +256,12 @@ mod tests {
     fn only_what_is_rare_is_read_slowly() {
         let text =
             r#"{"state":"failed","host":"web1","task":"t","play":"p","result":{},"record":{}}"#;
-        assert!(serde_json::from_str::<Kept>(&write(&event(text))).is_ok());
+        assert!(serde_json::from_str::<StoredEvent>(&write(&event(text))).is_ok());
     }
 
     #[test]
     fn what_events_have_in_common_is_the_same_for_all_of_them() {
-        let mut keeper = Keeper::default();
+        let mut keeper = EventCodec::default();
         let first = event(r#"{"state":"failed","host":"web1","task":"t","play":"p"}"#);
         let second = Event {
             host: None,
@@ -269,7 +269,7 @@ mod tests {
         };
         let kept = [&first, &second].map(|event| keeper.write(event));
         assert_eq!(keeper.remembered.len(), 1);
-        let mut keeper = Keeper::default();
+        let mut keeper = EventCodec::default();
         let [first_read, second_read] = kept.each_ref().map(|text| keeper.read(text).unwrap());
         assert!(Arc::ptr_eq(&first_read.run, &second_read.run));
         assert_eq!([write(&first_read), write(&second_read)], kept);

@@ -28,7 +28,7 @@ pub struct Record {
 
 /// Splits the bytes it is fed into records.
 #[derive(Debug)]
-pub struct Records {
+pub struct JsonSplitter {
     ready: VecDeque<Record>,
     /// Record being read.
     buffer: Vec<u8>,
@@ -69,9 +69,9 @@ struct Text {
     cut: bool,
 }
 
-impl Default for Records {
+impl Default for JsonSplitter {
     fn default() -> Self {
-        Records {
+        JsonSplitter {
             ready: VecDeque::new(),
             buffer: Vec::new(),
             line: 1,
@@ -88,7 +88,7 @@ impl Default for Records {
     }
 }
 
-impl Records {
+impl JsonSplitter {
     /// Takes in the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
@@ -347,7 +347,7 @@ mod tests {
 
     /// Returns the records found in `input`, fed in pieces of `size` bytes.
     fn split(input: &[u8], size: usize) -> Vec<Record> {
-        let mut records = Records::default();
+        let mut records = JsonSplitter::default();
         input.chunks(size).for_each(|piece| records.feed(piece));
         records.finish();
         std::iter::from_fn(|| records.next()).collect()
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_record_without_end_is_bounded() {
-        let mut records = Records::default();
+        let mut records = JsonSplitter::default();
         for _ in 0..3 * MAX_RECORD / 8 {
             records.feed(b"[\"abc\",7");
         }

@@ -43,7 +43,7 @@ pub struct Message {
     pub context: Context,
     /// Recipients that already have it, and where each can be answered (a Slack thread). Kept from one
     /// attempt to the next.
-    pub reached: Reached,
+    pub reached: Receipts,
     /// Location of an earlier message of the same run or incident, per recipient.
     pub threads: BTreeMap<String, String>,
     /// Template that failed, and why: the default was sent instead.
@@ -71,7 +71,7 @@ impl Message {
 const LINK: usize = 2000;
 
 /// Recipients that were reached, with the service's name for the message there, if it gives one.
-pub type Reached = Rc<RefCell<BTreeMap<String, Option<String>>>>;
+pub type Receipts = Rc<RefCell<BTreeMap<String, Option<String>>>>;
 
 /// Importance of a message, for colours and severities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Level {
 
 /// Parts that a kind needs of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum MessageFormat {
     /// Only the payload, or `body` as JSON.
     Data,
     /// Texts in this markup; `body`, if the kind has one, is JSON.
@@ -166,8 +166,8 @@ static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
 });
 
 /// Templates of a section, and the form that its kind needs.
-pub struct Texts {
-    form: Form,
+pub struct MessageTemplates {
+    form: MessageFormat,
     subject: Option<Template>,
     message: Option<Template>,
     body: Option<Body>,
@@ -175,30 +175,30 @@ pub struct Texts {
     failed: Cell<bool>,
 }
 
-impl Form {
+impl MessageFormat {
     fn escape(self) -> Escape {
         match self {
-            Form::Text(escape) => escape,
-            Form::Data | Form::Mail => Escape::Plain,
+            MessageFormat::Text(escape) => escape,
+            MessageFormat::Data | MessageFormat::Mail => Escape::Plain,
         }
     }
 }
 
-impl Texts {
+impl MessageTemplates {
     /// Reads `subject`, `message` and `body`; notes problems in the section.
-    pub fn new(section: &Section, form: Form) -> Texts {
+    pub fn new(section: &Section, form: MessageFormat) -> MessageTemplates {
         let text = |key: &str, escape| {
             let source = section.template(key)?;
             noted(section, key, Template::text(source, escape))
         };
-        let speaks = form != Form::Data;
-        Texts {
+        let speaks = form != MessageFormat::Data;
+        MessageTemplates {
             form,
             subject: speaks.then(|| text("subject", Escape::Plain)).flatten(),
             message: speaks.then(|| text("message", form.escape())).flatten(),
             body: match form {
-                Form::Mail => text("body", Escape::Html).map(Body::Html),
-                Form::Data | Form::Text(_) => section
+                MessageFormat::Mail => text("body", Escape::Html).map(Body::Html),
+                MessageFormat::Data | MessageFormat::Text(_) => section
                     .template("body")
                     .and_then(|source| noted(section, "body", Body::json(source))),
             },
@@ -249,11 +249,11 @@ impl Texts {
             level: Level::of(event),
             // Data derived from a large result is not kept while the message is on its way.
             context: context.afresh(),
-            reached: Reached::default(),
+            reached: Receipts::default(),
             threads: BTreeMap::new(),
             note: None,
         };
-        if self.form != Form::Data {
+        if self.form != MessageFormat::Data {
             let subject = render(
                 &self.subject,
                 &DEFAULT_SUBJECT,
@@ -282,7 +282,7 @@ impl Texts {
             stderr::say(format!("{note}; the default is sent"));
         }
         let failed = note.as_ref().filter(|note| !note.ends_with(NOTHING));
-        if let (Some(note), true) = (failed, self.form != Form::Data) {
+        if let (Some(note), true) = (failed, self.form != MessageFormat::Data) {
             message
                 .text
                 .push_str(&format!("\n({})", self.form.escape().apply(note)));
@@ -295,7 +295,7 @@ impl Texts {
     fn body(&self, context: &Context, note: &mut Option<String>) -> Option<Value> {
         match self.body.as_ref()?.render(context) {
             // Data may be null, and keeps Ansible's output verbatim.
-            Ok(body) if self.form == Form::Data => Some(body),
+            Ok(body) if self.form == MessageFormat::Data => Some(body),
             Ok(Value::Null) => {
                 *note = Some(format!("`body` {NOTHING}"));
                 None
@@ -365,10 +365,10 @@ mod tests {
 
     use super::*;
     use crate::config::entry::{Entry, Origin};
-    use crate::event::parse::Reader;
+    use crate::event::parse::EventParser;
     use crate::event::sample;
 
-    fn said(form: Form, keys: &[(&str, &str)], event: Event) -> Message {
+    fn said(form: MessageFormat, keys: &[(&str, &str)], event: Event) -> Message {
         let mut section = Section::new("notifier:x", Origin::Play);
         for (key, value) in keys {
             section.set(Entry {
@@ -377,23 +377,23 @@ mod tests {
                 origin: Origin::Play,
             });
         }
-        let texts = Texts::new(&section, form);
+        let texts = MessageTemplates::new(&section, form);
         assert!(section.take_problems().is_empty());
         texts.message(&Context::new(Arc::new(event)), Bytes::new(), false)
     }
 
     fn failed() -> Event {
         let event = r#"{"state":"failed","host":"<web1>","task":"Install","result":{"msg":"a & \"b\" @all"}}"#;
-        Reader::new().read(event.as_bytes()).unwrap()
+        EventParser::new().read(event.as_bytes()).unwrap()
     }
 
     #[test]
     fn the_defaults_read_well() {
-        let message = said(Form::Text(Escape::Mrkdwn), &[], failed());
+        let message = said(MessageFormat::Text(Escape::Mrkdwn), &[], failed());
         assert_eq!(message.subject, "<web1>: Install: failed");
         assert_eq!(message.text, "a &amp; \"b\" @all");
         assert_eq!(message.level, Level::Error);
-        let message = said(Form::Mail, &[], sample::run_end(Status::Error));
+        let message = said(MessageFormat::Mail, &[], sample::run_end(Status::Error));
         assert_eq!(message.subject, "Test: test.yml failed");
         assert_eq!(
             message.text,
@@ -407,7 +407,7 @@ mod tests {
             ("message", "*{{ host }}* {{ reason | safe }}"),
             ("subject", "{{ host }}\nx"),
         ];
-        let message = said(Form::Text(Escape::Mrkdwn), &keys, failed());
+        let message = said(MessageFormat::Text(Escape::Mrkdwn), &keys, failed());
         assert_eq!(message.text, "*&lt;web1&gt;* a & \"b\" @all");
         assert_eq!(message.subject, "<web1> x");
     }
@@ -418,17 +418,21 @@ mod tests {
             "body",
             r#"{"a": "{{ reason }}", "n": ["{{ 1 + 1 }}", "x {{ host }}"]}"#,
         )];
-        let message = said(Form::Data, &keys, failed());
+        let message = said(MessageFormat::Data, &keys, failed());
         let expected = serde_json::json!({"a": "a & \"b\" @all", "n": [2, "x <web1>"]});
         assert_eq!(message.body, Some(expected));
         let keys = [("body", r#"{"a": {{ reason | tojson }}}"#)];
-        let message = said(Form::Data, &keys, failed());
+        let message = said(MessageFormat::Data, &keys, failed());
         assert_eq!(message.body.unwrap()["a"], "a & \"b\" @all");
     }
 
     #[test]
     fn a_template_that_fails_gives_way_to_the_default() {
-        let message = said(Form::Mail, &[("message", "{{ 1 // 0 }}")], failed());
+        let message = said(
+            MessageFormat::Mail,
+            &[("message", "{{ 1 // 0 }}")],
+            failed(),
+        );
         assert!(
             message
                 .text
@@ -446,27 +450,31 @@ mod tests {
             ("message", " \n{{ job.no_such_field }}\u{1b}[0m"),
             ("body", "{% if changed %}x{% endif %} "),
         ];
-        let message = said(Form::Mail, &keys, failed());
+        let message = said(MessageFormat::Mail, &keys, failed());
         assert_eq!(message.subject, "<web1>: Install: failed");
         assert_eq!(message.text, "a & \"b\" @all");
         assert_eq!(message.body, None);
         assert!(message.note.is_some());
         // If the default produces nothing either, nothing is wrong.
-        let silent = Reader::new().read(br#"{"state":"success","host":"web1"}"#);
-        let message = said(Form::Mail, &[("message", "{{ reason }}")], silent.unwrap());
+        let silent = EventParser::new().read(br#"{"state":"success","host":"web1"}"#);
+        let message = said(
+            MessageFormat::Mail,
+            &[("message", "{{ reason }}")],
+            silent.unwrap(),
+        );
         assert_eq!((message.text.as_str(), message.note), ("", None));
         for body in ["\"{{ reason[99:] }}\"", "\"{{ item }}\""] {
             let keys = [("body", body)];
-            let text = said(Form::Text(Escape::Mrkdwn), &keys, failed());
+            let text = said(MessageFormat::Text(Escape::Mrkdwn), &keys, failed());
             assert_eq!(text.body, None);
-            assert!(said(Form::Data, &keys, failed()).body.is_some());
+            assert!(said(MessageFormat::Data, &keys, failed()).body.is_some());
         }
     }
 
     #[test]
     fn no_text_for_people_holds_what_colours_a_terminal() {
         let event = br#"{"state":"failed","host":"web1","result":{"msg":"\u001b[0;31mfatal\u001b[0m: \u009b1mno"}}"#;
-        let event = || Reader::new().read(event).unwrap();
+        let event = || EventParser::new().read(event).unwrap();
         let keys = [
             ("subject", "{{ reason }}"),
             ("message", "{{ reason | safe }}"),
@@ -475,13 +483,13 @@ mod tests {
                 r#"{"text": "{{ reason }}", "all": ["{{ result }}"]}"#,
             ),
         ];
-        let message = said(Form::Text(Escape::Markdown), &keys, event());
+        let message = said(MessageFormat::Text(Escape::Markdown), &keys, event());
         assert_eq!(message.subject, "fatal: no");
         assert_eq!(message.text, "fatal: no");
         let body = serde_json::json!({"text": "fatal: no", "all": [{"msg": "fatal: no"}]});
         assert_eq!(message.body, Some(body));
         let data = said(
-            Form::Data,
+            MessageFormat::Data,
             &[("body", r#"{"text": "{{ reason }}"}"#)],
             event(),
         );
@@ -497,7 +505,7 @@ mod tests {
             "message",
             "{{ job_friendly_name }} '{{ job.name }}' {{ job.status }}: {{ job.host_status_counts.failures }} {{ job.summary_fields.inventory.name }}{{ url }}",
         )];
-        let message = said(Form::Mail, &keys, sample::run_end(Status::Error));
+        let message = said(MessageFormat::Mail, &keys, sample::run_end(Status::Error));
         assert_eq!(message.text, "Job 'test.yml' failed: 1 ");
     }
 }

@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::config::entry::{Entry, Origin};
-    use crate::event::parse::Reader;
+    use crate::event::parse::EventParser;
 
     fn section(entries: &[(&str, &str)]) -> Section {
         let mut section = Section::new("outputs", Origin::Play);
@@ -249,7 +249,7 @@ mod tests {
             ("log_file", "'y'"),
         ])));
         let event = br#"{"state":"failed","task":"t","result":{"rc":2}}"#;
-        let context = Context::new(Arc::new(Reader::new().read(event).unwrap()));
+        let context = Context::new(Arc::new(EventParser::new().read(event).unwrap()));
         let rendered = payload.render(&context);
         let expected = r#"{"state":"failed","task":{"name":"t","path":"x"},"code":2,"log":null,"log_file":"y"}"#;
         assert_eq!(rendered, expected);

@@ -88,12 +88,12 @@ pub struct Reply {
 
 impl Reply {
     /// Checks the status alone.
-    pub fn usual(&self) -> Result<(), Failure> {
-        self.saying(&self.body)
+    pub fn check_status(&self) -> Result<(), Failure> {
+        self.check_status_with(&self.body)
     }
 
     /// Checks the status; an error quotes `words`, taken from the body.
-    pub fn saying(&self, words: &[u8]) -> Result<(), Failure> {
+    pub fn check_status_with(&self, words: &[u8]) -> Result<(), Failure> {
         classify(self.status, self.pause(), self.location(), words).map_or(Ok(()), Err)
     }
 
@@ -109,7 +109,7 @@ impl Reply {
                     "{said}; not an answer from {service}: {problem}"
                 )))
             }
-            _ => self.usual(),
+            _ => self.check_status(),
         }
     }
 

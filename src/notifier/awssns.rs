@@ -12,7 +12,7 @@ use super::{Kind, Notifier};
 use crate::config::entry::Reads;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::authorization::refuse_user;
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
@@ -24,7 +24,7 @@ use crate::text::{Escape, bytes, characters, cut, one_line};
 pub const KIND: Kind = Kind {
     name: "awssns",
     about: "publishes to a topic of Amazon SNS",
-    form: Form::Text(Escape::Plain),
+    form: MessageFormat::Text(Escape::Plain),
     build,
 };
 
@@ -247,7 +247,7 @@ impl Service for AwsSns {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = String::from_utf8_lossy(&reply.body);
         let refused = !reply.status.is_success();
         let Some(code) = element(&said, "Code").filter(|_| refused) else {
@@ -256,7 +256,7 @@ impl Service for AwsSns {
             return Ok(id);
         };
         let text = element(&said, "Message").unwrap_or_default();
-        let judged = reply.saying(format!("{code}: {text}").as_bytes());
+        let judged = reply.check_status_with(format!("{code}: {text}").as_bytes());
         judged.map(|()| None).map_err(|failure| match failure {
             Failure::Permanent(error) if PASSING.contains(&code) => Failure::retry(error),
             Failure::Permanent(error) if REFUSED.contains(&code) => Failure::Denied(error),

@@ -9,16 +9,16 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, fitting, json_with, over_http, to_hook};
+use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {
     name: "discord",
     about: "posts an embed to a Discord channel through its webhook",
-    form: Form::Text(Escape::Markdown),
+    form: MessageFormat::Text(Escape::Markdown),
     build,
 };
 
@@ -64,7 +64,7 @@ impl Service for Discord {
             let (name, inline) = (cut(&name, 256, characters), value.len() < 40);
             json!({"name": name, "value": cut(&value, 1024, characters), "inline": inline})
         };
-        let fields = fitting(message, Escape::Markdown, FIELDS, characters);
+        let fields = fields_within(message, Escape::Markdown, FIELDS, characters);
         let fields: Vec<Value> = fields.into_iter().map(field).collect();
         let title = Escape::Markdown.apply(&message.subject);
         let event = message.context.event();
@@ -87,7 +87,7 @@ impl Service for Discord {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         // Without `wait`, which an intermediary may remove, the reply is empty.
         let took = reply.status.as_u16() == 204 || said["id"].is_string();
@@ -101,10 +101,10 @@ impl Service for Discord {
     }
 
     fn probe(&self, method: Method) -> Request {
-        to_hook(&self.url, method)
+        webhook_request(&self.url, method)
     }
 
-    fn question(&self) -> Option<Request> {
+    fn health_check(&self) -> Option<Request> {
         Some(self.probe(Method::GET))
     }
 }

@@ -14,18 +14,18 @@ use crate::config::advice;
 use crate::config::section::Section;
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{authorization, warn_of_plain_http, without_credentials};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
-use crate::notifier::over_http::{self, Service, over_http, under};
+use crate::notifier::over_http::{self, Service, join_path, over_http};
 use crate::text::{Escape, bytes, cut};
 
 pub const KIND: Kind = Kind {
     name: "grafana",
     about: "marks the time of a run on Grafana's dashboards",
-    form: Form::Text(Escape::Html),
+    form: MessageFormat::Text(Escape::Html),
     build,
 };
 
@@ -56,7 +56,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
             (!is_other).then(|| section.missing("token"))?
         })?;
         Some(Grafana {
-            annotations: under(&without_credentials(url), &["api", "annotations"]),
+            annotations: join_path(&without_credentials(url), &["api", "annotations"]),
             secret_url,
             authorization,
             place,
@@ -131,10 +131,10 @@ impl Service for Grafana {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         if let Some(text) = said["message"].as_str() {
-            reply.saying(text.as_bytes())?;
+            reply.check_status_with(text.as_bytes())?;
         }
         // Old servers return no id.
         let took = said["id"].is_u64() || said["message"] == "Annotation added";

@@ -12,16 +12,16 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Level, Message};
+use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
-use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
+use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::text::{Escape, characters, cut_html};
 
 pub const KIND: Kind = Kind {
     name: "hipchat",
     about: "posts to the rooms of a HipChat server of one's own",
-    form: Form::Text(Escape::Html),
+    form: MessageFormat::Text(Escape::Html),
     build,
 };
 
@@ -109,7 +109,7 @@ impl HipChat {
         let authorization = self.authorization.clone();
         Request {
             method: Method::POST,
-            url: under(&self.url, &["v2", "room", room, "notification"]),
+            url: join_path(&self.url, &["v2", "room", room, "notification"]),
             secret_url: false,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json), (AUTHORIZATION, authorization)]),
             body,
@@ -124,7 +124,7 @@ impl Service for HipChat {
         Ok(self.rooms.iter().map(post).collect())
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         // Time at which the next request is accepted, in Unix seconds.
         let reset = reply.headers.get("x-ratelimit-reset");
         let reset: Option<f64> = reset.and_then(|value| value.to_str().ok()?.parse().ok());

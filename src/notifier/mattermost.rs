@@ -10,16 +10,18 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, attachment_fields, json_with, over_http, to_hook};
+use crate::notifier::over_http::{
+    Service, attachment_fields, json_with, over_http, webhook_request,
+};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {
     name: "mattermost",
     about: "posts to a Mattermost channel through an incoming webhook",
-    form: Form::Text(Escape::Markdown),
+    form: MessageFormat::Text(Escape::Markdown),
     build,
 };
 
@@ -65,12 +67,12 @@ impl Service for Mattermost {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         reply.from("Mattermost", reply.text() == "ok")?;
         Ok(None)
     }
 
     fn probe(&self, method: Method) -> Request {
-        to_hook(&self.url, method)
+        webhook_request(&self.url, method)
     }
 }

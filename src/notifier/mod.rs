@@ -1,4 +1,4 @@
-//! What every kind of notifier offers, and the list of the kinds.
+//! Interface that every kind of notifier implements, and the list of kinds.
 
 pub mod awssns;
 pub mod cloudevents;
@@ -26,10 +26,10 @@ use async_trait::async_trait;
 
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::Http;
 
-/// Kinds that wake people: without `check_mode`, they hear of nothing in check mode.
+/// Kinds that page people: without `check_mode`, they get no events in check mode.
 pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
 
 /// The kinds, in the order in which help and documentation list them.
@@ -52,11 +52,11 @@ pub const KINDS: &[&Kind] = &[
     &zeromq::KIND,
 ];
 
-/// Stands for a kind that there is not, so that the section's events can wait.
+/// Placeholder for an unknown kind, so that the section's events can wait.
 pub const UNKNOWN: Kind = Kind {
     name: "unknown",
     about: "its `type` is unknown",
-    form: Form::Data,
+    form: MessageFormat::Data,
     build: |_, _| None,
 };
 
@@ -66,7 +66,7 @@ pub struct Kind {
     pub name: &'static str,
     pub about: &'static str,
     /// Parts that it needs of a message.
-    pub form: Form,
+    pub form: MessageFormat,
     /// Builds a notifier from a section; notes problems in the section.
     pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
 }
@@ -102,10 +102,10 @@ pub trait Notifier {
 }
 
 /// Reason why a notifier cannot send: a mistake in its section, or a secret that cannot be read now.
-pub struct Unready(pub String);
+pub struct Unavailable(pub String);
 
 #[async_trait(?Send)]
-impl Notifier for Unready {
+impl Notifier for Unavailable {
     async fn send(&self, _message: &Message) -> Result<(), Failure> {
         Err(Failure::Denied(self.0.clone()))
     }

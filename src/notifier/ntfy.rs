@@ -12,17 +12,17 @@ use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Level, Message};
+use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{authorization, refuse_user};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
-use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
+use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::text::{Escape, cut};
 
 pub const KIND: Kind = Kind {
     name: "ntfy",
     about: "sends a push notification to the subscribers of an ntfy topic",
-    form: Form::Text(Escape::Plain),
+    form: MessageFormat::Text(Escape::Plain),
     build,
 };
 
@@ -153,7 +153,7 @@ impl Service for Ntfy {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         // A message has an `id`, an account a `username`.
         let is_its_own = said["id"].is_string() || said["username"].is_string();
@@ -165,8 +165,8 @@ impl Service for Ntfy {
         self.request(method, self.api.clone(), Bytes::new())
     }
 
-    fn question(&self) -> Option<Request> {
-        let account = under(&self.api, &["v1", "account"]);
+    fn health_check(&self) -> Option<Request> {
+        let account = join_path(&self.api, &["v1", "account"]);
         Some(self.request(Method::GET, account, Bytes::new()))
     }
 }

@@ -27,8 +27,8 @@ pub trait Service {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure>;
 
     /// Judges a reply. Returns the service's name for the message, if it can be answered later.
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
-        reply.usual().map(|()| None)
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+        reply.check_status().map(|()| None)
     }
 
     /// Relation between the messages of a run.
@@ -37,7 +37,7 @@ pub trait Service {
     }
 
     /// Returns a request to send at once instead of a recipient's, if the reply names a remedy.
-    fn instead(&self, _message: &Message, _recipient: &str, _reply: &Reply) -> Option<Request> {
+    fn fallback(&self, _message: &Message, _recipient: &str, _reply: &Reply) -> Option<Request> {
         None
     }
 
@@ -45,7 +45,7 @@ pub trait Service {
     fn probe(&self, method: Method) -> Request;
 
     /// Returns a request that the service answers only with valid credentials; better than any probe.
-    fn question(&self) -> Option<Request> {
+    fn health_check(&self) -> Option<Request> {
         None
     }
 }
@@ -58,7 +58,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && secret::redact(name) == name
 }
 
-struct Spoken<S> {
+struct HttpNotifier<S> {
     endpoint: Endpoint,
     service: S,
 }
@@ -74,7 +74,7 @@ pub fn over_http(
     let placeholder = Url::parse("http://localhost").expect("a URL");
     let endpoint = http.endpoint(section, url.unwrap_or(&placeholder))?;
     url?;
-    Some(Rc::new(Spoken {
+    Some(Rc::new(HttpNotifier {
         endpoint,
         service: service?,
     }))
@@ -91,7 +91,7 @@ pub fn api_url(section: &Section, default: &str) -> Option<Url> {
 }
 
 /// Appends path segments to `base`, each encoded.
-pub fn under(base: &Url, parts: &[&str]) -> Url {
+pub fn join_path(base: &Url, parts: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(parts);
@@ -101,7 +101,7 @@ pub fn under(base: &Url, parts: &[&str]) -> Url {
 
 /// Returns the fields that are not empty, in the markup of a service: at most `most`, as far as `measure`
 /// makes them fit into `room`.
-pub fn fitting(
+pub fn fields_within(
     message: &Message,
     escape: Escape,
     (most, room): (usize, usize),
@@ -137,12 +137,12 @@ pub fn attachment_fields(message: &Message, most: (usize, usize)) -> Vec<Value> 
         let short = value.len() < 40;
         serde_json::json!({"title": title, "value": value, "short": short})
     };
-    let fields = fitting(message, Escape::Markdown, most, characters);
+    let fields = fields_within(message, Escape::Markdown, most, characters);
     fields.into_iter().map(field).collect()
 }
 
 /// Builds a JSON request to an incoming webhook, whose URL is a secret.
-pub fn to_hook(url: &Url, method: Method) -> Request {
+pub fn webhook_request(url: &Url, method: Method) -> Request {
     let json = HeaderValue::from_static("application/json");
     Request {
         method,
@@ -159,7 +159,7 @@ pub fn json(value: &impl serde::Serialize) -> Bytes {
     text.into()
 }
 
-impl<S: Service> Spoken<S> {
+impl<S: Service> HttpNotifier<S> {
     async fn deliver(
         &self,
         message: &Message,
@@ -167,10 +167,10 @@ impl<S: Service> Spoken<S> {
         request: Request,
     ) -> Result<Option<String>, Failure> {
         let mut reply = self.endpoint.exchange(request).await?;
-        if let Some(other) = self.service.instead(message, recipient, &reply) {
+        if let Some(other) = self.service.fallback(message, recipient, &reply) {
             reply = self.endpoint.exchange(other).await?;
         }
-        self.service.judge(&reply)
+        self.service.check_response(&reply)
     }
 
     async fn ask(&self, question: Request) -> Check {
@@ -181,7 +181,7 @@ impl<S: Service> Spoken<S> {
             check
                 .steps
                 .push(format!("{step} answered {}", reply.status));
-            self.service.judge(&reply)
+            self.service.check_response(&reply)
         });
         check.error = judged.err().map(|failure| failure.error().to_owned());
         check
@@ -189,7 +189,7 @@ impl<S: Service> Spoken<S> {
 }
 
 #[async_trait(?Send)]
-impl<S: Service> Notifier for Spoken<S> {
+impl<S: Service> Notifier for HttpNotifier<S> {
     async fn send(&self, message: &Message) -> Result<(), Failure> {
         let requests = self.service.requests(message)?;
         let recipients = requests.len();
@@ -223,7 +223,7 @@ impl<S: Service> Notifier for Spoken<S> {
     }
 
     async fn check(&self) -> Check {
-        if let Some(question) = self.service.question() {
+        if let Some(question) = self.service.health_check() {
             return self.ask(question).await;
         }
         self.endpoint

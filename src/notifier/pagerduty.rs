@@ -14,10 +14,10 @@ use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::event::{Event, State, Status};
 use crate::failure::Failure;
-use crate::message::{Form, Level, Message};
+use crate::message::{Level, Message, MessageFormat};
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
-use crate::notifier::over_http::{self, Service, api_url, over_http, under};
+use crate::notifier::over_http::{self, Service, api_url, join_path, over_http};
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::template::context::Context;
@@ -26,7 +26,7 @@ use crate::text::{Escape, characters, cut, one_line};
 pub const KIND: Kind = Kind {
     name: "pagerduty",
     about: "opens and resolves PagerDuty incidents, and tells of changes",
-    form: Form::Text(Escape::Plain),
+    form: MessageFormat::Text(Escape::Plain),
     build,
 };
 
@@ -233,7 +233,7 @@ impl Service for PagerDuty {
         let actions = Action::on(message.context.event()).iter();
         let request = |action: &Action| {
             let request = Request {
-                url: under(&self.api, action.path()),
+                url: join_path(&self.api, action.path()),
                 body: bounded(self.body(message, *action)?),
                 ..self.probe(Method::POST)
             };
@@ -242,14 +242,14 @@ impl Service for PagerDuty {
         actions.map(request).collect()
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let errors = said["errors"].as_array().into_iter().flatten();
         let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();
         let judged = if errors.is_empty() || reply.status.is_success() {
             reply.from("PagerDuty", said["status"] == "success")
         } else {
-            reply.saying(errors.join("; ").as_bytes())
+            reply.check_status_with(errors.join("; ").as_bytes())
         };
         judged.map(|()| said["dedup_key"].as_str().map(str::to_owned))
     }
@@ -258,7 +258,7 @@ impl Service for PagerDuty {
         let json = HeaderValue::from_static("application/json");
         Request {
             method,
-            url: under(&self.api, &["v2", "enqueue"]),
+            url: join_path(&self.api, &["v2", "enqueue"]),
             secret_url: false,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             body: Bytes::new(),

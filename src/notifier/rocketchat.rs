@@ -9,16 +9,18 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, attachment_fields, json_with, over_http, to_hook};
+use crate::notifier::over_http::{
+    Service, attachment_fields, json_with, over_http, webhook_request,
+};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {
     name: "rocketchat",
     about: "posts to a Rocket.Chat channel through an incoming webhook",
-    form: Form::Text(Escape::Markdown),
+    form: MessageFormat::Text(Escape::Markdown),
     build,
 };
 
@@ -76,7 +78,7 @@ impl Service for RocketChat {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         reply.from("Rocket.Chat", said["success"].is_boolean())?;
         if said["success"] == true {
@@ -87,6 +89,6 @@ impl Service for RocketChat {
     }
 
     fn probe(&self, method: Method) -> Request {
-        to_hook(&self.url, method)
+        webhook_request(&self.url, method)
     }
 }

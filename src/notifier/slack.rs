@@ -13,18 +13,20 @@ use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
 use crate::notifier::Thread;
-use crate::notifier::over_http::{Service, api_url, fitting, json_with, over_http, under};
+use crate::notifier::over_http::{
+    Service, api_url, fields_within, join_path, json_with, over_http,
+};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {
     name: "slack",
     about: "posts to Slack channels as a bot, or through an incoming webhook",
-    form: Form::Text(Escape::Mrkdwn),
+    form: MessageFormat::Text(Escape::Mrkdwn),
     build,
 };
 
@@ -139,7 +141,7 @@ impl Slack {
             blocks.push(section(&cut(&message.text, SECTION, characters)));
         }
         let field = |(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{value}")});
-        let fields = fitting(message, Escape::Mrkdwn, ALL_FIELDS, characters);
+        let fields = fields_within(message, Escape::Mrkdwn, ALL_FIELDS, characters);
         let fields: Vec<Value> = fields.into_iter().map(field).collect();
         blocks.extend(
             fields
@@ -175,7 +177,7 @@ impl Slack {
         let mut url = self.url.clone();
         if let Some(bot) = &self.bot {
             headers.insert(AUTHORIZATION, bot.authorization.clone());
-            url = under(&url, &[method]);
+            url = join_path(&url, &[method]);
         }
         Request {
             method: Method::POST,
@@ -232,7 +234,7 @@ impl Service for Slack {
         bot.channels.iter().map(post).collect()
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let Some(bot) = &self.bot else {
             let took = reply.text() == "ok" || reply.json()["ok"] == true;
             return reply
@@ -280,7 +282,7 @@ impl Service for Slack {
         }
     }
 
-    fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
+    fn fallback(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
         let said = reply.json();
         let gone = said["error"]
             .as_str()
@@ -296,7 +298,7 @@ impl Service for Slack {
         }
     }
 
-    fn question(&self) -> Option<Request> {
+    fn health_check(&self) -> Option<Request> {
         self.bot
             .as_ref()
             .map(|_| self.request("auth.test", Bytes::new()))

@@ -10,16 +10,16 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Level, Message};
+use crate::message::{Level, Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, fitting, json_with, over_http, to_hook};
+use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
 use crate::text::{Escape, characters, cut};
 
 pub const KIND: Kind = Kind {
     name: "teams",
     about: "posts an adaptive card to Microsoft Teams through a Workflows webhook",
-    form: Form::Text(Escape::Markdown),
+    form: MessageFormat::Text(Escape::Markdown),
     build,
 };
 
@@ -76,7 +76,7 @@ fn card(message: &Message) -> Value {
         body.push(json!({"type": "TextBlock", "text": text, "wrap": true}));
     }
     let fact = |(title, value)| json!({"title": title, "value": value});
-    let facts = fitting(message, Escape::Markdown, FACTS, json_bytes);
+    let facts = fields_within(message, Escape::Markdown, FACTS, json_bytes);
     let facts: Vec<Value> = facts.into_iter().map(fact).collect();
     if !facts.is_empty() {
         body.push(json!({"type": "FactSet", "facts": facts}));
@@ -112,12 +112,12 @@ impl Service for Teams {
         Ok(vec![(String::new(), request)])
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         reply.from("Teams", reply.status.as_u16() == 202)?;
         Ok(None)
     }
 
     fn probe(&self, method: Method) -> Request {
-        to_hook(&self.url, method)
+        webhook_request(&self.url, method)
     }
 }

@@ -12,17 +12,17 @@ use super::{Kind, Notifier};
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::Thread;
-use crate::notifier::over_http::{Service, api_url, json_with, over_http, under};
+use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::secret::Secret;
 use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 
 pub const KIND: Kind = Kind {
     name: "telegram",
     about: "sends to Telegram chats as a bot",
-    form: Form::Text(Escape::Html),
+    form: MessageFormat::Text(Escape::Html),
     build,
 };
 
@@ -111,7 +111,7 @@ impl Telegram {
         let bot = format!("bot{}", self.token.expose());
         Request {
             method: Method::POST,
-            url: under(&self.api, &[&bot, method]),
+            url: join_path(&self.api, &[&bot, method]),
             secret_url: true,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             body,
@@ -125,7 +125,7 @@ impl Service for Telegram {
         self.chats.iter().map(send).collect()
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let pause = said["parameters"]["retry_after"].as_f64();
         let taken = reply.from("Telegram", said["ok"] == true);
@@ -146,7 +146,7 @@ impl Service for Telegram {
         Thread::Replies
     }
 
-    fn instead(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
+    fn fallback(&self, message: &Message, recipient: &str, reply: &Reply) -> Option<Request> {
         let said = reply.json();
         // A group that became a supergroup has a new id.
         if let Some(chat) = said["parameters"]["migrate_to_chat_id"].as_i64() {
@@ -167,7 +167,7 @@ impl Service for Telegram {
         }
     }
 
-    fn question(&self) -> Option<Request> {
+    fn health_check(&self) -> Option<Request> {
         Some(self.probe(Method::GET))
     }
 }

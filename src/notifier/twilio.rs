@@ -10,16 +10,16 @@ use url::Url;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{self, refuse_user};
 use crate::net::http::{Http, Reply, Request};
-use crate::notifier::over_http::{Service, api_url, over_http, under};
+use crate::notifier::over_http::{Service, api_url, join_path, over_http};
 use crate::text::{Escape, cut, utf16};
 
 pub const KIND: Kind = Kind {
     name: "twilio",
     about: "sends a text message to telephones through Twilio",
-    form: Form::Text(Escape::Plain),
+    form: MessageFormat::Text(Escape::Plain),
     build,
 };
 
@@ -49,7 +49,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let with_message = section.template("message").is_some();
     let service = || {
         Some(Twilio {
-            messages: under(
+            messages: join_path(
                 api.as_ref()?,
                 &["2010-04-01", "Accounts", account?, "Messages.json"],
             ),
@@ -119,11 +119,11 @@ impl Service for Twilio {
         Ok(self.to_numbers.iter().map(request).collect())
     }
 
-    fn judge(&self, reply: &Reply) -> Result<Option<String>, Failure> {
+    fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         let said = reply.json();
         let judged = match (said["code"].as_u64(), said["message"].as_str()) {
             (Some(code), Some(text)) if !reply.status.is_success() => {
-                reply.saying(format!("{text} ({code})").as_bytes())
+                reply.check_status_with(format!("{text} ({code})").as_bytes())
             }
             _ => reply.from("Twilio", said["sid"].is_string()),
         };

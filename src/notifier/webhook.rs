@@ -12,7 +12,7 @@ use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::event::sample;
 use crate::failure::Failure;
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{
     authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
 };
@@ -27,7 +27,7 @@ use crate::template::context::Context;
 pub const KIND: Kind = Kind {
     name: "webhook",
     about: "POSTs the [outputs] as JSON to a URL, over TCP or a unix socket",
-    form: Form::Data,
+    form: MessageFormat::Data,
     build,
 };
 

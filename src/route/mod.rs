@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::config::entry::{Entry, Origin};
-    use crate::event::parse::Reader;
+    use crate::event::parse::EventParser;
 
     fn rules(on: &str, when: &str) -> (Rules, Vec<String>) {
         let mut section = Section::new("notifier:x", Origin::Play);
@@ -311,7 +311,7 @@ mod tests {
         let (rules, problems) = rules(on, when);
         assert_eq!(problems, [] as [&str; 0]);
         rules.want(&Context::new(Arc::new(
-            Reader::new().read(event.as_bytes()).unwrap(),
+            EventParser::new().read(event.as_bytes()).unwrap(),
         )))
     }
 

@@ -37,7 +37,7 @@ struct Index {
 }
 
 /// Parameters for reading a log.
-struct Form {
+struct MessageFormat {
     page: usize,
     big_endian: bool,
     salt: [u8; 8],
@@ -101,7 +101,7 @@ fn index(database: &Path) -> Option<Index> {
 }
 
 /// Returns how to read the log, using shared memory if its own header is damaged.
-fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<Form> {
+fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<MessageFormat> {
     let big_endian = header[3] & 1 == 1;
     let stored = (word(header, 24), word(header, 28));
     let page = word(header, 8);
@@ -109,7 +109,7 @@ fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<Form> {
         && checksum(big_endian, (0, 0), &header[..24]) == stored
         && (512..=1 << 16).contains(&page);
     if is_sound {
-        return Some(Form {
+        return Some(MessageFormat {
             page: page as usize,
             big_endian,
             salt: salt(&header[16..24]),
@@ -117,7 +117,7 @@ fn form(header: &[u8; HEADER], index: Option<&Index>) -> Option<Form> {
             is_sound,
         });
     }
-    index.map(|index| Form {
+    index.map(|index| MessageFormat {
         page: index.page,
         big_endian: index.big_endian,
         salt: index.salt,
@@ -142,7 +142,11 @@ pub fn damage(database: &Path) -> Option<Damage> {
     survey(&mut log, &form, index.as_ref())
 }
 
-fn survey(log: &mut BufReader<File>, form: &Form, index: Option<&Index>) -> Option<Damage> {
+fn survey(
+    log: &mut BufReader<File>,
+    form: &MessageFormat,
+    index: Option<&Index>,
+) -> Option<Damage> {
     let limit = index.map_or(u32::MAX, |index| index.committed);
     let mut sound = Vec::new();
     let (mut before, mut number) = (form.checksum, 0);

@@ -288,10 +288,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::parse::Reader;
+    use crate::event::parse::EventParser;
 
     fn evaluate(source: &str, event: &str) -> serde_json::Value {
-        let event = Reader::new().read(event.as_bytes()).unwrap();
+        let event = EventParser::new().read(event.as_bytes()).unwrap();
         let template = Template::new(source).unwrap();
         serde_json::to_value(template.evaluate(&Context::new(Arc::new(event))).unwrap()).unwrap()
     }

@@ -54,7 +54,7 @@ impl Stream {
         let drained = async {
             tokio::select! {
                 () = drained => {}
-                () = crate::command::heard(&mut terminate) => {}
+                () = crate::command::recv_signal(&mut terminate) => {}
             }
         };
         let told = (!self.arguments.quiet).then_some(self.events);

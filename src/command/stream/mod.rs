@@ -22,15 +22,15 @@ use crate::config::{Options, Overrides};
 use crate::console::stderr;
 use crate::delivery::Deliverer;
 use crate::event::loops::Loops;
-use crate::event::parse::Reader;
-use crate::event::run_summary::{self, Progress};
+use crate::event::parse::EventParser;
+use crate::event::run_summary::{self, RunSummary};
 use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
 use crate::json::bulk;
 use crate::json::chunks;
 use crate::json::depth::shallow;
-use crate::json::splitter::{Record, Records};
+use crate::json::splitter::{JsonSplitter, Record};
 use crate::net::http::Http;
 use crate::protocol::{
     EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
@@ -64,7 +64,7 @@ struct Stream {
     search: Search,
     emitters: Emitters,
     /// Reader of ansible-runner's records, if they come from one.
-    runner: Option<Reader>,
+    runner: Option<EventParser>,
     /// Errors printed by Ansible, from ansible-runner's records.
     errors: Errors,
     /// Events that were read but not accepted yet.
@@ -94,7 +94,7 @@ struct Stream {
     /// Last number that was acknowledged as safe.
     answered: u64,
     rejected: u64,
-    progress: Progress,
+    progress: RunSummary,
 }
 
 /// Records that arrived before the variables of the first play.
@@ -132,14 +132,14 @@ impl Stream {
             accepted: 0,
             answered: 0,
             rejected: 0,
-            progress: Progress::default(),
+            progress: RunSummary::default(),
         }
     }
 
     /// Reads records until the end of the input, or until a signal to stop, which is returned.
     async fn read(&mut self) -> Result<Option<i32>, Exit> {
         let mut pieces = chunks::read(|| Ok(std::io::stdin()));
-        let mut records = Records::default();
+        let mut records = JsonSplitter::default();
         let (Ok(mut terminate), Ok(mut interrupt)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
@@ -171,7 +171,7 @@ impl Stream {
 
     /// Handles the records that have arrived; accepts their events in few commits, then acknowledges them
     /// as safe.
-    async fn take_all(&mut self, records: &mut Records) -> Result<(), Exit> {
+    async fn take_all(&mut self, records: &mut JsonSplitter) -> Result<(), Exit> {
         while let Some(record) = records.next() {
             self.take(record).await?;
             if self.batch.len() == BATCH || self.batch_bytes >= BATCH_BYTES {
@@ -255,7 +255,7 @@ impl Stream {
             }
             self.search.here = false;
             self.emitters = runner.emitters;
-            self.runner = Some(Reader::of_runner(self.run.clone(), runner.environment));
+            self.runner = Some(EventParser::of_runner(self.run.clone(), runner.environment));
         }
         if let Some(resumed) = hello.resumed {
             self.resume(resumed);
@@ -294,7 +294,7 @@ impl Stream {
         (self.last_sequence, self.accepted) = (before.after, before.after);
         self.answered = before.after;
         let began = from_seconds(before.began);
-        self.progress = Progress::resume(&self.run, began, before.stats);
+        self.progress = RunSummary::resume(&self.run, began, before.stats);
     }
 
     /// Loads the configuration with the overrides of the play's vars. Deliveries in progress keep the old

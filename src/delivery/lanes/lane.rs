@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, Run};
-use crate::message::Reached;
+use crate::message::Receipts;
 use crate::route::grouping::Grouping;
 
 /// Size limit in bytes for events sent together; a single larger event is sent alone.
@@ -28,7 +28,7 @@ pub struct Delivery {
     /// Number of deliveries tried as one with it, itself included; 0 before the first attempt.
     pub together: usize,
     /// Recipients that already have it.
-    pub reached: Reached,
+    pub reached: Receipts,
     /// Time of this process's first failed attempt, and how long other processes had failed before.
     pub failing: Option<(Instant, Duration)>,
 }
@@ -44,7 +44,7 @@ impl Delivery {
             due: None,
             accepted: jiff::Timestamp::now(),
             together: 0,
-            reached: Reached::default(),
+            reached: Receipts::default(),
             failing: None,
         }
     }

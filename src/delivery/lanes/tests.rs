@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::entry::{Entry, Origin};
 use crate::config::section::Section;
-use crate::event::parse::Reader;
+use crate::event::parse::EventParser;
 use std::sync::Arc;
 
 const DRAIN: Duration = Duration::from_secs(4);
@@ -14,7 +14,10 @@ fn delivery(id: i64, host: &str) -> Delivery {
 }
 
 fn told(id: i64, text: &str) -> Delivery {
-    Delivery::new(id, Arc::new(Reader::new().read(text.as_bytes()).unwrap()))
+    Delivery::new(
+        id,
+        Arc::new(EventParser::new().read(text.as_bytes()).unwrap()),
+    )
 }
 
 fn end(id: i64) -> Delivery {
@@ -101,7 +104,7 @@ fn what_waits_behind_a_failure_makes_room_and_comes_back() {
     first[0].attempts = 1;
     first[0].due = Some(now + Duration::from_secs(1));
     lanes.put_back(first, 1, now);
-    lanes.set_aside();
+    lanes.evict();
     assert_eq!((lanes.length, lanes.needed(now)), (2, None), "1 and 3 stay");
     lanes.push(delivery(5, "a"), now);
     assert_eq!(lanes.length, 2, "5 is left to the spool");
@@ -112,17 +115,17 @@ fn what_waits_behind_a_failure_makes_room_and_comes_back() {
     lanes.finish(&other, now);
     assert_eq!(lanes.needed(now), Some(2));
     let read = |found: &[i64]| found.iter().map(|id| delivery(*id, "a")).collect();
-    lanes.take_back(read(&[2]), (2, 2), false, now);
+    lanes.reload(read(&[2]), (2, 2), false, now);
     assert_eq!((lanes.length, lanes.needed(now)), (2, None));
     let second = lanes.claim(now).unwrap();
     assert_eq!(ids(&second), [2]);
     lanes.finish(&second, now);
     assert_eq!(lanes.needed(now), Some(3));
-    lanes.take_back(read(&[4]), (4, 5), true, now);
+    lanes.reload(read(&[4]), (4, 5), true, now);
     assert_eq!(lanes.needed(now), Some(3), "it came to be needed meanwhile");
     let mut rest: Vec<Delivery> = read(&[4, 5, 6]);
     rest.insert(0, delivery(3, "b"));
-    lanes.take_back(rest, (3, 5), true, now);
+    lanes.reload(rest, (3, 5), true, now);
     assert_eq!((lanes.length, lanes.needed(now)), (3, None), "3, 4 and 5");
     lanes.push(delivery(6, "a"), now);
     assert_eq!(lanes.length, 4);
@@ -248,14 +251,14 @@ fn lanes_that_all_fail_make_room_for_others() {
         lanes.put_back(failed, 1, now);
     }
     assert!(!lanes.has_much_room());
-    lanes.set_aside();
+    lanes.evict();
     assert!(lanes.has_much_room());
     assert_eq!(lanes.needed(now), None);
     assert_eq!(lanes.next_due(), Some(now + Duration::from_secs(1)));
     let last = now + Duration::from_secs(512);
     assert_eq!(lanes.needed(last), Some(257));
     let read = (257..=300).map(|id| delivery(id, &format!("h{id}")));
-    lanes.take_back(read.collect(), (257, 300), false, last);
+    lanes.reload(read.collect(), (257, 300), false, last);
     assert_eq!(lanes.needed(last), Some(301));
 }
 

@@ -12,7 +12,7 @@ use crate::config::section::Section;
 use crate::delivery::breaker::Breaker;
 use crate::delivery::lanes::{Delivery, Lanes};
 use crate::event::Event;
-use crate::event::parse::Reader;
+use crate::event::parse::EventParser;
 use crate::notifier::Thread;
 use crate::route::grouping::Grouping;
 use crate::spool::Room;
@@ -149,7 +149,7 @@ impl World {
     }
 
     fn add(&mut self, text: &str) {
-        let event = Arc::new(Reader::new().read(text.as_bytes()).unwrap());
+        let event = Arc::new(EventParser::new().read(text.as_bytes()).unwrap());
         let lane = self.grouping.lane(&event).into_owned();
         if self.rng.u8(..) == 0 {
             let id = -1 - self.unspooled.len() as i64;
@@ -197,7 +197,7 @@ impl World {
             let loaded = self.window.loaded();
             let last = found.last().map_or(0, |delivery| delivery.id);
             let last = if all { loaded } else { last.min(loaded) };
-            self.window.take_back(found, (first, last), self.now);
+            self.window.reload(found, (first, last), self.now);
         }
         if let Some(after) = self.window.needs_more() {
             let (found, all) = self.pending(after, self.window.room().unwrap());
@@ -350,7 +350,7 @@ impl World {
                 idle += LOOK;
                 assert!(idle <= PATIENCE + 2 * LOOK, "it waits for nothing");
                 self.now += LOOK;
-                self.window.look_again(self.now);
+                self.window.poll_again(self.now);
             } else {
                 idle = Duration::ZERO;
                 self.end_one();
@@ -393,7 +393,7 @@ impl World {
             if self.rows.is_empty() && self.unspooled.is_empty() {
                 return;
             }
-            self.window.look_again(self.now);
+            self.window.poll_again(self.now);
             self.begin();
             if self.under_way.is_empty() {
                 self.wait();

@@ -19,12 +19,12 @@ use crate::delivery::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::delivery::destination::Destination;
 use crate::delivery::lanes::{Delivery, Lanes};
 use crate::delivery::shared::Shared;
-use crate::delivery::tally::{Counts, Own};
+use crate::delivery::tally::{Counts, Tally};
 use crate::delivery::threads;
 use crate::delivery::window::Window;
 use crate::event::Event;
-use crate::event::stored::Keeper;
-use crate::message::Reached;
+use crate::event::stored::EventCodec;
+use crate::message::Receipts;
 use crate::notifier::Notifier;
 use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
 
@@ -48,7 +48,7 @@ pub struct Worker {
     pub destination: Destination,
     notifier: RefCell<Rc<dyn Notifier>>,
     window: RefCell<Window>,
-    keeper: RefCell<Keeper>,
+    keeper: RefCell<EventCodec>,
     /// Set if this process delivers to the destination; all others only accept.
     leadership: RefCell<Option<Leadership>>,
     /// Time since which the spool cannot be read.
@@ -75,7 +75,7 @@ pub struct Worker {
     renewed: Cell<Option<Instant>>,
     /// True if they were refused even so: the next attempt, after a pause, reads them again.
     refused: Cell<bool>,
-    pub own: RefCell<Own>,
+    pub own: RefCell<Tally>,
     /// Deliveries this worker finished, no matter which process accepted them.
     pub done: Cell<Counts>,
     /// Threads of messages that the spool did not take.
@@ -115,7 +115,7 @@ pub async fn run(shared: Rc<Shared>, worker: Rc<Worker>) {
             Some(_) = under_way.join_next() => shared.progress.notify_one(),
             () = worker.wake.notified() => {}
             () = sleep_until(next), if next.is_some() => {}
-            _ = look.tick() => worker.look(&shared).await,
+            _ = look.tick() => worker.poll(&shared).await,
         }
     }
     worker.leadership.take();
@@ -129,7 +129,7 @@ async fn sleep_until(time: Option<Instant>) {
 
 impl Worker {
     pub fn new(destination: Destination, id: i64) -> Worker {
-        let mut own = Own::default();
+        let mut own = Tally::default();
         let trouble = destination.trouble.as_ref();
         own.last_error = trouble.map(|trouble| trouble.in_short().to_owned());
         Worker {
@@ -242,7 +242,7 @@ impl Worker {
         let needed = self.window.borrow().needs_back(Instant::now());
         if let Some(first) = needed {
             let _turn = shared.turns.reading().await;
-            self.take_back(spool, first).await;
+            self.reload(spool, first).await;
         }
         let needs_more = || self.window.borrow().needs_more();
         while let Some(after) = needs_more() {
@@ -275,7 +275,7 @@ impl Worker {
     }
 
     /// Reloads evicted deliveries, from this number on.
-    async fn take_back(&self, spool: &Spool, first: i64) {
+    async fn reload(&self, spool: &Spool, first: i64) {
         let loaded = self.window.borrow().loaded();
         let Some((rows, complete)) = self.pending(spool, first - 1).await else {
             return;
@@ -287,7 +287,7 @@ impl Worker {
             deliveries.extend(self.read_row(spool, row).await);
         }
         let mut window = self.window.borrow_mut();
-        window.take_back(deliveries, (first, last), Instant::now());
+        window.reload(deliveries, (first, last), Instant::now());
         self.wake.notify_one();
     }
 
@@ -332,7 +332,7 @@ impl Worker {
     }
 
     /// Gives up a delivery that cannot be made, and reports it.
-    async fn bury(&self, spool: &Spool, delivery: i64, error: &str) {
+    async fn mark_unreadable(&self, spool: &Spool, delivery: i64, error: &str) {
         stderr::say(format!("delivery {delivery}: {error}"));
         let mark = Mark {
             deliveries: vec![delivery],
@@ -352,9 +352,9 @@ impl Worker {
     }
 
     /// Returns the recipients that already have the message of a delivery.
-    async fn reached(&self, spool: &Spool, row: &Pending) -> Reached {
+    async fn reached(&self, spool: &Spool, row: &Pending) -> Receipts {
         if row.attempts == 0 {
-            return Reached::default();
+            return Receipts::default();
         }
         let (id, delivery) = (self.id, row.delivery);
         let kept = spool
@@ -362,7 +362,7 @@ impl Worker {
             .await;
         let kept = kept.unwrap_or_default();
         let reached = kept.values().next();
-        Reached::new(RefCell::new(
+        Receipts::new(RefCell::new(
             reached
                 .and_then(|text| serde_json::from_str(text).ok())
                 .unwrap_or_default(),
@@ -375,7 +375,7 @@ impl Worker {
         let (event, in_spool) = match body.and_then(|body| self.read_event(body)) {
             Ok(event) => large::outline(event),
             Err(reason) => {
-                self.bury(spool, row.delivery, reason).await;
+                self.mark_unreadable(spool, row.delivery, reason).await;
                 return None;
             }
         };
@@ -443,10 +443,10 @@ impl Worker {
     }
 
     /// Looks for changes by other processes: additions if this one delivers, deliveries if another does.
-    async fn look(&self, shared: &Shared) {
+    async fn poll(&self, shared: &Shared) {
         self.catch_up(shared.spool()).await;
         if self.leads() {
-            self.window.borrow_mut().look_again(Instant::now());
+            self.window.borrow_mut().poll_again(Instant::now());
             // With nothing in progress, this process's own state is already stored.
             if self.under_way.get() == 0 && self.breaker.borrow().is_troubled() {
                 self.read_breaker(shared.spool()).await;

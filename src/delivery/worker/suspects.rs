@@ -50,7 +50,7 @@ impl Worker {
                     let error = format!(
                         "given up: the process ended {crashes} times while it made the message"
                     );
-                    self.bury(spool, delivery, &error).await;
+                    self.mark_unreadable(spool, delivery, &error).await;
                     self.clear(delivery);
                 }
                 // It is already finished.

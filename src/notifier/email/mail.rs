@@ -20,7 +20,7 @@ const ID: usize = 200;
 const NAME: usize = 250;
 
 /// Sender and recipients that all mails of a notifier share.
-pub struct Letterhead {
+pub struct MailTemplate {
     /// Name of the notifier, which keeps its mails apart from those of another.
     name: String,
     pub from: Mailbox,
@@ -31,8 +31,8 @@ pub struct Letterhead {
     reply_to: Vec<Mailbox>,
 }
 
-impl Letterhead {
-    pub fn read(section: &Section) -> Option<Letterhead> {
+impl MailTemplate {
+    pub fn read(section: &Section) -> Option<MailTemplate> {
         let from = section
             .required("from")
             .map(|text| mailbox(section, "from", text));
@@ -45,7 +45,7 @@ impl Letterhead {
         let to = section.required_list("to").and_then(|_| mailboxes("to"));
         let (cc, bcc) = (mailboxes("cc"), mailboxes("bcc"));
         let reply_to = mailboxes("reply_to");
-        Some(Letterhead {
+        Some(MailTemplate {
             name: section.name.trim_start_matches("notifier:").to_owned(),
             from: from??,
             to: to?,

@@ -24,12 +24,12 @@ use rustls::ClientConfig;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::net::response::{explained, innermost};
 use crate::net::tls::Trust;
 use crate::net::wire::{self, Allowance, Wire};
-use crate::notifier::email::mail::Letterhead;
+use crate::notifier::email::mail::MailTemplate;
 use crate::secret::{self, MASK, Secret};
 use crate::text;
 use crate::text::{characters, cut, one_line};
@@ -37,7 +37,7 @@ use crate::text::{characters, cut, one_line};
 pub const KIND: Kind = Kind {
     name: "email",
     about: "sends a mail over SMTP",
-    form: Form::Mail,
+    form: MessageFormat::Mail,
     build,
 };
 
@@ -54,7 +54,7 @@ const MAX_CERTIFICATES: usize = 64 << 10;
 
 struct Email {
     server: Server,
-    letterhead: Letterhead,
+    letterhead: MailTemplate,
 }
 
 struct Server {
@@ -88,7 +88,7 @@ struct Login {
 
 fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     let server = Server::read(section);
-    let letterhead = Letterhead::read(section);
+    let letterhead = MailTemplate::read(section);
     Some(Rc::new(Email {
         server: server?,
         letterhead: letterhead?,

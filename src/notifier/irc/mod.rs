@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure, outcome};
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
 use crate::net::tls::{Trust, read_identity};
 use crate::notifier::irc::client::{Login, Server, Session};
@@ -21,7 +21,7 @@ use crate::text::{Escape, bytes, cut, one_line};
 pub const KIND: Kind = Kind {
     name: "irc",
     about: "says some lines in IRC channels and to users",
-    form: Form::Text(Escape::Plain),
+    form: MessageFormat::Text(Escape::Plain),
     build,
 };
 

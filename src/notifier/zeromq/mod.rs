@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Kind, Notifier};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
-use crate::message::{Form, Message};
+use crate::message::{Message, MessageFormat};
 use crate::net::http::Http;
 use crate::net::response::explained;
 use crate::net::wire::Stream;
@@ -28,7 +28,7 @@ use crate::secret;
 pub const KIND: Kind = Kind {
     name: "zeromq",
     about: "sends the [outputs] as JSON to ZeroMQ's PULL or SUB sockets",
-    form: Form::Data,
+    form: MessageFormat::Data,
     build,
 };
 

@@ -106,7 +106,7 @@ fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> 
         state,
         value,
         given.flag(1),
-        Form {
+        MessageFormat {
             indent,
             ascii,
             comma,
@@ -117,7 +117,7 @@ fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> 
 
 fn to_nice_json(state: &State, value: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["indent", "sort_keys", "ensure_ascii"])?;
-    let form = Form {
+    let form = MessageFormat {
         indent: Some(given.size(0, 4)?),
         ascii: given.get(2).is_none_or(Value::is_true),
         comma: ",".to_owned(),
@@ -126,7 +126,12 @@ fn to_nice_json(state: &State, value: &Value, given: Given) -> Result<String, Er
     write_json(state, value, given.get(1).is_none_or(Value::is_true), form)
 }
 
-fn write_json(state: &State, value: &Value, sorted: bool, form: Form) -> Result<String, Error> {
+fn write_json(
+    state: &State,
+    value: &Value,
+    sorted: bool,
+    form: MessageFormat,
+) -> Result<String, Error> {
     let indent = form.indent.unwrap_or(0);
     if indent > 100 {
         return Err(error("an indent is at most 100"));
@@ -151,7 +156,7 @@ fn write_json(state: &State, value: &Value, sorted: bool, form: Form) -> Result<
 }
 
 /// Layout of JSON.
-struct Form {
+struct MessageFormat {
     indent: Option<usize>,
     ascii: bool,
     comma: String,
@@ -160,7 +165,7 @@ struct Form {
 
 /// Writes JSON in the layout of Python's encoder.
 struct PythonFormatter {
-    form: Form,
+    form: MessageFormat,
     depth: usize,
     /// True if the innermost open list or dictionary has no items yet.
     empty: bool,
