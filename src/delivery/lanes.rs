@@ -76,7 +76,7 @@ impl Lanes {
         }
         if delivery.id > 0 {
             self.length += 1;
-            self.bytes += delivery.event.size();
+            self.bytes += delivery.size();
         }
         if delivery.event.end.is_some() {
             self.complete_groups(Some(&delivery.event.run.id));
@@ -226,7 +226,7 @@ impl Lanes {
     fn make_room_of(&mut self, delivery: &Delivery) {
         if delivery.id > 0 {
             self.length -= 1;
-            self.bytes -= delivery.event.size();
+            self.bytes -= delivery.size();
         }
     }
 

@@ -48,6 +48,11 @@ impl Delivery {
             failing: None,
         }
     }
+
+    /// Returns the approximate size of the whole event in bytes, wherever it is.
+    pub fn size(&self) -> usize {
+        self.in_spool.max(self.event.size())
+    }
 }
 
 /// Deliveries of one host, or of one group.
