@@ -86,13 +86,13 @@ def to_request(bench):
 def to_spool(bench):
     """From a record of the plugin to the disk."""
     config = bench.config("spool.ini", DEAD, drain="0")
-    return of_stream(bench, config, " deliveries: %d waiting")
+    return of_stream(bench, config, " waiting")
 
 
 def to_answer(bench):
     """From a record of the plugin through the spool to the endpoint, one POST each, and back."""
     with nginx(bench) as url:
-        return of_stream(bench, bench.config("answer.ini", url), "%d deliveries: all delivered")
+        return of_stream(bench, bench.config("answer.ini", url), " delivered")
 
 
 def of_stream(bench, config, ended):
@@ -103,7 +103,7 @@ def of_stream(bench, config, ended):
         with path.open() as file:
             command = [bench.binary, "stream", "--config", config]
             counted, said = count(command, bench.directory, file)
-        assert ended % events in said, said
+        assert ended in said, said
         return counted
 
     return each(count_of)
