@@ -39,7 +39,7 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     } else {
         failpoint::pass("before_send");
         let told = worker.tell(&shared, &claimed, &mut marks);
-        let told = worker.noting(&claimed, panics::caught_async(told));
+        let told = Box::pin(worker.noting(&claimed, panics::caught_async(told)));
         let told = worker.in_turn(&shared.turns, &claimed, told).await;
         told.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
     };

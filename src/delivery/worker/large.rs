@@ -1,6 +1,6 @@
 //! Large events: while they are pending, their large parts stay in the spool, and few are sent at once.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,11 +34,13 @@ pub fn outline(mut event: Event) -> (Arc<Event>, usize) {
 impl Worker {
     /// Runs an attempt at large events when it has its turn: one at a time per notifier, and few across all
     /// notifiers.
+    ///
+    /// The attempt is boxed: it is large, and would be copied at each of these steps.
     pub(super) async fn in_turn<T>(
         &self,
         turns: &Turns,
         claimed: &[Delivery],
-        attempt: impl Future<Output = T>,
+        mut attempt: Pin<Box<dyn Future<Output = T> + '_>>,
     ) -> T {
         let bytes = claimed.iter().map(|one| one.in_spool).sum();
         if bytes == 0 {
@@ -46,7 +48,6 @@ impl Worker {
         }
         let _own = self.large.lock().await;
         let turn = turns.under_way(bytes).await;
-        let mut attempt = pin!(attempt);
         let soon = tokio::time::timeout(MAX_TURN, attempt.as_mut()).await;
         drop(turn);
         match soon {
