@@ -730,7 +730,7 @@ class Stream(object):
                 continue  # an answer of some later protocol
 
     def agree(self, ready):
-        """Whether the binary speaks this protocol; else says who is to be upgraded."""
+        """Returns whether the binary speaks this protocol; if not, says which side to upgrade."""
         protocol = ready.get("protocol", PROTOCOL)
         if protocol == PROTOCOL:
             return True

@@ -4,6 +4,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 /// Limit in bytes on large events being sent at once by all notifiers.
 const UNDER_WAY: usize = 4 << 20;
+
 /// Locks shared by all notifiers, so that their large events together do not exhaust memory.
 pub struct Turns {
     reading: Mutex<()>,

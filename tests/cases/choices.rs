@@ -143,7 +143,7 @@ fn two_projects(first: &str, second: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     for (project, url) in [("a", first), ("b", second)] {
         let config =
-            format!("[inputs]\ncallback_url = {url}\n[delivery]\nspool = ../shared\ndrain = 0\n");
+            format!("[inputs]\ncallback_url = {url}\n[delivery]\nspool = ../common\ndrain = 0\n");
         sandbox.file(&format!("{project}/plugin_config.ini"), config);
         let arguments = ["send", "-", "--no-wait", "--project", project];
         assert_eq!(run(&sandbox, &arguments, &event(project)).code, 0);

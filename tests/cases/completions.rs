@@ -114,6 +114,16 @@ fn bash_completes() {
     assert_eq!(*nothing, "");
 }
 
+/// Checks that a shell said of each beginning in WORDS what completes it, a line each.
+#[track_caller]
+fn expect_words(said: &str) {
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), WORDS.len(), "{said}");
+    for ((typed, expected), line) in WORDS.iter().zip(lines) {
+        assert_eq!(line, expected.join(" "), "{typed}");
+    }
+}
+
 #[test]
 fn fish_completes() {
     let (sandbox, prefix) = installed();
@@ -127,11 +137,7 @@ fn fish_completes() {
         &["fish", "--no-config"],
         &format!("{source}{probes}"),
     );
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), WORDS.len(), "{said}");
-    for ((typed, expected), line) in WORDS.iter().zip(lines) {
-        assert_eq!(line, expected.join(" "), "{typed}");
-    }
+    expect_words(&said);
 }
 
 #[test]
@@ -151,11 +157,7 @@ fn zsh_completes() {
         &["zsh", "-f"],
         &format!("{script}{probes}"),
     );
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), WORDS.len(), "{said}");
-    for ((typed, expected), line) in WORDS.iter().zip(lines) {
-        assert_eq!(line, expected.join(" "), "{typed}");
-    }
+    expect_words(&said);
 }
 
 /// A prompt as people have it, behind a terminal: what stands on its line after the tabulator.

@@ -23,10 +23,10 @@ pub fn is_large(event: &Event) -> bool {
 
 /// Strips a large event that has a place in the spool; also returns its full size, else 0.
 pub fn outline(mut event: Event) -> (Arc<Event>, usize) {
-    if !is_large(&event) {
+    let size = event.size();
+    if size <= LARGE {
         return (Arc::new(event), 0);
     }
-    let size = event.size();
     (event.result, event.record, event.item) = (None, None, None);
     (Arc::new(event), size)
 }
