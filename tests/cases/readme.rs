@@ -2,9 +2,14 @@
 
 use crate::sandbox::Sandbox;
 
-const README: &str = include_str!("../../README.md");
+/// The README and its reference pages.
+const README: &str = concat!(
+    include_str!("../../README.md"),
+    include_str!("../../docs/configuration.md"),
+    include_str!("../../docs/delivery.md")
+);
 
-/// The fenced blocks of the README that carry exactly this label.
+/// The fenced blocks of the README and its reference pages that carry exactly this label.
 fn blocks(label: &str) -> Vec<String> {
     let opening = format!("```{label}\n");
     let starts = README
