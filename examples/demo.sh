@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job, from nothing: a receiver, a playbook with the callback plugin, and what arrived.
+# A complete demo: starts a receiver, runs a playbook with the callback plugin, and shows what arrived.
 # Usage: demo.sh PATH-TO-ansible-notify PATH-TO-ansible-playbook
 set -eu
 binary=$1
@@ -39,11 +39,11 @@ task_name = task_name
 task_output = task_output
 CONFIG
 
-printf '== %s\n\n' "the playbook runs, and tells $url"
+printf '== %s\n\n' "the playbook runs and reports to $url"
 cd "$work"
 ended=0
 ANSIBLE_NOTIFY_BINARY=$binary "$playbook" playbook.yml >played 2>said || ended=$?
-# What each host said, without what modules returned.
+# Results by host, without the output of modules.
 sed -nE 's/ \*+$//; s/ => .*//; /^(PLAY|TASK|RUNNING HANDLER) \[|^(ok|changed|skipping|fatal): /p' played
 grep '^ansible-notify' said || { cat said >&2; exit 1; }
 [ "$ended" = 0 ] || { cat played said >&2; exit "$ended"; }
@@ -53,5 +53,5 @@ printf '\n== %s\n\n' "what $url received"
 awk -F '"' '/"state":/ { state = $4 } /"host":/ { host = $4 } /"task_name":/ { task = $4 }
     /"task_output":/ '"$row" received >rows
 cat rows
-printf '\n== %s requests arrived; what failed:\n\n' "$(grep -c '^POST' received)"
+printf '\n== %s requests arrived; failures:\n\n' "$(grep -c '^POST' received)"
 grep -E '^(failed|unreachable)' rows

@@ -117,7 +117,7 @@ def in_the_play(bench):
         measure(play, {**play.plain(), **play.ours()}, 9)
         found = peers.environments(place, bench.directory, url, ara_url)
         others = {label: lambda more=more: play.run(**more) for label, more in found.items()}
-        print("The callbacks that one might pick instead, same play.\n")
+        print("Alternative callbacks, same play.\n")
         measure(play, {**play.plain([NONE]), **play.ours(), **others}, 2)
 
 
