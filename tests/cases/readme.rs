@@ -235,6 +235,89 @@ fn every_path_in_the_documentation_exists() {
     }
 }
 
+/// Every page of the documentation, by its path.
+fn pages() -> Vec<String> {
+    let mut pages: Vec<String> = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(str::to_owned)
+    .into();
+    for folder in ["docs", "docs/notifiers"] {
+        let whole = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in std::fs::read_dir(whole).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                pages.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    pages
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let slug = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        text.chars()
+            .filter(|character| character.is_alphanumeric() || "-_ ".contains(*character))
+            .map(|character| if character == ' ' { '-' } else { character })
+            .collect()
+    };
+    headings.map(slug).collect()
+}
+
+/// The links of a page within the repository: path from its root, and anchor.
+fn links(path: &str) -> Vec<(String, String)> {
+    let folder = std::path::Path::new(path).parent().unwrap();
+    let text = read(path);
+    let targets = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let inside = targets.filter(|target| !target.contains("://"));
+    inside
+        .map(|target| {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let mut whole = Vec::new();
+            for part in folder.join(file).components() {
+                match part.as_os_str().to_str().unwrap() {
+                    ".." => drop(whole.pop()),
+                    name => whole.push(name.to_owned()),
+                }
+            }
+            let file = if file.is_empty() {
+                path.to_owned()
+            } else {
+                whole.join("/")
+            };
+            (file, anchor.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere_and_the_readme_leads_to_every_page() {
+    for page in pages() {
+        for (file, anchor) in links(&page) {
+            let whole = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+            assert!(whole.exists(), "{page}: {file}");
+            assert!(
+                anchor.is_empty() || anchors(&read(&file)).contains(&anchor),
+                "{page}: {file}#{anchor}"
+            );
+        }
+    }
+    let linked = links("README.md");
+    for page in pages().iter().filter(|page| *page != "README.md") {
+        let is_linked = linked.iter().any(|(file, _)| file == page);
+        assert!(is_linked, "README.md has no link to {page}");
+    }
+}
+
 #[test]
 fn the_floors_are_told_as_they_are_checked() {
     let script = read("tests/structure.py");
