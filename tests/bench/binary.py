@@ -77,7 +77,7 @@ def stream(bench):
     count = 10_000 if bench.quick else 100_000
     delivery = "[delivery]\ndrain = 600s\nmax_size = 4GiB\n" + OUTPUTS
     print("%d events of 16 hosts to nginx on loopback, through the spool.\n" % count)
-    print("| | deliveries a second | `wrk`, as many connections | to `wrk` | CPU µs | peak MiB |")
+    print("| | deliveries per second | `wrk`, same connections | to `wrk` | CPU µs | peak MiB |")
     print("|---|---|---|---|---|---|")
     with nginx(bench) as url:
         inputs = "[inputs]\ncallback_url = %s\n" % url

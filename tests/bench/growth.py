@@ -52,14 +52,14 @@ def events_and_hosts(bench):
     print("One POST for each event, to nginx on loopback; every event goes through the spool.\n")
     for title, name, measured in (
         ("events of 16 hosts", "growth-events", grown),
-        ("hosts side by side", "growth-hosts", beside),
+        ("parallel hosts", "growth-hosts", beside),
     ):
-        print("| %s | wall µs an event | CPU µs an event | peak MiB |" % title)
+        print("| %s | wall µs per event | CPU µs per event | peak MiB |" % title)
         print("|---|---|---|---|")
         for number, figures in measured.items():
             print("| {:,} | {:.0f} | {:.0f} | {:.1f} |".format(number, *figures))
         print()
-        plot(bench, name, "Time of an event", title, measured)
+        plot(bench, name, "Time per event", title, measured)
 
 
 def plot(bench, name, title, across, measured):
@@ -67,7 +67,7 @@ def plot(bench, name, title, across, measured):
         "wall time": [(number, figures[0]) for number, figures in measured.items()],
         "CPU": [(number, figures[1]) for number, figures in measured.items()],
     }
-    bench.report.plot(name, line_plot(title, across, "µs an event", series))
+    bench.report.plot(name, line_plot(title, across, "µs per event", series))
 
 
 def waiting(bench):
@@ -94,8 +94,8 @@ def waiting(bench):
         return measure(empty)
 
     # What is measured waits, too.
-    heads = ("waiting, at least", "`send` ms", "to an empty spool")
-    print("| %s | %s | %s | accept µs an event | to an empty spool |" % heads)
+    heads = ("pending, at least", "`send` ms", "to an empty spool")
+    print("| %s | %s | %s | accept µs per event | to an empty spool |" % heads)
     print("|---|---|---|---|---|")
     held, curve = 0, {"accept": [], "accept, empty spool": []}
     for size in sizes:
@@ -110,5 +110,5 @@ def waiting(bench):
         print("| {:,} | {:.1f} | {} | {:.0f} | {} |".format(*figures))
         curve["accept"].append((size, median(accepts["full"])))
         curve["accept, empty spool"].append((size, median(accepts["empty"])))
-    svg = line_plot("Accepting beside what waits", "events waiting", "µs an event", curve)
+    svg = line_plot("Time to accept an event", "pending events", "µs per event", curve)
     bench.report.plot("growth-waiting", svg)

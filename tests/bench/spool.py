@@ -64,9 +64,9 @@ def waiting(bench):
         forget(bench)
         rates.append(count / accept(bench, count, "accept-%d" % run))
     print("| | |\n|---|---|")
-    print("| accepted, each on disk before it is answered for | %d a second |" % median(rates))
+    print("| accepted, each on disk before it is acknowledged | %d per second |" % median(rates))
     drained(bench, count)
-    print("| until the first of them arrives, once the endpoint is back | %.2f s |" % back(bench))
+    print("| until the first arrives, once the endpoint is up again | %.2f s |" % back(bench))
     forget(bench)
     accept(bench, many, "many")
     config = configure(bench, DEAD)
@@ -78,7 +78,7 @@ def waiting(bench):
         subprocess.run(send, check=False, stderr=subprocess.DEVNULL)
         starts.append(time.monotonic() - started)
     asked = [timed([bench.binary, "status"])[0] for _ in range(9)]
-    print("| `status` with %d waiting | %.1f ms |" % (many, median(asked) * 1e3))
+    print("| `status` with %d pending | %.1f ms |" % (many, median(asked) * 1e3))
     print("| `send` of one more, with its start and end | %.1f ms |" % (median(starts) * 1e3))
     with nginx(bench) as url:
         configure(bench, url)
@@ -88,7 +88,7 @@ def waiting(bench):
             wall, _, peak = timed_with_memory(flush, nothing, said)
     assert status(bench)[0]["waiting"] == 0, said.read_text()
     figures = (many, many / wall, peak)
-    print("| `flush` of %d | %d a second, at most %.1f MiB resident |" % figures)
+    print("| `flush` of %d | %d per second, at most %.1f MiB resident |" % figures)
     forget(bench)
 
 
@@ -96,7 +96,7 @@ def drained(bench, count):
     with nginx(bench) as url:
         configure(bench, url)
         wall = timed([bench.binary, "flush"])[0]
-    print("| `flush` of %d that waited | %d a second |" % (count, count / wall))
+    print("| `flush` of %d pending | %d per second |" % (count, count / wall))
 
 
 def back(bench):
