@@ -1,6 +1,6 @@
 //! `status`, `history` and `discard`: the content of the spool, as text or JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use crate::console::stderr;
 use crate::console::stdout;
 use crate::exit::Exit;
 use crate::json::bulk;
-use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
+use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow, Spool};
 
 pub async fn status(arguments: cli::Status) -> Exit {
-    let rows = match read(&arguments.place, spool::status).await {
+    let rows = match ask(&arguments.place, Spool::status).await {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
@@ -120,11 +120,7 @@ pub async fn history(arguments: cli::History) -> Exit {
         since: arguments.since.unwrap_or(0),
         most: arguments.limit,
     };
-    let rows = match read(&arguments.place, move |connection| {
-        spool::history(connection, &filter)
-    })
-    .await
-    {
+    let rows = match ask(&arguments.place, async |spool| spool.history(filter).await).await {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
@@ -174,20 +170,16 @@ async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
     let Some(name) = &arguments.notifier else {
         return Ok(());
     };
-    let known = read(&arguments.place, spool::status).await?;
+    let known = ask(&arguments.place, Spool::status).await?;
     super::check_known(std::slice::from_ref(name), &known)
 }
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
-    let found = match read(&arguments.place, move |connection| {
-        Ok(spool::delivery(connection, id)?.zip(Some(spool::body(connection, id)?)))
-    })
-    .await
-    {
+    let found = match ask(&arguments.place, async |spool| spool.delivery(id).await).await {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let Some(((row, attempts), body)) = found else {
+    let Some((row, attempts, body)) = found else {
         stderr::say(format!("there is no delivery {id}"));
         return Exit::NoInput;
     };
@@ -241,10 +233,7 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
         Ok(choice) => choice,
         Err(exit) => return exit,
     };
-    let given_up = write(&place, move |connection| {
-        spool::discard(connection, &choice)
-    });
-    let given_up = match given_up.await {
+    let given_up = match ask(&place, async |spool| spool.discard(choice).await).await {
         Ok(given_up) => given_up,
         Err(exit) => return exit,
     };
@@ -285,7 +274,7 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
     };
     let file = place.config.as_deref().filter(|_| which.ids.is_empty());
     if file.is_some() || !which.notifier.is_empty() {
-        let known = read(place, spool::status).await?;
+        let known = ask(place, Spool::status).await?;
         super::check_known(&which.notifier, &known)?;
         let is_chosen = |status: &&DestinationStatus| {
             let is_named = which.notifier.is_empty() || which.notifier.contains(&status.name);
@@ -297,40 +286,16 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
     Ok(choice)
 }
 
-/// Reads the spool without blocking writers; returns the default if there is none. If that fails (an older
-/// version, or damage), the spool is opened for writing, which repairs it.
-async fn read<T: Default + Send + 'static>(
+/// Returns what the spool says, or the default if there is none.
+async fn ask<T: Default>(
     place: &cli::Place,
-    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,
 ) -> Result<T, Exit> {
-    let Some(folder) = super::find_spool(place)? else {
+    let Some(spool) = super::open_to_read(place)? else {
         return Ok(T::default());
     };
-    let read = spool::reader(&folder).and_then(|connection| Ok(work(&connection)?));
-    match read {
-        Ok(found) => Ok(found),
-        Err(_) => write_to(&folder, work).await,
-    }
-}
-
-async fn write<T: Default + Send + 'static>(
-    place: &cli::Place,
-    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, Exit> {
-    let Some(folder) = super::find_spool(place)? else {
-        return Ok(T::default());
-    };
-    write_to(&folder, work).await
-}
-
-async fn write_to<T: Default + Send + 'static>(
-    folder: &Path,
-    work: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, Exit> {
-    super::open_for_commands(folder)?
-        .write(work)
-        .await
-        .map_err(|error| super::spool_failed(&error))
+    let answer = question(&spool).await;
+    answer.map_err(|error| super::spool_failed(&error.into()))
 }
 
 fn time(milliseconds: i64) -> String {

@@ -92,12 +92,21 @@ pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
 
 /// Opens a spool for changes, creating it if necessary.
 pub fn open_for_commands(folder: &Path) -> Result<Spool, Exit> {
-    let limits = Limits {
+    Spool::open(folder, &limits_for_commands()).map_err(|error| spool_failed(&error))
+}
+
+/// Opens the spool for a command that mostly reads, without keeping others from writing; None if there is none.
+pub fn open_to_read(place: &cli::Place) -> Result<Option<Spool>, Exit> {
+    let folder = find_spool(place)?;
+    Ok(folder.map(|folder| Spool::open_to_read(&folder, &limits_for_commands())))
+}
+
+fn limits_for_commands() -> Limits {
+    Limits {
         on_network: true,
         check: true,
         ..Limits::default()
-    };
-    Spool::open(folder, &limits).map_err(|error| spool_failed(&error))
+    }
 }
 
 /// Returns the spool's directory: as given by `--spool`, or from the configuration that is named or found

@@ -93,11 +93,7 @@ impl Deliverer {
     /// Starts a worker for a destination that has none, and returns its number. Needs a `LocalSet`.
     pub async fn add(self: &Rc<Self>, destination: Destination, key: DestinationKey) -> usize {
         let number = self.workers.borrow().len();
-        let wanted = key.clone();
-        let known = self
-            .spool()
-            .write(move |connection| spool::destination(connection, &wanted))
-            .await;
+        let known = self.spool().destination(key.clone()).await;
         let id = known.unwrap_or_else(|_| {
             // Any number works that the spool does not use.
             let id = -1 - number as i64;
@@ -115,10 +111,8 @@ impl Deliverer {
         }
         if let Some(trouble) = &destination.trouble {
             let reason = secret::redact(&trouble.reason);
-            let note =
-                move |connection: &rusqlite::Connection| spool::note_error(connection, id, &reason);
             // Without a spool nobody can look up the reason.
-            let _ = self.spool().write(note).await;
+            let _ = self.spool().note_error(id, reason).await;
         }
         self.start(destination, id);
         number
@@ -170,7 +164,7 @@ impl Deliverer {
             }
             Err(error) => {
                 self.shared
-                    .complain(&format!("events are kept in memory only: {error:#}"));
+                    .complain(&format!("events are kept in memory only: {error}"));
                 self.keep_in_memory(&held, &wanted);
             }
         }
@@ -194,14 +188,11 @@ impl Deliverer {
     }
 
     /// Writes events to the spool. If it is full, room is made as long as that is possible.
-    async fn write_events(&self, rows: Vec<NewEvent>) -> anyhow::Result<Vec<Accepted>> {
+    async fn write_events(&self, rows: Vec<NewEvent>) -> Result<Vec<Accepted>, spool::Error> {
         let rows = Arc::new(rows);
         loop {
             let accepted = self.spool().accept(rows.clone()).await;
-            let Err(error) = &accepted else {
-                return accepted;
-            };
-            if error.downcast_ref() != Some(&spool::Error::Full) {
+            if !matches!(accepted, Err(spool::Error::Full)) {
                 return accepted;
             }
             let room = self.spool().make_room().await?;
@@ -241,13 +232,8 @@ impl Deliverer {
             }
         };
         let ends: Vec<spool::Ended> = ends.into_iter().map(ended).collect();
-        let before = move |connection: &rusqlite::Connection| {
-            let ends = ends.iter();
-            ends.map(|ended| spool::end_run(connection, ended))
-                .collect::<rusqlite::Result<Vec<_>>>()
-        };
         // If the spool cannot be written, nothing is known about earlier runs.
-        let known = self.spool().write(before).await.unwrap_or_default();
+        let known = self.spool().end_runs(ends).await.unwrap_or_default();
         let pairs = known
             .into_iter()
             .map(|one| (one.previous, one.still_failing));
@@ -360,8 +346,9 @@ impl Deliverer {
     }
 
     /// Starts no further attempt and waits for those in progress to be recorded: another process continues
-    /// from there. Does not wait long for an endpoint that does not answer.
-    pub async fn stop(&self) {
+    /// from there. Does not wait long for an endpoint that does not answer. Fails if something that was
+    /// delivered is not recorded.
+    pub async fn stop(&self) -> Result<(), spool::Error> {
         self.shared.stopping.set(true);
         let limit = if self.waiting() == 0 {
             STOP
@@ -372,11 +359,13 @@ impl Deliverer {
         let _ = tokio::time::timeout(limit, self.finish_under_way()).await;
         let workers = self.workers.borrow().clone();
         self.spool().again().await;
+        let mut recorded = Ok(());
         for worker in workers {
-            worker.catch_up(self.spool()).await;
+            recorded = recorded.and(worker.catch_up(self.spool()).await);
         }
         self.write_unspooled().await;
         self.spool().close().await;
+        recorded
     }
 
     async fn finish_under_way(&self) {

@@ -10,7 +10,8 @@ impl Deliverer {
     /// Awaits `drained`, lets attempts in progress be recorded, and prints the summary if `events` is given.
     pub async fn close(&self, drained: impl Future<Output = ()>, events: Option<u64>) -> Exit {
         drained.await;
-        self.stop().await;
+        // It was reported where it failed.
+        let _ = self.stop().await;
         progress::hide();
         let standings = self.standings();
         if let Some(events) = events {

@@ -8,7 +8,7 @@ use crate::console::stderr;
 use crate::delivery::Deliverer;
 use crate::delivery::shared::Unwritten;
 use crate::event::Event;
-use crate::spool::{self, NewEvent};
+use crate::spool::NewEvent;
 
 impl Deliverer {
     /// Returns true if these events contain the end of a run that another process would deliver before
@@ -110,10 +110,7 @@ impl Deliverer {
         let destinations = self.shared.unspooled.borrow().destinations.clone();
         let mut homes = BTreeMap::new();
         for (id, key) in destinations {
-            let home = self
-                .spool()
-                .write(move |connection| spool::destination(connection, &key))
-                .await;
+            let home = self.spool().destination(key).await;
             homes.extend(home.ok().map(|home| (id, home)));
         }
         homes

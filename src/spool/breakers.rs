@@ -31,15 +31,14 @@ pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<Br
         })
 }
 
-/// Ends every pause of a destination. A failing one gets a single attempt first: its failures count as at
-/// least `failures`.
-pub fn probe(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<()> {
+/// Ends every pause of a destination. A failing one gets a single attempt first, as if its breaker had opened.
+pub fn probe(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE destination SET failures = max(failures, ?2), paused_until = 0
              WHERE id = ?1 AND (failures > 0 OR paused_until > 0)",
         )?
-        .execute(params![destination, failures])?;
+        .execute(params![destination, BREAKER])?;
     make_due(connection, destination)
 }
 
@@ -53,8 +52,8 @@ pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Makes the dead deliveries of a destination pending again, and turns it on if it was off. Returns how many.
-pub fn revive(connection: &Connection, destination: i64, failures: u32) -> rusqlite::Result<usize> {
+/// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
+pub fn revive(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
     let revived = connection.execute(
         "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",
         [destination],
@@ -63,7 +62,7 @@ pub fn revive(connection: &Connection, destination: i64, failures: u32) -> rusql
         "UPDATE destination SET dead = dead - ?2,
             failures = CASE WHEN gone IS NULL THEN failures ELSE max(failures, ?3) END, gone = NULL
          WHERE id = ?1",
-        params![destination, revived as i64, failures],
+        params![destination, revived as i64, BREAKER],
     )?;
-    Ok(revived)
+    Ok(())
 }

@@ -65,6 +65,13 @@ pub struct Pending {
     pub body: Result<String, &'static str>,
 }
 
+/// State of a delivery, as another process may have left it.
+pub struct Finished {
+    pub delivery: i64,
+    pub state: i64,
+    pub error: Option<String>,
+}
+
 /// Room left in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -127,22 +134,29 @@ impl MarkOutcome {
     }
 }
 
+/// Returns the id of a destination, if it is stored as given.
+pub fn find(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3 AND own = ?4",
+        )?
+        .query_row(params![key.search, key.name, key.run, key.own], |row| {
+            row.get(0)
+        })
+        .optional()
+}
+
 /// Returns the id of a destination; inserts it if it is new. `own` is updated each time.
 pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<i64> {
     let known = connection
         .prepare_cached(
-            "SELECT id, own FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3",
+            "UPDATE destination SET own = ?4 WHERE search = ?1 AND name = ?2 AND run = ?3 RETURNING id",
         )?
-        .query_row(params![key.search, key.name, key.run], |row| {
-            Ok((row.get(0)?, fields::number::<u8>(row, 1)?))
+        .query_row(params![key.search, key.name, key.run, key.own], |row| {
+            row.get(0)
         })
         .optional()?;
-    if let Some((id, own)) = known {
-        if own != Some(u8::from(key.own)) {
-            connection
-                .prepare_cached("UPDATE destination SET own = ?2 WHERE id = ?1")?
-                .execute(params![id, key.own])?;
-        }
+    if let Some(id) = known {
         return Ok(id);
     }
     connection.execute(
@@ -252,10 +266,7 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
 }
 
 /// Returns the state and the last error of the given deliveries.
-pub fn finished(
-    connection: &Connection,
-    deliveries: &[i64],
-) -> rusqlite::Result<Vec<(i64, i64, Option<String>)>> {
+pub fn finished(connection: &Connection, deliveries: &[i64]) -> rusqlite::Result<Vec<Finished>> {
     let mut statement =
         connection.prepare_cached("SELECT state, error FROM delivery WHERE id = ?1")?;
     let mut found = Vec::new();
@@ -268,7 +279,11 @@ pub fn finished(
             .optional()?;
         // Already pruned: it was delivered long ago.
         let (state, error) = row.unwrap_or((DELIVERED, None));
-        found.push((*id, state, error));
+        found.push(Finished {
+            delivery: *id,
+            state,
+            error,
+        });
     }
     Ok(found)
 }

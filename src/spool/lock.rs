@@ -13,8 +13,8 @@ use super::holder;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for which it may hold the lock while it is stopped.
 const PATIENCE_STOPPED: Duration = Duration::from_secs(1);
-/// Interval at which a waiting process checks the state of the holder.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval at which a waiting process does other work, and checks the state of the holder.
+const LOOK: Duration = Duration::from_millis(20);
 /// Time to wait for the lock right after a wait in vain.
 const SHORT: Duration = Duration::from_millis(50);
 /// Interval between tries during that time.
@@ -58,16 +58,20 @@ impl Lock {
         Ok(Lock { path, file })
     }
 
-    /// Takes the lock, or fails with the name of its holder.
-    pub fn take(&self, patience: Patience) -> Result<Guard<'_>, Error> {
+    /// Takes the lock, or fails with the name of its holder. Calls `meanwhile` again and again as it waits.
+    pub fn take(
+        &self,
+        patience: Patience,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Guard<'_>, Error> {
         match self.file.try_lock() {
             Ok(()) => return Ok(Guard::Own(&self.file)),
             Err(TryLockError::Error(_)) => return Ok(Guard::Unlocked),
             Err(TryLockError::WouldBlock) => {}
         }
         let guard = match patience {
-            Patience::Long => self.queue(),
-            Patience::Short => self.poll(),
+            Patience::Long => self.queue(meanwhile),
+            Patience::Short => self.poll(meanwhile),
         };
         guard.ok_or_else(|| {
             Error::Held(holder::of_lock(&self.path).map_or_else(
@@ -79,7 +83,7 @@ impl Lock {
 
     /// Waits in the kernel's queue, which is fair and wakes at once; on a thread of its own, because that
     /// wait is unbounded. If the lock comes too late, the thread releases it at once.
-    fn queue(&self) -> Option<Guard<'_>> {
+    fn queue(&self, meanwhile: &mut dyn FnMut()) -> Option<Guard<'_>> {
         let file = private_file(&self.path).ok()?;
         let (sender, receiver) = mpsc::channel();
         let wait = move || {
@@ -97,7 +101,7 @@ impl Lock {
                 Ok(file) => return Some(Guard::Waited(file)),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) if self.is_hopeless(began.elapsed()) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => meanwhile(),
             }
         }
     }
@@ -107,10 +111,11 @@ impl Lock {
         waited > PATIENCE || waited > PATIENCE_STOPPED && is_stopped()
     }
 
-    fn poll(&self) -> Option<Guard<'_>> {
+    fn poll(&self, meanwhile: &mut dyn FnMut()) -> Option<Guard<'_>> {
         let until = Instant::now() + SHORT;
         while Instant::now() < until {
             std::thread::sleep(POLL);
+            meanwhile();
             if self.file.try_lock().is_ok() {
                 return Some(Guard::Own(&self.file));
             }

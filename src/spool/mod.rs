@@ -17,6 +17,7 @@ mod network;
 mod obstacle;
 mod open;
 mod reader;
+mod requests;
 mod rescue;
 mod reserve;
 mod room;
@@ -25,35 +26,45 @@ mod wal;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::console::stderr;
 use holder::Holder;
 use lock::Patience;
-use open::Store;
 use reserve::Reserve;
-use writer::{Asked, Request, Trouble, Writer};
+use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
-pub use breakers::*;
-pub use deliveries::*;
+pub use breakers::{BREAKER, BreakerRow};
+pub use deliveries::{
+    Accepted, DEAD, DELIVERED, DISCARDED, DestinationKey, Finished, Mark, MarkOutcome, NewEvent,
+    Pending, Room,
+};
 pub use error::Error;
+use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
-use folder::{pages_in_use, private_file};
-pub use history::*;
+pub use history::{BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use leadership::{Leadership, MAX_CRASHES};
-pub use memory::*;
+pub use memory::Ended;
 pub use obstacle::check_folder;
-pub use reader::reader;
 
 /// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";
 /// Page size assumed for a spool that is not open yet.
 const PAGE: i64 = 4096;
+
+/// A request on its way to the writing thread.
+type Asking<T> = Result<oneshot::Receiver<Result<T, Error>>, Error>;
+
+/// Returns the thread's answer to a request.
+async fn answer<T>(asked: Asking<T>) -> Result<T, Error> {
+    let unwritable = |_| Err(Error::Other(UNWRITABLE.to_owned()));
+    asked?.await.unwrap_or_else(unwritable)
+}
 
 /// Handle to the writing thread.
 #[derive(Clone)]
@@ -75,21 +86,28 @@ impl Spool {
         let page = store
             .connection
             .query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        Ok(Spool::of(folder, limits, page, Ok(store)))
+        Ok(Spool::of(folder, limits, page, Start::Open(store)))
     }
 
     /// Returns the spool in `folder`, to be opened once the process that holds it now releases it. Until
     /// then, it accepts nothing.
     pub fn open_later(folder: &Path, limits: &Limits, reason: Error) -> Spool {
-        Spool::of(folder, limits, PAGE, Err(reason))
+        Spool::of(folder, limits, PAGE, Start::Held(reason))
     }
 
-    fn of(folder: &Path, limits: &Limits, page: i64, store: Result<Store, Error>) -> Spool {
+    /// Returns the spool in `folder`, which exists. It is opened for reading only, until something is
+    /// written or cannot be read.
+    pub fn open_to_read(folder: &Path, limits: &Limits) -> Spool {
+        let start = reader::reader(folder).map_or(Start::Closed, Start::Reading);
+        Spool::of(folder, limits, PAGE, start)
+    }
+
+    fn of(folder: &Path, limits: &Limits, page: i64, start: Start) -> Spool {
         let pages = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page;
         let (work, queue) = mpsc::channel();
-        let (sender, trouble) = watch::channel(store.is_err().then(std::time::Instant::now));
-        let writer = Writer::new(folder, limits, store, sender);
-        std::thread::spawn(move || writer.serve(&queue));
+        let (sender, trouble) = watch::channel(None);
+        let writer = Writer::new(folder, limits, start, queue, sender);
+        std::thread::spawn(move || writer.serve());
         Spool {
             work: Ok(work),
             trouble,
@@ -112,39 +130,38 @@ impl Spool {
         }
     }
 
-    /// Accepts events, unless the file has reached its maximum size or the disk is full.
-    pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
-        let (most_pages, reserve) = (self.most_pages, self.reserve.clone());
-        let size: usize = events.iter().map(|event| event.body.len()).sum();
-        self.write(move |connection| {
-            let has_its_size = most_pages
-                .is_some_and(|most| pages_in_use(connection).is_ok_and(|used| used >= most));
-            if has_its_size {
-                return Err(Error::Full.into_sqlite());
-            }
-            if reserve.is_short(connection, size as u64) {
-                return Err(Error::DiskFull.into_sqlite());
-            }
-            deliveries::accept(connection, &events)
-        })
-        .await
-    }
-
     /// Runs `work` in a transaction, together with other waiting work; returns its result after the commit.
     /// If one piece of a transaction fails, the others are run again without it.
-    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    fn write<T, F>(&self, work: F) -> impl Future<Output = Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        answer(self.ask(work, Request::Write))
+    }
+
+    /// Runs `work`, which changes nothing. It needs no lock, unless it fails: then it is run again like a
+    /// change, after the file was opened or repaired.
+    fn read<T, F>(&self, work: F) -> impl Future<Output = Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        answer(self.ask(work, Request::Read))
+    }
+
+    fn ask<T, F>(&self, work: F, request: fn(Box<dyn Work>) -> Request) -> Asking<T>
     where
         T: Send + 'static,
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
-        let done = Err(Error::Other(UNWRITABLE.to_owned()));
-        let work = Asked { work, done, answer };
-        let queue = self.work.clone().map_err(Error::Other)?;
-        queue
-            .send(Request::Work(Box::new(work)))
-            .map_err(|_| Error::Damaged)?;
-        Ok(result.await.context(UNWRITABLE)??)
+        let work = Box::new(Asked::new(work, answer));
+        match &self.work {
+            Ok(queue) => queue.send(request(work)).map_err(|_| Error::Damaged)?,
+            Err(reason) => return Err(Error::Other(reason.clone())),
+        }
+        Ok(result)
     }
 
     /// Moves all committed data to the database file, unless another process is still using it. Nothing is

@@ -37,7 +37,7 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     let path = folder.join("spool.db");
     // Created here so that nobody else can read it at any time.
     private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
-    let guard = lock.take(patience)?;
+    let guard = lock.take(patience, &mut || ())?;
     let users = private_file(&folder.join("spool.users")).ok();
     let is_alone = users.as_ref().is_none_or(|users| users.try_lock().is_ok());
     let (connection, told) = open_sound(&path, limits.check, is_alone)

@@ -1,12 +1,13 @@
 //! Room for new events: finished entries are deleted, and if that is not enough and the configuration allows
 //! it, the oldest pending deliveries are dropped.
 
-use anyhow::Result;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::Spool;
+use super::error::Error;
 use super::folder::pages_in_use;
-use super::{Spool, prune};
+use super::history::prune;
 
 /// Deliveries deleted or dropped at a time: other work waits meanwhile.
 const STEP: i64 = 100;
@@ -32,7 +33,7 @@ pub struct Room {
 
 impl Spool {
     /// Makes some room in a file that has reached its maximum size.
-    pub async fn make_room(&self) -> Result<Room> {
+    pub async fn make_room(&self) -> Result<Room, Error> {
         let most_pages = self.most_pages.filter(|_| self.drop_oldest);
         self.write(move |connection| {
             let now = Timestamp::now().as_millisecond();
@@ -52,7 +53,7 @@ impl Spool {
 
     /// Deletes some entries that finished before this time (milliseconds since 1970), or shrinks the file.
     /// Returns true if there is more to do.
-    pub async fn tidy(&self, before: i64) -> Result<bool> {
+    pub async fn tidy(&self, before: i64) -> Result<bool, Error> {
         self.write(move |connection| {
             if prune(connection, before, STEP)? > 0 {
                 return Ok(true);

@@ -1,5 +1,6 @@
 //! The writing thread: combines waiting requests into one transaction and answers them after the commit.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -38,9 +39,20 @@ pub trait Work: Send {
 
 /// Work whose caller waits for the result.
 pub struct Asked<T, F> {
-    pub work: F,
-    pub done: Result<T, Error>,
-    pub answer: oneshot::Sender<Result<T, Error>>,
+    work: F,
+    /// None until it is done.
+    done: Option<Result<T, Error>>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Asked<T, F> {
+    pub fn new(work: F, answer: oneshot::Sender<Result<T, Error>>) -> Asked<T, F> {
+        Asked {
+            work,
+            done: None,
+            answer,
+        }
+    }
 }
 
 impl<T, F> Work for Asked<T, F>
@@ -57,19 +69,28 @@ where
             Ok(done) => (Ok(done), Ok(())),
             Err(error) => (Err(Error::from(&error)), Err(error)),
         };
-        self.done = done;
+        self.done = Some(done);
         failed
     }
 
     fn answer(self: Box<Self>, commit: Result<(), Error>) {
+        let result = match (commit, self.done) {
+            (Ok(()), Some(done)) => done,
+            (Err(error), _) => Err(error),
+            // Its caller gets no answer.
+            (Ok(()), None) => return,
+        };
         // The caller may be gone; the work is done all the same.
-        let _ = self.answer.send(commit.and(self.done));
+        let _ = self.answer.send(result);
     }
 }
 
 /// A request to the writing thread.
 pub enum Request {
-    Work(Box<dyn Work>),
+    /// Work that may change something.
+    Write(Box<dyn Work>),
+    /// Work that changes nothing.
+    Read(Box<dyn Work>),
     /// The process is about to end and requests nothing more.
     Close(oneshot::Sender<()>),
 }
@@ -77,13 +98,29 @@ pub enum Request {
 /// Time since which every request has failed, if they do.
 pub type Trouble = Option<Instant>;
 
+/// State of the spool when its thread starts.
+pub enum Start {
+    Open(Store),
+    /// Open for reading only.
+    Reading(Connection),
+    /// Not open; the first request opens it.
+    Closed,
+    /// Another process holds the lock that is needed to open it.
+    Held(Error),
+}
+
 /// State of the writing thread.
 pub struct Writer {
+    queue: mpsc::Receiver<Request>,
+    /// Requests that arrived while it waited for the lock.
+    later: VecDeque<Request>,
     folder: PathBuf,
     limits: Limits,
     reserve: Reserve,
-    /// None while another process holds the lock that is needed to open it.
+    /// None until it is needed, and while another process holds the lock that is needed to open it.
     store: Option<Store>,
+    /// Used for reading until then.
+    reader: Option<Connection>,
     inode: Option<u64>,
     trouble: watch::Sender<Trouble>,
     /// Time of the last wait in vain for another process, and the error it ended with.
@@ -96,22 +133,34 @@ impl Writer {
     pub fn new(
         folder: &Path,
         limits: &Limits,
-        store: Result<Store, Error>,
+        start: Start,
+        queue: mpsc::Receiver<Request>,
         trouble: watch::Sender<Trouble>,
     ) -> Writer {
         let mut writer = Writer {
+            queue,
+            later: VecDeque::new(),
             folder: folder.to_owned(),
             limits: limits.clone(),
             reserve: Reserve::in_folder(folder),
             store: None,
+            reader: None,
             inode: None,
             trouble,
             held: None,
             is_dirty: false,
         };
-        match store {
-            Ok(store) => writer.begin(store),
-            Err(error) => writer.held = Some((Instant::now(), error)),
+        match start {
+            Start::Open(store) => writer.begin(store),
+            Start::Reading(connection) => {
+                writer.inode = inode(folder);
+                writer.reader = Some(connection);
+            }
+            Start::Closed => {}
+            Start::Held(error) => {
+                writer.trouble.send_replace(Some(Instant::now()));
+                writer.held = Some((Instant::now(), error));
+            }
         }
         writer
     }
@@ -119,25 +168,28 @@ impl Writer {
     fn begin(&mut self, mut store: Store) {
         // Only now: no process waits for a lock while this waits for the terminal.
         store.told.take().into_iter().for_each(stderr::say);
-        self.inode = self.current_inode();
+        self.inode = inode(&self.folder);
         self.store = Some(store);
     }
 
-    fn current_inode(&self) -> Option<u64> {
-        let metadata = self.folder.join("spool.db").metadata();
-        metadata.ok().map(|metadata| metadata.ino())
+    /// Returns true if the file was not replaced since it was opened.
+    fn is_current(&self) -> bool {
+        inode(&self.folder) == self.inode
     }
 
     /// Runs the thread until no sender is left or the file is damaged.
-    pub fn serve(mut self, queue: &mpsc::Receiver<Request>) {
-        while let Some(first) = self.next(queue) {
-            let more = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_AT_ONCE - 1);
+    pub fn serve(mut self) {
+        while let Some(first) = self.next() {
             let (mut batch, mut closing) = (Vec::new(), Vec::new());
-            for request in std::iter::once(first).chain(more) {
+            let mut next = Some(first);
+            while let Some(request) = next {
                 match request {
-                    Request::Work(work) => batch.push(work),
+                    Request::Write(work) => batch.push(work),
+                    Request::Read(work) => batch.extend(self.read(work)),
                     Request::Close(closed) => closing.push(closed),
                 }
+                let has_room = batch.len() < MOST_AT_ONCE;
+                next = has_room.then(|| self.waiting()).flatten();
             }
             if !batch.is_empty() && self.handle(batch) {
                 rescue::condemn(&self.folder.join("spool.db"));
@@ -157,15 +209,33 @@ impl Writer {
     }
 
     /// Returns the next request. Moves the log to the file when there is none for a while.
-    fn next(&mut self, queue: &mpsc::Receiver<Request>) -> Option<Request> {
+    fn next(&mut self) -> Option<Request> {
+        if let Some(request) = self.waiting() {
+            return Some(request);
+        }
         if self.is_dirty {
-            match queue.recv_timeout(IDLE) {
+            match self.queue.recv_timeout(IDLE) {
                 Ok(request) => return Some(request),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => self.move_log(),
             }
         }
-        queue.recv().ok()
+        self.queue.recv().ok()
+    }
+
+    /// Returns the next request, if one has arrived.
+    fn waiting(&mut self) -> Option<Request> {
+        let later = self.later.pop_front();
+        later.or_else(|| self.queue.try_recv().ok())
+    }
+
+    /// Runs work that changes nothing, and answers it. Returns it if it cannot be done without the lock.
+    fn read(&self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
+        let store = self.store.as_ref().map(|store| &store.connection);
+        match store.or(self.reader.as_ref()).filter(|_| self.is_current()) {
+            Some(connection) => read(connection, work),
+            None => Some(work),
+        }
     }
 
     /// Runs a batch of work and answers it. Returns true if the file was found to be damaged.
@@ -209,21 +279,31 @@ impl Writer {
         let store = match &mut self.store {
             Some(store) => store,
             None => {
+                self.reader = None;
                 let opened = open(&self.folder, &self.limits, patience);
                 let opened = opened.map_err(|error| match error.downcast::<Error>() {
                     Ok(error) => error,
-                    Err(error) => Error::Other(format!("{error:#}")),
+                    Err(error) => Error::Other(stderr::causes(&error)),
                 });
                 self.begin(opened?);
                 return self.commit_with(batch, patience);
             }
         };
-        let path = self.folder.join("spool.db");
         let connection = &store.connection;
         // SQLite waits by sleeping, and unfairly; the lock is fair and wakes at once.
-        let _held = store.lock.take(patience)?;
-        let inode = path.metadata().ok().map(|metadata| metadata.ino());
-        if inode != self.inode {
+        let (queue, later, opened) = (&self.queue, &mut self.later, self.inode);
+        let mut read_meanwhile = || {
+            for request in queue.try_iter() {
+                later.extend(match request {
+                    Request::Read(work) if inode(&self.folder) == opened => {
+                        read(connection, work).map(Request::Write)
+                    }
+                    request => Some(request),
+                });
+            }
+        };
+        let _held = store.lock.take(patience, &mut read_meanwhile)?;
+        if inode(&self.folder) != self.inode {
             return Err(Error::Other("the spool cannot be written".to_owned()));
         }
         let _ = connection.busy_timeout(match patience {
@@ -238,7 +318,7 @@ impl Writer {
         undo(connection, "ROLLBACK");
         committed.map_err(|error| match Error::from(&error) {
             Error::Held(text) => Error::Held(
-                holder::of_transaction(&path)
+                holder::of_transaction(&self.folder.join("spool.db"))
                     .map_or(text, |holder| format!("{holder} holds the spool")),
             ),
             error => error,
@@ -249,8 +329,8 @@ impl Writer {
     /// others are at work, or if the room of the log may be needed.
     fn move_log(&mut self) {
         let Some(store) = &self.store else { return };
-        if let Ok(_held) = store.lock.take(Patience::Short)
-            && self.current_inode() == self.inode
+        if let Ok(_held) = store.lock.take(Patience::Short, &mut || ())
+            && self.is_current()
         {
             let mode = if self.reserve.is_whole() {
                 Mode::Truncate
@@ -290,6 +370,31 @@ fn undo(connection: &Connection, statement: &str) {
 
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// Returns the number of the file that is at the spool's path.
+fn inode(folder: &Path) -> Option<u64> {
+    let metadata = folder.join("spool.db").metadata();
+    metadata.ok().map(|metadata| metadata.ino())
+}
+
+/// Runs work that changes nothing, and answers it. Returns it if it failed.
+fn read(connection: &Connection, mut work: Box<dyn Work>) -> Option<Box<dyn Work>> {
+    if snapshot(connection, &mut *work).is_err() {
+        return Some(work);
+    }
+    work.answer(Ok(()));
+    None
+}
+
+/// Runs work that changes nothing, on one state of the file.
+fn snapshot(connection: &Connection, work: &mut dyn Work) -> rusqlite::Result<()> {
+    run(connection, "BEGIN")?;
+    let done = work
+        .run(connection)
+        .and_then(|()| run(connection, "COMMIT"));
+    undo(connection, "ROLLBACK");
+    done
 }
 
 /// Runs work in one transaction and commits it. If one piece fails, all are run again so that nothing of that

@@ -1,13 +1,16 @@
 //! A process is stopped, as Ctrl-Z does, while it holds what others need: nobody waits for it without an end.
 
-use std::process::Child;
+use std::io::Write as _;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
+use super::chat::SLACK;
 use crate::sandbox::outcome;
 use crate::sandbox::spooled::Spooled;
-use crate::server::{OK, Reply, Server, dead_url};
+use crate::server::{OK, Reply, Server, dead_url, slack};
 
 /// What a command may take beside a stopped process: what it waits for the lock, and then for other things.
 const BOUND: Duration = Duration::from_secs(8);
@@ -56,6 +59,14 @@ impl Drop for Stopped {
 fn is_stopped(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
     stat.rsplit_once(") ").unwrap().1.starts_with('T')
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < 4 * BOUND, "{what}: not yet");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Does something that must not take long.
@@ -118,6 +129,39 @@ fn what_could_not_be_written_goes_to_the_spool_when_its_holder_goes_on() {
         .expect_line(0, &["41 deliveries: all delivered"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);
     spooled.check_numbers();
+}
+
+#[test]
+fn a_thread_goes_on_while_another_process_holds_the_spool() {
+    let server = slack::start();
+    let spooled = Spooled::with(&SLACK.config(&server, "ops"));
+    let mut stream = spooled.command(&["stream"]);
+    let mut stream = stream.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = stream.stdin.take().unwrap();
+    let mut say = |line: Value| stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    let event = |seq: u64| {
+        json!({"event": {"seq": seq, "event": "runner_on_ok", "time": 1.0,
+        "host": {"name": "h"}, "result": {}}})
+    };
+    say(json!({"hello": {"protocol": 1, "run": {"id": "r"}}}));
+    say(event(1));
+    let is_recorded = || spooled.run(&["status"]).stdout.contains("1 delivered");
+    wait_until("the first is recorded", is_recorded);
+    let mut stopped = Stopped::at(&spooled, &["discard", "9"], "before_commit");
+    say(event(2));
+    wait_until("the second arrives", || server.requests().len() == 2);
+    stopped.go_on();
+    say(json!({"end": {}}));
+    drop(stdin);
+    let ended = outcome(stream);
+    assert!(
+        ended
+            .stderr
+            .contains("events are kept in memory only: process")
+    );
+    let place = |body: Value| body["thread_ts"].clone();
+    let places: Vec<Value> = server.bodies().into_iter().map(place).collect();
+    assert_eq!(places[..2], [Value::Null, json!("1712.000000")]);
 }
 
 #[test]

@@ -24,7 +24,6 @@ use crate::delivery::setup::Config;
 use crate::delivery::tally::Counts;
 use crate::exit::Exit;
 use crate::net::http::Http;
-use crate::spool::BREAKER;
 use crate::spool::{self, DestinationStatus, Spool};
 use trust::{distrusted, is_all_of, of_stranger};
 
@@ -61,7 +60,7 @@ fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
 }
 
 async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
-    let known = spool.write(spool::status).await?;
+    let known = spool.status().await?;
     // With `--watch`, events may still arrive for a notifier that is not known yet.
     if !arguments.watch
         && let Err(exit) = super::check_known(&arguments.notifier, &known)
@@ -145,17 +144,12 @@ impl Flush<'_> {
         let dead = self.arguments.dead;
         for status in known {
             if self.is_chosen(status) && (dead || status.waiting > 0) {
-                let id = status.id;
-                let prepare = move |connection: &rusqlite::Connection| {
-                    if dead {
-                        spool::revive(connection, id, BREAKER)?;
-                    }
-                    if now {
-                        spool::probe(connection, id, BREAKER)?;
-                    }
-                    Ok(())
-                };
-                self.spool.write(prepare).await?;
+                if dead {
+                    self.spool.revive(status.id).await?;
+                }
+                if now {
+                    self.spool.probe(status.id).await?;
+                }
             }
         }
         Ok(())
@@ -163,15 +157,13 @@ impl Flush<'_> {
 
     /// Returns the destinations, after repairing wrong counts.
     async fn status(&self) -> anyhow::Result<Vec<DestinationStatus>> {
-        let found = self.spool.write(spool::status).await?;
+        let found = self.spool.status().await?;
         for wrong in found.iter().filter(|status| status.is_miscounted).cloned() {
             stderr::say(format!(
                 "{}: its counts in the spool were wrong, and are made again of its deliveries",
                 wrong.name
             ));
-            self.spool
-                .write(move |connection| spool::mend(connection, &wrong))
-                .await?;
+            self.spool.mend(wrong).await?;
         }
         Ok(found)
     }
@@ -200,10 +192,7 @@ impl Flush<'_> {
                 // Cached results about it may be outdated.
                 Some(_) => {
                     self.deliverer.retire(status.id);
-                    let id = status.id;
-                    self.spool
-                        .write(move |connection| spool::probe(connection, id, BREAKER))
-                        .await?;
+                    self.spool.probe(status.id).await?;
                 }
                 None => self.waiting += usize::try_from(status.waiting).unwrap_or(0),
             }
@@ -370,11 +359,8 @@ impl Flush<'_> {
 
     /// Gives up the deliveries of a destination whose record in the spool is unreadable.
     async fn bury(&self, status: &DestinationStatus) -> anyhow::Result<()> {
-        let (id, reason) = (status.id, "its destination in the spool cannot be read");
-        let buried = self
-            .spool
-            .write(move |connection| spool::bury_all(connection, id, reason))
-            .await?;
+        let reason = "its destination in the spool cannot be read";
+        let buried = self.spool.bury_all(status.id, reason).await?;
         stderr::say(format!("{}: {buried} are dead: {reason}", status.name));
         Ok(())
     }
@@ -433,8 +419,9 @@ impl Flush<'_> {
     }
 
     async fn finish(&self) -> anyhow::Result<Exit> {
-        self.deliverer.stop().await;
+        let recorded = self.deliverer.stop().await;
         progress::hide();
+        recorded?;
         let done = self.deliverer.done();
         let mut left = self.status().await?;
         left.retain(|status| self.is_chosen(status));

@@ -12,7 +12,8 @@ impl Stream {
     /// Exits after a signal in the middle of a run: another process may resume it and report how it ended.
     pub(super) async fn leave(&mut self, signal: i32) -> Exit {
         self.be_accepted().await;
-        self.deliverer.stop().await;
+        // It was reported where it failed.
+        let _ = self.deliverer.stop().await;
         self.answer_safe();
         let _ = signal_hook::low_level::emulate_default_handler(signal);
         Exit::Unexpected

@@ -81,13 +81,6 @@ struct Marks {
     threads: Vec<(String, String)>,
 }
 
-async fn write_mark(spool: &Spool, mark: &Mark) -> anyhow::Result<()> {
-    let mark = mark.clone();
-    spool
-        .write(move |connection| spool::mark(connection, &mark))
-        .await
-}
-
 impl Worker {
     /// Turns a result into a verdict and updates the breaker; `renewed` if refused secrets were read again.
     fn judge(&self, claimed: &[Delivery], renewed: bool, result: Result<(), Failure>) -> Verdict {
@@ -179,11 +172,7 @@ impl Worker {
         if delivery.attempts == 0 || delivery.id < 0 {
             return Duration::ZERO;
         }
-        let id = delivery.id;
-        let times = shared
-            .spool()
-            .write(move |connection| spool::attempt_times(connection, id))
-            .await;
+        let times = shared.spool().attempt_times(delivery.id).await;
         let mut times = times.unwrap_or_default();
         times.push(started.as_millisecond());
         verdict::time_between(&times, MAX_PAUSE.min(most / 4))
@@ -226,12 +215,9 @@ impl Worker {
         message.reached = claimed[0].reached.clone();
         let threads = notifier.thread() != Thread::None;
         if threads {
-            let (id, event) = (self.id, &claimed[0].event);
+            let event = &claimed[0].event;
             let keys = threads::keys(event);
-            let kept = shared
-                .spool()
-                .write(move |connection| spool::threads(connection, id, &keys))
-                .await;
+            let kept = shared.spool().threads(self.id, keys).await;
             // If the spool cannot be read, the message begins a new thread.
             let mut kept = kept.unwrap_or_default();
             kept.extend(self.threads.borrow().clone());
@@ -249,11 +235,11 @@ impl Worker {
     /// Stores the consequences of an attempt for the deliveries and for the destination.
     async fn record(&self, shared: &Shared, mut mark: Mark) {
         failpoint::pass("before_mark");
-        let mut recorded = write_mark(shared.spool(), &mark).await;
+        let mut recorded = shared.spool().mark(mark.clone()).await;
         if recorded.is_err() {
             // The first failure may have made room, and dropping a body would take some of it.
             mark.keep_body = true;
-            recorded = write_mark(shared.spool(), &mark).await;
+            recorded = shared.spool().mark(mark.clone()).await;
         }
         match recorded {
             Ok(()) => {
@@ -265,7 +251,7 @@ impl Worker {
             }
             Err(error) => {
                 shared.complain(&format!(
-                    "what was delivered cannot be recorded now, and may be sent again: {error:#}"
+                    "what was delivered cannot be recorded now, and may be sent again: {error}"
                 ));
                 self.threads.borrow_mut().extend(mark.threads.clone());
                 self.unrecorded.borrow_mut().push(mark);
@@ -274,26 +260,23 @@ impl Worker {
     }
 
     /// Records the marks that the spool did not take earlier.
-    pub async fn catch_up(&self, spool: &Spool) {
+    pub async fn catch_up(&self, spool: &Spool) -> Result<(), spool::Error> {
+        // Marks that are on their way must not seem to be recorded.
+        let _one = self.catching_up.lock().await;
         let mut marks = self.unrecorded.take();
         if marks.is_empty() {
-            return;
+            return Ok(());
         }
         for mark in &mut marks {
             // The breaker's state at that time no longer matters.
             (mark.breaker, mark.reopened) = (self.breaker.borrow().row(Instant::now()), false);
         }
         let kept = marks.clone();
-        let recorded = spool
-            .write(move |connection| {
-                marks
-                    .iter()
-                    .try_for_each(|mark| spool::mark(connection, mark))
-            })
-            .await;
+        let recorded = spool.mark_all(marks).await;
         if recorded.is_err() {
             self.unrecorded.borrow_mut().splice(0..0, kept);
         }
+        recorded
     }
 
     fn mark(

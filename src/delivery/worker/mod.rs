@@ -62,6 +62,8 @@ pub struct Worker {
     retired: Cell<bool>,
     /// Marks that the spool did not take.
     unrecorded: RefCell<Vec<Mark>>,
+    /// Lets one at a time record them.
+    catching_up: Mutex<()>,
     /// True once it has tried to become the process that delivers.
     began: Cell<bool>,
     /// Notified when there may be something to claim.
@@ -149,6 +151,7 @@ impl Worker {
             large: Mutex::default(),
             retired: Cell::new(false),
             unrecorded: RefCell::default(),
+            catching_up: Mutex::default(),
             began: Cell::new(false),
             wake: Notify::new(),
             breaker: RefCell::default(),
@@ -294,14 +297,16 @@ impl Worker {
     /// Returns the next deliveries pending in the spool, as far as there is room, and whether those were all.
     async fn pending(&self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
         let room = self.window.borrow().room()?;
-        let id = self.id;
-        let read = spool
-            .write(move |connection| spool::pending(connection, id, after, room))
-            .await;
+        // If marks are not recorded, those of further deliveries would not be either: all would be sent again.
+        let is_recorded = self.unrecorded.borrow().is_empty();
+        let read = match is_recorded {
+            true => spool.pending(self.id, after, room).await.ok(),
+            false => None,
+        };
         // If the spool cannot be read, the next look tries again.
         let unread = self.unread.get().unwrap_or_else(Instant::now);
-        self.unread.set(read.is_err().then_some(unread));
-        read.ok()
+        self.unread.set(read.is_none().then_some(unread));
+        read
     }
 
     /// Reads the breaker's state from the process that delivers to the destination, before this one sends
@@ -314,11 +319,9 @@ impl Worker {
 
     /// Takes over the breaker's state from another process, or as a person reset it.
     async fn read_breaker(&self, spool: &Spool) {
-        let id = self.id;
-        let read = spool
-            .write(move |connection| spool::breaker(connection, id))
-            .await;
-        let Ok(row) = read else { return };
+        let Ok(row) = spool.breaker(self.id).await else {
+            return;
+        };
         if self.stored.replace(row.clone()) == row {
             return;
         }
@@ -346,9 +349,7 @@ impl Worker {
             threads: Vec::new(),
         };
         // If the spool cannot be written, the next look finds it again.
-        let _ = spool
-            .write(move |connection| spool::mark(connection, &mark))
-            .await;
+        let _ = spool.mark(mark).await;
     }
 
     /// Returns the recipients that already have the message of a delivery.
@@ -356,10 +357,8 @@ impl Worker {
         if row.attempts == 0 {
             return Receipts::default();
         }
-        let (id, delivery) = (self.id, row.delivery);
-        let kept = spool
-            .write(move |connection| spool::threads(connection, id, &[threads::reached(delivery)]))
-            .await;
+        let keys = vec![threads::reached(row.delivery)];
+        let kept = spool.threads(self.id, keys).await;
         let kept = kept.unwrap_or_default();
         let reached = kept.values().next();
         Receipts::new(RefCell::new(
@@ -444,7 +443,8 @@ impl Worker {
 
     /// Looks for changes by other processes: additions if this one delivers, deliveries if another does.
     async fn poll(&self, shared: &Shared) {
-        self.catch_up(shared.spool()).await;
+        // If the spool cannot be written, the next look tries again.
+        let _ = self.catch_up(shared.spool()).await;
         if self.leads() {
             self.window.borrow_mut().poll_again(Instant::now());
             // With nothing in progress, this process's own state is already stored.
@@ -463,16 +463,19 @@ impl Worker {
         if open.is_empty() {
             return false;
         }
-        let found = shared
-            .spool()
-            .write(move |connection| spool::finished(connection, &open))
-            .await;
-        let Ok(found) = found else { return false };
+        let Ok(found) = shared.spool().finished(open).await else {
+            return false;
+        };
         let mut own = self.own.borrow_mut();
         let mut all = true;
-        for (id, state, error) in found {
+        for spool::Finished {
+            delivery,
+            state,
+            error,
+        } in found
+        {
             own.last_error = error.or(own.last_error.take());
-            if state != 0 && own.finish(id, state) {
+            if state != 0 && own.finish(delivery, state) {
                 self.seen.set(Instant::now());
                 shared.progress.notify_one();
             }

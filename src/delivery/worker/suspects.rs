@@ -4,8 +4,7 @@
 use super::Worker;
 use crate::delivery::lanes::Delivery;
 use crate::failpoint;
-use crate::spool::Room;
-use crate::spool::{self, MAX_CRASHES, Pending, Spool};
+use crate::spool::{MAX_CRASHES, Pending, Spool};
 
 impl Worker {
     /// Runs an attempt, and notes it in the lock file while it works without a pause at the beginning,
@@ -91,15 +90,6 @@ impl Worker {
 
     /// Returns the row of a delivery, if it is still pending in the spool.
     pub(super) async fn pending_row(&self, spool: &Spool, delivery: i64) -> Option<Pending> {
-        let id = self.id;
-        let room = Room {
-            deliveries: 1,
-            bytes: usize::MAX,
-        };
-        let read = move |connection: &rusqlite::Connection| {
-            spool::pending(connection, id, delivery - 1, room)
-        };
-        let (rows, _) = spool.write(read).await.ok()?;
-        rows.into_iter().find(|row| row.delivery == delivery)
+        spool.still_pending(self.id, delivery).await.ok()?
     }
 }

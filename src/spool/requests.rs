@@ -1,0 +1,186 @@
+//! Everything that the program asks of the spool, one method per purpose.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::breakers::{self, BreakerRow};
+use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
+use super::error::Error;
+use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
+use super::memory::{self, Before, Ended};
+use super::{Spool, folder};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Changes.
+impl Spool {
+    /// Accepts events, unless the file has reached its maximum size or the disk is full.
+    pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
+        let (most_pages, reserve) = (self.most_pages, self.reserve.clone());
+        let size: usize = events.iter().map(|event| event.body.len()).sum();
+        self.write(move |connection| {
+            let has_its_size = most_pages.is_some_and(|most| {
+                folder::pages_in_use(connection).is_ok_and(|used| used >= most)
+            });
+            if has_its_size {
+                return Err(Error::Full.into_sqlite());
+            }
+            if reserve.is_short(connection, size as u64) {
+                return Err(Error::DiskFull.into_sqlite());
+            }
+            deliveries::accept(connection, &events)
+        })
+        .await
+    }
+
+    /// Returns the id of a destination; adds it if it is new.
+    pub async fn destination(&self, key: DestinationKey) -> Result<i64> {
+        let key = Arc::new(key);
+        let wanted = key.clone();
+        let known = self.read(move |connection| deliveries::find(connection, &wanted));
+        if let Some(id) = known.await? {
+            return Ok(id);
+        }
+        self.write(move |connection| deliveries::destination(connection, &key))
+            .await
+    }
+
+    /// Records an attempt and its effect on the deliveries. Not `async`, so that the mark is not copied into
+    /// the caller's future.
+    pub fn mark(&self, mark: Mark) -> impl Future<Output = Result<()>> {
+        self.write(move |connection| deliveries::mark(connection, &mark))
+    }
+
+    /// Records several attempts, or none of them.
+    pub async fn mark_all(&self, marks: Vec<Mark>) -> Result<()> {
+        self.write(move |connection| {
+            let mut marks = marks.iter();
+            marks.try_for_each(|mark| deliveries::mark(connection, mark))
+        })
+        .await
+    }
+
+    /// Records why nothing is delivered to a destination, if that is known without an attempt.
+    pub async fn note_error(&self, destination: i64, error: String) -> Result<()> {
+        self.write(move |connection| history::note_error(connection, destination, &error))
+            .await
+    }
+
+    /// Records how runs of playbooks ended, and returns the state before each of them.
+    pub async fn end_runs(&self, ends: Vec<Ended>) -> Result<Vec<Before>> {
+        self.write(move |connection| {
+            let ends = ends.iter();
+            ends.map(|ended| memory::end_run(connection, ended))
+                .collect()
+        })
+        .await
+    }
+
+    /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
+    pub async fn revive(&self, destination: i64) -> Result<()> {
+        self.write(move |connection| breakers::revive(connection, destination))
+            .await
+    }
+
+    /// Ends every pause of a destination; a failing one gets a single attempt first.
+    pub async fn probe(&self, destination: i64) -> Result<()> {
+        self.write(move |connection| breakers::probe(connection, destination))
+            .await
+    }
+
+    /// Repairs a destination whose counts are wrong.
+    pub async fn mend(&self, status: DestinationStatus) -> Result<()> {
+        self.write(move |connection| history::mend(connection, &status))
+            .await
+    }
+
+    /// Gives up all pending deliveries of a destination, with the reason. Returns how many.
+    pub async fn bury_all(&self, destination: i64, reason: &'static str) -> Result<usize> {
+        self.write(move |connection| history::bury_all(connection, destination, reason))
+            .await
+    }
+
+    /// Gives up the chosen deliveries and returns their ids.
+    pub async fn discard(&self, choice: Choice) -> Result<Vec<i64>> {
+        self.write(move |connection| history::discard(connection, &choice))
+            .await
+    }
+}
+
+/// Reads. They see everything that was committed before.
+impl Spool {
+    /// Returns a destination's next pending deliveries, in order, as far as there is room, and whether these
+    /// were all of them.
+    pub async fn pending(
+        &self,
+        destination: i64,
+        after: i64,
+        room: Room,
+    ) -> Result<(Vec<Pending>, bool)> {
+        self.read(move |connection| deliveries::pending(connection, destination, after, room))
+            .await
+    }
+
+    /// Returns a delivery, if it is still pending.
+    pub async fn still_pending(&self, destination: i64, delivery: i64) -> Result<Option<Pending>> {
+        let room = Room {
+            deliveries: 1,
+            bytes: usize::MAX,
+        };
+        let (rows, _) = self.pending(destination, delivery - 1, room).await?;
+        Ok(rows.into_iter().find(|row| row.delivery == delivery))
+    }
+
+    /// Returns the state and the last error of the given deliveries.
+    pub async fn finished(&self, deliveries: Vec<i64>) -> Result<Vec<Finished>> {
+        self.read(move |connection| deliveries::finished(connection, &deliveries))
+            .await
+    }
+
+    /// Returns the start times of a delivery's failed attempts, in order, in milliseconds since 1970.
+    pub async fn attempt_times(&self, delivery: i64) -> Result<Vec<i64>> {
+        self.read(move |connection| deliveries::attempt_times(connection, delivery))
+            .await
+    }
+
+    /// Returns the breaker of a destination.
+    pub async fn breaker(&self, destination: i64) -> Result<BreakerRow> {
+        self.read(move |connection| breakers::breaker(connection, destination))
+            .await
+    }
+
+    /// Returns the stored values of a destination's threads, by key.
+    pub async fn threads(
+        &self,
+        destination: i64,
+        keys: Vec<String>,
+    ) -> Result<HashMap<String, String>> {
+        self.read(move |connection| memory::threads(connection, destination, &keys))
+            .await
+    }
+
+    /// Returns all destinations, oldest first.
+    pub async fn status(&self) -> Result<Vec<DestinationStatus>> {
+        self.read(history::status).await
+    }
+
+    /// Returns the newest deliveries that match the filter, newest first.
+    pub async fn history(&self, filter: Filter) -> Result<Vec<HistoryRow>> {
+        self.read(move |connection| history::history(connection, &filter))
+            .await
+    }
+
+    /// Returns a delivery with all its attempts, and the body of its event if that is still kept.
+    pub async fn delivery(
+        &self,
+        id: i64,
+    ) -> Result<Option<(HistoryRow, Vec<AttemptRow>, Option<String>)>> {
+        self.read(move |connection| {
+            let Some((row, attempts)) = history::delivery(connection, id)? else {
+                return Ok(None);
+            };
+            Ok(Some((row, attempts, history::body(connection, id)?)))
+        })
+        .await
+    }
+}
