@@ -3,8 +3,8 @@
 
 Prints files, cycles, the longest files and functions, and how doc comments open. With --check,
 fails where a bound does not hold, and says which: a module uses only what is below it in FLOORS,
-files make no cycle, and neither the names below src/, nor files and functions, nor odd openings of
-doc comments grow beyond their bounds.
+files make no cycle, SQL stays in the spool, and neither the names below src/, nor files and
+functions, nor odd openings of doc comments grow beyond their bounds.
 """
 
 import argparse
@@ -184,6 +184,11 @@ def measure():
     wrong += [
         f"cycle: {', '.join('::'.join(module) for module in sorted(cycle))}"
         for cycle in cycles(graph)
+    ]
+    wrong += [
+        f"{'::'.join(module)} uses SQLite, which only the spool does"
+        for module, text in texts.items()
+        if module[0] != "spool" and re.search(r"\brusqlite::", text)
     ]
     wrong += [
         f"{'::'.join(module)} has {length} lines" for length, module in files if length > MOST_LINES
