@@ -20,7 +20,7 @@ cp -r "$here/../callback_plugins" "$work"
 "$binary" receive --listen 127.0.0.1:0 --username demo --password-file "$work/password" \
     >"$work/received" 2>"$work/listening" &
 receiver=$!
-until grep -q 'listening on' "$work/listening"; do
+until grep -qs 'listening on' "$work/listening"; do
     kill -0 "$receiver" 2>/dev/null || { cat "$work/listening" >&2; exit 1; }
     sleep 0.05
 done
