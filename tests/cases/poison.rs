@@ -33,11 +33,18 @@ fn output(template: &str) -> Outcome {
 
 #[track_caller]
 fn expect_failure(template: &str, reason: &str) {
+    expect_failure_for(template, &[reason]);
+}
+
+/// The same, for one of these reasons: a busy machine may exceed the time first.
+#[track_caller]
+fn expect_failure_for(template: &str, reasons: &[&str]) {
     let outcome = output(template);
-    assert_eq!(
-        outcome.stderr,
-        format!("ansible-notify: output `x` failed and is sent as null: {reason}\n"),
-        "{template}"
+    let failed = "ansible-notify: output `x` failed and is sent as null: ";
+    let reason = outcome.stderr.trim_end().strip_prefix(failed);
+    assert!(
+        reason.is_some_and(|reason| reasons.contains(&reason)),
+        "{template}: {outcome:?}"
     );
     assert!(outcome.stdout.contains(r#""host":"web1""#), "{outcome:?}");
 }
@@ -84,11 +91,11 @@ fn a_template_takes_no_more_than_it_may() {
     ];
     side_by_side(&templates, |template| expect_failure(template, TOO_MUCH));
     let large = "a value is too large or nested too deeply to be written out";
-    expect_failure("[1] * 100000000", large);
-    expect_failure(
-        "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = [n.x] %}{% endfor %}",
-        large,
-    );
+    let nested =
+        "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = [n.x] %}{% endfor %}";
+    for template in ["[1] * 100000000", nested] {
+        expect_failure_for(template, &[large, TOO_MUCH]);
+    }
     expect_failure(
         &format!("{{% set a = ['x'] %}}{paired}{{{{ a | tojson }}}}"),
         TOO_MUCH,
