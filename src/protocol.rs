@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Overrides;
 use crate::config::emitters::Emitters;
+use crate::event::callback::Callback;
 use crate::event::{Host, Play, Run, Task};
 
 /// Version of the protocol that this program speaks.
@@ -129,7 +130,7 @@ pub struct RunnerRecord {
 #[derive(Deserialize)]
 pub struct EventRecord {
     pub seq: u64,
-    pub event: String,
+    pub event: Callback,
     /// Seconds since 1970.
     pub time: f64,
     #[serde(default)]

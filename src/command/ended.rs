@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::event::callback::Callback;
 use crate::event::run_summary::{Before, RunSummary};
 use crate::event::runner;
 use crate::event::{Event, Run, Status};
@@ -143,8 +144,8 @@ impl Ending {
             self.run = event.run.clone();
         }
         self.errors.note(event);
-        self.began |= event.event == "playbook_on_start";
-        self.counted |= event.event == "playbook_on_stats";
+        self.began |= event.event == Callback::PlaybookOnStart;
+        self.counted |= event.event == Callback::PlaybookOnStats;
         self.progress.note(event);
         if let Some((status, reason)) = event.end.as_ref().map(|end| (end.status, &end.reason)) {
             self.said = true;
@@ -189,7 +190,7 @@ impl Ending {
             return None;
         }
         self.conclude();
-        let mut event = Event::new("run_end", self.run.clone(), 0);
+        let mut event = Event::new(Callback::RunEnd, self.run.clone(), 0);
         let (last, time) = self.last.unwrap_or((self.run.id.clone(), event.time));
         event.id = format!("{last}-end");
         event.time = time;
@@ -221,7 +222,7 @@ pub struct Errors {
 impl Errors {
     /// Reads output of Ansible that comes as a record of its own, outside of tasks and callbacks.
     pub fn note(&mut self, event: &Event) {
-        if ["verbose", "error"].contains(&event.event.as_str())
+        if matches!(event.event, Callback::Verbose | Callback::Error)
             && let Some(record) = &event.record
         {
             let record: Value = serde_json::from_str(record.get()).unwrap_or_default();

@@ -69,7 +69,7 @@ fn show(event: Event, config: &Config, as_json: bool) {
         ));
     } else {
         let task = event.task.as_ref().map_or("", |task| &task.name);
-        let words = [event.event.as_str(), event.host_name(), task];
+        let words = [event.event.name(), event.host_name(), task];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         let mut text = format!("{}: {}\n", event.id, words.join(", "));
         for (name, kind, wanted, reason) in routes.chain(muted) {

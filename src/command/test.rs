@@ -11,6 +11,7 @@ use crate::config::entry::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::delivery::destination::Destination;
+use crate::event::callback::Callback;
 use crate::event::sample;
 use crate::event::{Event, Status};
 use crate::exit::Exit;
@@ -83,12 +84,12 @@ async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
 /// Returns a sample of an event that the notifier usually receives.
 fn usual_event(destination: &Destination) -> Event {
     let failures = [
-        sample::of("runner_on_failed"),
+        sample::of(Callback::RunnerOnFailed),
         sample::run_end(Status::Error),
     ];
     let mut samples = failures.into_iter().chain(sample::all());
     let wanted = samples.find(|event| destination.rules.trigger(event).is_some());
-    wanted.unwrap_or_else(|| sample::of("runner_on_failed"))
+    wanted.unwrap_or_else(|| sample::of(Callback::RunnerOnFailed))
 }
 
 async fn tell(destination: &Destination, event: Event) -> Exit {

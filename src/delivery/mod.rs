@@ -176,7 +176,7 @@ impl Deliverer {
         NewEvent {
             event_id: event.id.clone(),
             created: Timestamp::now().as_millisecond(),
-            callback: event.event.clone(),
+            callback: event.event.name().to_owned(),
             host: event.host_name().to_owned(),
             task: event
                 .task

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::event::callback::Callback;
 use crate::event::items::Items;
 use crate::event::{Event, State};
 
@@ -15,19 +16,13 @@ pub struct Loops(HashMap<[String; 3], Items>);
 impl Loops {
     /// Remembers the reason of an item that failed, and adds it to the end of its loop.
     pub fn note(&mut self, event: &mut Event) {
-        let ends = [
-            "runner_on_ok",
-            "runner_on_failed",
-            "runner_on_skipped",
-            "runner_on_unreachable",
-        ];
-        if event.event == "runner_item_on_failed" {
+        if event.event == Callback::RunnerItemOnFailed {
             let key = key(event);
             if self.0.len() < LOOPS || self.0.contains_key(&key) {
                 let items = self.0.entry(key).or_default();
                 items.add(event.item.as_ref(), event.reason());
             }
-        } else if !self.0.is_empty() && ends.contains(&event.event.as_str()) {
+        } else if !self.0.is_empty() && event.event.is_task_end() {
             let Some(items) = self.0.remove(&key(event)) else {
                 return;
             };

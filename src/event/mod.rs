@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::event::callback::Callback;
 use crate::event::items::Items;
 use crate::event::redact::{is_suspicious, strip};
 use crate::json::bulk;
@@ -49,24 +50,6 @@ impl State {
             State::Skipped => "skipped",
             State::Unreachable => "unreachable",
         }
-    }
-
-    /// Returns the state that Ansible's callback `event` stands for; None if it is not a result.
-    pub fn of(event: &str) -> Option<State> {
-        Some(match event {
-            "runner_on_ok"
-            | "runner_item_on_ok"
-            | "runner_on_async_ok"
-            | "runner_on_async_poll"
-            | "on_file_diff" => State::Success,
-            "runner_on_failed"
-            | "runner_item_on_failed"
-            | "runner_on_async_failed"
-            | "runner_retry" => State::Failed,
-            "runner_on_skipped" | "runner_item_on_skipped" => State::Skipped,
-            "runner_on_unreachable" => State::Unreachable,
-            _ => return None,
-        })
     }
 }
 
@@ -202,7 +185,7 @@ pub struct Event {
     /// The same on every attempt to deliver it: the run's id and a number.
     pub id: String,
     /// Ansible's callback name without `v2_`, or `run_end`.
-    pub event: String,
+    pub event: Callback,
     #[serde(serialize_with = "microseconds")]
     pub time: Timestamp,
     pub state: Option<State>,
@@ -337,13 +320,13 @@ pub fn is_false(value: &bool) -> bool {
 
 impl Event {
     /// Creates a bare event of `run`, dated now.
-    pub fn new(event: &str, run: Arc<Run>, number: u64) -> Event {
+    pub fn new(callback: Callback, run: Arc<Run>, number: u64) -> Event {
         Event {
             schema: SCHEMA,
             id: format!("{}-{number}", run.id),
-            event: event.to_owned(),
             time: Timestamp::now(),
-            state: State::of(event),
+            state: callback.state(),
+            event: callback,
             changed: false,
             ignored: false,
             item: None,
@@ -364,7 +347,7 @@ impl Event {
 
     /// Returns the status of the run, if the event tells it: at its start, running.
     pub fn status(&self) -> Option<Status> {
-        let start = ["playbook_on_start", "run_start"].contains(&self.event.as_str());
+        let start = matches!(self.event, Callback::PlaybookOnStart | Callback::RunStart);
         let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
     }
@@ -373,7 +356,7 @@ impl Event {
     pub fn is_failure(&self) -> bool {
         matches!(self.state, Some(State::Failed | State::Unreachable))
             && !self.ignored
-            && self.event != "runner_retry"
+            && self.event != Callback::RunnerRetry
     }
 
     /// Returns its approximate size in memory, in bytes.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use crate::event::callback::Callback;
 use crate::event::fields::{raw, read_time, text};
 use crate::event::loops::Loops;
 use crate::event::runner;
@@ -151,15 +152,14 @@ impl EventParser {
             None => self.run.clone(),
         };
         let state = state(object)?;
-        let name = match (text(object, "event"), state) {
-            (Some(name), _) => name.strip_prefix("v2_").unwrap_or(&name).to_owned(),
-            (None, Some(State::Success)) => "runner_on_ok".to_owned(),
-            (None, Some(state)) => format!("runner_on_{}", state.name()),
+        let callback = match (text(object, "event"), state) {
+            (Some(name), _) => Callback::from(name.strip_prefix("v2_").unwrap_or(&name)),
+            (None, Some(state)) => Callback::of_state(state),
             (None, None) => return Err(
                 "is not an event: it has neither `event` nor `state` (`ansible-notify schema` describes one)".to_owned()
             ),
         };
-        let mut event = Event::new(&name, run, self.count);
+        let mut event = Event::new(callback, run, self.count);
         event.state = state.or(event.state);
         // The run it names may have events from other readers, with the same numbers.
         event.id = text(object, "id").unwrap_or_else(|| format!("{}-{}", self.run.id, self.count));
@@ -167,7 +167,7 @@ impl EventParser {
             event.time =
                 read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
         }
-        event.end = run_end(object, &name)?;
+        event.end = run_end(object, &event.event)?;
         event.changed = match (typed(object, "changed")?, &event.end) {
             (Some(changed), _) => changed,
             (None, Some(end)) => !end.changed_hosts.is_empty(),
@@ -258,9 +258,12 @@ fn word<T: serde::de::DeserializeOwned>(
 }
 
 /// Reads the end of a run, if the event is one. Without a status, the hosts' counts decide.
-fn run_end(object: &Map<String, Value>, name: &str) -> Result<Option<Arc<RunEnd>>, String> {
+fn run_end(
+    object: &Map<String, Value>,
+    callback: &Callback,
+) -> Result<Option<Arc<RunEnd>>, String> {
     let status = status(object)?;
-    if status.is_none() && name != "run_end" {
+    if status.is_none() && *callback != Callback::RunEnd {
         return Ok(None);
     }
     let stats: Map<String, Value> = typed(object, "stats")?.unwrap_or_default();
@@ -337,7 +340,7 @@ mod tests {
         let event = read(
             &json!({"state": "failed", "host": "web1", "task": "install", "result": {"msg": "no"}}),
         );
-        assert_eq!(event.event, "runner_on_failed");
+        assert_eq!(event.event, Callback::RunnerOnFailed);
         assert_eq!(event.host_name(), "web1");
         assert_eq!(event.task.as_ref().unwrap().name, "install");
         assert!(event.id.ends_with("-1"), "{}", event.id);

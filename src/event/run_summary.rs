@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::event::callback::Callback;
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
 use crate::text::{characters, cut};
@@ -102,17 +103,17 @@ impl RunSummary {
         if event.changed && event.state == Some(State::Success) {
             self.changed_hosts.insert(event.host_name().to_owned());
         }
-        if event.event == "runner_on_unreachable"
-            || event.event == "runner_on_failed" && !event.ignored
+        if event.event == Callback::RunnerOnUnreachable
+            || event.event == Callback::RunnerOnFailed && !event.ignored
         {
             self.failures += 1;
             self.remember(failed_task(event));
         }
-        if event.event == "playbook_on_start" {
+        if event.event == Callback::PlaybookOnStart {
             self.playbook = true;
             self.stats = None;
         }
-        if event.event == "playbook_on_stats"
+        if event.event == Callback::PlaybookOnStats
             && let Value::Object(stats) = event.result_within(bulk::MAX_VALUES)["stats"].take()
         {
             self.stats = Some(stats);
@@ -200,7 +201,7 @@ impl RunSummary {
 
     /// Creates the event that ends the run.
     pub fn end(&self, run: &Arc<Run>, before: Before) -> Event {
-        let mut event = Event::new("run_end", run.clone(), 0);
+        let mut event = Event::new(Callback::RunEnd, run.clone(), 0);
         // The same id no matter which process creates it.
         event.id = format!("{}-end", run.id);
         self.complete(&mut event, self.status(), before);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::event::callback::Callback;
 use crate::event::fields::{raw, read_time, text};
 use crate::event::{self, Event, Host, Play, Run, RunEnd, Status, Task};
 use crate::json::lookup;
@@ -64,15 +65,15 @@ pub fn is_frame(bytes: &[u8]) -> bool {
 
 /// Converts a status to an event: the start, the steps between, and the end.
 fn status_event(status: &str, object: &Map<String, Value>, run: &Arc<Run>) -> Option<Event> {
-    let (name, end) = match status {
-        "starting" => ("run_start", None),
-        "running" => ("run_running", None),
-        "successful" => ("run_end", Some(Status::Success)),
-        "failed" | "timeout" | "error" => ("run_end", Some(Status::Error)),
-        "canceled" => ("run_end", Some(Status::Canceled)),
+    let (callback, end) = match status {
+        "starting" => (Callback::RunStart, None),
+        "running" => (Callback::RunRunning, None),
+        "successful" => (Callback::RunEnd, Some(Status::Success)),
+        "failed" | "timeout" | "error" => (Callback::RunEnd, Some(Status::Error)),
+        "canceled" => (Callback::RunEnd, Some(Status::Canceled)),
         _ => return None,
     };
-    let mut event = Event::new(name, run_of(object, run), 0);
+    let mut event = Event::new(callback, run_of(object, run), 0);
     // It has no id of its own, and another run may have the same ident.
     event.id = format!("{}-{}", event.run.id, event::new_id());
     event.end = end.map(|ended| {
@@ -117,11 +118,11 @@ fn job_event(
         Arc::make_mut(&mut run).playbook = playbook;
     }
     // ansible-runner names this one callback differently from Ansible.
-    let name = match name {
-        "runner_on_file_diff" => "on_file_diff",
-        name => name,
+    let callback = match name {
+        "runner_on_file_diff" => Callback::OnFileDiff,
+        name => Callback::from(name),
     };
-    let mut event = Event::new(name, run, 0);
+    let mut event = Event::new(callback, run, 0);
     event.id = match (text(object, "uuid"), &event.run.ident) {
         // Ansible's task ids can be the same in another run.
         (Some(uuid), Some(ident)) => format!("{ident}-{uuid}"),
@@ -139,9 +140,9 @@ fn job_event(
     event.play = play_of(data);
     event.task = task_of(data);
     event.host = host_of(data, result);
-    event.result = match name {
-        "playbook_on_stats" => Some(raw(&json!({ "stats": stats_of(data) }))),
-        "on_file_diff" => data.get("diff").map(|diff| raw(&json!({ "diff": diff }))),
+    event.result = match event.event {
+        Callback::PlaybookOnStats => Some(raw(&json!({ "stats": stats_of(data) }))),
+        Callback::OnFileDiff => data.get("diff").map(|diff| raw(&json!({ "diff": diff }))),
         _ => Some(result).filter(|result| !result.is_null()).map(raw),
     };
     event

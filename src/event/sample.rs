@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use crate::event::callback::CALLBACKS;
+use crate::event::callback::Callback;
 use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 
 /// Returns one sample of every callback, and every possible end of a run.
 pub fn all() -> Vec<Event> {
-    let results = CALLBACKS.iter().map(|callback| of(callback));
+    let results = Callback::ANSIBLE.iter().cloned().map(of);
     results
         .chain([Status::Success, Status::Error, Status::Canceled].map(run_end))
         .chain([recovery(), ignored()])
@@ -17,7 +17,7 @@ pub fn all() -> Vec<Event> {
 }
 
 /// Returns a sample of one callback.
-pub fn of(callback: &str) -> Event {
+pub fn of(callback: Callback) -> Event {
     let mut event = Event::new(callback, Arc::new(run()), 1);
     event.test = true;
     event.duration = Some(0.31);
@@ -25,7 +25,7 @@ pub fn of(callback: &str) -> Event {
         id: "1".into(),
         name: "a test play".into(),
     }));
-    if event.state.is_some() || callback.contains("task_start") || callback.ends_with("notify") {
+    if event.event.is_about_task() {
         event.task = Some(Arc::new(task()));
     }
     if let Some(state) = event.state {
@@ -44,7 +44,7 @@ pub fn of(callback: &str) -> Event {
         });
         event.result = serde_json::value::to_raw_value(&result).ok();
     }
-    if callback.starts_with("runner_item") {
+    if event.event.is_item() {
         event.item = Some(json!("a test item"));
     }
     event
@@ -52,7 +52,7 @@ pub fn of(callback: &str) -> Event {
 
 /// Returns a sample of the end of a run.
 pub fn run_end(status: Status) -> Event {
-    let mut event = Event::new("run_end", Arc::new(run()), 1);
+    let mut event = Event::new(Callback::RunEnd, Arc::new(run()), 1);
     event.test = true;
     let failures = usize::from(status == Status::Error);
     let counts = json!({"ok": 3, "changed": 1, "failures": failures, "unreachable": 0, "skipped": 1, "rescued": 0, "ignored": 0});
@@ -91,7 +91,7 @@ fn recovery() -> Event {
 fn ignored() -> Event {
     Event {
         ignored: true,
-        ..of("runner_on_failed")
+        ..of(Callback::RunnerOnFailed)
     }
 }
 

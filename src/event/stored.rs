@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::event::callback::Callback;
 use crate::event::parse::EventParser;
 use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
 
@@ -47,7 +48,7 @@ struct StoredEvent<'a> {
     task: Option<Arc<Task>>,
     schema: u32,
     id: Cow<'a, str>,
-    event: Cow<'a, str>,
+    event: Callback,
     #[serde(serialize_with = "microseconds")]
     time: Timestamp,
     state: Option<State>,
@@ -176,7 +177,7 @@ impl<'a> StoredEvent<'a> {
             task: None,
             schema: event.schema,
             id: Cow::Borrowed(&event.id),
-            event: Cow::Borrowed(&event.event),
+            event: event.event.clone(),
             time: event.time,
             state: event.state,
             changed: event.changed,
@@ -197,7 +198,7 @@ impl<'a> StoredEvent<'a> {
         Event {
             schema: self.schema,
             id: self.id.into_owned(),
-            event: self.event.into_owned(),
+            event: self.event,
             time: self.time,
             state: self.state,
             changed: self.changed,

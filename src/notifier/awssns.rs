@@ -206,7 +206,7 @@ fn attributes(message: &Message) -> Vec<(&'static str, String)> {
     let state = event.state.map(|state| state.name());
     let status = event.status().map(|status| status.name());
     let all = [
-        ("event", Some(event.event.as_str())),
+        ("event", Some(event.event.name())),
         ("state", state),
         ("status", status),
         ("playbook", event.run.playbook.as_deref()),

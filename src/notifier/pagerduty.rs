@@ -157,7 +157,7 @@ impl PagerDuty {
             let group = group.or_else(|| event.run.command());
             payload["component"] = task.map(detail).into();
             payload["group"] = group.as_deref().map(detail).into();
-            payload["class"] = event.event.as_str().into();
+            payload["class"] = event.event.name().into();
         }
         payload
     }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{Kind, Notifier};
 use crate::config::section::Section;
+use crate::event::callback::Callback;
 use crate::event::sample;
 use crate::failure::Failure;
 use crate::message::{Message, MessageFormat};
@@ -120,7 +121,7 @@ impl Service for Webhook {
     }
 
     fn probe(&self, method: Method) -> Request {
-        let context = Context::new(Arc::new(sample::of("runner_on_failed")));
+        let context = Context::new(Arc::new(sample::of(Callback::RunnerOnFailed)));
         let url = self.address.url(&context);
         let url = url.unwrap_or_else(|_| self.address.base.clone());
         let mut headers = self.headers.fixed.clone();

@@ -7,8 +7,8 @@ use std::cell::Cell;
 use crate::config::advice;
 use crate::config::section::Section;
 use crate::console::stderr;
-use crate::event::callback::CALLBACKS;
-use crate::event::{Event, State, Status};
+use crate::event::callback::Callback;
+use crate::event::{Event, Status};
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::template::context::VARIABLES;
@@ -17,37 +17,39 @@ use crate::template::context::VARIABLES;
 type Test = fn(&Event) -> bool;
 const TRIGGERS: [(&str, Test); 22] = [
     ("any", |event| is_result(event) || event.end.is_some()),
-    ("ok", |event| event.event == "runner_on_ok"),
+    ("ok", |event| event.event == Callback::RunnerOnOk),
     ("changed", |event| {
-        event.event == "runner_on_ok" && event.changed
+        event.event == Callback::RunnerOnOk && event.changed
     }),
-    ("failed", |event| event.event == "runner_on_failed"),
-    ("skipped", |event| event.event == "runner_on_skipped"),
+    ("failed", |event| event.event == Callback::RunnerOnFailed),
+    ("skipped", |event| event.event == Callback::RunnerOnSkipped),
     ("unreachable", |event| {
-        event.event == "runner_on_unreachable"
+        event.event == Callback::RunnerOnUnreachable
     }),
     ("ignored", |event| {
-        event.event == "runner_on_failed" && event.ignored
+        event.event == Callback::RunnerOnFailed && event.ignored
     }),
-    ("retry", |event| event.event == "runner_retry"),
-    ("item_ok", |event| event.event == "runner_item_on_ok"),
+    ("retry", |event| event.event == Callback::RunnerRetry),
+    ("item_ok", |event| event.event == Callback::RunnerItemOnOk),
     ("item_failed", |event| {
-        event.event == "runner_item_on_failed"
+        event.event == Callback::RunnerItemOnFailed
     }),
     ("item_skipped", |event| {
-        event.event == "runner_item_on_skipped"
+        event.event == Callback::RunnerItemOnSkipped
     }),
-    ("async_poll", |event| event.event == "runner_on_async_poll"),
-    ("async_ok", |event| event.event == "runner_on_async_ok"),
+    ("async_poll", |event| {
+        event.event == Callback::RunnerOnAsyncPoll
+    }),
+    ("async_ok", |event| event.event == Callback::RunnerOnAsyncOk),
     ("async_failed", |event| {
-        event.event == "runner_on_async_failed"
+        event.event == Callback::RunnerOnAsyncFailed
     }),
-    ("diff", |event| event.event == "on_file_diff"),
+    ("diff", |event| event.event == Callback::OnFileDiff),
     ("started", |event| {
         // A live ansible-runner reports this before the playbook does.
         let run = &event.run;
         let said = run.ident.as_ref().is_some_and(|ident| *ident != run.id);
-        event.event == "run_start" || event.event == "playbook_on_start" && !said
+        event.event == Callback::RunStart || event.event == Callback::PlaybookOnStart && !said
     }),
     ("success", |event| ended(event, Status::Success)),
     ("error", |event| ended(event, Status::Error)),
@@ -59,16 +61,21 @@ const TRIGGERS: [(&str, Test); 22] = [
 
 /// Returns the names of the triggers, those of callbacks last.
 pub fn triggers() -> impl Iterator<Item = &'static str> {
-    TRIGGERS.iter().map(|(name, _)| *name).chain(CALLBACKS)
+    let callbacks = Callback::ANSIBLE.iter().map(Callback::name);
+    TRIGGERS.iter().map(|(name, _)| *name).chain(callbacks)
 }
 
 /// Returns the sample event for a trigger, or the reason why there is none.
 pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
     let test = TRIGGERS.iter().find(|(name, _)| *name == trigger);
-    if test.is_none() && !CALLBACKS.contains(&trigger) {
+    let callback = Callback::of_ansible(trigger);
+    let is_meant = |event: &Event| match test {
+        Some((_, test)) => test(event),
+        None => Some(&event.event) == callback,
+    };
+    if test.is_none() && callback.is_none() {
         return Err(unknown(trigger));
     }
-    let is_meant = |event: &Event| test.map_or(event.event == trigger, |(_, test)| test(event));
     let found = samples.into_iter().find(is_meant);
     found.ok_or_else(|| {
         format!("there is no sample of `{trigger}`; give an event of your own with --event")
@@ -87,7 +94,7 @@ fn unknown(trigger: &str) -> String {
 }
 
 fn is_result(event: &Event) -> bool {
-    State::of(&event.event).is_some()
+    event.event.state().is_some()
 }
 
 fn ended(event: &Event, status: Status) -> bool {
@@ -135,7 +142,7 @@ pub struct Rules {
     check_mode: CheckMode,
     triggers: Vec<(&'static str, Test)>,
     /// Callbacks given by their own names.
-    callbacks: Vec<String>,
+    callbacks: Vec<&'static Callback>,
     when: Option<Template>,
     /// True once `when` failed: reported once, not once per event.
     failed: Cell<bool>,
@@ -170,8 +177,8 @@ impl Rules {
         for name in if names.is_empty() { default.on } else { &names } {
             if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
                 rules.triggers.push(*trigger);
-            } else if CALLBACKS.contains(name) {
-                rules.callbacks.push((*name).to_owned());
+            } else if let Some(callback) = Callback::of_ansible(name) {
+                rules.callbacks.push(callback);
             } else {
                 section.problem("on", unknown(name));
             }
@@ -217,19 +224,20 @@ impl Rules {
     }
 
     /// Returns the trigger by which an event is wanted, if any.
-    pub fn trigger(&self, event: &Event) -> Option<&str> {
+    pub fn trigger(&self, event: &Event) -> Option<&'static str> {
         let trigger = self.triggers.iter().find(|(_, test)| test(event));
-        let callback = self.callbacks.iter().find(|name| **name == event.event);
+        let mut callbacks = self.callbacks.iter();
+        let callback = callbacks.find(|callback| ***callback == event.event);
         trigger
             .map(|(name, _)| *name)
-            .or(callback.map(String::as_str))
+            .or(callback.map(|callback| callback.name()))
     }
 
     /// Returns whether the notifier wants this event, and why.
     pub fn explain(&self, context: &Context) -> (bool, String) {
         let triggers = self.triggers.iter().map(|(name, _)| *name);
         let all: Vec<&str> = triggers
-            .chain(self.callbacks.iter().map(String::as_str))
+            .chain(self.callbacks.iter().map(|callback| callback.name()))
             .collect();
         match self.trigger(context.event()) {
             _ if self.unclear => (false, "its `on` or `when` has a mistake".to_owned()),

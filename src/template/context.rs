@@ -187,7 +187,7 @@ impl Object for View {
         let context = || Context(self.clone());
         match name {
             "event" => Some(whole(event, self.share())),
-            "callback" => text(Some(&event.event)),
+            "callback" => text(Some(event.event.name())),
             "id" => text(Some(&event.id)),
             "state" => text(event.state.map(|state| state.name())),
             "changed" => Some(Value::from(event.changed)),

@@ -361,7 +361,7 @@ impl Stream {
         if self.overrides.is_none() {
             self.configure(Overrides::default()).await?;
         }
-        let mut event = Event::new(&record.event, self.run.clone(), record.seq);
+        let mut event = Event::new(record.event.clone(), self.run.clone(), record.seq);
         event.time = from_seconds(record.time).unwrap_or(event.time);
         event.changed = record.changed;
         event.ignored = record.ignored;
@@ -409,7 +409,7 @@ impl Stream {
                 }
                 event.run = self.run.clone();
                 event.id = format!("{}-{}", self.run.id, record.seq);
-                if event.event.starts_with("run_") {
+                if event.event.is_of_run() {
                     event.time = from_seconds(record.time).unwrap_or(event.time);
                 }
                 event.truncated |= cut;
