@@ -1,4 +1,4 @@
-# Everything that one does with a checkout. `make` alone says what there is.
+# All tasks of a checkout. `make` alone lists them.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -40,7 +40,7 @@ test-rust: target/venvs/servers/done ## the program against real servers
 	    $(CARGO) test $(TESTED) --no-fail-fast; \
 	fi
 
-test-quick: ## what takes no time: unit tests, and those of the program that wait for nothing
+test-quick: ## about a minute: unit tests, and tests of the program that wait for nothing
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --profile quick; \
@@ -100,7 +100,7 @@ format: $(TOOLS)/bin/ruff ## put the code into shape
 
 check: lint test ## what a change must pass
 
-bench: instructions ## how fast, beside what one would use instead; writes docs/benchmarks.md
+bench: instructions ## speed, compared to alternatives; writes docs/benchmarks.md
 	tests/setup.sh nginx openssl curl wrk
 	$(PYTHON) tests/bench/run.py $(BINARY) --write docs
 
