@@ -3,6 +3,7 @@
 pub mod callback;
 pub mod fields;
 pub mod items;
+pub mod keys;
 pub mod loops;
 pub mod parse;
 pub mod reason;

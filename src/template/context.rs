@@ -7,56 +7,141 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use serde::Deserialize;
 
-use crate::event::{Event, time_text};
+use crate::event::{Event, RunEnd, Task, time_text};
 use crate::json::bulk;
 use crate::template::awx;
 
-/// Names that expressions and templates may use.
-pub const VARIABLES: [&str; 43] = [
-    "event",
-    "state",
-    "changed",
-    "ignored",
-    "host",
-    "host_address",
-    "task_name",
-    "task_action",
-    "task_path",
-    "role",
-    "play_name",
-    "playbook",
-    "run_id",
-    "run_name",
-    "item",
-    "time",
-    "duration",
-    "result",
-    "task_output",
-    "check",
-    "id",
-    "callback",
-    "status",
-    "stats",
-    "exit_code",
-    "elapsed",
-    "previous",
-    "recovered",
-    "still_failing",
-    "failed_tasks",
-    "failures",
-    "changed_hosts",
-    "events",
-    "hosts",
-    "reason",
-    "user",
-    "controller",
-    "inventory",
-    "url",
-    "test",
-    "job",
-    "job_friendly_name",
-    "job_metadata",
+/// Value of a variable; None if the event does not have it.
+type Read = fn(&Arc<View>) -> Option<Value>;
+
+/// Variables that expressions and templates may use.
+const TABLE: [(&str, Read); 43] = [
+    ("event", |view| Some(whole(&view.event, view.share()))),
+    ("state", |view| {
+        text(view.event.state.map(|state| state.name()))
+    }),
+    ("changed", |view| Some(Value::from(view.event.changed))),
+    ("ignored", |view| Some(Value::from(view.event.ignored))),
+    ("host", |view| {
+        text(view.event.host.as_ref().map(|host| host.name.as_str()))
+    }),
+    ("host_address", |view| {
+        text(
+            view.event
+                .host
+                .as_ref()
+                .and_then(|host| host.address.as_deref()),
+        )
+    }),
+    ("task_name", |view| {
+        text(view.task().map(|task| task.name.as_str()))
+    }),
+    ("task_action", |view| {
+        text(view.task().and_then(|task| task.action.as_deref()))
+    }),
+    ("task_path", |view| {
+        text(view.task().and_then(|task| task.path.as_deref()))
+    }),
+    ("role", |view| {
+        text(view.task().and_then(|task| task.role.as_deref()))
+    }),
+    ("play_name", |view| {
+        text(view.event.play.as_ref().map(|play| play.name.as_str()))
+    }),
+    ("playbook", |view| text(view.event.run.playbook.as_deref())),
+    ("run_id", |view| text(Some(&view.event.run.id))),
+    ("run_name", |view| Some(Value::from(view.event.run.name()))),
+    ("item", |view| view.event.item.clone().map(from_json)),
+    ("time", |view| Some(Value::from(time_text(view.event.time)))),
+    ("duration", |view| view.event.duration.map(Value::from)),
+    ("result", |view| Some(view.result().clone())),
+    ("task_output", |view| view.task_output()),
+    ("check", |view| Some(Value::from(view.event.run.check))),
+    ("id", |view| text(Some(&view.event.id))),
+    ("callback", |view| text(Some(view.event.event.name()))),
+    ("status", |view| {
+        view.event.status().map(|status| Value::from(status.name()))
+    }),
+    ("stats", |view| {
+        view.end()
+            .map(|end| from_json(serde_json::Value::Object(end.stats.clone())))
+    }),
+    ("exit_code", |view| view.end()?.exit_code.map(Value::from)),
+    ("elapsed", |view| {
+        view.end().map(|end| Value::from(end.elapsed))
+    }),
+    ("previous", |view| {
+        view.end()?
+            .previous
+            .map(|status| Value::from(status.name()))
+    }),
+    ("recovered", |view| {
+        Some(Value::from(view.event.recovered()))
+    }),
+    ("still_failing", |view| {
+        view.end().map(|end| data(&end.still_failing))
+    }),
+    ("failed_tasks", |view| {
+        view.end().map(|end| data(&end.failed_tasks))
+    }),
+    ("failures", |view| {
+        view.end().map(|end| Value::from(end.failures))
+    }),
+    ("changed_hosts", |view| {
+        view.end().map(|end| data(&end.changed_hosts))
+    }),
+    ("events", |view| {
+        Some({
+            let share = view.share();
+            let events = Context(view.clone());
+            let events = events.events().map(|event| whole(event, share));
+            events.collect()
+        })
+    }),
+    ("hosts", |view| {
+        Some(Context(view.clone()).hosts().into_iter().collect())
+    }),
+    ("reason", |view| view.event.reason().map(Value::from)),
+    ("user", |view| text(view.event.run.user.as_deref())),
+    ("controller", |view| {
+        text(view.event.run.controller.as_deref())
+    }),
+    ("inventory", |view| {
+        Some(
+            view.event
+                .run
+                .inventory
+                .iter()
+                .map(String::as_str)
+                .collect(),
+        )
+    }),
+    ("url", |view| text(view.event.run.url.as_deref())),
+    ("test", |view| Some(Value::from(view.event.test))),
+    ("job", |view| Some(from_json(awx::job(&view.event)))),
+    ("job_friendly_name", |_| {
+        Some(Value::from(awx::FRIENDLY_NAME))
+    }),
+    ("job_metadata", |view| {
+        Some(Value::from_object(Metadata::new(&view.event)))
+    }),
 ];
+
+/// Names of the variables.
+pub const VARIABLES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = TABLE[index].0;
+        index += 1;
+    }
+    names
+};
+
+/// Returns a text as a template value.
+fn text(text: Option<&str>) -> Option<Value> {
+    text.map(Value::from)
+}
 
 /// An event as seen by expressions and templates.
 #[derive(Clone, Debug)]
@@ -142,6 +227,16 @@ struct View {
 }
 
 impl View {
+    /// Returns the task, if the event belongs to one.
+    fn task(&self) -> Option<&Task> {
+        self.event.task.as_deref()
+    }
+
+    /// Returns the end of the run, if the event is one.
+    fn end(&self) -> Option<&RunEnd> {
+        self.event.end.as_deref()
+    }
+
     fn result(&self) -> &Value {
         self.result
             .get_or_init(|| as_result(self.event.result_within(self.share())))
@@ -180,62 +275,8 @@ impl Object for View {
     }
 
     fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
-        let event = &self.event;
-        let task = event.task.as_ref();
-        let end = event.end.as_ref();
-        let text = |text: Option<&str>| text.map(Value::from);
-        let context = || Context(self.clone());
-        match name {
-            "event" => Some(whole(event, self.share())),
-            "callback" => text(Some(event.event.name())),
-            "id" => text(Some(&event.id)),
-            "state" => text(event.state.map(|state| state.name())),
-            "changed" => Some(Value::from(event.changed)),
-            "ignored" => Some(Value::from(event.ignored)),
-            "host" => text(event.host.as_ref().map(|host| host.name.as_str())),
-            "host_address" => text(event.host.as_ref().and_then(|host| host.address.as_deref())),
-            "task_name" => text(task.map(|task| task.name.as_str())),
-            "task_action" => text(task.and_then(|task| task.action.as_deref())),
-            "task_path" => text(task.and_then(|task| task.path.as_deref())),
-            "role" => text(task.and_then(|task| task.role.as_deref())),
-            "play_name" => text(event.play.as_ref().map(|play| play.name.as_str())),
-            "playbook" => text(event.run.playbook.as_deref()),
-            "run_id" => text(Some(&event.run.id)),
-            "run_name" => Some(Value::from(event.run.name())),
-            "check" => Some(Value::from(event.run.check)),
-            "user" => text(event.run.user.as_deref()),
-            "controller" => text(event.run.controller.as_deref()),
-            "inventory" => Some(event.run.inventory.iter().map(String::as_str).collect()),
-            "url" => text(event.run.url.as_deref()),
-            "test" => Some(Value::from(event.test)),
-            "reason" => event.reason().map(Value::from),
-            "hosts" => Some(context().hosts().into_iter().collect()),
-            "events" => Some({
-                let share = self.share();
-                let events = context();
-                let events = events.events().map(|event| whole(event, share));
-                events.collect()
-            }),
-            "job" => Some(from_json(awx::job(event))),
-            "job_friendly_name" => Some(Value::from(awx::FRIENDLY_NAME)),
-            "job_metadata" => Some(Value::from_object(Metadata::new(event))),
-            "item" => event.item.clone().map(from_json),
-            "time" => Some(Value::from(time_text(event.time))),
-            "duration" => event.duration.map(Value::from),
-            "result" => Some(self.result().clone()),
-            "task_output" => self.task_output(),
-            "status" => event.status().map(|status| Value::from(status.name())),
-            "previous" => end?.previous.map(|status| Value::from(status.name())),
-            "recovered" => Some(Value::from(event.recovered())),
-            "still_failing" => end.map(|end| data(&end.still_failing)),
-            "failures" => end.map(|end| Value::from(end.failures)),
-            "failed_tasks" => end.map(|end| data(&end.failed_tasks)),
-            "changed_hosts" => end.map(|end| data(&end.changed_hosts)),
-            "exit_code" => end?.exit_code.map(Value::from),
-            "elapsed" => end.map(|end| Value::from(end.elapsed)),
-            "stats" => end.map(|end| from_json(serde_json::Value::Object(end.stats.clone()))),
-            _ => None,
-        }
+        let (_, read) = TABLE.iter().find(|(known, _)| *known == name)?;
+        read(self)
     }
 }
 

@@ -129,7 +129,7 @@ fn every_key_and_variable_is_documented() {
     }
     let context = include_str!("../../src/template/context.rs");
     let variables = context
-        .split("pub const VARIABLES")
+        .split("const TABLE")
         .nth(1)
         .unwrap()
         .split("];")

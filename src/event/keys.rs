@@ -1,0 +1,191 @@
+//! Keys of an event: those of the schema, and `record`, which this program adds where one is wanted.
+
+/// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
+pub const KEYS: [&str; 28] = [
+    "state",
+    "event",
+    "host",
+    "task",
+    "play",
+    "result",
+    "item",
+    "changed",
+    "ignored",
+    "duration",
+    "time",
+    "id",
+    "run",
+    "status",
+    "exit_code",
+    "reason",
+    "elapsed",
+    "stats",
+    "previous",
+    "still_failing",
+    "failed_tasks",
+    "failures",
+    "changed_hosts",
+    "schema",
+    "truncated",
+    "repaired",
+    "test",
+    "record",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::stored::EventCodec;
+    use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, Status, Task, sample};
+
+    /// Returns the schema of the event at `path`: of a member, or of the members of a list.
+    fn schema(path: &[&str]) -> Value {
+        let schema = include_str!("../../docs/event.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        path.iter().fold(schema, |schema, name| {
+            let member = schema["properties"][name].clone();
+            if member["items"]["properties"].is_object() {
+                member["items"].clone()
+            } else {
+                member
+            }
+        })
+    }
+
+    fn keys(value: &Value) -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn run() -> Run {
+        let list = || vec!["a".to_owned(), "b".to_owned()];
+        Run {
+            id: "r".into(),
+            playbook: some("site.yml"),
+            path: some("/site.yml"),
+            check: true,
+            user: some("u"),
+            controller: some("c"),
+            ansible_version: some("2.19"),
+            limit: some("web"),
+            tags: list(),
+            skip_tags: list(),
+            start_at_task: some("t"),
+            module: some("ping"),
+            pattern: some("all"),
+            inventory: list(),
+            playbooks: list(),
+            url: some("https://ci"),
+            ident: some("i"),
+        }
+    }
+
+    fn end() -> RunEnd {
+        RunEnd {
+            status: Status::Error,
+            exit_code: Some(2),
+            reason: some("no"),
+            elapsed: 1.5,
+            stats: serde_json::Map::new(),
+            previous: Some(Status::Success),
+            still_failing: vec!["h".into()],
+            failed_tasks: vec![FailedTask {
+                host: "h".into(),
+                task: "t".into(),
+                action: some("ping"),
+                path: some("/site.yml:1"),
+                role: some("r"),
+                play: some("p"),
+                unreachable: true,
+                message: "no".into(),
+            }],
+            failures: 1,
+            changed_hosts: vec!["h".into()],
+        }
+    }
+
+    /// Returns an event in which nothing is missing; a real one has either a result or an end.
+    fn full() -> Event {
+        let raw = |value: &Value| serde_json::value::to_raw_value(value).ok();
+        Event {
+            item: Some(json!("i")),
+            run: Arc::new(run()),
+            play: Some(Arc::new(Play {
+                id: "1".into(),
+                name: "p".into(),
+            })),
+            task: Some(Arc::new(Task {
+                id: "1".into(),
+                name: "t".into(),
+                action: some("ping"),
+                path: some("/site.yml:1"),
+                role: some("r"),
+                tags: vec!["a".into()],
+                handler: true,
+            })),
+            host: Some(Host {
+                name: "h".into(),
+                address: some("::1"),
+                delegated_to: some("d"),
+            }),
+            result: raw(&json!({"rc": 1})),
+            truncated: true,
+            repaired: true,
+            test: true,
+            end: Some(Arc::new(end())),
+            record: raw(&json!({"uuid": "u"})),
+            ..sample::run_end(Status::Error)
+        }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_schema() {
+        let mut documented = keys(&schema(&[])["properties"]);
+        documented.insert("record".to_owned());
+        assert_eq!(documented, KEYS.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn every_part_of_an_event_is_in_the_schema() {
+        let event = serde_json::to_value(full()).unwrap();
+        for (path, value) in [
+            (&[] as &[&str], &event),
+            (&["run"], &event["run"]),
+            (&["play"], &event["play"]),
+            (&["task"], &event["task"]),
+            (&["host"], &event["host"]),
+            (&["failed_tasks"], &event["failed_tasks"][0]),
+        ] {
+            assert_eq!(keys(value), keys(&schema(path)["properties"]), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_spool_keeps_every_key() {
+        let task = Event {
+            end: None,
+            loop_reason: some("no"),
+            ..full()
+        };
+        for event in [task, full()] {
+            let mut expected = serde_json::to_value(&event).unwrap();
+            expected["record"] = json!({"uuid": "u"});
+            let stored = EventCodec::default().write(&event);
+            assert_eq!(serde_json::from_str::<Value>(&stored).unwrap(), expected);
+            let read = EventCodec::default().read(&stored).unwrap();
+            assert_eq!(
+                serde_json::to_value(&read).unwrap(),
+                serde_json::to_value(&event).unwrap()
+            );
+            assert!(read.record.is_some());
+        }
+    }
+}
