@@ -33,6 +33,15 @@ impl Section {
         self.read(entry, &source)
     }
 
+    /// Returns a text that may be a secret, and true if it was given as one, by `KEY_file`, `KEY_env` or
+    /// `KEY_command`.
+    pub fn text_or_secret(&self, key: &str) -> Option<(String, bool)> {
+        match self.secret_source(key)?.1 {
+            Source::Inline(text) => Some((text, false)),
+            _ => Some((self.secret(key)?.expose().to_owned(), true)),
+        }
+    }
+
     /// Reads a secret that determines a target: it never gets a placeholder.
     pub fn secret_url(&self, key: &str) -> Option<Secret> {
         match self.secret_source(key) {

@@ -224,7 +224,7 @@ impl Section {
             return default;
         };
         parse(text).unwrap_or_else(|problem| {
-            self.problem(key, problem);
+            self.problem_once(key, problem);
             default
         })
     }
@@ -358,6 +358,13 @@ impl Section {
     /// Records a problem that was found elsewhere.
     pub fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
+    }
+
+    /// Returns the keys that begin with `prefix`, each once, without the suffixes of the forms of a secret.
+    pub fn families(&self, prefix: &str) -> BTreeSet<String> {
+        let keys = self.entries.iter().map(|entry| family(&entry.key));
+        let keys = keys.filter(|key| key.starts_with(prefix));
+        keys.map(str::to_owned).collect()
     }
 
     /// Records that events cannot be batched, if batching is configured.

@@ -4,8 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Bytes;
-
 use crate::config::entry::{Entry, Origin};
 use crate::config::levels::Search;
 use crate::config::section::Section;
@@ -61,16 +59,14 @@ impl Destination {
             return self.group(events);
         }
         let others = events.split_off(1);
-        let first = events.remove(0);
-        let context = Context::new(first);
-        let first = self.payload.render(&context);
-        let others = others.into_iter().map(Context::new);
-        let others = others.map(|context| self.payload.render(&context));
-        let batch = std::iter::once(first).chain(others).collect();
-        Message {
-            batch,
-            ..self.texts.message(&context, Bytes::new(), self.mapped)
+        let mut first = self.single(Context::new(events.remove(0)));
+        first.batch.push(std::mem::take(&mut first.payload));
+        for event in others {
+            let other = self.single(Context::new(event));
+            first.batch.push(other.payload);
+            first.note = first.note.or(other.note);
         }
+        first
     }
 
     /// Returns the message about a group of events, presented as the first one that failed, if any did.
@@ -80,9 +76,15 @@ impl Destination {
         let before = failed.unwrap_or(0);
         let told = events.remove(before);
         let context = Context::group(told, events, before);
+        Message {
+            id,
+            ..self.single(context)
+        }
+    }
+
+    fn single(&self, context: Context) -> Message {
         let payload = self.payload.render(&context);
-        let message = self.texts.message(&context, payload, self.mapped);
-        Message { id, ..message }
+        self.texts.message(&context, payload, self.mapped)
     }
 
     /// Returns the keys that the play's vars or the environment set.

@@ -1,11 +1,13 @@
-//! The `body` of a message: JSON with templates as its strings, or a template that produces JSON or HTML.
+//! The `body` of a message: JSON with templates as its strings, or a template that produces JSON or text.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::config::checked::Uses;
+use crate::message::content::Content;
 use crate::template::Template;
 use crate::template::context::Context;
-use crate::text::Escape;
+use crate::text::{Escape, printable};
 
 /// The user's `body`.
 pub enum Body {
@@ -13,7 +15,10 @@ pub enum Body {
     Json(Json),
     /// A template that produces JSON, checked when it is sent.
     Source(Template),
-    Html(Template),
+    /// A template that produces lines of JSON, checked when they are sent.
+    Lines(Template),
+    /// A template that produces text, HTML or XML.
+    Text(Template),
 }
 
 /// JSON with templates as its leaves.
@@ -25,6 +30,22 @@ pub enum Json {
 }
 
 impl Body {
+    /// Parses a body for this content. Values are escaped as the content requires.
+    pub fn new(source: &str, content: Content) -> Result<Body, String> {
+        let is_json = || serde_json::from_str::<Value>(source).is_ok();
+        match content {
+            Content::Json => Body::json(source),
+            Content::Form | Content::Ndjson if is_json() => match Body::json(source)? {
+                Body::Json(Json::Object(fields)) => Ok(Body::Json(Json::Object(fields))),
+                _ => Err("must be a JSON object, or a template of text".into()),
+            },
+            Content::Form => Template::text(source, Escape::Url).map(Body::Text),
+            Content::Ndjson => Template::text(source, Escape::Plain).map(Body::Lines),
+            Content::Text => Template::text(source, Escape::Plain).map(Body::Text),
+            Content::Xml => Template::text(source, Escape::Html).map(Body::Text),
+        }
+    }
+
     /// Parses JSON with templates in it, or a template that produces JSON.
     pub fn json(source: &str) -> Result<Body, String> {
         match serde_json::from_str::<Value>(source) {
@@ -37,15 +58,27 @@ impl Body {
     pub fn render(&self, context: &Context) -> Result<Value, String> {
         match self {
             Body::Json(json) => json.render(context),
-            Body::Html(template) => template.render(context).map(Value::from),
+            Body::Text(template) => template.render(context).map(Value::from),
+            Body::Lines(template) => {
+                let lines = template.render(context)?;
+                match lines
+                    .lines()
+                    .find_map(|line| serde_json::from_str::<IgnoredAny>(line).err())
+                {
+                    Some(error) => Err(not_json(&error)),
+                    None => Ok(lines.into()),
+                }
+            }
             Body::Source(template) => {
                 let text = template.render(context)?;
-                serde_json::from_str(&text).map_err(|error| {
-                    format!("gives no JSON ({error}); write values as `{{{{ value | tojson }}}}`")
-                })
+                serde_json::from_str(&text).map_err(|error| not_json(&error))
             }
         }
     }
+}
+
+fn not_json(error: &serde_json::Error) -> String {
+    format!("gives no JSON ({error}); write values as `{{{{ value | tojson }}}}`")
 }
 
 impl Json {
@@ -105,6 +138,19 @@ impl Json {
     }
 }
 
+/// Makes the strings of a JSON value readable for people.
+pub fn readable(value: Value) -> Value {
+    match value {
+        Value::String(text) => printable(&text).into(),
+        Value::Array(values) => values.into_iter().map(readable).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, readable(value)))
+            .collect(),
+        plain => plain,
+    }
+}
+
 /// Parses a string of JSON: one that is only `{{ … }}` keeps the type of its value.
 fn leaf(text: &str) -> Result<Template, String> {
     let inner = text
@@ -121,7 +167,9 @@ impl Uses for Body {
     fn unknown_variables(&self) -> Vec<String> {
         match self {
             Body::Json(json) => json.unknown_variables(),
-            Body::Source(template) | Body::Html(template) => template.unknown_variables(),
+            Body::Source(template) | Body::Lines(template) | Body::Text(template) => {
+                template.unknown_variables()
+            }
         }
     }
 }

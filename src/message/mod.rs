@@ -1,6 +1,7 @@
 //! Messages of a notifier about an event or a group of events: `subject`, `message` and `body`.
 
 pub mod body;
+pub mod content;
 mod fields;
 pub mod outputs;
 
@@ -16,7 +17,8 @@ use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::{Event, State, Status};
-use crate::message::body::Body;
+use crate::message::body::{Body, readable};
+use crate::message::content::Content;
 use crate::message::fields::{fields, mapped_fields};
 use crate::template::Template;
 use crate::template::context::Context;
@@ -27,7 +29,8 @@ use crate::text::{Escape, one_line, printable};
 pub struct Message {
     /// Id of the event, or of the first one of a group: the same on every attempt.
     pub id: String,
-    /// Fields of `[outputs]`, as the text of a JSON object. Requests share it: it may be large.
+    /// Fields of `[outputs]`, as the text of a JSON object; for a kind that sends data, the `body` instead if
+    /// there is one, in the notifier's `content`. Requests share it: it may be large.
     pub payload: Bytes,
     /// Payloads of the events of a batch, instead of `payload`.
     pub batch: Vec<Bytes>,
@@ -168,6 +171,8 @@ static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
 /// Templates of a section, and the form that its kind needs.
 pub struct MessageTemplates {
     form: MessageFormat,
+    /// Encoding of the payload, for a kind that sends data.
+    content: Option<Content>,
     subject: Option<Template>,
     message: Option<Template>,
     body: Option<Body>,
@@ -191,16 +196,28 @@ impl MessageTemplates {
             let source = section.template(key)?;
             noted(section, key, Template::text(source, escape))
         };
+        let content = (form == MessageFormat::Data).then(|| Content::of(section));
+        let form = match content {
+            Some(Content::Text) => MessageFormat::Text(Escape::Plain),
+            _ => form,
+        };
         let speaks = form != MessageFormat::Data;
+        if content == Some(Content::Xml) {
+            section.needs("content", "body");
+        }
         MessageTemplates {
             form,
+            content,
             subject: speaks.then(|| text("subject", Escape::Plain)).flatten(),
             message: speaks.then(|| text("message", form.escape())).flatten(),
             body: match form {
-                MessageFormat::Mail => text("body", Escape::Html).map(Body::Html),
-                MessageFormat::Data | MessageFormat::Text(_) => section
-                    .template("body")
-                    .and_then(|source| noted(section, "body", Body::json(source))),
+                MessageFormat::Mail => text("body", Escape::Html).map(Body::Text),
+                MessageFormat::Data | MessageFormat::Text(_) => {
+                    section.template("body").and_then(|source| {
+                        let body = Body::new(source, content.unwrap_or_default());
+                        noted(section, "body", body)
+                    })
+                }
             },
             failed: Cell::new(false),
         }
@@ -275,7 +292,11 @@ impl MessageTemplates {
                 fields(event)
             };
         }
-        message.body = self.body(context, &mut note);
+        let body = self.body(context, &mut note);
+        match self.content {
+            Some(content) => message.payload = content.data(body, &message),
+            None => message.body = body,
+        }
         if let Some(note) = &note
             && !self.failed.replace(true)
         {
@@ -318,19 +339,6 @@ const NOTHING: &str = "gave nothing";
 
 fn is_blank(text: &str) -> bool {
     printable(text).trim().is_empty()
-}
-
-/// Makes the strings of a JSON value readable for people.
-fn readable(value: Value) -> Value {
-    match value {
-        Value::String(text) => printable(&text).into(),
-        Value::Array(values) => values.into_iter().map(readable).collect(),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| (name, readable(value)))
-            .collect(),
-        plain => plain,
-    }
 }
 
 /// Renders the user's template, or the default one if that fails or produces nothing.
@@ -382,6 +390,10 @@ mod tests {
         texts.message(&Context::new(Arc::new(event)), Bytes::new(), false)
     }
 
+    fn data_of(message: &Message) -> Value {
+        serde_json::from_slice(&message.payload).unwrap()
+    }
+
     fn failed() -> Event {
         let event = r#"{"state":"failed","host":"<web1>","task":"Install","result":{"msg":"a & \"b\" @all"}}"#;
         EventParser::new().read(event.as_bytes()).unwrap()
@@ -420,10 +432,10 @@ mod tests {
         )];
         let message = said(MessageFormat::Data, &keys, failed());
         let expected = serde_json::json!({"a": "a & \"b\" @all", "n": [2, "x <web1>"]});
-        assert_eq!(message.body, Some(expected));
+        assert_eq!(data_of(&message), expected);
         let keys = [("body", r#"{"a": {{ reason | tojson }}}"#)];
         let message = said(MessageFormat::Data, &keys, failed());
-        assert_eq!(message.body.unwrap()["a"], "a & \"b\" @all");
+        assert_eq!(data_of(&message)["a"], "a & \"b\" @all");
     }
 
     #[test]
@@ -467,7 +479,8 @@ mod tests {
             let keys = [("body", body)];
             let text = said(MessageFormat::Text(Escape::Mrkdwn), &keys, failed());
             assert_eq!(text.body, None);
-            assert!(said(MessageFormat::Data, &keys, failed()).body.is_some());
+            let data = said(MessageFormat::Data, &keys, failed());
+            assert!(["", "null"].contains(&data_of(&data).as_str().unwrap_or("null")));
         }
     }
 
@@ -493,10 +506,8 @@ mod tests {
             &[("body", r#"{"text": "{{ reason }}"}"#)],
             event(),
         );
-        assert_eq!(
-            data.body.unwrap()["text"],
-            "\u{1b}[0;31mfatal\u{1b}[0m: \u{9b}1mno"
-        );
+        let verbatim = "\u{1b}[0;31mfatal\u{1b}[0m: \u{9b}1mno";
+        assert_eq!(data_of(&data)["text"], verbatim);
     }
 
     #[test]

@@ -36,25 +36,43 @@ pub struct Headers {
     templates: Vec<(HeaderName, Template)>,
 }
 
+/// A header as configured.
+struct Given {
+    /// Key of the section that sets it.
+    key: String,
+    name: String,
+    value: String,
+    /// True if the value comes from a file, the environment or a command: no template, and never shown.
+    is_secret: bool,
+}
+
 impl Headers {
-    /// Reads `headers`: `Name: value` lines, or a JSON object. A value may be a template.
+    /// Reads `headers`, which are `Name: value` lines or a JSON object, and `header.NAME` for single ones,
+    /// which also have the forms of a secret. A value may be a template.
     pub fn read(section: &Section, content_type: &'static str) -> Headers {
         let mut headers = Headers::default();
         let content_type = HeaderValue::from_static(content_type);
         headers.fixed.insert(CONTENT_TYPE, content_type);
-        for (name, value) in pairs(section) {
-            headers.add(section, &name, &value);
+        let lines = pairs(section).into_iter().map(|(name, value)| Given {
+            key: "headers".into(),
+            name,
+            value,
+            is_secret: false,
+        });
+        for given in lines.chain(singles(section)) {
+            headers.add(section, &given);
         }
         headers
     }
 
-    fn add(&mut self, section: &Section, name: &str, value: &str) {
-        let problem = |text: String| section.problem("headers", text);
-        let parsed = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        );
-        let (Ok(parsed_name), Ok(parsed_value)) = parsed else {
+    fn add(&mut self, section: &Section, given: &Given) {
+        let Given {
+            key, name, value, ..
+        } = given;
+        let problem = |text: String| section.problem(key, text);
+        let parsed_name = HeaderName::from_bytes(name.as_bytes());
+        let (Ok(parsed_name), Ok(mut parsed_value)) = (parsed_name, HeaderValue::from_str(value))
+        else {
             return problem(format!("`{}` is not a header", crate::text::visible(name)));
         };
         if RESERVED.contains(&parsed_name.as_str()) {
@@ -66,11 +84,17 @@ impl Headers {
                     "the header `{name}` is there twice; keep one of them"
                 ));
             }
-            section.holds_secret("headers");
+            section.holds_secret(key);
             mask(value);
         } else if parsed_name != CONTENT_TYPE && self.has(&parsed_name) {
             let warning = format!("the header `{name}` is there twice; only the last one is sent");
-            section.warning("headers", warning);
+            section.warning(key, warning);
+        }
+        if given.is_secret {
+            parsed_value.set_sensitive(true);
+            self.templates.retain(|(known, _)| *known != parsed_name);
+            self.fixed.insert(parsed_name, parsed_value);
+            return;
         }
         if literal::names_variable(value) {
             let instead = match parsed_name == AUTHORIZATION {
@@ -80,10 +104,10 @@ impl Headers {
             let warning = format!(
                 "the header `{name}` is taken as it stands: no variable is read here, and no command is run{instead}"
             );
-            section.warning("headers", warning);
+            section.warning(key, warning);
         }
         if is_template(value) {
-            let template = noted(section, "headers", Template::text(value, Escape::Plain));
+            let template = noted(section, key, Template::text(value, Escape::Plain));
             self.fixed.remove(&parsed_name);
             return self
                 .templates
@@ -148,6 +172,24 @@ fn mask_words(text: &str) {
         .filter(|part| !SCHEMES.contains(&part.to_ascii_lowercase().as_str()))
         .for_each(secret::mask);
 }
+
+/// Returns the headers that have a key of their own, `header.NAME` or a form of it for a secret.
+fn singles(section: &Section) -> Vec<Given> {
+    let given = |key: String| {
+        let (value, is_secret) = section.text_or_secret(&key)?;
+        Some(Given {
+            name: key.strip_prefix(HEADER)?.to_owned(),
+            key,
+            value,
+            is_secret,
+        })
+    };
+    let keys = section.families(HEADER);
+    keys.into_iter().filter_map(given).collect()
+}
+
+/// Beginning of a key that sets a single header.
+const HEADER: &str = "header.";
 
 fn pairs(section: &Section) -> Vec<(String, String)> {
     let lines = section.lines("headers");

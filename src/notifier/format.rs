@@ -1,20 +1,27 @@
-//! Format of the data sent for an event, where it can be chosen: the key `format`.
+//! Format of the data sent for an event, where it can be chosen: the keys `format` and `content`.
 
 use hyper::body::Bytes;
 use serde_json::value::RawValue;
 
 use crate::config::section::Section;
 use crate::message::Message;
+use crate::message::content::Content;
 use crate::notifier::cloudevents::{self, CloudEvent};
 use crate::notifier::over_http;
 
+/// Values of the keys `format` and `content`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    envelope: Envelope,
+    content: Content,
+}
+
 /// Value of the key `format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Envelope {
     /// The user's `body`, or the fields of `[outputs]`.
-    #[default]
-    Json,
-    /// The content of `Json`, as the data of a CloudEvent.
+    None,
+    /// The same, as the data of a CloudEvent.
     CloudEvents,
     /// The record of ansible-runner, verbatim; the fields for an event that did not come from there.
     Runner,
@@ -22,41 +29,46 @@ pub enum Format {
 
 impl Format {
     pub fn of(section: &Section) -> Format {
-        let formats = [
-            ("json", Format::Json),
-            ("cloudevents", Format::CloudEvents),
-            ("runner", Format::Runner),
+        let envelopes = [
+            ("json", Envelope::None),
+            ("cloudevents", Envelope::CloudEvents),
+            ("runner", Envelope::Runner),
         ];
-        let format = section.choice("format", Format::Json, &formats);
-        if format != Format::Json {
+        let envelope = section.choice("format", Envelope::None, &envelopes);
+        let content = Content::of(section);
+        if envelope != Envelope::None {
             section.no_batch("with this `format` each event goes by itself");
+            if content != Content::Json {
+                section.problem(
+                    "content",
+                    "`content` and `format` are set; keep one of them",
+                );
+            }
+        } else if !content.can_batch() {
+            section.no_batch("with this `content` each event goes by itself");
         }
-        format
+        Format { envelope, content }
     }
 
+    /// Returns the media type of the data.
     pub fn content_type(self) -> &'static str {
-        match self {
-            Format::CloudEvents => cloudevents::CONTENT_TYPE,
-            Format::Json | Format::Runner => "application/json",
+        match self.envelope {
+            Envelope::CloudEvents => cloudevents::CONTENT_TYPE,
+            Envelope::None | Envelope::Runner => self.content.media_type(),
         }
     }
 
-    /// Returns the text to send.
+    /// Returns the data to send.
     pub fn body(self, message: &Message) -> Bytes {
-        let record = &message.context.event().record;
-        match (self, record, &message.body) {
-            (Format::Runner, Some(record), _) => Bytes::copy_from_slice(record.get().as_bytes()),
-            (Format::CloudEvents, _, Some(body)) => {
-                over_http::json(&CloudEvent::new(message, body))
-            }
-            (Format::CloudEvents, _, None) => {
-                let payload: &RawValue =
+        match (self.envelope, &message.context.event().record) {
+            (Envelope::Runner, Some(record)) => Bytes::copy_from_slice(record.get().as_bytes()),
+            (Envelope::CloudEvents, _) => {
+                let data: &RawValue =
                     serde_json::from_slice(&message.payload).unwrap_or(RawValue::NULL);
-                over_http::json(&CloudEvent::new(message, &payload))
+                over_http::json(&CloudEvent::new(message, &data))
             }
-            (_, _, Some(body)) => over_http::json(body),
-            (_, _, None) if message.batch.is_empty() => message.payload.clone(),
-            (_, _, None) => [b"[", &message.batch.join(&b',')[..], b"]"].concat().into(),
+            _ if message.batch.is_empty() => message.payload.clone(),
+            _ => self.content.join(&message.batch),
         }
     }
 }

@@ -185,3 +185,179 @@ fn a_path_with_a_gap_is_not_used() {
         send(&format!("callback_url = {url}\n"), FAILED).expect_line(78, &[problem]);
     }
 }
+
+/// A body that these keys send, and its media type.
+fn content(keys: &str) -> (String, String) {
+    let request = sent(&format!("callback_url = SERVER\n{keys}"), FAILED);
+    let media_type = request.header("content-type").unwrap().to_owned();
+    (media_type, request.body)
+}
+
+#[test]
+fn a_receiver_gets_the_content_that_it_reads() {
+    let form = "application/x-www-form-urlencoded";
+    let cases = [
+        ("content = form", form, "host=web1&why=no"),
+        (
+            "content = form\nbody = {\"token\": \"a&b\", \"to\": [\"x\", \"{{ host }}\"], \"none\": \"{{ none }}\"}",
+            form,
+            "token=a%26b&to=x&to=web1",
+        ),
+        (
+            "content = form\nbody = text={{ task_name ~ '&admin=1' }}",
+            form,
+            "text=Install%20it%26admin%3D1",
+        ),
+        (
+            "content = text",
+            "text/plain; charset=utf-8",
+            "web1: Install it: failed\nno",
+        ),
+        (
+            "content = text\nmessage = {{ reason }}!\nsubject = {{ host }}",
+            "text/plain; charset=utf-8",
+            "web1\nno!",
+        ),
+        (
+            "content = text\nbody =\n  <{{ host }}>\n  {{ reason }}",
+            "text/plain; charset=utf-8",
+            "<web1>\n{{ reason }}",
+        ),
+        (
+            "content = xml\nbody = <run host=\"{{ host ~ '\"<' }}\"/>",
+            "application/xml; charset=utf-8",
+            "<run host=\"web1&quot;&lt;\"/>",
+        ),
+        (
+            "content = ndjson",
+            "application/x-ndjson",
+            "{\"host\":\"web1\",\"why\":\"no\"}\n",
+        ),
+        (
+            "content = ndjson\nbody = {\"host\": \"{{ host }}\"}",
+            "application/x-ndjson",
+            "{\"host\":\"web1\"}\n",
+        ),
+        (
+            "content = ndjson\nbody =\n  {\"index\": {}}\n  {{ {'host': host} | to_json }}",
+            "application/x-ndjson",
+            "{\"index\": {}}\n{\"host\": \"web1\"}\n",
+        ),
+        (
+            "content = text\nheaders = Content-Type: text/markdown",
+            "text/markdown",
+            "web1: Install it: failed\nno",
+        ),
+    ];
+    for (keys, media_type, body) in cases {
+        let body = body.replace("{{ reason }}", "no");
+        assert_eq!(content(keys), (media_type.into(), body), "{keys}");
+    }
+}
+
+#[test]
+fn a_batch_carries_the_body_of_each_event() {
+    let events = r#"[{"state":"failed","host":"a"},{"state":"failed","host":"b"},{"state":"failed","host":"c"}]"#;
+    let cases = [
+        (
+            "body = {\"h\": \"{{ host }}\"}",
+            r#"[{"h":"a"},{"h":"b"},{"h":"c"}]"#,
+        ),
+        (
+            "content = ndjson\nbody = {\"h\": \"{{ host }}\"}",
+            "{\"h\":\"a\"}\n{\"h\":\"b\"}\n{\"h\":\"c\"}\n",
+        ),
+        (
+            "content = ndjson\nbody =\n  {\"create\":{}}\n  {{ host | tojson }}",
+            "{\"create\":{}}\n\"a\"\n{\"create\":{}}\n\"b\"\n{\"create\":{}}\n\"c\"\n",
+        ),
+    ];
+    for (keys, expected) in cases {
+        let keys = format!("callback_url = SERVER\nbatch = 3\nconcurrency = 1\n{keys}");
+        let server = Server::start([OK]);
+        send(&keys.replace("SERVER", &server.at("")), events).expect(0, "");
+        let bodies: String = server
+            .requests()
+            .into_iter()
+            .map(|request| request.body)
+            .collect();
+        assert_eq!(bodies, expected, "{keys}");
+    }
+}
+
+#[test]
+fn a_content_that_cannot_be_made_is_a_problem() {
+    let cases = [
+        (
+            "content = yaml",
+            "`content` must be `json`, `form`, `text`, `ndjson` or `xml`, not `yaml`",
+        ),
+        ("content = xml", "`content` needs `body`"),
+        (
+            "content = form\nbatch = 2",
+            "with this `content` each event goes by itself",
+        ),
+        (
+            "content = text\nformat = cloudevents",
+            "`content` and `format` are set; keep one of them",
+        ),
+        (
+            "content = form\nbody = [1]",
+            "`body`: must be a JSON object, or a template of text",
+        ),
+        ("content = ndjson\nbody = {{ host }}", "gives no JSON"),
+    ];
+    for (keys, problem) in cases {
+        let config = format!("[inputs]\ncallback_url = http://h/\n{keys}\n");
+        let outcome = Sandbox::with_config(&config).run(&["check-config"]);
+        assert_eq!(outcome.code, 78, "{keys}");
+        assert!(outcome.stderr.contains(problem), "{keys}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_single_header_may_be_a_secret() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\non = any\nheader.X-Api-Key_file = key\nheader.X-Team = {{{{ host }}}}\n\
+         header.X-Plain = plain\nheaders = X-Plain: other\n",
+        server.at("/")
+    ));
+    sandbox.file("key", "canary{{ host }}\n");
+    let shown = sandbox.run_with_input(&["send", "-", "--dry-run"], FAILED);
+    assert!(!format!("{shown:?}").contains("canary"), "{shown:?}");
+    let sent = sandbox.run_with_input(&["send", "-", "--quiet"], FAILED);
+    sent.expect(0, "");
+    let request = server.requests().remove(0);
+    let headers = ["x-api-key", "x-team", "x-plain"].map(|name| request.header(name));
+    assert_eq!(
+        headers,
+        [Some("canary{{ host }}"), Some("web1"), Some("plain")]
+    );
+}
+
+#[test]
+fn a_mistake_in_a_single_header_is_said() {
+    let cases = [
+        ("header.X Y = 1", "`X Y` is not a header"),
+        (
+            "header.Host = h",
+            "the header `Host` is set by the program itself",
+        ),
+        (
+            "header.X-Key = a\nheader.X-Key_env = B",
+            "`header.X-Key` and `header.X-Key_env` are set; keep one of them",
+        ),
+        (
+            "header.Authorization = Bearer a\ntoken = b",
+            "`Authorization`",
+        ),
+        ("header.X-Key_file = nowhere", "nowhere"),
+    ];
+    for (keys, problem) in cases {
+        let config = format!("[notifier:x]\ntype = webhook\nurl = http://h/\n{keys}\n");
+        let outcome = Sandbox::with_config(&config).run(&["check-config"]);
+        assert_eq!(outcome.code, 78, "{keys}");
+        assert!(outcome.stderr.contains(problem), "{keys}: {outcome:?}");
+    }
+}
