@@ -11,7 +11,9 @@ use crate::console::stderr;
 use crate::console::stdout;
 use crate::exit::Exit;
 use crate::json::bulk;
-use crate::spool::{self, BreakerState, Choice, DestinationStatus, Filter, HistoryRow, Spool};
+use crate::spool::{
+    self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
+};
 
 pub async fn status(arguments: cli::Status) -> Exit {
     let rows = match ask(&arguments.place, Spool::status).await {
@@ -211,7 +213,7 @@ fn history_line(row: &HistoryRow) -> String {
         "{:>6}  {}  {:<9}  {}  {}",
         row.id,
         time(row.created),
-        row.state,
+        row.state_name(),
         row.notifier,
         row.callback
     );
@@ -220,7 +222,11 @@ fn history_line(row: &HistoryRow) -> String {
             line.push_str(&format!("  {part}"));
         }
     }
-    if let Some(error) = row.error.as_ref().filter(|_| row.state != "delivered") {
+    if let Some(error) = row
+        .error
+        .as_ref()
+        .filter(|_| row.state != Some(DeliveryState::Delivered))
+    {
         line.push_str(&format!("  ({error})"));
     }
     line.push('\n');

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roaring::RoaringTreemap;
 
-use crate::spool;
+use crate::spool::DeliveryState;
 
 /// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Tally {
     }
 
     /// Records that a delivery reached this state in the spool; returns true if it was one of the pending ones.
-    pub fn finish(&mut self, delivery: i64, state: i64) -> bool {
+    pub fn finish(&mut self, delivery: i64, state: DeliveryState) -> bool {
         let waited = self.open.remove(delivery.cast_unsigned());
         if waited {
             self.counts = self.counts.and(state);
@@ -112,11 +112,12 @@ impl Counts {
     }
 
     /// Counts one more delivery that reached this state in the spool.
-    pub fn and(mut self, state: i64) -> Counts {
+    pub fn and(mut self, state: DeliveryState) -> Counts {
         match state {
-            spool::DELIVERED => self.delivered += 1,
-            spool::DISCARDED => self.dropped += 1,
-            _ => self.dead += 1,
+            DeliveryState::Delivered => self.delivered += 1,
+            DeliveryState::Discarded => self.dropped += 1,
+            DeliveryState::Dead => self.dead += 1,
+            DeliveryState::Pending => self.waiting += 1,
         }
         self
     }
@@ -164,7 +165,7 @@ mod tests {
             own.add(id);
         }
         assert_eq!(own.next_open(2), [1, 2]);
-        assert!(own.finish(3, spool::DELIVERED));
+        assert!(own.finish(3, DeliveryState::Delivered));
         assert_eq!(own.next_open(2), [4, 5]);
         assert!(own.next_open(2).is_empty());
         assert_eq!(own.next_open(9), [1, 2, 4, 5]);

@@ -8,6 +8,7 @@ use crate::delivery::lanes::Delivery;
 use crate::event::{Event, Status};
 use crate::message::{ENDED, Message};
 use crate::notifier::Thread;
+use crate::spool::reached_key;
 
 /// Returns the keys of an event's threads, the one to look up first being first: its run's and its
 /// incident's. A partial run is part of the incident only when it fails or ends it; check mode never is,
@@ -36,17 +37,12 @@ pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<Stri
         .unwrap_or_default()
 }
 
-/// Returns the key under which the recipients reached by a delivery are kept.
-pub fn reached(delivery: i64) -> String {
-    format!("reached {delivery}")
-}
-
 /// Returns the recipients reached by a delivery that failed, to be kept: another process must not send to
 /// them again.
 pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
     let recipients = delivery.reached.borrow();
     let text = || serde_json::to_string(&*recipients).expect("texts can be written");
-    (!recipients.is_empty() && delivery.id > 0).then(|| (reached(delivery.id), text()))
+    (!recipients.is_empty() && delivery.id > 0).then(|| (reached_key(delivery.id), text()))
 }
 
 /// Returns the threads to keep after a message was delivered, or refused by some of its recipients.

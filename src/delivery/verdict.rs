@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::spool::MarkOutcome;
+use crate::spool::DeliveryState;
 
 pub enum Verdict {
     /// `reopened` if this ended a period of failures.
@@ -33,17 +33,30 @@ impl Verdict {
         }
     }
 
-    /// Returns the outcome as the spool records it, with a note to store with a success.
-    pub fn outcome(&self, note: Option<String>) -> MarkOutcome {
+    /// Returns the state of the delivery after the attempt.
+    pub fn state(&self) -> DeliveryState {
         match self {
-            Verdict::Delivered { .. } => MarkOutcome::Delivered(note),
-            Verdict::Dead(error) => MarkOutcome::Dead(error.clone()),
-            Verdict::Retry { due, error, .. } => {
-                let wait = due.saturating_duration_since(Instant::now()).as_millis();
-                let at = Timestamp::now().as_millisecond() + i64::try_from(wait).unwrap_or(0);
-                MarkOutcome::Retry(at, error.clone())
-            }
+            Verdict::Delivered { .. } => DeliveryState::Delivered,
+            Verdict::Retry { .. } => DeliveryState::Pending,
+            Verdict::Dead(_) => DeliveryState::Dead,
         }
+    }
+
+    /// Returns the error of a failure.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Verdict::Delivered { .. } => None,
+            Verdict::Retry { error, .. } | Verdict::Dead(error) => Some(error),
+        }
+    }
+
+    /// Returns the time of the next attempt, in milliseconds since 1970; 0 if there is none.
+    pub fn next_at(&self) -> i64 {
+        let Verdict::Retry { due, .. } = self else {
+            return 0;
+        };
+        let wait = due.saturating_duration_since(Instant::now()).as_millis();
+        Timestamp::now().as_millisecond() + i64::try_from(wait).unwrap_or(0)
     }
 }
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::fields;
+use super::state::DeliveryState;
 
 /// Number of failures in a row after which a notifier gets one attempt at a time.
 pub const BREAKER: u32 = 5;
@@ -55,8 +56,8 @@ pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<(
 /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
 pub fn revive(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
     let revived = connection.execute(
-        "UPDATE delivery SET state = 0, next_at = 0, finished = NULL WHERE destination = ?1 AND state = 2",
-        [destination],
+        "UPDATE delivery SET state = ?2, next_at = 0, finished = NULL WHERE destination = ?1 AND state = ?3",
+        params![destination, DeliveryState::Pending, DeliveryState::Dead],
     )?;
     connection.execute(
         "UPDATE destination SET dead = dead - ?2,

@@ -9,11 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
-
-/// States of a finished delivery; a pending one is in state 0.
-pub const DELIVERED: i64 = 1;
-pub const DEAD: i64 = 2;
-pub const DISCARDED: i64 = 3;
+use super::state::DeliveryState;
 
 /// Bytes of events after which reading stops; the next call continues.
 const READ_AT_ONCE: usize = 1 << 20;
@@ -47,8 +43,8 @@ pub struct Accepted {
     pub event: usize,
     pub delivery: i64,
     pub destination: i64,
-    /// 0 (pending), unless the event was sent before and this delivery is finished.
-    pub state: i64,
+    /// Pending, unless the event was sent before and this delivery is finished.
+    pub state: DeliveryState,
     /// Highest id pending for this destination before it; None for an event sent again.
     pub previous: Option<i64>,
 }
@@ -68,7 +64,7 @@ pub struct Pending {
 /// State of a delivery, as another process may have left it.
 pub struct Finished {
     pub delivery: i64,
-    pub state: i64,
+    pub state: DeliveryState,
     pub error: Option<String>,
 }
 
@@ -94,7 +90,12 @@ pub struct Mark {
     pub started: i64,
     /// Milliseconds.
     pub duration: i64,
-    pub outcome: MarkOutcome,
+    /// State after it; pending if it is to be retried.
+    pub state: DeliveryState,
+    /// Time of the next attempt, in milliseconds since 1970; 0 if there is none.
+    pub next_at: i64,
+    /// Error of a failure, or what was wrong although it was delivered.
+    pub note: Option<String>,
     /// True if the bodies of delivered events are kept, for `history`.
     pub keep_body: bool,
     /// State of the destination's breaker after the attempt.
@@ -105,31 +106,18 @@ pub struct Mark {
     pub threads: Vec<(String, String)>,
 }
 
-#[derive(Clone)]
-pub enum MarkOutcome {
-    /// Delivered, with a note if something was wrong all the same.
-    Delivered(Option<String>),
-    /// To be retried at this time (milliseconds since 1970), with the reason.
-    Retry(i64, String),
-    Dead(String),
-}
-
-impl MarkOutcome {
-    /// Returns the state, the time of the next attempt and the error of a delivery after the attempt.
-    fn row(&self) -> (i64, i64, Option<&str>) {
-        match self {
-            MarkOutcome::Delivered(_) => (DELIVERED, 0, None),
-            MarkOutcome::Retry(at, error) => (0, *at, Some(error)),
-            MarkOutcome::Dead(error) => (DEAD, 0, Some(error)),
-        }
+impl Mark {
+    /// Returns the error of a failure.
+    fn error(&self) -> Option<&str> {
+        let has_failed = self.state != DeliveryState::Delivered;
+        self.note.as_deref().filter(|_| has_failed)
     }
 
     /// Returns the text recorded for the attempt; None if it simply delivered.
-    fn note(&self) -> Option<Cow<'_, str>> {
-        match self {
-            MarkOutcome::Delivered(None) => None,
-            MarkOutcome::Delivered(Some(note)) => Some(format!("delivered; {note}").into()),
-            MarkOutcome::Retry(_, error) | MarkOutcome::Dead(error) => Some(error.into()),
+    fn outcome(&self) -> Option<Cow<'_, str>> {
+        match (self.state, self.note.as_deref()) {
+            (DeliveryState::Delivered, note) => Some(format!("delivered; {}", note?).into()),
+            (_, error) => Some(error.unwrap_or_default().into()),
         }
     }
 }
@@ -214,7 +202,7 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
                 event: index,
                 delivery,
                 destination: *destination,
-                state: 0,
+                state: DeliveryState::Pending,
                 previous: Some(previous),
             });
         }
@@ -258,7 +246,7 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
             delivery: row.get(0)?,
             destination: fields::number(row, 1)?.unwrap_or_default(),
             // A delivery whose state cannot be read is not delivered.
-            state: fields::number(row, 2)?.unwrap_or(DEAD),
+            state: fields::number(row, 2)?.unwrap_or(DeliveryState::Dead),
             previous: None,
         })
     })?;
@@ -273,12 +261,12 @@ pub fn finished(connection: &Connection, deliveries: &[i64]) -> rusqlite::Result
     for id in deliveries {
         let row = statement
             .query_row([id], |row| {
-                let state = fields::number(row, 0)?.unwrap_or(DEAD);
+                let state = fields::number(row, 0)?.unwrap_or(DeliveryState::Dead);
                 Ok((state, fields::text(row, 1)?))
             })
             .optional()?;
         // Already pruned: it was delivered long ago.
-        let (state, error) = row.unwrap_or((DELIVERED, None));
+        let (state, error) = row.unwrap_or((DeliveryState::Delivered, None));
         found.push(Finished {
             delivery: *id,
             state,
@@ -353,7 +341,7 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         set_thread(connection, mark.destination, key, value)?;
     }
     let changed = mark_deliveries(connection, mark)?;
-    let (state, _, error) = mark.outcome.row();
+    let counts = |state| if mark.state == state { changed } else { 0 };
     connection
         .prepare_cached(
             "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error),
@@ -361,9 +349,9 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         )?
         .execute(params![
             mark.destination,
-            if state == DELIVERED { changed } else { 0 },
-            if state == DEAD { changed } else { 0 },
-            error,
+            counts(DeliveryState::Delivered),
+            counts(DeliveryState::Dead),
+            mark.error(),
             mark.breaker.failures,
             mark.breaker.paused_until,
             mark.breaker.gone
@@ -373,10 +361,10 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
 
 /// Records the effect of an attempt on its deliveries. Returns how many of them were still pending.
 fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64> {
-    let (state, next_at, error) = mark.outcome.row();
-    let finished = (state > 0).then_some(mark.started + mark.duration);
-    let note = mark.outcome.note();
-    let duration = note.is_none().then_some(mark.duration);
+    let is_finished = mark.state != DeliveryState::Pending;
+    let finished = is_finished.then_some(mark.started + mark.duration);
+    let outcome = mark.outcome();
+    let duration = outcome.is_none().then_some(mark.duration);
     let mut changed = 0;
     // A delivery that was discarded in the meantime stays discarded.
     let mut update = connection.prepare_cached(
@@ -388,20 +376,26 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
          AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
     )?;
     for delivery in &mark.deliveries {
-        let updated =
-            update.execute(params![delivery, state, next_at, error, finished, duration])?;
+        let updated = update.execute(params![
+            delivery,
+            mark.state,
+            mark.next_at,
+            mark.error(),
+            finished,
+            duration
+        ])?;
         if updated == 0 {
             continue;
         }
         changed += 1;
-        if let Some(note) = &note {
+        if let Some(outcome) = &outcome {
             connection
                 .prepare_cached(
                     "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![delivery, mark.started, mark.duration, note])?;
+                .execute(params![delivery, mark.started, mark.duration, outcome])?;
         }
-        if state == DELIVERED && !mark.keep_body {
+        if mark.state == DeliveryState::Delivered && !mark.keep_body {
             // Unless another destination has not received it yet.
             drop_body.execute([delivery])?;
         }

@@ -5,6 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::breakers::BREAKER;
 use super::fields;
+use super::memory::forget_threads;
+use super::state::{self, DeliveryState};
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -114,14 +116,14 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
 
 /// Counts the deliveries of a destination whose stored counts cannot be right.
 fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite::Result<()> {
-    let mut counts = [0; 4];
+    let mut counts = [0; DeliveryState::ALL.len()];
     let mut statement = connection.prepare_cached(
-        "SELECT CASE WHEN state IN (0, 1, 3) THEN state ELSE 2 END, count(*) FROM delivery
-         WHERE destination = ?1 GROUP BY 1",
+        "SELECT state, count(*) FROM delivery WHERE destination = ?1 GROUP BY state",
     )?;
     let mut rows = statement.query([status.id])?;
     while let Some(row) = rows.next()? {
-        counts[usize::from(row.get::<_, u8>(0)?)] = row.get(1)?;
+        let state = fields::number(row, 0)?.unwrap_or(DeliveryState::Dead);
+        counts[state as usize] += row.get::<_, i64>(1)?;
     }
     [
         status.waiting,
@@ -138,9 +140,9 @@ fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite:
 pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Result<()> {
     let now = jiff::Timestamp::now().as_millisecond();
     connection.execute(
-        "UPDATE delivery SET state = 2, finished = ?2, error = 'its row in the spool cannot be read'
+        "UPDATE delivery SET state = ?3, finished = ?2, error = 'its row in the spool cannot be read'
          WHERE destination = ?1 AND state NOT IN (0, 1, 2, 3)",
-        params![status.id, now],
+        params![status.id, now, DeliveryState::Dead],
     )?;
     let mut counted = status.clone();
     recount(connection, &mut counted)?;
@@ -161,9 +163,9 @@ pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Re
 pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Result<usize> {
     let now = jiff::Timestamp::now().as_millisecond();
     let buried = connection.execute(
-        "UPDATE delivery SET state = 2, next_at = 0, finished = ?2, error = ?3
+        "UPDATE delivery SET state = ?4, next_at = 0, finished = ?2, error = ?3
          WHERE destination = ?1 AND state = 0",
-        params![id, now, reason],
+        params![id, now, reason, DeliveryState::Dead],
     )?;
     connection.execute(
         "UPDATE destination SET dead = dead + ?2, last_error = ?3 WHERE id = ?1",
@@ -203,12 +205,18 @@ pub struct HistoryRow {
     pub host: String,
     pub task: String,
     pub notifier: String,
-    pub state: &'static str,
+    /// None if it cannot be read.
+    #[serde(serialize_with = "state::serialize")]
+    pub state: Option<DeliveryState>,
     pub attempts: i64,
     pub error: Option<String>,
 }
 
-const STATES: [&str; 4] = ["waiting", "delivered", "dead", "discarded"];
+impl HistoryRow {
+    pub fn state_name(&self) -> &'static str {
+        state::name_of(self.state)
+    }
+}
 
 /// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
 /// attempt row too, for a note.
@@ -221,7 +229,6 @@ const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, ta
 
 fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
-    let state = fields::number::<usize>(row, 7)?.and_then(|state| STATES.get(state));
     Ok(HistoryRow {
         id: row.get(0)?,
         event_id: text(1)?,
@@ -230,7 +237,7 @@ fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
         host: text(4)?,
         task: text(5)?,
         notifier: text(6)?,
-        state: state.copied().unwrap_or("unknown"),
+        state: fields::number(row, 7)?,
         attempts: fields::number(row, 8)?.unwrap_or_default(),
         error: fields::text(row, 9)?,
     })
@@ -320,12 +327,12 @@ pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec
     let now = jiff::Timestamp::now().as_millisecond();
     let chosen = chosen(connection, choice)?;
     let mut finish =
-        connection.prepare_cached("UPDATE delivery SET state = 3, finished = ?2 WHERE id = ?1")?;
+        connection.prepare_cached("UPDATE delivery SET state = ?3, finished = ?2 WHERE id = ?1")?;
     let mut count = connection.prepare_cached(
         "UPDATE destination SET dropped = dropped + 1, dead = dead - ?2 WHERE id = ?1",
     )?;
     for (id, destination, is_dead) in &chosen {
-        finish.execute([*id, now])?;
+        finish.execute(params![id, now, DeliveryState::Discarded])?;
         count.execute(params![destination, is_dead])?;
     }
     Ok(chosen.into_iter().map(|(id, ..)| id).collect())
@@ -334,14 +341,15 @@ pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec
 /// Returns the chosen deliveries with their destinations, and whether each is dead.
 fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64, i64, bool)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT delivery.id, destination, state = 2, CASE WHEN ?3 THEN body END FROM delivery
+        "SELECT delivery.id, destination, state, CASE WHEN ?3 THEN body END FROM delivery
          LEFT JOIN event ON event.id = delivery.event
-         WHERE state = 0 AND NOT ?1 OR state = 2 AND NOT ?2",
+         WHERE state = 0 AND NOT ?1 OR state = ?4 AND NOT ?2",
     )?;
     let mut rows = statement.query(params![
         choice.no_waiting,
         choice.no_dead,
-        choice.run.is_some()
+        choice.run.is_some(),
+        DeliveryState::Dead
     ])?;
     let mut chosen = Vec::new();
     while let Some(row) = rows.next()? {
@@ -350,7 +358,8 @@ fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64
         let destinations = choice.destinations.as_ref();
         let is_for = destinations.is_none_or(|chosen| chosen.contains(&destination));
         if is_named && is_for && (choice.run.is_none() || run_of(row, 3)? == choice.run) {
-            chosen.push((id, destination, row.get(2)?));
+            let is_dead = fields::number(row, 2)? == Some(DeliveryState::Dead);
+            chosen.push((id, destination, is_dead));
         }
     }
     Ok(chosen)
@@ -398,11 +407,6 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
     connection
         .prepare_cached("DELETE FROM failing WHERE updated < ?1")?
         .execute([before])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM thread WHERE updated < ?1 AND NOT (key LIKE 'reached %' AND EXISTS
-                (SELECT 1 FROM delivery WHERE id = CAST(substr(key, 9) AS INTEGER) AND state = 0))",
-        )?
-        .execute([before])?;
+    forget_threads(connection, before)?;
     Ok(chosen.len())
 }

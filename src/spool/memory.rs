@@ -122,6 +122,27 @@ pub fn set_thread(
     Ok(())
 }
 
+/// Start of the key under which the recipients reached by a delivery are kept, before its id.
+const REACHED: &str = "reached ";
+
+/// Returns the key of the thread that lists the recipients reached by a delivery.
+pub fn reached_key(delivery: i64) -> String {
+    format!("{REACHED}{delivery}")
+}
+
+/// Deletes threads last used before this time (milliseconds since 1970), but not the recipients reached by a
+/// delivery that is still pending.
+pub fn forget_threads(connection: &Connection, before: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM thread WHERE updated < ?1 AND NOT (substr(key, 1, length(?2)) = ?2 AND EXISTS
+                (SELECT 1 FROM delivery
+                 WHERE id = CAST(substr(key, length(?2) + 1) AS INTEGER) AND state = 0))",
+        )?
+        .execute(params![before, REACHED])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{deliveries, history, schema};
@@ -271,5 +292,27 @@ mod tests {
         assert_eq!(threads(&spool, first, &keys).unwrap().len(), 1);
         history::prune(&spool, i64::MAX, 10).unwrap();
         assert!(threads(&spool, first, &keys).unwrap().is_empty());
+    }
+
+    #[test]
+    fn recipients_reached_are_kept_as_long_as_their_delivery_is_pending() {
+        let spool = spool();
+        spool
+            .execute_batch(
+                "INSERT INTO destination (id, search, name, run, needs) VALUES (1, '', 'n', '', '');
+                 INSERT INTO event (id, event_id, created, callback, host, task)
+                    VALUES (1, 'a', 0, '', '', ''), (2, 'b', 0, '', '', '');
+                 INSERT INTO delivery (id, event, destination, state) VALUES (12, 1, 1, 0), (13, 2, 1, 2);",
+            )
+            .unwrap();
+        let keys = [12, 13, 14].map(reached_key);
+        for key in &keys {
+            set_thread(&spool, 1, key, "{}").unwrap();
+        }
+        // What an older program stored.
+        assert_eq!(keys[0], "reached 12");
+        forget_threads(&spool, i64::MAX).unwrap();
+        let left = threads(&spool, 1, &keys).unwrap();
+        assert_eq!(left.keys().collect::<Vec<_>>(), [&keys[0]]);
     }
 }

@@ -22,6 +22,7 @@ mod rescue;
 mod reserve;
 mod room;
 mod schema;
+mod state;
 mod wal;
 mod writer;
 
@@ -40,17 +41,15 @@ use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
 pub use breakers::{BREAKER, BreakerRow};
-pub use deliveries::{
-    Accepted, DEAD, DELIVERED, DISCARDED, DestinationKey, Finished, Mark, MarkOutcome, NewEvent,
-    Pending, Room,
-};
+pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 pub use error::Error;
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
 pub use history::{BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use leadership::{Leadership, MAX_CRASHES};
-pub use memory::Ended;
+pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
+pub use state::DeliveryState;
 
 /// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";

@@ -159,6 +159,13 @@ impl Spool {
             .await
     }
 
+    /// Returns the recipients reached by a delivery that failed, as they were stored.
+    pub async fn reached(&self, destination: i64, delivery: i64) -> Result<Option<String>> {
+        let keys = vec![memory::reached_key(delivery)];
+        let found = self.threads(destination, keys).await?;
+        Ok(found.into_values().next())
+    }
+
     /// Returns all destinations, oldest first.
     pub async fn status(&self) -> Result<Vec<DestinationStatus>> {
         self.read(history::status).await

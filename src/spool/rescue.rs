@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::deliveries::{DEAD, DestinationKey, NewEvent, accept, destination};
+use super::deliveries::{DestinationKey, NewEvent, accept, destination};
+use super::state::DeliveryState;
 use super::wal::Damage;
 
 /// Deliveries read at once from a damaged file; if that fails, they are read one by one.
@@ -218,7 +219,7 @@ fn count(damaged: &Connection) -> rusqlite::Result<i64> {
 struct Kept {
     key: DestinationKey,
     event: NewEvent,
-    state: i64,
+    is_dead: bool,
     error: Option<String>,
 }
 
@@ -240,7 +241,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
             body: row.get(9)?,
             destinations: Vec::new(),
         },
-        state: row.get(10)?,
+        is_dead: row.get::<_, i64>(10)? == DeliveryState::Dead as i64,
         error: row.get(11)?,
     })
 }
@@ -258,12 +259,12 @@ fn take_over(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
             if accepted.previous.is_none() {
                 continue;
             }
-            waiting += i64::from(kept.state != DEAD);
-            if kept.state == DEAD {
+            waiting += i64::from(!kept.is_dead);
+            if kept.is_dead {
                 let now = jiff::Timestamp::now().as_millisecond();
                 spool.execute(
-                    "UPDATE delivery SET state = 2, finished = ?2, error = ?3 WHERE id = ?1",
-                    params![accepted.delivery, now, kept.error],
+                    "UPDATE delivery SET state = ?4, finished = ?2, error = ?3 WHERE id = ?1",
+                    params![accepted.delivery, now, kept.error, DeliveryState::Dead],
                 )?;
                 spool.execute(
                     "UPDATE destination SET dead = dead + 1 WHERE id = ?1",

@@ -8,6 +8,7 @@ use super::Spool;
 use super::error::Error;
 use super::folder::pages_in_use;
 use super::history::prune;
+use super::state::DeliveryState;
 
 /// Deliveries deleted or dropped at a time: other work waits meanwhile.
 const STEP: i64 = 100;
@@ -78,10 +79,10 @@ fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Droppe
     for (event, dropped) in &chosen {
         connection
             .prepare_cached(
-                "UPDATE delivery SET state = 3, next_at = 0, finished = ?2, error = 'dropped: the spool was full'
+                "UPDATE delivery SET state = ?3, next_at = 0, finished = ?2, error = 'dropped: the spool was full'
                  WHERE id = ?1",
             )?
-            .execute(params![dropped.delivery, now])?;
+            .execute(params![dropped.delivery, now, DeliveryState::Discarded])?;
         connection
             .prepare_cached("UPDATE destination SET dropped = dropped + 1 WHERE id = ?1")?
             .execute([dropped.destination])?;

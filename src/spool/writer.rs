@@ -61,10 +61,8 @@ where
     F: Fn(&Connection) -> rusqlite::Result<T> + Send,
 {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let done = panics::caught(|| (self.work)(connection)).unwrap_or_else(|fault| {
-            let internal = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERNAL);
-            Err(rusqlite::Error::SqliteFailure(internal, Some(fault)))
-        });
+        let done = panics::caught(|| (self.work)(connection))
+            .unwrap_or_else(|fault| Err(Error::Other(fault).into_sqlite()));
         let (done, failed) = match done {
             Ok(done) => (Ok(done), Ok(())),
             Err(error) => (Err(Error::from(&error)), Err(error)),

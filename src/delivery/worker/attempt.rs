@@ -20,7 +20,7 @@ use crate::net::http::Http;
 use crate::notifier::Thread;
 use crate::panics;
 use crate::secret;
-use crate::spool::{self, Mark, Spool};
+use crate::spool::{self, DeliveryState, Mark, Spool};
 use crate::text::{characters, cut};
 
 /// Time after which a delivery fails permanently if its credentials are still refused.
@@ -298,7 +298,9 @@ impl Worker {
             destination: self.id,
             started: started.as_millisecond(),
             duration: (now - started.as_millisecond()).max(0),
-            outcome: verdict.outcome(marks.note),
+            state: verdict.state(),
+            next_at: verdict.next_at(),
+            note: verdict.error().map(str::to_owned).or(marks.note),
             keep_body: self.destination.keep_bodies,
             breaker: self.breaker.borrow().row(Instant::now()),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
@@ -308,24 +310,19 @@ impl Worker {
 
     /// Continues the lane once the attempt is recorded.
     fn settle(&self, mut claimed: Vec<Delivery>, verdict: Verdict) {
+        let state = verdict.state();
         let (lanes, now) = (&mut self.window.borrow_mut().lanes, Instant::now());
         if let Verdict::Retry { due, together, .. } = verdict {
             claimed[0].due = Some(due);
             return lanes.put_back(claimed, together, now);
         }
-        let delivered = matches!(verdict, Verdict::Delivered { .. });
         if matches!(verdict, Verdict::Delivered { reopened: true }) {
             lanes.release();
         }
-        if delivered || !claimed[0].reached.borrow().is_empty() {
+        if state == DeliveryState::Delivered || !claimed[0].reached.borrow().is_empty() {
             lanes.opened(&claimed[0].event.run.id);
         }
         lanes.finish(&claimed, now);
-        let state = if delivered {
-            spool::DELIVERED
-        } else {
-            spool::DEAD
-        };
         let mut own = self.own.borrow_mut();
         for delivery in &claimed {
             self.done.set(self.done.get().and(state));

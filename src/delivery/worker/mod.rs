@@ -20,13 +20,12 @@ use crate::delivery::destination::Destination;
 use crate::delivery::lanes::{Delivery, Lanes};
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::{Counts, Tally};
-use crate::delivery::threads;
 use crate::delivery::window::Window;
 use crate::event::Event;
 use crate::event::stored::EventCodec;
 use crate::message::Receipts;
 use crate::notifier::Notifier;
-use crate::spool::{self, Accepted, BreakerRow, Leadership, Mark, MarkOutcome, Pending, Spool};
+use crate::spool::{self, Accepted, BreakerRow, DeliveryState, Leadership, Mark, Pending, Spool};
 
 /// A delivery due within this time is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -342,7 +341,9 @@ impl Worker {
             destination: self.id,
             started: Timestamp::now().as_millisecond(),
             duration: 0,
-            outcome: MarkOutcome::Dead(error.to_owned()),
+            state: DeliveryState::Dead,
+            next_at: 0,
+            note: Some(error.to_owned()),
             keep_body: true,
             breaker: self.breaker.borrow().row(Instant::now()),
             reopened: false,
@@ -357,13 +358,10 @@ impl Worker {
         if row.attempts == 0 {
             return Receipts::default();
         }
-        let keys = vec![threads::reached(row.delivery)];
-        let kept = spool.threads(self.id, keys).await;
-        let kept = kept.unwrap_or_default();
-        let reached = kept.values().next();
+        let kept = spool.reached(self.id, row.delivery).await;
         Receipts::new(RefCell::new(
-            reached
-                .and_then(|text| serde_json::from_str(text).ok())
+            kept.unwrap_or_default()
+                .and_then(|text| serde_json::from_str(&text).ok())
                 .unwrap_or_default(),
         ))
     }
@@ -401,15 +399,15 @@ impl Worker {
     pub fn take(&self, accepted: &Accepted, event: &Arc<Event>) {
         let mut own = self.own.borrow_mut();
         match accepted.state {
-            0 => own.add(accepted.delivery),
-            spool::DELIVERED => own.counts = own.counts.and(spool::DELIVERED),
+            DeliveryState::Pending => own.add(accepted.delivery),
+            DeliveryState::Delivered => own.counts = own.counts.and(accepted.state),
             // One that a person discarded is not lost: it does not count as dropped.
-            _ => {
-                own.counts = own.counts.and(spool::DEAD);
+            DeliveryState::Dead | DeliveryState::Discarded => {
+                own.counts = own.counts.and(DeliveryState::Dead);
                 own.last_error = Some(BEFORE.to_owned());
             }
         }
-        if accepted.state != 0 {
+        if accepted.state != DeliveryState::Pending {
             return;
         }
         let mut window = self.window.borrow_mut();
@@ -425,7 +423,7 @@ impl Worker {
     /// Records that a delivery was dropped to make room.
     pub fn drop_own(&self, delivery: i64) {
         let mut own = self.own.borrow_mut();
-        if own.finish(delivery, spool::DISCARDED) {
+        if own.finish(delivery, DeliveryState::Discarded) {
             own.last_error = Some("dropped, the spool was full".to_owned());
         }
     }
@@ -475,11 +473,12 @@ impl Worker {
         } in found
         {
             own.last_error = error.or(own.last_error.take());
-            if state != 0 && own.finish(delivery, state) {
+            let is_finished = state != DeliveryState::Pending;
+            if is_finished && own.finish(delivery, state) {
                 self.seen.set(Instant::now());
                 shared.progress.notify_one();
             }
-            all &= state != 0;
+            all &= is_finished;
         }
         all
     }

@@ -1,0 +1,82 @@
+//! State of a delivery.
+
+use rusqlite::ToSql;
+use rusqlite::types::ToSqlOutput;
+use serde::{Serialize, Serializer};
+
+/// State of a delivery, with its number in the file. SQL contains the numbers only where an index is limited
+/// to them: it is not used for a bound value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DeliveryState {
+    /// Not attempted yet, or to be retried.
+    Pending = 0,
+    Delivered = 1,
+    /// Failed permanently; `flush --dead` tries again.
+    Dead = 2,
+    /// Given up by a person, or to make room.
+    Discarded = 3,
+}
+
+impl DeliveryState {
+    pub const ALL: [DeliveryState; 4] = [
+        DeliveryState::Pending,
+        DeliveryState::Delivered,
+        DeliveryState::Dead,
+        DeliveryState::Discarded,
+    ];
+
+    /// Returns the name that `history` shows, as text and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "waiting",
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Dead => "dead",
+            DeliveryState::Discarded => "discarded",
+        }
+    }
+}
+
+impl TryFrom<i64> for DeliveryState {
+    type Error = ();
+
+    fn try_from(number: i64) -> Result<DeliveryState, ()> {
+        let mut all = DeliveryState::ALL.into_iter();
+        all.find(|state| *state as i64 == number).ok_or(())
+    }
+}
+
+impl ToSql for DeliveryState {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok((*self as u8).into())
+    }
+}
+
+/// Returns the name of a state that may be unreadable.
+pub fn name_of(state: Option<DeliveryState>) -> &'static str {
+    state.map_or("unknown", DeliveryState::name)
+}
+
+/// Writes the name of a state that may be unreadable, for JSON.
+pub fn serialize<S: Serializer>(
+    state: &Option<DeliveryState>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    name_of(*state).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_file() {
+        for (number, state) in (0..).zip(DeliveryState::ALL) {
+            assert_eq!(DeliveryState::try_from(number), Ok(state));
+            assert_eq!(state.to_sql(), Ok(number.into()));
+        }
+        for number in [-1, 4, 256, i64::MIN] {
+            assert_eq!(DeliveryState::try_from(number), Err(()));
+        }
+    }
+}
