@@ -540,6 +540,9 @@ RESTARTS = 3
 LOOK_EVENTS = 64
 LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
+# Reads for one look, and what is kept of an answer that does not end.
+LOOK_READS = 16
+ANSWER_LIMIT = 65536
 READY_SECONDS = 10
 # Seconds in which a binary that was asked for its version must have said it.
 VERSION_SECONDS = 2
@@ -589,6 +592,8 @@ class Stream(object):
 
     def send(self, seq, play, task, line, change=None):
         """Writes a line, after the records of its play and task, without waiting."""
+        if self.closed:
+            return
         self.unsafe.append((seq, play, task, line, change))
         self.unsafe_size += len(line)
         if self.stdin is None:
@@ -699,14 +704,13 @@ class Stream(object):
             self.outbox.popleft()
 
     def listen(self):
-        """Reads the answers that are there."""
-        while self.stdout is not None:
-            try:
-                heard = os.read(self.stdout, 65536)
-            except OSError as error:
-                if error.errno in WOULD_BLOCK:
-                    return
-                heard = b""
+        """Reads the answers that are there, a limited amount at a time."""
+        for _number in range(LOOK_READS):
+            if self.stdout is None:
+                return
+            heard = read(self.stdout)
+            if heard is None:
+                return
             if not heard:
                 self.lose()
                 return
@@ -714,20 +718,18 @@ class Stream(object):
 
     def take_answers(self, heard):
         lines = (self.heard + heard).split(b"\n")
-        self.heard = lines.pop()
+        self.heard = lines.pop()[-ANSWER_LIMIT:]
         for line in lines:
             try:
                 answer = json.loads(line.decode("utf-8"))
                 if "ready" in answer:
                     if not self.agree(answer["ready"]):
                         return
-                    drain = float(answer["ready"].get("drain", self.drain))
-                    self.drain = min(max(0.0, drain), DRAIN_LIMIT)
-                    self.ready = True
+                    self.take_ready(answer["ready"])
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
-            except (ValueError, TypeError, AttributeError):
-                continue  # an answer of some later protocol
+            except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
+                continue  # an answer of some later protocol, or none at all
 
     def agree(self, ready):
         """Returns whether the binary speaks this protocol; if not, says which side to upgrade."""
@@ -748,6 +750,12 @@ class Stream(object):
         )
         return False
 
+    def take_ready(self, ready):
+        """Notes that the binary goes on, and how long the end may wait for deliveries."""
+        drain = float(ready.get("drain", self.drain))
+        self.drain = min(max(0.0, drain), DRAIN_LIMIT)
+        self.ready = True
+
     def forget(self, safe):
         """Drops the lines up to this number: they are the binary's now."""
         self.safe = max(self.safe, safe)
@@ -760,30 +768,24 @@ class Stream(object):
     def lose(self):
         """The binary has closed an end of its pipes: it is dead, or about to be."""
         stdout, self.stdout = self.stdout, None
-        if stdout is not None:
-            self.last_answers(stdout)
-            os.close(stdout)
+        for _number in range(LOOK_READS):
+            heard = read(stdout)
+            if not heard:
+                break
+            self.take_answers(heard)
+        close(stdout)
         self.close_stdin()
         self.outbox.clear()
         self.died = clock()
 
-    def last_answers(self, stdout):
-        """Reads what the binary had said before it died."""
-        try:
-            heard = os.read(stdout, 65536)
-            while heard:
-                self.take_answers(heard)
-                heard = os.read(stdout, 65536)
-        except OSError:
-            pass  # nothing more is there
-
     def recover(self):
         """Starts a dead binary again, where that can help."""
         code = self.process.poll()
-        if self.ending and self.ready and code in ORDERLY_EXITS:
+        if code is None and clock() < self.died + 1:
+            return  # it is about to exit, and the code decides: looked at again later
+        is_over = code in ORDERLY_EXITS or (code is None and not self.unsafe)
+        if self.ending and self.ready and is_over:
             self.give_up(None)
-        elif code is None and clock() < self.died + 1:
-            pass  # it is about to exit, and the code decides: looked at again with the next event
         elif code == EXIT_CONFIGURATION:
             self.give_up(None)  # it has said itself what is wrong
         elif not self.ready and (code is None or code >= 0):
@@ -805,15 +807,13 @@ class Stream(object):
             self.complain(reason)
 
     def close_stdin(self):
-        stdin, self.stdin = self.stdin, None
-        if stdin is not None:
-            os.close(stdin)
+        stdin, self.stdin = self.stdin, None  # first: an interrupt must not close it twice
+        close(stdin)
 
     def let_go(self):
         """Leaves the binary to itself."""
         stdout, self.stdout = self.stdout, None
-        if stdout is not None:
-            os.close(stdout)
+        close(stdout)
         if self.process is not None and self.process.poll() is None:
             self.process.returncode = 0  # or Python complains that it still runs
 
@@ -897,6 +897,22 @@ def above_standard(end):
         os.close(end)
 
 
+def read(end):
+    """What can be read now: None where nothing is there yet, nothing at the end."""
+    if end is None:
+        return b""
+    try:
+        return os.read(end, 65536)
+    except OSError as error:
+        return None if error.errno in WOULD_BLOCK else b""
+
+
+def close(end):
+    """Closes the end of a pipe, where there is one."""
+    if end is not None:
+        os.close(end)
+
+
 def is_open(number_):
     try:
         os.fstat(number_)
@@ -927,6 +943,8 @@ UPGRADE_PLUGIN = (
 
 def misunderstood(binary, code):
     """Why the binary ended before it was ready: one of another version may not know its options."""
+    if code is None:
+        return "%s stopped listening before it was ready" % binary
     said = "%s ended before it was ready (exit code %s)" % (binary, code)
     version = version_of(binary) if code == EXIT_USAGE else None
     if version in (None, VERSION):
@@ -1503,9 +1521,8 @@ class Run(object):
     def leave_fork(self):
         """A worker must not hold the pipe open when the controller is gone."""
         self.stream.close_stdin()
-        if self.stream.stdout is not None:
-            os.close(self.stream.stdout)
-            self.stream.stdout = None
+        stdout, self.stream.stdout = self.stream.stdout, None
+        close(stdout)
 
     def finish(self):
         """The end of the controller process."""

@@ -98,13 +98,13 @@ class Reporter:
         if not self.tending.acquire(blocking=False):
             return
         try:
-            for stream in self.ended:
+            for stream in list(self.ended):
                 stream.tend()
                 if stream.is_done():
                     stream.let_go()
-            self.ended = [
-                stream for stream in self.ended if not stream.closed or stream.is_running()
-            ]
+                if stream.closed and not stream.is_running():
+                    # In place: another thread may add the stream of its own run meanwhile.
+                    self.ended.remove(stream)
         finally:
             self.tending.release()
 
@@ -159,7 +159,7 @@ def wait_for(stream, last):
         stream.tend()
         if (len(stream.outbox), len(stream.unsafe), stream.starts) != before:
             deadline = time.monotonic() + GRACE
-    stream.complain()
+    stream.pass_on()
 
 
 def record(number, now, data):

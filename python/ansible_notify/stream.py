@@ -4,6 +4,7 @@ See docs/protocol.md. Nothing here starts a thread, and nothing waits unless it 
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,15 +21,22 @@ PROTOCOL = 1
 F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1048576
 RESTARTS = 3
-# Answers are read after so many records; above so many unconfirmed bytes it is given up.
+# Answers are read after so many records or bytes; above so many unconfirmed bytes it is given up.
 LOOK_RECORDS = 64
+LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
+# Reads for one look, and what is kept of an answer or a message that does not end.
+LOOK_READS = 16
+ANSWER_LIMIT = 65536
+MESSAGE_LIMIT = 65536
 EXIT_USAGE = 2
 EXIT_CONFIGURATION = 78
 # Seconds in which a binary that was asked for its version must have said it.
 VERSION_SECONDS = 2
 # It has taken everything, whatever became of the deliveries.
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
+WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
+clock = time.monotonic
 END = b'{"end":{"reason":"exit"}}\n'
 
 
@@ -39,6 +47,10 @@ def warn(text):
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):
         pass
+
+
+def complain(reason):
+    warn("ansible-notify: %s" % reason)
 
 
 def to_line(name, content):
@@ -70,66 +82,64 @@ class Stream:
 
     Every line is kept until the binary says that it is safe. If the binary dies, it is started
     again and told again what was not safe; the numbers of the records make that harmless.
+
+    The callback plugin has a class of the same name, which waits at the end and knows plays and
+    tasks. What is not about that is the same, to the letter: tests/ansible/test_stream.py.
     """
 
     def __init__(self, command, hello):
         self.command = command
         self.hello = dict(hello, protocol=PROTOCOL, version=VERSION)
-        self.began = time.time()
-        self.safe = 0  # the last number that the binary confirmed
-        self.sequence = 0
-        self.unsafe = deque()  # (sequence, line)
+        self.complain = complain
+        self.closed = False
+        self.ready = False
+        self.unsafe = deque()  # (seq, line)
         self.unsafe_size = 0
+        self.safe = 0  # the last number that the binary confirmed
+        self.began = time.time()
+        self.look_size = LOOK_BYTES
         self.outbox = deque()  # what did not fit into the pipe
         self.heard = b""
-        self.complaint = b""
+        self.message = b""  # the line on standard error that is not complete yet
         self.process = None
-        self.stdin = self.stdout = self.stderr = None
+        self.stdin = None
+        self.stdout = None
+        self.stderr = None
         self.starts = 0
         self.died = 0.0
-        self.ready = False
-        self.ended = False
-        self.closed = False
+        self.ending = False
+        self.seq = 0
 
     def send(self, make_line):
         """Writes the line that `make_line` makes of its number, without waiting."""
         if self.closed:
             return
-        self.sequence += 1
-        line = make_line(self.sequence)
-        self.unsafe.append((self.sequence, line))
+        self.seq += 1
+        line = make_line(self.seq)
+        self.unsafe.append((self.seq, line))
         self.unsafe_size += len(line)
         if self.process is None:
             self.start()
-        elif self.stdout is None:
+        elif self.stdin is None:
             self.recover()
         else:
             self.write(line)
-        if self.sequence % LOOK_RECORDS == 0 or self.outbox:
+        if self.seq % LOOK_RECORDS == 0 or self.unsafe_size > self.look_size:
             self.tend()
-        if self.unsafe_size > UNSAFE_LIMIT:
-            self.give_up("ansible-notify does not keep up; the rest of the run is not reported")
-
-    def end(self):
-        """Says that nothing follows; the binary goes on by itself."""
-        self.ended = True
-        if not self.closed:
-            self.write(END)
-            self.tend()
-
-    def is_done(self):
-        """Whether nothing is left to do here."""
-        return self.closed or (self.ended and not self.unsafe and not self.outbox)
+            self.look_size = self.unsafe_size + LOOK_BYTES
+            if self.unsafe_size > UNSAFE_LIMIT:
+                self.give_up("ansible-notify does not keep up; the rest of the run is not reported")
 
     def tend(self):
         """Does what can be done without waiting: writes, listens, starts a dead binary again."""
         if self.closed:
             return
+        self.pass_on()
         if self.stdout is None:
             self.recover()
             return
         self.flush()
-        self.complain()
+        self.close_when_told()
         self.listen()
 
     def start(self):
@@ -138,6 +148,7 @@ class Stream:
         self.ready = False
         self.heard = b""
         self.outbox.clear()
+        self.close_stderr()
         try:
             self.run()
         except (OSError, ValueError) as error:
@@ -147,12 +158,12 @@ class Stream:
         hello = self.hello
         if self.starts > 1:
             hello = dict(hello, resumed={"after": self.safe, "began": self.began})
-        self.outbox.append(to_line("hello", hello))
-        self.outbox.extend(line for _sequence, line in self.unsafe)
-        if self.ended:
-            self.outbox.append(END)
-        # Only now: an empty outbox is the end of what is to be told.
-        self.flush()
+        self.write(to_line("hello", hello))
+        for _seq, line in list(self.unsafe):
+            self.write(line)
+        if self.ending:
+            self.write(END)
+            self.close_when_told()
 
     def run(self):
         """Runs the binary in a session of its own, with a pipe for each of its streams.
@@ -180,55 +191,70 @@ class Stream:
 
     def write(self, line):
         """Writes what the pipe takes now; the rest waits in memory."""
-        self.outbox.append(line)
-        self.flush()
+        if self.stdin is None:
+            return  # it died, and will be told everything again
+        if self.outbox:
+            self.outbox.append(line)
+            self.flush()
+            return
+        try:
+            written = os.write(self.stdin, line)
+        except OSError as error:
+            if error.errno not in WOULD_BLOCK:
+                self.lose()
+                return
+            written = 0
+        if written < len(line):
+            self.outbox.append(line[written:])
 
     def flush(self):
+        """Writes what waits in memory, as far as the pipe takes it."""
         while self.outbox and self.stdin is not None:
             line = self.outbox[0]
             try:
                 written = os.write(self.stdin, line)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.lose()
+            except OSError as error:
+                if error.errno not in WOULD_BLOCK:
+                    self.lose()
                 return
             if written < len(line):
                 self.outbox[0] = line[written:]
                 return
             self.outbox.popleft()
-        if self.ended and not self.outbox:
-            self.stdin = close(self.stdin)
 
     def listen(self):
-        """Reads the answers that are there."""
-        heard = read(self.stdout)
-        while heard:
-            lines = (self.heard + heard).split(b"\n")
-            self.heard = lines.pop()
-            for line in lines:
-                self.take(line)
+        """Reads the answers that are there, a limited amount at a time."""
+        for _number in range(LOOK_READS):
+            if self.stdout is None:
+                return
             heard = read(self.stdout)
-        if heard is not None:
-            self.lose()
+            if heard is None:
+                return
+            if not heard:
+                self.lose()
+                return
+            self.take_answers(heard)
 
-    def take(self, line):
-        try:
-            answer = json.loads(line.decode("utf-8"))
-            if "ready" in answer:
-                self.take_ready(answer["ready"])
-            safe = int(answer.get("safe", 0))
-        except (ValueError, TypeError, AttributeError):
-            return  # an answer of some later protocol
-        self.safe = max(self.safe, safe)
-        while self.unsafe and self.unsafe[0][0] <= safe:
-            self.unsafe_size -= len(self.unsafe.popleft()[1])
+    def take_answers(self, heard):
+        lines = (self.heard + heard).split(b"\n")
+        self.heard = lines.pop()[-ANSWER_LIMIT:]
+        for line in lines:
+            try:
+                answer = json.loads(line.decode("utf-8"))
+                if "ready" in answer:
+                    if not self.agree(answer["ready"]):
+                        return
+                    self.take_ready(answer["ready"])
+                elif "safe" in answer:
+                    self.forget(int(answer["safe"]))
+            except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
+                continue  # an answer of some later protocol, or none at all
 
-    def take_ready(self, ready):
+    def agree(self, ready):
+        """Returns whether the binary speaks this protocol; if not, says which side to upgrade."""
         protocol = ready.get("protocol", PROTOCOL)
         if protocol == PROTOCOL:
-            self.ready = True
-            return
+            return True
         is_older = isinstance(protocol, int) and protocol < PROTOCOL
         self.give_up(
             "the program %s (version %s) speaks protocol %s, this Python package (version %s) "
@@ -242,70 +268,72 @@ class Stream:
                 "program" if is_older else "package",
             )
         )
+        return False
 
-    def complain(self):
-        """Hands on what the binary says to people."""
-        said = read(self.stderr)
-        while said:
-            lines = (self.complaint + said).split(b"\n")
-            self.complaint = lines.pop()
-            for line in lines:
-                warn(line.decode("utf-8", "replace"))
-            said = read(self.stderr)
+    def take_ready(self, ready):
+        """Notes that the binary goes on. Nobody here waits for deliveries, whatever `drain` is."""
+        self.ready = True
+
+    def forget(self, safe):
+        """Drops the lines up to this number: they are the binary's now."""
+        self.safe = max(self.safe, safe)
+        while self.unsafe and self.unsafe[0][0] <= safe:
+            _seq, line = self.unsafe.popleft()
+            self.unsafe_size -= len(line)
 
     def lose(self):
         """The binary has closed an end of its pipes: it is dead, or about to be."""
-        self.complain()
         stdout, self.stdout = self.stdout, None
-        heard = read(stdout)
-        while heard:
-            for line in heard.split(b"\n"):
-                self.take(line)
+        for _number in range(LOOK_READS):
             heard = read(stdout)
+            if not heard:
+                break
+            self.take_answers(heard)
         close(stdout)
-        self.stdin = close(self.stdin)
+        self.close_stdin()
         self.outbox.clear()
-        self.died = time.monotonic()
+        self.died = clock()
 
     def recover(self):
         """Starts a dead binary again, where that can help."""
         code = self.process.poll()
-        if code is None:
-            if time.monotonic() > self.died + 1:
-                self.give_up("ansible-notify has stopped listening; the run is not reported")
-            return
-        self.complain()
-        self.stderr = close(self.stderr)
-        if self.ended and self.ready and code in ORDERLY_EXITS:
+        if code is None and clock() < self.died + 1:
+            return  # it is about to exit, and the code decides: looked at again later
+        is_over = code in ORDERLY_EXITS or (code is None and not self.unsafe)
+        if self.ending and self.ready and is_over:
             self.give_up(None)
         elif code == EXIT_CONFIGURATION:
             self.give_up(None)  # it has said itself what is wrong
-        elif not self.ready and code >= 0:
+        elif not self.ready and (code is None or code >= 0):
             # Nobody killed it: it would do the same again.
             self.give_up(misunderstood(self.command[0], code))
         elif self.starts > RESTARTS:
-            self.give_up("ansible-notify died %d times; giving up" % self.starts)
+            self.give_up("%s died %d times; giving up" % (self.command[0], self.starts))
         else:
             self.start()
 
     def give_up(self, reason):
         """From now on it is as if the plugin were not there."""
+        self.closed = True
+        self.close_stdin()
         self.let_go()
         self.unsafe.clear()
+        self.outbox.clear()
         if reason:
-            warn("ansible-notify: %s" % reason)
+            self.complain(reason)
+
+    def close_stdin(self):
+        stdin, self.stdin = self.stdin, None  # first: an interrupt must not close it twice
+        close(stdin)
 
     def let_go(self):
         """Leaves the binary to itself; end of file tells it that nothing follows."""
         self.closed = True
         self.outbox.clear()
-        self.stdin = close(self.stdin)
-        self.stdout = close(self.stdout)
-        self.stderr = close(self.stderr)
-
-    def is_running(self):
-        """Whether the process is still there; asked, so that it leaves no zombie."""
-        return self.process is not None and self.process.poll() is None
+        self.close_stdin()
+        stdout, self.stdout = self.stdout, None
+        close(stdout)
+        self.close_stderr()
 
     def wait(self, seconds):
         """Waits until the binary takes or says something, or has died."""
@@ -313,14 +341,64 @@ class Stream:
             time.sleep(min(seconds, 0.01))
             return
         waiting = poll()
-        waiting.register(self.stdout, POLLIN)
+        for end in (self.stdout, self.stderr):
+            if end is not None:
+                waiting.register(end, POLLIN)
         if self.outbox and self.stdin is not None:
             waiting.register(self.stdin, POLLOUT)
         waiting.poll(int(seconds * 1000) + 1)
 
+    # -- only here: the binary's standard error, and an end that is not waited for --
+
+    def pass_on(self):
+        """Hands on what the binary says to people, a limited amount at a time."""
+        for _number in range(LOOK_READS):
+            said = read(self.stderr)
+            if said is None:
+                return
+            if not said:
+                stderr, self.stderr = self.stderr, None
+                close(stderr)
+                return
+            lines = (self.message + said).split(b"\n")
+            self.message = lines.pop()[:MESSAGE_LIMIT]
+            for line in lines:
+                warn(line[:MESSAGE_LIMIT].decode("utf-8", "replace"))
+
+    def close_stderr(self):
+        """Hands on the last words, a line without an end among them."""
+        self.pass_on()
+        stderr, self.stderr = self.stderr, None
+        close(stderr)
+        if self.message:
+            warn(self.message.decode("utf-8", "replace"))
+        self.message = b""
+
+    def end(self):
+        """Says that nothing follows; the binary goes on by itself."""
+        self.ending = True
+        if not self.closed:
+            self.write(END)
+            self.tend()
+
+    def close_when_told(self):
+        """Closes the pipe once the end is in it."""
+        if self.ending and not self.outbox:
+            self.close_stdin()
+
+    def is_done(self):
+        """Whether nothing is left to do here."""
+        return self.closed or (self.ending and not self.unsafe and not self.outbox)
+
+    def is_running(self):
+        """Whether the process is still there; asked, so that it leaves no zombie."""
+        return self.process is not None and self.process.poll() is None
+
 
 def misunderstood(binary, code):
     """Why the binary ended before it was ready: one of another version may not know its options."""
+    if code is None:
+        return "%s stopped listening before it was ready" % binary
     said = "%s ended before it was ready (exit code %s)" % (binary, code)
     version = version_of(binary) if code == EXIT_USAGE else None
     if version in (None, VERSION):
@@ -361,12 +439,11 @@ def read(end):
         return b""
     try:
         return os.read(end, 65536)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
+    except OSError as error:
+        return None if error.errno in WOULD_BLOCK else b""
 
 
 def close(end):
+    """Closes the end of a pipe, where there is one."""
     if end is not None:
         os.close(end)
