@@ -37,7 +37,7 @@ fn refused(user: &str, project: &str, line: u32, key: &str, credential: &str) {
         let place =
             format!("plugin_config.ini:{line}: `{key}` leads elsewhere than `{credential}` (");
         assert!(outcome.stderr.contains(&place), "{project}: {outcome:?}");
-        let printed = format!("{}{}", outcome.stdout, outcome.stderr);
+        let printed = outcome.printed();
         assert!(!printed.contains("canary"), "{printed}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::spool::{configure, event, expect_status, only_status, run};
-use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Outcome, Sandbox, outcome};
 use crate::server::{OK, Reply, Server, status};
 
 /// Sends an event each of `hosts` hosts.
@@ -116,7 +116,7 @@ fn one_that_is_gone_is_off_until_its_configuration_changes() {
     assert_eq!(only_status(&sandbox)["breaker"], "off");
     assert!(status_line(&sandbox).contains(&format!("3 dead, 0 dropped; {off}")));
 
-    let config = config_for(&server.url()).replace("[delivery]", "timeout = 20s\n[delivery]");
+    let config = Config::to(&server.url()).inputs("timeout = 20s").text();
     sandbox.file("plugin_config.ini", config);
     assert_eq!(send(&sandbox, 1).code, 0);
     assert_eq!(only_status(&sandbox)["breaker"], "closed");
@@ -151,11 +151,8 @@ fn what_a_secret_names_is_part_of_the_configuration() {
 fn refused_credentials_lock_no_account() {
     let server = Server::start([status(401)]);
     let sandbox = Sandbox::new();
-    let config = config_for(&server.url()).replace("drain = 5", "drain = 500ms");
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("[delivery]", "concurrency = 4\n[delivery]"),
-    );
+    let config = Config::to(&server.url()).inputs("concurrency = 4");
+    sandbox.file("plugin_config.ini", config.delivery("drain = 500ms").text());
     send(&sandbox, 20).expect_line(
         75,
         &["20 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized)"],

@@ -8,13 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::stream::{END, event, greeting};
-use crate::sandbox::{Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Sandbox, outcome};
 use crate::server::{OK, Reply, Request, Server, dead_url, status};
 
 const EVENT: &str = r#"{"id":"e-1","state":"failed","host":"web1"}"#;
 
 fn send(server: &Server, drain: &str) -> crate::sandbox::Outcome {
-    let config = config_for(&server.url()).replace("drain = 5", &format!("drain = {drain}"));
+    let config = Config::to(&server.url())
+        .delivery(&format!("drain = {drain}"))
+        .text();
     Sandbox::with_config(&config).run_with_input(&["send", "-"], EVENT)
 }
 
@@ -95,8 +97,7 @@ fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
     );
     assert!(started.elapsed() < Duration::from_secs(3));
 
-    let sandbox =
-        Sandbox::with_config(&config_for(&dead_url()).replace("drain = 5", "drain = 100ms"));
+    let sandbox = Sandbox::with_config(&Config::to(&dead_url()).delivery("drain = 100ms").text());
     let outcome = sandbox.run_with_input(&["send", "-"], EVENT);
     outcome.expect_line(
         75,
@@ -110,7 +111,7 @@ fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
 #[test]
 fn an_attempt_has_a_time_limit() {
     let server = Server::start([Reply::Silence, OK]);
-    let config = config_for(&server.url()).replace("[delivery]", "timeout = 200ms\n[delivery]");
+    let config = Config::to(&server.url()).inputs("timeout = 200ms").text();
     Sandbox::with_config(&config)
         .run_with_input(&["send", "-"], EVENT)
         .expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
@@ -259,10 +260,10 @@ fn one_dead_notifier_does_not_delay_the_others() {
     let server = Server::start([OK]);
     let config = format!(
         "{}[notifier:dead]\ntype = webhook\nurl = {}\non = any\n",
-        config_for(&server.url()),
+        Config::to(&server.url()).delivery("drain = 2s").text(),
         dead_url()
     );
-    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 2s"));
+    let sandbox = Sandbox::with_config(&config);
     let events = EVENT.replace("\"id\":\"e-1\",", "").repeat(50);
     let outcome = sandbox.run_with_input(&["send", "-"], &events);
     outcome.expect_line(

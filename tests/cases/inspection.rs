@@ -44,7 +44,7 @@ fn an_inspection_says_which_commands_there_are_and_runs_none() {
     for arguments in inspections {
         let inspected = sandbox.run(arguments);
         assert_eq!(inspected.code, 0, "{inspected:?}");
-        let said = format!("{}{}", inspected.stdout, inspected.stderr);
+        let said = inspected.printed();
         for (line, key) in [
             (4, "password"),
             (7, "url"),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sandbox::{Outcome, Sandbox, config_for};
+use crate::sandbox::{Config, Outcome, Sandbox, config_for};
 use crate::server::{OK, Server, dead_url};
 
 /// The most that the program may take, in KiB: 64 MiB, and what a debug build takes beyond a released one that does
@@ -18,7 +18,7 @@ fn send(sandbox: &Sandbox, input: &str) -> Outcome {
 
 /// A configuration with time for large events, however slow the machine is.
 fn config(url: &str) -> String {
-    config_for(url).replace("drain = 5", "drain = 600")
+    Config::to(url).delivery("drain = 600").text()
 }
 
 fn numbers(bytes: usize) -> String {
@@ -128,12 +128,12 @@ fn many_large_events_wait_in_the_spool_and_not_in_memory() {
         .collect();
     let endpoint = Server::start([OK]);
     for (url, code) in [(dead_url(), 75), (endpoint.url(), 0)] {
-        let config = format!("{}result = result\n", config(&url));
-        let config = if code == 75 {
-            config.replace("drain = 600", "drain = 1")
+        let drain = if code == 75 {
+            "drain = 1"
         } else {
-            config
+            "drain = 600"
         };
+        let config = Config::to(&url).delivery(drain).text() + "result = result\n";
         let sandbox = Sandbox::with_config(&config);
         assert_eq!(send(&sandbox, &events).code, code);
     }
@@ -190,7 +190,7 @@ fn a_stream_of_large_events_takes_little_memory() {
 
 #[test]
 fn a_large_event_is_shown_in_little_memory() {
-    let sandbox = Sandbox::with_config(&config_for(&dead_url()).replace("drain = 5", "drain = 0"));
+    let sandbox = Sandbox::with_config(&Config::to(&dead_url()).delivery("drain = 0").text());
     let big = numbers(3_900_000);
     let event = format!(r#"{{"state":"failed","host":"a","result":{{"big":{big}}}}}"#);
     sandbox.file("event.json", event);

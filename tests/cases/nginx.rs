@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{Sandbox, outcome, side_by_side};
+use crate::sandbox::{Config, Sandbox, outcome, side_by_side};
 use crate::server::certificates::{Authority, Identity};
 use crate::server::nginx::Nginx;
 use crate::server::proxy::Proxy;
@@ -16,10 +16,8 @@ const TLS: &str = "ssl_certificate server.pem; ssl_certificate_key server.key;\n
 
 /// Configures `url` with further keys of `[inputs]`, a line each.
 fn configure(sandbox: &Sandbox, url: &str, keys: &str) {
-    sandbox.file(
-        "plugin_config.ini",
-        format!("[inputs]\ncallback_url = {url}\n{keys}\n[delivery]\ndrain = 2\n[outputs]\nstate = state\nhost = host\n"),
-    );
+    let config = Config::to(url).inputs(keys).delivery("drain = 2");
+    sandbox.file("plugin_config.ini", config.text());
 }
 
 fn serve_as(sandbox: &Sandbox, identity: &Identity) {
@@ -344,12 +342,8 @@ fn a_certificate_renewed_in_time_loses_no_event() {
     let expired = authority.sign(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     serve_as(&sandbox, &expired);
     let mut nginx = Nginx::start(&sandbox, " ssl", TLS);
-    configure(&sandbox, &nginx.https(), "ca_file = ca.pem");
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("drain = 2", "drain = 20"),
-    );
+    let config = Config::to(&nginx.https()).inputs("ca_file = ca.pem");
+    sandbox.file("plugin_config.ini", config.delivery("drain = 20").text());
     sandbox.file("event.json", EVENT);
     let sending = sandbox.command(&["send", "event.json"]).spawn().unwrap();
     // With one event, a second connection means that the first one was refused.

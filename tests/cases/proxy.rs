@@ -1,6 +1,6 @@
 //! Proxies that speak SOCKS, and those that nobody knows.
 
-use crate::sandbox::{Sandbox, config_for};
+use crate::sandbox::{Config, Sandbox};
 use crate::server::socks::Socks;
 use crate::server::{OK, Server};
 
@@ -19,8 +19,8 @@ fn a_socks_proxy_is_spoken_to() {
         let proxy = Socks::start(&address, login);
         // Only the proxy can say where the host is.
         let url = server.url().replace("127.0.0.1", target);
-        let key = format!("\nproxy = {}\n[delivery]", proxy.url(scheme, user));
-        let config = config_for(&url).replace("\n[delivery]", &key);
+        let key = format!("proxy = {}", proxy.url(scheme, user));
+        let config = Config::to(&url).inputs(&key).text();
         let sent = Sandbox::with_config(&config).run_with_input(&["send", "-"], FAILED);
         assert_eq!(sent.code, 0, "{scheme}: {sent:?}");
         assert_eq!(
@@ -34,10 +34,10 @@ fn a_socks_proxy_is_spoken_to() {
 fn what_a_socks_proxy_refuses_waits_and_names_it() {
     let proxy = Socks::start("127.0.0.1:9", Some(("anna", "s3cret")));
     let url = proxy.url("socks5h", "anna:canary@");
-    let key = format!("\nproxy = {url}\n[delivery]\n");
-    let config = config_for("http://nowhere.invalid/").replace("\n[delivery]\n", &key);
-    let config = config.replace("drain = 5", "drain = 1");
-    let sent = Sandbox::with_config(&config).run_with_input(&["send", "-"], FAILED);
+    let config = Config::to("http://nowhere.invalid/")
+        .inputs(&format!("proxy = {url}"))
+        .delivery("drain = 1");
+    let sent = Sandbox::with_config(&config.text()).run_with_input(&["send", "-"], FAILED);
     let shown = format!("(proxy {})", proxy.url("socks5h", ""));
     sent.expect_line(75, &[&shown]);
     assert!(!sent.stderr.contains("canary"), "{sent:?}");
@@ -51,8 +51,8 @@ fn a_proxy_that_speaks_something_else_is_refused_with_its_line() {
         "socks://localhost:1080",
         "localhost:3128",
     ] {
-        let key = format!("\nproxy = {proxy}\n[delivery]");
-        let config = config_for("http://localhost/").replace("\n[delivery]", &key);
+        let key = format!("proxy = {proxy}");
+        let config = Config::to("http://localhost/").inputs(&key).text();
         let checked = Sandbox::with_config(&config).run(&["check-config"]);
         assert_eq!(checked.code, 78, "{checked:?}");
         let problem = "plugin_config.ini:3: `proxy` must be `env`, or a URL such as http://proxy.example.com:3128";

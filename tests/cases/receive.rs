@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Child;
 
-use crate::sandbox::{Sandbox, config_for};
+use crate::sandbox::{Config, Sandbox};
 
 /// A running `receive` in the sandbox of its user, stopped when dropped.
 struct Receiver {
@@ -43,7 +43,7 @@ impl Receiver {
         } else {
             "http://localhost/".to_owned()
         };
-        let config = config_for(&url).replace("[delivery]", &format!("{more}\n[delivery]"));
+        let config = Config::to(&url).inputs(more).text();
         self.sandbox.file("plugin_config.ini", config);
         self.sandbox.run_with_input(
             &["send", "-"],

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{Outcome, Sandbox, config_for, outcome, side_by_side};
+use crate::sandbox::{Config, Outcome, Sandbox, outcome, side_by_side};
 use crate::server::{OK, Reply, Server, status};
 
 const DELIVERED: &str = "1 event, 1 delivery: delivered\n";
@@ -11,9 +11,10 @@ const HELD: &str =
 
 /// Sends an event by a program that gets no more than 64 MiB of memory.
 fn send(server: &Server) -> Outcome {
-    let config = config_for(&server.url())
-        .replace("drain = 5", "drain = 2")
-        .replace("[delivery]", "timeout = 1s\n[delivery]");
+    let config = Config::to(&server.url())
+        .delivery("drain = 2")
+        .inputs("timeout = 1s")
+        .text();
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", r#"{"state":"failed","host":"h"}"#);
     let mut limited = sandbox.command_in_little_memory(&["send", "event.json"]);
@@ -188,8 +189,9 @@ fn the_forms_of_an_address() {
 #[test]
 fn headers_cannot_be_split() {
     let server = Server::start([OK]);
-    let config =
-        config_for(&server.url()).replace("[delivery]", "headers = X-Name: Zoë\n[delivery]");
+    let config = Config::to(&server.url())
+        .inputs("headers = X-Name: Zoë")
+        .text();
     let sandbox = Sandbox::with_config(&config);
     for (id, header) in [
         (r"e\r\nX-Evil: 1", "e%0D%0AX-Evil%3A+1"),
@@ -213,7 +215,7 @@ fn an_answer_given_in_advance_is_no_delivery() {
     // Two answers to the first request, so that the second one would find its own already there.
     let twice = "Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n";
     let server = Server::start([Reply::Full(200, twice, ""), status(400)]);
-    let config = config_for(&server.url()).replace("[delivery]", "concurrency = 1\n[delivery]");
+    let config = Config::to(&server.url()).inputs("concurrency = 1").text();
     let event = r#"{"state":"failed","host":"h"}"#;
     let outcome = Sandbox::with_config(&config).run_with_input(&["send", "-"], event.repeat(2));
     outcome.expect_line(69, &["2 events, 2 deliveries: 1 delivered, 1 dead"]);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::spool::{configure, event, expect_status, only_status, run};
-use crate::sandbox::{Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Sandbox, outcome};
 use crate::server::{self, OK, Reply, Server, dead_url, status};
 
 fn open(sandbox: &Sandbox) -> Connection {
@@ -24,7 +24,7 @@ fn what_waited_longest_gives_way_where_that_is_wanted() {
         let settings = "drain = 0\nmax_size = 1MiB\noverflow = drop_oldest";
         sandbox.file(
             "plugin_config.ini",
-            config_for(url).replace("drain = 5", settings),
+            Config::to(url).delivery(settings).text(),
         );
     };
     configure(&dead_url());
@@ -161,8 +161,7 @@ fn stop(watch: Child) {
 
 #[test]
 fn an_unknown_overflow_is_a_problem() {
-    let sandbox =
-        Sandbox::with_config(&config_for("http://h/").replace("drain = 5", "overflow = drop"));
+    let sandbox = Sandbox::with_config(&Config::to("http://h/").delivery("overflow = drop").text());
     let checked = sandbox.run(&["check-config"]);
     checked.expect_line(
         78,
@@ -173,10 +172,12 @@ fn an_unknown_overflow_is_a_problem() {
 #[test]
 fn what_was_delivered_is_kept_whole_where_that_is_wanted() {
     let server = Server::start([OK]);
-    for (keep, host) in [("", Value::Null), ("keep_bodies = true\n", json!("web1"))] {
+    for (keep, host) in [
+        ("drain = 5", Value::Null),
+        ("keep_bodies = true", json!("web1")),
+    ] {
         let sandbox = Sandbox::new();
-        let config =
-            config_for(&server.url()).replace("[delivery]\n", &format!("[delivery]\n{keep}"));
+        let config = Config::to(&server.url()).delivery(keep).text();
         sandbox.file("plugin_config.ini", config);
         assert_eq!(run(&sandbox, &["send", "-"], &event("web1")).code, 0);
         let shown = run(&sandbox, &["history", "1", "--json"], "").stdout;
@@ -193,7 +194,7 @@ fn what_is_old_is_forgotten_bit_by_bit_and_its_room_given_back() {
     configure(&sandbox, &server.url());
     let output = "x".repeat(20_000);
     let event = json!({"state": "failed", "result": {"stdout": output}}).to_string();
-    let config = config_for(&server.url()).replace("drain = 5", "drain = 30");
+    let config = Config::to(&server.url()).delivery("drain = 30").text();
     sandbox.file("plugin_config.ini", config);
     let sent = run(&sandbox, &["send", "-"], &event.repeat(1000));
     assert_eq!(sent.code, 69, "{sent:?}");

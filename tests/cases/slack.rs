@@ -37,9 +37,8 @@ fn slack_says_in_a_success_what_passes_and_what_does_not() {
     assert_eq!(server.requests().len(), 2);
     // A token may be mended: the message waits.
     let config = SLACK
-        .config(&server, "ops")
+        .config_draining(&server, "ops", "500ms")
         .replace(slack::TOKEN, "xoxb-wrong");
-    let config = config.replace("drain = 5", "drain = 500ms");
     send(&config, &failed_run(1)).expect_line(75, &["1 waiting", "invalid_auth"]);
     let forbidden = SLACK_WEBHOOK.send(&server, "forbidden", &failed_run(1));
     forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
@@ -271,8 +270,8 @@ fn who_has_a_message_is_not_told_again() {
 #[test]
 fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
     let server = slack::start();
-    let config = SLACK.config(&server, "ops, busy");
-    let sandbox = Sandbox::with_config(&config.replace("drain = 5", "drain = 800ms"));
+    let config = SLACK.config_draining(&server, "ops, busy", "800ms");
+    let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", failed_run(1).to_string());
     let sent = sandbox.run_on_spool(&["send", "event.json"]);
     sent.expect_line(75, &["1 waiting", "busy"]);

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Outcome, Sandbox, config_for, outcome};
 use crate::server::{OK, Reply, Server, dead_url, status};
 
 /// Runs the binary with the one spool of this sandbox.
@@ -29,7 +29,7 @@ pub fn event(host: &str) -> String {
 pub fn configure(sandbox: &Sandbox, url: &str) {
     sandbox.file(
         "plugin_config.ini",
-        config_for(url).replace("drain = 5", "drain = 500ms"),
+        Config::to(url).delivery("drain = 500ms").text(),
     );
 }
 
@@ -97,7 +97,7 @@ fn each_project_keeps_its_own_settings() {
     let (first, second) = (Server::start([OK]), Server::start([OK]));
     let sandbox = Sandbox::new();
     for (project, server) in [("a", &first), ("b", &second)] {
-        let config = config_for(&dead_url()).replace("drain = 5", "drain = 100ms");
+        let config = Config::to(&dead_url()).delivery("drain = 100ms").text();
         let file = format!("{project}/plugin_config.ini");
         sandbox.file(&file, config);
         run(
@@ -254,7 +254,7 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
 #[test]
 fn many_processes_share_one_spool() {
     let server = Server::start([OK]);
-    let config = config_for(&server.url()).replace("drain = 5", "drain = 60");
+    let config = Config::to(&server.url()).delivery("drain = 60").text();
     let sandbox = Sandbox::with_config(&config);
     let events: String = (0..50).map(|n| event(&format!("h{}", n % 5))).collect();
     let children: Vec<_> = (0..16)
@@ -412,11 +412,12 @@ fn an_event_that_cannot_be_read_any_more_is_dead() {
 fn a_full_spool_makes_room_or_says_what_is_lost() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::new();
-    let configure = |url: &str| {
-        let config = config_for(url).replace("drain = 5", "drain = 60\nmax_size = 1MiB");
+    let configure = |url: &str, drain: &str| {
+        let delivery = format!("drain = {drain}\nmax_size = 1MiB");
+        let config = Config::to(url).delivery(&delivery).text();
         sandbox.file("plugin_config.ini", config);
     };
-    configure(&server.url());
+    configure(&server.url(), "60");
     // Far more than fits, all of it delivered: what is finished makes room.
     let events: String = (0..20_000)
         .map(|n| event(&format!("h{}", n % 50)))
@@ -429,12 +430,7 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     );
     assert_eq!(sent.code, 0);
 
-    configure(&dead_url().replace("/events", "/dead"));
-    let path = sandbox.path("plugin_config.ini");
-    let config = std::fs::read_to_string(&path)
-        .unwrap()
-        .replace("drain = 60", "drain = 0");
-    std::fs::write(&path, config).unwrap();
+    configure(&dead_url().replace("/events", "/dead"), "0");
     let sent = run(&sandbox, &["send", "-"], &events);
     assert_eq!(sent.code, 74, "{sent:?}");
     assert!(
@@ -452,7 +448,7 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     assert!(size <= 3 << 19, "{size}");
 
     // What waits is delivered from a full spool, and room is there again.
-    configure(&server.url());
+    configure(&server.url(), "60");
     let flushed = run(&sandbox, &["flush"], "");
     assert_eq!(flushed.code, 0, "{flushed:?}");
     run(&sandbox, &["send", "-"], &event("fresh"))

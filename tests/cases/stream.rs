@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Outcome, Sandbox, config_for, outcome};
 use crate::server::{OK, Reply, Server, dead_url};
 use serde_json::{Value, json};
 
@@ -245,7 +245,7 @@ fn what_is_nested_too_deeply_costs_only_its_depth() {
 
 #[test]
 fn a_dead_endpoint_costs_the_drain_and_no_more() {
-    let config = config_for(&dead_url()).replace("drain = 5", "drain = 500ms");
+    let config = Config::to(&dead_url()).delivery("drain = 500ms").text();
     let input = hello(json!({})) + &event(1, "runner_on_ok", json!({"host": {"name": "h"}})) + END;
     let started = Instant::now();
     let outcome = run(&config, &input);
@@ -289,7 +289,7 @@ fn results_arrive_while_the_play_goes_on() {
 #[test]
 fn a_burst_stays_within_bounded_memory() {
     let server = Server::start([Reply::After(Duration::from_millis(1))]);
-    let config = config_for(&server.url()).replace("drain = 5", "drain = 60s");
+    let config = Config::to(&server.url()).delivery("drain = 60s").text();
     let mut input = hello(json!({}));
     for seq in 1..=5000 {
         input += &event(

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::sandbox::{Outcome, Sandbox, config_for, outcome};
+use crate::sandbox::{Config, Outcome, Sandbox, config_for, outcome};
 use crate::server::{OK, Server, dead_url};
 
 const EVENT: &str = r#"{"state":"failed","host":"h"}"#;
@@ -138,7 +138,7 @@ fn one_tenant_s_variable_sends_nothing_of_another_s() {
 #[test]
 fn what_a_play_addressed_waits_for_the_variable() {
     let (file, play) = (Server::start([OK]), dead_url());
-    let config = config_for(&file.url()).replace("drain = 5", "drain = 0");
+    let config = Config::to(&file.url()).delivery("drain = 0").text();
     let sandbox = Sandbox::with_config(&config);
     let overrides = json!({"callback_url": play, "validate_certs": false});
     let input = [

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::sandbox::{BINARY, Sandbox, config_for};
+use crate::sandbox::{BINARY, Config, Sandbox, config_for};
 use crate::server::{OK, Reply, Server, dead_url};
 
 const EVENT: &str = r#"{"state":"failed","host":"web1"}"#;
@@ -182,7 +182,7 @@ fn ctrl_c_ends_the_wait_for_an_answer() {
         let server = Server::start([Reply::Silence]);
         let sandbox = asking(&server);
         if !asks {
-            let config = config_for(&server.url()).replace("drain = 5", "drain = 60");
+            let config = Config::to(&server.url()).delivery("drain = 60").text();
             sandbox.file("plugin_config.ini", config);
         }
         let mut terminal = Terminal::run(sandbox, r#"exec "$BINARY" send event.json"#);
@@ -203,7 +203,7 @@ fn who_sits_at_a_terminal_sees_how_far_it_is() {
     let many = EVENT.repeat(200);
     let sandbox = || {
         let sandbox =
-            Sandbox::with_config(&config_for(&server.url()).replace("drain = 5", "drain = 60"));
+            Sandbox::with_config(&Config::to(&server.url()).delivery("drain = 60").text());
         sandbox.file("many.json", &many);
         sandbox
     };
@@ -225,7 +225,7 @@ fn who_sits_at_a_terminal_sees_how_far_it_is() {
 #[test]
 fn flush_at_a_terminal_says_how_far_it_is() {
     let server = Server::start([Reply::After(Duration::from_millis(5))]);
-    let sandbox = Sandbox::with_config(&config_for(&dead_url()).replace("drain = 5", "drain = 0"));
+    let sandbox = Sandbox::with_config(&Config::to(&dead_url()).delivery("drain = 0").text());
     sandbox.file("many.json", EVENT.repeat(200));
     sandbox.file("alive.ini", config_for(&server.url()));
     let script = "export TERM=xterm; stty cols 80; \"$BINARY\" send -q many.json; cp alive.ini plugin_config.ini; \"$BINARY\" flush";

@@ -1,5 +1,6 @@
 //! A directory of its own for each test, and the binary run in it.
 
+mod canary;
 pub mod spooled;
 
 use std::fs::File;
@@ -203,9 +204,41 @@ impl Outcome {
 
 /// A configuration that sends `state` and `host` of every result to `url`.
 pub fn config_for(url: &str) -> String {
-    format!(
-        "[inputs]\ncallback_url = {url}\n[delivery]\ndrain = 5\n[outputs]\nstate = state\nhost = host\n"
-    )
+    Config::to(url).text()
+}
+
+/// The same configuration with other settings.
+pub struct Config {
+    inputs: String,
+    delivery: String,
+}
+
+impl Config {
+    pub fn to(url: &str) -> Config {
+        Config {
+            inputs: format!("callback_url = {url}"),
+            delivery: "drain = 5".to_owned(),
+        }
+    }
+
+    /// Adds lines to the section of the notifier.
+    pub fn inputs(mut self, lines: &str) -> Config {
+        self.inputs += &format!("\n{lines}");
+        self
+    }
+
+    /// Sets the lines of `[delivery]`, in place of its `drain`.
+    pub fn delivery(mut self, lines: &str) -> Config {
+        lines.clone_into(&mut self.delivery);
+        self
+    }
+
+    pub fn text(&self) -> String {
+        let Config { inputs, delivery } = self;
+        format!(
+            "[inputs]\n{inputs}\n[delivery]\n{delivery}\n[outputs]\nstate = state\nhost = host\n"
+        )
+    }
 }
 
 /// Tests all cases at once, where each of them waits more than it works.
