@@ -95,8 +95,8 @@ fn usual_event(destination: &Destination) -> Event {
 async fn tell(destination: &Destination, event: Event) -> Exit {
     let sent = panics::caught_async(async {
         let message = destination.message(vec![Arc::new(event)]);
-        destination.notifier.send(&message).await?;
-        Ok(message.note)
+        let sent = destination.notifier.send(&message).await?;
+        sent.failure.map_or(Ok(message.note), Err)
     });
     let sent = sent.await;
     match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {

@@ -40,8 +40,8 @@ pub fn recall(event: &Event, mut kept: HashMap<String, String>) -> BTreeMap<Stri
 /// Returns the recipients reached by a delivery that failed, to be kept: another process must not send to
 /// them again.
 pub fn keep_reached(delivery: &Delivery) -> Option<(String, String)> {
-    let recipients = delivery.reached.borrow();
-    let text = || serde_json::to_string(&*recipients).expect("texts can be written");
+    let recipients = &delivery.reached;
+    let text = || serde_json::to_string(recipients).expect("texts can be written");
     (!recipients.is_empty() && delivery.id > 0).then(|| (reached_key(delivery.id), text()))
 }
 
@@ -50,7 +50,7 @@ pub fn keep(message: &Message, delivered: bool, relation: Thread) -> Vec<(String
     let event = message.context.event();
     let late = message.comes_late();
     let mut threads = message.threads.clone();
-    for (recipient, name) in message.reached.borrow().iter() {
+    for (recipient, name) in &message.reached {
         if let Some(name) = name.as_ref().filter(|_| !late) {
             threads.insert(recipient.clone(), name.clone());
         }

@@ -5,9 +5,8 @@ pub mod content;
 mod fields;
 pub mod outputs;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::LazyLock;
 
 use hyper::body::Bytes;
@@ -44,8 +43,8 @@ pub struct Message {
     pub fields: Vec<(String, String)>,
     pub level: Level,
     pub context: Context,
-    /// Recipients that already have it, and where each can be answered (a Slack thread). Kept from one
-    /// attempt to the next.
+    /// Recipients that already have it, from earlier attempts, and where each can be answered (a Slack
+    /// thread).
     pub reached: Receipts,
     /// Location of an earlier message of the same run or incident, per recipient.
     pub threads: BTreeMap<String, String>,
@@ -74,7 +73,7 @@ impl Message {
 const LINK: usize = 2000;
 
 /// Recipients that were reached, with the service's name for the message there, if it gives one.
-pub type Receipts = Rc<RefCell<BTreeMap<String, Option<String>>>>;
+pub type Receipts = BTreeMap<String, Option<String>>;
 
 /// Importance of a message, for colours and severities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

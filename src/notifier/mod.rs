@@ -25,8 +25,8 @@ use std::rc::Rc;
 use async_trait::async_trait;
 
 use crate::config::section::Section;
-use crate::failure::{Check, Failure};
-use crate::message::{Message, MessageFormat};
+use crate::failure::{Check, Failure, outcome};
+use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::Http;
 
 /// Kinds that page people: without `check_mode`, they get no events in check mode.
@@ -83,11 +83,32 @@ pub enum Thread {
     Updates,
 }
 
+/// Result of an attempt that did not fail as a whole.
+#[derive(Default)]
+pub struct Sent {
+    /// Recipients that this attempt reached.
+    pub reached: Receipts,
+    /// Failure to be recorded, if a recipient still lacks the message.
+    pub failure: Option<Failure>,
+}
+
+impl Sent {
+    /// Returns the result for a message to this many recipients, of which some failed.
+    pub fn to(recipients: usize, reached: Receipts, failures: Vec<(String, Failure)>) -> Sent {
+        Sent {
+            reached,
+            failure: outcome(recipients, failures).err(),
+        }
+    }
+}
+
 /// Sender of messages to a configured destination.
 #[async_trait(?Send)]
 pub trait Notifier {
-    /// Makes one attempt. Retries, order and limits are up to the caller.
-    async fn send(&self, message: &Message) -> Result<(), Failure>;
+    /// Makes one attempt, at the recipients that `message` has not reached yet. Retries, order and limits
+    /// are up to the caller, who must not drop the attempt: it alone knows which recipients it reached. A
+    /// limit on its time, or a panic, therefore concerns one recipient at a time.
+    async fn send(&self, message: &Message) -> Result<Sent, Failure>;
 
     /// Relation between the messages of a run.
     fn thread(&self) -> Thread {
@@ -106,7 +127,7 @@ pub struct Unavailable(pub String);
 
 #[async_trait(?Send)]
 impl Notifier for Unavailable {
-    async fn send(&self, _message: &Message) -> Result<(), Failure> {
+    async fn send(&self, _message: &Message) -> Result<Sent, Failure> {
         Err(Failure::Denied(self.0.clone()))
     }
 

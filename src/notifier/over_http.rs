@@ -9,14 +9,16 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::Notifier;
+use super::{Notifier, Sent};
 use crate::config::section::Section;
-use crate::failure::{Check, Failure, outcome};
-use crate::message::Message;
+use crate::failpoint;
+use crate::failure::{Check, Failure};
+use crate::message::{Message, Receipts};
 use crate::net::authorization::warn_of_plain_http;
 use crate::net::http::{Endpoint, Http, Reply, Request};
 use crate::net::urls::{origin, read_url};
 use crate::notifier::Thread;
+use crate::panics;
 use crate::secret;
 use crate::text::{Escape, characters};
 
@@ -166,6 +168,7 @@ impl<S: Service> HttpNotifier<S> {
         recipient: &str,
         request: Request,
     ) -> Result<Option<String>, Failure> {
+        failpoint::pass_for("deliver_to", recipient);
         let mut reply = self.endpoint.exchange(request).await?;
         if let Some(other) = self.service.fallback(message, recipient, &reply) {
             reply = self.endpoint.exchange(other).await?;
@@ -190,23 +193,23 @@ impl<S: Service> HttpNotifier<S> {
 
 #[async_trait(?Send)]
 impl<S: Service> Notifier for HttpNotifier<S> {
-    async fn send(&self, message: &Message) -> Result<(), Failure> {
+    async fn send(&self, message: &Message) -> Result<Sent, Failure> {
         let requests = self.service.requests(message)?;
         let recipients = requests.len();
-        let mut failures = Vec::new();
+        let (mut reached, mut failures) = (Receipts::new(), Vec::new());
         for (recipient, request) in requests {
-            if message.reached.borrow().contains_key(&recipient) {
+            if message.reached.contains_key(&recipient) {
                 continue;
             }
-            match self.deliver(message, &recipient, request).await {
+            let delivered = panics::caught_async(self.deliver(message, &recipient, request)).await;
+            match delivered.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
                 Ok(name) => {
-                    let name = name.filter(|name| is_name(name));
-                    message.reached.borrow_mut().insert(recipient, name);
+                    reached.insert(recipient, name.filter(|name| is_name(name)));
                 }
                 Err(failure) => failures.push((recipient, failure)),
             }
         }
-        outcome(recipients, failures)
+        Ok(Sent::to(recipients, reached, failures))
     }
 
     fn thread(&self) -> Thread {

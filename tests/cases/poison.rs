@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::chat::{TELEGRAM, failed_run};
 use crate::sandbox::spooled::Spooled;
 use crate::sandbox::{Outcome, Sandbox, outcome, side_by_side};
 use crate::server::certificates::certified_sandbox;
 use crate::server::smtp::Smtp;
-use crate::server::{OK, Server};
+use crate::server::{OK, Server, telegram};
 
 /// More than any template may take, on a machine with much else to do.
 const LONG: Duration = Duration::from_secs(60);
@@ -241,6 +242,22 @@ mod faults {
         );
         spooled.run(&["flush", "--dead"]);
         assert_eq!(server.requests().len(), 10);
+    }
+
+    #[test]
+    fn a_panic_at_one_recipient_leaves_the_others_their_message() {
+        let server = telegram::start();
+        let sandbox = Sandbox::with_config(&TELEGRAM.config(&server, "1, 2, -1005"));
+        sandbox.file("event.json", failed_run(1).to_string());
+        let mut command = sandbox.command_on_spool(&["send", "event.json"]);
+        command.env("ANSIBLE_NOTIFY_FAILPOINTS", "deliver_to/2=panic@1");
+        let told = outcome(command.spawn().unwrap());
+        told.expect_line(69, &["1 of 3 not reached: 2: a fault in the program"]);
+        let revived = sandbox.run_on_spool(&["flush", "--dead"]);
+        revived.expect_line(0, &["1 delivery: delivered"]);
+        let bodies = server.bodies();
+        let chats: Vec<&Value> = bodies.iter().map(|body| &body["chat_id"]).collect();
+        assert_eq!(chats, ["1", "-1005", "2"]);
     }
 
     #[test]

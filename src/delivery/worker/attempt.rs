@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::event::shorten::shortened;
 use crate::failpoint;
 use crate::failure::Failure;
+use crate::message::Receipts;
 use crate::net::http::Http;
 use crate::notifier::Thread;
 use crate::panics;
@@ -33,18 +34,17 @@ const MAX_ERROR: usize = 2000;
 pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<Delivery>) {
     worker.renew_after_pause(shared.http()).await;
     let (started, begun) = (Timestamp::now(), Instant::now());
-    let mut marks = Marks::default();
-    let result = if worker.breaker.borrow().is_off() {
-        Err(Failure::Gone("it answered 410 Gone before".to_owned()))
+    let outcome = if worker.breaker.borrow().is_off() {
+        Failure::Gone("it answered 410 Gone before".to_owned()).into()
     } else {
         failpoint::pass("before_send");
-        let told = worker.tell(&shared, &claimed, &mut marks);
+        let told = worker.tell(&shared, &claimed);
         let told = Box::pin(worker.noting(&claimed, panics::caught_async(told)));
         let told = worker.in_turn(&shared.turns, &claimed, told).await;
-        told.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
+        told.unwrap_or_else(|fault| Failure::Permanent(fault).into())
     };
     failpoint::pass("after_send");
-    let renewed = match result {
+    let renewed = match outcome.result {
         Err(Failure::Denied(_)) => {
             // Right away: a command that reads a secret may take a while.
             worker.breaker.borrow_mut().denied();
@@ -52,14 +52,15 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
         }
         _ => false,
     };
-    let verdict = worker.judge(&claimed, renewed, result);
+    let verdict = worker.judge(&claimed, renewed, outcome.result);
     let verdict = worker
         .unless_too_old(&shared, &mut claimed[0], (started, begun), verdict)
         .await;
+    claimed[0].reached.extend(outcome.reached);
     for delivery in &mut claimed {
         delivery.attempts += 1;
     }
-    let mark = worker.mark(&claimed, started, &verdict, marks);
+    let mark = worker.mark(&claimed, started, &verdict, outcome.kept);
     if mark.deliveries.is_empty() {
         worker.threads.borrow_mut().extend(mark.threads);
     } else {
@@ -73,12 +74,30 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     worker.under_way.set(worker.under_way.get() - 1);
 }
 
-/// By-products of an attempt, besides its verdict.
+/// Outcome of an attempt.
+struct Outcome {
+    result: Result<(), Failure>,
+    /// Recipients that it reached, even if it failed.
+    reached: Receipts,
+    kept: Kept,
+}
+
+/// By-products of an attempt that the spool keeps.
 #[derive(Default)]
-struct Marks {
+struct Kept {
     /// Error of a template that failed.
     note: Option<String>,
     threads: Vec<(String, String)>,
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Outcome {
+        Outcome {
+            result: Err(failure),
+            reached: Receipts::new(),
+            kept: Kept::default(),
+        }
+    }
 }
 
 impl Worker {
@@ -183,36 +202,41 @@ impl Worker {
     }
 
     /// Makes one attempt at the claimed deliveries; for an event that is too large, one more after cutting it.
-    async fn tell(
-        &self,
-        shared: &Shared,
-        claimed: &[Delivery],
-        marks: &mut Marks,
-    ) -> Result<(), Failure> {
+    async fn tell(&self, shared: &Shared, claimed: &[Delivery]) -> Outcome {
         let mut events = Vec::new();
         for one in claimed {
-            events.push(self.whole(shared.spool(), one).await?);
+            match self.whole(shared.spool(), one).await {
+                Ok(event) => events.push(event),
+                Err(failure) => return failure.into(),
+            }
         }
-        let sent = self.send(shared, claimed, events.clone(), marks).await;
-        if self.sends_batch(claimed) || !matches!(sent, Err(Failure::TooLarge(_))) {
-            return sent;
+        let reached = claimed[0].reached.clone();
+        let first = self.send(shared, claimed, events.clone(), reached).await;
+        if self.sends_batch(claimed) || !matches!(first.result, Err(Failure::TooLarge(_))) {
+            return first;
         }
         let short = events.iter().map(|event| Arc::new(shortened(event)));
-        self.send(shared, claimed, short.collect(), marks).await
+        let second = self.send(shared, claimed, short.collect(), first.reached.clone());
+        let second = panics::caught_async(second).await;
+        second.unwrap_or_else(|fault| Outcome {
+            reached: first.reached,
+            ..Failure::Permanent(fault).into()
+        })
     }
 
+    /// Sends one message to all recipients except those already reached; the outcome includes those.
     async fn send(
         &self,
         shared: &Shared,
         claimed: &[Delivery],
         events: Vec<Arc<Event>>,
-        marks: &mut Marks,
-    ) -> Result<(), Failure> {
+        reached: Receipts,
+    ) -> Outcome {
         let notifier = self.notifier.borrow().clone();
         failpoint::pass_for("make_message", claimed[0].event.host_name());
         // Rendered at delivery: fixing a template also fixes pending deliveries.
         let mut message = self.destination.message(events);
-        message.reached = claimed[0].reached.clone();
+        message.reached = reached;
         let threads = notifier.thread() != Thread::None;
         if threads {
             let event = &claimed[0].event;
@@ -223,13 +247,25 @@ impl Worker {
             kept.extend(self.threads.borrow().clone());
             message.threads = threads::recall(event, kept);
         }
-        let sent = notifier.send(&message).await;
-        if threads {
-            marks.threads = threads::keep(&message, sent.is_ok(), notifier.thread());
+        let result = match notifier.send(&message).await {
+            Ok(sent) => {
+                message.reached.extend(sent.reached);
+                sent.failure.map_or(Ok(()), Err)
+            }
+            Err(failure) => Err(failure),
+        };
+        let delivered = result.is_ok();
+        let threads = match notifier.thread() {
+            Thread::None => Vec::new(),
+            relation => threads::keep(&message, delivered, relation),
+        };
+        let note = message.note.filter(|_| delivered);
+        let note = note.map(|note| secret::redact(&note));
+        Outcome {
+            result,
+            reached: message.reached,
+            kept: Kept { note, threads },
         }
-        sent?;
-        marks.note = message.note.map(|note| secret::redact(&note));
-        Ok(())
     }
 
     /// Stores the consequences of an attempt for the deliveries and for the destination.
@@ -284,11 +320,11 @@ impl Worker {
         claimed: &[Delivery],
         started: Timestamp,
         verdict: &Verdict,
-        marks: Marks,
+        kept: Kept,
     ) -> Mark {
         let now = Timestamp::now().as_millisecond();
         let ids = claimed.iter().map(|delivery| delivery.id);
-        let mut threads = marks.threads;
+        let mut threads = kept.threads;
         if !matches!(verdict, Verdict::Delivered { .. }) {
             threads.extend(threads::keep_reached(&claimed[0]));
         }
@@ -300,7 +336,7 @@ impl Worker {
             duration: (now - started.as_millisecond()).max(0),
             state: verdict.state(),
             next_at: verdict.next_at(),
-            note: verdict.error().map(str::to_owned).or(marks.note),
+            note: verdict.error().map(str::to_owned).or(kept.note),
             keep_body: self.destination.keep_bodies,
             breaker: self.breaker.borrow().row(Instant::now()),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
@@ -319,7 +355,7 @@ impl Worker {
         if matches!(verdict, Verdict::Delivered { reopened: true }) {
             lanes.release();
         }
-        if state == DeliveryState::Delivered || !claimed[0].reached.borrow().is_empty() {
+        if state == DeliveryState::Delivered || !claimed[0].reached.is_empty() {
             lanes.opened(&claimed[0].event.run.id);
         }
         lanes.finish(&claimed, now);

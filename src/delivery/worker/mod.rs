@@ -359,11 +359,9 @@ impl Worker {
             return Receipts::default();
         }
         let kept = spool.reached(self.id, row.delivery).await;
-        Receipts::new(RefCell::new(
-            kept.unwrap_or_default()
-                .and_then(|text| serde_json::from_str(&text).ok())
-                .unwrap_or_default(),
-        ))
+        kept.unwrap_or_default()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default()
     }
 
     /// Returns the delivery of a row; None if it cannot be read.

@@ -21,15 +21,16 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use rustls::ClientConfig;
 
-use super::{Kind, Notifier};
+use super::{Kind, Notifier, Sent};
 use crate::config::section::Section;
-use crate::failure::{Check, Failure, outcome};
-use crate::message::{Message, MessageFormat};
+use crate::failure::{Check, Failure};
+use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::net::response::{explained, innermost};
 use crate::net::tls::Trust;
 use crate::net::wire::{self, Allowance, Wire};
 use crate::notifier::email::mail::MailTemplate;
+use crate::panics;
 use crate::secret::{self, MASK, Secret};
 use crate::text;
 use crate::text::{characters, cut, one_line};
@@ -360,19 +361,17 @@ fn bearer(username: &str, token: &Secret) -> String {
 }
 
 impl Email {
-    /// Sends the mail to those who do not have it yet. Returns who failed, and why.
+    /// Sends the mail to these addresses. Returns the connection, and the result at each address.
     async fn deliver(
         &self,
         mail: &[u8],
-        message: &Message,
         waiting: Vec<&Address>,
-    ) -> Result<Vec<(String, Failure)>, Failure> {
+    ) -> Result<(AsyncSmtpConnection, Receipts, Vec<(String, Failure)>), Failure> {
         let server = &self.server;
         let mut connection = server.connect(&mut Vec::new()).await?;
         let from = Mail::new(Some(self.letterhead.from.email.clone()), vec![]);
         server.expect(250, connection.command(from).await)?;
-        let mut accepted = Vec::new();
-        let mut failures = Vec::new();
+        let (mut accepted, mut reached, mut failures) = (Vec::new(), Receipts::new(), Vec::new());
         for address in waiting {
             match connection.command(Rcpt::new(address.clone(), vec![])).await {
                 Ok(_) => accepted.push(address.to_string()),
@@ -384,10 +383,7 @@ impl Email {
         }
         if !accepted.is_empty() {
             match self.hand_over(&mut connection, mail).await {
-                Ok(()) => {
-                    let reached = accepted.into_iter().map(|address| (address, None));
-                    message.reached.borrow_mut().extend(reached);
-                }
+                Ok(()) => reached.extend(accepted.into_iter().map(|address| (address, None))),
                 Err(failure) => {
                     failures.extend(
                         accepted
@@ -397,8 +393,7 @@ impl Email {
                 }
             }
         }
-        let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
-        Ok(failures)
+        Ok((connection, reached, failures))
     }
 
     async fn hand_over(
@@ -413,27 +408,27 @@ impl Email {
 
 #[async_trait(?Send)]
 impl Notifier for Email {
-    async fn send(&self, message: &Message) -> Result<(), Failure> {
+    async fn send(&self, message: &Message) -> Result<Sent, Failure> {
         let mail = self.letterhead.mail(message)?;
         let recipients = self.letterhead.recipients();
-        let waiting: Vec<&Address> = {
-            let reached = message.reached.borrow();
-            let addresses = recipients.iter().map(|mailbox| &mailbox.email);
-            addresses
-                .filter(|address| !reached.contains_key(&address.to_string()))
-                .collect()
-        };
+        let addresses = recipients.iter().map(|mailbox| &mailbox.email);
+        let waiting: Vec<&Address> = addresses
+            .filter(|address| !message.reached.contains_key(&address.to_string()))
+            .collect();
         if waiting.is_empty() {
-            return Ok(());
+            return Ok(Sent::default());
         }
         let timeout = self.server.timeout;
-        match tokio::time::timeout(timeout, self.deliver(&mail, message, waiting)).await {
-            Ok(failures) => outcome(recipients.len(), failures?),
-            Err(_) => Err(Failure::retry(format!(
-                "{}: no answer within {timeout:?}",
-                self.server.name()
-            ))),
-        }
+        let delivered = tokio::time::timeout(timeout, self.deliver(&mail, waiting)).await;
+        let silent = |_| {
+            let text = format!("{}: no answer within {timeout:?}", self.server.name());
+            Failure::retry(text)
+        };
+        let (mut connection, reached, failures) = delivered.map_err(silent)??;
+        // The mail is handed over: nothing that happens here may forget that.
+        let quit = tokio::time::timeout(FAREWELL, connection.quit());
+        let _ = panics::caught_async(quit).await;
+        Ok(Sent::to(recipients.len(), reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Kind, Notifier};
+use super::{Kind, Notifier, Sent};
 use crate::config::section::Section;
-use crate::failure::{Check, Failure, outcome};
-use crate::message::{Message, MessageFormat};
+use crate::failure::{Check, Failure};
+use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
 use crate::net::tls::{Trust, read_identity};
 use crate::notifier::irc::client::{Login, Server, Session};
+use crate::panics;
 use crate::secret::{self, Secret};
 use crate::text;
 use crate::text::{Escape, bytes, cut, one_line};
@@ -182,51 +183,46 @@ impl Irc {
         lines
     }
 
-    /// Sends the lines to those who do not have them yet. Returns who failed, and why.
-    async fn deliver(&self, message: &Message) -> Result<Vec<(String, Failure)>, Failure> {
-        let mut session = self.server.open().await?;
-        let mut failures = Vec::new();
-        for target in &self.targets {
-            if message.reached.borrow().contains_key(target) {
-                continue;
-            }
-            let lines = self.lines(message, target);
-            match self.tell(&mut session, target, &lines).await {
-                Ok(()) => {
-                    message.reached.borrow_mut().insert(target.clone(), None);
-                }
-                Err(failure) => failures.push((target.clone(), failure)),
-            }
-            if session.broken {
-                // The others are retried together with this one.
-                return Ok(failures);
-            }
-        }
-        session.quit().await;
-        Ok(failures)
-    }
-
     async fn tell(
         &self,
         session: &mut Session<'_>,
         target: &str,
-        lines: &[String],
+        message: &Message,
     ) -> Result<(), Failure> {
+        let lines = self.lines(message, target);
         if is_channel(target) {
             session.join(target, self.key.as_ref()).await?;
         }
-        session.say(self.command, target, lines).await
+        session.say(self.command, target, &lines).await
     }
 }
 
 #[async_trait(?Send)]
 impl Notifier for Irc {
-    async fn send(&self, message: &Message) -> Result<(), Failure> {
-        let has_it = |target| message.reached.borrow().contains_key(target);
-        if self.targets.iter().all(has_it) {
-            return Ok(());
+    async fn send(&self, message: &Message) -> Result<Sent, Failure> {
+        let targets = self.targets.iter();
+        let waiting: Vec<&String> = targets
+            .filter(|target| !message.reached.contains_key(*target))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(Sent::default());
         }
-        outcome(self.targets.len(), self.deliver(message).await?)
+        let mut session = self.server.open().await?;
+        let (mut reached, mut failures) = (Receipts::new(), Vec::new());
+        for target in waiting {
+            let told = panics::caught_async(self.tell(&mut session, target, message)).await;
+            session.broken |= told.is_err();
+            match told.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
+                Ok(()) => drop(reached.insert(target.clone(), None)),
+                Err(failure) => failures.push((target.clone(), failure)),
+            }
+            if session.broken {
+                // The others are retried together with this one.
+                return Ok(Sent::to(self.targets.len(), reached, failures));
+            }
+        }
+        let _ = panics::caught_async(session.quit()).await;
+        Ok(Sent::to(self.targets.len(), reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Kind, Notifier};
+use super::{Kind, Notifier, Sent};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::message::{Message, MessageFormat};
@@ -315,10 +315,10 @@ fn explain(error: &Error) -> String {
 
 #[async_trait(?Send)]
 impl Notifier for ZeroMq {
-    async fn send(&self, message: &Message) -> std::result::Result<(), Failure> {
+    async fn send(&self, message: &Message) -> std::result::Result<Sent, Failure> {
         let body = self.format.body(message);
         let error = match timeout(self.timeout, self.attempt(&body)).await {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => return Ok(Sent::default()),
             Ok(Err(error)) => self.failure(&error),
             Err(_) => self.failure(&self.not_taken()),
         };
