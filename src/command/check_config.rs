@@ -21,6 +21,7 @@ use crate::secret;
 use crate::spool::{self, default_folder};
 use crate::template::context::Context;
 
+/// Runs `check-config`: prints the settings with their origins, and every problem.
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),

@@ -15,6 +15,7 @@ use crate::spool::{
     self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
 };
 
+/// Runs `status`: prints the counts of each destination in the spool.
 pub async fn status(arguments: cli::Status) -> Exit {
     let rows = match ask(&arguments.place, Spool::status).await {
         Ok(rows) => rows,
@@ -107,6 +108,7 @@ fn status_line(row: &DestinationStatus, name: &str) -> String {
     line
 }
 
+/// Runs `history`: prints deliveries, or one with its attempts.
 pub async fn history(arguments: cli::History) -> Exit {
     if let Some(id) = arguments.id {
         return one(&arguments, id).await;
@@ -233,6 +235,7 @@ fn history_line(row: &HistoryRow) -> String {
     line
 }
 
+/// Runs `discard`: gives up the chosen deliveries.
 pub async fn discard(arguments: cli::Discard) -> Exit {
     let cli::Discard { which, place } = arguments;
     let choice = match chosen(&which, &place).await {

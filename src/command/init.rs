@@ -18,6 +18,7 @@ const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
 const LONGEST: u64 = 1 << 20;
 const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 
+/// Runs `init`: installs the plugin and a configuration to start with.
 pub fn run(arguments: &cli::Init) -> Exit {
     let folder = arguments.directory.join("callback_plugins");
     if let Err(error) = std::fs::create_dir_all(&folder) {

@@ -174,6 +174,7 @@ pub fn reads(inspects: bool) -> Reads {
     }
 }
 
+/// Reports an error of the spool, and returns its exit code.
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
     stderr::say(format!("the spool: {}", stderr::causes(error)));
     Exit::Io

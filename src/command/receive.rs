@@ -56,6 +56,7 @@ const MAX_READ: Duration = Duration::from_secs(60);
 /// Pause after a connection could not be accepted, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Runs `receive`: answers requests on a port and prints them.
 pub async fn run(arguments: cli::Receive) -> Exit {
     match LocalSet::new().run_until(serve(arguments)).await {
         Ok(()) => Exit::Ok,

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::template::context::Context;
 
+/// Runs `routes`: prints which notifiers want each event, and why.
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),

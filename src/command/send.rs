@@ -42,6 +42,7 @@ const MOST_UNKNOWN: usize = 10;
 /// Practically unlimited.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
+/// Runs `send`: reads events from files and delivers them.
 pub async fn run(arguments: cli::Send) -> Exit {
     let (names, http) = (&arguments.notifier, Http::default());
     let reads = super::reads(arguments.dry_run && !arguments.run_commands);
@@ -231,6 +232,7 @@ pub struct Input {
 }
 
 impl Input {
+    /// Creates an input that has read nothing yet.
     pub fn new() -> Input {
         Input {
             reader: EventParser::new(),

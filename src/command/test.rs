@@ -21,6 +21,7 @@ use crate::net::urls::origin;
 use crate::panics;
 use crate::route;
 
+/// Runs `test`: sends sample events, or those of a file, without the spool.
 pub async fn run(arguments: cli::Test) -> Exit {
     let (names, http) = (&arguments.notifiers, Http::default());
     let config = match super::load_chosen(&arguments.configuration, names, Reads::All, &http) {

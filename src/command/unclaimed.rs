@@ -19,6 +19,7 @@ pub struct Unclaimed {
 }
 
 impl Unclaimed {
+    /// Adds a destination, to be reported with the next call of `say`.
     pub fn add(&mut self, status: &DestinationStatus, reason: String) {
         let alike = (status.name.clone(), reason.clone());
         *self.unsaid.entry(alike).or_default() += status.waiting;
@@ -30,6 +31,7 @@ impl Unclaimed {
         self.reasons.remove(&id);
     }
 
+    /// Returns true if no notifier claims the destination.
     pub fn contains(&self, id: i64) -> bool {
         self.reasons.contains_key(&id)
     }

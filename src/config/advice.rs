@@ -112,7 +112,7 @@ const REWRITTEN: [(&str, &str, &str); 8] = [
     ("insecure", "validate_certs", "validate_certs = false"),
 ];
 
-/// Keys of [delivery].
+/// Keys of `[delivery]`.
 const DELIVERY: [&str; 8] = [
     "drain",
     "max_age",
@@ -124,7 +124,7 @@ const DELIVERY: [&str; 8] = [
     "spool_on_network",
 ];
 
-/// Keys that every notifier knows but [delivery] does not.
+/// Keys that every notifier knows but `[delivery]` does not.
 const NOTIFIER: [&str; 12] = [
     "callback_url",
     "url",

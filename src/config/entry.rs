@@ -61,6 +61,7 @@ pub enum Reads {
 }
 
 impl Reads {
+    /// Returns true if a secret may be read from this source.
     pub(super) fn allows(self, source: &Source) -> bool {
         match (self, source) {
             (Reads::All, _) | (_, Source::Inline(_)) => true,
@@ -109,6 +110,7 @@ pub(super) fn family(key: &str) -> &str {
         .unwrap_or(key)
 }
 
+/// Returns a path as meant: `~/` is the home directory, and a relative path starts at the file that names it.
 pub(super) fn resolve(path: &str, origin: &Origin) -> PathBuf {
     let expanded = match (path.strip_prefix("~/"), home::directory()) {
         (Some(rest), Some(home)) => home.join(rest),

@@ -65,6 +65,7 @@ mod any_path {
         Bytes(OsString),
     }
 
+    /// Writes a path as text, or as bytes where it is not UTF-8.
     pub fn serialize<S: Serializer>(
         path: &Option<PathBuf>,
         serializer: S,
@@ -78,6 +79,7 @@ mod any_path {
         stored.serialize(serializer)
     }
 
+    /// Reads a path from either form.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<PathBuf>, D::Error> {

@@ -65,6 +65,7 @@ fn is_yaml(line: &str) -> bool {
     })
 }
 
+/// Returns true if the line is a comment.
 pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }

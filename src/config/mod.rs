@@ -90,6 +90,7 @@ impl Options {
     }
 }
 
+/// Sections by their names, without brackets.
 pub type Sections = BTreeMap<String, Section>;
 
 /// Merged content of all levels, before it is interpreted.
@@ -305,7 +306,7 @@ fn apply_overrides(sections: &mut Sections, options: &Options, own: Option<&Path
     });
 }
 
-/// Sets keys of [inputs]; values whose origin is `bound` are then bound to the resulting address.
+/// Sets keys of `[inputs]`; values whose origin is `bound` are then bound to the resulting address.
 fn override_inputs(
     sections: &mut Sections,
     given: Vec<(&'static str, String, Origin)>,

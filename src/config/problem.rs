@@ -40,6 +40,7 @@ impl Harm {
 }
 
 impl Problem {
+    /// Creates a problem that keeps one notifier from delivering.
     pub fn new(place: impl Into<String>, text: impl Into<String>) -> Problem {
         Problem {
             place: place.into(),
@@ -48,6 +49,7 @@ impl Problem {
         }
     }
 
+    /// Returns it with another harm.
     pub fn with(self, harm: Harm) -> Problem {
         Problem { harm, ..self }
     }

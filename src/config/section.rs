@@ -49,6 +49,7 @@ pub struct Section {
 const MAX_FILE: u64 = 4 << 20;
 
 impl Section {
+    /// Creates an empty section.
     pub fn new(name: &str, origin: Origin) -> Section {
         Section {
             name: name.to_owned(),
@@ -94,6 +95,7 @@ impl Section {
         self.entries.push(entry);
     }
 
+    /// Returns the entry of a key, and notes that the key is known.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.asked.borrow_mut().insert(key.to_owned());
         self.entries.iter().find(|entry| entry.key == key)
@@ -160,6 +162,7 @@ impl Section {
         is_plain
     }
 
+    /// Reads a yes or no.
     pub fn flag(&self, key: &str, default: bool) -> bool {
         let Some(text) = self.text(key) else {
             return default;
@@ -393,11 +396,11 @@ impl Section {
         }
     }
 
+    /// Returns the place to name in a message about a key: its own, or the section's if it is not set.
     pub(super) fn place(&self, key: &str) -> String {
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        entry
-            .map_or(&self.origin, |entry| &entry.origin)
-            .to_string()
+        let origin = entry.map_or(&self.origin, |entry| &entry.origin);
+        origin.to_string()
     }
 
     /// Returns every value with its origin, secrets masked.
@@ -415,10 +418,12 @@ impl Section {
         self.entries.iter().map(shown).collect()
     }
 
+    /// Returns the problems noted so far, and forgets them.
     pub fn take_problems(&self) -> Vec<Problem> {
         self.problems.take()
     }
 
+    /// Returns the warnings noted so far, and forgets them.
     pub fn take_warnings(&self) -> Vec<Problem> {
         self.warnings.take()
     }

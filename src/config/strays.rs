@@ -48,7 +48,7 @@ fn among() -> String {
     "; there are: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
 }
 
-/// Records each [outputs:NAME] without a notifier, with the notifier probably meant: without it, other
+/// Records each `[outputs:NAME]` without a notifier, with the notifier probably meant: without it, other
 /// fields would be sent. Those in `absent` are known to be misspelt.
 pub fn misnamed_outputs(notifiers: &Sections, outputs: &Sections, absent: &[String]) {
     let names = || {

@@ -20,7 +20,7 @@ use crate::template::context::Context;
 /// Separator between a run and the hash of its target address, in a destination's name in the spool.
 pub const ADDRESSEE: &str = " at ";
 
-/// Returns the environment variable that sets a key of [inputs].
+/// Returns the environment variable that sets a key of `[inputs]`.
 pub fn variable(key: &str) -> String {
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
 }
@@ -33,7 +33,7 @@ pub struct Destination {
     pub payload: Payload,
     pub texts: MessageTemplates,
     pub grouping: Grouping,
-    /// True if it has an [outputs] section of its own.
+    /// True if it has an `[outputs]` section of its own.
     pub mapped: bool,
     /// Number of lanes that deliver concurrently.
     pub concurrency: usize,

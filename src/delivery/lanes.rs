@@ -64,6 +64,7 @@ impl Lanes {
         }
     }
 
+    /// Returns true if it has no delivery at all.
     pub fn is_empty(&self) -> bool {
         self.lanes.is_empty() && self.ends.is_empty()
     }

@@ -60,6 +60,7 @@ pub struct DestinationSummary {
 }
 
 impl Deliverer {
+    /// Creates a deliverer without destinations, whose spool is not open.
     pub fn new(http: Http) -> Rc<Deliverer> {
         Rc::new(Deliverer {
             shared: Rc::new(Shared::new(http)),
@@ -69,10 +70,12 @@ impl Deliverer {
         })
     }
 
+    /// Returns the HTTP client that all notifiers share.
     pub fn http(&self) -> &Http {
         self.shared.http()
     }
 
+    /// Returns the spool; an unusable one until it is open.
     pub fn spool(&self) -> &Spool {
         self.shared.spool()
     }
@@ -394,6 +397,7 @@ impl Deliverer {
         }
     }
 
+    /// Returns the counts and the last error of each destination.
     pub fn standings(&self) -> Vec<DestinationSummary> {
         let workers = self.workers.borrow();
         let standing = |worker: &Rc<Worker>| {

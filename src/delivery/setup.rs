@@ -21,7 +21,7 @@ use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
 use crate::template::context::Context;
 
-/// Default of `max_size` in [delivery].
+/// Default of `max_size` in `[delivery]`.
 const MAX_SIZE: u64 = 256 << 20;
 
 /// Combined configuration of all levels.
@@ -357,7 +357,7 @@ impl Config {
     }
 }
 
-/// Returns the spool's limits as set in [delivery].
+/// Returns the spool's limits as set in `[delivery]`.
 fn limits(delivery: &Section) -> Limits {
     let drop_oldest = delivery.choice(
         "overflow",

@@ -40,6 +40,7 @@ pub struct Unspooled {
     pub reported: bool,
 }
 
+/// A delivery that could not be written to the spool.
 pub struct Unwritten {
     /// Position in the stream.
     pub sequence: u64,
@@ -48,6 +49,7 @@ pub struct Unwritten {
 }
 
 impl Shared {
+    /// Creates the state of a process that has no events yet.
     pub fn new(http: Http) -> Shared {
         Shared {
             spool: OnceCell::new(),
@@ -60,6 +62,7 @@ impl Shared {
         }
     }
 
+    /// Returns the HTTP client.
     pub fn http(&self) -> &Http {
         &self.http
     }
@@ -69,6 +72,7 @@ impl Shared {
         self.spool.get_or_init(open);
     }
 
+    /// Returns the spool; an unusable one until it is open.
     pub fn spool(&self) -> &Spool {
         self.spool
             .get_or_init(|| Spool::unusable(&anyhow::anyhow!("the spool is not open")))

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::spool::DeliveryState;
 
+/// State of a delivery after an attempt.
 pub enum Verdict {
     /// `reopened` if this ended a period of failures.
     Delivered {

@@ -21,6 +21,7 @@ pub struct Window {
 }
 
 impl Window {
+    /// Creates a window in which nothing has been loaded.
     pub fn new(lanes: Lanes) -> Window {
         Window {
             lanes,
@@ -30,6 +31,7 @@ impl Window {
         }
     }
 
+    /// Returns the number of the last delivery that was loaded; reading goes on after it.
     pub fn loaded(&self) -> i64 {
         self.loaded
     }

@@ -44,6 +44,7 @@ pub enum State {
 }
 
 impl State {
+    /// Returns the name in an event.
     pub fn name(self) -> &'static str {
         match self {
             State::Success => "success",
@@ -65,6 +66,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// Returns the status of a name; None for any other word.
     pub fn named(name: &str) -> Option<Status> {
         [
             Status::Running,
@@ -76,6 +78,7 @@ impl Status {
         .find(|status| status.name() == name)
     }
 
+    /// Returns the name in an event.
     pub fn name(self) -> &'static str {
         match self {
             Status::Running => "running",
@@ -152,6 +155,7 @@ impl Run {
     }
 }
 
+/// The play that an event belongs to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Play {
@@ -159,6 +163,7 @@ pub struct Play {
     pub name: String,
 }
 
+/// The task that an event belongs to, as it was run on the host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Task {
@@ -171,6 +176,7 @@ pub struct Task {
     pub handler: bool,
 }
 
+/// The host that an event is about.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Host {
@@ -311,10 +317,12 @@ pub fn time_text(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
+/// Serialises a time as [`time_text`] writes it.
 pub fn microseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time_text(*time))
 }
 
+/// Returns true for false: such fields are left out of the JSON.
 pub fn is_false(value: &bool) -> bool {
     !value
 }
@@ -367,6 +375,7 @@ impl Event {
         size_of::<Event>() + text(&self.result) + text(&self.record) + item
     }
 
+    /// Returns the host's name; empty if the event is about no host.
     pub fn host_name(&self) -> &str {
         self.host.as_ref().map_or("", |host| &host.name)
     }

@@ -31,6 +31,7 @@ const MAX_ANSWER: usize = 256 << 10;
 /// Limit of the headers of a response, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
+/// HTTP client whose connections are ours, and so are their limits.
 pub type Client = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
 type Failed = Box<dyn Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;

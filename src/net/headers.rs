@@ -30,6 +30,7 @@ const LONG: usize = 8;
 /// Words before a credential that are not secret.
 const SCHEMES: [&str; 6] = ["basic", "bearer", "digest", "token", "apikey", "key"];
 
+/// Headers that the user set: fixed ones, and those made from each event.
 #[derive(Default)]
 pub struct Headers {
     pub fixed: HeaderMap,
@@ -121,6 +122,7 @@ impl Headers {
         self.fixed.contains_key(name) || self.templates.iter().any(|(known, _)| known == name)
     }
 
+    /// Returns true if a header depends on the event.
     pub fn has_templates(&self) -> bool {
         !self.templates.is_empty()
     }

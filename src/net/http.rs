@@ -26,7 +26,9 @@ use crate::net::urls::origin;
 use crate::secret::{self, MASK};
 use crate::text;
 
+/// Default time limit of a connection, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Default time limit of an attempt.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Limit of the bytes that are read of a reply.
 const MAX_REPLY: usize = 64 << 10;

@@ -30,6 +30,7 @@ fn without_templates(text: &str) -> String {
     plain + left
 }
 
+/// URL of an endpoint, parts of which may be made from each event.
 pub struct Address {
     /// The URL up to the first template.
     pub base: Url,
@@ -77,6 +78,7 @@ impl Address {
         })
     }
 
+    /// Returns true if it depends on the event.
     pub fn has_template(&self) -> bool {
         self.template.is_some()
     }

@@ -51,6 +51,7 @@ pub async fn dial(
 pub struct Limit(Arc<AtomicUsize>);
 
 impl Limit {
+    /// Sets it, in bytes.
     pub fn set(&self, most: usize) {
         self.0.store(most, Ordering::Relaxed);
     }
@@ -75,6 +76,7 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// Wraps a connected stream.
     pub fn new(stream: impl Stream + 'static, allowance: Allowance) -> Wire {
         let (Allowance::Connection(most) | Allowance::Request(most)) = allowance;
         Wire {

@@ -21,6 +21,7 @@ use crate::notifier::over_http::{self, Service, api_url, over_http};
 use crate::secret::Secret;
 use crate::text::{Escape, bytes, characters, cut, one_line};
 
+/// Amazon SNS, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "awssns",
     about: "publishes to a topic of Amazon SNS",

@@ -15,6 +15,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
 use crate::text::{Escape, characters, cut};
 
+/// Discord, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "discord",
     about: "posts an embed to a Discord channel through its webhook",

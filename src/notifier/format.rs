@@ -28,6 +28,7 @@ enum Envelope {
 }
 
 impl Format {
+    /// Reads `format`.
     pub fn of(section: &Section) -> Format {
         let envelopes = [
             ("json", Envelope::None),

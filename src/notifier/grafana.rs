@@ -22,6 +22,7 @@ use crate::net::urls::read_url;
 use crate::notifier::over_http::{self, Service, join_path, over_http};
 use crate::text::{Escape, bytes, cut};
 
+/// Grafana, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "grafana",
     about: "marks the time of a run on Grafana's dashboards",

@@ -18,6 +18,7 @@ use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::text::{Escape, characters, cut_html};
 
+/// HipChat, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "hipchat",
     about: "posts to the rooms of a HipChat server of one's own",

@@ -18,6 +18,7 @@ use crate::notifier::over_http::{
 };
 use crate::text::{Escape, characters, cut};
 
+/// Mattermost, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "mattermost",
     about: "posts to a Mattermost channel through an incoming webhook",

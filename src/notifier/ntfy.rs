@@ -19,6 +19,7 @@ use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::text::{Escape, cut};
 
+/// ntfy, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "ntfy",
     about: "sends a push notification to the subscribers of an ntfy topic",

@@ -23,6 +23,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line};
 
+/// PagerDuty, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "pagerduty",
     about: "opens and resolves PagerDuty incidents, and tells of changes",

@@ -17,6 +17,7 @@ use crate::notifier::over_http::{
 };
 use crate::text::{Escape, characters, cut};
 
+/// Rocket.Chat, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "rocketchat",
     about: "posts to a Rocket.Chat channel through an incoming webhook",

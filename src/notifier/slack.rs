@@ -23,6 +23,7 @@ use crate::notifier::over_http::{
 };
 use crate::text::{Escape, characters, cut};
 
+/// Slack, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "slack",
     about: "posts to Slack channels as a bot, or through an incoming webhook",

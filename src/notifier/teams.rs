@@ -16,6 +16,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
 use crate::text::{Escape, characters, cut};
 
+/// Microsoft Teams, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "teams",
     about: "posts an adaptive card to Microsoft Teams through a Workflows webhook",

@@ -19,6 +19,7 @@ use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_ht
 use crate::secret::Secret;
 use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 
+/// Telegram, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "telegram",
     about: "sends to Telegram chats as a bot",

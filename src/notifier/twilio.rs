@@ -16,6 +16,7 @@ use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, over_http};
 use crate::text::{Escape, cut, utf16};
 
+/// Twilio, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "twilio",
     about: "sends a text message to telephones through Twilio",

@@ -25,6 +25,7 @@ use crate::notifier::format::Format;
 use crate::notifier::over_http::{Service, over_http};
 use crate::template::context::Context;
 
+/// Webhook, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "webhook",
     about: "POSTs the [outputs] as JSON to a URL, over TCP or a unix socket",

@@ -241,6 +241,7 @@ pub fn mask_url(url: &url::Url) {
     }
 }
 
+/// Decodes `%41` and the like in a part of a URL.
 pub fn percent_decoded(text: &str) -> String {
     // In user information, `+` is literal, not a blank.
     let text = text.replace('+', "%2B");

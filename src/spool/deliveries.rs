@@ -76,6 +76,7 @@ pub struct Room {
 }
 
 impl Room {
+    /// Returns true if another event may be read.
     pub fn is_some_left(self) -> bool {
         self.deliveries > 0 && self.bytes > 0
     }

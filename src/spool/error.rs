@@ -6,6 +6,7 @@ use rusqlite::ErrorCode;
 
 use super::rescue;
 
+/// Reasons for which the spool cannot do something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// `max_size` is reached; deleting finished entries can make room.

@@ -213,6 +213,7 @@ pub struct HistoryRow {
 }
 
 impl HistoryRow {
+    /// Returns the name of its state, which may be unreadable.
     pub fn state_name(&self) -> &'static str {
         state::name_of(self.state)
     }

@@ -53,6 +53,7 @@ impl Drop for Guard<'_> {
 }
 
 impl Lock {
+    /// Opens or creates the file of a lock, without taking it.
     pub fn open(path: PathBuf) -> std::io::Result<Lock> {
         let file = private_file(&path)?;
         Ok(Lock { path, file })

@@ -38,6 +38,7 @@ fn lacks_something(error: &rusqlite::Error) -> bool {
     said.starts_with("no such ") || said.contains(" has no column ")
 }
 
+/// Returns true if the error shows that the file is damaged.
 pub fn is_damage(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<rusqlite::Error>()
@@ -69,6 +70,7 @@ pub fn condemn(path: &Path) {
     let _ = std::fs::write(mark_of(path), "");
 }
 
+/// Returns true if a process found damage and left a mark.
 pub fn is_condemned(path: &Path) -> bool {
     mark_of(path).exists()
 }

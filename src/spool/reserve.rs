@@ -24,6 +24,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
+    /// Returns the reserve of a spool's folder; nothing is created.
     pub fn in_folder(folder: &Path) -> Reserve {
         Reserve {
             path: folder.join("reserve"),

@@ -120,6 +120,7 @@ fn contradiction() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, Some("its version contradicts its tables".to_owned()))
 }
 
+/// Returns true if the tables have this program's version.
 pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(version(connection)? == NEWEST)
 }

@@ -19,6 +19,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    /// Every state.
     pub const ALL: [DeliveryState; 4] = [
         DeliveryState::Pending,
         DeliveryState::Delivered,

@@ -46,6 +46,7 @@ pub struct Asked<T, F> {
 }
 
 impl<T, F> Asked<T, F> {
+    /// Creates work whose result goes to `answer` after the commit.
     pub fn new(work: F, answer: oneshot::Sender<Result<T, Error>>) -> Asked<T, F> {
         Asked {
             work,
@@ -128,6 +129,7 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Creates the writer of a spool that is open, read only, held by another process, or not open yet.
     pub fn new(
         folder: &Path,
         limits: &Limits,

@@ -148,6 +148,7 @@ fn text(text: Option<&str>) -> Option<Value> {
 pub struct Context(Arc<View>);
 
 impl Context {
+    /// Creates the context of a message about one event.
     pub fn new(event: Arc<Event>) -> Context {
         Context::group(event, Vec::new(), 0)
     }

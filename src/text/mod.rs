@@ -21,6 +21,7 @@ pub enum Escape {
 }
 
 impl Escape {
+    /// Every markup.
     pub const ALL: [Escape; 5] = [
         Escape::Plain,
         Escape::Html,
@@ -40,6 +41,7 @@ impl Escape {
         }
     }
 
+    /// Returns the markup of a name; None for any other word.
     pub fn named(name: &str) -> Option<Escape> {
         Escape::ALL.into_iter().find(|escape| escape.name() == name)
     }

@@ -37,6 +37,7 @@ const HOPELESS: Duration = Duration::from_secs(3);
 /// Delay before an unreadable secret is tried again.
 const UNREAD: Duration = Duration::from_secs(300);
 
+/// Runs `flush`: delivers what is due in the spool, and waits until nothing is left to try.
 pub async fn run(arguments: cli::Flush) -> Exit {
     let spool = match open(&arguments) {
         Ok(Some(spool)) => spool,

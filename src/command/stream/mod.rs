@@ -42,6 +42,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Grace period after a signal for the end of the run: Ansible may have received the signal too.
 const LEAVE: Duration = Duration::from_millis(500);
 
+/// Runs `stream`: speaks the protocol of a plugin on standard input and output.
 pub async fn run(arguments: cli::Stream) -> Exit {
     crate::command::orphan::watch();
     LocalSet::new()

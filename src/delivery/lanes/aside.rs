@@ -35,6 +35,7 @@ impl Left {
 }
 
 impl Aside {
+    /// Returns the number of lanes.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -78,10 +78,12 @@ impl Ends {
         }
     }
 
+    /// Returns true if no end is held back.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
+    /// Returns true if this delivery is an end that is held back.
     pub fn holds(&self, id: i64) -> bool {
         self.held.iter().any(|held| held.end.id == id)
     }

@@ -19,6 +19,7 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// Creates the state for a kind that continues threads as `thread` says.
     pub fn new(thread: Thread) -> Opening {
         Opening {
             thread,

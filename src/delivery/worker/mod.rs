@@ -129,6 +129,7 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 impl Worker {
+    /// Creates the worker of a destination, which the spool knows by `id`.
     pub fn new(destination: Destination, id: i64) -> Worker {
         let mut own = Tally::default();
         let trouble = destination.trouble.as_ref();
@@ -181,6 +182,7 @@ impl Worker {
         self.wake.notify_one();
     }
 
+    /// Ends the worker once its attempts under way are finished.
     pub fn retire(&self) {
         self.retired.set(true);
         self.wake.notify_one();
@@ -426,6 +428,7 @@ impl Worker {
         }
     }
 
+    /// Adds a delivery that exists in memory only; its id is negative.
     pub fn take_unspooled(&self, id: i64, event: &Arc<Event>) {
         self.own.borrow_mut().add(id);
         let now = Instant::now();

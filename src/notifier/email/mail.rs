@@ -32,6 +32,7 @@ pub struct MailTemplate {
 }
 
 impl MailTemplate {
+    /// Reads sender and recipients; None if one is missing or wrong, which the section notes.
     pub fn read(section: &Section) -> Option<MailTemplate> {
         let from = section
             .required("from")

@@ -35,6 +35,7 @@ use crate::secret::{self, MASK, Secret};
 use crate::text;
 use crate::text::{characters, cut, one_line};
 
+/// Mail over SMTP, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "email",
     about: "sends a mail over SMTP",

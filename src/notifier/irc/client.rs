@@ -33,6 +33,7 @@ const NICKNAMES: usize = 9;
 /// Maximum length of a server's text in an error, in characters.
 const SAID: usize = 200;
 
+/// Server, and the account on it.
 pub struct Server {
     pub host: String,
     pub port: u16,
@@ -118,6 +119,7 @@ fn word(text: &str) -> (&str, &str) {
 }
 
 impl Server {
+    /// Returns `host:port`.
     pub fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }

@@ -19,6 +19,7 @@ use crate::secret::{self, Secret};
 use crate::text;
 use crate::text::{Escape, bytes, cut, one_line};
 
+/// IRC, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "irc",
     about: "says some lines in IRC channels and to users",

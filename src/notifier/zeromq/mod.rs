@@ -25,6 +25,7 @@ use crate::notifier::format::Format;
 use crate::notifier::zeromq::zmtp::{Peer, Socket};
 use crate::secret;
 
+/// ZeroMQ, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "zeromq",
     about: "sends the [outputs] as JSON to ZeroMQ's PULL or SUB sockets",

@@ -48,6 +48,7 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// Returns the name in the handshake (ZMTP 3.1, `Socket-Type`).
     pub fn name(self) -> &'static str {
         match self {
             Socket::Push => "PUSH",

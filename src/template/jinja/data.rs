@@ -14,6 +14,7 @@ const SLOT: usize = 32;
 /// Limit of the nesting of lists.
 const MAX_DEPTH: usize = 100;
 
+/// Adds these filters.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("combine", combine);
     environment.add_filter("dict2items", dict2items);

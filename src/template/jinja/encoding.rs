@@ -14,6 +14,7 @@ use crate::template::limits::{ensure_bytes, weigh};
 /// Approximate memory of a value parsed from text, in bytes.
 const VALUE: usize = 64;
 
+/// Adds these filters.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("to_json", to_json);
     environment.add_filter("to_nice_json", to_nice_json);

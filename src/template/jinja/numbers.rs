@@ -6,6 +6,7 @@ use minijinja::{Environment, Error};
 use super::arguments::{Arguments, Given};
 use super::{error, text_of};
 
+/// Adds these filters.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("bool", to_bool);
     environment.add_filter("human_readable", human_readable);

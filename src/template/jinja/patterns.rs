@@ -14,6 +14,7 @@ const MAX_STEPS: usize = 100_000;
 /// Longest pattern, in bytes: a longer one takes more memory than a template may use.
 const MAX_PATTERN: usize = 32 << 10;
 
+/// Adds the filters and tests.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("regex_search", regex_search);
     environment.add_filter("regex_findall", regex_findall);

@@ -23,6 +23,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     runtime
 });
 
+/// Adds `json_query`.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("json_query", json_query);
 }

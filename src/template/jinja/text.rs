@@ -7,6 +7,7 @@ use super::arguments::{Arguments, Given};
 use super::{error, text_of};
 use crate::template::limits::ensure_bytes;
 
+/// Adds these filters.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordwrap", wordwrap);

@@ -12,6 +12,7 @@ use super::arguments::{Arguments, Given};
 use super::{error, text_of};
 use crate::event::fields::read_time;
 
+/// Adds these filters and functions.
 pub fn add_to(environment: &mut Environment) {
     environment.add_filter("strftime", strftime);
     environment.add_filter("to_datetime", to_datetime);
