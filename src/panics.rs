@@ -35,7 +35,7 @@ impl Drop for Caught {
 pub fn install() {
     std::panic::set_hook(Box::new(|panic| {
         if CAUGHT.get() == 0 {
-            stderr::say(format!("{}; it ends here", reason(panic.payload())));
+            stderr::say(format!("{}; exiting", reason(panic.payload())));
             std::process::exit(Exit::Unexpected as i32);
         }
     }));
@@ -69,7 +69,7 @@ fn reason(payload: &(dyn Any + Send)) -> String {
     } else {
         kind.trim()
     };
-    format!("a fault in the program ({kind})")
+    format!("internal error ({kind})")
 }
 
 #[cfg(test)]
@@ -81,9 +81,9 @@ mod tests {
         let empty: &[u8] = &[];
         let index = empty.len();
         let reason = caught(|| empty[index]).unwrap_err();
-        assert_eq!(reason, "a fault in the program (index out of bounds)");
+        assert_eq!(reason, "internal error (index out of bounds)");
         let reason = caught(|| panic!("`secret` is no number")).unwrap_err();
-        assert_eq!(reason, "a fault in the program (unknown)");
+        assert_eq!(reason, "internal error (unknown)");
         assert_eq!(caught(|| 1), Ok(1));
         assert_eq!(CAUGHT.get(), 0);
     }

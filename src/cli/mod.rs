@@ -10,12 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
 
-/// Tells other systems what Ansible did.
+/// Delivers Ansible's results to HTTP endpoints, chat, email and pagers.
 ///
-/// The callback plugin feeds `stream`; by hand, `send` delivers events from files and `check-config`
-/// says what is wrong with a configuration. Exit codes: 0 delivered; 1 unexpected; 2 usage; 65 an event
-/// is not valid; 66 no such file; 69 refused for good; 74 the spool or standard output cannot be
-/// written; 75 not delivered yet; 78 configuration.
+/// The callback plugin runs `stream`. By hand, `send` delivers events from files and `check-config`
+/// reports the problems of a configuration. Exit codes: 0 success; 1 unexpected error; 2 wrong usage;
+/// 65 invalid event; 66 input not found; 69 rejected permanently; 74 the spool or standard output cannot
+/// be written; 75 not delivered yet; 78 wrong configuration.
 #[derive(Parser)]
 #[command(name = "ansible-notify", version, max_term_width = 100)]
 pub struct Cli {
@@ -28,26 +28,26 @@ pub struct Cli {
 pub enum Command {
     /// Deliver events from files: an object, an array, NDJSON, or ansible-runner's job events
     Send(Send),
-    /// Deliver what the callback plugin, or the one of ansible-runner, writes to standard input
+    /// Deliver the records that a plugin of Ansible or ansible-runner writes to standard input
     Stream(Stream),
-    /// Say what is wrong with the configuration, and where each value comes from
+    /// Report configuration problems, and the origin of each value
     CheckConfig(CheckConfig),
-    /// Send a sample event to the notifiers, through their real settings
+    /// Send a sample event to the notifiers, with their real settings
     Test(Test),
-    /// Show which notifiers an event would reach, and why the others not
+    /// Show which notifiers an event would reach, and why others are skipped
     Routes(Routes),
-    /// Say what was accepted, delivered, waits or is dead, for each notifier
+    /// Show delivery counts per notifier
     Status(Status),
-    /// List deliveries, or show one with each of its attempts
+    /// List deliveries, or show one with all its attempts
     History(History),
-    /// Deliver what waits
+    /// Deliver pending events
     Flush(Flush),
-    /// Give up deliveries that wait or are dead
+    /// Discard pending or dead deliveries
     ///
-    /// IDs, --notifier, --run and --all cover both, those that wait and those that are dead; --waiting and
-    /// --dead cover only these, and narrow --notifier and --run. What was delivered stays.
+    /// IDs, --notifier, --run and --all select both pending and dead deliveries. --waiting and --dead select
+    /// only one of the two, and can be combined with --notifier and --run. Delivered events are kept.
     Discard(Discard),
-    /// An HTTP endpoint to try things against
+    /// Run an HTTP endpoint for tests
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
     Init(Init),
@@ -65,10 +65,10 @@ pub enum Command {
 /// Location of the configuration.
 #[derive(Args)]
 pub struct Configuration {
-    /// This configuration file and no other [env: ANSIBLE_NOTIFY_CONFIG]
+    /// Use only this configuration file [env: ANSIBLE_NOTIFY_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The directory whose plugin_config.ini, or that of its callback_plugins, is the project's
+    /// Project directory; its plugin_config.ini is read there or in its callback_plugins
     #[arg(long, value_name = "DIR")]
     pub project: Option<PathBuf>,
 }
@@ -88,11 +88,11 @@ impl Configuration {
 /// Location of the spool.
 #[derive(Args)]
 pub struct Place {
-    /// The spool that this configuration file names, or your own where it names none; `flush` delivers only
-    /// what belongs to this file
+    /// Use the spool that this configuration file sets, else the default one; `flush` delivers only events
+    /// that belong to this file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The directory of the spool, where it is not your own
+    /// Spool directory, if not the default
     #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
 }
@@ -103,22 +103,22 @@ pub struct Send {
     /// Files to read; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Print each request as it would go, secrets masked, and send nothing
+    /// Print each request, with secrets masked, instead of sending it
     #[arg(long)]
     pub dry_run: bool,
-    /// Run the commands that print secrets, too
+    /// Also run the commands that print secrets
     #[arg(long, requires = "dry_run")]
     pub run_commands: bool,
-    /// Only these notifiers
+    /// Send only to these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
-    /// Stay until everything is delivered or dead, in place of `drain`
+    /// Wait until everything is delivered or dead, instead of at most `drain`
     #[arg(long, conflicts_with = "no_wait")]
     pub wait: bool,
-    /// Accept the events and leave their delivery to the next run or `flush`
+    /// Accept the events, and leave their delivery to the next run or `flush`
     #[arg(long)]
     pub no_wait: bool,
-    /// Print no summary
+    /// Do not print a summary
     #[arg(long, short)]
     pub quiet: bool,
     #[command(flatten)]
@@ -128,10 +128,10 @@ pub struct Send {
 /// Arguments of `stream`.
 #[derive(Args)]
 pub struct Stream {
-    /// Print no summary
+    /// Do not print a summary
     #[arg(long, short)]
     pub quiet: bool,
-    /// End at once where the configuration has a problem or a secret cannot be read
+    /// Exit immediately if the configuration has a problem or a secret cannot be read
     #[arg(long)]
     pub strict: bool,
     #[command(flatten)]
@@ -141,10 +141,10 @@ pub struct Stream {
 /// Arguments of `check-config`.
 #[derive(Args)]
 pub struct CheckConfig {
-    /// Resolve, connect, check TLS and credentials too, without notifying anyone
+    /// Also resolve names, connect, and check TLS and credentials, without notifying anyone
     #[arg(long)]
     pub connect: bool,
-    /// Run the commands that print secrets, too
+    /// Also run the commands that print secrets
     #[arg(long)]
     pub run_commands: bool,
     /// Print JSON
@@ -157,13 +157,13 @@ pub struct CheckConfig {
 /// Arguments of `test`.
 #[derive(Args)]
 pub struct Test {
-    /// The notifiers to test; all without one
+    /// Notifiers to test (default: all)
     #[arg(value_name = "NOTIFIER")]
     pub notifiers: Vec<String>,
-    /// Send the events of this file in place of a sample
+    /// Send the events of this file instead of a sample
     #[arg(long, value_name = "FILE", conflicts_with = "trigger")]
     pub event: Option<PathBuf>,
-    /// Send a sample of what this trigger stands for, such as error or recovered
+    /// Send a sample event of this trigger, such as error or recovered
     #[arg(long, value_name = "TRIGGER")]
     pub trigger: Option<String>,
     #[command(flatten)]
@@ -176,10 +176,10 @@ pub struct Routes {
     /// Files of events; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Print a line of JSON an event
+    /// Print one line of JSON per event
     #[arg(long)]
     pub json: bool,
-    /// Run the commands that print secrets, too
+    /// Also run the commands that print secrets
     #[arg(long)]
     pub run_commands: bool,
     #[command(flatten)]
@@ -199,26 +199,26 @@ pub struct Status {
 /// Arguments of `history`.
 #[derive(Args)]
 pub struct History {
-    /// One delivery, with each of its attempts
+    /// Show this delivery, with all its attempts
     #[arg(value_name = "ID")]
     pub id: Option<i64>,
-    /// Only those that failed at least once
+    /// Only deliveries that failed at least once
     #[arg(long)]
     pub failed: bool,
-    /// Only of this host
+    /// Only for this host
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Only of this task
+    /// Only for this task
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
     /// Only to this notifier
     #[arg(long, value_name = "NAME")]
     pub notifier: Option<String>,
-    /// Only since this time, or this long ago: 2026-11-27, 2026-11-27T10:00, 19:00 (of today), 5min, 2h, 3d;
-    /// in local time where it has no zone
+    /// Only since this date, time or age: 2026-11-27, 2026-11-27T10:00, 19:00 (today), 5min, 2h, 3d; in local
+    /// time unless it has a time zone
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     pub since: Option<i64>,
-    /// At most so many
+    /// Show at most N deliveries
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: i64,
     /// Print JSON
@@ -234,13 +234,13 @@ pub struct Flush {
     /// Only to these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
-    /// Try those again that were refused for good
+    /// Also retry dead deliveries
     #[arg(long)]
     pub dead: bool,
-    /// Only what is due: no pause is cut short, as a timer should not
+    /// Deliver only what is due, without cutting pauses short; for timers
     #[arg(long)]
     pub due: bool,
-    /// Stay and deliver what comes, until stopped
+    /// Keep running and deliver new events, until stopped
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
@@ -260,22 +260,22 @@ pub struct Discard {
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct Which {
-    /// These deliveries, waiting or dead, as `history` numbers them
+    /// Deliveries to discard, pending or dead, by their number in `history`
     #[arg(value_name = "ID", conflicts_with_all = ["dead", "waiting", "notifier", "run", "all"])]
     pub ids: Vec<i64>,
-    /// Only those that are dead
+    /// Only dead deliveries
     #[arg(long)]
     pub dead: bool,
-    /// Only those that wait
+    /// Only pending deliveries (`waiting` in `history`)
     #[arg(long, conflicts_with = "dead")]
     pub waiting: bool,
-    /// Only those to these notifiers
+    /// Only deliveries to these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
-    /// Only those of this run: `run.id` of its events, as `history ID --json` shows it
+    /// Only deliveries of this run, given by the `run.id` of its events; see `history ID --json`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
-    /// All that wait or are dead
+    /// All pending and dead deliveries
     #[arg(long, conflicts_with_all = ["dead", "waiting", "notifier", "run"])]
     pub all: bool,
 }
@@ -283,10 +283,10 @@ pub struct Which {
 /// Arguments of `init`.
 #[derive(Args)]
 pub struct Init {
-    /// Replace a callback plugin of another version, or changed by hand; plugin_config.ini stays
+    /// Replace a callback plugin of another version or with local changes; plugin_config.ini is kept
     #[arg(long)]
     pub upgrade: bool,
-    /// Where the playbook is
+    /// Directory of the playbook
     #[arg(default_value = ".", value_name = "DIR")]
     pub directory: PathBuf,
 }
@@ -294,49 +294,49 @@ pub struct Init {
 /// Arguments of `receive`.
 #[derive(Args)]
 pub struct Receive {
-    /// The address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: String,
     /// Listen on a unix socket instead
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
-    /// Print each request as one line of JSON
+    /// Print one line of JSON per request
     #[arg(long)]
     pub json: bool,
-    /// Ask for this user by basic authentication
+    /// Require basic authentication as this user
     #[arg(long, value_name = "NAME", requires = "password_file")]
     pub username: Option<String>,
-    /// The file that holds the password
+    /// File with the password
     #[arg(long, value_name = "FILE", requires = "username")]
     pub password_file: Option<PathBuf>,
-    /// Speak TLS, with a certificate made for the occasion
+    /// Use TLS, with a temporary certificate
     #[arg(long)]
     pub tls: bool,
-    /// Write the certificate that --tls made to this file, to name it as `ca_file`
+    /// Write the certificate of --tls to this file, for use as `ca_file`
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub save_cert: Option<PathBuf>,
-    /// Speak TLS with this certificate
+    /// Use TLS with this certificate
     #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "tls")]
     pub cert: Option<PathBuf>,
-    /// The key of --cert
+    /// Private key of --cert
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Accept only clients with a certificate from this authority
+    /// Accept only clients with a certificate from this CA
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
     /// Answer with this status
     #[arg(long, default_value_t = 200, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=999))]
     pub status: u16,
-    /// Send this Retry-After with every answer that is not a success
+    /// Send this Retry-After with every unsuccessful response
     #[arg(long, value_name = "VALUE")]
     pub retry_after: Option<String>,
-    /// Wait before each answer
+    /// Wait before each response
     #[arg(long, default_value = "0", value_name = "TIME", value_parser = duration)]
     pub delay: Duration,
-    /// Answer the first N requests with --status (503 unless set), the others with 200
+    /// Answer the first N requests with --status (default here: 503), the others with 200
     #[arg(long, value_name = "N")]
     pub fail_first: Option<u64>,
-    /// Close each connection without an answer
+    /// Close each connection without a response
     #[arg(long)]
     pub drop: bool,
     /// Stop after N requests
@@ -345,5 +345,5 @@ pub struct Receive {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "not a time such as 500ms, 2s or 1m".to_owned())
+    parse_duration(text).ok_or_else(|| "must be a duration such as 500ms, 2s or 1m".to_owned())
 }

@@ -22,7 +22,7 @@ fn parse_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
         ));
     }
     let time = moment(text, now.time_zone(), now.date()).or_else(|| before(text, now));
-    time.ok_or_else(|| format!("`{text}` is no date, time or age; write {FORMS}"))
+    time.ok_or_else(|| format!("`{text}` is not a date, time or age; write {FORMS}"))
 }
 
 /// Returns the moment of a date, a time of today, or both.

@@ -77,7 +77,7 @@ fn check_spool(config: &mut Config) {
 fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> String {
     let mut text = String::new();
     for (level, read) in &config.levels {
-        let state = if *read { "read" } else { "not there" };
+        let state = if *read { "read" } else { "not found" };
         let _ = writeln!(
             text,
             "{:<12}  {}  ({state})",
@@ -111,7 +111,7 @@ fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> Stri
         }
     }
     if good {
-        let _ = writeln!(text, "the configuration is good");
+        let _ = writeln!(text, "configuration OK");
     }
     text
 }

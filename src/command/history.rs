@@ -84,16 +84,16 @@ fn status_line(row: &DestinationStatus, name: &str) -> String {
     match (row.breaker, row.paused_until) {
         (BreakerState::Closed, _) => {}
         (BreakerState::Off, _) => line.push_str("; off until its configuration changes"),
-        (BreakerState::Open, None) => line.push_str("; open: one attempt at a time"),
+        (BreakerState::Open, None) => line.push_str("; breaker open: one attempt at a time"),
         (BreakerState::Open, Some(until)) => {
-            line.push_str(&format!("; open: paused until {}", time(until)));
+            line.push_str(&format!("; breaker open: paused until {}", time(until)));
         }
     }
     if let Some(oldest) = row.oldest {
-        line.push_str(&format!("; oldest of {}", time(oldest)));
+        line.push_str(&format!("; oldest from {}", time(oldest)));
     }
     if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
-        line.push_str(&format!("; next attempt {}", time(next)));
+        line.push_str(&format!("; next attempt at {}", time(next)));
     }
     if let (Some(error), true) = (&row.last_error, row.waiting + row.dead > 0) {
         line.push_str(&format!("; last error: {error}"));
@@ -142,10 +142,10 @@ pub async fn history(arguments: cli::History) -> Exit {
 fn nothing_sent(place: &cli::Place) -> String {
     match super::spool_folder(place) {
         Ok(folder) => format!(
-            "nothing was ever sent from the spool in {}",
+            "nothing has been sent from the spool in {} yet",
             folder.display()
         ),
-        Err(_) => "nothing was ever sent".to_owned(),
+        Err(_) => "nothing has been sent yet".to_owned(),
     }
 }
 
@@ -163,8 +163,8 @@ fn nothing_to_show(arguments: &cli::History) -> String {
         .filter_map(|(is_given, option)| is_given.then_some(option))
         .collect();
     match (given.as_slice(), super::spool_folder(&arguments.place)) {
-        ([], Ok(folder)) => format!("no delivery is in the spool in {}", folder.display()),
-        ([], Err(_)) => "no delivery is in the spool".to_owned(),
+        ([], Ok(folder)) => format!("no deliveries in the spool in {}", folder.display()),
+        ([], Err(_)) => "no deliveries in the spool".to_owned(),
         (given, _) => format!("no delivery matches {}", given.join(" and ")),
     }
 }
@@ -258,14 +258,14 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
     match (missing.as_slice(), &which.run) {
         ([], Some(run)) if given_up.is_empty() => {
             stderr::say(format!(
-                "nothing of a run `{run}` that was chosen waits or is dead"
+                "no selected delivery of run `{run}` is pending or dead"
             ));
             Exit::NoInput
         }
         ([], _) => Exit::Ok,
         (missing, _) => {
             let missing = missing.join(", ");
-            stderr::say(format!("no delivery {missing} waits or is dead"));
+            stderr::say(format!("no pending or dead delivery: {missing}"));
             Exit::NoInput
         }
     }

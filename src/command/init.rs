@@ -22,7 +22,7 @@ const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 pub fn run(arguments: &cli::Init) -> Exit {
     let folder = arguments.directory.join("callback_plugins");
     if let Err(error) = std::fs::create_dir_all(&folder) {
-        stderr::say(format!("cannot make `{}`: {error}", folder.display()));
+        stderr::say(format!("cannot create `{}`: {error}", folder.display()));
         return Exit::NoInput;
     }
     let plugin = install(&folder.join("ansible_notify.py"), arguments.upgrade);
@@ -54,13 +54,13 @@ fn install(path: &Path, upgrade: bool) -> Exit {
     if there.is_ours {
         let path = path.display();
         stderr::say(format!(
-            "`{path}` is there already: version {VERSION}, as in this program"
+            "`{path}` already exists: version {VERSION}, as in this program"
         ));
         return Exit::Ok;
     }
     if !upgrade {
         stderr::say(format!(
-            "`{}` is there already and stays as it is: {}; `--upgrade` replaces it",
+            "`{}` already exists, left unchanged: {}; `--upgrade` replaces it",
             path.display(),
             there.describe()
         ));
@@ -70,7 +70,7 @@ fn install(path: &Path, upgrade: bool) -> Exit {
         Ok(()) => {
             let (path, was) = (path.display(), there.describe());
             stdout::print(format!(
-                "replaced {path} by version {VERSION}; it was {was}\n"
+                "replaced {path} with version {VERSION}; it was {was}\n"
             ));
             Exit::Ok
         }
@@ -156,7 +156,7 @@ fn write(path: &Path, content: &str, mode: u32) -> Exit {
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             stderr::say(format!(
-                "`{}` is there already and stays as it is",
+                "`{}` already exists, left unchanged",
                 path.display()
             ));
             Exit::Ok

@@ -65,7 +65,7 @@ pub fn report_mistakes(config: &Config, exit: Exit) -> Exit {
 /// another process holds it, this lasts until it is released.
 pub fn open_spool(config: &Config) -> Spool {
     let Some(folder) = config.spool.clone().or_else(default_folder) else {
-        let reason = "there is no HOME for the spool; set `spool` in [delivery]";
+        let reason = "no home directory for the spool; set `spool` in [delivery]";
         return Spool::unusable(&anyhow::anyhow!(reason));
     };
     Spool::open(&folder, &config.limits).unwrap_or_else(|error| match error.downcast_ref() {
@@ -122,7 +122,7 @@ pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {
     let folder = place.spool.clone().or_else(configured);
     folder.ok_or_else(|| {
         spool_failed(&anyhow::anyhow!(
-            "there is no HOME for the spool; name it with --spool"
+            "no home directory for the spool; name it with --spool"
         ))
     })
 }
@@ -176,7 +176,7 @@ pub fn reads(inspects: bool) -> Reads {
 
 /// Reports an error of the spool, and returns its exit code.
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
-    stderr::say(format!("the spool: {}", stderr::causes(error)));
+    stderr::say(format!("spool: {}", stderr::causes(error)));
     Exit::Io
 }
 
@@ -253,11 +253,10 @@ fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Re
         return Ok(());
     };
     let known: Vec<&str> = known.into_iter().collect();
-    let there_are = if known.is_empty() {
-        "there is none".to_owned()
-    } else {
-        format!("there are: {}", known.join(", "))
+    let known = match known.as_slice() {
+        [] => "none is configured".to_owned(),
+        known => format!("known notifiers: {}", known.join(", ")),
     };
-    stderr::say(format!("there is no notifier `{unknown}`; {there_are}"));
+    stderr::say(format!("unknown notifier `{unknown}`; {known}"));
     Err(Exit::Usage)
 }

@@ -130,11 +130,11 @@ impl Listener {
         let shown = path.display();
         ensure!(
             path.as_os_str().len() <= 107,
-            "the path `{shown}` is too long for a socket; at most 107 bytes"
+            "the path `{shown}` is too long for a socket; the limit is 107 bytes"
         );
         ensure!(
             path.symlink_metadata().is_err(),
-            "`{shown}` is there already; remove it or choose another path"
+            "`{shown}` already exists; remove it or choose another path"
         );
         let listener =
             UnixListener::bind(path).with_context(|| format!("cannot listen on `{shown}`"))?;
@@ -177,7 +177,7 @@ async fn accept(listener: &Listener, receiver: &Rc<Receiver>, acceptor: Option<&
         };
         if let Err(error) = taken {
             if !std::mem::replace(&mut complained, true) {
-                stderr::say(format!("a connection cannot be taken now: {error}"));
+                stderr::say(format!("cannot accept a connection: {error}"));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -201,12 +201,12 @@ async fn connection(
         };
         match timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => exchange(stream, receiver).await,
-            Ok(Err(error)) => stderr::say(format!("no TLS connection: {error}")),
-            Err(_) => stderr::say(format!("no TLS connection within {PATIENCE:?}")),
+            Ok(Err(error)) => stderr::say(format!("TLS handshake failed: {error}")),
+            Err(_) => stderr::say(format!("no TLS handshake within {PATIENCE:?}")),
         }
     });
     if let Err(fault) = served.await {
-        stderr::say(format!("a connection ended by {fault}"));
+        stderr::say(format!("a connection failed: {fault}"));
     }
 }
 
@@ -418,7 +418,7 @@ fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
         (Some(cert), Some(key)) => (
             certificates(cert)?,
             PrivateKeyDer::from_pem_slice(&pem(key)?)
-                .with_context(|| format!("`{}` holds no key in PEM form", key.display()))?,
+                .with_context(|| format!("`{}` contains no key in PEM format", key.display()))?,
         ),
         _ if arguments.tls || arguments.client_ca.is_some() => {
             make_certificate(arguments.save_cert.as_deref())?
@@ -432,7 +432,7 @@ fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
             for certificate in self::certificates(file)? {
                 roots
                     .add(certificate)
-                    .context("an authority's certificate cannot be used")?;
+                    .context("cannot use a CA certificate")?;
             }
             ServerConfig::builder()
                 .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
@@ -440,7 +440,7 @@ fn tls(arguments: &cli::Receive) -> Result<Option<Arc<ServerConfig>>> {
     };
     let config = builder
         .with_single_cert(certificates, key)
-        .context("the certificate and the key do not fit")?;
+        .context("the certificate and the key do not match")?;
     Ok(Some(Arc::new(config)))
 }
 
@@ -452,10 +452,10 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let shown = file.display();
     let content = pem(file)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-    let read = read.with_context(|| format!("`{shown}` holds no certificate in PEM form"))?;
+    let read = read.with_context(|| format!("`{shown}` contains no certificate in PEM format"))?;
     ensure!(
         !read.is_empty(),
-        "`{shown}` holds no certificate in PEM form"
+        "`{shown}` contains no certificate in PEM format"
     );
     Ok(read)
 }
@@ -465,7 +465,7 @@ fn make_certificate(
     save: Option<&Path>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
+    let made = rcgen::generate_simple_self_signed(names).context("cannot create a certificate")?;
     if let Some(path) = save {
         std::fs::write(path, made.cert.pem())
             .with_context(|| format!("cannot write `{}`", path.display()))?;

@@ -132,7 +132,8 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
             Some(muted) => format!("see `on` and `when`; {muted}"),
             None => "see `on` and `when`".to_owned(),
         };
-        stderr::say(format!("{unwanted} of them matched no notifier; {reason}"));
+        let events = if unwanted == 1 { "event" } else { "events" };
+        stderr::say(format!("{unwanted} {events} matched no notifier; {reason}"));
     }
     if input.interrupted {
         let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
@@ -203,7 +204,7 @@ fn preview(event: Event, destinations: &[Destination]) {
     }
     if !wanted {
         stderr::say(format!(
-            "no notifier wants event {} ({}); see `on` and `when`",
+            "event {} ({}) matches no notifier; see `on` and `when`",
             event.id, event.event
         ));
     }
@@ -271,7 +272,7 @@ impl Input {
             }
         }
         if !self.ends.close_folder(&artifacts(path)) && files.is_empty() {
-            let text = format!("{}: holds no job events", path.display());
+            let text = format!("{}: contains no job events", path.display());
             self.fail(Exit::NoInput, text);
         }
     }
@@ -389,11 +390,13 @@ impl Input {
         let count = std::mem::take(&mut self.lines);
         self.last_line = 0;
         if std::mem::take(&mut self.of_runner) || self.ends.is_only_text() {
-            let are = if count == 1 { " is" } else { "s are" };
+            let lines = if count == 1 {
+                "line that is"
+            } else {
+                "lines that are"
+            };
             if count > 0 {
-                stderr::say(format!(
-                    "{name}: {count} line{are} not JSON, and passed over"
-                ));
+                stderr::say(format!("{name}: skipped {count} {lines} not JSON"));
             }
         } else {
             let unsaid = pieces - text.len();
@@ -405,7 +408,7 @@ impl Input {
         let mistakes = std::mem::take(&mut self.mistakes);
         if mistakes > MOST_MISTAKES {
             stderr::say(format!(
-                "{name}: {mistakes} mistakes in all; the first {MOST_MISTAKES} are shown"
+                "{name}: {mistakes} mistakes in total; the first {MOST_MISTAKES} are shown"
             ));
         }
     }

@@ -39,13 +39,15 @@ impl Unclaimed {
     /// Reports new ones, on one line per notifier and reason.
     pub fn say(&mut self) {
         for ((name, reason), count) in std::mem::take(&mut self.unsaid) {
-            let deliveries = match count {
-                1 => "delivery",
-                _ => "deliveries",
-            };
-            stderr::say(format!("{name}: skipping {count} {deliveries}: {reason}"));
+            say_skipped(&name, count, &reason);
         }
     }
+}
+
+/// Reports that a notifier's pending deliveries are not attempted.
+pub fn say_skipped(name: &str, count: i64, reason: &str) {
+    let deliveries = if count == 1 { "delivery" } else { "deliveries" };
+    stderr::say(format!("{name}: skipping {count} {deliveries}: {reason}"));
 }
 
 /// Returns the single file that a stored search names, if it is gone.
@@ -59,7 +61,7 @@ pub fn missing_file(search: &Search) -> Option<PathBuf> {
 /// Returns the reason for a destination whose address was in a file that is gone.
 pub fn address_is_gone(file: &Path, name: &str) -> String {
     format!(
-        "{} said where to send them, and is gone; restore it, or give them up with `ansible-notify discard --notifier {}`",
+        "{}, which had their address, is missing; restore it, or discard them with `ansible-notify discard --notifier {}`",
         file.display(),
         quoted(name)
     )
@@ -69,7 +71,7 @@ pub fn address_is_gone(file: &Path, name: &str) -> String {
 /// level has a notifier of that name.
 pub fn address_is_elsewhere(file: &Path, name: &str) -> String {
     format!(
-        "{} said where to send them, and does not any more; put that back, or give them up with `ansible-notify discard --notifier {}`",
+        "{} no longer has their address; put it back, or discard them with `ansible-notify discard --notifier {}`",
         file.display(),
         quoted(name)
     )

@@ -203,7 +203,7 @@ pub fn unknown_kind(word: &str, names: &[&'static str]) -> String {
     let hint =
         kind(word, names).map_or_else(String::new, |kind| format!("; did you mean `{kind}`?"));
     format!(
-        "unknown type `{word}`{hint}; there are: {}",
+        "unknown type `{word}`{hint}; known types: {}",
         names.join(", ")
     )
 }
@@ -219,7 +219,7 @@ pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Optio
         return (text.to_owned(), None);
     }
     if section == "inputs" && key == "type" {
-        let text = "; [inputs] is a webhook, and one of another type is a [notifier:NAME]";
+        let text = "; [inputs] is always a webhook; another type needs a [notifier:NAME]";
         return (text.to_owned(), None);
     }
     let lower = key.to_ascii_lowercase();
@@ -271,7 +271,7 @@ pub fn text(source: &str) -> String {
     let is_part = |character: char| character.is_alphanumeric() || " _-.:/@,".contains(character);
     let ends_well = source.ends_with(|last: char| last.is_alphanumeric() || last == '/');
     match source.len() <= LONGEST && ends_well && source.chars().all(is_part) {
-        true => format!("; a constant is quoted: '{source}'"),
+        true => format!("; quote a constant: '{source}'"),
         false => String::new(),
     }
 }

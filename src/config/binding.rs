@@ -99,7 +99,7 @@ impl Section {
         };
         let key = address.keys().chain(meant.keys()).find(differs)?;
         let text = format!(
-            "`{key}` leads elsewhere than {} ({}) was written for: another scheme, host or port; set {} beside it, or keep the address",
+            "`{key}` differs in scheme, host or port from the address that {} ({}) was set for; set {} next to it, or keep the address",
             shown(credential),
             credential.origin,
             shown(credential),

@@ -12,7 +12,7 @@ pub fn split(command: &str) -> Result<Vec<String>, &'static str> {
             command.insert(at, '\\');
         }
     }
-    shlex::split(&command).ok_or("a quote is not closed, or nothing follows a backslash")
+    shlex::split(&command).ok_or("a quote is not closed, or a backslash is at the end")
 }
 
 /// Returns the first shell operator in a command.

@@ -105,7 +105,7 @@ pub fn are_set(emitters: &Emitters) -> bool {
 /// Returns the remedy for a destination whose settings were in no file, or in one that is gone or not
 /// trusted: they are not stored.
 pub fn how_to_name(destination: &str, file: &Path) -> String {
-    let gone = || "the settings of its ansible-runner are gone".to_owned();
+    let gone = || "the settings of its ansible-runner no longer exist".to_owned();
     let reason = refused(file).unwrap_or_else(gone);
     if destination == ZEROMQ {
         format!("{reason}; set RUNNER_SOCKET_URL")

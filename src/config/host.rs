@@ -9,7 +9,10 @@ impl Section {
         let Some(problem) = misfit(key, text) else {
             return Some(text);
         };
-        self.problem(key, format!("`{key}` must be a host alone; {problem}"));
+        self.problem(
+            key,
+            format!("`{key}` must be only a host name or address; {problem}"),
+        );
         None
     }
 }
@@ -17,16 +20,16 @@ impl Section {
 /// Returns the problem of a text that is not exactly a host.
 fn misfit(key: &str, text: &str) -> Option<String> {
     if let Some((scheme, _)) = text.split_once("://") {
-        return Some(format!("leave out `{scheme}://`"));
+        return Some(format!("remove `{scheme}://`"));
     }
     if text.contains(char::is_whitespace) {
-        return Some("it holds a blank, and a comment stands on a line of its own".to_owned());
+        return Some("it contains a space; put a comment on a line of its own".to_owned());
     }
     if let Some(character) = text
         .chars()
         .find(|character| "/@,;'\"`".contains(*character))
     {
-        return Some(format!("leave out the `{character}`"));
+        return Some(format!("remove the `{character}`"));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
@@ -64,13 +67,13 @@ mod tests {
             ),
             ("[::1]:25", "use `port`: `host = ::1` and `port = 25`"),
             ("[::1]", "write `host = ::1`"),
-            ("smtp://mail", "leave out `smtp://`"),
+            ("smtp://mail", "remove `smtp://`"),
             (
                 "mail # here",
-                "it holds a blank, and a comment stands on a line of its own",
+                "it contains a space; put a comment on a line of its own",
             ),
-            ("\"mail\"", "leave out the `\"`"),
-            ("a,b", "leave out the `,`"),
+            ("\"mail\"", "remove the `\"`"),
+            ("a,b", "remove the `,`"),
         ] {
             assert_eq!(misfit("host", text).as_deref(), Some(said), "{text}");
         }

@@ -140,13 +140,13 @@ impl Scan {
     fn section(&mut self, line: usize, rest: &str) {
         self.seen_keys.clear();
         let Some(name) = rest.strip_suffix(']') else {
-            let text = "a section is written [name], alone on its line";
+            let text = "a section must be written [name], on a line of its own";
             return self.fatal.push(Fault::new(line, text));
         };
         let name = name.trim().to_owned();
         self.repeats_section = false;
         if let Some(first) = self.seen_sections.get(&name) {
-            let text = format!("section [{name}] stands here again; it began on line {first}");
+            let text = format!("duplicate section [{name}]; first on line {first}");
             self.repeats_section = true;
             let known = self
                 .sections
@@ -178,10 +178,10 @@ impl Scan {
         };
         let key = key.trim();
         if key.is_empty() {
-            return self.fault(line, "", "there is no key before the `=`");
+            return self.fault(line, "", "no key before the `=`");
         }
         if key.contains(':') {
-            return self.fault(line, first, "a key holds no `:`; write `key = value`");
+            return self.fault(line, first, "a key cannot contain `:`; write `key = value`");
         }
         if let Some(first) = self.seen_keys.get(key) {
             let text = format!("`{key}` is set twice; first on line {first}");
@@ -211,7 +211,7 @@ impl Scan {
             None => self.fault(
                 line,
                 key,
-                format!("`{key}` stands before the first section, such as [inputs]"),
+                format!("`{key}` is outside a section; put it below one, such as [inputs]"),
             ),
         }
     }

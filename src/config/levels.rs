@@ -108,7 +108,7 @@ impl Search {
                 vec![Level {
                     name: "named",
                     path,
-                    missing: Some("there is no such file"),
+                    missing: Some("no such file"),
                 }],
                 Vec::new(),
             );
@@ -138,7 +138,7 @@ impl Search {
             levels.push(Level {
                 name: "project",
                 path: path.clone(),
-                missing: lost.map(|_| "there is no such directory"),
+                missing: lost.map(|_| "no such directory"),
             });
         }
         (levels, passed_over)
@@ -208,7 +208,7 @@ impl Search {
             // events.
             if writable_by_all(&folder) {
                 passed_over.push(format!(
-                    "{} is passed over: everyone can write to its directory; name it with --config",
+                    "{} is ignored: everyone can write to its directory; to use it, select it with --config",
                     path.display()
                 ));
                 continue;
@@ -229,7 +229,7 @@ impl Search {
 /// Returns the warning that another file takes precedence over this one.
 fn not_read(other: &Path, used: &Path) -> String {
     let (other, used) = (other.display(), used.display());
-    format!("{other} is not read: {used} is used; keep one of them, or name it with --config")
+    format!("{other} is ignored: {used} is used; keep one of them, or select it with --config")
 }
 
 fn writable_by_all(folder: &Path) -> bool {
@@ -253,7 +253,7 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
     if link.is_symlink() {
-        return Err("is a symbolic link; name the file itself with --config".to_owned());
+        return Err("is a symbolic link; select the file itself with --config".to_owned());
     }
     if !link.is_file() {
         return Err("is not a file".to_owned());
@@ -265,14 +265,16 @@ pub fn read(path: &Path) -> Result<Option<Content>, String> {
         .metadata()
         .map_err(|error| format!("cannot be read: {error}"))?;
     if let Some(reason) = trusted::owned_by_other(&metadata) {
-        return Err(format!("{reason}; whoever owns it could read what is sent"));
+        return Err(format!(
+            "{reason}; its owner could read everything that is sent"
+        ));
     }
     if metadata.permissions().mode() & 0o002 != 0 {
         return Err("can be written by everyone; chmod 600 it".to_owned());
     }
     if metadata.len() > MAX_SIZE {
         return Err(format!(
-            "is {} bytes long; a configuration has at most 1 MiB",
+            "is {} bytes long; the limit is 1 MiB",
             metadata.len()
         ));
     }

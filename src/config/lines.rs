@@ -20,7 +20,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
     if let Some((at, _)) = text.match_indices('\r').find(is_alone)
         && !text[at..].trim().is_empty()
     {
-        let problem = "this line holds a carriage return; end lines with a line feed";
+        let problem = "this line contains a carriage return; end lines with a line feed";
         return Err((line_at(offset + at), problem.to_owned()));
     }
     match not_ini(text) {
@@ -43,7 +43,8 @@ fn not_ini(text: &str) -> Option<(usize, String)> {
     } else {
         return None;
     };
-    let form = "an INI file has [inputs] on a line of its own, and `key = value` on those below";
+    let form =
+        "write an INI file: [inputs] on a line of its own, and `key = value` on the lines below";
     Some((number, format!("this looks like {language}; {form}")))
 }
 
@@ -52,7 +53,7 @@ pub fn without_equals(line: &str) -> &'static str {
     if is_yaml(line) {
         "this line has no `=`; write `key = value`, not `key: value`"
     } else {
-        "this line has no `=`; a key is written `key = value`"
+        "this line has no `=`; write `key = value`"
     }
 }
 

@@ -32,7 +32,7 @@ pub fn merge_unread(problems: &mut Vec<Problem>) {
             continue;
         }
         let also = match file == other && line > 0 {
-            true => format!("; also in line {line}"),
+            true => format!("; also on line {line}"),
             false => format!("; also in {place}"),
         };
         problem.text.push_str(&also);

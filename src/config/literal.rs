@@ -5,27 +5,27 @@ use std::path::Path;
 /// Returns a warning about a value that is neither an expression nor a template. It never repeats the
 /// value, which may be a secret.
 pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
-    let stands = format!("`{key}` is taken as it stands");
+    let stands = format!("`{key}` is used literally");
     if is_in_quotes(value) {
-        return Some(format!("{stands}, with its quotes; leave them out"));
+        return Some(format!("{stands}, with its quotes; remove them"));
     }
     if value.contains("://") && names_variable(value) && !value.contains("{{") {
-        return Some(format!("{stands}: no variable is read here"));
+        return Some(format!("{stands}: variables are not expanded here"));
     }
     if !is_secret {
-        return is_variable(value).then(|| format!("{stands}: no variable is read here"));
+        return is_variable(value).then(|| format!("{stands}: variables are not expanded here"));
     }
     let any = format!("use `{key}_env`, `{key}_file` or `{key}_command`");
     let said = if value.starts_with("!vault") || value.starts_with("$ANSIBLE_VAULT") {
-        format!("nothing is decrypted here; {any}")
+        format!("values are not decrypted here; {any}")
     } else if value.contains("{{") || value.contains("{%") || value.starts_with("lookup(") {
-        format!("no template is rendered here; {any}")
+        format!("templates are not rendered here; {any}")
     } else if is_variable(value) {
-        format!("no variable is read here; `{key}_env = NAME` reads one")
+        format!("variables are not expanded here; use `{key}_env = NAME`")
     } else if is_command(value) {
-        format!("no command is run here; `{key}_command = COMMAND` runs one")
+        format!("commands are not run here; use `{key}_command = COMMAND`")
     } else if is_file(value) {
-        format!("no file is read here; `{key}_file = PATH` reads one")
+        format!("files are not read here; use `{key}_file = PATH`")
     } else if value.starts_with('!') && value.contains(' ') || is_placeholder(value) {
         any
     } else {
@@ -105,20 +105,20 @@ mod tests {
         for (value, said) in [
             ("\"secret\"", "with its quotes"),
             ("'secret'", "with its quotes"),
-            ("$OPS_PW", "no variable"),
-            ("${ops_pw}", "no variable"),
-            ("%OPS_PW%", "no variable"),
-            ("%(pw)s", "no variable"),
-            ("env:OPS_PW", "no variable"),
-            ("{{ vault_pw }}", "no template"),
-            ("lookup('env', 'X')", "no template"),
-            ("!vault abc", "nothing is decrypted"),
-            ("$ANSIBLE_VAULT;1.1;AES256", "nothing is decrypted"),
-            ("$(pass show x)", "no command"),
-            ("`pass show x`", "no command"),
-            ("~/token", "no file"),
-            ("/etc/passwd", "no file"),
-            ("file:///etc/passwd", "no file"),
+            ("$OPS_PW", "variables are not"),
+            ("${ops_pw}", "variables are not"),
+            ("%OPS_PW%", "variables are not"),
+            ("%(pw)s", "variables are not"),
+            ("env:OPS_PW", "variables are not"),
+            ("{{ vault_pw }}", "templates are not"),
+            ("lookup('env', 'X')", "templates are not"),
+            ("!vault abc", "values are not decrypted"),
+            ("$ANSIBLE_VAULT;1.1;AES256", "values are not decrypted"),
+            ("$(pass show x)", "commands are not"),
+            ("`pass show x`", "commands are not"),
+            ("~/token", "files are not"),
+            ("/etc/passwd", "files are not"),
+            ("file:///etc/passwd", "files are not"),
             ("<password>", "use `password_env`"),
             ("!secret ops", "use `password_env`"),
         ] {

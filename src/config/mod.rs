@@ -237,7 +237,7 @@ impl Reading {
             for entry in section.entries {
                 if [" ;", " #"].iter().any(|mark| entry.value.contains(mark)) {
                     let text = format!(
-                        "the value of `{}` holds what looks like a comment; a comment stands on a line of its own",
+                        "the value of `{}` contains what looks like a comment; put a comment on a line of its own",
                         entry.key
                     );
                     let place = at(entry.line).to_string();

@@ -57,8 +57,14 @@ impl Section {
         let mut noted = self.withheld.borrow_mut();
         if withheld && !noted.iter().any(|note| note.place == place) {
             let text = match self.reads {
-                Reads::None => format!("`{}` is not read for a stranger", entry.key),
-                _ => format!("`{}` is not run here; --run-commands runs it", entry.key),
+                Reads::None => format!(
+                    "`{}` is not read, as the spool may be somebody else's",
+                    entry.key
+                ),
+                _ => format!(
+                    "`{}` is not run here; use --run-commands to run it",
+                    entry.key
+                ),
             };
             noted.push(Problem::new(place, text));
         }
@@ -76,7 +82,7 @@ impl Section {
         if let Some(reason) = self.entry(key).and_then(exposed) {
             self.problem(
                 key,
-                format!("`{key}` holds a secret, but this file {reason}"),
+                format!("`{key}` contains a secret, but this file {reason}"),
             );
         }
         self.shows_who_sends(key);
@@ -171,7 +177,7 @@ impl Section {
     fn command(&self, entry: &Entry, value: &str) -> Option<Vec<String>> {
         let key = &entry.key;
         if let Some(operator) = command::operator(value) {
-            self.warning(key, format!("`{operator}` means nothing here, as no shell runs `{key}`; quote it, or write `sh -c '…'`"));
+            self.warning(key, format!("`{operator}` has no special meaning, as `{key}` does not run in a shell; quote it, or write `sh -c '…'`"));
         }
         let words = command::split(value);
         words

@@ -111,7 +111,7 @@ impl Section {
         }
         if value.starts_with("!vault") {
             let text = format!(
-                "`{key}` is vaulted, which only Ansible can decrypt; give it in the play's vars, or by `{}_command`",
+                "`{key}` is encrypted with Ansible Vault, which only Ansible can decrypt; set it in the play's vars, or use `{}_command`",
                 family(key)
             );
             self.problem_once(key, text);
@@ -119,7 +119,7 @@ impl Section {
         }
         if let Some(line) = self.continued.get(key) {
             let text = format!(
-                "line {line} is indented, so it became part of `{key}`; remove the blanks before it"
+                "line {line} is indented, so it became part of `{key}`; remove the indentation"
             );
             self.problem_once(key, text);
             return "";
@@ -156,7 +156,7 @@ impl Section {
         let is_plain = !has_template(text);
         if !is_plain {
             let text =
-                format!("`{key}` cannot be a template; `{{{{ … }}}}` would be sent as it stands");
+                format!("`{key}` cannot be a template; `{{{{ … }}}}` would be sent literally");
             self.problem_once(key, text);
         }
         is_plain
@@ -193,7 +193,7 @@ impl Section {
         self.parsed(key, default, |text| {
             parse_duration(text).ok_or_else(|| {
                 let given = advice::quoted(text);
-                format!("`{key}` must be a time such as 500ms, 30s, 5m or 72h, not {given}")
+                format!("`{key}` must be a duration such as 500ms, 30s, 5m or 72h, not {given}")
             })
         })
     }
@@ -449,7 +449,7 @@ impl Section {
                 "password" => format!(
                     "`{key}` has no password; set `password_file`, `password_env`, `password_command` or `password`, which may be empty"
                 ),
-                _ => format!("`{key}` needs `{other}` beside it"),
+                _ => format!("`{key}` requires `{other}`"),
             };
             self.problem(&key, text);
         }

@@ -29,8 +29,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
     }
     let near = nearest(&lower, PLAIN.into_iter().chain(["notifier"]));
     if let (None, Some(kind)) = (near, advice::kind(&lower, kinds)) {
-        let hint =
-            format!("; a notifier is written [notifier:{lower}], with `type = {kind}` below it");
+        let hint = format!("; write [notifier:{lower}], with `type = {kind}` below it");
         return (nobody(), hint);
     }
     match near {
@@ -45,7 +44,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; there are: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
+    "; known sections: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
 }
 
 /// Records each `[outputs:NAME]` without a notifier, with the notifier probably meant: without it, other
@@ -67,7 +66,7 @@ pub fn misnamed_outputs(notifiers: &Sections, outputs: &Sections, absent: &[Stri
             names().filter(|notifier| !outputs.contains_key(&format!("outputs:{notifier}")));
         let near = nearest(name, without);
         let hint = near.map_or_else(String::new, |near| suggest(name, [near]));
-        let text = format!("[{section}] belongs to no [notifier:{name}]{hint}");
+        let text = format!("[{section}] has no matching [notifier:{name}]{hint}");
         let problem = Problem::new(output.origin.to_string(), text);
         let concerned = near.and_then(|near| notifiers.get(&format!("notifier:{near}")));
         match concerned {

@@ -46,11 +46,11 @@ impl Trouble {
     pub fn said_of(&self, name: &str) -> String {
         let reason = &self.reason;
         match self.harm {
-            Harm::Rules => format!("{reason}; `{name}` takes nothing until it is mended"),
+            Harm::Rules => format!("{reason}; `{name}` receives no events until this is fixed"),
             Harm::Unread => {
-                format!("{reason}; what is for this notifier waits until it can be read")
+                format!("{reason}; deliveries to this notifier stay pending until it can be read")
             }
-            _ => format!("{reason}; what is for `{name}` waits until it is mended"),
+            _ => format!("{reason}; deliveries to `{name}` stay pending until this is fixed"),
         }
     }
 }

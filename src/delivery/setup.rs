@@ -199,7 +199,7 @@ impl Config {
             .map_or_else(String::new, |(level, _)| level.path.display().to_string());
         self.problem(
             &place,
-            "nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]; `ansible-notify init` writes an example",
+            "no notifier is configured: set `callback_url` in [inputs], or add a [notifier:NAME]; `ansible-notify init` writes an example",
         );
     }
 

@@ -57,7 +57,7 @@ fn summary(events: u64, standings: &[DestinationSummary]) -> String {
             let reason = standing.last_error.as_deref()?;
             let needs = standing.needs.join(", ");
             let needs = match differ && standing.counts.waiting > 0 && !needs.is_empty() {
-                true => format!("; `flush` needs {needs} for it"),
+                true => format!("; `flush` needs {needs}"),
                 false => String::new(),
             };
             Some(format!("{}: {reason}{needs}", standing.name))

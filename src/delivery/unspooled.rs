@@ -51,14 +51,14 @@ impl Deliverer {
     pub fn report_lost(&self) -> bool {
         if self.dropped.get() > 0 {
             stderr::say(format!(
-                "the spool was full: {} deliveries that had waited longest were dropped for new ones",
+                "the spool was full: dropped the {} oldest pending deliveries to make room",
                 self.dropped.get()
             ));
         }
         let lost = self.shared.unspooled.borrow().open.len();
         if lost > 0 {
             stderr::say(format!(
-                "{lost} of those that wait were in memory only, and are lost"
+                "{lost} of the pending deliveries were in memory only and are lost"
             ));
         }
         lost > 0

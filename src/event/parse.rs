@@ -125,7 +125,8 @@ impl EventParser {
             (Some(name), _) => Callback::from(name.strip_prefix("v2_").unwrap_or(&name)),
             (None, Some(state)) => Callback::of_state(state),
             (None, None) => return Err(
-                "is not an event: it has neither `event` nor `state` (`ansible-notify schema` describes one)".to_owned()
+                "is not an event: it has neither `event` nor `state` (see `ansible-notify schema`)"
+                    .to_owned(),
             ),
         };
         let mut event = Event::new(callback, run, self.count);
@@ -134,7 +135,7 @@ impl EventParser {
         event.id = text(object, "id").unwrap_or_else(|| format!("{}-{}", self.run.id, self.count));
         if let Some(time) = object.get("time") {
             event.time =
-                read_time(time).ok_or("`time` is not a time such as 2026-11-20T20:42:01Z")?;
+                read_time(time).ok_or("`time` must be a time such as 2026-11-20T20:42:01Z")?;
         }
         event.end = run_end(object, &event.event)?;
         event.changed = match (typed(object, "changed")?, &event.end) {
@@ -272,7 +273,7 @@ fn typed<T: serde::de::DeserializeOwned>(
     match object.get(key) {
         None => Ok(None),
         Some(value) => Option::<T>::deserialize(value)
-            .map_err(|_| format!("`{key}` has a value of the wrong kind")),
+            .map_err(|_| format!("`{key}` has a value of the wrong type")),
     }
 }
 
@@ -290,7 +291,7 @@ fn part<T: serde::de::DeserializeOwned>(
     };
     parsed
         .map(Some)
-        .ok_or_else(|| format!("`{key}` is neither a text nor an object with text fields"))
+        .ok_or_else(|| format!("`{key}` must be a string or an object with string fields"))
 }
 
 #[cfg(test)]

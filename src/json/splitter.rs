@@ -121,7 +121,7 @@ impl JsonSplitter {
         match self.state {
             State::Between => {}
             State::Garbage(length) => self.reject_garbage(length),
-            State::Structure | State::Text(_) => self.reject("ends in the middle"),
+            State::Structure | State::Text(_) => self.reject("is incomplete"),
         }
     }
 
@@ -210,7 +210,7 @@ impl JsonSplitter {
         // A line that begins with `{` where no value can begin: the record before it was cut short.
         let starts_anew = byte == b'{' && self.previous == b'\n' && self.depth > 0;
         if starts_anew && !matches!(self.significant, b'[' | b',' | b':') {
-            self.reject("ends in the middle");
+            self.reject("is incomplete");
             return self.between(byte);
         }
         self.keep(&[byte]);
@@ -242,7 +242,7 @@ impl JsonSplitter {
     fn text(&mut self, byte: u8, mut text: Text) {
         if byte == b'\n' {
             // No string continues past the end of a line: the record before it was cut short.
-            return self.reject("ends in the middle");
+            return self.reject("is incomplete");
         }
         if text.escape == 0 && byte == b'"' {
             if text.cut {
@@ -415,11 +415,11 @@ mod tests {
     fn a_broken_record_costs_only_itself() {
         expect(
             "{\"a\":1\n{\"b\":2}",
-            &[(1, "! ends in the middle (7 bytes)"), (2, "{\"b\":2}")],
+            &[(1, "! is incomplete (7 bytes)"), (2, "{\"b\":2}")],
         );
         expect(
             "{\"a\":\"x\n{\"b\":2}",
-            &[(1, "! ends in the middle (7 bytes)"), (2, "{\"b\":2}")],
+            &[(1, "! is incomplete (7 bytes)"), (2, "{\"b\":2}")],
         );
         expect(
             "{\"a\":1} x\n{\"b\":2}",
@@ -437,7 +437,7 @@ mod tests {
                 (2, "{}"),
             ],
         );
-        expect("{\"a\": [", &[(1, "! ends in the middle (7 bytes)")]);
+        expect("{\"a\": [", &[(1, "! is incomplete (7 bytes)")]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Body {
 }
 
 fn not_json(error: &serde_json::Error) -> String {
-    format!("gives no JSON ({error}); write values as `{{{{ value | tojson }}}}`")
+    format!("does not give JSON ({error}); write values as `{{{{ value | tojson }}}}`")
 }
 
 impl Json {

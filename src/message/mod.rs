@@ -299,7 +299,7 @@ impl MessageTemplates {
         if let Some(note) = &note
             && !self.failed.replace(true)
         {
-            stderr::say(format!("{note}; the default is sent"));
+            stderr::say(format!("{note}; the default is sent instead"));
         }
         let failed = note.as_ref().filter(|note| !note.ends_with(NOTHING));
         if let (Some(note), true) = (failed, self.form != MessageFormat::Data) {
@@ -334,7 +334,7 @@ impl MessageTemplates {
 }
 
 /// Note about a template that leaves a text empty.
-const NOTHING: &str = "gave nothing";
+const NOTHING: &str = "is empty";
 
 fn is_blank(text: &str) -> bool {
     printable(text).trim().is_empty()

@@ -73,7 +73,10 @@ impl Payload {
             let Some(source) = section.expression(&entry.key) else {
                 section.problem(
                     &entry.key,
-                    format!("`{}` has no expression; `''` is an empty text", entry.key),
+                    format!(
+                        "`{}` has no expression; write `''` for an empty string",
+                        entry.key
+                    ),
                 );
                 continue;
             };
@@ -166,7 +169,7 @@ impl Field {
         let path: Vec<String> = name.split('.').map(str::to_owned).collect();
         if path.iter().any(String::is_empty) {
             return Err(format!(
-                "`{name}` is not a field name; a dot stands between two names"
+                "`{name}` is not a field name; separate names by single dots"
             ));
         }
         Ok(Field {

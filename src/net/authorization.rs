@@ -19,7 +19,7 @@ pub fn authorization(
     let password = section.secret("password");
     let token = section.secret("token");
     if username.is_some_and(|username| username.contains(':')) {
-        section.problem("username", "`username` holds a `:`, which ends it");
+        section.problem("username", "`username` cannot contain `:`");
     }
     let has_login = username.is_some() || section.is_given("password");
     let from_url = url.filter(|url| names_user(url) && !is_overridden(section));
@@ -114,7 +114,7 @@ pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
 fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
     let scheme = token.expose().split(' ').next().unwrap_or_default();
     if ["bearer", "basic"].contains(&scheme.to_ascii_lowercase().as_str()) {
-        let warning = format!("`{key}` is the token alone; `Bearer` is put before it");
+        let warning = format!("`{key}` must be the token only; `Bearer` is added");
         section.warning(key, warning);
     }
     format!("Bearer {}", token.expose())
@@ -122,7 +122,7 @@ fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
 
 /// Returns a header value marked as sensitive.
 pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
-    let problem = "the credentials hold a line break or another control character";
+    let problem = "the credentials contain a line break or another control character";
     let value = HeaderValue::from_str(text).map_err(|_| section.problem("", problem));
     let mut value = value.ok()?;
     value.set_sensitive(true);
@@ -165,7 +165,7 @@ pub fn warn_of_plain_http(section: &Section, key: &str, url: &Url) {
     if url.scheme() == "http" && !is_local(url) && section.path("socket").is_none() {
         section.warning(
             key,
-            "the credentials go over plain http, readable on the way; use https",
+            "the credentials are sent unencrypted over http; use https",
         );
     }
 }

@@ -109,7 +109,10 @@ impl Connector {
                 return self.connect_by_socks(&proxy, &destination).await;
             }
             _ => {
-                let text = format!("the proxy must speak one of: {}", PROXIES.join(", "));
+                let text = format!(
+                    "the scheme of the proxy must be one of: {}",
+                    PROXIES.join(", ")
+                );
                 return Err(io::Error::new(ErrorKind::Unsupported, text).into());
             }
         }

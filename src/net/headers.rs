@@ -74,7 +74,10 @@ impl Headers {
         let parsed_name = HeaderName::from_bytes(name.as_bytes());
         let (Ok(parsed_name), Ok(mut parsed_value)) = (parsed_name, HeaderValue::from_str(value))
         else {
-            return problem(format!("`{}` is not a header", crate::text::visible(name)));
+            return problem(format!(
+                "`{}` is not a valid header",
+                crate::text::visible(name)
+            ));
         };
         if RESERVED.contains(&parsed_name.as_str()) {
             return problem(format!("the header `{name}` is set by the program itself"));
@@ -82,13 +85,13 @@ impl Headers {
         if is_credential(&parsed_name) {
             if self.has(&parsed_name) {
                 problem(format!(
-                    "the header `{name}` is there twice; keep one of them"
+                    "the header `{name}` is set twice; keep one of them"
                 ));
             }
             section.holds_secret(key);
             mask(value);
         } else if parsed_name != CONTENT_TYPE && self.has(&parsed_name) {
-            let warning = format!("the header `{name}` is there twice; only the last one is sent");
+            let warning = format!("the header `{name}` is set twice; only the last one is sent");
             section.warning(key, warning);
         }
         if given.is_secret {
@@ -103,7 +106,7 @@ impl Headers {
                 false => "",
             };
             let warning = format!(
-                "the header `{name}` is taken as it stands: no variable is read here, and no command is run{instead}"
+                "the header `{name}` is used literally: variables are not expanded, and commands are not run{instead}"
             );
             section.warning(key, warning);
         }
@@ -198,7 +201,7 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
     if lines.first().is_some_and(|line| line.starts_with('{')) {
         let object = serde_json::from_str::<BTreeMap<String, String>>(&lines.join("\n"));
         let problem = |_| {
-            section.problem("headers", "`headers` must be a JSON object whose values are texts, such as {\"X-Team\": \"ops\"}, or lines `Name: value`")
+            section.problem("headers", "`headers` must be a JSON object whose values are strings, such as {\"X-Team\": \"ops\"}, or lines of the form `Name: value`")
         };
         return object
             .map_err(problem)
@@ -209,7 +212,10 @@ fn pairs(section: &Section) -> Vec<(String, String)> {
     let pair = |line: &str| match line.split_once(':') {
         Some((name, value)) => Some((name.trim().to_owned(), value.trim().to_owned())),
         None => {
-            section.problem("headers", "a header is written `Name: value`, one a line");
+            section.problem(
+                "headers",
+                "write each header as `Name: value` on a line of its own",
+            );
             None
         }
     };

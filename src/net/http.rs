@@ -106,9 +106,9 @@ impl Reply {
             200..=299 if is_its_own => Ok(()),
             200..=299 | 302 | 303 | 307 => {
                 let said = describe(self.status, self.location(), &self.body);
-                let problem = "is a proxy or a login portal in between?";
+                let problem = "is there a proxy or login portal in between?";
                 Err(Failure::retry(format!(
-                    "{said}; not an answer from {service}: {problem}"
+                    "{said}; not a response from {service}: {problem}"
                 )))
             }
             _ => self.check_status(),
@@ -266,7 +266,7 @@ impl Endpoint {
             Ok(body) => body,
             Err(error) if parts.status.is_success() => {
                 return Err(Failure::retry(format!(
-                    "{}: the reply broke off: {}",
+                    "{}: the reply was cut off: {}",
                     self.origin,
                     reason(&error)
                 )));
@@ -282,13 +282,13 @@ impl Endpoint {
 
     async fn request(&self, request: Request) -> Result<Response<Incoming>, Failure> {
         let request = self.wire_form(request).map_err(|error| {
-            let text = format!("{}: no request can be made of it: {error}", self.origin);
+            let text = format!("{}: cannot build the request: {error}", self.origin);
             Failure::Permanent(text)
         })?;
         self.link.client.request(request).await.map_err(|error| {
             let mut text = format!("{}: {}", self.origin, reason(&error));
             if let Some(variable) = self.unused_proxy.filter(|_| error.is_connect()) {
-                let _ = write!(text, "; `{variable}` is used with `proxy = env` only");
+                let _ = write!(text, "; `{variable}` is only used with `proxy = env`");
             }
             // The response to a CONNECT arrives as an error, and means the same as a 407.
             if text.contains("proxy authorization required") {
@@ -370,11 +370,11 @@ impl Endpoint {
                     ))
                 }
                 404 | 410 => {
-                    check.error = Some(format!("{}: nothing is there: {status}", self.origin))
+                    check.error = Some(format!("{}: nothing found: {status}", self.origin))
                 }
                 500..=599 => {
                     check.error = Some(format!(
-                        "{}: the endpoint is in trouble: {status}",
+                        "{}: the endpoint reports an error: {status}",
                         self.origin
                     ))
                 }

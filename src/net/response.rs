@@ -99,36 +99,36 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 const MEANINGS: [(&str, &str); 12] = [
     (
         "CaUsedAsEndEntity",
-        "it is that of an authority, not of a server; give the server one of its own, without CA:TRUE",
+        "it is a CA certificate, not a server certificate; give the server its own, without CA:TRUE",
     ),
+    ("UnknownIssuer", "for a private CA, set `ca_file`"),
     (
-        "UnknownIssuer",
-        "for an authority of your own, set `ca_file`",
+        "BadSignature",
+        "signed with a different key, or with one that is too weak",
     ),
-    ("BadSignature", "made by another key, or by one too weak"),
     (
         "UnsupportedSignatureAlgorithm",
-        "an algorithm too weak, such as SHA-1",
+        "its algorithm is too weak, such as SHA-1",
     ),
-    ("InvalidContentType", "is TLS spoken on this port?"),
+    ("InvalidContentType", "does this port use TLS?"),
     (
         "invalid HTTP version parsed",
-        "is this port https? then the URL begins with https://",
+        "if this port uses https, the URL must begin with https://",
     ),
     ("tls handshake eof", "the server closed the connection"),
     (
         "alert: ProtocolVersion",
-        "the server has neither TLS 1.2 nor 1.3",
+        "the server supports neither TLS 1.2 nor 1.3",
     ),
     ("alert: HandshakeFailure", "no cipher in common"),
     ("alert: CertificateRequired", "set `client_cert`"),
     (
         "alert: Certificate",
-        "the server refuses the client certificate",
+        "the server rejected the client certificate",
     ),
     (
         "alert: UnknownCA",
-        "the server refuses the client certificate",
+        "the server rejected the client certificate",
     ),
 ];
 
@@ -217,7 +217,7 @@ mod tests {
         let said = explained("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
         assert_eq!(
             said,
-            "invalid peer certificate: CaUsedAsEndEntity; it is that of an authority, not of a server; give the server one of its own, without CA:TRUE"
+            "invalid peer certificate: CaUsedAsEndEntity; it is a CA certificate, not a server certificate; give the server its own, without CA:TRUE"
         );
     }
 

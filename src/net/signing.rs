@@ -31,7 +31,7 @@ impl Signing {
             "standard" => {
                 let secret = secret.or_else(|| section.missing("signing_secret"))?;
                 let keys: Option<Vec<_>> = secret.expose().split_whitespace().map(key).collect();
-                let form = "`signing_secret` must be `whsec_` and base64; several are separated by blanks or lines";
+                let form = "`signing_secret` must be `whsec_` followed by base64; separate several with spaces or line breaks";
                 keys.map(Signing::Standard).or_else(|| {
                     section.problem("signing_secret", form);
                     None

@@ -28,14 +28,14 @@ impl Trust {
         if !validate_certs && encrypted {
             section.warning(
                 "validate_certs",
-                "whoever is on the way can pose as the endpoint; for a private authority, set `ca_file`",
+                "certificates are not checked, so anyone on the path can impersonate the endpoint; for a private CA, set `ca_file`",
             );
         }
         let ca_file = section.file("ca_file").map(|file| file.bytes);
         if let Some(bundle) = &ca_file
             && certificates(bundle).is_empty()
         {
-            section.problem("ca_file", "`ca_file` holds no certificate in PEM form");
+            section.problem("ca_file", "`ca_file` contains no certificate in PEM format");
             return None;
         }
         Some(Trust {
@@ -60,7 +60,7 @@ impl Trust {
                 builder.with_root_certificates(roots)
             }
             None => builder.with_platform_verifier().map_err(|error| {
-                format!("no TLS is possible ({error}); install the system's ca-certificates or set `ca_file`")
+                format!("TLS is not available ({error}); install the system's ca-certificates or set `ca_file`")
             })?,
         };
         let Some(identity) = identity else {
@@ -74,7 +74,7 @@ impl Trust {
                     .ok()
             })
             .ok_or_else(|| {
-                "`client_cert` and `client_key` are no certificate and unencrypted key in PEM form"
+                "`client_cert` and `client_key` must be a certificate and its unencrypted key in PEM format"
                     .to_owned()
             })
     }
@@ -105,7 +105,10 @@ pub fn read_identity(section: &Section) -> Option<Vec<u8>> {
     let read = [("client_key", &key), ("client_cert", &certificate)];
     for (name, file) in read {
         if file.as_ref().is_some_and(is_open_key) {
-            section.warning(name, "it holds a key that everyone can read; chmod 600 it");
+            section.warning(
+                name,
+                "it contains a key that everyone can read; chmod 600 it",
+            );
         }
     }
     match (certificate.map(bytes), key.map(bytes)) {

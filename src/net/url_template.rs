@@ -55,7 +55,7 @@ impl Address {
                 .skip(1)
                 .any(|rest| rest.contains(['/', '?']))
         {
-            let problem = "templates of a URL stand in its path and its query, not in its host";
+            let problem = "a URL can have templates in its path and query, but not in its host";
             section.problem(key, problem);
             return None;
         }

@@ -51,18 +51,18 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
 /// Returns the problem of a character that is invalid in a URL, and would be sent encoded.
 pub fn unfit(text: &str) -> Option<String> {
     if text.starts_with(['"', '\'']) {
-        return Some("leave out the quotes".to_owned());
+        return Some("remove the quotes".to_owned());
     }
     let bad = text.find(|character: char| {
         character.is_whitespace() || character.is_control() || "<>{}\"\\^`|".contains(character)
     })?;
     Some(match text[bad..].chars().next() {
-        Some('{' | '<') => "a value of the event is written `{{ host }}`".to_owned(),
+        Some('{' | '<') => "write a value of the event as `{{ host }}`".to_owned(),
         Some(' ') => {
-            "it holds a blank; a comment stands on a line of its own, and a blank in a URL is %20"
+            "it contains a space; put a comment on a line of its own, and write a space in a URL as %20"
                 .to_owned()
         }
-        Some(character) => format!("it holds `{}`", text::visible(&character.to_string())),
+        Some(character) => format!("it contains `{}`", text::visible(&character.to_string())),
         None => return None,
     })
 }

@@ -128,7 +128,7 @@ impl AsyncRead for Wire {
     ) -> Poll<Result<()>> {
         if self.left == 0 {
             let most = self.most.get() >> 10;
-            let text = format!("the peer talks without end (more than {most} KiB)");
+            let text = format!("the peer sent too much (more than {most} KiB)");
             return Poll::Ready(Err(Error::new(ErrorKind::InvalidData, text)));
         }
         if self.streak >= MAX_STREAK {
@@ -225,6 +225,6 @@ mod tests {
         assert_eq!(heard(1000, Allowance::Request(1500)).unwrap(), 3000);
         assert_eq!(heard(1000, Allowance::Connection(3000)).unwrap(), 3000);
         let error = heard(1000, Allowance::Connection(2000)).unwrap_err();
-        assert!(error.to_string().contains("without end"), "{error}");
+        assert!(error.to_string().contains("sent too much"), "{error}");
     }
 }

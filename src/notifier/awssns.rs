@@ -24,7 +24,7 @@ use crate::text::{Escape, bytes, characters, cut, one_line};
 /// Amazon SNS, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "awssns",
-    about: "publishes to a topic of Amazon SNS",
+    about: "publishes to an Amazon SNS topic",
     form: MessageFormat::Text(Escape::Plain),
     build,
 };
@@ -87,13 +87,16 @@ fn region(section: &Section, topic_arn: Option<&str>) -> Option<String> {
     let parts: Vec<&str> = topic_arn?.split(':').collect();
     let ["arn", _, "sns", region, _, _] = parts[..] else {
         let form = "arn:aws:sns:eu-central-1:123456789012:NAME";
-        section.problem("topic_arn", format!("`topic_arn` is written {form}"));
+        section.problem(
+            "topic_arn",
+            format!("`topic_arn` must have the form {form}"),
+        );
         return None;
     };
     let region = given.unwrap_or(region);
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if region.is_empty() || !region.bytes().all(good) {
-        section.problem("region", "`region` is a name such as eu-central-1");
+        section.problem("region", "`region` must be a name such as eu-central-1");
         return None;
     }
     Some(region.to_owned())
@@ -195,7 +198,7 @@ fn text(message: &Message, room: usize) -> Result<String, Failure> {
     };
     if text.len() > room {
         let size = text.len();
-        let error = format!("`body` gives {size} bytes; Amazon SNS takes {room}");
+        let error = format!("`body` gives {size} bytes; Amazon SNS accepts at most {room}");
         return Err(Failure::permanent(error));
     }
     Ok(text)

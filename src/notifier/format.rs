@@ -38,7 +38,7 @@ impl Format {
         let envelope = section.choice("format", Envelope::None, &envelopes);
         let content = Content::of(section);
         if envelope != Envelope::None {
-            section.no_batch("with this `format` each event goes by itself");
+            section.no_batch("`batch` cannot be used with this `format`");
             if content != Content::Json {
                 section.problem(
                     "content",
@@ -46,7 +46,7 @@ impl Format {
                 );
             }
         } else if !content.can_batch() {
-            section.no_batch("with this `content` each event goes by itself");
+            section.no_batch("`batch` cannot be used with this `content`");
         }
         Format { envelope, content }
     }

@@ -25,7 +25,7 @@ use crate::text::{Escape, bytes, cut};
 /// Grafana, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "grafana",
-    about: "marks the time of a run on Grafana's dashboards",
+    about: "annotates Grafana dashboards with the time of a run",
     form: MessageFormat::Text(Escape::Html),
     build,
 };

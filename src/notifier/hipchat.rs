@@ -21,7 +21,7 @@ use crate::text::{Escape, characters, cut_html};
 /// HipChat, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "hipchat",
-    about: "posts to the rooms of a HipChat server of one's own",
+    about: "posts to rooms of a self-hosted HipChat server",
     form: MessageFormat::Text(Escape::Html),
     build,
 };
@@ -50,7 +50,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         host == "hipchat.com" || host.ends_with(".hipchat.com")
     };
     if url.as_ref().is_some_and(hosted) {
-        let warning = "the hosted HipChat ended in 2019; only servers of one's own are left";
+        let warning = "hosted HipChat ended in 2019; only self-hosted servers remain";
         section.warning("api_url", warning);
     }
     let authorization = bearer(section, "token");

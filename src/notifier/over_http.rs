@@ -127,7 +127,7 @@ pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<By
     match &message.body {
         None => {}
         Some(Value::Object(own)) => object.extend(own.clone()),
-        Some(_) => return Err(Failure::permanent("`body` gives no JSON object")),
+        Some(_) => return Err(Failure::permanent("`body` must give a JSON object")),
     }
     Ok(json(&Value::Object(object)))
 }

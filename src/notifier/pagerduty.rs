@@ -26,7 +26,7 @@ use crate::text::{Escape, characters, cut, one_line};
 /// PagerDuty, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "pagerduty",
-    about: "opens and resolves PagerDuty incidents, and tells of changes",
+    about: "opens and resolves PagerDuty incidents, and sends change events",
     form: MessageFormat::Text(Escape::Plain),
     build,
 };
@@ -224,7 +224,7 @@ fn bounded(mut event: Value) -> Bytes {
     if text.len() <= EVENT {
         return text;
     }
-    let note = "left out: with them the event is larger than PagerDuty takes";
+    let note = "left out: with them the event would exceed PagerDuty's size limit";
     event["payload"]["custom_details"] = json!({"Details": note});
     over_http::json(&event)
 }

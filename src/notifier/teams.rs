@@ -39,7 +39,7 @@ struct Teams {
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_secret_url(section, "url");
     if url.as_ref().is_some_and(is_connector) {
-        let problem = "`url` is an Office 365 connector, which Microsoft has retired; make a Workflows webhook in its place";
+        let problem = "`url` is an Office 365 connector, which Microsoft has retired; create a Workflows webhook instead";
         section.problem("url", problem);
     }
     let service = url.clone().map(|url| Teams { url });

@@ -19,7 +19,7 @@ use crate::text::{Escape, cut, utf16};
 /// Twilio, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "twilio",
-    about: "sends a text message to telephones through Twilio",
+    about: "sends text messages (SMS) through Twilio",
     form: MessageFormat::Text(Escape::Plain),
     build,
 };

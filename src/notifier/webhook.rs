@@ -72,7 +72,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         warn_of_plain_http(section, key, url);
     }
     if headers.has_templates() || address.as_ref().is_some_and(Address::has_template) {
-        section.no_batch("with templates in its URL or headers each event goes by itself");
+        section.no_batch("`batch` cannot be used with templates in the URL or headers");
     }
     let service = address.map(|address| Webhook {
         method,

@@ -77,9 +77,7 @@ pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
         return Err(unknown(trigger));
     }
     let found = samples.into_iter().find(is_meant);
-    found.ok_or_else(|| {
-        format!("there is no sample of `{trigger}`; give an event of your own with --event")
-    })
+    found.ok_or_else(|| format!("no sample of `{trigger}`; pass an event with --event"))
 }
 
 /// Returns the error for an unknown trigger, with a similar name, or else with all names.
@@ -88,7 +86,10 @@ fn unknown(trigger: &str) -> String {
     let mut hint = advice::trigger(trigger, triggers());
     if hint.is_empty() {
         let names: Vec<&str> = names().collect();
-        hint = format!("; there are: {}, and Ansible's callbacks", names.join(", "));
+        hint = format!(
+            "; known triggers: {}, and Ansible's callbacks",
+            names.join(", ")
+        );
     }
     format!("unknown trigger `{trigger}`{hint}")
 }
@@ -168,10 +169,7 @@ impl Rules {
             section.is_blank(key) || section.is_given(key) && comment
         };
         for key in ["on", "when"].iter().filter(says_nothing) {
-            section.problem(
-                key,
-                format!("`{key}` is empty; leave it out, or say which events are meant"),
-            );
+            section.problem(key, format!("`{key}` is empty; remove it, or list events"));
         }
         let names = section.list("on");
         for name in if names.is_empty() { default.on } else { &names } {
@@ -197,7 +195,7 @@ impl Rules {
                         );
                     }
                     if template.is_text() {
-                        let warning = "`when` is an expression by itself; leave out `{{` and `}}`";
+                        let warning = "`when` must be an expression; remove `{{` and `}}`";
                         section.warning("when", warning);
                     }
                     Some(template)
@@ -243,14 +241,14 @@ impl Rules {
             _ if self.unclear => (false, "its `on` or `when` has a mistake".to_owned()),
             None => (
                 false,
-                format!("none of its triggers is met: {}", all.join(", ")),
+                format!("matches none of its triggers: {}", all.join(", ")),
             ),
             Some(_) if !self.check_mode.takes(context.event()) => (
                 false,
                 format!("its `check_mode` is {}", self.check_mode.name()),
             ),
-            Some(_) if !self.holds(context) => (false, "its `when` does not hold".to_owned()),
-            Some(trigger) => (true, format!("by its trigger `{trigger}`")),
+            Some(_) if !self.holds(context) => (false, "its `when` is false".to_owned()),
+            Some(trigger) => (true, format!("matches its trigger `{trigger}`")),
         }
     }
 

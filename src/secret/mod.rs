@@ -165,19 +165,16 @@ fn run(words: &[String]) -> Result<String> {
     });
     let Ok(ended) = receiver.recv_timeout(COMMAND_LIMIT) else {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        bail!(
-            "`{program}` has not ended after {} s",
-            COMMAND_LIMIT.as_secs()
-        );
+        bail!("`{program}` timed out after {} s", COMMAND_LIMIT.as_secs());
     };
     let (status, printed) = ended.with_context(cannot)?;
     ensure!(
         printed.len() as u64 <= MAX_FILE,
-        "`{program}` prints more than {} KiB; a secret is one line",
+        "`{program}` printed more than {} KiB; a secret is one line",
         MAX_FILE >> 10
     );
     ensure!(status.success(), "`{program}` failed: {status}");
-    String::from_utf8(printed).with_context(|| format!("`{program}` did not print text"))
+    String::from_utf8(printed).with_context(|| format!("`{program}` did not print UTF-8 text"))
 }
 
 /// Asks for a secret on the terminal; None without a terminal or an answer.

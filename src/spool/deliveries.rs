@@ -319,7 +319,7 @@ fn read_pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let (body, created) = (fields::sound_text(row, 3)?, fields::number(row, 4)?);
     let has_event = row.get_ref(5)? != ValueRef::Null;
     let body = match (attempts, next_at, created, body) {
-        _ if !has_event => Err("its event is not in the spool any more"),
+        _ if !has_event => Err("its event is no longer in the spool"),
         (Some(_), Some(_), Some(_), Some(body)) => Ok(body),
         (_, _, Some(_), None) => Err("the event in the spool cannot be read"),
         _ => Err("its row in the spool cannot be read"),

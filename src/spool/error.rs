@@ -25,10 +25,10 @@ impl std::error::Error for Error {}
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Error::Full => "no space is left for the spool (its `max_size`)",
-            Error::DiskFull => "no space is left on the spool's disk",
+            Error::Full => "the spool has reached its `max_size`",
+            Error::DiskFull => "no space left on the spool's disk",
             Error::Damaged => {
-                "the spool is damaged; the next start puts it aside and saves what can be read"
+                "the spool is damaged; the next start sets it aside and recovers what it can"
             }
             Error::Held(text) | Error::Other(text) => text,
         })

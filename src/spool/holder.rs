@@ -23,7 +23,7 @@ impl Display for Holder {
             // SIGTERM would stay pending until it continues.
             write!(
                 f,
-                "process {pid} ({name}), which is stopped (`kill -CONT {pid}` lets it go on, `kill -KILL {pid}` ends it),"
+                "process {pid} ({name}), which is stopped (`kill -CONT {pid}` resumes it, `kill -KILL {pid}` ends it),"
             )
         } else {
             write!(f, "process {pid} ({name})")

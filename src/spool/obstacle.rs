@@ -20,7 +20,7 @@ pub fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
         return write(standing)
             .with_context(|| format!("cannot write to `{}`", standing.display()));
     }
-    let cannot = || format!("cannot make `{}`", folder.display());
+    let cannot = || format!("cannot create `{}`", folder.display());
     let parent = standing.display();
     let checked = match standing.is_dir() {
         true => write(standing).map_err(Into::into),

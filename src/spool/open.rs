@@ -86,7 +86,7 @@ fn check_folder(folder: &Path, limits: &Limits) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .with_context(|| format!("cannot make `{shown}`"))?;
+        .with_context(|| format!("cannot create `{shown}`"))?;
     check_made(folder, limits)
 }
 
@@ -143,7 +143,7 @@ fn replace(path: &Path, log: Option<wal::Damage>) -> Result<(Connection, Option<
     }
     rescue::acquit(path);
     let told = format!(
-        "the spool was damaged; it is put aside as `{}`, and {salvaged}",
+        "the spool was damaged; it was set aside as `{}`, and {salvaged}",
         aside.display()
     );
     Ok((connection, Some(told)))

@@ -131,21 +131,15 @@ pub struct Salvaged {
 
 impl Display for Salvaged {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} deliveries that waited were read from it",
-            self.waiting
-        )?;
+        write!(f, "{} pending deliveries were recovered", self.waiting)?;
         match self.lost {
-            Some(0) if self.is_of_log => {
-                f.write_str("; what stood in the damaged part of its log may be lost")
-            }
+            Some(0) if self.is_of_log => f.write_str("; the damaged part of its log may be lost"),
             Some(0) => Ok(()),
             Some(lost) if self.is_of_log => {
-                write!(f, "; at least {lost} more are lost, as they cannot be read")
+                write!(f, "; at least {lost} more cannot be read and are lost")
             }
-            Some(lost) => write!(f, "; {lost} more are lost, as they cannot be read"),
-            None => f.write_str("; how many more are lost cannot be read"),
+            Some(lost) => write!(f, "; {lost} more cannot be read and are lost"),
+            None => f.write_str("; it is unknown how many more are lost"),
         }
     }
 }

@@ -41,7 +41,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub fn check_source(source: &str) -> Result<(), String> {
     if source.len() > MAX_SOURCE {
         return Err(format!(
-            "an expression or template has at most {MAX_SOURCE} bytes, and this one {}",
+            "an expression or template can have at most {MAX_SOURCE} bytes; this one has {}",
             source.len()
         ));
     }
@@ -55,7 +55,7 @@ pub fn check_source(source: &str) -> Result<(), String> {
     };
     if longest > MAX_CHAIN {
         return Err(format!(
-            "an expression has at most {MAX_CHAIN} operators, and a template as many `elif`; this one has {longest}"
+            "an expression can have at most {MAX_CHAIN} operators, and a template as many `elif`; this one has {longest}"
         ));
     }
     Ok(())
@@ -276,7 +276,7 @@ fn tojson(
     };
     let width = width.and_then(|width| width.as_usize()).unwrap_or(0);
     if width > 100 {
-        let reason = "an indent of `tojson` is at most 100";
+        let reason = "an indent of `tojson` must be at most 100";
         return Err(Error::new(ErrorKind::InvalidOperation, reason));
     }
     ensure_bytes(state, weigh(value)?)?;

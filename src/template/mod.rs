@@ -25,7 +25,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environmen
 /// Environment for large events.
 static ROOMY: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::ROOMY_FUEL));
 
-const TOO_MUCH: &str = "it takes more time or memory than a template may";
+const TOO_MUCH: &str = "it exceeds the time or memory limit of templates";
 
 /// Approximate size of a host's entry in the end event of a run, in bytes.
 const HOST: usize = 256;
@@ -227,7 +227,7 @@ impl Template {
                 // The receiver may have timed out.
                 let _ = sender.send(panics::caught(evaluate).flatten());
             })
-            .map_err(|error| format!("there is no memory to evaluate it: {error}"))?;
+            .map_err(|error| format!("not enough memory to evaluate it: {error}"))?;
         receiver.recv_timeout(limits::PATIENCE).unwrap_or_else(|_| {
             self.is_spent.store(true, Ordering::Relaxed);
             Err(TOO_MUCH.to_owned())

@@ -78,7 +78,7 @@ fn a_run_without_counts_ends_as_its_output_says() {
     assert_eq!(ends[0]["status"], "error");
     let reason = "the role 'x' was not found\nOrigin: site.yml:3:7";
     assert_eq!(ends[0]["reason"], reason);
-    assert!(said.contains("not JSON, and passed over"), "{said}");
+    assert!(said.contains("that are not JSON"), "{said}");
     // Of a playbook that cannot be read, nothing but text comes.
     for (text, reason) in [
         (error, reason),

@@ -34,8 +34,9 @@ fn refused(user: &str, project: &str, line: u32, key: &str, credential: &str) {
     let sandbox = levels(user, project);
     for outcome in run_each(&sandbox) {
         assert_eq!(outcome.code, 78, "{project}: {outcome:?}");
-        let place =
-            format!("plugin_config.ini:{line}: `{key}` leads elsewhere than `{credential}` (");
+        let place = format!(
+            "plugin_config.ini:{line}: `{key}` differs in scheme, host or port from the address that `{credential}` ("
+        );
         assert!(outcome.stderr.contains(&place), "{project}: {outcome:?}");
         let printed = outcome.printed();
         assert!(!printed.contains("canary"), "{printed}");
@@ -192,7 +193,7 @@ fn a_play_s_address_gets_its_own_credentials() {
     let url = server.url();
     let user = "[inputs]\ncallback_url = https://ops.example.com/\nusername = anna\npassword = canary-password\n";
     let only_url = json!({"callback_url": url});
-    let elsewhere = "the play's vars: `callback_url` leads elsewhere than `password` (";
+    let elsewhere = "the play's vars: `callback_url` differs in scheme, host or port from the address that `password` (";
     let refused = play(&levels(user, ""), &only_url, &[]);
     assert!(
         refused.code == 75 && refused.stderr.contains(elsewhere),
@@ -237,6 +238,6 @@ fn a_client_certificate_is_shown_to_whom_it_was_meant_for() {
     let checked = sandbox.run(&["check-config"]);
     checked.expect_line(
         78,
-        &["plugin_config.ini:2: `callback_url` leads elsewhere than `client_cert` ("],
+        &["plugin_config.ini:2: `callback_url` differs in scheme, host or port from the address that `client_cert` ("],
     );
 }

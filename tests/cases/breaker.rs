@@ -49,7 +49,7 @@ fn a_pause_that_was_asked_for_holds_for_every_process() {
     let left = status["paused_until"].as_i64().unwrap() - jiff::Timestamp::now().as_millisecond();
     assert!((980_000..1_100_000).contains(&left), "{left}");
     assert_eq!(status["next_attempt"], status["paused_until"]);
-    assert!(status_line(&sandbox).contains("; open: paused until 20"));
+    assert!(status_line(&sandbox).contains("; breaker open: paused until 20"));
 
     // A person who asks for it knows better.
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 3 deliveries: all delivered\n");
@@ -109,7 +109,7 @@ fn one_that_is_gone_is_off_until_its_configuration_changes() {
     send(&sandbox, 2).expect_line(
         69,
         &[&format!(
-            "2 dead (callback: it answered 410 Gone before; {off})"
+            "2 dead (callback: the endpoint answered 410 Gone before; {off})"
         )],
     );
     assert_eq!(server.requests().len(), 1);
@@ -229,7 +229,7 @@ fn who_watches_is_asked_to_try_now() {
     }
     run(&sandbox, &["flush"], "").expect_line(
         75,
-        &["(callback: another process delivers them, and was asked to try now)"],
+        &["(callback: another process delivers them and was asked to retry now)"],
     );
     server.wait_for(2);
     run(&sandbox, &["flush"], "");
@@ -261,7 +261,7 @@ fn a_secret_that_could_not_be_read_anew_can_be_the_next_time() {
     let watch = Watch::start(&sandbox);
     server.wait_for(1);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !status_line(&sandbox).contains("; open: paused until 20") {
+    while !status_line(&sandbox).contains("; breaker open: paused until 20") {
         assert!(Instant::now() < deadline, "it makes no pause");
     }
     std::fs::remove_file(sandbox.path("broken")).unwrap();
@@ -289,7 +289,7 @@ fn who_watches_sees_what_is_mended_in_the_configuration() {
     server.wait_for(3);
     let said = watch.stop();
     assert!(
-        said.stderr.contains("callback: 3 waiting are passed over"),
+        said.stderr.contains("callback: skipping 3 deliveries"),
         "{said:?}"
     );
     expect_status(&sandbox, 3, 0, 0, 0);

@@ -289,7 +289,7 @@ fn a_body_of_ones_own_replaces_what_it_names() {
         &config.replace("on = any", "on = any\nbody = [1]"),
         &failed_run(1),
     );
-    refused.expect_line(69, &["`body` gives no JSON object"]);
+    refused.expect_line(69, &["`body` must give a JSON object"]);
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn the_hosted_hipchat_is_warned_of() {
         Sandbox::with_config(&config).run(&["check-config"])
     };
     check("api_url = https://api.hipchat.com")
-        .expect_line(0, &["warning: ", "the hosted HipChat ended in 2019"]);
+        .expect_line(0, &["warning: ", "hosted HipChat ended in 2019"]);
     check("").expect_line(78, &["[notifier:chat] has no `api_url`"]);
     let url = "api_url = https://chat.example.com";
     check(url).expect(0, "");
@@ -413,7 +413,7 @@ fn a_card_says_it_in_colour_and_opens_the_run() {
 fn a_retired_connector_of_teams_is_told_apart() {
     let config = "[notifier:chat]\ntype = teams\nurl = https://contoso.webhook.office.com/webhookb2/canary\n";
     let outcome = Sandbox::with_config(config).run(&["check-config"]);
-    outcome.expect_line(78, &["`url` is an Office 365 connector, which Microsoft has retired; make a Workflows webhook"]);
+    outcome.expect_line(78, &["`url` is an Office 365 connector, which Microsoft has retired; create a Workflows webhook"]);
     assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
 }
 

@@ -36,17 +36,17 @@ fn all_problems_are_said_at_once_with_their_lines() {
         "plugin_config.ini:19: unknown section [output]; did you mean [outputs]?",
         "plugin_config.ini:10: `a`: unexpected end of input, expected identifier or integer",
         "plugin_config.ini:11: unknown variable `hots`; did you mean `host`?",
-        "plugin_config.ini:12: `c`: there is no filter `nofilter`; docs/expressions.md lists them",
+        "plugin_config.ini:12: `c`: no filter `nofilter` exists; see docs/expressions.md",
         "plugin_config.ini:4: unknown trigger `faild`; did you mean `failed`?",
         "plugin_config.ini:6: unknown variable `stat`; did you mean `stats`?",
         "plugin_config.ini:7: `concurrency` must be a whole number from 1 to 64, not `0`",
         "plugin_config.ini:3: `validate_certs` must be true or false, not `maybe`",
         "plugin_config.ini:8: cannot read `nowhere.pem`: No such file or directory (os error 2)",
-        "plugin_config.ini:5: `timeout` must be a time such as 500ms, 30s, 5m or 72h, not `soon`",
+        "plugin_config.ini:5: `timeout` must be a duration such as 500ms, 30s, 5m or 72h, not `soon`",
         "plugin_config.ini:2: unknown key `calback_url` in [inputs]; did you mean `callback_url`?",
         "plugin_config.ini:14: unknown type `webhok`; did you mean `webhook`?",
         "plugin_config.ini:15: [notifier:y] has no `type`; set it to one of: webhook, ",
-        "plugin_config.ini:17: [outputs:z] belongs to no [notifier:z]",
+        "plugin_config.ini:17: [outputs:z] has no matching [notifier:z]",
     ];
     for line in expected {
         assert!(
@@ -71,10 +71,7 @@ fn a_spool_that_is_a_file_is_said() {
 #[test]
 fn what_is_no_url_is_said_with_what_to_do() {
     for (url, problem) in [
-        (
-            "\"http://localhost/\"",
-            "is not a URL: leave out the quotes",
-        ),
+        ("\"http://localhost/\"", "is not a URL: remove the quotes"),
         ("127.0.0.1:8080/x", "must begin with http:// or https://"),
         ("localhost:8080/x", "must begin with http:// or https://"),
         ("ops.example.com/x", "must begin with http:// or https://"),
@@ -91,8 +88,8 @@ fn mistakes_in_the_text_of_the_file() {
     assert_eq!(
         problems("[inputs]\ncallback_url\n[inputs]\n"),
         [
-            "plugin_config.ini:2: this line has no `=`; a key is written `key = value`",
-            "plugin_config.ini:3: section [inputs] stands here again; it began on line 1",
+            "plugin_config.ini:2: this line has no `=`; write `key = value`",
+            "plugin_config.ini:3: duplicate section [inputs]; first on line 1",
         ]
     );
 }
@@ -105,7 +102,7 @@ fn what_looks_like_a_comment_is_warned_of() {
     let outcome = sandbox.run(&["check-config"]);
     outcome.expect_line(
         0,
-        &["plugin_config.ini:4: the value of `a` holds what looks like a comment"],
+        &["plugin_config.ini:4: the value of `a` contains what looks like a comment"],
     );
 }
 
@@ -157,7 +154,7 @@ fn an_endless_expression_is_refused() {
     assert_eq!(
         found,
         [
-            "plugin_config.ini:4: `a`: an expression or template has at most 32768 bytes, and this one 40001"
+            "plugin_config.ini:4: `a`: an expression or template can have at most 32768 bytes; this one has 40001"
         ]
     );
 }
@@ -181,7 +178,7 @@ fn a_secret_in_a_url_or_a_header_is_one() {
         let sandbox = Sandbox::with_config(&format!("[inputs]\n{lines}"));
         assert_eq!(sandbox.run(&["check-config"]).code, 0, "{key}");
         sandbox.mode("plugin_config.ini", 0o644);
-        let said = format!("`{key}` holds a secret, but this file can be read by others");
+        let said = format!("`{key}` contains a secret, but this file can be read by others");
         sandbox.run(&["check-config"]).expect_line(78, &[&said]);
     }
 }
@@ -205,12 +202,12 @@ fn files_that_are_not_to_be_trusted_are_refused() {
         "plugin_config.ini",
         format!("{config}# {}", "x".repeat(1 << 20)),
     );
-    check("a configuration has at most 1 MiB");
+    check("the limit is 1 MiB");
 
     let path = sandbox.path("plugin_config.ini");
     std::fs::rename(&path, sandbox.path("other.ini")).unwrap();
     symlink(sandbox.path("other.ini"), &path).unwrap();
-    check("plugin_config.ini: is a symbolic link; name the file itself with --config");
+    check("plugin_config.ini: is a symbolic link; select the file itself with --config");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     check("plugin_config.ini: is not a file");
@@ -224,9 +221,9 @@ fn files_that_are_not_to_be_trusted_are_refused() {
     );
     check("plugin_config.ini: is not a file");
     std::fs::remove_file(&path).unwrap();
-    check("nobody to notify: set `callback_url` in [inputs], or add a [notifier:NAME]");
+    check("no notifier is configured: set `callback_url` in [inputs], or add a [notifier:NAME]");
     let outcome = sandbox.run(&["check-config", "--config", "missing.ini"]);
-    outcome.expect(78, "ansible-notify: missing.ini: there is no such file\n");
+    outcome.expect(78, "ansible-notify: missing.ini: no such file\n");
 }
 
 #[test]
@@ -349,10 +346,10 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
     }
     sandbox
         .run(&["check-config", "--project", "typo"])
-        .expect(78, "ansible-notify: typo: there is no such directory\n");
+        .expect(78, "ansible-notify: typo: no such directory\n");
     sandbox
         .run(&["test", "--project", "typo"])
-        .expect_line(78, &["typo: there is no such directory"]);
+        .expect_line(78, &["typo: no such directory"]);
     sandbox
         .run(&["check-config", "--project", "flat/plugin_config.ini"])
         .expect_line(
@@ -364,7 +361,7 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
     let bare = ["check-config", "--project", "bare"];
     sandbox
         .run(&bare)
-        .expect_line(78, &["bare/plugin_config.ini: nobody to notify"]);
+        .expect_line(78, &["bare/plugin_config.ini: no notifier is configured"]);
     let user = "home/.config/ansible-notify/plugin_config.ini";
     sandbox.file(user, config("user"));
     let outcome = sandbox.run(&bare);
@@ -416,9 +413,9 @@ fn a_directory_that_everyone_can_write_to_is_passed_over() {
     let outcome = sandbox.run(&["check-config"]);
     assert_eq!(outcome.code, 78);
     assert!(
-        outcome
-            .stderr
-            .contains("is passed over: everyone can write to its directory; name it with --config"),
+        outcome.stderr.contains(
+            "is ignored: everyone can write to its directory; to use it, select it with --config"
+        ),
         "{outcome:?}"
     );
     sandbox
@@ -465,7 +462,7 @@ fn connecting_notifies_nobody() {
             302,
             "redirects (302 Found) to another address; set the final URL",
         ),
-        (404, "nothing is there: 404 Not Found"),
+        (404, "nothing found: 404 Not Found"),
     ] {
         let (outcome, _) = connect(vec![status(reply)]);
         outcome.expect_line(78, &[reason]);

@@ -65,21 +65,21 @@ fn discard_takes_what_was_chosen_and_nothing_else() {
     // Those that are there, all the same.
     discard(&["1", "2", "99"]).expect(
         66,
-        "ansible-notify: 1 discarded\nansible-notify: no delivery 1, 99 waits or is dead\n",
+        "ansible-notify: 1 discarded\nansible-notify: no pending or dead delivery: 1, 99\n",
     );
     assert_eq!(states(&sandbox), "di di de de di wa wa wa");
     discard(&["--run", "r2", "--dead"]).expect(0, &count(2));
     assert_eq!(states(&sandbox), "di di di di di wa wa wa");
     discard(&["--run", "r2", "--dead"]).expect(
         66,
-        "ansible-notify: nothing of a run `r2` that was chosen waits or is dead\n",
+        "ansible-notify: no selected delivery of run `r2` is pending or dead\n",
     );
     discard(&["--notifier", "a-dead"]).expect(0, &count(0));
     discard(&["--notifier", "b-waits", "--run", "r1"]).expect(0, &count(1));
     assert_eq!(states(&sandbox), "di di di di di di wa wa");
     discard(&["--notifier", "nosuch"]).expect(
         2,
-        "ansible-notify: there is no notifier `nosuch`; there are: a-dead, b-waits\n",
+        "ansible-notify: unknown notifier `nosuch`; known notifiers: a-dead, b-waits\n",
     );
     discard(&["--waiting"]).expect(0, &count(2));
     assert_eq!(states(&sandbox), "di di di di di di di di");
@@ -125,7 +125,7 @@ fn discard_without_a_clear_choice_takes_nothing() {
     assert_eq!(states(&sandbox), "de de de de wa wa wa wa");
     let help = run(&sandbox, &["discard", "--help"], "").stdout;
     assert!(
-        help.contains("those that wait and those that are dead"),
+        help.contains("select both pending and dead deliveries"),
         "{help}"
     );
 }
@@ -171,7 +171,7 @@ fn config_names_the_spool_of_each_command() {
     let all = ["discard", "--all", "--config", "../b/plugin_config.ini"];
     elsewhere(&sandbox, &all).expect(0, "ansible-notify: 1 discarded\n");
     let number = [&["discard", "2"][..], &config].concat();
-    elsewhere(&sandbox, &number).expect(66, "ansible-notify: no delivery 2 waits or is dead\n");
+    elsewhere(&sandbox, &number).expect(66, "ansible-notify: no pending or dead delivery: 2\n");
 }
 
 #[test]
@@ -185,8 +185,7 @@ fn config_that_cannot_be_read_names_no_spool() {
         &["discard", "--all"],
     ] {
         let arguments = [command, &["--config", "nosuch.ini"]].concat();
-        run(&sandbox, &arguments, "")
-            .expect(78, "ansible-notify: nosuch.ini: there is no such file\n");
+        run(&sandbox, &arguments, "").expect(78, "ansible-notify: nosuch.ini: no such file\n");
     }
 }
 
@@ -222,7 +221,7 @@ fn since_takes_dates_times_and_ages() {
         ("5", "`5` has no unit; write 5min, 5h or 5d"),
         (
             "soon",
-            "`soon` is no date, time or age; write 2026-11-27, 2026-11-27T10:00, 19:00, 5min, 2h or 3d",
+            "`soon` is not a date, time or age; write 2026-11-27, 2026-11-27T10:00, 19:00, 5min, 2h or 3d",
         ),
     ] {
         let refused = history(since);

@@ -77,7 +77,7 @@ fn a_condition_in_braces_is_met_only_where_it_holds() {
     }
     let (code, stderr) = said("when = {{ host == 'web1' }}");
     assert!(code == 0 && stderr.contains("warning: "), "{stderr}");
-    assert!(stderr.contains("leave out `{{` and `}}`"), "{stderr}");
+    assert!(stderr.contains("remove `{{` and `}}`"), "{stderr}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn two_sources_are_a_problem() {
         (
             format!("{url}\nheaders =\n  Authorization: a\n  AUTHORIZATION: {{{{ host }}}}"),
             3,
-            "the header `AUTHORIZATION` is there twice; keep one of them",
+            "the header `AUTHORIZATION` is set twice; keep one of them",
         ),
         (
             format!("{url}\nproxy = http://a:b@localhost:1\nheaders = Proxy-Authorization: Basic YTpi"),

@@ -340,7 +340,7 @@ fn what_is_too_large_even_cut_is_dead() {
     let server = Server::start([status(413)]);
     send(&server, "5").expect(
         69,
-        "ansible-notify: 1 event, 1 delivery: 1 dead (callback: 413 Payload Too Large; cut, it is still too large)\n",
+        "ansible-notify: 1 event, 1 delivery: 1 dead (callback: 413 Payload Too Large; still too large when cut)\n",
     );
     assert_eq!(server.requests().len(), 2);
 }

@@ -81,7 +81,7 @@ fn what_a_broken_disk_cannot_take_is_said_and_was_not_answered_for() {
         assert_eq!(ended.status.code(), Some(74), "{fault}: {ended:?}");
         let lost = COUNT - spooled.safe();
         assert!((1..=65).contains(&lost), "{fault}: {lost}");
-        let told = format!("{lost} of those that wait were in memory only, and are lost");
+        let told = format!("{lost} of the pending deliveries were in memory only and are lost");
         assert!(ended.stderr.contains(&told), "{fault}: {ended:?}");
         assert_eq!(ended.stderr.lines().count(), 3, "{fault}: {ended:?}");
         disk.mend();
@@ -109,9 +109,7 @@ fn a_full_disk_still_takes_what_became_of_what_it_holds() {
     let ended = spooled.stream(command, "r", 2000, |_, _| ());
     assert_eq!(ended.status.code(), Some(74), "{ended:?}");
     assert!(
-        ended
-            .stderr
-            .contains("no space is left on the spool's disk"),
+        ended.stderr.contains("no space left on the spool's disk"),
         "{ended:?}"
     );
     assert!((2..2000).contains(&spooled.safe()), "{}", spooled.safe());

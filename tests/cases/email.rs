@@ -347,9 +347,9 @@ fn a_server_that_proves_nothing_gets_nothing() {
     let expired = authority.sign(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let stranger = || Authority::new("stranger").sign(|_| {});
     let good = || authority.sign(|_| {});
-    let unknown = "UnknownIssuer; for an authority of your own, set `ca_file`";
-    let none = "the server offers no STARTTLS, and nothing is sent without; see `encryption`";
-    let no_tls = "received corrupt message of type InvalidContentType; is TLS spoken on this port?";
+    let unknown = "UnknownIssuer; for a private CA, set `ca_file`";
+    let none = "the server does not offer STARTTLS; set `encryption = none` to send unencrypted";
+    let no_tls = "received corrupt message of type InvalidContentType; does this port use TLS?";
     let cases = [
         (
             stranger(),
@@ -524,10 +524,10 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
         "ini:5: `auth` must be `plain`, `login` or `xoauth2`, not `cram`",
         "ini:1: [notifier:mail] has no `password`",
         "ini:7: `ops` is not an address such as ops@example.com",
-        "ini:8: `a@exämple.com` is not an address in ASCII",
-        "ini:14: `token` needs `username` beside it",
-        "ini:22: `password` is not used with this `auth`; the key is `token`",
-        "ini:30: the credentials go in the clear",
+        "ini:8: `a@exämple.com` must be an ASCII address",
+        "ini:14: `token` requires `username`",
+        "ini:22: `password` is not used with this `auth`; use `token`",
+        "ini:30: the credentials are sent unencrypted",
     ] {
         assert!(
             outcome.stderr.contains(problem),

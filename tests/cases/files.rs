@@ -31,11 +31,11 @@ fn no_key_of_a_file_waits_or_fills_the_memory() {
         ),
         (
             "username = u\npassword_command = cat /dev/zero",
-            "prints more than 64 KiB",
+            "printed more than 64 KiB",
         ),
         (
             "username = u\npassword_command = cat large",
-            "prints more than 64 KiB",
+            "printed more than 64 KiB",
         ),
     ];
     for (lines, problem) in cases {
@@ -99,7 +99,7 @@ fn an_input_that_is_no_file_is_read_as_it_comes() {
     assert_eq!(endpoint.requests().len(), 2);
     let outcome = sandbox.run(&["send", "."]);
     assert!(
-        outcome.code == 66 && outcome.stderr.contains("holds no job events"),
+        outcome.code == 66 && outcome.stderr.contains("contains no job events"),
         "{outcome:?}"
     );
 }

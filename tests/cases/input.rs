@@ -35,7 +35,7 @@ fn no_input_is_no_error() {
 fn a_broken_line_costs_only_itself() {
     let good = r#"{"state":"success","host":"good"}"#;
     for (bad, reason) in [
-        ("{\"password\":\"canary", "ends in the middle (19 bytes)"),
+        ("{\"password\":\"canary", "is incomplete (19 bytes)"),
         (
             "{\"password\":canary}",
             "is not valid JSON: expected value at line 1 column 13 (19 bytes)",
@@ -43,7 +43,7 @@ fn a_broken_line_costs_only_itself() {
         ("canary", "is not a JSON object (6 bytes)"),
         (
             "{\"password\":\"canary\"}",
-            "is not an event: it has neither `event` nor `state` (`ansible-notify schema` describes one) (21 bytes)",
+            "is not an event: it has neither `event` nor `state` (see `ansible-notify schema`) (21 bytes)",
         ),
         (
             "{\"state\":\"canary\"}",
@@ -246,7 +246,7 @@ fn files_that_cannot_be_read() {
         "{outcome:?}"
     );
     assert!(
-        outcome.stderr.contains(".: holds no job events"),
+        outcome.stderr.contains(".: contains no job events"),
         "{outcome:?}"
     );
     assert_eq!(

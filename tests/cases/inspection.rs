@@ -52,7 +52,7 @@ fn an_inspection_says_which_commands_there_are_and_runs_none() {
             (17, "url"),
             (21, "routing_key"),
         ] {
-            let note = format!("`{key}_command` is not run here; --run-commands runs it");
+            let note = format!("`{key}_command` is not run here; use --run-commands to run it");
             let place = format!("plugin_config.ini:{line}");
             assert!(said.contains(&note) && said.contains(&place), "{said}");
         }
@@ -115,7 +115,7 @@ fn a_spool_that_a_checkout_names_gets_nothing_of_the_user_s() {
         let sandbox = checkout(&keys);
         let flushed = flush(&sandbox, &[]);
         assert_eq!(flushed.code, 78, "{keys}: {flushed:?}");
-        let reason = "checkout/plugin_config.ini names this spool";
+        let reason = "checkout/plugin_config.ini selects this spool";
         assert!(flushed.stderr.contains(reason), "{keys}: {flushed:?}");
         assert!(!sandbox.path("checkout/trace").exists());
     }

@@ -232,7 +232,7 @@ fn the_password_opens_the_server() {
     send(&sandbox, &failed("x")).expect(0, DELIVERED);
     let checked = sandbox.run(&["check-config", "--connect"]);
     assert!(
-        checked.code == 0 && checked.stdout.contains("takes the login"),
+        checked.code == 0 && checked.stdout.contains(": logged in"),
         "{checked:?}"
     );
     configure(
@@ -278,7 +278,7 @@ fn a_server_that_proves_nothing_hears_nothing() {
         (
             Authority::new("stranger").sign(|_| {}),
             true,
-            "UnknownIssuer; for an authority of your own, set `ca_file`",
+            "UnknownIssuer; for a private CA, set `ca_file`",
         ),
         (
             authority.sign(|params| params.subject_alt_names = vec![]),
@@ -445,13 +445,13 @@ fn what_is_wrong_with_the_keys_is_said_at_once() {
     assert_eq!(outcome.code, 78);
     for problem in [
         "ini:1: [notifier:a] has no `server`",
-        "ini:3: `a b` is not a nickname",
+        "ini:3: `a b` is not a valid nickname",
         "ini:4: `#a b` must be a channel such as `#ops` or a nickname",
         "ini:4: `:c` must be a channel such as `#ops` or a nickname",
         "ini:5: `sasl` must be `plain` or `external`, not `",
         "ini:11: `sasl = external` needs `client_cert`, and `tls`",
         "ini:12: [notifier:c] has no `password`",
-        "ini:22: the password goes in the clear",
+        "ini:22: the password is sent unencrypted",
     ] {
         assert!(
             outcome.stderr.contains(problem),

@@ -109,7 +109,7 @@ fn a_key_of_one_line_refuses_another() {
     ] {
         let sandbox = project(&format!("[inputs]\n{lines}\n"));
         let said = format!(
-            "line {line} is indented, so it became part of `{key}`; remove the blanks before it"
+            "line {line} is indented, so it became part of `{key}`; remove the indentation"
         );
         let checked = sandbox.run(&["check-config"]);
         checked.expect_line(78, &["plugin_config.ini:", &said]);
@@ -143,7 +143,7 @@ fn what_is_no_ini_is_said_in_one_line() {
         (
             b"[inputs]\rcallback_url = http://h/\r",
             1,
-            "this line holds a carriage return",
+            "this line contains a carriage return",
         ),
         (
             b"---\ninputs:\n  callback_url: http://h/\n",
@@ -219,7 +219,7 @@ fn a_command_is_split_as_a_shell_does_and_no_shell_runs_it() {
         );
         sandbox.file("plugin_config.ini", text);
         let said = format!(
-            "plugin_config.ini:3: `{operator}` means nothing here, as no shell runs `token_command`"
+            "plugin_config.ini:3: `{operator}` has no special meaning, as `token_command` does not run in a shell"
         );
         sandbox
             .run(&["check-config"])
@@ -268,7 +268,7 @@ fn a_template_goes_nowhere_as_it_stands() {
                 "[notifier:x]\non = any\n{kind}\n{key} = {template}\n"
             ));
             let said =
-                format!("`{key}` cannot be a template; `{{{{ … }}}}` would be sent as it stands");
+                format!("`{key}` cannot be a template; `{{{{ … }}}}` would be sent literally");
             sandbox
                 .run(&["check-config"])
                 .expect_line(78, &["plugin_config.ini:", &said]);

@@ -40,7 +40,7 @@ fn mistakes_are_counted_and_the_first_are_said() {
         assert_eq!(outcome.code, 65, "{line}: {outcome:?}");
         let lines: Vec<&str> = outcome.stderr.lines().collect();
         assert_eq!(lines.len(), 11, "{line}: {outcome:?}");
-        let all = format!("{count} mistakes in all; the first 10 are shown");
+        let all = format!("{count} mistakes in total; the first 10 are shown");
         assert!(lines[10].contains(&all), "{line}: {outcome:?}");
     }
 }

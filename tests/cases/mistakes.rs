@@ -72,7 +72,7 @@ fn words_of_elsewhere_are_known() {
         (
             "[inputs]\ncallback_url = http://h/\n[outputs]\nsite = berlin\n",
             4,
-            "unknown variable `berlin`; a constant is quoted: 'berlin'",
+            "unknown variable `berlin`; quote a constant: 'berlin'",
         ),
         (
             "[inputs]\ncallback_url = http://h/\nwhen = host == 'web1\n",
@@ -92,22 +92,22 @@ fn words_of_elsewhere_are_known() {
         (
             "[inputs]\ncallback_url = http://h/\non =\n",
             3,
-            "`on` is empty; leave it out, or say which events are meant",
+            "`on` is empty; remove it, or list events",
         ),
         (
             "[slack]\ntoken = xoxb-1\n[inputs]\ncallback_url = http://h/\n",
             1,
-            "unknown section [slack]; a notifier is written [notifier:slack], with `type = slack` below it",
+            "unknown section [slack]; write [notifier:slack], with `type = slack` below it",
         ),
         (
             "[smtp]\nhost = h\n[inputs]\ncallback_url = http://h/\n",
             1,
-            "unknown section [smtp]; a notifier is written [notifier:smtp], with `type = email` below it",
+            "unknown section [smtp]; write [notifier:smtp], with `type = email` below it",
         ),
         (
             "inputs:\n  callback_url: http://h/\n",
             1,
-            "this looks like YAML; an INI file has [inputs] on a line of its own",
+            "this looks like YAML; write an INI file: [inputs] on a line of its own",
         ),
     ];
     expect(78, "", &mistakes);
@@ -149,7 +149,7 @@ fn other_names_of_a_kind_are_known_and_all_kinds_said() {
     ] {
         let sandbox = Sandbox::with_config(&format!("[notifier:a]\ntype = {word}\n"));
         let said =
-            format!("ini:2: unknown type `{word}`; did you mean `{kind}`?; there are: {kinds}");
+            format!("ini:2: unknown type `{word}`; did you mean `{kind}`?; known types: {kinds}");
         let checked = sandbox.run(&["check-config"]);
         checked.expect_line(78, &[&said]);
     }
@@ -200,9 +200,9 @@ fn a_value_that_is_none_of_those_allowed_is_said_with_them() {
 
 #[test]
 fn what_is_no_url_and_no_host_is_a_problem() {
-    const EVENT: &str = "`callback_url` is not a URL: a value of the event is written `{{ host }}`";
+    const EVENT: &str = "`callback_url` is not a URL: write a value of the event as `{{ host }}`";
     const BLANK: &str =
-        "`callback_url` is not a URL: it holds a blank; a comment stands on a line of its own";
+        "`callback_url` is not a URL: it contains a space; put a comment on a line of its own";
     const SCHEME: &str = "`callback_url` must begin with http:// or https://";
     const PROXY: &str = "`proxy` must be `env`, or a URL such as http://proxy.example.com:3128 (also https, socks4a, socks5, socks5h)";
     expect(
@@ -232,17 +232,17 @@ fn what_is_no_url_and_no_host_is_a_problem() {
             (
                 "[notifier:a]\ntype = email\nhost = 127.0.0.1:25\nfrom = a@example.com\nto = a@example.com\n",
                 3,
-                "`host` must be a host alone; use `port`: `host = 127.0.0.1` and `port = 25`",
+                "`host` must be only a host name or address; use `port`: `host = 127.0.0.1` and `port = 25`",
             ),
             (
                 "[notifier:a]\ntype = email\nhost = smtps://mail\nfrom = a@example.com\nto = a@example.com\n",
                 3,
-                "`host` must be a host alone; leave out `smtps://`",
+                "`host` must be only a host name or address; remove `smtps://`",
             ),
             (
                 "[notifier:a]\ntype = irc\nserver = irc.example.com:6697\ntargets = #ops\n",
                 3,
-                "`server` must be a host alone; use `port`: `server = irc.example.com` and `port = 6697`",
+                "`server` must be only a host name or address; use `port`: `server = irc.example.com` and `port = 6697`",
             ),
         ],
     );
@@ -255,35 +255,35 @@ fn a_value_taken_as_it_stands_is_warned_of() {
     };
     let any = "use `password_env`, `password_file` or `password_command`";
     for (value, said) in [
-        ("\"secret-canary\"", ", with its quotes; leave them out"),
+        ("\"secret-canary\"", ", with its quotes; remove them"),
         (
             "$OPS_CANARY",
-            ": no variable is read here; `password_env = NAME` reads one",
+            ": variables are not expanded here; use `password_env = NAME`",
         ),
         (
             "${ops_canary}",
-            ": no variable is read here; `password_env = NAME` reads one",
+            ": variables are not expanded here; use `password_env = NAME`",
         ),
         (
             "{{ vault_canary }}",
-            &format!(": no template is rendered here; {any}"),
+            &format!(": templates are not rendered here; {any}"),
         ),
         (
             "!vault canary",
-            &format!(": nothing is decrypted here; {any}"),
+            &format!(": values are not decrypted here; {any}"),
         ),
         (
             "$(pass canary)",
-            ": no command is run here; `password_command = COMMAND` runs one",
+            ": commands are not run here; use `password_command = COMMAND`",
         ),
         (
             "~/canary",
-            ": no file is read here; `password_file = PATH` reads one",
+            ": files are not read here; use `password_file = PATH`",
         ),
     ] {
         let sandbox = Sandbox::with_config(&config("password", value));
         let checked = sandbox.run(&["check-config"]);
-        let said = format!("plugin_config.ini:4: `password` is taken as it stands{said}\n");
+        let said = format!("plugin_config.ini:4: `password` is used literally{said}\n");
         checked.expect_line(0, &["warning: ", &said]);
         let all = checked.stdout + &checked.stderr;
         assert!(!all.to_lowercase().contains("canary"), "{all}");
@@ -294,7 +294,7 @@ fn a_value_taken_as_it_stands_is_warned_of() {
         0,
         &[
             "warning: ",
-            "ini:5: `socket` is taken as it stands, with its quotes",
+            "ini:5: `socket` is used literally, with its quotes",
         ],
     );
     for value in ["pa$$word", "$ecret", "a\"b\"", "!x"] {
@@ -330,13 +330,13 @@ fn one_secret_of_several_notifiers_is_said_once_and_lines_are_in_order() {
         lines[0].contains("ini:4: cannot read `/nowhere/token`: "),
         "{checked:?}"
     );
-    assert!(lines[0].ends_with("; also in line 12"), "{checked:?}");
+    assert!(lines[0].ends_with("; also on line 12"), "{checked:?}");
     assert!(
-        lines[1].contains("ini:8: `timeout` must be a time"),
+        lines[1].contains("ini:8: `timeout` must be a duration"),
         "{checked:?}"
     );
     assert!(
-        lines[2].contains("ini:16: `timeout` must be a time"),
+        lines[2].contains("ini:16: `timeout` must be a duration"),
         "{checked:?}"
     );
 }
@@ -349,7 +349,7 @@ fn a_spool_that_cannot_be_made_is_a_problem() {
         ))
     };
     for spool in ["/proc/nope", "/proc/nope/below"] {
-        let said = format!("ini:4: `spool`: cannot make `{spool}`: ");
+        let said = format!("ini:4: `spool`: cannot create `{spool}`: ");
         config(spool)
             .run(&["check-config"])
             .expect_line(78, &[&said]);
@@ -358,7 +358,10 @@ fn a_spool_that_cannot_be_made_is_a_problem() {
     below.file("file", "");
     below.run(&["check-config"]).expect_line(
         78,
-        &["ini:4: `spool`: cannot make `", "/file` is not a directory"],
+        &[
+            "ini:4: `spool`: cannot create `",
+            "/file` is not a directory",
+        ],
     );
     let open = config("open");
     std::fs::create_dir(open.path("open")).unwrap();
@@ -381,7 +384,7 @@ fn a_spool_that_cannot_be_made_is_a_problem() {
     said.expect_line(
         0,
         &[
-            "warning: spool: cannot make `/proc/nope/ansible-notify`: ",
+            "warning: spool: cannot create `/proc/nope/ansible-notify`: ",
             "; set `spool` in [delivery]",
         ],
     );
@@ -399,7 +402,7 @@ fn of_two_files_the_one_that_is_not_read_is_said() {
     );
     let said = |other: &std::path::Path, used: &std::path::Path| {
         format!(
-            "{} is not read: {} is used; keep one of them",
+            "{} is ignored: {} is used; keep one of them",
             other.display(),
             used.display()
         )
@@ -428,7 +431,7 @@ fn what_hinders_a_connection_is_said_once_with_a_way_out() {
         78,
         &[
             "callback: http://127.0.0.1:",
-            "is this port https? then the URL begins with https://",
+            "if this port uses https, the URL must begin with https://",
         ],
     );
     connect(
@@ -470,7 +473,7 @@ fn what_hinders_a_connection_is_said_once_with_a_way_out() {
         78,
         &[
             unresolved,
-            "; `https_proxy` is used with `proxy = env` only",
+            "; `https_proxy` is only used with `proxy = env`",
         ],
     );
 }
@@ -526,19 +529,19 @@ fn what_a_shell_would_put_in_place_is_doubted() {
     for (lines, said) in [
         (
             "headers = Authorization: Bearer $TOKEN",
-            "the header `Authorization` is taken as it stands: no variable is read here, and no command is run; for a bearer token write `token_env = NAME`",
+            "the header `Authorization` is used literally: variables are not expanded, and commands are not run; for a bearer token write `token_env = NAME`",
         ),
         (
             "headers = X-Team: a\n  X-Api-Key: ${KEY}",
-            "the header `X-Api-Key` is taken as it stands: no variable is read here",
+            "the header `X-Api-Key` is used literally: variables are not expanded",
         ),
         (
             "headers = X-A: 1\n  x-a: 2",
-            "the header `x-a` is there twice; only the last one is sent",
+            "the header `x-a` is set twice; only the last one is sent",
         ),
         (
             "token = Bearer abcdefgh",
-            "`token` is the token alone; `Bearer` is put before it",
+            "`token` must be the token only; `Bearer` is added",
         ),
     ] {
         let config = format!("[inputs]\ncallback_url = http://localhost/\n{lines}\n");
@@ -553,6 +556,6 @@ fn what_a_shell_would_put_in_place_is_doubted() {
     let config = "[inputs]\ncallback_url = https://$OPS_HOST/x\n";
     let checked = Sandbox::with_config(config).run(&["check-config"]);
     let said =
-        "plugin_config.ini:2: `callback_url` is taken as it stands: no variable is read here";
+        "plugin_config.ini:2: `callback_url` is used literally: variables are not expanded here";
     assert!(checked.stderr.contains(said), "{checked:?}");
 }

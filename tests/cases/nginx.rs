@@ -171,7 +171,7 @@ fn an_encrypted_key_is_a_problem_of_the_configuration() {
     );
     sandbox
         .run_with_input(&["send", "-"], EVENT)
-        .expect_warning(78, &["plugin_config.ini:4: `client_cert` and `client_key` are no certificate and unencrypted key in PEM form"]);
+        .expect_warning(78, &["plugin_config.ini:4: `client_cert` and `client_key` must be a certificate and its unencrypted key in PEM format"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_project_that_somebody_else_could_have_put_there_says_nothing() {
             let flushed = flush(&sandbox);
             assert_eq!(flushed.code, 78, "{above}: {flushed:?}");
             assert!(flushed.stderr.contains(above), "{above}: {flushed:?}");
-            let passed = "callback: 1 waiting are passed over";
+            let passed = "callback: skipping 1 delivery";
             assert!(flushed.stderr.contains(passed), "{flushed:?}");
         }
     }
@@ -181,6 +181,6 @@ fn a_key_that_everyone_can_read_gets_a_warning() {
     let checked = sandbox.run(&["check-config"]);
     checked.expect_line(
         0,
-        &["plugin_config.ini:4: it holds a key that everyone can read; chmod 600 it"],
+        &["plugin_config.ini:4: it contains a key that everyone can read; chmod 600 it"],
     );
 }

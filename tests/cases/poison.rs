@@ -13,7 +13,7 @@ use crate::server::{OK, Server, telegram};
 
 /// More than any template may take, on a machine with much else to do.
 const LONG: Duration = Duration::from_secs(60);
-const TOO_MUCH: &str = "it takes more time or memory than a template may";
+const TOO_MUCH: &str = "it exceeds the time or memory limit of templates";
 
 const EVENT: &str = r#"{"id": "1", "state": "failed", "host": "web1", "task": "t", "result": {"stdout": "", "zero": 0}}"#;
 
@@ -120,11 +120,11 @@ fn a_template_takes_no_more_than_it_may() {
     assert!(outcome.stdout.contains(r#""x":"[1, 2]1x=""#), "{outcome:?}");
     expect_failure(
         "'x' | regex_search('x|' * 1000000)",
-        "a regular expression has at most 32768 bytes, and this one 2000000",
+        "a regular expression can have at most 32768 bytes; this one has 2000000",
     );
     expect_failure(
         "[[1]] | tojson(indent=1000000000)",
-        "an indent of `tojson` is at most 100",
+        "an indent of `tojson` must be at most 100",
     );
 }
 
@@ -148,7 +148,7 @@ fn a_template_of_a_large_event_has_what_it_needs() {
 
 #[test]
 fn what_cannot_be_compiled_safely_is_a_problem_of_its_line() {
-    let chain = "an expression has at most 1000 operators";
+    let chain = "an expression can have at most 1000 operators";
     let templates = [
         ("-".repeat(30_000) + "1", chain),
         ("not ".repeat(8000) + "1", chain),
@@ -236,10 +236,7 @@ mod faults {
         );
         assert_eq!(server.requests().len(), 9);
         let history = spooled.run(&["history"]).stdout;
-        assert!(
-            history.contains("a fault in the program (failpoint)"),
-            "{history}"
-        );
+        assert!(history.contains("internal error (failpoint)"), "{history}");
         spooled.run(&["flush", "--dead"]);
         assert_eq!(server.requests().len(), 10);
     }
@@ -270,7 +267,7 @@ mod faults {
         let sent = server.requests().len();
         let output = flush(&spooled, "");
         let stderr = String::from_utf8(output.stderr).unwrap();
-        let reason = "given up: the process ended 3 times while it made the message";
+        let reason = "given up: the process ended 3 times while it built the message";
         assert!(stderr.contains(reason), "{stderr}");
         assert!(sent < 9, "what the first process had not sent waits");
         // Those under way in the first process may have come twice.
@@ -304,7 +301,7 @@ mod faults {
             let (spooled, server) = waiting();
             let output = flush(&spooled, &format!("{place}=panic@2"));
             let stderr = String::from_utf8(output.stderr).unwrap();
-            let line = "ansible-notify: a fault in the program (failpoint); it ends here\n";
+            let line = "ansible-notify: internal error (failpoint); exiting\n";
             assert_eq!(
                 (output.status.code(), stderr.as_str()),
                 (Some(1), line),

@@ -173,7 +173,7 @@ fn a_unix_socket() {
     let second = receiver
         .sandbox
         .run(&["receive", "--socket", path.to_str().unwrap()]);
-    second.expect_line(1, &["is there already; remove it or choose another path"]);
+    second.expect_line(1, &["already exists; remove it or choose another path"]);
     receiver.stop();
     assert!(!path.exists());
 }
@@ -298,7 +298,7 @@ fn without_descriptors_it_waits_for_some() {
         .collect();
     line.clear();
     stderr.read_line(&mut line).unwrap();
-    assert!(line.contains("cannot be taken now"), "{line}");
+    assert!(line.contains("cannot accept a connection"), "{line}");
     drop(idle);
     assert_eq!(receiver.send("").code, 0);
 }

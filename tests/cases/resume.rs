@@ -216,5 +216,5 @@ fn a_command_for_a_secret_is_not_waited_for_for_ever() {
     let config =
         "[inputs]\ncallback_url = https://localhost/\nusername = a\npassword_command = sleep 600\n";
     let checked = Sandbox::with_config(config).run(&["check-config", "--run-commands"]);
-    checked.expect_line(78, &["`sleep` has not ended after 5 s"]);
+    checked.expect_line(78, &["`sleep` timed out after 5 s"]);
 }

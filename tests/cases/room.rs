@@ -44,9 +44,8 @@ fn what_waited_longest_gives_way_where_that_is_wanted() {
     let counts = format!(
         "10000 events, 10000 deliveries: {dropped} dropped, {waiting} waiting for the next run, `flush` or the timer (callback: "
     );
-    let reason = format!(
-        "the spool was full: {dropped} deliveries that had waited longest were dropped for new ones"
-    );
+    let reason =
+        format!("the spool was full: dropped the {dropped} oldest pending deliveries to make room");
     assert!(
         sent.stderr.contains(&counts) && sent.stderr.contains(&reason),
         "{sent:?}"

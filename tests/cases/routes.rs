@@ -33,15 +33,15 @@ fn routes_says_who_hears_of_an_event_and_why_not() {
     assert_eq!(
         outcome.stdout,
         "1: runner_on_failed, db1, Install\n  \
-         callback (webhook): yes, by its trigger `failed`\n  \
-         chat (mattermost): no, its `when` does not hold\n  \
-         runs (webhook): no, none of its triggers is met: error, success\n  \
+         callback (webhook): yes, matches its trigger `failed`\n  \
+         chat (mattermost): no, its `when` is false\n  \
+         runs (webhook): no, matches none of its triggers: error, success\n  \
          quiet (webhook): no, it is muted by `enabled = false`\n"
     );
     let web = FAILED.replace("db1", "web1");
     let outcome = sandbox.run_with_input(&["routes", "--json", "-"], web);
     let route: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    let chat = json!({"notifier": "chat", "type": "mattermost", "wanted": true, "reason": "by its trigger `failed`"});
+    let chat = json!({"notifier": "chat", "type": "mattermost", "wanted": true, "reason": "matches its trigger `failed`"});
     assert_eq!((&route["id"], &route["routes"][1]), (&json!("1"), &chat));
     let outcome = sandbox.run_with_input(&["routes", "-"], "{}");
     outcome.expect_line(65, &["standard input:1: is not an event"]);
@@ -95,11 +95,11 @@ fn test_sends_what_the_notifier_would_say() {
         ("eror", "unknown trigger `eror`; did you mean `error`?"),
         (
             "runner",
-            "there is no sample of `runner`; give an event of your own with --event",
+            "no sample of `runner`; pass an event with --event",
         ),
         (
             "xyz",
-            "unknown trigger `xyz`; there are: any, ok, changed, failed, skipped, unreachable, ignored, retry, \
+            "unknown trigger `xyz`; known triggers: any, ok, changed, failed, skipped, unreachable, ignored, retry, \
              item_ok, item_failed, item_skipped, async_poll, async_ok, async_failed, diff, started, success, \
              error, canceled, recovered, changed_run, runner, and Ansible's callbacks",
         ),

@@ -60,7 +60,7 @@ fn a_mistake_holds_up_no_other_notifier() {
         ),
         (
             "type = webhook\nurl = http://h/\n[outputs:bat]\na = state",
-            "[outputs:bat] belongs to no",
+            "[outputs:bat] has no matching",
         ),
         (
             "type = webhook\nurl = http://h/\n[output:bad]\na = state",
@@ -77,7 +77,7 @@ fn a_mistake_holds_up_no_other_notifier() {
         let said = send(&sandbox, 78);
         assert_eq!(said.len(), 1, "{said:?}");
         let begins = "ansible-notify: warning: plugin_config.ini:";
-        let ends = "; what is for `bad` waits until it is mended";
+        let ends = "; deliveries to `bad` stay pending until this is fixed";
         let line = &said[0];
         assert!(line.starts_with(begins) && line.ends_with(ends), "{line}");
         assert!(line.contains(problem), "{line}");
@@ -124,7 +124,7 @@ fn with_wrong_rules_nothing_is_taken() {
         let said = send(&sandbox, 78);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
-            said[0].ends_with("; `bad` takes nothing until it is mended"),
+            said[0].ends_with("; `bad` receives no events until this is fixed"),
             "{said:?}"
         );
         assert!(said[0].contains(problem), "{said:?}");
@@ -143,7 +143,7 @@ fn several_mistakes_of_a_notifier_are_one_line() {
     let said = send(&sandbox, 78);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
-        said[0].contains(" (and 2 more; see `ansible-notify check-config`); what is for `bad`")
+        said[0].contains(" (and 2 more; see `ansible-notify check-config`); deliveries to `bad`")
     );
 }
 
@@ -152,7 +152,7 @@ fn what_belongs_to_nobody_hinders_nobody() {
     for (sections, problem) in [
         (
             "[slack]\ntoken = x",
-            "unknown section [slack]; a notifier is written [notifier:slack], with `type = slack`",
+            "unknown section [slack]; write [notifier:slack], with `type = slack`",
         ),
         (
             "[notifer:x]\ntype = slack\n[outputs:x]\na = state",
@@ -160,13 +160,13 @@ fn what_belongs_to_nobody_hinders_nobody() {
         ),
         (
             "[outputs:elsewhere]\na = state",
-            "[outputs:elsewhere] belongs to no [notifier:elsewhere]",
+            "[outputs:elsewhere] has no matching [notifier:elsewhere]",
         ),
         (
             "[delivery]\ndrian = 1s",
             "unknown key `drian` in [delivery]; did you mean `drain`?",
         ),
-        ("[delivery]\nmax_age = soon", "`max_age` must be a time"),
+        ("[delivery]\nmax_age = soon", "`max_age` must be a duration"),
         (
             "[delivry]\ndrain = 1s",
             "unknown section [delivry]; did you mean [delivery]?",
@@ -246,7 +246,7 @@ fn a_play_goes_on_unless_it_is_strict() {
     assert_eq!(server.requests().len(), 0);
     let outcome = sandbox.run_with_input(&["stream"], records);
     assert!(
-        outcome.stderr.contains("what is for `bad` waits"),
+        outcome.stderr.contains("deliveries to `bad` stay pending"),
         "{outcome:?}"
     );
     assert_eq!(server.requests().len(), 2);

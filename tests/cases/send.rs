@@ -90,7 +90,7 @@ fn what_ansible_runner_leaves_behind_is_sent_in_its_order() {
     sandbox.file("empty/x", "");
     sandbox
         .run(&["send", "empty"])
-        .expect(66, "ansible-notify: empty: holds no job events\n");
+        .expect(66, "ansible-notify: empty: contains no job events\n");
 
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
@@ -107,9 +107,9 @@ fn what_ansible_runner_leaves_behind_is_sent_in_its_order() {
     let outcome = sandbox.run_with_input(&["send", "-"], output.join("\n"));
     outcome.expect(
         0,
-        "ansible-notify: standard input: 2 lines are not JSON, and passed over\n\
+        "ansible-notify: standard input: skipped 2 lines that are not JSON\n\
          ansible-notify: 3 events, 2 deliveries: all delivered\n\
-         ansible-notify: 1 of them matched no notifier; see `on` and `when`\n",
+         ansible-notify: 1 event matched no notifier; see `on` and `when`\n",
     );
     let bodies = server.bodies();
     assert!(
@@ -208,12 +208,12 @@ fn only_what_is_wanted_goes_out() {
     assert_eq!(some.requests().len(), 1);
 
     let outcome = sandbox.run_with_input(&["send", "-", "--notifier", "ops"], FAILED);
-    outcome.expect(0, "ansible-notify: 1 event, 0 deliveries: nothing to deliver\nansible-notify: 1 of them matched no notifier; see `on` and `when`\n");
+    outcome.expect(0, "ansible-notify: 1 event, 0 deliveries: nothing to deliver\nansible-notify: 1 event matched no notifier; see `on` and `when`\n");
     assert_eq!(all.requests().len(), 3);
     let outcome = sandbox.run_with_input(&["send", "-", "--notifier", "opps"], FAILED);
     outcome.expect(
         2,
-        "ansible-notify: there is no notifier `opps`; there are: callback, ops\n",
+        "ansible-notify: unknown notifier `opps`; known notifiers: callback, ops\n",
     );
 }
 
@@ -377,7 +377,7 @@ fn an_event_that_was_given_up_says_so_when_it_is_sent_again() {
             assert_eq!(run(&sandbox, &["discard", "1"], "").code, 0);
         }
         let again = run(&sandbox, &["send", "-"], event);
-        again.expect_line(69, &["1 dead (callback: given up when it was sent before"]);
+        again.expect_line(69, &["1 dead (callback: already given up earlier"]);
     }
     assert_eq!(server.requests().len(), 1);
 }

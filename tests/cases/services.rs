@@ -115,7 +115,7 @@ fn pagerduty_takes_what_is_too_long_or_empty() {
     }
     let empty = send(&pagerduty_keys(&server, "subject = {{ none }}\n"), &event);
     assert_eq!(empty.code, 0, "{empty:?}");
-    let said = "`subject` gave nothing; the default is sent";
+    let said = "`subject` is empty; the default is sent instead";
     assert!(empty.stderr.contains(said), "{empty:?}");
     let bodies = server.bodies();
     assert!(
@@ -326,7 +326,7 @@ fn what_grafana_refuses_is_said_in_its_words() {
         ("", "[notifier:service] has no `token`"),
         (
             "token = abcd\npanel_id = 1\n",
-            "`panel_id` needs `dashboard_uid` beside it",
+            "`panel_id` requires `dashboard_uid`",
         ),
         (
             "token = abcd\ndashboard_id = abc\n",

@@ -77,7 +77,10 @@ fn sns_takes_what_is_too_long() {
     );
     refused.expect_line(
         69,
-        &["1 dead", "`body` gives 400004 bytes; Amazon SNS takes 26"],
+        &[
+            "1 dead",
+            "`body` gives 400004 bytes; Amazon SNS accepts at most 26",
+        ],
     );
 }
 
@@ -156,10 +159,13 @@ fn the_errors_of_sns_are_told_apart() {
 #[test]
 fn a_topic_is_named_by_its_arn() {
     for (more, problem) in [
-        ("topic_arn = runs\n", "`topic_arn` is written arn:aws:sns:"),
+        (
+            "topic_arn = runs\n",
+            "`topic_arn` must have the form arn:aws:sns:",
+        ),
         (
             "topic_arn = arn:aws:sns:eu-central-1:1:x\nregion = a.b\n",
-            "`region` is a name such as",
+            "`region` must be a name such as",
         ),
     ] {
         let keys = format!("type = awssns\naccess_key_id = abcd\nsecret_access_key = abcd\n{more}");

@@ -134,15 +134,13 @@ fn what_the_plays_vars_said_is_not_stored() {
     let flushed = run(&sandbox, &["flush"], "");
     assert_eq!(flushed.code, 78);
     assert!(
-        flushed
-            .stderr
-            .contains("callback: 1 waiting are passed over"),
+        flushed.stderr.contains("callback: skipping 1 delivery"),
         "{flushed:?}"
     );
 
     sandbox.file("plugin_config.ini", config_for(&dead_url()));
     let flushed = run(&sandbox, &["flush"], "");
-    let reason = "the play's vars gave what is not stored; set ANSIBLE_NOTIFY_CALLBACK_URL, ANSIBLE_NOTIFY_USERNAME, ANSIBLE_NOTIFY_PASSWORD";
+    let reason = "the play's vars set values that are not stored; set ANSIBLE_NOTIFY_CALLBACK_URL, ANSIBLE_NOTIFY_USERNAME, ANSIBLE_NOTIFY_PASSWORD";
     assert!(
         flushed.code == 75 && flushed.stderr.contains(reason),
         "{flushed:?}"
@@ -240,7 +238,7 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
         .collect();
     assert_eq!(states, ["discarded", "delivered"]);
     run(&sandbox, &["discard", "99"], "")
-        .expect(66, "ansible-notify: no delivery 99 waits or is dead\n");
+        .expect(66, "ansible-notify: no pending or dead delivery: 99\n");
     run(&sandbox, &["history", "99"], "").expect(66, "ansible-notify: there is no delivery 99\n");
     for which in [
         &[][..],
@@ -313,7 +311,7 @@ fn a_spool_that_cannot_be_used_costs_nothing_but_its_safety() {
             "it was written by a newer ansible-notify (version 99); use that one",
         ),
         (&open_to_all, "others can write to `"),
-        (&no_folder, "cannot make `"),
+        (&no_folder, "cannot create `"),
     ] {
         let outcome = use_spool(prepare);
         assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -362,12 +360,12 @@ fn a_damaged_spool_is_put_aside_and_what_can_be_read_is_saved() {
         assert!(
             flushed
                 .stderr
-                .contains("the spool was damaged; it is put aside as `"),
+                .contains("the spool was damaged; it was set aside as `"),
             "{damage}: {flushed:?}"
         );
         let saved = flushed
             .stderr
-            .split(" deliveries that waited")
+            .split(" pending deliveries were")
             .next()
             .unwrap()
             .rsplit(' ')
@@ -434,12 +432,12 @@ fn a_full_spool_makes_room_or_says_what_is_lost() {
     let sent = run(&sandbox, &["send", "-"], &events);
     assert_eq!(sent.code, 74, "{sent:?}");
     assert!(
-        sent.stderr.contains("no space is left for the spool"),
+        sent.stderr.contains("the spool has reached its `max_size`"),
         "{sent:?}"
     );
     assert!(
         sent.stderr
-            .contains(" of those that wait were in memory only, and are lost"),
+            .contains(" of the pending deliveries were in memory only and are lost"),
         "{sent:?}"
     );
     let size = std::fs::metadata(sandbox.path("state/ansible-notify/spool.db"))

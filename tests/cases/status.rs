@@ -47,11 +47,12 @@ fn nothing_is_said_of_a_spool_that_is_not_there() {
     let folder = folder.display();
     for json in [&[][..], &["--json"]] {
         let asked = run(&sandbox, &[&["status"], json].concat(), "");
-        let said = format!("ansible-notify: nothing was ever sent from the spool in {folder}\n");
+        let said =
+            format!("ansible-notify: nothing has been sent from the spool in {folder} yet\n");
         assert_eq!(asked.stdout, if json.is_empty() { "" } else { "[]\n" });
         assert_eq!((asked.code, asked.stderr), (0, said));
         let asked = run(&sandbox, &[&["history"], json].concat(), "");
-        let said = format!("ansible-notify: no delivery is in the spool in {folder}\n");
+        let said = format!("ansible-notify: no deliveries in the spool in {folder}\n");
         assert_eq!((asked.code, asked.stdout.as_str()), (0, ""));
         assert_eq!(asked.stderr, said);
     }
@@ -133,7 +134,7 @@ fn a_notifier_that_nobody_knows_is_said() {
     let server = Server::start([status(503), status(503), OK]);
     let sandbox = Sandbox::new();
     two_projects(&sandbox, &server.url());
-    let unknown = "ansible-notify: there is no notifier `nosuch`; there are: a, b, callback\n";
+    let unknown = "ansible-notify: unknown notifier `nosuch`; known notifiers: a, b, callback\n";
     run(&sandbox, &["flush", "--notifier", "nosuch"], "").expect(2, unknown);
     run(&sandbox, &["history", "--notifier", "nosuch"], "").expect(2, unknown);
     // What became of those that were not chosen is not asked for.

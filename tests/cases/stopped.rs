@@ -95,7 +95,7 @@ fn who_holds_the_spool_is_named_and_not_waited_for() {
     assert_eq!(history.code, 0, "{history:?}");
     for command in [&["flush"][..], &["flush", "--due"], &["discard", "--dead"]] {
         let refused = bounded("flush", || spooled.run(command));
-        refused.expect_line(74, &["the spool: ", &named]);
+        refused.expect_line(74, &["spool: ", &named]);
     }
     let command = spooled.command(&["stream"]);
     let streamed = bounded("stream", || spooled.stream(command, "s", 50, |_, _| ()));

@@ -38,7 +38,8 @@ fn what_the_environment_addressed_waits_for_it() {
     let variables = [("ANSIBLE_NOTIFY_CALLBACK_URL", url.as_str())];
     accept(&sandbox, &variables);
     for arguments in [&["flush"][..], &["flush", "--due"], &["flush", "--dead"]] {
-        let reason = "the play's vars gave what is not stored; set ANSIBLE_NOTIFY_CALLBACK_URL\n";
+        let reason =
+            "the play's vars set values that are not stored; set ANSIBLE_NOTIFY_CALLBACK_URL\n";
         waits(&sandbox, arguments, &[], reason);
     }
     // Neither does another run of the same project take it along.
@@ -125,7 +126,7 @@ fn one_tenant_s_variable_sends_nothing_of_another_s() {
         .map(|url| [("ANSIBLE_NOTIFY_CALLBACK_URL", url.as_str())]);
     accept(&sandbox, &variables[0]);
     accept(&sandbox, &variables[1]);
-    let reason = "ANSIBLE_NOTIFY_CALLBACK_URL said something else when they were accepted";
+    let reason = "ANSIBLE_NOTIFY_CALLBACK_URL had another value when they were accepted";
     waits(&sandbox, &["flush"], &variables[0], reason);
     assert_eq!((first.requests().len(), second.requests().len()), (1, 0));
     // Nobody is there who could mean it so.

@@ -91,9 +91,8 @@ fn a_server_that_proves_nothing_gets_nothing() {
     let authority = Authority::new("private");
     let good = || authority.sign(|_| {});
     let intermediate = authority.below(|_| {});
-    let unknown =
-        "invalid peer certificate: UnknownIssuer; for an authority of your own, set `ca_file`)";
-    let forged = "invalid peer certificate: BadSignature; made by another key, or by one too weak)";
+    let unknown = "invalid peer certificate: UnknownIssuer; for a private CA, set `ca_file`)";
+    let forged = "invalid peer certificate: BadSignature; signed with a different key, or with one that is too weak)";
     let cases = [
         (
             authority.sign(|params| params.not_after = date_time_ymd(2020, 1, 1)),
@@ -170,7 +169,7 @@ fn a_server_that_proves_nothing_gets_nothing() {
             },
             "",
             "localhost",
-            "invalid peer certificate: CaUsedAsEndEntity; it is that of an authority",
+            "invalid peer certificate: CaUsedAsEndEntity; it is a CA certificate",
         ),
         (
             authority.sign(|params| {
@@ -190,13 +189,13 @@ fn a_server_that_proves_nothing_gets_nothing() {
             made_by_openssl(&authority, "-newkey rsa:2048 -sha1"),
             OLD,
             "localhost",
-            "invalid peer certificate: UnsupportedSignatureAlgorithmContext; an algorithm too weak, such as SHA-1)",
+            "invalid peer certificate: UnsupportedSignatureAlgorithmContext; its algorithm is too weak, such as SHA-1)",
         ),
         (
             good(),
             "ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;",
             "localhost",
-            "received fatal alert: ProtocolVersion; the server has neither TLS 1.2 nor 1.3)",
+            "received fatal alert: ProtocolVersion; the server supports neither TLS 1.2 nor 1.3)",
         ),
         (
             good(),
@@ -243,8 +242,7 @@ fn peer(sandbox: &Sandbox, answer: &'static [u8]) -> Relay {
 
 #[test]
 fn a_peer_that_speaks_no_tls_gets_nothing() {
-    let no_tls =
-        "received corrupt message of type InvalidContentType; is TLS spoken on this port?)";
+    let no_tls = "received corrupt message of type InvalidContentType; does this port use TLS?)";
     let closed = "tls handshake eof; the server closed the connection)";
     let cases: [(&[u8], &str); 4] = [
         (b"", closed),
@@ -325,11 +323,11 @@ fn a_server_that_refuses_the_client_gets_nothing() {
         (None, "alert: CertificateRequired; set `client_cert`)"),
         (
             Some(&stranger),
-            "alert: UnknownCA; the server refuses the client certificate)",
+            "alert: UnknownCA; the server rejected the client certificate)",
         ),
         (
             Some(&expired),
-            "alert: CertificateExpired; the server refuses the client certificate)",
+            "alert: CertificateExpired; the server rejected the client certificate)",
         ),
     ];
     side_by_side(&cases, |&(client, reason)| {
@@ -372,6 +370,6 @@ fn an_unchecked_certificate_is_warned_of() {
         "[inputs]\ncallback_url = https://ops.example/\nvalidate_certs = no\n",
     );
     let shown = sandbox.run(&["check-config"]).stderr;
-    let warning = "plugin_config.ini:3: whoever is on the way can pose as the endpoint";
+    let warning = "plugin_config.ini:3: certificates are not checked, so anyone on the path can impersonate the endpoint";
     assert!(shown.contains(warning), "{shown}");
 }

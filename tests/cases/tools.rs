@@ -42,7 +42,7 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
     assert!(
         outcome
             .stderr
-            .contains("plugin_config.ini` is there already and stays as it is"),
+            .contains("plugin_config.ini` already exists, left unchanged"),
         "{outcome:?}"
     );
     assert_eq!(
@@ -53,7 +53,7 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
     sandbox.file("taken", "");
     sandbox
         .run(&["init", "taken"])
-        .expect_line(66, &["cannot make `taken/callback_plugins`"]);
+        .expect_line(66, &["cannot create `taken/callback_plugins`"]);
 }
 
 #[test]

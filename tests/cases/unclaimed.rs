@@ -88,10 +88,10 @@ fn what_a_lost_project_addressed_goes_to_nobody_else() {
         sandbox.file(PROJECT, "[delivery]\ndrain = 0\n");
         skipped(
             &sandbox,
-            "project/plugin_config.ini said where to send them, and does not any more; put that back",
+            "project/plugin_config.ini no longer has their address; put it back",
         );
         std::fs::remove_file(sandbox.path(PROJECT)).unwrap();
-        let gone = "project/plugin_config.ini said where to send them, and is gone; restore it, or give them up";
+        let gone = "project/plugin_config.ini, which had their address, is missing; restore it, or discard them";
         skipped(&sandbox, gone);
         remove(&sandbox);
         skipped(
@@ -205,7 +205,7 @@ fn what_is_muted_is_named() {
     sandbox.run(&["test", "chat"]).expect(78, said);
     sandbox.run(&["test"]).expect(78, said);
     let sent = sandbox.run(&["send", "event.json"]);
-    let reason = "1 of them matched no notifier; `chat` is muted by `enabled = false`\n";
+    let reason = "1 event matched no notifier; `chat` is muted by `enabled = false`\n";
     assert!(sent.code == 0 && sent.stderr.contains(reason), "{sent:?}");
     let both = format!(
         "{muted}[notifier:pages]\ntype = webhook\nurl = {}\non = success\n",

@@ -103,8 +103,7 @@ fn init_says_which_plugin_stands_there_and_replaces_it_on_demand() {
 
         let outcome = sandbox.run(&["init"]);
         assert_eq!(outcome.code, 0);
-        let expected =
-            format!("is there already and stays as it is: {said}; `--upgrade` replaces it\n");
+        let expected = format!("already exists, left unchanged: {said}; `--upgrade` replaces it\n");
         assert!(outcome.stderr.contains(&expected), "{outcome:?}");
         assert_eq!(&read(), text);
 
@@ -112,7 +111,7 @@ fn init_says_which_plugin_stands_there_and_replaces_it_on_demand() {
         assert_eq!(outcome.code, 0);
         assert!(
             outcome.stdout.contains(&format!(
-                "replaced ./callback_plugins/ansible_notify.py by version {VERSION}; it was {said}\n"
+                "replaced ./callback_plugins/ansible_notify.py with version {VERSION}; it was {said}\n"
             )),
             "{outcome:?}"
         );
@@ -121,7 +120,7 @@ fn init_says_which_plugin_stands_there_and_replaces_it_on_demand() {
         assert_eq!(std::fs::read_to_string(config).unwrap(), "mine");
 
         let outcome = sandbox.run(&["init", "--upgrade"]);
-        let expected = format!("is there already: version {VERSION}, as in this program\n");
+        let expected = format!("already exists: version {VERSION}, as in this program\n");
         assert!(outcome.stderr.contains(&expected), "{outcome:?}");
     }
 

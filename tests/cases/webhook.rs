@@ -90,18 +90,21 @@ fn what_is_wrong_with_a_signature_is_said() {
         ),
         ("sign = sha256\n", "[inputs] has no `signing_secret`"),
         ("sign = standard\n", "[inputs] has no `signing_secret`"),
-        ("signing_secret = canary\n", "`signing_secret` needs `sign`"),
+        (
+            "signing_secret = canary\n",
+            "`signing_secret` requires `sign`",
+        ),
         (
             "sign = standard\nsigning_secret = whsec_canary!\n",
-            "`signing_secret` must be `whsec_` and base64",
+            "`signing_secret` must be `whsec_` followed by base64",
         ),
         (
             "format = cloudevents\nbatch = 10\n",
-            "each event goes by itself",
+            "`batch` cannot be used with ",
         ),
         (
             "headers = X-Host: {{ host }}\nbatch = 10\n",
-            "each event goes by itself",
+            "`batch` cannot be used with ",
         ),
         (
             "format = xml\n",
@@ -292,10 +295,10 @@ fn a_content_that_cannot_be_made_is_a_problem() {
             "content = yaml",
             "`content` must be `json`, `form`, `text`, `ndjson` or `xml`, not `yaml`",
         ),
-        ("content = xml", "`content` needs `body`"),
+        ("content = xml", "`content` requires `body`"),
         (
             "content = form\nbatch = 2",
-            "with this `content` each event goes by itself",
+            "`batch` cannot be used with this `content`",
         ),
         (
             "content = text\nformat = cloudevents",
@@ -305,7 +308,7 @@ fn a_content_that_cannot_be_made_is_a_problem() {
             "content = form\nbody = [1]",
             "`body`: must be a JSON object, or a template of text",
         ),
-        ("content = ndjson\nbody = {{ host }}", "gives no JSON"),
+        ("content = ndjson\nbody = {{ host }}", "does not give JSON"),
     ];
     for (keys, problem) in cases {
         let config = format!("[inputs]\ncallback_url = http://h/\n{keys}\n");
@@ -339,7 +342,7 @@ fn a_single_header_may_be_a_secret() {
 #[test]
 fn a_mistake_in_a_single_header_is_said() {
     let cases = [
-        ("header.X Y = 1", "`X Y` is not a header"),
+        ("header.X Y = 1", "`X Y` is not a valid header"),
         (
             "header.Host = h",
             "the header `Host` is set by the program itself",

@@ -14,7 +14,9 @@ from scene import Scene
 EVENTS = 120
 # What one command may take; nothing here has to be waited for.
 SECONDS = 30
-SAID = re.compile(r"that waited were read from it(?:; (\d+|at least|how many|what stood in))?")
+SAID = re.compile(
+    r"pending deliveries were recovered(?:; (\d+|at least|it is unknown|the damaged part))?"
+)
 
 
 def run(binary, directory, seed, damages):
@@ -110,7 +112,7 @@ def survive(scene):
     changed = len(scene.endpoint.arrived) - (EVENTS - missing)
     if gone - changed > told and not unknown:
         wrong.append("%d are lost, %d said: %s" % (gone - changed, told, heard))
-    if left and "waiting are passed over" not in heard:
+    if left and ": skipping " not in heard:
         wrong.append("%d wait for ever: %s" % (left, heard))
     return wrong, is_said, max(told, 0)
 

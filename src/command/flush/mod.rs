@@ -161,7 +161,7 @@ impl Flush<'_> {
         let found = self.spool.status().await?;
         for wrong in found.iter().filter(|status| status.is_miscounted).cloned() {
             stderr::say(format!(
-                "{}: its counts in the spool were wrong, and are made again of its deliveries",
+                "{}: its counts in the spool were wrong; recounted from its deliveries",
                 wrong.name
             ));
             self.spool.mend(wrong).await?;
@@ -214,7 +214,8 @@ impl Flush<'_> {
             return self.skip(status, unclaimed::address_is_gone(file, &status.name));
         }
         if let Some(reason) = distrusted(&search) {
-            let reason = format!("{reason}, and could have been put there to lead them away");
+            let reason =
+                format!("{reason}, so its configuration may have been planted to redirect them");
             return self.pass_over(status, &reason, Exit::Config);
         }
         let options = Options {
@@ -330,7 +331,7 @@ impl Flush<'_> {
                 .map(|entry| entry.origin.to_string())
                 .collect();
             format!(
-                "{} said something else when they were accepted; set it as it was",
+                "{} had another value when they were accepted; restore that value",
                 variables.join(", ")
             )
         })
@@ -362,7 +363,10 @@ impl Flush<'_> {
     async fn bury(&self, status: &DestinationStatus) -> anyhow::Result<()> {
         let reason = "its destination in the spool cannot be read";
         let buried = self.spool.bury_all(status.id, reason).await?;
-        stderr::say(format!("{}: {buried} are dead: {reason}", status.name));
+        stderr::say(format!(
+            "{}: gave up {buried} deliveries: {reason}",
+            status.name
+        ));
         Ok(())
     }
 
@@ -376,10 +380,7 @@ impl Flush<'_> {
 
     fn pass_over(&mut self, status: &DestinationStatus, reason: &str, exit: Exit) {
         self.exit = exit;
-        stderr::say(format!(
-            "{}: {} waiting are passed over: {reason}",
-            status.name, status.waiting
-        ));
+        unclaimed::say_skipped(&status.name, status.waiting, reason);
     }
 
     /// Delivers what can be delivered now, until a signal stops it.
@@ -410,9 +411,7 @@ impl Flush<'_> {
     async fn look(&mut self) -> anyhow::Result<()> {
         match self.add_destinations().await {
             Err(error) if matches!(error.downcast_ref(), Some(spool::Error::Held(_))) => {
-                self.deliverer
-                    .shared
-                    .complain(&format!("the spool: {error:#}"));
+                self.deliverer.shared.complain(&format!("spool: {error:#}"));
                 Ok(())
             }
             looked => looked,
@@ -461,8 +460,8 @@ impl Flush<'_> {
         if self.deliverer.delivers_elsewhere(status.id) {
             let leader = self.spool.leader(status.id);
             return Some(leader.filter(|leader| leader.is_stopped).map_or_else(
-                || "another process delivers them, and was asked to try now".to_owned(),
-                |leader| format!("{leader} is the one to deliver them"),
+                || "another process delivers them and was asked to retry now".to_owned(),
+                |leader| format!("{leader} is responsible for delivering them"),
             ));
         }
         status.last_error.clone()
@@ -489,7 +488,7 @@ fn addressee(status: &DestinationStatus) -> Option<&str> {
 fn not_stored(keys: &[&str]) -> String {
     let names: Vec<String> = keys.iter().map(|key| variable(key)).collect();
     let names = names.join(", ");
-    format!("the play's vars gave what is not stored; set {names}")
+    format!("the play's vars set values that are not stored; set {names}")
 }
 
 fn stamp(search: &Search) -> Stamp {

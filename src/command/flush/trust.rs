@@ -17,7 +17,7 @@ pub fn distrusted(search: &Search) -> Option<String> {
 /// Returns the message that a spool named only by this file gets no settings from elsewhere.
 pub fn of_stranger(file: &Path) -> String {
     format!(
-        "only {} names this spool, which gets no settings and no secrets of yours from elsewhere; name it with --spool",
+        "only {} selects this spool, so it gets no settings or secrets from elsewhere; to trust it, select it with --spool",
         file.display()
     )
 }

@@ -145,7 +145,7 @@ impl Stream {
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
         ) else {
-            stderr::say("cannot listen to signals");
+            stderr::say("cannot handle signals");
             return Err(Exit::Unexpected);
         };
         let deliverer = self.deliverer.clone();
@@ -313,9 +313,7 @@ impl Stream {
             ..Options::default()
         };
         let config = crate::command::load(&options, self.deliverer.http()).inspect_err(|_| {
-            stderr::say(
-                "nothing is sent from here on; `ansible-notify check-config` tries a configuration",
-            );
+            stderr::say("this run is not reported; run `ansible-notify check-config`");
         })?;
         crate::command::report_troubles(&config);
         let starts = self.overrides.is_none() && !self.progress.resumed;
@@ -396,7 +394,7 @@ impl Stream {
         let Some(reader) = &mut self.runner else {
             self.reject(
                 line,
-                "it comes from ansible-runner, which `hello` did not say",
+                "it comes from ansible-runner, but `hello` did not announce that",
             );
             return Ok(());
         };

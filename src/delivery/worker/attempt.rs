@@ -35,7 +35,7 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     worker.renew_after_pause(shared.http()).await;
     let (started, begun) = (Timestamp::now(), Instant::now());
     let outcome = if worker.breaker.borrow().is_off() {
-        Failure::Gone("it answered 410 Gone before".to_owned()).into()
+        Failure::Gone("the endpoint answered 410 Gone before".to_owned()).into()
     } else {
         failpoint::pass("before_send");
         let told = worker.tell(&shared, &claimed);
@@ -121,12 +121,12 @@ impl Worker {
         let wait = match failure {
             Failure::Permanent(_) => None,
             Failure::TooLarge(_) if self.sends_batch(claimed) => {
-                error.push_str("; the batch is halved");
+                error.push_str("; retrying with half the batch");
                 together = claimed.len() / 2;
                 Some(Duration::ZERO)
             }
             Failure::TooLarge(_) => {
-                error.push_str("; cut, it is still too large");
+                error.push_str("; still too large when cut");
                 None
             }
             Failure::Gone(_) => {
@@ -287,7 +287,7 @@ impl Worker {
             }
             Err(error) => {
                 shared.complain(&format!(
-                    "what was delivered cannot be recorded now, and may be sent again: {error}"
+                    "deliveries cannot be recorded now and may be repeated: {error}"
                 ));
                 self.threads.borrow_mut().extend(mark.threads.clone());
                 self.unrecorded.borrow_mut().push(mark);

@@ -37,8 +37,7 @@ pub const LOOK: Duration = Duration::from_millis(100);
 const LOOKED_AT: usize = 1000;
 
 /// Error shown for an event that was given up earlier.
-const BEFORE: &str =
-    "given up when it was sent before; `history` says why, `flush --dead` tries again";
+const BEFORE: &str = "already given up earlier; `history` shows why, `flush --dead` retries it";
 
 /// One destination and the state of its deliveries.
 pub struct Worker {
@@ -424,7 +423,7 @@ impl Worker {
     pub fn drop_own(&self, delivery: i64) {
         let mut own = self.own.borrow_mut();
         if own.finish(delivery, DeliveryState::Discarded) {
-            own.last_error = Some("dropped, the spool was full".to_owned());
+            own.last_error = Some("dropped: the spool was full".to_owned());
         }
     }
 

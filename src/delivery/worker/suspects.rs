@@ -47,7 +47,7 @@ impl Worker {
                 Some(row) if crashes < MAX_CRASHES => self.rehearse(spool, row).await,
                 Some(_) => {
                     let error = format!(
-                        "given up: the process ended {crashes} times while it made the message"
+                        "given up: the process ended {crashes} times while it built the message"
                     );
                     self.mark_unreadable(spool, delivery, &error).await;
                     self.clear(delivery);

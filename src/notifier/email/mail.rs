@@ -147,7 +147,7 @@ impl MailTemplate {
         }
         let mail = builder.multipart(alternatives);
         let mail =
-            mail.map_err(|error| Failure::permanent(format!("no mail can be made: {error}")))?;
+            mail.map_err(|error| Failure::permanent(format!("cannot build the mail: {error}")))?;
         Ok(mail.formatted())
     }
 
@@ -201,7 +201,7 @@ fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
         Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => return Some(mailbox),
         Ok(_) => section.problem(
             key,
-            format!("`{text}` is not an address in ASCII; write its domain with `xn--`"),
+            format!("`{text}` must be an ASCII address; write its domain with `xn--`"),
         ),
         Err(_) => section.problem(
             key,

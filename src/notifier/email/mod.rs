@@ -38,7 +38,7 @@ use crate::text::{characters, cut, one_line};
 /// Mail over SMTP, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "email",
-    about: "sends a mail over SMTP",
+    about: "sends email over SMTP",
     form: MessageFormat::Mail,
     build,
 };
@@ -131,7 +131,7 @@ impl Server {
         if encryption == Encryption::None && login.is_some() && !is_local(host) {
             section.warning(
                 "encryption",
-                "the credentials go in the clear, readable on the way; use starttls or tls",
+                "the credentials are sent unencrypted; use starttls or tls",
             );
         }
         let trust = trust?;
@@ -172,8 +172,7 @@ impl Server {
         steps.push(format!("{} answered", self.name()));
         if let Some(tls) = &self.upgrade {
             if !connection.can_starttls() {
-                let text =
-                    "the server offers no STARTTLS, and nothing is sent without; see `encryption`";
+                let text = "the server does not offer STARTTLS; set `encryption = none` to send unencrypted";
                 return Err(Failure::retry(format!("{}: {text}", self.name())));
             }
             limit.set(MAX_CERTIFICATES);
@@ -227,7 +226,7 @@ impl Server {
         if reply.has_code(code) {
             return Ok(());
         }
-        let text = format!("answered {} in place of {code}", reply.code());
+        let text = format!("answered {} instead of {code}", reply.code());
         Err(Failure::retry(format!("{}: {text}", self.name())))
     }
 }
@@ -254,7 +253,7 @@ fn upgrade(host: &str, trust: &Trust) -> Result<TlsParameters, String> {
     }
     builder.build().map_err(|error| {
         format!(
-            "no TLS is possible ({error}); install the system's ca-certificates or set `ca_file`"
+            "TLS is not available ({error}); install the system's ca-certificates or set `ca_file`"
         )
     })
 }
@@ -291,7 +290,7 @@ impl Login {
         if section.is_given(other) {
             section.problem(
                 other,
-                format!("`{other}` is not used with this `auth`; the key is `{key}`"),
+                format!("`{other}` is not used with this `auth`; use `{key}`"),
             );
         }
         let ask = || section.prompt(&format!("Password of {username} at {host}: "));

@@ -231,7 +231,7 @@ impl Session<'_> {
                     .await
             }
             ("CAP", "NAK") | ("421", "CAP") => Err(Failure::retry(format!(
-                "{}: the server offers no SASL",
+                "{}: the server does not offer SASL",
                 server.name()
             ))),
             ("AUTHENTICATE", _) => {

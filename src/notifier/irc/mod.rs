@@ -22,7 +22,7 @@ use crate::text::{Escape, bytes, cut, one_line};
 /// IRC, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "irc",
-    about: "says some lines in IRC channels and to users",
+    about: "posts messages to IRC channels and users",
     form: MessageFormat::Text(Escape::Plain),
     build,
 };
@@ -48,15 +48,16 @@ struct Irc {
 fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     let key = section.secret("channel_key");
     if key.as_ref().is_some_and(|key| !is_word(key.expose())) {
-        section.problem("channel_key", "`channel_key` holds a blank or a comma");
+        section.problem(
+            "channel_key",
+            "`channel_key` cannot contain a space or comma",
+        );
     }
     let targets = section.required_channels("targets");
     for target in targets.iter().flatten().filter(|target| !is_word(target)) {
         section.problem(
             "targets",
-            format!(
-                "`{target}` must be a channel such as `#ops` or a nickname, without blanks in it"
-            ),
+            format!("`{target}` must be a channel such as `#ops` or a nickname, without spaces"),
         );
     }
     let notice = section.flag("notice", false);
@@ -81,7 +82,7 @@ fn server(section: &Section) -> Option<Server> {
     );
     let nickname = section.text("nickname").unwrap_or("ansible-notify");
     if !is_word(nickname) || nickname.starts_with(|first: char| first.is_ascii_digit()) {
-        section.problem("nickname", format!("`{nickname}` is not a nickname"));
+        section.problem("nickname", format!("`{nickname}` is not a valid nickname"));
     }
     let trust = Trust::read(section, encrypted);
     let identity = read_identity(section);
@@ -91,10 +92,7 @@ fn server(section: &Section) -> Option<Server> {
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
     let (host, trust) = (host?, trust?);
     if !encrypted && login.is_some() {
-        section.warning(
-            "tls",
-            "the password goes in the clear, readable on the way; use TLS",
-        );
+        section.warning("tls", "the password is sent unencrypted; use TLS");
     }
     let config = encrypted.then(|| trust.config(identity.as_deref()));
     let tls = config
@@ -251,7 +249,7 @@ impl Notifier for Irc {
         match self.server.open().await {
             Ok(session) => {
                 let name = self.server.name();
-                check.steps.push(format!("{name} takes the login"));
+                check.steps.push(format!("{name}: logged in"));
                 session.quit().await;
             }
             Err(failure) => check.error = Some(failure.error().to_owned()),

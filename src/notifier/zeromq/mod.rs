@@ -28,7 +28,7 @@ use crate::secret;
 /// ZeroMQ, as a kind of notifier.
 pub const KIND: Kind = Kind {
     name: "zeromq",
-    about: "sends the [outputs] as JSON to ZeroMQ's PULL or SUB sockets",
+    about: "sends the [outputs] as JSON to ZeroMQ PULL or SUB sockets",
     form: MessageFormat::Data,
     build,
 };
@@ -297,7 +297,7 @@ impl ZeroMq {
     }
 
     fn not_taken(&self) -> Error {
-        let text = format!("not taken within {:?}", self.timeout);
+        let text = format!("not accepted within {:?}", self.timeout);
         Error::new(ErrorKind::WouldBlock, text)
     }
 
@@ -308,8 +308,8 @@ impl ZeroMq {
 
 fn explain(error: &Error) -> String {
     match error.kind() {
-        ErrorKind::UnexpectedEof => "the peer has gone away".to_owned(),
-        ErrorKind::TimedOut => "no connection in time".to_owned(),
+        ErrorKind::UnexpectedEof => "the peer disconnected".to_owned(),
+        ErrorKind::TimedOut => "the connection timed out".to_owned(),
         _ => explained(&error.to_string()),
     }
 }
@@ -348,7 +348,7 @@ impl Notifier for ZeroMq {
         };
         Check {
             steps: vec![format!(
-                "{verb} {}: {peers} of the other side",
+                "{verb} {}: {peers} connected",
                 self.address.shown()
             )],
             error: match met {

@@ -82,11 +82,11 @@ impl Peer {
         let mut theirs = [0; 64];
         wire.read_exact(&mut theirs).await?;
         if theirs[0] != 0xff || theirs[9] & 1 == 0 || theirs[10] < 3 {
-            return Err(protocol("it does not speak ZMTP 3"));
+            return Err(protocol("it does not support ZMTP 3"));
         }
         if &theirs[12..17] != b"NULL\0" {
             return Err(protocol(
-                "it asks for a security mechanism; only NULL is known",
+                "it requires a security mechanism; only NULL is supported",
             ));
         }
         let mut peer = Peer {
@@ -107,7 +107,7 @@ impl Peer {
         let reply = peer.read().await?;
         if let Some(reason) = reply.body.strip_prefix(b"\x05ERROR") {
             let reason = String::from_utf8_lossy(reason.get(1..).unwrap_or_default());
-            return Err(protocol(&format!("it refuses: {reason}")));
+            return Err(protocol(&format!("it refused: {reason}")));
         }
         if reply.flags & COMMAND == 0 || !reply.body.starts_with(b"\x05READY") {
             return Err(protocol("it is not ready"));
@@ -195,7 +195,7 @@ impl Peer {
         if on {
             let taken: usize = self.topics.iter().map(|topic| TOPIC + topic.len()).sum();
             if taken + TOPIC + topic.len() > MAX_TOPICS {
-                return Err(protocol("it subscribes to too much"));
+                return Err(protocol("it has too many subscriptions"));
             }
             self.topics.push(topic.to_vec());
         } else if let Some(at) = self.topics.iter().position(|known| known == topic) {
@@ -240,7 +240,7 @@ impl Peer {
             _ => return Ok(None),
         };
         if length > MAX_FRAME || flags & !(MORE | LONG | COMMAND) != 0 {
-            return Err(protocol("it sends what a receiver does not"));
+            return Err(protocol("it sent something that a receiver must not send"));
         }
         let end = begin + length as usize;
         if self.unread.len() < end {

@@ -60,7 +60,7 @@ pub fn add_to(environment: &mut Environment) {
         let engine = if given.flag(1) { &URL_SAFE } else { &STANDARD };
         let decoded = engine.decode(text_of(text)?.trim());
         let decoded = decoded.map_err(|reason| error(format!("not base64: {reason}")))?;
-        String::from_utf8(decoded).map_err(|_| error("what is decoded is not UTF-8"))
+        String::from_utf8(decoded).map_err(|_| error("the decoded data is not UTF-8"))
     });
     environment.add_filter("hash", |text: &Value, given: Given| {
         let given = Arguments::new(given, ["hashtype"])?;
@@ -99,7 +99,7 @@ fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> 
     };
     let (comma, colon) = match separators.as_deref() {
         Some([comma, colon]) => (text_of(comma)?, text_of(colon)?),
-        Some(_) => return Err(error("`separators` needs two texts")),
+        Some(_) => return Err(error("`separators` must have two strings")),
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),
     };
@@ -135,7 +135,7 @@ fn write_json(
 ) -> Result<String, Error> {
     let indent = form.indent.unwrap_or(0);
     if indent > 100 {
-        return Err(error("an indent is at most 100"));
+        return Err(error("an indent must be at most 100"));
     }
     ensure_bytes(state, weigh(value)?.saturating_mul(2 + indent))?;
     let mut json = serde_json::to_value(value).map_err(|reason| error(reason.to_string()))?;
@@ -287,7 +287,7 @@ fn digest(text: &str, name: &str) -> Result<String, Error> {
         "sha512" => &SHA512,
         other => {
             return Err(error(format!(
-                "a hash is md5, sha1, sha256, sha384 or sha512, not `{other}`"
+                "the hash must be md5, sha1, sha256, sha384 or sha512, not `{other}`"
             )));
         }
     };

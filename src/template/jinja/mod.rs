@@ -74,7 +74,7 @@ pub fn unknown_name(environment: &Environment, source: &str) -> Option<String> {
     let unknown = |kind: &'static str, words: Vec<&str>| {
         let word = words.into_iter().find(|word| !is_known(word, kind))?;
         Some(format!(
-            "there is no {kind} `{word}`; docs/expressions.md lists them"
+            "no {kind} `{word}` exists; see docs/expressions.md"
         ))
     };
     unknown("filter", filters).or_else(|| unknown("test", tests))
@@ -134,7 +134,7 @@ fn described(kind: ValueKind) -> &'static str {
         ValueKind::None => "null",
         ValueKind::Bool => "a boolean",
         ValueKind::Number => "a number",
-        ValueKind::String | ValueKind::Bytes => "a text",
+        ValueKind::String | ValueKind::Bytes => "a string",
         ValueKind::Seq | ValueKind::Iterable => "a list",
         ValueKind::Map => "a dictionary",
         _ => "something else",

@@ -44,7 +44,7 @@ fn compile(
 ) -> Result<Regex, Error> {
     if pattern.len() > MAX_PATTERN {
         return Err(error(format!(
-            "a regular expression has at most {MAX_PATTERN} bytes, and this one {}",
+            "a regular expression can have at most {MAX_PATTERN} bytes; this one has {}",
             pattern.len()
         )));
     }

@@ -30,7 +30,9 @@ pub fn add_to(environment: &mut Environment) {
 
 fn json_query(state: &State, value: &Value, source: &str) -> Result<Value, Error> {
     if source.len() > MAX_LENGTH {
-        return Err(error(format!("a query has at most {MAX_LENGTH} bytes")));
+        return Err(error(format!(
+            "a query can have at most {MAX_LENGTH} bytes"
+        )));
     }
     // The query holds the data as values of its own type, besides the original.
     ensure_bytes(state, weigh(value)?.saturating_mul(8))?;

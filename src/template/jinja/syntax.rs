@@ -144,13 +144,13 @@ fn is_closed(token: &str, quote: char) -> bool {
 /// Returns the problem of a text that begins with a character that is not part of an expression.
 fn not_ours(first: char, rest: &str) -> String {
     if ['“', '”', '„', '‘', '’'].contains(&first) {
-        return format!("`{first}` is no quote here; write ' or \"");
+        return format!("`{first}` is not a quote here; write ' or \"");
     }
     let foreign = FOREIGN.iter().find(|(theirs, _)| rest.starts_with(theirs));
     match foreign {
-        Some((theirs, ours)) => format!("`{theirs}` is no operator here; write `{ours}`"),
+        Some((theirs, ours)) => format!("`{theirs}` is not an operator here; write `{ours}`"),
         None if first == '=' => "`=` does not compare; write `==`".to_owned(),
-        None => format!("`{}` means nothing here", first.escape_debug()),
+        None => format!("unexpected `{}`", first.escape_debug()),
     }
 }
 
@@ -375,14 +375,14 @@ mod tests {
             ("a = 'b'", "write `==`"),
             ("a === 'b'", "write `==`"),
             ("a =~ 'b'", "is search"),
-            ("a == “b”", "no quote"),
+            ("a == “b”", "not a quote"),
             ("a == 'b", "not closed"),
             ("a == 'b\\'", "not closed"),
-            ("a ? b : c", "`?` means nothing"),
-            ("$a", "`$` means nothing"),
-            ("# a", "`#` means nothing"),
+            ("a ? b : c", "unexpected `?`"),
+            ("$a", "unexpected `$`"),
+            ("# a", "unexpected `#`"),
             ("{{ a && b }}", "write `and`"),
-            ("{% if a @ b %}x{% endif %}", "`@` means nothing"),
+            ("{% if a @ b %}x{% endif %}", "unexpected `@`"),
         ] {
             let stray = stray(source).unwrap_or_default();
             assert!(stray.contains(said), "{source}: {stray}");

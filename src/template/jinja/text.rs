@@ -59,7 +59,7 @@ fn truncate(text: &Value, given: Given) -> Result<Value, Error> {
     let end_length = end.chars().count();
     if length < end_length {
         return Err(error(format!(
-            "a text is truncated to at least {end_length} characters, the length of `end`"
+            "`length` must be at least {end_length}, the length of `end`"
         )));
     }
     if whole.chars().count() <= length.saturating_add(leeway) {
@@ -88,7 +88,7 @@ fn wordwrap(state: &State, text: &Value, given: Given) -> Result<String, Error> 
         _ => "\n".to_owned(),
     };
     if width == 0 {
-        return Err(error("a line has at least one character"));
+        return Err(error("`width` must be at least 1"));
     }
     let hyphens = given.get(3).is_none_or(Value::is_true);
     let splitter = if hyphens {
@@ -147,7 +147,7 @@ fn comment(state: &State, text: &Value, given: Given) -> Result<String, Error> {
         "xml" => (" - ", "<!--", "-->"),
         other => {
             return Err(error(format!(
-                "a style is plain, erlang, c, cblock or xml, not `{other}`"
+                "the style must be plain, erlang, c, cblock or xml, not `{other}`"
             )));
         }
     };

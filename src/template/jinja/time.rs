@@ -81,7 +81,7 @@ fn zone_named(name: &str) -> Result<TimeZone, Error> {
         "local" => Ok(TimeZone::system()),
         _ => TimeZone::get(name).map_err(|_| {
             error(format!(
-                "there is no time zone `{name}`; one is called `Europe/Berlin`, `UTC` or `local`"
+                "no time zone `{name}` exists; write one such as `Europe/Berlin`, `UTC` or `local`"
             ))
         }),
     }

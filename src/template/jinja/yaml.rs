@@ -26,7 +26,7 @@ pub enum Style {
 /// Returns the value as YAML, with sorted keys.
 pub fn write(value: &Value, style: Style, indent: usize) -> Result<String, Error> {
     if !(1..=40).contains(&indent) {
-        return Err(error("an indent is from 1 to 40"));
+        return Err(error("an indent must be from 1 to 40"));
     }
     let mut writer = Writer {
         out: String::new(),
@@ -289,7 +289,7 @@ pub fn read(text: &str) -> Result<Value, Error> {
                 Some(resolve(&text).unwrap_or_else(|| Value::from(text.as_ref())))
             }
             Event::Scalar(text, ..) => Some(Value::from(text.as_ref())),
-            Event::Alias(..) => return Err(error("YAML with aliases is not read")),
+            Event::Alias(..) => return Err(error("YAML with aliases is not supported")),
             Event::DocumentEnd => break,
             _ => None,
         };
