@@ -92,17 +92,19 @@ fn every_command_and_exit_code_is_documented() {
             "{command}"
         );
     }
-    let source = include_str!("../../src/exit.rs");
-    let codes = source
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "));
-    let mut count = 0;
-    for (_, code) in codes {
-        assert!(README.contains(&format!("| {code} | ")), "exit code {code}");
-        assert!(help.contains(&format!(" {code} ")), "exit code {code}");
-        count += 1;
-    }
-    assert_eq!(count, 9);
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let text = words.join(" ");
+    let codes = text.split_once("Exit codes: ").unwrap().1;
+    let codes = codes.split_once(". ").unwrap().0;
+    let codes: Vec<&str> = codes
+        .split("; ")
+        .map(|meaning| meaning.split_once(' ').unwrap().0)
+        .collect();
+    let rows = README.lines().filter_map(|line| {
+        let first = line.strip_prefix("| ")?.split(" |").next()?;
+        first.parse::<u8>().is_ok().then_some(first)
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), codes);
 }
 
 #[test]
@@ -140,20 +142,77 @@ fn every_key_and_variable_is_documented() {
     }
 }
 
+/// Events for each branch of the default templates.
+const EVENTS: &str = r#"[
+{"state":"failed","host":"a","task":{"name":"t","path":"/x.yml:3"},"result":{"msg":"boom"}},
+{"state":"failed","host":"b","task":{"name":"t"},"ignored":true,"result":{"msg":"boom"}},
+{"state":"unreachable","host":"c","task":{"name":"t"},"result":{"msg":"gone"}},
+{"state":"success","host":"d","task":{"name":"t"},"changed":true},
+{"event":"playbook_on_task_start","task":{"name":"u"}},
+{"event":"run_start","run":{"playbook":"s.yml","user":"anna","controller":"deploy1"}},
+{"event":"run_end","status":"canceled","run":{"playbook":"s.yml"}},
+{"event":"run_end","status":"success","run":{"playbook":"s.yml","check":true},"stats":{"a":{"changed":1}}},
+{"event":"run_end","status":"error","run":{"playbook":"s.yml"},"reason":"no such role"},
+{"event":"run_end","status":"error","run":{"playbook":"s.yml"},"failures":12,"failed_tasks":[
+{"host":"a","task":"t","path":"/x.yml:1","message":"boom"},{"host":"b","task":"t","message":"boom"}]}
+]"#;
+
+/// Events that are one message with `group_by = task`.
+const GROUP: &str = r#"[
+{"state":"failed","host":"a","task":{"name":"t"},"result":{"msg":"boom"}},
+{"state":"failed","host":"b","task":{"name":"t"},"result":{"msg":"boom"}}
+]"#;
+
 #[test]
-fn the_default_templates_are_shown_as_they_are() {
+fn the_templates_that_are_shown_are_the_defaults() {
     let shown = include_str!("../../docs/notifiers/README.md");
-    let source = include_str!("../../src/message/mod.rs");
-    for name in ["SUBJECT", "MESSAGE"] {
-        let (_, rest) = source
-            .split_once(&format!("pub const {name}: &str = \"\\\n"))
-            .unwrap();
-        let (template, _) = rest.split_once("\";").unwrap();
-        assert!(
-            shown.contains(&format!("```jinja\n{template}\n```")),
-            "{name}"
+    let mut shown = shown.split("```jinja\n").skip(1).map(|rest| {
+        let template = rest.split_once("\n```").unwrap().0;
+        template.replace('\n', "\n    ")
+    });
+    let (subject, message) = (shown.next().unwrap(), shown.next().unwrap());
+    let texts = |templates: &str| {
+        let server = crate::server::ntfy::start();
+        let config = format!(
+            "[notifier:phone]\ntype = ntfy\napi_url = {}\ntopic = ops\ntoken = {}\n\
+             on = any, started, playbook_on_task_start\n{templates}\n",
+            server.at("/"),
+            crate::server::ntfy::TOKEN
         );
+        let sandbox = Sandbox::with_config(&config);
+        sandbox.file("grouped.ini", config.clone() + "group_by = task\n");
+        let mut all = sandbox
+            .run_with_input(&["send", "-", "--dry-run"], EVENTS)
+            .stdout;
+        let grouped = ["send", "-", "--config", "grouped.ini"];
+        assert_eq!(sandbox.run_with_input(&grouped, GROUP).code, 0);
+        // No event by hand says that a run recovered.
+        assert_eq!(sandbox.run(&["test", "--trigger", "recovered"]).code, 0);
+        for body in server.bodies() {
+            all += &format!("{} {}\n", body["title"], body["message"]);
+        }
+        all.replace(&server.at("/"), "")
+    };
+    let defaults = texts("");
+    for branch in [
+        "started",
+        "recovered",
+        "succeeded (check mode)",
+        "s.yml failed",
+        "canceled",
+        "2 results on 2 hosts",
+        "unreachable",
+        "changed",
+        "ignored",
+        "boom",
+        "and 2 more",
+        "no such role",
+        "anna on deploy1",
+    ] {
+        assert!(defaults.contains(branch), "no {branch} in {defaults}");
     }
+    let templates = format!("subject =\n    {subject}\nmessage =\n    {message}");
+    assert_eq!(texts(&templates), defaults);
 }
 
 const GUIDE: &str = include_str!("../../docs/adding-a-notifier.md");
