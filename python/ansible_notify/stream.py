@@ -128,7 +128,7 @@ class Stream:
             self.tend()
             self.look_size = self.unsafe_size + LOOK_BYTES
             if self.unsafe_size > UNSAFE_LIMIT:
-                self.give_up("ansible-notify does not keep up; the rest of the run is not reported")
+                self.give_up("ansible-notify cannot keep up; the rest of the run is not reported")
 
     def tend(self):
         """Does what can be done without waiting: writes, listens, starts a dead binary again."""
@@ -152,7 +152,7 @@ class Stream:
         try:
             self.run()
         except (OSError, ValueError) as error:
-            reason = os.strerror(error.errno) if getattr(error, "errno", None) else "a bad name"
+            reason = os.strerror(error.errno) if getattr(error, "errno", None) else "invalid name"
             self.give_up("cannot run %s: %s; the run is not reported" % (self.command[0], reason))
             return
         hello = self.hello

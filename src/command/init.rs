@@ -31,8 +31,8 @@ pub fn run(arguments: &cli::Init) -> Exit {
     if plugin != Exit::Ok || config != Exit::Ok {
         return Exit::NoInput;
     }
-    let next = "\nNow set `callback_url` in plugin_config.ini; playbooks beside callback_plugins use it. For other \
-        playbooks and ad hoc runs, set in ansible.cfg:\n\n    [defaults]\n    callback_plugins = \
+    let next = "\nNext, set `callback_url` in plugin_config.ini, for playbooks next to callback_plugins. For other \
+        playbooks and ad hoc commands, add this to ansible.cfg:\n\n    [defaults]\n    callback_plugins = \
         callback_plugins:~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback\n    \
         bin_ansible_callbacks = true\n";
     stdout::print(next);
