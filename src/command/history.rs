@@ -101,7 +101,7 @@ fn status_line(row: &DestinationStatus, name: &str) -> String {
     if !row.needs.is_empty() && row.waiting > 0 {
         line.push_str(&format!(
             "; needs {} from the play's vars or the environment",
-            row.needs
+            row.needs.join(", ")
         ));
     }
     line.push('\n');

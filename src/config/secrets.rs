@@ -45,7 +45,10 @@ impl Section {
     /// Reads a secret that determines a target: it never gets a placeholder.
     pub fn secret_url(&self, key: &str) -> Option<Secret> {
         match self.secret_source(key) {
-            Some((entry, source)) if self.withholds(entry, &source) => None,
+            Some((entry, source)) if self.withholds(entry, &source) => {
+                self.secrets.borrow_mut().insert(key.to_owned());
+                None
+            }
             _ => self.secret(key),
         }
     }

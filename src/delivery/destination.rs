@@ -101,7 +101,6 @@ impl Destination {
             matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"
         };
         let passing: Vec<&Entry> = self.section.passing().collect();
-        let needs: Vec<&str> = self.needs().collect();
         let run = if passing.is_empty() {
             String::new()
         } else {
@@ -117,7 +116,7 @@ impl Destination {
             search: serde_json::to_string(&search).expect("paths can be written"),
             name: self.name.clone(),
             run,
-            needs: needs.join(", "),
+            needs: self.needs().map(str::to_owned).collect(),
         }
     }
 }

@@ -320,6 +320,12 @@ impl Config {
         }
     }
 
+    /// Returns the commands that print the secrets of its destinations.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        let sections = self.destinations.iter().map(|one| &one.section);
+        sections.flat_map(Section::commands).collect()
+    }
+
     /// Returns the place of the destination with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         let mut destinations = self.destinations.iter();

@@ -111,7 +111,7 @@ impl Source {
 type Answer = (Vec<String>, Result<String>);
 
 thread_local! {
-    /// Results of commands that were run ahead.
+    /// Those that the configuration being read now may use.
     static ANSWERS: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -122,19 +122,31 @@ fn answered(words: &[String]) -> Option<Result<String>> {
     })
 }
 
-/// Runs commands for secrets without blocking other tasks, then runs `read`, which uses their results.
-pub async fn with_answers<T>(commands: Vec<Vec<String>>, read: impl FnOnce() -> T) -> T {
-    if !commands.is_empty() {
+/// Results of commands that were run ahead.
+#[derive(Default)]
+pub struct Answers(Vec<Answer>);
+
+impl Answers {
+    /// Runs commands for secrets, without blocking other tasks.
+    pub async fn of(commands: Vec<Vec<String>>) -> Answers {
+        if commands.is_empty() {
+            return Answers::default();
+        }
         let ask = |words: Vec<String>| {
             let answer = run(&words);
             (words, answer)
         };
         let asked = tokio::task::spawn_blocking(move || commands.into_iter().map(ask).collect());
-        ANSWERS.set(asked.await.unwrap_or_default());
+        Answers(asked.await.unwrap_or_default())
     }
-    let result = read();
-    ANSWERS.take();
-    result
+
+    /// Runs `read`, which uses these results instead of running the commands.
+    pub fn used_by<T>(self, read: impl FnOnce() -> T) -> T {
+        ANSWERS.set(self.0);
+        let result = read();
+        ANSWERS.take();
+        result
+    }
 }
 
 fn read_file(path: &Path) -> Result<String> {

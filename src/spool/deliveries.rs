@@ -20,7 +20,7 @@ pub struct DestinationKey {
     pub search: String,
     pub name: String,
     pub run: String,
-    pub needs: String,
+    pub needs: Vec<String>,
     /// True if the project's own file sets the recipient. Not part of the destination's identity.
     pub own: bool,
 }
@@ -150,7 +150,13 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
     }
     connection.execute(
         "INSERT INTO destination (search, name, run, needs, own) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![key.search, key.name, key.run, key.needs, key.own],
+        params![
+            key.search,
+            key.name,
+            key.run,
+            fields::joined(&key.needs),
+            key.own
+        ],
     )?;
     Ok(connection.last_insert_rowid())
 }

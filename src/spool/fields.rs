@@ -30,3 +30,25 @@ pub fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> rusqlite::Result
         _ => None,
     })
 }
+
+/// Separator of names in a column.
+const SEPARATOR: &str = ", ";
+
+/// Returns names as they are stored in one column.
+pub fn joined(names: &[String]) -> String {
+    names.join(SEPARATOR)
+}
+
+/// Returns the names in a column.
+pub fn split(column: &str) -> Vec<String> {
+    let names = column.split(SEPARATOR).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// Serialises names as they are stored.
+pub fn serialize_joined<S: serde::Serializer>(
+    names: &[String],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&joined(names))
+}

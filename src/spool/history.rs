@@ -19,7 +19,8 @@ pub struct DestinationStatus {
     /// Run whose play vars changed it, or a name for the credentials from the environment; otherwise empty.
     pub run: String,
     /// Settings given only by those vars.
-    pub needs: String,
+    #[serde(serialize_with = "fields::serialize_joined")]
+    pub needs: Vec<String>,
     /// True if the project's own file sets the recipient.
     #[serde(skip)]
     pub own: bool,
@@ -96,7 +97,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         search: fields::sound_text(row, 1)?,
         name: text(2)?,
         run: text(3)?,
-        needs: text(4)?,
+        needs: fields::split(&text(4)?),
         // An unreadable value counts as the project's: nothing may go elsewhere.
         own: fields::number::<i64>(row, 16)? != Some(0),
         accepted,

@@ -275,7 +275,7 @@ mod tests {
                 search: String::new(),
                 name: name.to_owned(),
                 run: String::new(),
-                needs: String::new(),
+                needs: Vec::new(),
                 own: false,
             };
             deliveries::destination(&spool, &key).unwrap()

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::deliveries::{DestinationKey, NewEvent, accept, destination};
+use super::fields;
 use super::state::DeliveryState;
 use super::wal::Damage;
 
@@ -225,7 +226,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
             search: row.get(0)?,
             name: row.get(1)?,
             run: row.get(2)?,
-            needs: row.get(3)?,
+            needs: fields::split(&row.get::<_, String>(3)?),
             own: row.get(12)?,
         },
         event: NewEvent {

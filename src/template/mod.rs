@@ -7,7 +7,7 @@ pub mod limits;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, mpsc};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
@@ -93,7 +93,8 @@ enum Compiled {
     Text(minijinja::Template<'static, 'static>),
 }
 
-/// Source of a compiled value. A configuration lives as long as the process, so its few texts may be leaked.
+/// Source of a compiled value. Each text is kept until the process ends, but only once, however often its
+/// configuration is loaded.
 #[derive(Clone, Copy)]
 struct Source {
     text: &'static str,
@@ -120,7 +121,7 @@ impl Template {
         if let Some(unknown) = jinja::unknown_name(&ENVIRONMENT, text) {
             return Err(unknown);
         }
-        let text = Box::leak(rewrite_sets(&rewrite_percent(text)).into_boxed_str());
+        let text = kept(rewrite_sets(&rewrite_percent(text)));
         let source = Source { text, escape };
         let variable = VARIABLES.iter().find(|name| **name == source.text.trim());
         let compiled = match variable {
@@ -264,6 +265,18 @@ impl Compiled {
     }
 }
 
+/// Returns the text as one that is kept until the process ends: compiled templates borrow from it.
+fn kept(text: String) -> &'static str {
+    static KEPT: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(text.as_str()) {
+        return known;
+    }
+    let text: &'static str = Box::leak(text.into_boxed_str());
+    all.insert(text);
+    text
+}
+
 fn is_large(context: &Context) -> bool {
     let sizes = context.events().map(|event| {
         let hosts = event.end.as_ref().map_or(0, |end| end.stats.len());
@@ -298,6 +311,12 @@ mod tests {
 
     const EVENT: &str = r#"{"state":"failed","host":"web1","changed":true,
         "result":{"rc":2,"stdout":"a\nb","list":[1,null],"big":18446744073709551617,"huge":1e400,"evil":"{{ 7*7 }}"}}"#;
+
+    #[test]
+    fn a_text_compiled_again_takes_no_more_memory() {
+        let text = || Template::new("{{ host }} again").unwrap().source.text;
+        assert!(std::ptr::eq(text(), text()));
+    }
 
     #[test]
     fn types_survive() {

@@ -87,6 +87,38 @@ fn it_ends_whatever_the_endpoint_answers() {
 }
 
 #[test]
+fn a_slow_command_for_a_secret_holds_up_no_other_configuration() {
+    let (slow, other) = (Server::start([OK]), Server::start([OK]));
+    let sandbox = Sandbox::new();
+    let notifier = |name: &str, server: &Server| {
+        let url = server.url();
+        format!("[notifier:{name}]\ntype = webhook\non = any\nurl = {url}\n")
+    };
+    let asking = |name| notifier(name, &slow) + "token_command = ./token\n";
+    sandbox.file("slow.ini", asking("one") + &asking("two"));
+    sandbox.file("other.ini", notifier("three", &other));
+    let token =
+        "#!/bin/sh\necho run >> runs\nuntil [ -e arrived ]; do sleep 0.05; done\necho secret\n";
+    sandbox.file("token", token);
+    sandbox.mode("token", 0o700);
+    let arrived = sandbox.file("arrived", "");
+    for config in ["slow.ini", "other.ini"] {
+        let arguments = ["send", "--config", config, "--no-wait", "--quiet", "-"];
+        let sent = run(&sandbox, &arguments, &event("h"));
+        assert_eq!(sent.code, 0, "{sent:?}");
+    }
+    std::fs::remove_file(&arrived).unwrap();
+    let runs = sandbox.file("runs", "");
+    let flushing = sandbox.command_on_spool(&["flush"]).spawn().unwrap();
+    other.wait_for(1);
+    assert_eq!(slow.requests().len(), 0);
+    sandbox.file("arrived", "");
+    outcome(flushing).expect_line(0, &["3 deliveries: all delivered"]);
+    let runs = std::fs::read_to_string(runs).unwrap();
+    assert_eq!(runs, "run\n".repeat(2), "once for each notifier");
+}
+
+#[test]
 fn a_dead_one_of_three_holds_up_neither_flush_nor_who_stays() {
     let server = Server::start([OK]);
     let notifier = |name: &str, url: &str| {

@@ -1,14 +1,16 @@
 //! `flush`: delivers the pending events in the spool, with the settings of each event's own project.
 
+mod due;
+mod environment;
 mod trust;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::cli;
 use crate::config::Options;
@@ -19,12 +21,15 @@ use crate::config::problem::Problem;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::delivery::Deliverer;
-use crate::delivery::destination::{ADDRESSEE, Destination, variable};
+use crate::delivery::destination::{Destination, variable};
 use crate::delivery::setup::Config;
 use crate::delivery::tally::Counts;
 use crate::exit::Exit;
 use crate::net::http::Http;
+use crate::secret::Answers;
 use crate::spool::{self, DestinationStatus, Spool};
+use due::{Due, Stamp, stamp};
+use environment::{addressee, not_stored, unset};
 use trust::{distrusted, is_all_of, of_stranger};
 
 use crate::command::unclaimed::{self, Unclaimed};
@@ -94,9 +99,6 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
     }
     flush.finish().await
 }
-
-/// Modification time and length of each configuration file; None for a missing one.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 struct Flush<'a> {
     arguments: &'a cli::Flush,
@@ -179,6 +181,7 @@ impl Flush<'_> {
             self.added.remove(&id);
         }
         let known = self.status().await?;
+        let mut due: Vec<Due> = Vec::new();
         for status in &known {
             if !self.is_chosen(status) || status.waiting == 0 {
                 continue;
@@ -197,46 +200,92 @@ impl Flush<'_> {
                 }
                 None => self.waiting += usize::try_from(status.waiting).unwrap_or(0),
             }
-            self.add(status, search, &known);
+            if let Some(options) = self.options(status, search) {
+                Due::add(&mut due, options, status);
+            }
         }
+        self.start(due, &known).await;
         self.loaded.clear();
         self.unclaimed.say();
         Ok(())
     }
 
-    /// Loads a destination's settings again and starts its worker. The environment may only give the keys
-    /// that it, or the play's vars, gave when the events were accepted.
-    fn add(&mut self, status: &DestinationStatus, search: Search, known: &[DestinationStatus]) {
+    /// Starts the workers of these destinations, each configuration as soon as its commands for secrets have
+    /// ended: a slow one holds up no other.
+    async fn start(&mut self, due: Vec<Due<'_>>, known: &[DestinationStatus]) {
+        let mut asking = JoinSet::new();
+        for (at, due) in due.iter().enumerate() {
+            let commands = self.commands(&due.options);
+            asking.spawn_local(async move { (at, Answers::of(commands).await) });
+        }
+        while let Some(asked) = asking.join_next().await {
+            let Ok((at, answers)) = asked else { continue };
+            let Due { options, of } = &due[at];
+            answers.used_by(|| {
+                of.iter()
+                    .for_each(|status| self.add(status, options, known))
+            });
+        }
+    }
+
+    /// Returns the commands for secrets in a configuration. One that has none is loaded with this.
+    fn commands(&mut self, options: &Options) -> Vec<Vec<String>> {
+        let reads = match options.reads {
+            Reads::All => Reads::NoCommands,
+            reads => reads,
+        };
+        let inspected = Options {
+            reads,
+            ..options.clone()
+        };
+        let config = Config::load(&inspected, &[], self.deliverer.http());
+        let commands = config.commands();
+        if let (true, Ok(config)) = (commands.is_empty(), config.usable()) {
+            self.loaded.push((options.clone(), config));
+        }
+        commands
+    }
+
+    /// Returns how to load a destination's settings again, if they may be used. The environment may only give
+    /// the keys that it, or the play's vars, gave when the events were accepted.
+    fn options(&mut self, status: &DestinationStatus, search: Search) -> Option<Options> {
         self.unread.retain(|(_, id)| *id != status.id);
         self.unclaimed.remove(status.id);
-        let gone = unclaimed::missing_file(&search);
-        if let (Some(file), true) = (&gone, status.own) {
-            return self.skip(status, unclaimed::address_is_gone(file, &status.name));
+        if let (Some(file), true) = (unclaimed::missing_file(&search), status.own) {
+            self.skip(status, unclaimed::address_is_gone(&file, &status.name));
+            return None;
         }
         if let Some(reason) = distrusted(&search) {
             let reason =
                 format!("{reason}, so its configuration may have been planted to redirect them");
-            return self.pass_over(status, &reason, Exit::Config);
+            self.pass_over(status, &reason, Exit::Config);
+            return None;
         }
         let options = Options {
             search,
-            environment: Some(needs(status).map(str::to_owned).collect()),
+            environment: Some(status.needs.clone()),
             ..Options::default()
         };
-        let options = match &self.stranger {
-            Some(file) if options.search.file().as_ref() != Some(file) => {
-                return self.pass_over(status, &of_stranger(file), Exit::Config);
+        match self.stranger.clone() {
+            Some(file) if options.search.file().as_ref() != Some(&file) => {
+                self.pass_over(status, &of_stranger(&file), Exit::Config);
+                None
             }
-            Some(_) => Options {
+            Some(_) => Some(Options {
                 environment: Some(Vec::new()),
                 reads: Reads::None,
                 ..options
-            },
-            None => options,
-        };
-        let mut config = match self.load(&options, &status.name) {
+            }),
+            None => Some(options),
+        }
+    }
+
+    /// Loads a destination's settings and starts its worker.
+    fn add(&mut self, status: &DestinationStatus, options: &Options, known: &[DestinationStatus]) {
+        let mut config = match self.load(options, &status.name) {
             Ok(config) => config,
             Err(problems) => {
+                let gone = unclaimed::missing_file(&options.search);
                 if let Some(file) = gone.filter(|_| options.search.config.is_some()) {
                     return self.skip(status, unclaimed::address_is_gone(&file, &status.name));
                 }
@@ -317,7 +366,8 @@ impl Flush<'_> {
     ) -> Option<String> {
         let section = &destination.section;
         let given: HashSet<&str> = section.passing().map(|entry| entry.key.as_str()).collect();
-        let missing: Vec<&str> = needs(status).filter(|key| !given.contains(key)).collect();
+        let needs = status.needs.iter().map(String::as_str);
+        let missing: Vec<&str> = needs.filter(|key| !given.contains(key)).collect();
         if !missing.is_empty() {
             return Some(match &search.runner {
                 Some(file) => emitters::how_to_name(&status.name, file),
@@ -345,7 +395,7 @@ impl Flush<'_> {
         destination: &Destination,
         known: &[DestinationStatus],
     ) -> bool {
-        let Some(addressee) = addressee(status) else {
+        let Some(accepted_for) = addressee(status) else {
             return true;
         };
         let attended = self.is_attended();
@@ -354,9 +404,9 @@ impl Flush<'_> {
             alike && other.waiting > 0
         });
         let alone = others
-            .filter_map(self::addressee)
-            .all(|other| other == addressee);
-        destination.section.addressee() == addressee || attended && alone
+            .filter_map(addressee)
+            .all(|other| other == accepted_for);
+        destination.section.addressee() == accepted_for || attended && alone
     }
 
     /// Gives up the deliveries of a destination whose record in the spool is unreadable.
@@ -432,7 +482,7 @@ impl Flush<'_> {
         };
         let owed = left.iter().filter(|status| status.waiting > 0);
         let needed: Vec<Vec<String>> = owed
-            .map(|status| needs(status).map(variable).collect())
+            .map(|status| status.needs.iter().map(|key| variable(key)).collect())
             .collect();
         let mut text = counts.told(&needed);
         let reasons: Vec<String> = left
@@ -466,37 +516,4 @@ impl Flush<'_> {
         }
         status.last_error.clone()
     }
-}
-
-/// Returns the keys that the play's vars or the environment gave.
-fn needs(status: &DestinationStatus) -> impl Iterator<Item = &str> {
-    status.needs.split(", ").filter(|key| !key.is_empty())
-}
-
-/// Returns those of these keys that the environment does not set now.
-fn unset(status: &DestinationStatus) -> Vec<&str> {
-    let is_unset = |key: &&str| std::env::var_os(variable(key)).is_none();
-    needs(status).filter(is_unset).collect()
-}
-
-/// Returns the hash of the address and user that the events were accepted for.
-fn addressee(status: &DestinationStatus) -> Option<&str> {
-    status.run.rsplit_once(ADDRESSEE).map(|(_, mark)| mark)
-}
-
-/// Returns the message that the environment must set these keys.
-fn not_stored(keys: &[&str]) -> String {
-    let names: Vec<String> = keys.iter().map(|key| variable(key)).collect();
-    let names = names.join(", ");
-    format!("the play's vars set values that are not stored; set {names}")
-}
-
-fn stamp(search: &Search) -> Stamp {
-    let (levels, _) = search.levels();
-    let look = |path: &Path| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    let files = levels.iter().map(|level| &level.path).chain(&search.runner);
-    files.map(|path| look(path)).collect()
 }

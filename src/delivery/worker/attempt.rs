@@ -20,7 +20,7 @@ use crate::message::Receipts;
 use crate::net::http::Http;
 use crate::notifier::Thread;
 use crate::panics;
-use crate::secret;
+use crate::secret::{self, Answers};
 use crate::spool::{self, DeliveryState, Mark, Spool};
 use crate::text::{characters, cut};
 
@@ -388,7 +388,8 @@ impl Worker {
     async fn build(&self, http: &Http) -> bool {
         let section = &self.destination.section;
         let build = || (self.destination.kind.build)(section, http);
-        let built = secret::with_answers(section.commands(), || panics::caught(build)).await;
+        let answers = Answers::of(section.commands()).await;
+        let built = answers.used_by(|| panics::caught(build));
         let built = built.ok().flatten();
         self.renewed.set(Some(Instant::now()));
         // Problems of one reading say nothing about the next.
