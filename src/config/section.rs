@@ -328,23 +328,6 @@ impl Section {
         self.secret(key).or_else(|| self.missing(key))
     }
 
-    /// Returns a required list.
-    pub fn required_list(&self, key: &str) -> Option<Vec<String>> {
-        self.required_items(key, self.list(key))
-    }
-
-    /// Returns a required list of channels.
-    pub fn required_channels(&self, key: &str) -> Option<Vec<String>> {
-        self.required_items(key, self.channels(key))
-    }
-
-    fn required_items(&self, key: &str, list: Vec<&str>) -> Option<Vec<String>> {
-        if list.is_empty() {
-            return self.missing(key);
-        }
-        Some(list.into_iter().map(str::to_owned).collect())
-    }
-
     /// Records a problem of a key, or of the whole section if it has no such key.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
         self.note(Problem::new(self.place(key), text).with(Harm::of(key)));

@@ -85,7 +85,7 @@ impl Json {
     fn new(value: Value) -> Result<Json, String> {
         Ok(match value {
             Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                Json::Template(leaf(&text)?)
+                Json::Template(Template::typed(&text)?)
             }
             Value::Array(values) => Json::Array(
                 values
@@ -148,18 +148,6 @@ pub fn readable(value: Value) -> Value {
             .map(|(name, value)| (name, readable(value)))
             .collect(),
         plain => plain,
-    }
-}
-
-/// Parses a string of JSON: one that is only `{{ … }}` keeps the type of its value.
-fn leaf(text: &str) -> Result<Template, String> {
-    let inner = text
-        .trim()
-        .strip_prefix("{{")
-        .and_then(|text| text.strip_suffix("}}"));
-    match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
-        Some(expression) => Template::new(expression.trim()),
-        None => Template::text(text, Escape::Plain),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
+use crate::notifier::recipients::{self, Recipients};
 use crate::text::{Escape, characters, cut_html};
 
 /// HipChat, as a kind of notifier.
@@ -35,7 +36,7 @@ const COLORS: [&str; 6] = ["yellow", "green", "red", "purple", "gray", "random"]
 struct HipChat {
     url: Url,
     authorization: HeaderValue,
-    rooms: Vec<String>,
+    rooms: Recipients,
     color: Option<&'static str>,
     notify: bool,
     from: Option<String>,
@@ -55,7 +56,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     }
     let authorization = bearer(section, "token");
     refuse_user(section, url.as_ref(), "token");
-    let rooms = section.required_list("rooms");
+    let rooms = Recipients::required(section, "rooms", &recipients::LIST, recipients::any);
     let color = section.choice("color", None, &COLORS.map(|name| (name, Some(name))));
     let notify = section.flag("notify", false);
     let from = section.parsed("message_from", None, |text| match text.chars().count() {
@@ -122,7 +123,7 @@ impl Service for HipChat {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let body = json_with(self.body(message), message)?;
         let post = |room: &String| (room.clone(), self.request(room, body.clone()));
-        Ok(self.rooms.iter().map(post).collect())
+        Ok(self.rooms.of(message)?.iter().map(post).collect())
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
@@ -138,7 +139,7 @@ impl Service for HipChat {
     fn probe(&self, method: Method) -> Request {
         Request {
             method,
-            ..self.request(&self.rooms[0], Bytes::new())
+            ..self.request(self.rooms.first(), Bytes::new())
         }
     }
 }

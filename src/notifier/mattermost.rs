@@ -16,6 +16,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{
     Service, attachment_fields, json_with, over_http, webhook_request,
 };
+use crate::notifier::recipients::{self, Recipients, to_channels};
 use crate::text::{Escape, characters, cut};
 
 /// Mattermost, as a kind of notifier.
@@ -35,16 +36,23 @@ const FIELDS: (usize, usize) = (30, 9000);
 
 struct Mattermost {
     url: Url,
-    /// `channel`, `username` and other settings that replace the webhook's own.
+    /// Channels in place of the webhook's own.
+    channels: Option<Recipients>,
+    /// `username` and other settings that replace the webhook's own.
     replacing: Map<String, Value>,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_secret_url(section, "url");
-    let keys = ["channel", "username", "icon_url", "icon_emoji"];
+    let channels = Recipients::optional(section, "channel", &recipients::CHANNELS, recipients::any);
+    let keys = ["username", "icon_url", "icon_emoji"];
     let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
     let replacing = keys.into_iter().filter_map(given).collect();
-    let service = url.clone().map(|url| Mattermost { url, replacing });
+    let service = url.clone().map(|url| Mattermost {
+        url,
+        channels,
+        replacing,
+    });
     over_http(section, http, url.as_ref(), service)
 }
 
@@ -61,11 +69,14 @@ impl Service for Mattermost {
             "fields": fields,
         });
         body.insert("attachments".to_owned(), json!([attachment]));
-        let request = Request {
-            body: json_with(body, message)?,
-            ..self.probe(Method::POST)
-        };
-        Ok(vec![(String::new(), request)])
+        to_channels(self.channels.as_ref(), message, |channel| {
+            let mut body = body.clone();
+            body.extend(channel.map(|channel| ("channel".to_owned(), channel.into())));
+            Ok(Request {
+                body: json_with(body, message)?,
+                ..self.probe(Method::POST)
+            })
+        })
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

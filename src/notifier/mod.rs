@@ -12,6 +12,7 @@ pub mod mattermost;
 pub mod ntfy;
 pub mod over_http;
 pub mod pagerduty;
+pub mod recipients;
 pub mod rocketchat;
 pub mod slack;
 pub mod teams;
@@ -90,6 +91,8 @@ pub struct Sent {
     pub reached: Receipts,
     /// Failure to be recorded, if a recipient still lacks the message.
     pub failure: Option<Failure>,
+    /// True if the message has no recipients: a template chose none.
+    pub to_nobody: bool,
 }
 
 impl Sent {
@@ -98,6 +101,7 @@ impl Sent {
         Sent {
             reached,
             failure: outcome(recipients, failures).err(),
+            to_nobody: recipients == 0,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::net::authorization::{authorization, refuse_user};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
+use crate::notifier::recipients::{LIST, Recipients};
 use crate::text::{Escape, cut};
 
 /// ntfy, as a kind of notifier.
@@ -43,7 +44,7 @@ const PRIORITIES: [(&str, u8); 5] = [
 struct Ntfy {
     api: Url,
     authorization: Option<HeaderValue>,
-    topic: String,
+    topics: Recipients,
     /// The priority of every message; without it, the level decides.
     priority: Option<u8>,
     /// Tags after the one for the level.
@@ -60,12 +61,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     {
         refuse_user(section, api.as_ref(), key);
     }
-    let topic = section.required("topic").map(str::to_owned);
-    if let Some(topic) = topic.as_ref().filter(|topic| !is_topic(topic)) {
-        let given = advice::quoted(topic);
-        let allowed = format!("1 to {TOPIC} of the characters A-Z, a-z, 0-9, `-` and `_`");
-        section.problem("topic", format!("`topic` must have {allowed}, not {given}"));
-    }
+    let topics = Recipients::required(section, "topic", &LIST, topic);
     let choices = PRIORITIES.map(|(name, number)| (name, Some(number)));
     let priority = section.choice("priority", None, &choices);
     let tags = section
@@ -73,19 +69,24 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         .into_iter()
         .map(str::to_owned)
         .collect();
-    let service = api.clone().zip(topic).map(|(api, topic)| Ntfy {
+    let service = api.clone().zip(topics).map(|(api, topics)| Ntfy {
         api,
         authorization,
-        topic,
+        topics,
         priority,
         tags,
     });
     over_http(section, http, api.as_ref(), service)
 }
 
-fn is_topic(text: &str) -> bool {
+fn topic(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    (1..=TOPIC).contains(&text.len()) && text.bytes().all(allowed)
+    if (1..=TOPIC).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    let given = advice::quoted(text);
+    let allowed = format!("1 to {TOPIC} of the characters A-Z, a-z, 0-9, `-` and `_`");
+    Err(format!("`topic` must have {allowed}, not {given}"))
 }
 
 /// The priority of a message, and the tag that ntfy shows as an emoji.
@@ -107,7 +108,7 @@ fn json_bytes(character: char) -> usize {
 }
 
 impl Ntfy {
-    fn body(&self, message: &Message) -> Map<String, Value> {
+    fn body(&self, topic: &str, message: &Message) -> Map<String, Value> {
         let subject = Escape::Plain.apply(&message.subject);
         // ntfy would write "triggered" in place of an empty text.
         let (title, text) = match message.text.trim() {
@@ -119,7 +120,7 @@ impl Ntfy {
             .chain(self.tags.iter().map(String::as_str))
             .collect();
         let body = [
-            ("topic", json!(self.topic)),
+            ("topic", json!(topic)),
             ("title", title),
             ("message", json!(cut(text, TEXT, json_bytes))),
             ("priority", json!(self.priority.unwrap_or(priority))),
@@ -149,9 +150,13 @@ impl Ntfy {
 
 impl Service for Ntfy {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let body = json_with(self.body(message), message)?;
-        let request = self.request(Method::POST, self.api.clone(), body);
-        Ok(vec![(String::new(), request)])
+        let topics = self.topics.of(message)?;
+        let request = |topic: &String| {
+            let body = json_with(self.body(topic, message), message)?;
+            let request = self.request(Method::POST, self.api.clone(), body);
+            Ok((topic.clone(), request))
+        };
+        topics.iter().map(request).collect()
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -9,6 +9,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::recipients::NOBODY;
 use super::{Notifier, Sent};
 use crate::config::section::Section;
 use crate::failpoint;
@@ -222,7 +223,10 @@ impl<S: Service> Notifier for HttpNotifier<S> {
             .iter()
             .map(|(_, request)| request.preview())
             .collect();
-        Ok(previews.join("\n\n"))
+        match previews.is_empty() {
+            true => Ok(NOBODY.to_owned()),
+            false => Ok(previews.join("\n\n")),
+        }
     }
 
     async fn check(&self) -> Check {

@@ -15,6 +15,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{
     Service, attachment_fields, json_with, over_http, webhook_request,
 };
+use crate::notifier::recipients::{self, Recipients, to_channels};
 use crate::text::{Escape, characters, cut};
 
 /// Rocket.Chat, as a kind of notifier.
@@ -31,28 +32,34 @@ const MOST: usize = 5000;
 const FIELDS: (usize, usize) = (30, 9000);
 
 /// Keys, and their names on different servers.
-const REPLACING: [(&str, &[&str]); 4] = [
+const REPLACING: [(&str, &[&str]); 3] = [
     ("username", &["alias", "username"]),
     ("icon_url", &["avatar", "icon_url"]),
     ("emoji", &["emoji"]),
-    ("channel", &["channel"]),
 ];
 
 struct RocketChat {
     url: Url,
-    /// `channel`, `alias` and other settings that replace the webhook's own.
+    /// Channels in place of the webhook's own.
+    channels: Option<Recipients>,
+    /// `alias` and other settings that replace the webhook's own.
     replacing: Map<String, Value>,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_secret_url(section, "url");
+    let channels = Recipients::optional(section, "channel", &recipients::CHANNELS, recipients::any);
     let mut replacing = Map::new();
     for (key, names) in REPLACING {
         for name in names.iter().filter(|_| section.text(key).is_some()) {
             replacing.insert((*name).to_owned(), section.text(key).into());
         }
     }
-    let service = url.clone().map(|url| RocketChat { url, replacing });
+    let service = url.clone().map(|url| RocketChat {
+        url,
+        channels,
+        replacing,
+    });
     over_http(section, http, url.as_ref(), service)
 }
 
@@ -72,11 +79,14 @@ impl Service for RocketChat {
         let subject = Escape::Markdown.apply(&message.subject);
         body.insert("text".to_owned(), json!(cut(&subject, MOST, characters)));
         body.insert("attachments".to_owned(), json!([attachment]));
-        let request = Request {
-            body: json_with(body, message)?,
-            ..self.probe(Method::POST)
-        };
-        Ok(vec![(String::new(), request)])
+        to_channels(self.channels.as_ref(), message, |channel| {
+            let mut body = body.clone();
+            body.extend(channel.map(|channel| ("channel".to_owned(), channel.into())));
+            Ok(Request {
+                body: json_with(body, message)?,
+                ..self.probe(Method::POST)
+            })
+        })
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

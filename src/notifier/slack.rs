@@ -21,6 +21,7 @@ use crate::notifier::Thread;
 use crate::notifier::over_http::{
     Service, api_url, fields_within, join_path, json_with, over_http,
 };
+use crate::notifier::recipients::{self, Recipients};
 use crate::text::{Escape, characters, cut};
 
 /// Slack, as a kind of notifier.
@@ -75,7 +76,7 @@ struct Slack {
 struct Bot {
     authorization: HeaderValue,
     /// `CHANNEL`, or `CHANNEL/THREAD`.
-    channels: Vec<String>,
+    channels: Recipients,
     /// True if a run's later messages replace its first.
     update: bool,
 }
@@ -109,21 +110,22 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 fn bot(section: &Section) -> Option<Bot> {
     let authorization = bearer(section, "token");
     let update = section.flag("update", false);
-    let mut channels: Vec<String> = Vec::new();
-    for channel in section.required_channels("channels")? {
-        let channel = channel.trim_start_matches('#');
-        if channel.parse::<f64>().is_ok() {
-            let problem = format!("`{channel}` is a thread; write it as CHANNEL/{channel}");
-            section.problem("channels", problem);
-        } else if !channels.iter().any(|known| known == channel) {
-            channels.push(channel.to_owned());
-        }
-    }
+    let channels = Recipients::required(section, "channels", &recipients::CHANNELS, channel);
     Some(Bot {
         authorization: authorization?,
-        channels,
+        channels: channels?,
         update,
     })
+}
+
+fn channel(name: &str) -> Result<String, String> {
+    let channel = name.trim_start_matches('#');
+    match channel.parse::<f64>() {
+        Ok(_) => Err(format!(
+            "`{channel}` is a thread; write it as CHANNEL/{channel}"
+        )),
+        Err(_) => recipients::any(channel),
+    }
 }
 
 /// Returns true if a text is `#rgb` or `#rrggbb`.
@@ -232,7 +234,7 @@ impl Service for Slack {
             return Ok(vec![(String::new(), self.request("", body))]);
         };
         let post = |channel: &String| Ok((channel.clone(), self.post(message, channel, false)?));
-        bot.channels.iter().map(post).collect()
+        bot.channels.of(message)?.iter().map(post).collect()
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

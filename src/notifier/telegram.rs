@@ -16,6 +16,7 @@ use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::Thread;
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
+use crate::notifier::recipients::{self, Recipients};
 use crate::secret::Secret;
 use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 
@@ -34,7 +35,7 @@ struct Telegram {
     api: Url,
     /// Part of the path of every request.
     token: Secret,
-    chats: Vec<String>,
+    chats: Recipients,
     /// Topic of a group.
     topic: Option<i64>,
     silent: bool,
@@ -42,7 +43,7 @@ struct Telegram {
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let token = section.required_secret("token");
-    let chats = section.required_list("chat_ids");
+    let chats = Recipients::required(section, "chat_ids", &recipients::LIST, recipients::any);
     let topic = section.parsed("message_thread_id", None, |text| {
         let number = text.parse().map(Some);
         number.map_err(|_| {
@@ -123,7 +124,7 @@ impl Telegram {
 impl Service for Telegram {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let send = |chat: &String| Ok((chat.clone(), self.send(message, chat, chat, true)?));
-        self.chats.iter().map(send).collect()
+        self.chats.of(message)?.iter().map(send).collect()
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -14,6 +14,7 @@ use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{self, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, over_http};
+use crate::notifier::recipients::{self, Recipients};
 use crate::text::{Escape, cut, utf16};
 
 /// Twilio, as a kind of notifier.
@@ -35,7 +36,7 @@ struct Twilio {
     authorization: HeaderValue,
     /// `From` or `MessagingServiceSid`, and its value.
     sender: (&'static str, String),
-    to_numbers: Vec<String>,
+    to_numbers: Recipients,
     /// True if the message is sent as well, because the user wrote one: a text costs by its length.
     with_message: bool,
 }
@@ -46,7 +47,8 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let authorization = authorization(section, account);
     refuse_user(section, api.as_ref(), "auth_token");
     let sender = sender(section);
-    let to_numbers = section.required_list("to_numbers");
+    let to_numbers =
+        Recipients::required(section, "to_numbers", &recipients::LIST, recipients::any);
     let with_message = section.template("message").is_some();
     let service = || {
         Some(Twilio {
@@ -117,7 +119,7 @@ impl Service for Twilio {
             };
             (number.clone(), request)
         };
-        Ok(self.to_numbers.iter().map(request).collect())
+        Ok(self.to_numbers.of(message)?.iter().map(request).collect())
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -113,6 +114,16 @@ impl Template {
         Template::compile(source, Some(escape))
     }
 
+    /// Compiles a text that keeps the type of its value if it is only one `{{ … }}`.
+    pub fn typed(source: &str) -> Result<Template, String> {
+        let inner = source.trim().strip_prefix("{{");
+        let inner = inner.and_then(|text| text.strip_suffix("}}"));
+        match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
+            Some(expression) => Template::new(expression.trim()),
+            None => Template::text(source, Escape::Plain),
+        }
+    }
+
     fn compile(text: &str, escape: Option<Escape>) -> Result<Template, String> {
         limits::check_source(text)?;
         if escape.is_none() || limits::is_template(text) {
@@ -141,6 +152,22 @@ impl Template {
         Ok(value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// Returns the texts of a list, or the one text; none of what is null.
+    pub fn texts(&self, context: &Context) -> Result<Vec<String>, String> {
+        let value = self.evaluate(context)?;
+        let values = match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => value
+                .try_iter()
+                .map_err(|error| error.to_string())?
+                .collect(),
+            _ => vec![value],
+        };
+        let values = values
+            .into_iter()
+            .filter(|value| !value.is_none() && !value.is_undefined());
+        Ok(values.map(|value| value.to_string()).collect())
     }
 
     /// Returns true if the condition holds for an event. A template's text is interpreted as a boolean.

@@ -230,7 +230,6 @@ fn keys(source: &str) -> Vec<String> {
         "required",
         "required_host",
         "required_secret",
-        "required_list",
     ];
     let source: String = source.split_whitespace().collect();
     let calls = getters.iter().map(|getter| format!(".{getter}(\""));
@@ -239,6 +238,8 @@ fn keys(source: &str) -> Vec<String> {
         "read_secret_url(section,\"",
         "number(\"",
         "api_url(section,",
+        "required(section,\"",
+        "optional(section,\"",
     ];
     let calls = calls.chain(readers.map(str::to_owned));
     let mut keys = Vec::new();

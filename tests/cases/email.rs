@@ -156,6 +156,40 @@ fn names_may_hold_commas_and_some_get_a_blind_copy() {
 }
 
 #[test]
+fn a_template_chooses_who_gets_a_mail() {
+    let sandbox = certified_sandbox();
+    let server = Smtp::start(&sandbox, &[]);
+    let keys = [
+        "to = {{ ['ops@example.com', host ~ '@example.com'] }}\ncc = {{ '\"Roe, Jane\" <jane@example.com>' }}",
+        "to = {{ none }}\nbcc = {{ 'boss@example.com' if state == 'failed' }}",
+        "to = {% if changed %}ops@example.com{% endif %}",
+    ];
+    for keys in keys {
+        configure(&sandbox, &server, &format!("encryption = none\n{keys}"));
+        assert_eq!(send(&sandbox, &failed("x")).code, 0, "{keys}");
+    }
+    let mails = server.mails();
+    let to: Vec<&Value> = mails.iter().map(|mail| &mail["to"]).collect();
+    let first = json!(["ops@example.com", "web1@example.com", "jane@example.com"]);
+    assert_eq!(to, [&first, &json!(["boss@example.com"])]);
+    assert_eq!(
+        mails[0]["headers"]["cc"],
+        "\"Roe, Jane\" <jane@example.com>"
+    );
+    configure(
+        &sandbox,
+        &server,
+        "encryption = none\nto = {{ result.msg }}",
+    );
+    let sent = send(
+        &sandbox,
+        &failed("a@example.com\r\nBcc: victim@example.com"),
+    );
+    assert_eq!(sent.code, 69, "{sent:?}");
+    assert_eq!(server.mails().len(), 2);
+}
+
+#[test]
 fn no_line_of_a_mail_is_too_long() {
     let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &[]);

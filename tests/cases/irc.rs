@@ -36,6 +36,22 @@ fn send(sandbox: &Sandbox, event: &Value) -> Outcome {
 const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 
 #[test]
+fn a_template_chooses_who_hears_it() {
+    let sandbox = certified_sandbox();
+    let server = Inspircd::start(&sandbox, "");
+    let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops,#web1"]);
+    let keys = "tls = no\ntargets = {{ ['#ops', '#' ~ host] if state == 'failed' }}";
+    configure(&sandbox, server.plain, keys);
+    send(&sandbox, &failed("no")).expect(0, DELIVERED);
+    let line = |target: &str, text: &str| format!("ansible-notify {target} {text}");
+    let expected =
+        ["#ops", "#web1"].map(|target| [line(target, "web1: Install: failed"), line(target, "no")]);
+    assert_eq!(reader.messages(), expected.concat());
+    let nobody = json!({"state": "success", "host": "web1"});
+    send(&sandbox, &nobody).expect(0, DELIVERED);
+}
+
+#[test]
 fn channels_and_users_hear_it() {
     let sandbox = certified_sandbox();
     let server = Inspircd::start(&sandbox, "");

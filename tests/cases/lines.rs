@@ -238,24 +238,12 @@ fn a_command_is_split_as_a_shell_does_and_no_shell_runs_it() {
 #[test]
 fn a_template_goes_nowhere_as_it_stands() {
     for (kind, key) in [
-        ("type = slack\ntoken = xoxb-1", "channels"),
         ("type = slack\ntoken = xoxb-1\nchannels = a", "api_url"),
-        ("type = mattermost\nurl = http://h/x", "channel"),
         ("type = mattermost\nurl = http://h/x", "username"),
-        ("type = rocketchat\nurl = http://h/x", "channel"),
         ("type = rocketchat", "url"),
         ("type = grafana\nurl = https://h/\ntoken = t0ken", "tags"),
         ("type = discord\nurl = http://h/x", "thread_id"),
         ("type = pagerduty\nrouting_key = a1b2", "client"),
-        ("type = telegram\ntoken = 1:a", "chat_ids"),
-        (
-            "type = hipchat\napi_url = https://h\ntoken = t0ken",
-            "rooms",
-        ),
-        (
-            "type = twilio\naccount_sid = a\nauth_token = t0ken\nfrom_number = 1",
-            "to_numbers",
-        ),
         ("type = webhook\nurl = http://h/", "proxy"),
         ("type = zeromq", "url"),
     ] {

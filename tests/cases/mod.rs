@@ -37,6 +37,7 @@ mod proxy;
 mod readme;
 mod reasons;
 mod receive;
+mod recipients;
 mod replies;
 mod resume;
 mod room;

@@ -74,6 +74,9 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     worker.under_way.set(worker.under_way.get() - 1);
 }
 
+/// Note of a delivery whose template chose no recipients.
+const NOBODY: &str = "nobody was notified: there are no recipients for this event";
+
 /// Outcome of an attempt.
 struct Outcome {
     result: Result<(), Failure>,
@@ -250,6 +253,9 @@ impl Worker {
         let result = match notifier.send(&message).await {
             Ok(sent) => {
                 message.reached.extend(sent.reached);
+                if sent.to_nobody {
+                    message.note = Some(NOBODY.to_owned());
+                }
                 sent.failure.map_or(Ok(()), Err)
             }
             Err(failure) => Err(failure),

@@ -3,12 +3,16 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use lettre::Address;
+use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 
+use crate::config::advice::quoted;
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::Message;
+use crate::notifier::recipients::{Recipients, Syntax};
 use crate::secret;
 use crate::text::{Escape, characters, cut, printable};
 
@@ -24,11 +28,40 @@ pub struct MailTemplate {
     /// Name of the notifier, which keeps its mails apart from those of another.
     name: String,
     pub from: Mailbox,
+    to: Recipients,
+    cc: Option<Recipients>,
+    bcc: Option<Recipients>,
+    reply_to: Vec<Mailbox>,
+}
+
+/// Recipients of one mail.
+pub struct Addressees {
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
     /// Recipients that the mail itself does not name.
     bcc: Vec<Mailbox>,
-    reply_to: Vec<Mailbox>,
+}
+
+/// Addresses, whose names may hold a comma in quotes.
+const ADDRESSES: Syntax = Syntax {
+    read: |section, key| {
+        let list = section.lines(key).into_iter().flat_map(addresses);
+        list.collect()
+    },
+    split: addresses,
+};
+
+impl Addressees {
+    /// Returns every address, each of them once.
+    pub fn all(&self) -> Vec<&Address> {
+        let mut all: Vec<&Address> = Vec::new();
+        for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
+            if !all.contains(&&mailbox.email) {
+                all.push(&mailbox.email);
+            }
+        }
+        all
+    }
 }
 
 impl MailTemplate {
@@ -36,35 +69,41 @@ impl MailTemplate {
     pub fn read(section: &Section) -> Option<MailTemplate> {
         let from = section
             .required("from")
-            .map(|text| mailbox(section, "from", text));
-        let mailboxes = |key| -> Option<Vec<Mailbox>> {
-            let list = section.lines(key).into_iter().flat_map(addresses);
-            let plain = |text: &&str| section.is_plain(key, text);
-            let read = |text: &str| mailbox(section, key, Some(text).filter(plain)?);
-            list.map(read).collect()
-        };
-        let to = section.required_list("to").and_then(|_| mailboxes("to"));
-        let (cc, bcc) = (mailboxes("cc"), mailboxes("bcc"));
-        let reply_to = mailboxes("reply_to");
+            .map(|text| own_mailbox(section, "from", text));
+        let optional = |key| Recipients::optional(section, key, &ADDRESSES, checked);
+        let to = Recipients::required(section, "to", &ADDRESSES, checked);
+        let (cc, bcc) = (optional("cc"), optional("bcc"));
+        let list = section.lines("reply_to").into_iter().flat_map(addresses);
+        let plain = list.filter(|text| section.is_plain("reply_to", text));
+        let reply_to: Vec<Option<Mailbox>> = plain
+            .map(|text| own_mailbox(section, "reply_to", text))
+            .collect();
         Some(MailTemplate {
             name: section.name.trim_start_matches("notifier:").to_owned(),
             from: from??,
             to: to?,
-            cc: cc?,
-            bcc: bcc?,
-            reply_to: reply_to?,
+            cc,
+            bcc,
+            reply_to: reply_to.into_iter().collect::<Option<_>>()?,
         })
     }
 
-    /// Returns every recipient of a mail, each of them once.
-    pub fn recipients(&self) -> Vec<&Mailbox> {
-        let mut recipients: Vec<&Mailbox> = Vec::new();
-        for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
-            if !recipients.iter().any(|known| known.email == mailbox.email) {
-                recipients.push(mailbox);
-            }
-        }
-        recipients
+    /// Returns the recipients of a message.
+    pub fn addressees(&self, message: &Message) -> Result<Addressees, Failure> {
+        let mailboxes = |recipients: Option<&Recipients>| {
+            let Some(recipients) = recipients else {
+                return Ok(Vec::new());
+            };
+            let texts = recipients.of(message)?;
+            let mailboxes = texts.iter().map(|text| mailbox(text));
+            let mailboxes: Result<Vec<Mailbox>, String> = mailboxes.collect();
+            mailboxes.map_err(Failure::permanent)
+        };
+        Ok(Addressees {
+            to: mailboxes(Some(&self.to))?,
+            cc: mailboxes(self.cc.as_ref())?,
+            bcc: mailboxes(self.bcc.as_ref())?,
+        })
     }
 
     /// Returns an id derived from `parts`, the same on every call.
@@ -87,15 +126,15 @@ impl MailTemplate {
     }
 
     /// Returns the mail for `message`, the same bytes on every attempt.
-    pub fn mail(&self, message: &Message) -> Result<Vec<u8>, Failure> {
-        self.written(message, |_| None)
+    pub fn mail(&self, message: &Message, to: &Addressees) -> Result<Vec<u8>, Failure> {
+        self.written(message, to, |_| None)
     }
 
     /// Returns the mail for people to look at: its parts decoded, secrets masked.
-    pub fn preview(&self, message: &Message) -> Result<String, Failure> {
+    pub fn preview(&self, message: &Message, to: &Addressees) -> Result<String, Failure> {
         let mut masked = message.clone();
         masked.subject = secret::redact(&message.subject);
-        let mail = self.written(&masked, |text| {
+        let mail = self.written(&masked, to, |text| {
             let text = secret::redact(text).into_bytes();
             Some(Body::dangerous_pre_encoded(
                 text,
@@ -109,6 +148,7 @@ impl MailTemplate {
     fn written(
         &self,
         message: &Message,
+        to: &Addressees,
         body: impl Fn(&str) -> Option<Body>,
     ) -> Result<Vec<u8>, Failure> {
         let part = |kind, text: String| {
@@ -130,12 +170,12 @@ impl MailTemplate {
             // Otherwise Exchange would reply with every absence.
             .raw_header(raw("X-Auto-Response-Suppress", "All"))
             .user_agent(concat!("ansible-notify/", env!("CARGO_PKG_VERSION")).to_owned());
-        builder = self
+        builder = to
             .to
             .iter()
             .cloned()
             .fold(builder, lettre::message::MessageBuilder::to);
-        builder = self
+        builder = to
             .cc
             .iter()
             .cloned()
@@ -145,6 +185,12 @@ impl MailTemplate {
         if let Some(thread) = self.thread(message) {
             builder = builder.in_reply_to(thread.clone()).references(thread);
         }
+        // The envelope is for SMTP alone; without it, lettre takes a mail with blind copies only for one to nobody.
+        let all = to.all().into_iter().cloned().collect();
+        let envelope = Envelope::new(Some(self.from.email.clone()), all);
+        builder = envelope
+            .map(|envelope| builder.envelope(envelope))
+            .map_err(|error| Failure::permanent(format!("no mail can be made: {error}")))?;
         let mail = builder.multipart(alternatives);
         let mail =
             mail.map_err(|error| Failure::permanent(format!("cannot build the mail: {error}")))?;
@@ -189,26 +235,32 @@ fn addresses(list: &str) -> Vec<&str> {
         .collect()
 }
 
-fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
+/// Reads an address of the notifier's own; notes problems in the section.
+fn own_mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
+    let problem = |problem| section.problem(key, problem);
+    mailbox(text).map_err(problem).ok()
+}
+
+/// Returns an address as it stands, if it is one.
+fn checked(text: &str) -> Result<String, String> {
+    mailbox(text).map(|_| text.to_owned())
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, String> {
+    let given = quoted(text);
     match text.parse::<Mailbox>() {
-        Ok(mailbox) if mailbox.name.as_deref().map_or(0, str::len) > NAME => section.problem(
-            key,
-            format!(
-                "the name of `{}` must have at most {NAME} bytes",
-                mailbox.email
-            ),
-        ),
-        Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => return Some(mailbox),
-        Ok(_) => section.problem(
-            key,
-            format!("`{text}` must be an ASCII address; write its domain with `xn--`"),
-        ),
-        Err(_) => section.problem(
-            key,
-            format!("`{text}` is not an address such as ops@example.com or Ops <ops@example.com>"),
-        ),
+        Ok(mailbox) if mailbox.name.as_deref().map_or(0, str::len) > NAME => Err(format!(
+            "the name of `{}` must have at most {NAME} bytes",
+            mailbox.email
+        )),
+        Ok(mailbox) if AsRef::<str>::as_ref(&mailbox.email).is_ascii() => Ok(mailbox),
+        Ok(_) => Err(format!(
+            "{given} must be an ASCII address; write its domain with `xn--`"
+        )),
+        Err(_) => Err(format!(
+            "{given} is not an address such as ops@example.com or Ops <ops@example.com>"
+        )),
     }
-    None
 }
 
 /// Returns the plain text: the message, the fields and the link.

@@ -30,6 +30,7 @@ use crate::net::response::{explained, innermost};
 use crate::net::tls::Trust;
 use crate::net::wire::{self, Allowance, Wire};
 use crate::notifier::email::mail::MailTemplate;
+use crate::notifier::recipients::NOBODY;
 use crate::panics;
 use crate::secret::{self, MASK, Secret};
 use crate::text;
@@ -409,15 +410,14 @@ impl Email {
 #[async_trait(?Send)]
 impl Notifier for Email {
     async fn send(&self, message: &Message) -> Result<Sent, Failure> {
-        let mail = self.letterhead.mail(message)?;
-        let recipients = self.letterhead.recipients();
-        let addresses = recipients.iter().map(|mailbox| &mailbox.email);
-        let waiting: Vec<&Address> = addresses
-            .filter(|address| !message.reached.contains_key(&address.to_string()))
-            .collect();
+        let addressees = self.letterhead.addressees(message)?;
+        let all = addressees.all();
+        let has_it = |address: &&Address| message.reached.contains_key(&address.to_string());
+        let waiting: Vec<&Address> = all.iter().copied().filter(|one| !has_it(one)).collect();
         if waiting.is_empty() {
-            return Ok(Sent::default());
+            return Ok(Sent::to(all.len(), Receipts::new(), Vec::new()));
         }
+        let mail = self.letterhead.mail(message, &addressees)?;
         let timeout = self.server.timeout;
         let delivered = tokio::time::timeout(timeout, self.deliver(&mail, waiting)).await;
         let silent = |_| {
@@ -428,10 +428,15 @@ impl Notifier for Email {
         // The mail is handed over: nothing that happens here may forget that.
         let quit = tokio::time::timeout(FAREWELL, connection.quit());
         let _ = panics::caught_async(quit).await;
-        Ok(Sent::to(recipients.len(), reached, failures))
+        Ok(Sent::to(all.len(), reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
+        let addressees = self.letterhead.addressees(message)?;
+        let all = addressees.all();
+        if all.is_empty() {
+            return Ok(NOBODY.to_owned());
+        }
         let mut lines = vec![format!("EHLO {}", ClientId::default())];
         match self.server.encryption {
             Encryption::None => {}
@@ -443,10 +448,9 @@ impl Notifier for Email {
             lines.push(format!("AUTH {} {MASK}", login.mechanisms[0]));
         }
         lines.push(format!("MAIL FROM:<{}>", self.letterhead.from.email));
-        let recipients = self.letterhead.recipients().into_iter();
-        lines.extend(recipients.map(|mailbox| format!("RCPT TO:<{}>", mailbox.email)));
+        lines.extend(all.iter().map(|address| format!("RCPT TO:<{address}>")));
         let dialogue = secret::redact(&lines.join("\n"));
-        let mail = self.letterhead.preview(message)?;
+        let mail = self.letterhead.preview(message, &addressees)?;
         Ok(text::visible_lines(&format!(
             "{dialogue}\nDATA\n{mail}\n.\nQUIT"
         )))

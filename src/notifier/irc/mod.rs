@@ -8,12 +8,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Kind, Notifier, Sent};
+use crate::config::advice::quoted;
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
 use crate::net::tls::{Trust, read_identity};
 use crate::notifier::irc::client::{Login, Server, Session};
+use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients};
 use crate::panics;
 use crate::secret::{self, Secret};
 use crate::text;
@@ -38,7 +40,7 @@ struct Irc {
     server: Server,
     /// Key for the channels that need one.
     key: Option<Secret>,
-    targets: Vec<String>,
+    targets: Recipients,
     /// `PRIVMSG`, or `NOTICE`, which other programs do not answer.
     command: &'static str,
     /// Maximum number of lines of a message.
@@ -53,13 +55,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
             "`channel_key` cannot contain a space or comma",
         );
     }
-    let targets = section.required_channels("targets");
-    for target in targets.iter().flatten().filter(|target| !is_word(target)) {
-        section.problem(
-            "targets",
-            format!("`{target}` must be a channel such as `#ops` or a nickname, without spaces"),
-        );
-    }
+    let targets = Recipients::required(section, "targets", &CHANNELS, target);
     let notice = section.flag("notice", false);
     let lines = section.count("lines", 4, 50);
     let server = server(section);
@@ -143,6 +139,16 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(':') && !text.contains(bad)
 }
 
+fn target(name: &str) -> Result<String, String> {
+    match is_word(name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "{} must be a channel such as `#ops` or a nickname, without spaces",
+            quoted(name)
+        )),
+    }
+}
+
 /// Returns true for a channel; channels begin with one of these (RFC 2812, section 1.3).
 fn is_channel(target: &str) -> bool {
     target.starts_with(['#', '&', '+', '!'])
@@ -199,12 +205,13 @@ impl Irc {
 #[async_trait(?Send)]
 impl Notifier for Irc {
     async fn send(&self, message: &Message) -> Result<Sent, Failure> {
-        let targets = self.targets.iter();
+        let targets = self.targets.of(message)?;
         let waiting: Vec<&String> = targets
+            .iter()
             .filter(|target| !message.reached.contains_key(*target))
             .collect();
         if waiting.is_empty() {
-            return Ok(Sent::default());
+            return Ok(Sent::to(targets.len(), Receipts::new(), Vec::new()));
         }
         let mut session = self.server.open().await?;
         let (mut reached, mut failures) = (Receipts::new(), Vec::new());
@@ -217,11 +224,11 @@ impl Notifier for Irc {
             }
             if session.broken {
                 // The others are retried together with this one.
-                return Ok(Sent::to(self.targets.len(), reached, failures));
+                return Ok(Sent::to(targets.len(), reached, failures));
             }
         }
         let _ = panics::caught_async(session.quit()).await;
-        Ok(Sent::to(self.targets.len(), reached, failures))
+        Ok(Sent::to(targets.len(), reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
@@ -230,9 +237,13 @@ impl Notifier for Irc {
         } else {
             ""
         };
+        let targets = self.targets.of(message)?;
+        if targets.is_empty() {
+            return Ok(NOBODY.to_owned());
+        }
         let mut shown = vec![format!("IRC to {}{tls}", self.server.name())];
         shown.extend(self.server.greeting());
-        for target in &self.targets {
+        for target in targets.iter() {
             if is_channel(target) {
                 let key = self.key.as_ref().map_or("", |_| " [redacted]");
                 shown.push(format!("JOIN {target}{key}"));

@@ -1,0 +1,158 @@
+//! Recipients of a notifier: fixed, or chosen by a template for each message.
+
+use std::borrow::Cow;
+
+use crate::config::advice::quoted;
+use crate::config::checked::noted;
+use crate::config::section::Section;
+use crate::failure::Failure;
+use crate::message::Message;
+use crate::net::http::Request;
+use crate::template::Template;
+use crate::template::limits::is_template;
+
+/// Preview of a message without recipients.
+pub const NOBODY: &str = "(nobody: there are no recipients for this event)";
+
+/// Maximum number of recipients that a template may choose: more are a mistake, and each costs an attempt.
+const MOST: usize = 100;
+
+/// The recipients named by a key.
+pub struct Recipients {
+    key: &'static str,
+    choice: Choice,
+    split: fn(&str) -> Vec<&str>,
+    check: Check,
+}
+
+/// How a list of recipients is written.
+pub struct Syntax {
+    /// Returns the recipients that a key of the configuration lists.
+    pub read: for<'a> fn(&'a Section, &str) -> Vec<&'a str>,
+    /// Splits a text that a template gives.
+    pub split: fn(&str) -> Vec<&str>,
+}
+
+/// Names separated by commas or line breaks.
+pub const LIST: Syntax = Syntax {
+    read: Section::list,
+    split: names,
+};
+
+/// The same for channels, whose names may begin with `#`.
+pub const CHANNELS: Syntax = Syntax {
+    read: Section::channels,
+    split: names,
+};
+
+/// Returns a recipient as the service knows it, or what is wrong with it.
+pub type Check = fn(&str) -> Result<String, String>;
+
+enum Choice {
+    Fixed(Vec<String>),
+    /// Gives a list, or text in which commas or line breaks separate the recipients.
+    Template(Template),
+}
+
+impl Recipients {
+    /// Reads the recipients of a required key; notes problems in the section.
+    pub fn required(
+        section: &Section,
+        key: &'static str,
+        syntax: &Syntax,
+        check: Check,
+    ) -> Option<Recipients> {
+        let choice = match section.template(key).filter(|text| is_template(text)) {
+            Some(template) => Choice::Template(noted(section, key, Template::typed(template))?),
+            None => match (syntax.read)(section, key) {
+                list if list.is_empty() => return section.missing(key),
+                list => Choice::Fixed(fixed(section, key, &list, check)),
+            },
+        };
+        Some(Recipients {
+            key,
+            choice,
+            split: syntax.split,
+            check,
+        })
+    }
+
+    /// Reads the recipients of a key that may be absent.
+    pub fn optional(
+        section: &Section,
+        key: &'static str,
+        syntax: &Syntax,
+        check: Check,
+    ) -> Option<Recipients> {
+        let is_given = section.is_given(key);
+        is_given.then(|| Recipients::required(section, key, syntax, check))?
+    }
+
+    /// Returns the first recipient, to check the service; a stand-in if each message has its own.
+    pub fn first(&self) -> &str {
+        match &self.choice {
+            Choice::Fixed(list) => list.first().map_or("", String::as_str),
+            Choice::Template(_) => "ansible-notify",
+        }
+    }
+
+    /// Returns the recipients of a message, each once. None are no mistake: nobody is to be notified.
+    pub fn of(&self, message: &Message) -> Result<Cow<'_, [String]>, Failure> {
+        let template = match &self.choice {
+            Choice::Fixed(list) => return Ok(Cow::Borrowed(list)),
+            Choice::Template(template) => template,
+        };
+        let failed = |problem: String| Failure::permanent(format!("`{}`: {problem}", self.key));
+        let texts = template.texts(&message.context).map_err(failed)?;
+        let named = texts.iter().flat_map(|text| (self.split)(text));
+        let mut recipients: Vec<String> = Vec::new();
+        for one in named.map(str::trim).filter(|one| !one.is_empty()) {
+            let recipient = (self.check)(one).map_err(failed)?;
+            if !recipients.contains(&recipient) {
+                recipients.push(recipient);
+            }
+        }
+        match recipients.len() {
+            0..=MOST => Ok(Cow::Owned(recipients)),
+            many => Err(failed(format!("gives {many} recipients, more than {MOST}"))),
+        }
+    }
+}
+
+/// Returns a request to each channel, or the one to the webhook's own.
+pub fn to_channels(
+    channels: Option<&Recipients>,
+    message: &Message,
+    request: impl Fn(Option<&str>) -> Result<Request, Failure>,
+) -> Result<Vec<(String, Request)>, Failure> {
+    let Some(channels) = channels else {
+        return Ok(vec![(String::new(), request(None)?)]);
+    };
+    let channels = channels.of(message)?;
+    let request = |channel: &String| Ok((channel.clone(), request(Some(channel))?));
+    channels.iter().map(request).collect()
+}
+
+fn fixed(section: &Section, key: &str, list: &[&str], check: Check) -> Vec<String> {
+    let mut recipients = Vec::new();
+    for one in list {
+        match check(one) {
+            Ok(recipient) if !recipients.contains(&recipient) => recipients.push(recipient),
+            Ok(_) => {}
+            Err(problem) => section.problem(key, problem),
+        }
+    }
+    recipients
+}
+
+fn names(text: &str) -> Vec<&str> {
+    text.split([',', '\n']).collect()
+}
+
+/// Accepts every name on one line.
+pub fn any(name: &str) -> Result<String, String> {
+    match name.contains(char::is_control) {
+        true => Err(format!("{} is no recipient", quoted(name))),
+        false => Ok(name.to_owned()),
+    }
+}
