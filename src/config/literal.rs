@@ -2,9 +2,18 @@
 
 use std::path::Path;
 
+/// Kind of text that a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Text that is no secret: a path, a URL, a name.
+    Plain,
+    /// Credential, which may also come from the environment, a file or a command.
+    Secret,
+}
+
 /// Returns a warning about a value that is neither an expression nor a template. It never repeats the
 /// value, which may be a secret.
-pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
+pub fn doubt(key: &str, value: &str, expected: Expected) -> Option<String> {
     let stands = format!("`{key}` is used literally");
     if is_in_quotes(value) {
         return Some(format!("{stands}, with its quotes; remove them"));
@@ -12,7 +21,7 @@ pub fn doubt(key: &str, value: &str, is_secret: bool) -> Option<String> {
     if value.contains("://") && names_variable(value) && !value.contains("{{") {
         return Some(format!("{stands}: variables are not expanded here"));
     }
-    if !is_secret {
+    if expected == Expected::Plain {
         return is_variable(value).then(|| format!("{stands}: variables are not expanded here"));
     }
     let any = format!("use `{key}_env`, `{key}_file` or `{key}_command`");
@@ -122,7 +131,7 @@ mod tests {
             ("<password>", "use `password_env`"),
             ("!secret ops", "use `password_env`"),
         ] {
-            let doubt = doubt("password", value, true).unwrap_or_default();
+            let doubt = doubt("password", value, Expected::Secret).unwrap_or_default();
             assert!(doubt.contains(said), "{value}: {doubt}");
             assert!(!doubt.contains(value), "{value}: {doubt}");
         }
@@ -130,13 +139,13 @@ mod tests {
             "hunter2", "$ecret", "\"", "'", "pa$$word", "!x", "/Ab+cd==", "%41%42", "a{b}c", "$1",
             "<>", "xoxb-1",
         ] {
-            assert_eq!(doubt("password", value, true), None, "{value}");
+            assert_eq!(doubt("password", value, Expected::Secret), None, "{value}");
         }
-        assert!(doubt("username", "\"anna\"", false).is_some());
-        assert!(doubt("username", "$USER", false).is_some());
-        assert_eq!(doubt("socket", "/etc/passwd", false), None);
+        assert!(doubt("username", "\"anna\"", Expected::Plain).is_some());
+        assert!(doubt("username", "$USER", Expected::Plain).is_some());
+        assert_eq!(doubt("socket", "/etc/passwd", Expected::Plain), None);
         for url in ["https://$HOST/x", "https://ops.example.com/$OPS_TOKEN"] {
-            assert!(doubt("url", url, true).is_some(), "{url}");
+            assert!(doubt("url", url, Expected::Secret).is_some(), "{url}");
         }
         for text in [
             "Bearer $TOKEN",

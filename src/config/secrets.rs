@@ -2,6 +2,7 @@
 
 use super::command;
 use super::entry::{Entry, Origin, Reads, SECRET_FORMS, exposed, resolve};
+use super::literal::Expected;
 use super::problem::{Harm, Problem};
 use super::section::Section;
 use crate::secret::{self, Secret, Source};
@@ -22,7 +23,7 @@ impl Section {
             );
         }
         if let Source::Inline(value) = &source {
-            self.doubt(entry, value, true);
+            self.doubt(entry, value, Expected::Secret);
         }
         if self.leads_elsewhere(entry) {
             return None;
@@ -126,7 +127,7 @@ impl Section {
             (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
                 // Quotes, blanks and braces are already reported as problems.
                 if !url.contains(['"', '\'', '{', ' ']) {
-                    self.doubt(entry, url, false);
+                    self.doubt(entry, url, Expected::Plain);
                 }
                 Some((false, url.clone()))
             }

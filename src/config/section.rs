@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::advice;
 use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
 use super::lines::{is_comment, without_comments};
-use super::literal;
+use super::literal::{self, Expected};
 use super::problem::{Harm, Problem};
 use super::units::{parse_duration, parse_size};
 use crate::secret::{self, Secret};
@@ -131,7 +131,7 @@ impl Section {
     pub fn text(&self, key: &str) -> Option<&str> {
         let entry = self.entry(key)?;
         let text = self.line_of(entry);
-        self.doubt(entry, text, false);
+        self.doubt(entry, text, Expected::Plain);
         (!text.is_empty() && self.is_plain(key, text)).then_some(text)
     }
 
@@ -367,9 +367,9 @@ impl Section {
     }
 
     /// Warns of a value in a file that may not be meant literally.
-    pub(super) fn doubt(&self, entry: &Entry, value: &str, is_secret: bool) {
+    pub(super) fn doubt(&self, entry: &Entry, value: &str, expected: Expected) {
         let is_of_file = matches!(entry.origin, Origin::File { .. });
-        let doubt = literal::doubt(&entry.key, value, is_secret).filter(|_| is_of_file);
+        let doubt = literal::doubt(&entry.key, value, expected).filter(|_| is_of_file);
         let is_known = |text: &String| {
             let warnings = self.warnings.borrow();
             warnings.iter().any(|warning| warning.text == *text)

@@ -66,16 +66,16 @@ impl Grouping {
         if by != By::Event && batch > 1 {
             section.problem("batch", "`batch` and `group_by` are set; keep one of them");
         }
-        let in_order = section.choice("order", false, &[("host", false), ("run", true)]);
-        if by != By::Event && in_order {
+        let orders = [("host", By::Event), ("run", By::InOrder)];
+        let order = section.choice("order", By::Event, &orders);
+        if by != By::Event && order == By::InOrder {
             section.problem("order", "`order` and `group_by` are set; keep one of them");
         }
         match (by, batch) {
-            (By::Event, 1) if in_order => Grouping {
-                by: By::InOrder,
+            (By::Event, 1) => Grouping {
+                by: order,
                 ..Grouping::default()
             },
-            (By::Event, 1) => Grouping::default(),
             (By::Event, most) => Grouping {
                 by: By::Batch,
                 wait: Duration::ZERO,
