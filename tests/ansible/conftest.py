@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import venvs
+from waiting import PATIENCE
 
 # Ignored signals are inherited, and whoever runs the tests in the background ignores some.
 for ignored in (signal.SIGHUP, signal.SIGQUIT):
@@ -132,7 +133,7 @@ class Ansible:
 
     def run(self, *command, **options):
         process = self.start(*command, **options)
-        return Outcome(process.wait(timeout=120), self.directory)
+        return Outcome(process.wait(timeout=PATIENCE), self.directory)
 
     def play(self, text, *arguments, **environment):
         """Runs one playbook, given as text."""
@@ -145,7 +146,7 @@ class Ansible:
         While it forks them, Python may ignore the exception that a signal raises, plugin or not.
         """
         process = self.start("ansible-playbook", self.write("site.yml", SLEEPER))
-        wait_for(lambda: len(list(self.directory.glob("asleep-*"))) == 2, 60)
+        wait_for(lambda: len(list(self.directory.glob("asleep-*"))) == 2)
         return process
 
     def python(self, code):
@@ -163,8 +164,8 @@ class Ansible:
         return read_lines(self.directory / "lines")
 
 
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
+def wait_for(condition):
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -249,10 +249,10 @@ def test_signals(ansible, name):
     if ansible.is_python2 and name != "SIGINT":
         pytest.skip("before Python 3.7 nothing can close the pipe in workers")
     process = ansible.start_sleeper()
-    wait_for(lambda: len(events(ansible)) > 5, 30)
+    wait_for(lambda: len(events(ansible)) > 5)
     sent = time.time()
     os.kill(process.pid, getattr(signal, name))
-    wait_for(lambda: "eof" in ansible.lines()[-1], 10)
+    wait_for(lambda: "eof" in ansible.lines()[-1])
     eof = ansible.lines()[-1]["eof"]
     assert eof["time"] - sent < 2
     assert eof["ended"] is (name == "SIGINT")

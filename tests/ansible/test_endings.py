@@ -16,6 +16,7 @@ from contextlib import suppress
 import pytest
 from conftest import HERE, PLUGINS, heed_interrupts
 from test_endtoend import BINARY, Endpoint
+from waiting import PATIENCE
 
 PLAYBOOKS = HERE / "endings"
 CONFIG = """
@@ -216,7 +217,7 @@ def finish(folder, process, terminal, keys):
     """Types the keys, waits for the end, and gives the exit code and what was printed."""
     if terminal is not None:
         (folder / "stdout").write_bytes(converse(terminal, keys))
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=PATIENCE)
     printed = [(folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
     return code, [comparable(text, folder) for text in printed]
 

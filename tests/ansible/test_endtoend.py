@@ -10,6 +10,7 @@ import time
 import pytest
 import venvs
 from test_events import MIXED
+from waiting import PATIENCE
 
 PLUGIN = venvs.ROOT / "callback_plugins" / "ansible_notify.py"
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
@@ -75,7 +76,7 @@ class Endpoint:
 
     def wait_for(self, condition):
         """The bodies, once the condition holds for them."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not condition(self.bodies()):
             assert time.monotonic() < deadline, self.bodies()
             time.sleep(0.05)
@@ -365,7 +366,7 @@ def test_a_killed_binary_is_replaced(ansible, start_endpoint, number):
     endpoint.wait_for(lambda bodies: len(bodies) >= 4)
     for pid in binaries(ansible):
         os.kill(pid, number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     ends = [body["status"] for body in endpoint.bodies() if body["event"] == "run_end"]
     assert ends == ["success"]
@@ -386,11 +387,11 @@ def test_an_interrupted_play(ansible, start_endpoint, number):
     process.send_signal(number)
     end = endpoint.wait_for(lambda bodies: bodies and bodies[-1]["event"] == "run_end")[-1]
     assert end["status"] == "canceled"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while binaries(ansible):
         assert time.monotonic() < deadline, "an orphan stays"
         time.sleep(0.05)
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE)
     before = [body for body in endpoint.bodies() if body["task"] == "before"]
     assert {body["event"] for body in before} == {"playbook_on_task_start", "runner_on_ok"}
 

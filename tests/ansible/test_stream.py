@@ -8,6 +8,7 @@ import time
 
 import pytest
 from conftest import Outcome, wait_for
+from waiting import PATIENCE
 
 HERE = pathlib.Path(__file__).parent
 SOURCES = ("callback_plugins/ansible_notify.py", "python/ansible_notify/stream.py")
@@ -38,7 +39,7 @@ class Driven:
 
     def run(self, code, **environment):
         process = self.start(code, **environment)
-        outcome = Outcome(process.wait(timeout=120), self.ansible.directory)
+        outcome = Outcome(process.wait(timeout=PATIENCE), self.ansible.directory)
         assert outcome.rc == 0, outcome.stderr
         assert "Traceback" not in outcome.stderr
         assert "internal error" not in outcome.stderr
@@ -222,7 +223,7 @@ def test_it_writes_much_to_standard_error(driven, words):
     outcome = driven.run(TWENTY, PEER_WARNS=driven.file(words))
     driven.expect(20)
     assert "does not answer" not in outcome.stderr
-    wait_for(lambda: "eof" in driven.ansible.lines()[-1], 30)
+    wait_for(lambda: "eof" in driven.ansible.lines()[-1])
     assert len(outcome.stderr) >= min(len(words), 60000)
     if words.endswith(b"without an end"):
         assert "caf\ufffd without an end" in outcome.stderr
@@ -289,7 +290,7 @@ def test_a_child_holds_no_pipe(driven):
     driven.run(FORK.format(act="pass"))
     child = int((driven.ansible.directory / "pid").read_text())
     try:
-        wait_for(lambda: "eof" in driven.ansible.lines()[-1], 30)
+        wait_for(lambda: "eof" in driven.ansible.lines()[-1])
         driven.expect(2)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -307,7 +308,7 @@ def test_a_child_does_not_use_it(driven):
 def test_an_interrupt_while_it_waits(driven):
     """Ctrl-C ends the wait at the end, without a word."""
     process = driven.start(TWENTY, PEER_NEVER_SAFE="1", PEER_SLOW_EXIT="60")
-    wait_for(lambda: any("eof" in line for line in driven.ansible.lines()), 60)
+    wait_for(lambda: any("eof" in line for line in driven.ansible.lines()))
     process.send_signal(signal.SIGINT)
     process.wait(timeout=BOUND)
     outcome = Outcome(process.returncode, driven.ansible.directory)

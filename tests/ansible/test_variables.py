@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from conftest import Outcome
 from test_endings import converse, prepare
+from waiting import PATIENCE
 
 ADDRESS = "https://example.com/play"
 PROMPT = """
@@ -49,7 +50,7 @@ def play_with_keys(ansible, text, keys):
     os.close(slave)
     (ansible.directory / "stdout").write_bytes(converse(terminal, keys))
     (ansible.directory / "stderr").touch()
-    return Outcome(process.wait(timeout=60), ansible.directory)
+    return Outcome(process.wait(timeout=PATIENCE), ansible.directory)
 
 
 @pytest.mark.parametrize("where", ["vars", "extra"])

@@ -249,7 +249,7 @@ mod faults {
         let mut command = sandbox.command_on_spool(&["send", "event.json"]);
         command.env("ANSIBLE_NOTIFY_FAILPOINTS", "deliver_to/2=panic@1");
         let told = outcome(command.spawn().unwrap());
-        told.expect_line(69, &["1 of 3 not reached: 2: a fault in the program"]);
+        told.expect_line(69, &["1 of 3 not reached: 2: internal error"]);
         let revived = sandbox.run_on_spool(&["flush", "--dead"]);
         revived.expect_line(0, &["1 delivery: delivered"]);
         let bodies = server.bodies();

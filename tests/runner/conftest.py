@@ -15,6 +15,7 @@ import package
 import pytest
 import venvs
 from receiver import Receiver, make_certificate
+from waiting import PATIENCE
 
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
 INVENTORY = """
@@ -180,7 +181,7 @@ class Runner:
         return found
 
     def wait_for_binaries(self):
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE
         while self.binaries():
             assert time.monotonic() < deadline, "a binary stays: %s" % self.binaries()
             time.sleep(0.02)
@@ -190,7 +191,7 @@ class Outcome:
     """What a run printed, and what it left behind."""
 
     def __init__(self, runner, process, ident):
-        self.stdout, self.stderr = process.communicate(timeout=120)
+        self.stdout, self.stderr = process.communicate(timeout=PATIENCE)
         self.seconds = time.monotonic() - runner.began
         self.rc = process.returncode
         artifacts = runner.private / "artifacts" / ident

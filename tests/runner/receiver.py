@@ -9,6 +9,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 
+from waiting import PATIENCE
+
 
 class Receiver(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Keeps (user agent, path, body) of each request, in the order in which they came.
@@ -50,7 +52,7 @@ class Receiver(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def wait_for(self, count, agent="ansible-notify"):
         """The bodies, once there are so many."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while len(self.of(agent)) < count:
             assert time.monotonic() < deadline, "only %d of %d" % (len(self.of(agent)), count)
             time.sleep(0.02)

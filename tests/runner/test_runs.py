@@ -7,6 +7,7 @@ import time
 import pytest
 import venvs
 from conftest import BINARY
+from waiting import PATIENCE
 
 PLUGIN = venvs.ROOT / "callback_plugins" / "ansible_notify.py"
 
@@ -86,7 +87,7 @@ def test_two_processes_at_once(runner, start_receiver):
     runner.settings(runner_http_url=receiver.url)
     processes = [runner.start(ident=ident) for ident in ("one", "two", "one")]
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
     runner.wait_for_binaries()
     runs = by_run(receiver.requests)
     assert len(runs) == 3
@@ -108,7 +109,7 @@ def test_two_runs_of_one_process(runner, start_receiver, code):
 
 
 def wait_for_event(runner, receiver, name):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not any(body.get("event") == name for body in receiver.of("ansible-notify")):
         assert time.monotonic() < deadline, receiver.requests
         time.sleep(0.02)
@@ -136,7 +137,7 @@ def test_a_killed_binary_is_started_again(runner, start_receiver):
     wait_for_event(runner, receiver, "runner_on_ok")
     [first] = runner.binaries()
     os.kill(first, signal.SIGKILL)
-    _stdout, stderr = process.communicate(timeout=60)
+    _stdout, stderr = process.communicate(timeout=PATIENCE)
     assert stderr == ""
     runner.wait_for_binaries()
     [bodies] = by_run(receiver.requests).values()
@@ -169,13 +170,13 @@ def test_a_binary_killed_at_the_end_is_told_everything_again(runner, start_recei
     runner.settings(runner_http_url=receiver.url)
     process = runner.start(**in_place_of_the_binary(runner, STOPPED_AT_FIRST))
     stopped = runner.directory / "stopped"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (runner.private / "artifacts/job/rc").exists() or not stopped.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
     os.kill(int(stopped.read_text()), signal.SIGKILL)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=PATIENCE)[1] == ""
     runner.wait_for_binaries()
     [bodies] = by_run(receiver.requests).values()
     assert is_whole(bodies), bodies
@@ -187,7 +188,7 @@ def test_a_killed_run_is_canceled(runner, start_receiver):
     config.chmod(0o600)
     runner.playbook(LONG)
     process = runner.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not any(body["callback"] == "runner_on_ok" for body in receiver.of("ansible-notify")):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import venvs
+from waiting import PATIENCE
 
 CONFIG = """
 [inputs]
@@ -44,7 +45,7 @@ def test_the_callback_is_enabled_by_its_full_name(installed, start_receiver):
     command.append(installed.private / "project/site.yml")
     enabled = {"ANSIBLE_CALLBACKS_ENABLED": "ansible_notify.notify.ansible_notify"}
     process = installed.program(command, **enabled)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stdout + stderr
     assert "7 events, 7 deliveries: all delivered" in stderr
     hosts = sorted(body["host"] or "" for body in receiver.of("ansible-notify"))

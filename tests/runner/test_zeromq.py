@@ -8,6 +8,7 @@ import time
 import pytest
 import zmq
 from conftest import BINARY
+from waiting import PATIENCE
 
 
 def free_port():
@@ -30,7 +31,7 @@ class Receiving:
         else:
             self.socket.bind(url)
 
-    def take(self, count, seconds=20):
+    def take(self, count, seconds=PATIENCE):
         """So many messages."""
         taken = []
         deadline = time.monotonic() + seconds
@@ -104,11 +105,11 @@ class Notify:
         result = {"stdout": text}
         events = [{"state": "success", "host": host, "result": result} for host in hosts]
         process = self.start("send", "-")
-        _stdout, stderr = process.communicate("\n".join(map(json.dumps, events)), timeout=60)
+        _stdout, stderr = process.communicate("\n".join(map(json.dumps, events)), timeout=PATIENCE)
         return process.returncode, stderr
 
     def flush(self):
-        return self.start("flush").wait(timeout=60)
+        return self.start("flush").wait(timeout=PATIENCE)
 
 
 HOSTS = ["web%d" % number for number in range(50)]
@@ -169,7 +170,7 @@ def test_a_peer_that_starts_again_gets_the_rest(notify, receive, url, bind):
     write(lines[16:])
     assert hosts(second.take(5)) == HOSTS[15:20]
     process.stdin.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=PATIENCE) == 0
 
 
 @pytest.mark.parametrize("bind", [False, True], ids=["connecting", "bound"])
@@ -186,7 +187,7 @@ def test_subscribers_get_what_they_asked_for(notify, receive, url, bind):
     # A socket subscribes while somebody listens on it.
     process = notify.start("flush")
     assert hosts(subscriber.take(2)) == HOSTS[:2]
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_another_kind_of_socket_is_refused(notify, receive, url):
