@@ -12,7 +12,7 @@ use crate::console::stdout;
 use crate::exit::Exit;
 use crate::json::bulk;
 use crate::spool::{
-    self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
+    self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Scope, Spool,
 };
 
 /// Runs `status`: prints the counts of each destination in the spool.
@@ -46,7 +46,7 @@ pub async fn status(arguments: cli::Status) -> Exit {
 fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
     let mut shown: Vec<DestinationStatus> = Vec::new();
     let is_done = |row: &DestinationStatus| {
-        !row.run.is_empty() && row.accepted == row.delivered + row.dropped
+        row.scope != Scope::Configured && row.accepted == row.delivered + row.dropped
     };
     for row in rows {
         let alike = |other: &&mut DestinationStatus| {

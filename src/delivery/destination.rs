@@ -14,11 +14,8 @@ use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
-use crate::spool::DestinationKey;
+use crate::spool::{DestinationKey, Scope};
 use crate::template::context::Context;
-
-/// Separator between a run and the hash of its target address, in a destination's name in the spool.
-pub const ADDRESSEE: &str = " at ";
 
 /// Returns the environment variable that sets a key of `[inputs]`.
 pub fn variable(key: &str) -> String {
@@ -101,13 +98,19 @@ impl Destination {
             matches!(entry.origin, Origin::Environment(_)) && entry.key != "callback_url"
         };
         let passing: Vec<&Entry> = self.section.passing().collect();
-        let run = if passing.is_empty() {
-            String::new()
+        let addressee = (!passing.is_empty()).then(|| self.section.addressee());
+        let scope = if passing.is_empty() {
+            Scope::Configured
+        } else if passing.into_iter().all(is_credential) {
+            Scope::Environment {
+                credentials: self.section.fingerprint(),
+                addressee,
+            }
         } else {
-            let shared = passing.into_iter().all(is_credential);
-            let shared = shared.then(|| format!("environment {}", self.section.fingerprint()));
-            let run = shared.unwrap_or_else(|| run.to_owned());
-            format!("{run}{ADDRESSEE}{}", self.section.addressee())
+            Scope::Run {
+                id: run.to_owned(),
+                addressee,
+            }
         };
         let search = search.fixed();
         let project = search.file().filter(|_| search.project.is_some());
@@ -115,7 +118,7 @@ impl Destination {
             own: project.is_some_and(|file| self.section.is_addressed_by(&file)),
             search: serde_json::to_string(&search).expect("paths can be written"),
             name: self.name.clone(),
-            run,
+            scope,
             needs: self.needs().map(str::to_owned).collect(),
         }
     }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
+use super::scope::Scope;
 use super::state::DeliveryState;
 
 /// Bytes of events after which reading stops; the next call continues.
@@ -19,7 +20,7 @@ const READ_AT_ONCE: usize = 1 << 20;
 pub struct DestinationKey {
     pub search: String,
     pub name: String,
-    pub run: String,
+    pub scope: Scope,
     pub needs: Vec<String>,
     /// True if the project's own file sets the recipient. Not part of the destination's identity.
     pub own: bool,
@@ -129,7 +130,7 @@ pub fn find(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<O
         .prepare_cached(
             "SELECT id FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3 AND own = ?4",
         )?
-        .query_row(params![key.search, key.name, key.run, key.own], |row| {
+        .query_row(params![key.search, key.name, key.scope, key.own], |row| {
             row.get(0)
         })
         .optional()
@@ -141,7 +142,7 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
         .prepare_cached(
             "UPDATE destination SET own = ?4 WHERE search = ?1 AND name = ?2 AND run = ?3 RETURNING id",
         )?
-        .query_row(params![key.search, key.name, key.run, key.own], |row| {
+        .query_row(params![key.search, key.name, key.scope, key.own], |row| {
             row.get(0)
         })
         .optional()?;
@@ -153,7 +154,7 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
         params![
             key.search,
             key.name,
-            key.run,
+            key.scope,
             fields::joined(&key.needs),
             key.own
         ],

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::BREAKER;
 use super::fields;
 use super::memory::forget_threads;
+use super::scope::Scope;
 use super::state::{self, DeliveryState};
 
 /// A destination and the state of its deliveries.
@@ -16,8 +17,9 @@ pub struct DestinationStatus {
     #[serde(skip)]
     pub search: Option<String>,
     pub name: String,
-    /// Run whose play vars changed it, or a name for the credentials from the environment; otherwise empty.
-    pub run: String,
+    /// Runs that share it.
+    #[serde(rename = "run")]
+    pub scope: Scope,
     /// Settings given only by those vars.
     #[serde(serialize_with = "fields::serialize_joined")]
     pub needs: Vec<String>,
@@ -96,7 +98,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         id: row.get(0)?,
         search: fields::sound_text(row, 1)?,
         name: text(2)?,
-        run: text(3)?,
+        scope: Scope::from(text(3)?.as_str()),
         needs: fields::split(&text(4)?),
         // An unreadable value counts as the project's: nothing may go elsewhere.
         own: fields::number::<i64>(row, 16)? != Some(0),

@@ -147,6 +147,7 @@ pub fn forget_threads(connection: &Connection, before: i64) -> rusqlite::Result<
 mod tests {
     use super::super::{deliveries, history, schema};
     use super::*;
+    use crate::spool::Scope;
 
     fn spool() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
@@ -274,7 +275,7 @@ mod tests {
             let key = deliveries::DestinationKey {
                 search: String::new(),
                 name: name.to_owned(),
-                run: String::new(),
+                scope: Scope::Configured,
                 needs: Vec::new(),
                 own: false,
             };

@@ -22,6 +22,7 @@ mod rescue;
 mod reserve;
 mod room;
 mod schema;
+mod scope;
 mod state;
 mod wal;
 mod writer;
@@ -49,6 +50,7 @@ pub use history::{BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
+pub use scope::Scope;
 pub use state::DeliveryState;
 
 /// Error when the writing thread has ended.

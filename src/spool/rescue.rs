@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, pa
 
 use super::deliveries::{DestinationKey, NewEvent, accept, destination};
 use super::fields;
+use super::scope::Scope;
 use super::state::DeliveryState;
 use super::wal::Damage;
 
@@ -225,7 +226,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         key: DestinationKey {
             search: row.get(0)?,
             name: row.get(1)?,
-            run: row.get(2)?,
+            scope: Scope::from(row.get::<_, String>(2)?.as_str()),
             needs: fields::split(&row.get::<_, String>(3)?),
             own: row.get(12)?,
         },

@@ -1,6 +1,6 @@
 //! Settings that the environment must give, because they are not stored.
 
-use crate::delivery::destination::{ADDRESSEE, variable};
+use crate::delivery::destination::variable;
 use crate::spool::DestinationStatus;
 
 /// Returns the keys that a destination needs and the environment does not set now.
@@ -8,11 +8,6 @@ pub fn unset(status: &DestinationStatus) -> Vec<&str> {
     let is_unset = |key: &&str| std::env::var_os(variable(key)).is_none();
     let needs = status.needs.iter().map(String::as_str);
     needs.filter(is_unset).collect()
-}
-
-/// Returns the hash of the address and user that the events were accepted for.
-pub fn addressee(status: &DestinationStatus) -> Option<&str> {
-    status.run.rsplit_once(ADDRESSEE).map(|(_, mark)| mark)
 }
 
 /// Returns the message that the environment must set these keys.

@@ -29,7 +29,7 @@ use crate::net::http::Http;
 use crate::secret::Answers;
 use crate::spool::{self, DestinationStatus, Spool};
 use due::{Due, Stamp, stamp};
-use environment::{addressee, not_stored, unset};
+use environment::{not_stored, unset};
 use trust::{distrusted, is_all_of, of_stranger};
 
 use crate::command::unclaimed::{self, Unclaimed};
@@ -395,7 +395,7 @@ impl Flush<'_> {
         destination: &Destination,
         known: &[DestinationStatus],
     ) -> bool {
-        let Some(accepted_for) = addressee(status) else {
+        let Some(accepted_for) = status.scope.addressee() else {
             return true;
         };
         let attended = self.is_attended();
@@ -404,7 +404,7 @@ impl Flush<'_> {
             alike && other.waiting > 0
         });
         let alone = others
-            .filter_map(addressee)
+            .filter_map(|other| other.scope.addressee())
             .all(|other| other == accepted_for);
         destination.section.addressee() == accepted_for || attended && alone
     }
