@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::config::levels::Search;
 use crate::console::stderr;
 use crate::delivery::setup::Config;
+use crate::spool::DestinationId;
 use crate::spool::DestinationStatus;
 
 /// Destinations that no configured notifier claims, by id, each with the reason.
 #[derive(Default)]
 pub struct Unclaimed {
-    reasons: HashMap<i64, String>,
+    reasons: HashMap<DestinationId, String>,
     /// Number of deliveries not reported yet, by notifier and reason.
     unsaid: BTreeMap<(String, String), i64>,
 }
@@ -27,12 +28,12 @@ impl Unclaimed {
     }
 
     /// Forgets a destination, so that it is examined again.
-    pub fn remove(&mut self, id: i64) {
+    pub fn remove(&mut self, id: DestinationId) {
         self.reasons.remove(&id);
     }
 
     /// Returns true if no notifier claims the destination.
-    pub fn contains(&self, id: i64) -> bool {
+    pub fn contains(&self, id: DestinationId) -> bool {
         self.reasons.contains_key(&id)
     }
 

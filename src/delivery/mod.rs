@@ -31,6 +31,7 @@ use crate::event::stored::EventCodec;
 use crate::event::{Event, Run, Status};
 use crate::net::http::Http;
 use crate::secret;
+use crate::spool::DestinationId;
 use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
 use crate::template::context::Context;
 
@@ -99,7 +100,7 @@ impl Deliverer {
         let known = self.spool().destination(key.clone()).await;
         let id = known.unwrap_or_else(|_| {
             // Any number works that the spool does not use.
-            let id = -1 - number as i64;
+            let id = DestinationId(-1 - number as i64);
             self.shared
                 .unspooled
                 .borrow_mut()
@@ -122,14 +123,14 @@ impl Deliverer {
     }
 
     /// Starts a worker for a destination whose number in the spool is known.
-    pub fn start(self: &Rc<Self>, destination: Destination, id: i64) {
+    pub fn start(self: &Rc<Self>, destination: Destination, id: DestinationId) {
         let worker = Rc::new(Worker::new(destination, id));
         self.workers.borrow_mut().push(worker.clone());
         tokio::task::spawn_local(worker::run(self.shared.clone(), worker));
     }
 
     /// Retires the worker of a destination: it finishes the attempts in progress, and another one takes over.
-    pub fn retire(&self, id: i64) {
+    pub fn retire(&self, id: DestinationId) {
         if let Some(worker) = self.worker(id) {
             worker.retire();
         }
@@ -151,7 +152,8 @@ impl Deliverer {
         if rows.is_empty() {
             return 0;
         }
-        let wanted: Vec<Vec<i64>> = rows.iter().map(|row| row.destinations.clone()).collect();
+        let wanted: Vec<Vec<DestinationId>> =
+            rows.iter().map(|row| row.destinations.clone()).collect();
         if self.would_overtake(&held) {
             self.keep_in_memory(&held, &wanted);
             return held.len() as u64;
@@ -175,7 +177,7 @@ impl Deliverer {
     }
 
     /// Returns the event in the form the spool takes.
-    fn new_event(&self, event: &Event, destinations: Vec<i64>) -> NewEvent {
+    fn new_event(&self, event: &Event, destinations: Vec<DestinationId>) -> NewEvent {
         NewEvent {
             event_id: event.id.clone(),
             created: Timestamp::now().as_millisecond(),
@@ -244,7 +246,11 @@ impl Deliverer {
     }
 
     /// Returns the destinations that want an event, and the event without the parts that none of them sends.
-    fn wanting(&self, mut event: Arc<Event>, candidates: &[usize]) -> (Vec<i64>, Arc<Event>) {
+    fn wanting(
+        &self,
+        mut event: Arc<Event>,
+        candidates: &[usize],
+    ) -> (Vec<DestinationId>, Arc<Event>) {
         let workers = self.workers.borrow();
         let context = Context::new(event.clone());
         let wanting: Vec<&Rc<Worker>> = candidates
@@ -260,7 +266,7 @@ impl Deliverer {
         (wanting.iter().map(|worker| worker.id).collect(), event)
     }
 
-    fn worker(&self, id: i64) -> Option<Rc<Worker>> {
+    fn worker(&self, id: DestinationId) -> Option<Rc<Worker>> {
         self.workers
             .borrow()
             .iter()
@@ -269,7 +275,7 @@ impl Deliverer {
     }
 
     /// Returns true if another process delivers to this destination.
-    pub fn delivers_elsewhere(&self, id: i64) -> bool {
+    pub fn delivers_elsewhere(&self, id: DestinationId) -> bool {
         self.worker(id).is_some_and(|worker| !worker.leads())
     }
 

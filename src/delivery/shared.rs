@@ -10,6 +10,7 @@ use crate::console::stderr;
 use crate::delivery::turns::Turns;
 use crate::event::Event;
 use crate::net::http::Http;
+use crate::spool::DestinationId;
 use crate::spool::{DestinationKey, Spool};
 
 /// State shared by all workers of a process.
@@ -36,7 +37,7 @@ pub struct Unspooled {
     /// Unfinished ones.
     pub open: BTreeMap<i64, Unwritten>,
     /// Destinations that have no place there either, by their numbers here.
-    pub destinations: BTreeMap<i64, DestinationKey>,
+    pub destinations: BTreeMap<DestinationId, DestinationKey>,
     pub reported: bool,
 }
 
@@ -45,7 +46,7 @@ pub struct Unwritten {
     /// Position in the stream.
     pub sequence: u64,
     pub event: Arc<Event>,
-    pub destination: i64,
+    pub destination: DestinationId,
 }
 
 impl Shared {

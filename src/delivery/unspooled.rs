@@ -8,6 +8,7 @@ use crate::console::stderr;
 use crate::delivery::Deliverer;
 use crate::delivery::shared::Unwritten;
 use crate::event::Event;
+use crate::spool::DestinationId;
 use crate::spool::NewEvent;
 
 impl Deliverer {
@@ -27,7 +28,7 @@ impl Deliverer {
 
     /// Keeps events that the spool does not take: they are delivered all the same, as long as the process
     /// lives.
-    pub(super) fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<i64>]) {
+    pub(super) fn keep_in_memory(&self, held: &[(u64, Arc<Event>)], wanted: &[Vec<DestinationId>]) {
         let mut unspooled = self.shared.unspooled.borrow_mut();
         for ((sequence, event), destinations) in held.iter().zip(wanted) {
             for destination in destinations {
@@ -106,7 +107,7 @@ impl Deliverer {
     }
 
     /// Registers destinations that the spool did not take earlier; returns their new numbers by the old.
-    pub(super) async fn find_places(&self) -> BTreeMap<i64, i64> {
+    pub(super) async fn find_places(&self) -> BTreeMap<DestinationId, DestinationId> {
         let destinations = self.shared.unspooled.borrow().destinations.clone();
         let mut homes = BTreeMap::new();
         for (id, key) in destinations {

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::fields;
+use super::scope::DestinationId;
 use super::state::DeliveryState;
 
 /// Number of failures in a row after which a notifier gets one attempt at a time.
@@ -20,7 +21,10 @@ pub struct BreakerRow {
 }
 
 /// Reads the breaker of a destination.
-pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<BreakerRow> {
+pub fn breaker(
+    connection: &Connection,
+    destination: DestinationId,
+) -> rusqlite::Result<BreakerRow> {
     connection
         .prepare_cached("SELECT failures, paused_until, gone FROM destination WHERE id = ?1")?
         .query_row([destination], |row| {
@@ -33,7 +37,7 @@ pub fn breaker(connection: &Connection, destination: i64) -> rusqlite::Result<Br
 }
 
 /// Ends every pause of a destination. A failing one gets a single attempt first, as if its breaker had opened.
-pub fn probe(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
+pub fn probe(connection: &Connection, destination: DestinationId) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE destination SET failures = max(failures, ?2), paused_until = 0
@@ -44,7 +48,7 @@ pub fn probe(connection: &Connection, destination: i64) -> rusqlite::Result<()> 
 }
 
 /// Makes all pending deliveries of a destination due at once. Only the first of each host ever backs off.
-pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
+pub fn make_due(connection: &Connection, destination: DestinationId) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE delivery SET next_at = 0 WHERE destination = ?1 AND state = 0 AND next_at > 0",
@@ -54,7 +58,7 @@ pub fn make_due(connection: &Connection, destination: i64) -> rusqlite::Result<(
 }
 
 /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
-pub fn revive(connection: &Connection, destination: i64) -> rusqlite::Result<()> {
+pub fn revive(connection: &Connection, destination: DestinationId) -> rusqlite::Result<()> {
     let revived = connection.execute(
         "UPDATE delivery SET state = ?2, next_at = 0, finished = NULL WHERE destination = ?1 AND state = ?3",
         params![destination, DeliveryState::Pending, DeliveryState::Dead],

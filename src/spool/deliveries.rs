@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
-use super::scope::Scope;
+use super::scope::{DestinationId, Scope};
 use super::state::DeliveryState;
 
 /// Bytes of events after which reading stops; the next call continues.
@@ -34,7 +34,7 @@ pub struct NewEvent {
     pub host: String,
     pub task: String,
     pub body: String,
-    pub destinations: Vec<i64>,
+    pub destinations: Vec<DestinationId>,
 }
 
 /// An accepted delivery.
@@ -43,7 +43,7 @@ pub struct Accepted {
     /// Index of its event among those passed in.
     pub event: usize,
     pub delivery: i64,
-    pub destination: i64,
+    pub destination: DestinationId,
     /// Pending, unless the event was sent before and this delivery is finished.
     pub state: DeliveryState,
     /// Highest id pending for this destination before it; None for an event sent again.
@@ -87,7 +87,7 @@ impl Room {
 #[derive(Clone)]
 pub struct Mark {
     pub deliveries: Vec<i64>,
-    pub destination: i64,
+    pub destination: DestinationId,
     /// Milliseconds since 1970.
     pub started: i64,
     /// Milliseconds.
@@ -125,7 +125,10 @@ impl Mark {
 }
 
 /// Returns the id of a destination, if it is stored as given.
-pub fn find(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<Option<i64>> {
+pub fn find(
+    connection: &Connection,
+    key: &DestinationKey,
+) -> rusqlite::Result<Option<DestinationId>> {
     connection
         .prepare_cached(
             "SELECT id FROM destination WHERE search = ?1 AND name = ?2 AND run = ?3 AND own = ?4",
@@ -137,7 +140,10 @@ pub fn find(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<O
 }
 
 /// Returns the id of a destination; inserts it if it is new. `own` is updated each time.
-pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::Result<i64> {
+pub fn destination(
+    connection: &Connection,
+    key: &DestinationKey,
+) -> rusqlite::Result<DestinationId> {
     let known = connection
         .prepare_cached(
             "UPDATE destination SET own = ?4 WHERE search = ?1 AND name = ?2 AND run = ?3 RETURNING id",
@@ -159,14 +165,14 @@ pub fn destination(connection: &Connection, key: &DestinationKey) -> rusqlite::R
             key.own
         ],
     )?;
-    Ok(connection.last_insert_rowid())
+    Ok(DestinationId(connection.last_insert_rowid()))
 }
 
 /// Accepts events. An event that was sent again gets deliveries only for destinations it did not have before.
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
     let mut accepted = Vec::new();
     // Per destination: the last pending id, and the number of deliveries added.
-    let mut lines: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut lines: HashMap<DestinationId, (i64, i64)> = HashMap::new();
     let mut add_event = connection.prepare_cached(
         "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -187,9 +193,9 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
         } else {
             Vec::new()
         };
-        let is_known = |one: &&i64| before.iter().any(|known| known.destination == **one);
+        let is_known = |one: &&DestinationId| before.iter().any(|known| known.destination == **one);
         let wanted = event.destinations.iter().filter(|one| !is_known(one));
-        let wanted: Vec<&i64> = wanted.collect();
+        let wanted: Vec<&DestinationId> = wanted.collect();
         accepted.extend(before);
         if wanted.is_empty() {
             continue;
@@ -203,7 +209,7 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
                 Some(line) => *line,
                 None => (last_waiting(connection, *destination)?, 0),
             };
-            add_delivery.execute([id, *destination])?;
+            add_delivery.execute(params![id, *destination])?;
             let delivery = connection.last_insert_rowid();
             lines.insert(*destination, (delivery, added + 1));
             accepted.push(Accepted {
@@ -218,7 +224,7 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
     for (destination, (_, added)) in lines {
         connection
             .prepare_cached("UPDATE destination SET accepted = accepted + ?2 WHERE id = ?1")?
-            .execute([destination, added])?;
+            .execute(params![destination, added])?;
     }
     Ok(accepted)
 }
@@ -235,7 +241,7 @@ fn bring_back(connection: &Connection, event: &NewEvent) -> rusqlite::Result<i64
 }
 
 /// Returns the highest pending id of a destination, or 0 if none is pending.
-fn last_waiting(connection: &Connection, destination: i64) -> rusqlite::Result<i64> {
+fn last_waiting(connection: &Connection, destination: DestinationId) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
             "SELECT coalesce(max(id), 0) FROM delivery WHERE destination = ?1 AND state = 0",
@@ -297,7 +303,7 @@ pub fn attempt_times(connection: &Connection, delivery: i64) -> rusqlite::Result
 /// were all of them.
 pub fn pending(
     connection: &Connection,
-    destination: i64,
+    destination: DestinationId,
     after: i64,
     room: Room,
 ) -> rusqlite::Result<(Vec<Pending>, bool)> {

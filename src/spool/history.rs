@@ -6,13 +6,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::BREAKER;
 use super::fields;
 use super::memory::forget_threads;
-use super::scope::Scope;
+use super::scope::{DestinationId, Scope};
 use super::state::{self, DeliveryState};
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct DestinationStatus {
-    pub id: i64,
+    pub id: DestinationId,
     /// Text by which its configuration is found again; None if it cannot be read.
     #[serde(skip)]
     pub search: Option<String>,
@@ -163,7 +163,11 @@ pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Re
 }
 
 /// Gives up all pending deliveries of a destination, with the reason.
-pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Result<usize> {
+pub fn bury_all(
+    connection: &Connection,
+    id: DestinationId,
+    reason: &str,
+) -> rusqlite::Result<usize> {
     let now = jiff::Timestamp::now().as_millisecond();
     let buried = connection.execute(
         "UPDATE delivery SET state = ?4, next_at = 0, finished = ?2, error = ?3
@@ -178,7 +182,7 @@ pub fn bury_all(connection: &Connection, id: i64, reason: &str) -> rusqlite::Res
 }
 
 /// Records why nothing is delivered to a destination, if that is known without an attempt.
-pub fn note_error(connection: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
+pub fn note_error(connection: &Connection, id: DestinationId, error: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE destination SET last_error = ?2 WHERE id = ?1")?
         .execute(params![id, error])?;
@@ -319,7 +323,7 @@ pub struct Choice {
     /// Only these ids; all if empty.
     pub ids: Vec<i64>,
     /// Only deliveries to these destinations.
-    pub destinations: Option<Vec<i64>>,
+    pub destinations: Option<Vec<DestinationId>>,
     /// Only deliveries of this run.
     pub run: Option<String>,
     pub no_waiting: bool,
@@ -343,7 +347,10 @@ pub fn discard(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec
 }
 
 /// Returns the chosen deliveries with their destinations, and whether each is dead.
-fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<(i64, i64, bool)>> {
+fn chosen(
+    connection: &Connection,
+    choice: &Choice,
+) -> rusqlite::Result<Vec<(i64, DestinationId, bool)>> {
     let mut statement = connection.prepare_cached(
         "SELECT delivery.id, destination, state, CASE WHEN ?3 THEN body END FROM delivery
          LEFT JOIN event ON event.id = delivery.event

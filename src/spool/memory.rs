@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::fields;
+use super::scope::DestinationId;
 
 /// Result of a run of a playbook.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +91,7 @@ pub fn end_run(connection: &Connection, ended: &Ended) -> rusqlite::Result<Befor
 /// Returns the stored values of a destination's threads, by key.
 pub fn threads(
     connection: &Connection,
-    destination: i64,
+    destination: DestinationId,
     keys: &[String],
 ) -> rusqlite::Result<HashMap<String, String>> {
     let mut statement = connection
@@ -108,7 +109,7 @@ pub fn threads(
 /// Stores a thread of a destination. It is deleted like finished entries, by its last use.
 pub fn set_thread(
     connection: &Connection,
-    destination: i64,
+    destination: DestinationId,
     key: &str,
     value: &str,
 ) -> rusqlite::Result<()> {
@@ -308,12 +309,12 @@ mod tests {
             .unwrap();
         let keys = [12, 13, 14].map(reached_key);
         for key in &keys {
-            set_thread(&spool, 1, key, "{}").unwrap();
+            set_thread(&spool, DestinationId(1), key, "{}").unwrap();
         }
         // What an older program stored.
         assert_eq!(keys[0], "reached 12");
         forget_threads(&spool, i64::MAX).unwrap();
-        let left = threads(&spool, 1, &keys).unwrap();
+        let left = threads(&spool, DestinationId(1), &keys).unwrap();
         assert_eq!(left.keys().collect::<Vec<_>>(), [&keys[0]]);
     }
 }

@@ -50,7 +50,7 @@ pub use history::{BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
-pub use scope::Scope;
+pub use scope::{DestinationId, Scope};
 pub use state::DeliveryState;
 
 /// Error when the writing thread has ended.
@@ -201,9 +201,9 @@ impl Spool {
     }
 
     /// Makes this process the one that delivers to a destination; returns None if another one is.
-    pub fn lead(&self, destination: i64) -> Option<Leadership> {
+    pub fn lead(&self, destination: DestinationId) -> Option<Leadership> {
         // A destination without an id in the file is known to no other process.
-        if self.work.is_err() || destination < 0 {
+        if self.work.is_err() || destination.0 < 0 {
             return Some(Leadership::unshared());
         }
         let file = private_file(&self.leader_file(destination)).ok()?;
@@ -212,12 +212,13 @@ impl Spool {
         Some(Leadership::new(file))
     }
 
-    fn leader_file(&self, destination: i64) -> PathBuf {
-        self.folder.join(format!("destination-{destination}.lock"))
+    fn leader_file(&self, destination: DestinationId) -> PathBuf {
+        self.folder
+            .join(format!("destination-{}.lock", destination.0))
     }
 
     /// Returns the process that delivers to a destination, if known.
-    pub fn leader(&self, destination: i64) -> Option<Holder> {
+    pub fn leader(&self, destination: DestinationId) -> Option<Holder> {
         holder::of_lock(&self.leader_file(destination))
     }
 }

@@ -8,6 +8,7 @@ use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent
 use super::error::Error;
 use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
+use super::scope::DestinationId;
 use super::{Spool, folder};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -34,7 +35,7 @@ impl Spool {
     }
 
     /// Returns the id of a destination; adds it if it is new.
-    pub async fn destination(&self, key: DestinationKey) -> Result<i64> {
+    pub async fn destination(&self, key: DestinationKey) -> Result<DestinationId> {
         let key = Arc::new(key);
         let wanted = key.clone();
         let known = self.read(move |connection| deliveries::find(connection, &wanted));
@@ -61,7 +62,7 @@ impl Spool {
     }
 
     /// Records why nothing is delivered to a destination, if that is known without an attempt.
-    pub async fn note_error(&self, destination: i64, error: String) -> Result<()> {
+    pub async fn note_error(&self, destination: DestinationId, error: String) -> Result<()> {
         self.write(move |connection| history::note_error(connection, destination, &error))
             .await
     }
@@ -77,13 +78,13 @@ impl Spool {
     }
 
     /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
-    pub async fn revive(&self, destination: i64) -> Result<()> {
+    pub async fn revive(&self, destination: DestinationId) -> Result<()> {
         self.write(move |connection| breakers::revive(connection, destination))
             .await
     }
 
     /// Ends every pause of a destination; a failing one gets a single attempt first.
-    pub async fn probe(&self, destination: i64) -> Result<()> {
+    pub async fn probe(&self, destination: DestinationId) -> Result<()> {
         self.write(move |connection| breakers::probe(connection, destination))
             .await
     }
@@ -95,7 +96,11 @@ impl Spool {
     }
 
     /// Gives up all pending deliveries of a destination, with the reason. Returns how many.
-    pub async fn bury_all(&self, destination: i64, reason: &'static str) -> Result<usize> {
+    pub async fn bury_all(
+        &self,
+        destination: DestinationId,
+        reason: &'static str,
+    ) -> Result<usize> {
         self.write(move |connection| history::bury_all(connection, destination, reason))
             .await
     }
@@ -113,7 +118,7 @@ impl Spool {
     /// were all of them.
     pub async fn pending(
         &self,
-        destination: i64,
+        destination: DestinationId,
         after: i64,
         room: Room,
     ) -> Result<(Vec<Pending>, bool)> {
@@ -122,7 +127,11 @@ impl Spool {
     }
 
     /// Returns a delivery, if it is still pending.
-    pub async fn still_pending(&self, destination: i64, delivery: i64) -> Result<Option<Pending>> {
+    pub async fn still_pending(
+        &self,
+        destination: DestinationId,
+        delivery: i64,
+    ) -> Result<Option<Pending>> {
         let room = Room {
             deliveries: 1,
             bytes: usize::MAX,
@@ -144,7 +153,7 @@ impl Spool {
     }
 
     /// Returns the breaker of a destination.
-    pub async fn breaker(&self, destination: i64) -> Result<BreakerRow> {
+    pub async fn breaker(&self, destination: DestinationId) -> Result<BreakerRow> {
         self.read(move |connection| breakers::breaker(connection, destination))
             .await
     }
@@ -152,7 +161,7 @@ impl Spool {
     /// Returns the stored values of a destination's threads, by key.
     pub async fn threads(
         &self,
-        destination: i64,
+        destination: DestinationId,
         keys: Vec<String>,
     ) -> Result<HashMap<String, String>> {
         self.read(move |connection| memory::threads(connection, destination, &keys))
@@ -160,7 +169,11 @@ impl Spool {
     }
 
     /// Returns the recipients reached by a delivery that failed, as they were stored.
-    pub async fn reached(&self, destination: i64, delivery: i64) -> Result<Option<String>> {
+    pub async fn reached(
+        &self,
+        destination: DestinationId,
+        delivery: i64,
+    ) -> Result<Option<String>> {
         let keys = vec![memory::reached_key(delivery)];
         let found = self.threads(destination, keys).await?;
         Ok(found.into_values().next())

@@ -8,6 +8,7 @@ use super::Spool;
 use super::error::Error;
 use super::folder::pages_in_use;
 use super::history::prune;
+use super::scope::DestinationId;
 use super::state::DeliveryState;
 
 /// Deliveries deleted or dropped at a time: other work waits meanwhile.
@@ -21,7 +22,7 @@ const SPARE_PAGES: i64 = 2000;
 #[derive(Clone, Copy, Debug)]
 pub struct Dropped {
     pub delivery: i64,
-    pub destination: i64,
+    pub destination: DestinationId,
 }
 
 /// Result of making room.

@@ -3,8 +3,12 @@
 use std::fmt;
 
 use rusqlite::ToSql;
-use rusqlite::types::ToSqlOutput;
+use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use serde::{Serialize, Serializer};
+
+/// Number of a destination in the spool; negative for one that the spool does not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct DestinationId(pub i64);
 
 /// Runs that share a destination. The play's vars and the environment may change a notifier; their values are
 /// not stored, only a hash of the address and user, by which the same ones are recognised.
@@ -82,6 +86,24 @@ impl From<&str> for Scope {
                 addressee,
             },
         }
+    }
+}
+
+impl From<i64> for DestinationId {
+    fn from(number: i64) -> DestinationId {
+        DestinationId(number)
+    }
+}
+
+impl ToSql for DestinationId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for DestinationId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<DestinationId> {
+        i64::column_result(value).map(DestinationId)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::delivery::tally::Counts;
 use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret::Answers;
+use crate::spool::DestinationId;
 use crate::spool::{self, DestinationStatus, Spool};
 use due::{Due, Stamp, stamp};
 use environment::{not_stored, unset};
@@ -105,11 +106,11 @@ struct Flush<'a> {
     spool: &'a Spool,
     deliverer: Rc<Deliverer>,
     /// Destinations already examined, with the state of their configuration then.
-    added: HashMap<i64, Stamp>,
+    added: HashMap<DestinationId, Stamp>,
     /// Number of deliveries pending for them.
     waiting: usize,
     /// Destinations with an unreadable secret, and when it was last tried.
-    unread: Vec<(Instant, i64)>,
+    unread: Vec<(Instant, DestinationId)>,
     unclaimed: Unclaimed,
     /// Configurations read in this round, with the destinations that no worker has yet: several destinations
     /// may be of one, and its commands for secrets run only once.

@@ -25,6 +25,7 @@ use crate::event::Event;
 use crate::event::stored::EventCodec;
 use crate::message::Receipts;
 use crate::notifier::Notifier;
+use crate::spool::DestinationId;
 use crate::spool::{self, Accepted, BreakerRow, DeliveryState, Leadership, Mark, Pending, Spool};
 
 /// A delivery due within this time is waited for.
@@ -42,7 +43,7 @@ const BEFORE: &str = "already given up earlier; `history` shows why, `flush --de
 /// One destination and the state of its deliveries.
 pub struct Worker {
     /// Number in the spool.
-    pub id: i64,
+    pub id: DestinationId,
     pub destination: Destination,
     notifier: RefCell<Rc<dyn Notifier>>,
     window: RefCell<Window>,
@@ -129,7 +130,7 @@ async fn sleep_until(time: Option<Instant>) {
 
 impl Worker {
     /// Creates the worker of a destination, which the spool knows by `id`.
-    pub fn new(destination: Destination, id: i64) -> Worker {
+    pub fn new(destination: Destination, id: DestinationId) -> Worker {
         let mut own = Tally::default();
         let trouble = destination.trouble.as_ref();
         own.last_error = trouble.map(|trouble| trouble.in_short().to_owned());
