@@ -105,7 +105,7 @@ fn a_spool_that_a_checkout_names_gets_nothing_of_the_user_s() {
     let server = Server::start([OK]);
     let url = server.url();
     let inputs = format!("[inputs]\ncallback_url = {url}");
-    let trace = "sh -c touch\ttrace";
+    let trace = "sh -c 'touch trace; echo t'";
     for keys in [
         format!("{inputs}\ntoken_command = {trace}"),
         format!("{inputs}\ntoken_env = TOKEN"),
@@ -113,6 +113,9 @@ fn a_spool_that_a_checkout_names_gets_nothing_of_the_user_s() {
         format!("{inputs}\ntoken_file = event.json"),
     ] {
         let sandbox = checkout(&keys);
+        // Who made it ran its commands.
+        let ran = std::fs::remove_file(sandbox.path("checkout/trace")).is_ok();
+        assert_eq!(ran, keys.contains("touch"), "{keys}");
         let flushed = flush(&sandbox, &[]);
         assert_eq!(flushed.code, 78, "{keys}: {flushed:?}");
         let reason = "checkout/plugin_config.ini selects this spool";

@@ -231,12 +231,11 @@ impl Flush<'_> {
 
     /// Returns the commands for secrets in a configuration. One that has none is loaded with this.
     fn commands(&mut self, options: &Options) -> Vec<Vec<String>> {
-        let reads = match options.reads {
-            Reads::All => Reads::NoCommands,
-            reads => reads,
-        };
+        if options.reads != Reads::All {
+            return Vec::new();
+        }
         let inspected = Options {
-            reads,
+            reads: Reads::NoCommands,
             ..options.clone()
         };
         let config = Config::load(&inspected, &[], self.deliverer.http());
