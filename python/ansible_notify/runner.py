@@ -128,7 +128,7 @@ class Reporter:
     def leave_fork(self):
         """A child must not hold the pipes open when this process is gone."""
         for stream in self.ended + [stream for _reference, stream in self.runs.values() if stream]:
-            stream.let_go()
+            stream.leave_fork()
             if stream.process is not None:
                 stream.process.returncode = 0
         self.__init__()

@@ -173,6 +173,9 @@ class Stream:
         stdin, self.stdin = os.pipe()
         self.stdout, stdout = os.pipe()
         self.stderr, stderr = os.pipe()
+        # At once: another thread may fork meanwhile, and its child let go of this stream.
+        for end in (self.stdin, self.stdout, self.stderr):
+            os.set_blocking(end, False)
         try:
             self.process = subprocess.Popen(
                 self.command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
@@ -180,8 +183,6 @@ class Stream:
         finally:
             for end in (stdin, stdout, stderr):
                 os.close(end)
-        for end in (self.stdin, self.stdout, self.stderr):
-            os.set_blocking(end, False)
         # A write wakes the binary, which is not to run in place of ansible-runner.
         with contextlib.suppress(AttributeError, OSError):
             os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
@@ -334,6 +335,13 @@ class Stream:
         stdout, self.stdout = self.stdout, None
         close(stdout)
         self.close_stderr()
+
+    def leave_fork(self):
+        """Closes a child's copies of the pipes; what comes through them is for its parent."""
+        stderr, self.stderr = self.stderr, None
+        close(stderr)
+        self.message = b""
+        self.let_go()
 
     def wait(self, seconds):
         """Waits until the binary takes or says something, or has died."""

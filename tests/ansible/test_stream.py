@@ -305,6 +305,28 @@ def test_a_child_does_not_use_it(driven):
     assert len(outcome.of("start")) == len(outcome.of("end")) == 1
 
 
+def test_a_child_reads_nothing(driven):
+    """Another thread may fork before the pipes are ready: a child that read would wait for ever."""
+    if driven.ansible.is_python2:
+        pytest.skip("before Python 3.7 nothing can close the pipe in workers")
+    code = """
+import os
+driver.report()
+ends = [getattr(driver.stream, name, None) for name in ("stdout", "stderr")]
+for end in filter(None, ends):
+    os.set_blocking(end, True)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+for end in filter(None, ends):
+    os.set_blocking(end, False)
+driver.report()
+"""
+    driven.run(code)
+    driven.expect(2)
+
+
 def test_an_interrupt_while_it_waits(driven):
     """Ctrl-C ends the wait at the end, without a word."""
     process = driven.start(TWENTY, PEER_NEVER_SAFE="1", PEER_SLOW_EXIT="60")
