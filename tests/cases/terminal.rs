@@ -99,7 +99,7 @@ impl Terminal {
         let started = Instant::now();
         self.wait_until(|terminal| terminal.screen().contains(last));
         let status = self.shell.wait().unwrap();
-        assert!(started.elapsed() < Duration::from_secs(5), "promptly");
+        assert!(started.elapsed() < Duration::from_secs(60), "promptly");
         status
     }
 
@@ -107,7 +107,7 @@ impl Terminal {
     fn wait_until(&self, condition: impl Fn(&Terminal) -> bool) {
         let started = Instant::now();
         while !condition(self) {
-            let patient = started.elapsed() < Duration::from_secs(10);
+            let patient = started.elapsed() < Duration::from_secs(60);
             assert!(patient, "on the screen: {:?}", self.screen());
             std::thread::sleep(Duration::from_millis(5));
         }
