@@ -14,9 +14,9 @@ use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{
-    Service, attachment_fields, json_with, over_http, webhook_request,
+    Service, attachment_fields, over_http, to_channels, webhook_request,
 };
-use crate::notifier::recipients::{self, Recipients, to_channels};
+use crate::notifier::recipients::{self, Recipients};
 use crate::text::{Escape, characters, cut};
 
 /// Mattermost, as a kind of notifier.
@@ -69,14 +69,7 @@ impl Service for Mattermost {
             "fields": fields,
         });
         body.insert("attachments".to_owned(), json!([attachment]));
-        to_channels(self.channels.as_ref(), message, |channel| {
-            let mut body = body.clone();
-            body.extend(channel.map(|channel| ("channel".to_owned(), channel.into())));
-            Ok(Request {
-                body: json_with(body, message)?,
-                ..self.probe(Method::POST)
-            })
-        })
+        to_channels(&self.url, self.channels.as_ref(), &body, message)
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

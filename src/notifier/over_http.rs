@@ -9,7 +9,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::recipients::NOBODY;
+use super::recipients::{NOBODY, Recipients};
 use super::{Notifier, Sent};
 use crate::config::section::Section;
 use crate::failpoint;
@@ -142,6 +142,31 @@ pub fn attachment_fields(message: &Message, most: (usize, usize)) -> Vec<Value> 
     };
     let fields = fields_within(message, Escape::Markdown, most, characters);
     fields.into_iter().map(field).collect()
+}
+
+/// Returns the request of an incoming webhook to each of these channels, or to the one of its own.
+pub fn to_channels(
+    url: &Url,
+    channels: Option<&Recipients>,
+    body: &Map<String, Value>,
+    message: &Message,
+) -> Result<Vec<(String, Request)>, Failure> {
+    let request = |channel: &str, body: Map<String, Value>| {
+        let request = Request {
+            body: json_with(body, message)?,
+            ..webhook_request(url, Method::POST)
+        };
+        Ok((channel.to_owned(), request))
+    };
+    let Some(channels) = channels else {
+        return Ok(vec![request("", body.clone())?]);
+    };
+    let to_channel = |channel: &String| {
+        let mut body = body.clone();
+        body.insert("channel".to_owned(), channel.as_str().into());
+        request(channel, body)
+    };
+    channels.of(message)?.iter().map(to_channel).collect()
 }
 
 /// Builds a JSON request to an incoming webhook, whose URL is a secret.

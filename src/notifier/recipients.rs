@@ -7,7 +7,6 @@ use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::Message;
-use crate::net::http::Request;
 use crate::template::Template;
 use crate::template::limits::is_template;
 
@@ -117,20 +116,6 @@ impl Recipients {
             many => Err(failed(format!("gives {many} recipients, more than {MOST}"))),
         }
     }
-}
-
-/// Returns a request to each channel, or the one to the webhook's own.
-pub fn to_channels(
-    channels: Option<&Recipients>,
-    message: &Message,
-    request: impl Fn(Option<&str>) -> Result<Request, Failure>,
-) -> Result<Vec<(String, Request)>, Failure> {
-    let Some(channels) = channels else {
-        return Ok(vec![(String::new(), request(None)?)]);
-    };
-    let channels = channels.of(message)?;
-    let request = |channel: &String| Ok((channel.clone(), request(Some(channel))?));
-    channels.iter().map(request).collect()
 }
 
 fn fixed(section: &Section, key: &str, list: &[&str], check: Check) -> Vec<String> {
