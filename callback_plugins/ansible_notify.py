@@ -2,7 +2,7 @@
 # Copyright: the ansible-notify contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hands what Ansible reports to `ansible-notify stream`, over one pipe that is never waited for."""
+"""Passes Ansible's events to `ansible-notify stream`, over a pipe on which nothing ever blocks."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -170,23 +170,23 @@ from ansible.release import __version__ as ansible_version
 from ansible.template import Templar
 from ansible.utils.display import Display
 
-# That of the program it comes with, which reads it here
+# The program's version; the program reads it from here.
 VERSION = "0.1.0"
 PROTOCOL = 1
 PYTHON2 = sys.version_info[0] == 2
 TEXT = type(json.loads('""'))  # str, in Python 2 unicode
 display = Display()
-# What durations are measured with: a clock that nobody sets, where there is one.
+# The clock for durations: a monotonic one, except in Python 2.
 clock = getattr(time, "monotonic", time.time)
 
 # ------------------------------------------------------------------------------
 # JSON: always strict, never too long
 # ------------------------------------------------------------------------------
 
-# A line may have 4 MiB. Bytes of it that a result, and a short value such as a loop item, may fill.
+# A line may have 4 MiB. Byte limits in it for a result, and for a short value such as a loop item.
 RESULT_ROOM = 3670016
 SHORT_ROOM = 65536
-# Characters of one string: the first of these limits with which the whole fits its room.
+# Character limits of one string: the first one with which the whole fits its room is used.
 STRING_LIMITS = (1048576, 65536, 4096)
 DEPTH_LIMIT = 100
 NUMBER_BITS = 4096
@@ -199,7 +199,7 @@ TOO_DEEP = "[left out: nested too deeply]"
 TOO_LARGE = "[left out: too large]"
 NO_TRACEBACK = "(traceback unavailable)"
 HIDDEN = "the output has been hidden because of no_log"
-# What stays of a result under no_log.
+# The fields that stay of a result under no_log.
 STATE = ("changed", "attempts", "retries")
 
 # Arguments, variables given to an include, the environment, and all items of a loop, some of which
@@ -219,7 +219,7 @@ REPLACEMENT = json.loads(r'"\ufffd"')
 
 
 def make_encoder():
-    """A function that makes JSON; it raises for what is not JSON, which Cleaner then looks at."""
+    """Returns a function that encodes JSON. It raises for other values: Cleaner handles them."""
     encoder = json.JSONEncoder(
         ensure_ascii=PYTHON2, check_circular=False, allow_nan=False, separators=(",", ":")
     )
@@ -247,7 +247,7 @@ to_json = make_encoder()
 
 
 def encode(value, room=SHORT_ROOM):
-    """The value as JSON of at most `room` bytes, and whether something had to be cut for that."""
+    """Returns the value as JSON of at most `room` bytes, and whether something was cut."""
     try:
         if not has_long_text(value, room):
             text = to_json(value)
@@ -270,7 +270,7 @@ def encode(value, room=SHORT_ROOM):
 
 
 def has_long_text(value, room):
-    """Whether a text at the top is too long for the quick way."""
+    """Returns true if a text at the top level is too long for the fast path."""
     for part in value.values() if isinstance(value, dict) else (value,):
         if isinstance(part, (TEXT, bytes)) and len(part) * 4 > room:
             return True
@@ -278,7 +278,7 @@ def has_long_text(value, room):
 
 
 def has_objects(value):
-    """Whether an object is nested in the value: only there can be what must not leave Ansible."""
+    """Returns true if an object is nested in the value: only there can private data be."""
     if PYTHON2:
         return True  # its texts can hold lone surrogates
     for part in value.values() if isinstance(value, dict) else (value,):
@@ -291,7 +291,7 @@ def has_objects(value):
 
 
 def is_suspicious(text):
-    """Whether the JSON may hold what must not leave Ansible, at any depth."""
+    """Returns true if the JSON may hold private data, at any depth."""
     return (
         "_ansible_" in text
         or '"censored"' in text
@@ -301,11 +301,11 @@ def is_suspicious(text):
 
 
 class TooLarge(Exception):
-    """The value does not fit with this limit of its strings."""
+    """Raised if a value does not fit its room with this limit of its strings."""
 
 
 class Cleaner(object):
-    """Makes a value that JSON can hold, and nothing that must not leave Ansible."""
+    """Converts a value to one that JSON can hold, without private data."""
 
     def __init__(self, limit, room):
         self.limit = limit
@@ -370,14 +370,14 @@ class Cleaner(object):
 
 
 def labelled_by(item):
-    """Under which key an item of a loop stands whose label does not tell all of it."""
+    """Returns the key of a loop item whose label hides a part of it, or None."""
     variable = item.get("ansible_loop_var", "item") if "_ansible_item_label" in item else None
     is_whole = not isinstance(item.get(variable), abc.Mapping)
     return None if is_whole or item[variable] == item["_ansible_item_label"] else variable
 
 
 def number(value):
-    """The number, or text for what JSON and its readers do not know."""
+    """Returns the number, or text for numbers that JSON or its readers do not support."""
     if isinstance(value, numbers.Integral):
         return value if abs(value).bit_length() <= NUMBER_BITS else "[left out: a number too long]"
     value = float(value)
@@ -389,12 +389,12 @@ def number(value):
 
 
 def is_encrypted(value):
-    """Whether it is a vaulted value, in the terms of old and new versions."""
+    """Returns true for a vaulted value, of old and new versions of Ansible."""
     return getattr(value, "__ENCRYPTED__", False) or value.__class__.__name__ == "EncryptedString"
 
 
 def as_text(value):
-    """A name as text; never the text of an unknown object."""
+    """Returns a name as text, but never the text of an unknown object."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, TEXT):
@@ -403,13 +403,13 @@ def as_text(value):
 
 
 def short(value):
-    """A name as text that is not too long for a record."""
+    """Returns a name as text, cut to the length limit of a record."""
     value = as_text(value or "")
     return value if len(value) <= NAME_LIMIT else Cleaner(NAME_LIMIT, SHORT_ROOM).text(value)
 
 
 # ------------------------------------------------------------------------------
-# What may be told of a result
+# The parts of a result that may be sent
 # ------------------------------------------------------------------------------
 
 ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on_skipped"))
@@ -430,20 +430,20 @@ DROPPED = frozenset(
         "_ansible_verbose_always",
         "_ansible_verbose_override",
         "_ansible_delegated_vars",
-        # All items of the loop, those under no_log too
+        # All items of the loop, including those under no_log
         "ansible_loop",
     )
 )
 
 
 def is_censored(brought):
-    # Another value than a text is somebody's own.
+    # A value other than a text is the module's own.
     hidden = isinstance(brought.get("censored"), (TEXT, bytes))
     return hidden or bool(brought.get("_ansible_no_log"))
 
 
 def is_hidden(task, brought):
-    """Whether a result is under no_log. From what is included it does not say whether it is."""
+    """Returns true if a result is under no_log. Results of included tasks do not say so."""
     no_log = task.no_log
     return (
         no_log is True
@@ -453,14 +453,14 @@ def is_hidden(task, brought):
 
 
 def censored(brought):
-    """What may be told of a result under no_log."""
+    """Returns the part of a no_log result that may be sent."""
     kept = {key: brought[key] for key in STATE if isinstance(brought.get(key), int)}
     kept["censored"] = HIDDEN
     return kept
 
 
 def cause_of(result, brought):
-    """From 2.19 on, the message of the error behind a failure that the result does not hold."""
+    """Returns the message of the error behind a failure if the result lacks it (2.19 and later)."""
     error = getattr(result, "exception", None)
     event = getattr(error, "event", None)
     for _depth in range(DEPTH_LIMIT):
@@ -476,15 +476,15 @@ def cause_of(result, brought):
 
 
 def strip(name, task, brought, cause=None):
-    """The result without what must not leave Ansible and what can be made again."""
+    """Returns the result without private data and without copies that the program can restore."""
     kept = {key: part for key, part in brought.items() if key not in DROPPED}
     for lines in ("stdout_lines", "stderr_lines"):
         if lines in brought and lines[:6] not in brought:
             kept[lines] = brought[lines]
     if name in AGGREGATES and "results" in kept and task.loop is not None:
-        del kept["results"]  # each item has been told by itself
+        del kept["results"]  # each item had its own event
     if name in ITEMS and is_labelled(task):
-        # It may be there to hide what else the item holds.
+        # The label may be there to hide the rest of the item.
         kept.pop(brought.get("ansible_loop_var", "item"), None)
     if "exception" in kept and kept["exception"] == NO_TRACEBACK:
         del kept["exception"]
@@ -500,23 +500,23 @@ def strip(name, task, brought, cause=None):
 
 
 def is_labelled(task):
-    """Whether the task says how the items of its loop are called."""
+    """Returns true if the task sets the label of its loop items."""
     return getattr(task.loop_control, "label", None) is not None
 
 
 def item_of(task, brought):
-    """What a loop's item is called: its label, where there is one that could be made."""
+    """Returns the name of a loop item: its label, if there is one that could be evaluated."""
     item = brought.get(brought.get("ansible_loop_var", "item"))
     label = brought.get("_ansible_item_label")
     if not is_labelled(task):
         return item if label is None else label
-    # 2.21 puts the item itself in the place of a label that it could not make.
+    # 2.21 uses the item itself in place of a label that it could not evaluate.
     is_item = isinstance(label, (abc.Mapping, abc.MutableSequence)) and label == item
     return None if is_item else label
 
 
 def brought_json(name, task, brought, cause=None):
-    """The members of an event for what a result brought that is not under no_log."""
+    """Returns the members of an event for a result that is not under no_log."""
     item, cut_item = "", False
     if name == "on_file_diff":
         brought = {"diff": brought.get("diff")}
@@ -535,17 +535,17 @@ CONFIG_FILE = "plugin_config.ini"
 F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1048576
 RESTARTS = 3
-# Answers are read after so many events or bytes; above so many unconfirmed bytes it is given up.
+# Events or bytes after which answers are read; unconfirmed bytes at which the binary is given up.
 LOOK_EVENTS = 64
 LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
-# Reads for one look, and what is kept of an answer that does not end.
+# Reads at once, and bytes kept of an answer without an end.
 LOOK_READS = 16
 ANSWER_LIMIT = 65536
 READY_SECONDS = 10
-# Seconds in which a binary that was asked for its version must have said it.
+# Seconds within which the binary must report its version.
 VERSION_SECONDS = 2
-# Seconds that the end may take beyond `drain`: with nothing moving, and in all.
+# Seconds that the end may take beyond `drain`: without progress, and in total.
 GRACE = 2
 FLUSH_SECONDS = 60
 DRAIN_LIMIT = 3600
@@ -556,7 +556,7 @@ WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 
 class Stream(object):
-    """The running `ansible-notify stream`.
+    """A running `ansible-notify stream`.
 
     Every line is kept until the binary says that it is safe. If the binary dies, it is started
     again and told again what was not safe; the numbers of the events make that harmless.
@@ -573,7 +573,7 @@ class Stream(object):
         self.unsafe = deque()
         self.unsafe_size = 0
         self.safe = 0  # the last number that the binary confirmed
-        # What a later process needs to say how the run ended
+        # Facts that a later process needs to tell how the run ended
         self.began = 0.0
         self.stats = None
         self.look_size = LOOK_BYTES
@@ -610,7 +610,7 @@ class Stream(object):
                 self.give_up("ansible-notify cannot keep up; the rest of the run is not reported")
 
     def tell(self, play, task, line):
-        """Writes a line after the records that it refers to, where they are not known yet."""
+        """Writes a line, after those records it refers to that were not sent before."""
         for needed in (play, task):
             if needed is not None and needed not in self.known:
                 self.known.add(needed)
@@ -618,7 +618,7 @@ class Stream(object):
         self.write(line)
 
     def start(self):
-        """Starts the binary and tells it everything that is not safe."""
+        """Starts the binary and sends it every line that is not safe yet."""
         self.starts += 1
         self.ready = False
         self.heard = b""
@@ -644,11 +644,11 @@ class Stream(object):
         self.write(record("end", self.last))
 
     def run(self):
-        """Runs the binary with a pipe on either side."""
+        """Starts the process, with a pipe for its input and one for its output."""
         stdin, self.stdin = pipe()
         self.stdout, stdout = pipe()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        # Ctrl-C is for Ansible; the binary goes on to deliver the end.
+        # Ctrl-C is for Ansible; the binary continues, to deliver the end.
         options = {"preexec_fn": os.setsid} if PYTHON2 else {"start_new_session": True}
         # Standard error is named: from 2.19 on Ansible does not let programs inherit it.
         options.update(stdin=stdin, stdout=stdout, stderr=2 if is_open(2) else nowhere)
@@ -660,7 +660,7 @@ class Stream(object):
         for end in (self.stdin, self.stdout):
             fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_NONBLOCK)
         try:
-            # A write wakes the binary, which is not to run in place of Ansible.
+            # A write wakes the binary, which must not preempt Ansible.
             os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
         except (AttributeError, OSError):
             pass  # not Linux, not Python 3, or not allowed
@@ -670,9 +670,9 @@ class Stream(object):
             pass  # not Linux, or not allowed: the pipe stays small
 
     def write(self, line):
-        """Writes what the pipe takes now; the rest waits in memory."""
+        """Writes as much as the pipe accepts now; the rest waits in memory."""
         if self.stdin is None:
-            return  # it died, and will be told everything again
+            return  # it died, and will get everything again
         if self.outbox:
             self.outbox.append(line)
             self.flush()
@@ -688,7 +688,7 @@ class Stream(object):
             self.outbox.append(line[written:])
 
     def flush(self):
-        """Writes what waits in memory, as far as the pipe takes it."""
+        """Writes lines that wait in memory, as far as the pipe accepts them."""
         while self.outbox and self.stdin is not None:
             line = self.outbox[0]
             try:
@@ -703,7 +703,7 @@ class Stream(object):
             self.outbox.popleft()
 
     def listen(self):
-        """Reads the answers that are there, a limited amount at a time."""
+        """Reads the available answers, a limited amount at a time."""
         for _number in range(LOOK_READS):
             if self.stdout is None:
                 return
@@ -728,7 +728,7 @@ class Stream(object):
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
             except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
-                continue  # an answer of some later protocol, or none at all
+                continue  # an answer of a later protocol, or no answer at all
 
     def agree(self, ready):
         """Returns whether the binary speaks this protocol; if not, says which side to upgrade."""
@@ -750,13 +750,13 @@ class Stream(object):
         return False
 
     def take_ready(self, ready):
-        """Notes that the binary goes on, and how long the end may wait for deliveries."""
+        """Notes that the binary is ready, and how long the end may wait for deliveries."""
         drain = float(ready.get("drain", self.drain))
         self.drain = min(max(0.0, drain), DRAIN_LIMIT)
         self.ready = True
 
     def forget(self, safe):
-        """Drops the lines up to this number: they are the binary's now."""
+        """Drops the lines up to this number: the binary has them safe."""
         self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
             _seq, _play, _task, line, change = self.unsafe.popleft()
@@ -765,7 +765,7 @@ class Stream(object):
                 self.hello.update(change)
 
     def lose(self):
-        """The binary has closed an end of its pipes: it is dead, or about to be."""
+        """Handles a closed pipe: the binary is dead, or about to be."""
         stdout, self.stdout = self.stdout, None
         for _number in range(LOOK_READS):
             heard = read(stdout)
@@ -778,7 +778,7 @@ class Stream(object):
         self.died = clock()
 
     def recover(self):
-        """Starts a dead binary again, where that can help."""
+        """Restarts a dead binary if that can help."""
         code = self.process.poll()
         if code is None and clock() < self.died + 1:
             return  # it is about to exit, and the code decides: looked at again later
@@ -786,9 +786,9 @@ class Stream(object):
         if self.ending and self.ready and is_over:
             self.give_up(None)
         elif code == EXIT_CONFIGURATION:
-            self.give_up(None)  # it has said itself what is wrong
+            self.give_up(None)  # it has reported the problem itself
         elif not self.ready and (code is None or code >= 0):
-            # Nobody killed it: it would do the same again.
+            # It was not killed: it would do the same again.
             self.give_up(misunderstood(self.command[0], code))
         elif self.starts > RESTARTS:
             self.give_up("%s died %d times; giving up" % (self.command[0], self.starts))
@@ -796,7 +796,7 @@ class Stream(object):
             self.start()
 
     def give_up(self, reason):
-        """From now on it is as if the plugin were not there."""
+        """Stops reporting for the rest of the run."""
         self.closed = True
         self.close_stdin()
         self.let_go()
@@ -810,14 +810,14 @@ class Stream(object):
         close(stdin)
 
     def let_go(self):
-        """Leaves the binary to itself."""
+        """Closes the pipe of answers without waiting for the binary."""
         stdout, self.stdout = self.stdout, None
         close(stdout)
         if self.process is not None and self.process.poll() is None:
             self.process.returncode = 0  # or Python complains that it still runs
 
     def serve(self, done, seconds):
-        """Reads and writes until `done`, or nothing moves for so long. Says whether it is done."""
+        """Reads and writes until `done`, or `seconds` without progress; returns if it is done."""
         last = clock() + FLUSH_SECONDS + seconds
         deadline = clock() + seconds
         while not self.closed and not done():
@@ -837,7 +837,7 @@ class Stream(object):
         return not self.closed
 
     def wait(self, seconds):
-        """Waits until the binary takes or says something."""
+        """Waits until the binary reads or answers."""
         poll = select.poll()
         poll.register(self.stdout, select.POLLIN)
         if self.outbox and self.stdin is not None:
@@ -848,7 +848,7 @@ class Stream(object):
             pass  # interrupted by a signal, on Python 2
 
     def finish(self):
-        """Says the end, and waits as long as the binary may take for deliveries."""
+        """Sends the end, and waits as long as the binary may take for deliveries."""
         self.ending = True
         if self.stdin is not None:
             self.write_end()
@@ -859,27 +859,27 @@ class Stream(object):
             if not self.started_again():
                 break
         if not self.closed and (self.unsafe or not self.ready):
-            warn("ansible-notify does not answer; not confirmed: %d events" % len(self.unsafe))
+            warn("ansible-notify does not respond; %d events are unconfirmed" % len(self.unsafe))
             self.wake()
         self.let_go()
 
     def wake(self):
-        """Lets a binary go on that somebody stopped: it holds the output open that others read."""
+        """Continues a stopped binary: it would hold open the output that others read."""
         if self.process is not None and self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGCONT)
 
     def write_all(self):
-        """Writes what waits; says whether it was taken."""
+        """Writes the lines that wait; returns whether all were accepted."""
         return self.serve(lambda: self.stdout is not None and not self.outbox, self.drain + GRACE)
 
     def started_again(self):
-        """Waits for the binary to exit; says whether it died instead, and runs again."""
+        """Waits for the binary to exit; returns true if it died instead and was restarted."""
         starts = self.starts
         return self.serve(lambda: self.starts > starts, self.drain + GRACE)
 
 
 def pipe():
-    """The reading and the writing end of a pipe that no other program inherits, in Python 2 too."""
+    """Returns both ends of a new pipe that no other program inherits, in Python 2 too."""
     ends = [above_standard(end) for end in os.pipe()]
     for end in ends:
         fcntl.fcntl(end, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -887,7 +887,7 @@ def pipe():
 
 
 def above_standard(end):
-    """The same end under a number that is not that of a closed standard stream."""
+    """Moves a descriptor away from the number of a closed standard stream."""
     if end > 2:
         return end
     try:
@@ -897,7 +897,7 @@ def above_standard(end):
 
 
 def read(end):
-    """What can be read now: None where nothing is there yet, nothing at the end."""
+    """Returns the bytes available now: None if there are none yet, b"" at the end."""
     if end is None:
         return b""
     try:
@@ -907,7 +907,7 @@ def read(end):
 
 
 def close(end):
-    """Closes the end of a pipe, where there is one."""
+    """Closes the end of a pipe, if it is not None."""
     if end is not None:
         os.close(end)
 
@@ -921,7 +921,7 @@ def is_open(number_):
 
 
 def record(name, content):
-    """A line that is not an event."""
+    """Returns the line of a record that is not an event."""
     # Secrets of `hello` and `overrides` are meant to be here, so nothing is left out or cut.
     line = '{"%s":%s}\n' % (name, to_json(content))
     return SURROGATES.sub(REPLACEMENT, line).encode("utf-8")
@@ -941,7 +941,7 @@ UPGRADE_PLUGIN = (
 
 
 def misunderstood(binary, code):
-    """Why the binary ended before it was ready: one of another version may not know its options."""
+    """Explains an end before `ready`: another version may not know the options."""
     if code is None:
         return "%s stopped listening before it was ready" % binary
     said = "%s ended before it was ready (exit code %s)" % (binary, code)
@@ -953,7 +953,7 @@ def misunderstood(binary, code):
 
 
 def version_of(binary):
-    """The version that the binary names when it is asked, within two seconds; else None."""
+    """Returns the version that the binary reports within two seconds, or None."""
     reading, writing = pipe()
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
@@ -977,7 +977,7 @@ def version_of(binary):
 
 
 def numbers_of(version):
-    """The version as numbers that can be compared."""
+    """Returns the version as a list of numbers, to compare."""
     return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
@@ -993,7 +993,7 @@ def warn(text):
 
 
 def find_binary(option):
-    """The program: as configured, or beside the running Python, or as found on PATH."""
+    """Returns the program: the configured one, or one next to the running Python, or from PATH."""
     if option:
         return os.path.expanduser(option)
     places = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
@@ -1005,7 +1005,7 @@ def find_binary(option):
 
 
 def find_project(playbook_directory):
-    """The directory whose plugin_config.ini is the project's."""
+    """Returns the directory of the project's plugin_config.ini."""
     beside = os.path.dirname(os.path.abspath(__file__))
     places = [beside] + [place for place in COPIES["places"] if place != beside]
     places += [os.path.join(playbook_directory, "callback_plugins"), playbook_directory]
@@ -1016,14 +1016,14 @@ def find_project(playbook_directory):
 
 
 def is_configured_above():
-    """Whether the organization or the user has a configuration."""
+    """Returns true if the organization or the user has a configuration."""
     user_level = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home(), ".config")
     places = ("/etc/ansible-notify", os.path.join(user_level, "ansible-notify"))
     return any(os.path.lexists(os.path.join(place, CONFIG_FILE)) for place in places)
 
 
 def home():
-    """The home directory, in the password database where HOME is unset or empty."""
+    """Returns the home directory, from the password database if HOME is unset or empty."""
     try:
         return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:  # a user id without an entry
@@ -1031,7 +1031,7 @@ def home():
 
 
 # ------------------------------------------------------------------------------
-# What a play's variables override
+# Overrides from the variables of a play
 # ------------------------------------------------------------------------------
 
 # They are no `vars` of the options: ansible-core 2.21 would load the plugin only if their templates
@@ -1040,14 +1040,14 @@ OVERRIDES = ("callback_url", "username", "password", "validate_certs")
 
 
 def given(play):
-    """The variables of the play that are in no file."""
+    """Returns the play's variables that come from no file."""
     variables = dict(play.get_vars())
     variables.update(play.get_variable_manager().extra_vars)
     return variables
 
 
 class Overrides(object):
-    """Reads the variables that override the configuration; warns once of each it cannot use."""
+    """Reads the variables that override the configuration; warns once about each unusable one."""
 
     def __init__(self):
         self.warned = set()
@@ -1055,7 +1055,7 @@ class Overrides(object):
         self.known = (None, {})  # the last play that was asked, and its answer
 
     def of_play(self, play):
-        """What the variables of a play that begins say; asked once for all its batches."""
+        """Returns the overrides of a play that starts; evaluated once for all its batches."""
         # ansible-runner makes the id of a later batch longer.
         play_id = play._uuid[:36]
         if self.known[0] != play_id:
@@ -1063,7 +1063,7 @@ class Overrides(object):
         return self.known[1]
 
     def ahead(self, play, is_ready):
-        """What the variables of a play say that has not begun, of its files only if `is_ready`."""
+        """Returns the overrides of a play before it starts; files are read only if `is_ready`."""
         self.is_silent = True
         try:
             return self.chosen(play, self.variables(play) if is_ready else given(play))
@@ -1071,7 +1071,7 @@ class Overrides(object):
             self.is_silent = False
 
     def variables(self, play):
-        """All variables of the play; of the files that hold them nothing is printed."""
+        """Returns all variables of the play, without printing anything about their files."""
         levels = {name: getattr(display, name, 0) for name in ("verbosity", "log_verbosity")}
         try:
             for name in levels:
@@ -1097,7 +1097,7 @@ class Overrides(object):
         return {key: value for key, value in read if value not in (None, "")}
 
     def switched_off(self, playbook):
-        """Whether an extra variable switches the plugin off."""
+        """Returns true if an extra variable turns the plugin off."""
         plays = playbook.get_plays()
         if not plays:
             return False
@@ -1107,7 +1107,7 @@ class Overrides(object):
         return name in extra and is_off(name, self.read(name, extra[name], templar))
 
     def read(self, name, value, templar):
-        """The value, decrypted and templated; None where that fails."""
+        """Returns the value, decrypted and templated; None if that fails."""
         try:
             if is_encrypted(value):
                 value = str(value)
@@ -1131,14 +1131,14 @@ class Overrides(object):
 
 EXIT_INTERRUPTED = 130
 EXIT_LOST_OUTPUT = 120
-# How Ansible up to 2.18 begins to quote the lines that an error comes from.
+# The text with which Ansible up to 2.18 begins to quote the lines of an error.
 QUOTED = re.compile(r"\n\nThe (?:error appears to|offending line)")
 
 
 class Noted(object):
-    """A method that is called where an exception is at hand: that is noted before, with its trace.
+    """Wraps a method to note the exception being handled, and its trace, at each call.
 
-    It is not wrapped in another, which would stand in the tracebacks that Ansible prints.
+    As a descriptor, because a wrapping function would appear in Ansible's tracebacks.
     """
 
     def __init__(self, method, note):
@@ -1153,7 +1153,7 @@ class Noted(object):
 
 
 class Raised(object):
-    """An exception, or none, without what it keeps alive."""
+    """Facts about an exception, or none, without the frames that it keeps alive."""
 
     def __init__(self, error):
         self.is_interrupt = isinstance(error, KeyboardInterrupt)
@@ -1162,16 +1162,16 @@ class Raised(object):
         try:
             self.text = error_text(error)
         except Exception:
-            self.text = type(error).__name__  # it cannot be put into words
+            self.text = type(error).__name__  # it has no text
 
 
 def exit_code(code):
-    """The exit code that Python makes of it: a text is printed, and is an error."""
+    """Returns Python's exit code for an argument of sys.exit: a text is printed and means 1."""
     return int(code or 0) & 255 if isinstance(code or 0, int) else 1
 
 
 def error_text(error):
-    """What an error says, without the lines of a playbook that old versions quote."""
+    """Returns an error's message, without the playbook lines that old versions quote."""
     if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
         code = getattr(error, "code", None)
         return short(code) if isinstance(code, (TEXT, bytes)) else ""
@@ -1183,7 +1183,7 @@ def error_text(error):
 
 
 def lost_output():
-    """Why the rest of the output cannot be written, if so: Python then exits with 120."""
+    """Returns why the rest of the output cannot be written: Python then exits with 120."""
     for name in () if PYTHON2 else ("stdout", "stderr"):
         output = getattr(sys, name)
         try:
@@ -1201,7 +1201,7 @@ def lost_output():
 
 
 class Task(object):
-    """What is kept of a task: its record, and the fragment of events that names it."""
+    """A task's record, and the fragment of its events that refers to it."""
 
     def __init__(self, number_, task):
         self.template = name_template(task)
@@ -1226,9 +1226,9 @@ class Task(object):
         self.is_delegated = task.delegate_to is not None
 
     def as_run(self, task, naming, item=None, label=None):
-        """The JSON for name and action as one host ran the task, where they differ.
+        """Returns JSON for name and action of the task on one host, if they differ.
 
-        Ansible says the name of the first host for each of them, but for loops up to 2.18.
+        Ansible repeats the first host's name for all hosts, except in loops up to 2.18.
         """
         name, action = name_of(task), short(task.action)
         if name == self.name or is_template(name) or ERROR_MARK in name:
@@ -1242,14 +1242,14 @@ class Task(object):
 
 
 def name_of(task):
-    """The name of the task without its role, as Ansible calls it."""
+    """Returns the task's name without its role, or Ansible's name for an unnamed task."""
     role = getattr(task, "_role_name", None)
     unnamed = "%s : %s" % (as_text(task.action), as_text(role)) if role else task.action
     return short(task.name or unnamed)
 
 
 def name_template(task):
-    """The name as it is written, where it is a template that may be evaluated again."""
+    """Returns the name as written, if it is a template that may be evaluated again."""
     written = getattr(task, "_ds", None)
     name = written.get("name") if isinstance(written, abc.Mapping) else None
     return name if isinstance(name, TEXT) and is_template(name) and not ACTIVE.search(name) else ""
@@ -1259,16 +1259,16 @@ def is_template(text):
     return "{{" in text or "{%" in text
 
 
-# Functions that do something, or give another value each time.
+# Functions with effects, or with a different value each time.
 ACTIVE = re.compile(r"\b(?:lookup|query|q|now)\s*\(|\brandom\b")
-# What stands in a name from 2.19 on for a variable that is not there.
+# Text in a name for an undefined variable, from 2.19 on.
 ERROR_MARK = "<< error "
-# Frames between the callback and the function of Ansible that starts a task on a host.
+# Limit of frames between the callback and Ansible's function that starts a task on a host.
 FRAMES = 10
 
 
 class Naming(object):
-    """Makes the name of a task on one host, of the variables with which it runs there."""
+    """Evaluates a task's name on one host, from the variables with which it runs there."""
 
     def __init__(self, template, task, loader):
         self.task_id = task._uuid
@@ -1281,7 +1281,7 @@ class Naming(object):
             self.variables = None  # they are many
 
     def name(self, item):
-        """The name, in a loop that for the item; nothing where it cannot be made."""
+        """Returns the name, in a loop the item's name; None if it cannot be evaluated."""
         if self.variables is None or not item:
             return self.whole
         return self.make(dict(self.variables, **item))
@@ -1290,14 +1290,14 @@ class Naming(object):
         try:
             name = Templar(loader=self.loader, variables=variables).template(self.template)
         except Exception:
-            return None  # the task will say so itself, or does not need it
+            return None  # the task will report it, or does not need it
         return name if isinstance(name, TEXT) and ERROR_MARK not in name else None
 
 
 def task_variables():
-    """The variables of the task that Ansible is about to start.
+    """Returns the variables of the task that Ansible is about to start.
 
-    To ask for them again would take as long as Ansible itself does before each task.
+    Computing them again would take as long as Ansible itself does before each task.
     """
     frame = sys._getframe(1)
     for _depth in range(FRAMES):
@@ -1310,7 +1310,7 @@ def task_variables():
 
 
 def reveals(name, item, label):
-    """Whether the name holds a part of the loop's item that its label leaves out."""
+    """Returns true if the name contains a part of the loop item that its label hides."""
     if label is None or item is None or isinstance(item, bool):
         return False
     if isinstance(item, abc.Mapping):
@@ -1322,7 +1322,7 @@ def reveals(name, item, label):
 
 
 class Run(object):
-    """One controller process: numbers plays, tasks and events, and hands them to the binary."""
+    """One controller process: numbers plays, tasks and events, and sends them to the binary."""
 
     def __init__(self):
         self.pid = os.getpid()
@@ -1335,11 +1335,11 @@ class Run(object):
         self.directory = os.getcwd()
         self.playbook = None
         self.is_watched = False
-        self.is_idle = False  # nobody is to hear of what happens
-        self.problems = []  # what keeps a strict run from beginning
-        self.raised = Raised(None)  # with what Ansible gave up
-        self.said = ""  # the last error that Ansible printed and went on after
-        self.exit_code = None  # what Ansible said to Python
+        self.is_idle = False  # there is no destination
+        self.problems = []  # reasons not to start a strict run
+        self.raised = Raised(None)  # the exception that ended Ansible
+        self.said = ""  # the last error that Ansible printed before it continued
+        self.exit_code = None  # the argument of sys.exit
         self.seq = 0
         self.plays = 0
         self.play_line = None
@@ -1354,7 +1354,7 @@ class Run(object):
     # -- the run itself --
 
     def describe(self, playbook):
-        """Makes the run object of the protocol; the first one goes into `hello`."""
+        """Creates the run object of the protocol; the first one goes into `hello`."""
         arguments = context.CLIARGS
         path = getattr(playbook, "_file_name", None)
         path = os.path.abspath(as_text(path)) if path not in (None, "__adhoc_playbook__") else None
@@ -1384,7 +1384,7 @@ class Run(object):
             self.stream.began = time.time()
 
     def is_configured(self):
-        """Whether a configuration or a variable says who is to hear of the run."""
+        """Returns true if a configuration or a variable names a destination."""
         named = self.options.get("config") or self.options.get("strict")
         variable = os.environ.get("ANSIBLE_NOTIFY_CALLBACK_URL")
         if named or variable or "callback_url" in self.overriding or is_configured_above():
@@ -1407,7 +1407,7 @@ class Run(object):
             self.stream.send(self.seq, None, None, record("run", self.about), {"run": self.about})
 
     def start(self):
-        """Starts the binary, once, where anybody is to hear of the run."""
+        """Starts the binary, once, if there is a destination."""
         stream = self.stream
         if stream.closed or stream.process is not None:
             return
@@ -1434,7 +1434,7 @@ class Run(object):
             self.refuse()
 
     def look_ahead(self, is_ready):
-        """Starts the binary before the first play, whose variables it may still be waiting for."""
+        """Starts the binary before the first play, whose variables may not be known yet."""
         plays = self.playbook.get_plays() if self.playbook is not None else ()
         if plays:
             self.override(self.overrides.ahead(plays[0], is_ready))
@@ -1442,7 +1442,7 @@ class Run(object):
         self.start()
 
     def rest(self):
-        """Nobody is to hear of what happens, unless a later play says so."""
+        """Sends nothing from here on, unless a later play sets an endpoint."""
         self.is_idle = self.stream.late = True
         self.stream.unsafe.clear()
         self.stream.unsafe_size = 0
@@ -1450,7 +1450,7 @@ class Run(object):
     # -- its end --
 
     def watch(self):
-        """Notes how Ansible ends: not all that makes a run fail is in its callbacks."""
+        """Observes how Ansible ends: callbacks do not report every failure of a run."""
         self.is_watched = True
         leave = sys.exit
 
@@ -1465,14 +1465,14 @@ class Run(object):
         atexit.register(self.finish)
 
     def note_raised(self, error, is_here):
-        """Notes what is on its way through the caller; not what somebody above it deals with."""
+        """Notes the exception passing through the caller, unless a frame above handles it."""
         if os.getpid() == self.pid:
             self.raised = Raised(error if is_here else None)
             if self.raised.exit_code is not None:
                 self.exit_code = self.raised.exit_code
 
     def note_said(self, error, is_here):
-        """Notes an error that its caller deals with; nothing of it where a task is under no_log."""
+        """Notes an error that its caller handles, without its text if a task is under no_log."""
         if os.getpid() != self.pid or not is_here:
             return
         tasks = [task for _id, _began, task in self.running.values()]
@@ -1480,9 +1480,9 @@ class Run(object):
         self.said = HIDDEN if hidden else Raised(error).text
 
     def last_record(self):
-        """What the binary is told at the end: Ansible's exit code, and what made it so."""
+        """Returns the content of the end record: Ansible's exit code and its cause."""
         code, raised = self.exit_code, self.raised
-        # Python has this of an exception that nobody caught.
+        # Python sets this for an uncaught exception.
         uncaught = getattr(sys, "last_value", None)
         if uncaught is not None:
             raised = Raised(uncaught)
@@ -1501,13 +1501,13 @@ class Run(object):
         return last
 
     def require(self):
-        """Stops Ansible unless the binary is ready. Only ever on the main thread."""
+        """Stops Ansible unless the binary is ready. Called only on the main thread."""
         if not self.stream.serve(lambda: self.stream.ready, READY_SECONDS):
             self.refuse()
         self.stream.complain = warn
 
     def refuse_late(self):
-        """Stops Ansible where the binary was given up before the first play: on the main thread."""
+        """Stops Ansible if the binary failed before the first play. Called on the main thread."""
         if self.options.get("strict") and not self.plays:
             self.refuse()
 
@@ -1518,13 +1518,13 @@ class Run(object):
         raise SystemExit(EXIT_CONFIGURATION)
 
     def leave_fork(self):
-        """A worker must not hold the pipe open when the controller is gone."""
+        """Closes a forked worker's copy of the pipe, so that it does not outlive the controller."""
         self.stream.close_stdin()
         stdout, self.stream.stdout = self.stream.stdout, None
         close(stdout)
 
     def finish(self):
-        """The end of the controller process."""
+        """Ends the stream when the controller process exits."""
         if os.getpid() != self.pid or self.stream.closed:
             return
         try:
@@ -1540,7 +1540,7 @@ class Run(object):
             self.report(error)
 
     def report(self, error):
-        """Warns once of an error of this plugin. Its text may hold data, so it is not shown."""
+        """Warns once about an error of this plugin, without its text, which may hold data."""
         if not self.failed:
             self.failed = True
             trace = sys.exc_info()[2]
@@ -1571,7 +1571,7 @@ class Run(object):
         self.stream.send(self.seq, self.play_line, task.line if task else None, line, change)
 
     def step(self, name, task=None, host=None, brought=None, change=None):
-        """An event that is not a result."""
+        """Sends an event that is not a result."""
         if self.is_idle:
             return
         rest = ',"host":{%s}' % self.host(host) if host else ""
@@ -1581,10 +1581,10 @@ class Run(object):
         self.event(name, task and self.task(task), rest, change)
 
     def result(self, name, result, ignored=False):
-        """An event that is a result."""
+        """Sends an event that is a result."""
         if self.is_idle:
             return
-        # From 2.19 on the names with an underscore are on their way out.
+        # From 2.19 on the names with an underscore are deprecated.
         if hasattr(result.__class__, "result"):
             host, task, brought = result.host, result.task, result.result
         else:
@@ -1592,7 +1592,7 @@ class Run(object):
         hidden = is_hidden(task, brought)
         running, began, parsed_task = self.running.get(host.name, NOT_RUNNING)
         if name in ASYNC and parsed_task is not None:
-            # Polls come with a task of their own that nobody wrote.
+            # Polls have a task of their own that is in no playbook.
             task = parsed_task
             hidden = hidden or task.no_log not in (None, False)
         about = self.tasks.get(task._uuid) or self.task(task)
@@ -1657,9 +1657,9 @@ class Run(object):
 
     def prompted(self, name):
         if not self.plays:
-            # Somebody may take long to answer: what is known must be told before.
+            # The prompt may wait for long: send everything known before it.
             self.look_ahead(is_ready=True)
-        # Nothing else of it: there is a default, which may be a secret.
+        # Only the name: the default may be a secret.
         self.step("playbook_on_vars_prompt", brought={"name": name})
 
     def play_started(self, play):
@@ -1691,7 +1691,7 @@ class Run(object):
             self.require()
 
     def override(self, overriding):
-        """What the play's vars set from here on."""
+        """Applies the overrides of a play from here on."""
         if overriding == self.overriding:
             return
         self.overriding = overriding
@@ -1701,11 +1701,11 @@ class Run(object):
             self.stream.send(self.seq, None, None, record("overrides", told), {"overrides": told})
 
     def overrides_record(self):
-        """What the play's vars set, and how often that changed."""
+        """Returns the overrides, and the number of their changes."""
         return dict(self.overriding, generation=self.generation)
 
     def task(self, task):
-        """What is kept of the task. Ansible's own id is not sent: it holds the hardware address."""
+        """Returns the Task of Ansible's. Its own id is not sent: it holds the hardware address."""
         known = self.tasks.get(task._uuid)
         if known is None:
             known = self.tasks[task._uuid] = Task(len(self.tasks) + 1, task)
@@ -1721,7 +1721,7 @@ class Run(object):
             self.namings[host.name] = Naming(about.template, task, self.loader)
 
     def host(self, host):
-        """The JSON that describes the host, without its braces."""
+        """Returns the JSON that describes the host, without its braces."""
         name = host.name
         fragment = self.hosts.get(name)
         if fragment is None:
@@ -1738,7 +1738,7 @@ RUN = Run()
 
 
 def loop_of(task, brought):
-    """The variables of a loop's item, and its label where that may hide a part of it."""
+    """Returns a loop item's variables, and its label if that may hide a part of it."""
     variable = brought.get("ansible_loop_var")
     if variable not in brought:
         return ()
@@ -1751,12 +1751,12 @@ def loop_of(task, brought):
 
 
 def absolute(path):
-    """The path from the root, unless it is that of a playbook in a collection."""
+    """Returns the absolute path, unless it names a playbook in a collection."""
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
 def path_of(task):
-    """The file and line of the task, where there is one."""
+    """Returns the file and line of the task, or None."""
     try:
         return task.get_path()
     except AttributeError:  # 2.9, with a task outside of any block
@@ -1764,7 +1764,7 @@ def path_of(task):
 
 
 def delegation(task):
-    """The JSON for the host that a task was delegated to."""
+    """Returns the JSON for the host that a task was delegated to."""
     to = task.delegate_to
     if isinstance(to, TEXT) and to and "{{" not in to:
         return ',"delegated_to":%s' % encode(short(to))[0]
@@ -1779,12 +1779,12 @@ def user():
 
 
 def text_option(value):
-    """The option as text; set but empty counts as not set."""
+    """Returns the option as text; an empty value counts as unset."""
     return as_text(value) if value else None
 
 
 def is_off(name, value):
-    """Whether the value switches something off that is on by itself."""
+    """Returns true if the value turns off something that is on by default."""
     if value in (None, ""):
         return False
     try:
@@ -1806,7 +1806,7 @@ COPIES = sys.__dict__.setdefault(
 
 
 def enter(instance):
-    """The first copy that is loaded reports, with the last of its instances."""
+    """Registers a copy: the first one loaded reports, with the last of its instances."""
     place = os.path.dirname(os.path.abspath(__file__))
     if place not in COPIES["places"]:
         COPIES["places"].append(place)
@@ -1821,7 +1821,7 @@ def reports(instance):
 
 
 def has_older_copy():
-    """Whether a copy is on that knows of no other: it would report, too."""
+    """Returns true if an older copy is enabled that reports regardless of others."""
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", {})
         callback, run = names.get("CallbackModule"), names.get("RUN")
@@ -1832,12 +1832,12 @@ def has_older_copy():
 
 
 class CallbackModule(CallbackBase):
-    """The callbacks. None of them may raise: in the wrong thread that would hang the play."""
+    """Ansible's callbacks. None may raise: in the wrong thread that would hang the play."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "ansible_notify"
-    # On by itself in a folder that Ansible reads. That of a collection is loaded only if enabled.
+    # Enabled automatically in a folder that Ansible reads; a collection's plugin must be enabled.
     CALLBACK_NEEDS_ENABLED = False
     CALLBACK_NEEDS_WHITELIST = False
 
@@ -1854,7 +1854,7 @@ class CallbackModule(CallbackBase):
             enter(self)
 
     def safely(self, act, *arguments):
-        """Calls act, unless this is a forked worker; nothing but SystemExit ever comes out."""
+        """Calls act, unless in a forked worker; raises nothing but SystemExit."""
         if os.getpid() != RUN.pid or not reports(self):
             self.disabled = True
             return

@@ -1,4 +1,4 @@
-"""The program `ansible-notify` in Python: where it is, and the plugin of ansible-runner."""
+"""Finds the program `ansible-notify`, and holds the plugin for ansible-runner."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ VERSION = "0.1.0"
 
 
 def find_binary():
-    """The program: as configured, or installed with this package, or as found on PATH."""
+    """Returns the program: configured, installed with this package, or from PATH."""
     chosen = os.environ.get("ANSIBLE_NOTIFY_BINARY")
     if chosen:
         return os.path.expanduser(chosen)

@@ -1,7 +1,7 @@
-"""The ansible-runner plugin: hands statuses and events to `ansible-notify stream`.
+"""The ansible-runner plugin: passes statuses and events to `ansible-notify stream`.
 
-Runner calls both handlers in the thread that reads Ansible's output, and fails with whatever they
-raise. So they take microseconds, and nothing ever comes out of them.
+Runner calls both handlers in the thread that reads Ansible's output, and fails if they raise. So
+they take microseconds, and never raise.
 """
 
 import atexit
@@ -43,7 +43,7 @@ def event_handler(runner_config, data):
 
 
 def safely(config, data):
-    """Reports a record; nothing ever comes out of it."""
+    """Reports a record; never raises."""
     try:
         REPORTER.report(config, data)
     except Exception as error:
@@ -61,7 +61,7 @@ class Reporter:
         self.excused = False
 
     def report(self, config, data):
-        """Hands on one record of the run that the configuration stands for."""
+        """Passes on one record of the configuration's run."""
         reference, stream = self.runs.get(id(config), (None, None))
         if reference is None or reference() is not config:
             stream = self.begin(config)
@@ -75,7 +75,7 @@ class Reporter:
             self.ended.append(stream)
 
     def begin(self, config):
-        """A stream for a run that is new, or None where nobody is to be told."""
+        """Returns the stream of a new run, or None if there is no destination."""
         if self.pid is None:
             atexit.register(self.finish)
             os.register_at_fork(after_in_child=self.leave_fork)
@@ -87,14 +87,14 @@ class Reporter:
         return stream
 
     def forget(self, key):
-        """The run is gone without having said its end."""
+        """Lets go of a run that was dropped without an end."""
         _reference, stream = self.runs.pop(key, (None, None))
         if stream is not None:
             stream.let_go()
             self.ended.append(stream)
 
     def tend(self):
-        """Looks after the streams of former runs, unless another thread does."""
+        """Serves the streams of earlier runs, unless another thread does."""
         if not self.tending.acquire(blocking=False):
             return
         try:
@@ -109,7 +109,7 @@ class Reporter:
             self.tending.release()
 
     def finish(self):
-        """The end of the process: waits until the binary has what it was told."""
+        """Waits at the end of the process until the binary has everything."""
         if os.getpid() != self.pid:
             return
         try:
@@ -126,7 +126,7 @@ class Reporter:
                 stream.process.returncode = 0  # or Python complains that it still runs
 
     def leave_fork(self):
-        """A child must not hold the pipes open when this process is gone."""
+        """Closes a forked child's copies of the pipes, so that it does not outlive this process."""
         for stream in self.ended + [stream for _reference, stream in self.runs.values() if stream]:
             stream.leave_fork()
             if stream.process is not None:
@@ -134,7 +134,7 @@ class Reporter:
         self.__init__()
 
     def excuse(self, error):
-        """Warns once of an error of this plugin. Its text may hold data, so it is not shown."""
+        """Warns once about an error of this plugin, without its text, which may hold data."""
         if not self.excused:
             self.excused = True
             place = sys.exc_info()[2]
@@ -146,13 +146,13 @@ class Reporter:
 
 
 def wait_for(stream, last):
-    """Waits until the stream has nothing left to do, or nothing moves."""
+    """Waits until the stream has nothing left to do, or makes no progress."""
     deadline = time.monotonic() + GRACE
     while not stream.is_done():
         left = min(last, deadline) - time.monotonic()
         if left <= 0:
             count = len(stream.unsafe)
-            warn("ansible-notify: it does not answer; not confirmed: %d records" % count)
+            warn("ansible-notify: it does not respond; %d records are unconfirmed" % count)
             return
         before = (len(stream.outbox), len(stream.unsafe), stream.starts)
         stream.wait(left)
@@ -163,7 +163,7 @@ def wait_for(stream, last):
 
 
 def record(number, now, data):
-    """The line for one record: as it is, unless it is too long."""
+    """Returns the line of a record, shortened only if it is too long."""
     line = to_line("runner", {"seq": number, "time": now, "record": data})
     for limit in TEXT_LIMITS:
         if len(line) <= LINE_LIMIT:
@@ -177,7 +177,7 @@ def record(number, now, data):
 
 
 def shorten(value, limit):
-    """The value with its long texts cut."""
+    """Returns the value with its long texts cut."""
     if isinstance(value, str) and len(value) > limit:
         return "%s... [cut: %d characters in all]" % (value[:limit], len(value))
     if isinstance(value, dict):
@@ -188,7 +188,7 @@ def shorten(value, limit):
 
 
 # ------------------------------------------------------------------------------
-# What is known of a run
+# Facts about a run
 # ------------------------------------------------------------------------------
 
 
@@ -222,7 +222,7 @@ def make_stream(config):
 
 
 def describe(config):
-    """The run object of the protocol."""
+    """Returns the run object of the protocol."""
     playbook = getattr(config, "playbook", None)
     playbook = playbook if isinstance(playbook, str) else None
     project = getattr(config, "project_dir", None) or ""
@@ -250,7 +250,7 @@ def describe(config):
 
 
 def inventory(config):
-    """The inventories, but the one that a private data directory has by itself."""
+    """Returns the inventories, without the default one of a private data directory."""
     given = getattr(config, "inventory", None)
     given = [given] if isinstance(given, str) else given or ()
     if getattr(config, "containerized", False):
@@ -267,7 +267,7 @@ def user():
 
 
 def names(value):
-    """A list of names, from a list or from text with commas."""
+    """Returns a list of names, from a list or from comma-separated text."""
     parts = value.split(",") if isinstance(value, str) else value or ()
     return [str(part).strip() for part in parts if str(part).strip()]
 
@@ -277,13 +277,13 @@ def private_directory(config):
 
 
 def settings_file(config):
-    """Where `flush` finds the settings again; empty where they are in no file."""
+    """Returns the file in which `flush` finds the settings again, or ""."""
     path = os.path.join(os.path.abspath(private_directory(config)), "env", "settings")
     return path if private_directory(config) and os.path.isfile(path) else ""
 
 
 def find_project(config):
-    """The directory whose plugin_config.ini is the project's, or None."""
+    """Returns the directory of the project's plugin_config.ini, or None."""
     project = getattr(config, "project_dir", None) or ""
     private = private_directory(config)
     places = [private and os.path.join(private, "env")]
@@ -295,7 +295,7 @@ def find_project(config):
 
 
 def is_configured():
-    """Whether a configuration is named, or the organization or the user has one."""
+    """Returns true if a configuration is named, or the organization or the user has one."""
     if os.environ.get("ANSIBLE_NOTIFY_CONFIG"):
         return True
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
@@ -308,7 +308,7 @@ ENABLED = re.compile(r"^callback(?:s_enabled|_whitelist)\s*[=:](.*(?:\n[ \t]+.*)
 
 
 def callback_reports(config):
-    """Whether this run's Ansible has the callback plugin enabled: it would be told twice."""
+    """Returns true if this run has the callback plugin enabled, which would report twice."""
     environment = getattr(config, "env", None) or {}
     for variable in ("ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_CALLBACK_WHITELIST"):
         if variable in environment:
@@ -332,7 +332,7 @@ def callback_reports(config):
 
 
 def silence_callback(config):
-    """Keeps a callback plugin that is on by itself, beside the playbook say, from reporting too."""
+    """Keeps a callback plugin that is enabled by default from reporting too."""
     environment = getattr(config, "env", None)
     if isinstance(environment, dict):
         environment.setdefault("ANSIBLE_NOTIFY_ENABLED", "false")

@@ -1,4 +1,4 @@
-"""A running `ansible-notify stream`, fed over a pipe that is never waited for.
+"""A running `ansible-notify stream`, fed through a pipe on which nothing ever blocks.
 
 See docs/protocol.md. Nothing here starts a thread, and nothing waits unless it says so.
 """
@@ -21,19 +21,19 @@ PROTOCOL = 1
 F_SETPIPE_SZ = 1031
 PIPE_SIZE = 1048576
 RESTARTS = 3
-# Answers are read after so many records or bytes; above so many unconfirmed bytes it is given up.
+# Records or bytes after which answers are read; unconfirmed bytes at which the binary is given up.
 LOOK_RECORDS = 64
 LOOK_BYTES = 262144
 UNSAFE_LIMIT = 268435456
-# Reads for one look, and what is kept of an answer or a message that does not end.
+# Reads at once, and bytes kept of an answer or a message without an end.
 LOOK_READS = 16
 ANSWER_LIMIT = 65536
 MESSAGE_LIMIT = 65536
 EXIT_USAGE = 2
 EXIT_CONFIGURATION = 78
-# Seconds in which a binary that was asked for its version must have said it.
+# Seconds within which the binary must report its version.
 VERSION_SECONDS = 2
-# It has taken everything, whatever became of the deliveries.
+# Exit codes after it has accepted everything, delivered or not.
 ORDERLY_EXITS = (0, 65, 69, 74, 75)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 clock = time.monotonic
@@ -41,7 +41,7 @@ END = b'{"end":{"reason":"exit"}}\n'
 
 
 def warn(text):
-    """Tells people; where nobody listens, nothing is lost but the words."""
+    """Prints a warning; a closed standard error is no error."""
     try:
         sys.stderr.write("%s\n" % text)
         sys.stderr.flush()
@@ -54,7 +54,7 @@ def complain(reason):
 
 
 def to_line(name, content):
-    """A line of the protocol. What is no JSON is named by its type: its text may hold a secret."""
+    """Returns a protocol line. Other values than JSON's become their type: a text may be secret."""
     try:
         text = json.dumps({name: content}, separators=(",", ":"), allow_nan=False, default=no_json)
     except ValueError:
@@ -67,7 +67,7 @@ def no_json(value):
 
 
 def finite(value):
-    """The value with text for the numbers that JSON does not know."""
+    """Returns the value with text in place of numbers that JSON does not support."""
     if isinstance(value, float) and not float("-inf") < value < float("inf"):
         return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
     if isinstance(value, dict):
@@ -78,7 +78,7 @@ def finite(value):
 
 
 class Stream:
-    """One process, and what it has not yet confirmed.
+    """A process, and the lines that it has not confirmed yet.
 
     Every line is kept until the binary says that it is safe. If the binary dies, it is started
     again and told again what was not safe; the numbers of the records make that harmless.
@@ -111,7 +111,7 @@ class Stream:
         self.seq = 0
 
     def send(self, make_line):
-        """Writes the line that `make_line` makes of its number, without waiting."""
+        """Writes the line that `make_line` returns for its number, without waiting."""
         if self.closed:
             return
         self.seq += 1
@@ -131,7 +131,7 @@ class Stream:
                 self.give_up("ansible-notify cannot keep up; the rest of the run is not reported")
 
     def tend(self):
-        """Does what can be done without waiting: writes, listens, starts a dead binary again."""
+        """Does everything possible without waiting: writes, reads, restarts a dead binary."""
         if self.closed:
             return
         self.pass_on()
@@ -143,7 +143,7 @@ class Stream:
         self.listen()
 
     def start(self):
-        """Starts the binary and tells it everything that is not safe."""
+        """Starts the binary and sends it every line that is not safe yet."""
         self.starts += 1
         self.ready = False
         self.heard = b""
@@ -166,7 +166,7 @@ class Stream:
             self.close_when_told()
 
     def run(self):
-        """Runs the binary in a session of its own, with a pipe for each of its streams.
+        """Starts the binary in its own session, with a pipe for each standard stream.
 
         So nobody who waits for the end of this program's output waits for the binary too.
         """
@@ -183,7 +183,7 @@ class Stream:
         finally:
             for end in (stdin, stdout, stderr):
                 os.close(end)
-        # A write wakes the binary, which is not to run in place of ansible-runner.
+        # A write wakes the binary, which must not preempt ansible-runner.
         with contextlib.suppress(AttributeError, OSError):
             os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
         # Where it is not Linux, or not allowed, the pipe stays small.
@@ -191,9 +191,9 @@ class Stream:
             fcntl.fcntl(self.stdin, F_SETPIPE_SZ, PIPE_SIZE)
 
     def write(self, line):
-        """Writes what the pipe takes now; the rest waits in memory."""
+        """Writes as much as the pipe accepts now; the rest waits in memory."""
         if self.stdin is None:
-            return  # it died, and will be told everything again
+            return  # it died, and will get everything again
         if self.outbox:
             self.outbox.append(line)
             self.flush()
@@ -209,7 +209,7 @@ class Stream:
             self.outbox.append(line[written:])
 
     def flush(self):
-        """Writes what waits in memory, as far as the pipe takes it."""
+        """Writes lines that wait in memory, as far as the pipe accepts them."""
         while self.outbox and self.stdin is not None:
             line = self.outbox[0]
             try:
@@ -224,7 +224,7 @@ class Stream:
             self.outbox.popleft()
 
     def listen(self):
-        """Reads the answers that are there, a limited amount at a time."""
+        """Reads the available answers, a limited amount at a time."""
         for _number in range(LOOK_READS):
             if self.stdout is None:
                 return
@@ -249,7 +249,7 @@ class Stream:
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
             except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
-                continue  # an answer of some later protocol, or none at all
+                continue  # an answer of a later protocol, or no answer at all
 
     def agree(self, ready):
         """Returns whether the binary speaks this protocol; if not, says which side to upgrade."""
@@ -272,18 +272,18 @@ class Stream:
         return False
 
     def take_ready(self, ready):
-        """Notes that the binary goes on. Nobody here waits for deliveries, whatever `drain` is."""
+        """Notes that the binary is ready. Nothing here waits for deliveries: `drain` is ignored."""
         self.ready = True
 
     def forget(self, safe):
-        """Drops the lines up to this number: they are the binary's now."""
+        """Drops the lines up to this number: the binary has them safe."""
         self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
             _seq, line = self.unsafe.popleft()
             self.unsafe_size -= len(line)
 
     def lose(self):
-        """The binary has closed an end of its pipes: it is dead, or about to be."""
+        """Handles a closed pipe: the binary is dead, or about to be."""
         stdout, self.stdout = self.stdout, None
         for _number in range(LOOK_READS):
             heard = read(stdout)
@@ -296,7 +296,7 @@ class Stream:
         self.died = clock()
 
     def recover(self):
-        """Starts a dead binary again, where that can help."""
+        """Restarts a dead binary if that can help."""
         code = self.process.poll()
         if code is None and clock() < self.died + 1:
             return  # it is about to exit, and the code decides: looked at again later
@@ -304,9 +304,9 @@ class Stream:
         if self.ending and self.ready and is_over:
             self.give_up(None)
         elif code == EXIT_CONFIGURATION:
-            self.give_up(None)  # it has said itself what is wrong
+            self.give_up(None)  # it has reported the problem itself
         elif not self.ready and (code is None or code >= 0):
-            # Nobody killed it: it would do the same again.
+            # It was not killed: it would do the same again.
             self.give_up(misunderstood(self.command[0], code))
         elif self.starts > RESTARTS:
             self.give_up("%s died %d times; giving up" % (self.command[0], self.starts))
@@ -314,7 +314,7 @@ class Stream:
             self.start()
 
     def give_up(self, reason):
-        """From now on it is as if the plugin were not there."""
+        """Stops reporting for the rest of the run."""
         self.closed = True
         self.close_stdin()
         self.let_go()
@@ -337,7 +337,7 @@ class Stream:
         self.close_stderr()
 
     def leave_fork(self):
-        """Closes a child's copies of the pipes; what comes through them is for its parent."""
+        """Closes a child's copies of the pipes; their content is for its parent."""
         stderr, self.stderr = self.stderr, None
         close(stderr)
         self.message = b""
@@ -374,7 +374,7 @@ class Stream:
                 warn(line[:MESSAGE_LIMIT].decode("utf-8", "replace"))
 
     def close_stderr(self):
-        """Hands on the last words, a line without an end among them."""
+        """Prints the rest of standard error, including an incomplete line."""
         self.pass_on()
         stderr, self.stderr = self.stderr, None
         close(stderr)
@@ -395,16 +395,16 @@ class Stream:
             self.close_stdin()
 
     def is_done(self):
-        """Whether nothing is left to do here."""
+        """Returns true if nothing is left to do here."""
         return self.closed or (self.ending and not self.unsafe and not self.outbox)
 
     def is_running(self):
-        """Whether the process is still there; asked, so that it leaves no zombie."""
+        """Returns true if the process still runs, and reaps it if not."""
         return self.process is not None and self.process.poll() is None
 
 
 def misunderstood(binary, code):
-    """Why the binary ended before it was ready: one of another version may not know its options."""
+    """Explains an end before `ready`: another version may not know the options."""
     if code is None:
         return "%s stopped listening before it was ready" % binary
     said = "%s ended before it was ready (exit code %s)" % (binary, code)
@@ -420,7 +420,7 @@ def misunderstood(binary, code):
 
 
 def version_of(binary):
-    """The version that the binary names when it is asked; it is waited for, for two seconds."""
+    """Returns the version that the binary reports within two seconds, or None."""
     try:
         said = subprocess.run(
             [binary, "--version"],
@@ -437,12 +437,12 @@ def version_of(binary):
 
 
 def numbers_of(version):
-    """The version as numbers that can be compared."""
+    """Returns the version as a list of numbers, to compare."""
     return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def read(end):
-    """What can be read now: None where nothing is there yet, nothing at the end."""
+    """Returns the bytes available now: None if there are none yet, b"" at the end."""
     if end is None:
         return b""
     try:
@@ -452,6 +452,6 @@ def read(end):
 
 
 def close(end):
-    """Closes the end of a pipe, where there is one."""
+    """Closes the end of a pipe, if it is not None."""
     if end is not None:
         os.close(end)

@@ -75,7 +75,7 @@ def test_a_stopped_binary(ansible, start_endpoint):  # noqa: F811
         os.kill(pid, signal.SIGSTOP)
     output = piped.communicate(timeout=PATIENCE)[0].decode()
     assert time.monotonic() - began < BOUND, output
-    assert "ansible-notify does not answer" in output
+    assert "ansible-notify does not respond" in output
     # It goes on by itself when the play has ended.
     endpoint.wait_for(lambda bodies: len(bodies) == 6)
     wait_for(lambda: not binaries(ansible))
