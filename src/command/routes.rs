@@ -27,7 +27,7 @@ pub async fn run(arguments: cli::Routes) -> Exit {
         Err(exit) => return exit,
     };
     config.withheld.iter().for_each(stderr::say);
-    let mut input = Input::new();
+    let mut input = Input::new(&config);
     for file in &arguments.files {
         let show = async |event| {
             if let Some(event) = event {

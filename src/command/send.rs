@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::delivery::Deliverer;
 use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::event::Event;
+use crate::event::masked::Masks;
 use crate::event::parse::EventParser;
 use crate::event::runner;
 use crate::exit::Exit;
@@ -50,7 +52,7 @@ pub async fn run(arguments: cli::Send) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let mut input = Input::new();
+    let mut input = Input::new(&config);
     if arguments.dry_run {
         let mut show = async |event| {
             if let Some(event) = event {
@@ -213,6 +215,7 @@ fn preview(event: Event, destinations: &[Destination]) {
 /// Reads events from files and reports mistakes.
 pub struct Input {
     reader: EventParser,
+    masks: Option<Rc<Masks>>,
     /// True if the file comes from ansible-runner.
     of_runner: bool,
     /// First pieces of the file that are not JSON: line and reason.
@@ -233,10 +236,13 @@ pub struct Input {
 }
 
 impl Input {
-    /// Creates an input that has read nothing yet.
-    pub fn new() -> Input {
+    /// Creates an input that has read nothing yet; its events are masked as configured.
+    pub fn new(config: &Config) -> Input {
+        let mut reader = EventParser::new();
+        reader.mask(config.masks.clone());
         Input {
-            reader: EventParser::new(),
+            reader,
+            masks: config.masks.clone(),
             of_runner: false,
             text: Vec::new(),
             pieces: 0,
@@ -282,7 +288,8 @@ impl Input {
         if self.interrupted {
             return;
         }
-        for event in std::mem::take(&mut self.ends).finish(self.reader.run()) {
+        for mut event in std::mem::take(&mut self.ends).finish(self.reader.run()) {
+            self.mask_end(&mut event);
             accept(Some(event)).await;
         }
     }
@@ -358,6 +365,7 @@ impl Input {
                 self.of_runner |= event.run.ident.is_some();
                 event.truncated |= record.truncated;
                 self.ends.note(&mut event);
+                self.mask_end(&mut event);
                 for (key, problem) in self.reader.unknown() {
                     if self.unknown.len() < MOST_UNKNOWN && self.unknown.insert(key.to_owned()) {
                         stderr::say(format!("{name}:{}: {problem}", record.line));
@@ -369,6 +377,13 @@ impl Input {
                 let reason = format!("{reason} ({length} bytes)");
                 self.reject(name, record.line, &reason);
             }
+        }
+    }
+
+    /// Masks the end of a run again: its reason may come from text between the records.
+    fn mask_end(&self, event: &mut Event) {
+        if let (Some(masks), Some(_)) = (&self.masks, &event.end) {
+            masks.apply(event);
         }
     }
 

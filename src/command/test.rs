@@ -11,6 +11,7 @@ use crate::config::entry::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::delivery::destination::Destination;
+use crate::delivery::setup::Config;
 use crate::event::callback::Callback;
 use crate::event::sample;
 use crate::event::{Event, Status};
@@ -33,7 +34,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
     if config.destinations.is_empty() {
         return Exit::Config;
     }
-    let given = match given(&arguments).await {
+    let given = match given(&arguments, &config).await {
         Ok(given) => given,
         Err(exit) => return exit,
     };
@@ -51,7 +52,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
 }
 
 /// Returns the events that the user named, if any.
-async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
+async fn given(arguments: &cli::Test, config: &Config) -> Result<Option<Vec<Event>>, Exit> {
     if let Some(trigger) = &arguments.trigger {
         let event = route::sample_of(trigger, sample::all());
         return event.map(|event| Some(vec![event])).map_err(|problem| {
@@ -62,12 +63,12 @@ async fn given(arguments: &cli::Test) -> Result<Option<Vec<Event>>, Exit> {
     let Some(file) = &arguments.event else {
         return Ok(None);
     };
-    read(file).await.map(Some)
+    read(file, config).await.map(Some)
 }
 
-async fn read(file: &Path) -> Result<Vec<Event>, Exit> {
+async fn read(file: &Path, config: &Config) -> Result<Vec<Event>, Exit> {
     let mut events = Vec::new();
-    let mut input = Input::new();
+    let mut input = Input::new(config);
     input
         .read(file, async |event| {
             events.extend(event.map(|event| Event {

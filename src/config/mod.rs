@@ -13,6 +13,7 @@ pub mod levels;
 mod lines;
 pub mod listing;
 pub mod literal;
+pub mod mask;
 pub mod problem;
 mod secrets;
 pub mod section;
@@ -99,6 +100,8 @@ pub struct Reading {
     pub sections: Sections,
     /// Problems of sections that do not exist, or not yet, each with the name of its section.
     pub of_sections: Vec<(String, Problem)>,
+    /// The `[mask]` section of each level that has one.
+    pub masks: Vec<Section>,
     /// Every level; true if its file could be read.
     pub levels: Vec<(Level, bool)>,
     pub problems: Vec<Problem>,
@@ -221,8 +224,16 @@ impl Reading {
             let origin = at(section.line);
             if !is_section(&section.name) {
                 let (concerned, text) = strays::unknown(&section.name, &self.kinds);
+                if concerned == mask::NAME {
+                    self.problem(&origin.to_string(), text);
+                    continue;
+                }
                 let problem = Problem::new(origin.to_string(), text);
                 self.of_sections.push((concerned, problem));
+                continue;
+            }
+            if section.name == mask::NAME {
+                self.add_mask(file, section);
                 continue;
             }
             for fault in section.faults {
@@ -243,18 +254,28 @@ impl Reading {
                     let place = at(entry.line).to_string();
                     self.warnings.push(Problem::new(place, text));
                 }
-                let continued = entry.continued;
-                let entry = Entry {
-                    key: entry.key,
-                    value: entry.value,
-                    origin: at(entry.line),
-                };
-                merged.set_continued(entry, continued);
+                merged.add(file, entry);
             }
             merged.bind(
                 |origin| matches!(origin, Origin::File { file: from, .. } if Rc::ptr_eq(from, file)),
             );
         }
+    }
+
+    /// Adds the `[mask]` of a level to those of the others.
+    fn add_mask(&mut self, file: &Rc<File>, raw: ini::RawSection) {
+        let at = |line| Origin::File {
+            file: file.clone(),
+            line,
+        };
+        for fault in raw.faults {
+            self.problem(&at(fault.line).to_string(), fault.text);
+        }
+        let mut section = Section::new(mask::NAME, at(raw.line));
+        for entry in raw.entries {
+            section.add(file, entry);
+        }
+        self.masks.push(section);
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {
@@ -268,7 +289,9 @@ fn is_section(name: &str) -> bool {
         name.strip_prefix(prefix)
             .is_some_and(|rest: &str| !rest.trim().is_empty())
     };
-    matches!(name, "inputs" | "outputs" | "delivery") || named("notifier:") || named("outputs:")
+    matches!(name, "inputs" | "outputs" | "delivery" | mask::NAME)
+        || named("notifier:")
+        || named("outputs:")
 }
 
 /// Applies overrides: the environment wins over the files, and the play's vars win over both. The

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::advice;
-use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
+use super::entry::{Address, Entry, File, Origin, Reads, Shown, family, resolve};
+use super::ini::RawEntry;
 use super::lines::{is_comment, without_comments};
 use super::literal::{self, Expected};
 use super::problem::{Harm, Problem};
@@ -70,11 +71,20 @@ impl Section {
         }
     }
 
-    /// Sets a key, with the line where its value continues beyond one line, if any.
-    pub fn set_continued(&mut self, entry: Entry, line: Option<usize>) {
-        let key = entry.key.clone();
+    /// Adds a key as written in a file.
+    pub fn add(&mut self, file: &Rc<File>, raw: RawEntry) {
+        let origin = Origin::File {
+            file: file.clone(),
+            line: raw.line,
+        };
+        let entry = Entry {
+            key: raw.key.clone(),
+            value: raw.value,
+            origin,
+        };
         self.set(entry);
-        self.continued.extend(line.map(|line| (key, line)));
+        let continued = raw.continued.map(|line| (raw.key, line));
+        self.continued.extend(continued);
     }
 
     /// Sets a key, replacing its value from a farther level in whatever form that was given.
@@ -475,7 +485,6 @@ fn is_same(key: &str, meant: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::File;
     use super::*;
 
     #[test]

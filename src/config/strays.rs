@@ -5,7 +5,7 @@ use super::{Sections, advice};
 use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
-const PLAIN: [&str; 3] = ["inputs", "outputs", "delivery"];
+const PLAIN: [&str; 4] = ["inputs", "outputs", "delivery", "mask"];
 /// Sections that belong to one notifier.
 const NAMED: [&str; 2] = ["notifier", "outputs"];
 
@@ -44,7 +44,8 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; known sections: [inputs], [outputs], [delivery], [notifier:NAME], [outputs:NAME]".to_owned()
+    "; known sections: [inputs], [outputs], [delivery], [mask], [notifier:NAME], [outputs:NAME]"
+        .to_owned()
 }
 
 /// Records each `[outputs:NAME]` without a notifier, with the notifier probably meant: without it, other

@@ -9,6 +9,7 @@ use crate::config::levels::Search;
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::event::Event;
+use crate::event::masked::Masks;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
@@ -42,6 +43,8 @@ pub struct Destination {
     pub drain: Duration,
     /// True if delivered events stay in the spool.
     pub keep_bodies: bool,
+    /// Everything that events must not show.
+    pub masks: Option<Rc<Masks>>,
     pub notifier: Rc<dyn Notifier>,
     /// Reason why it cannot deliver now: its section has a mistake, or a secret cannot be read.
     pub trouble: Option<Trouble>,

@@ -10,8 +10,9 @@ use crate::config::levels::Level;
 use crate::config::problem::{Harm, Problem};
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
-use crate::config::{Options, Reading, Sections, advice, emitters, listing, strays, units};
+use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
 use crate::delivery::destination::Destination;
+use crate::event::masked::Masks;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
@@ -40,6 +41,8 @@ pub struct Config {
     pub spool: Option<PathBuf>,
     /// Notifiers muted by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
+    /// Everything that events must not show.
+    pub masks: Option<Rc<Masks>>,
     pub levels: Vec<(Level, bool)>,
     /// Every value with its origin, for `check-config`.
     pub values: Vec<Shown>,
@@ -77,6 +80,7 @@ impl Config {
             section.may_prompt = options.may_prompt;
             section.reads = options.reads;
         }
+        config.read_masks(&read.masks);
         let absent = config.place(read.of_sections, &sections);
         config.build(sections, &absent, http, samples);
         // Each mistake is reported once.
@@ -111,6 +115,7 @@ impl Config {
             keep_bodies: false,
             spool: None,
             muted: Vec::new(),
+            masks: None,
             levels: Vec::new(),
             values: Vec::new(),
             problems: Vec::new(),
@@ -152,6 +157,13 @@ impl Config {
                 self.collect(output);
             }
         }
+    }
+
+    fn read_masks(&mut self, sections: &[Section]) {
+        let (masks, problems) = mask::read(sections);
+        self.masks = masks;
+        self.problems.extend(problems);
+        sections.iter().for_each(|section| self.collect(section));
     }
 
     /// Reads the settings shared by all notifiers. If one is wrong, nothing is given up or deleted earlier
@@ -291,6 +303,7 @@ impl Config {
                 max_age: self.max_age,
                 drain: self.drain,
                 keep_bodies: self.keep_bodies,
+                masks: self.masks.clone(),
                 notifier,
                 trouble,
                 section,

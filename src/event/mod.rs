@@ -5,6 +5,8 @@ pub mod fields;
 pub mod items;
 pub mod keys;
 pub mod loops;
+pub mod mask;
+pub mod masked;
 pub mod parse;
 pub mod reason;
 pub mod redact;

@@ -2,6 +2,7 @@
 //! imperfect JSON.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::Deserialize as _;
@@ -11,6 +12,7 @@ use crate::event::callback::Callback;
 use crate::event::fields::{raw, read_time, text};
 use crate::event::keys::KEYS;
 use crate::event::loops::Loops;
+use crate::event::masked::Masks;
 use crate::event::runner;
 use crate::event::{self, Event, Run, RunEnd, State, Status};
 use crate::json::bulk;
@@ -29,6 +31,7 @@ pub struct EventParser {
     unknown: Vec<String>,
     /// Loops in progress.
     loops: Loops,
+    masks: Option<Rc<Masks>>,
 }
 
 /// Length limit of a key that is shown, in characters.
@@ -47,6 +50,7 @@ impl EventParser {
             environment: Vec::new(),
             unknown: Vec::new(),
             loops: Loops::default(),
+            masks: None,
         }
     }
 
@@ -58,7 +62,13 @@ impl EventParser {
             environment,
             unknown: Vec::new(),
             loops: Loops::default(),
+            masks: None,
         }
+    }
+
+    /// Masks every event from now on.
+    pub fn mask(&mut self, masks: Option<Rc<Masks>>) {
+        self.masks = masks;
     }
 
     /// Returns the id of the run to which events belong that name none.
@@ -103,6 +113,9 @@ impl EventParser {
             } else {
                 event.truncated = true;
             }
+        }
+        if let Some(masks) = &self.masks {
+            masks.apply(&mut event);
         }
         event.note_items();
         event.strip();

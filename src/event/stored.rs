@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::event::callback::Callback;
+use crate::event::masked::Masks;
 use crate::event::parse::EventParser;
 use crate::event::{Event, Host, Play, Run, State, Task, is_false, microseconds};
 
@@ -24,6 +25,8 @@ const WRITABLE: &str = "an event can be written";
 #[derive(Default)]
 pub struct EventCodec {
     remembered: Vec<Rc<Common>>,
+    /// Applied to what is read: it may have been stored before they were configured.
+    masks: Option<Rc<Masks>>,
 }
 
 /// Parts shared by the events of a task.
@@ -80,6 +83,14 @@ struct Rare<'a> {
 }
 
 impl EventCodec {
+    /// Creates a codec that masks the events that it reads.
+    pub fn masking(masks: Option<Rc<Masks>>) -> EventCodec {
+        EventCodec {
+            remembered: Vec::new(),
+            masks,
+        }
+    }
+
     /// Serialises the event with its record, as text that `read` accepts.
     pub fn write(&mut self, event: &Event) -> String {
         if event.end.is_some() {
@@ -109,7 +120,9 @@ impl EventCodec {
             None => serde_json::from_str(text),
         };
         let Ok(mut kept) = read else {
-            return EventParser::new().read(text.as_bytes());
+            let mut parser = EventParser::new();
+            parser.mask(self.masks.clone());
+            return parser.read(text.as_bytes());
         };
         let common = match known {
             Some((known, _)) => known,
@@ -119,6 +132,9 @@ impl EventCodec {
             }
         };
         let mut event = kept.event(&common);
+        if let Some(masks) = &self.masks {
+            masks.apply(&mut event);
+        }
         event.strip();
         Ok(event)
     }

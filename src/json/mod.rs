@@ -6,6 +6,7 @@ pub mod depth;
 pub mod lookup;
 pub mod repair;
 pub mod splitter;
+pub mod tokens;
 
 /// Describes a JSON error and its position, without quoting the content.
 pub fn syntax(error: &serde_json::Error) -> String {

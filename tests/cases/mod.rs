@@ -25,6 +25,7 @@ mod input;
 mod inspection;
 mod irc;
 mod lines;
+mod masking;
 mod masks;
 mod memory;
 mod mistakes;

@@ -32,7 +32,8 @@ impl Stream {
                 .deliverer
                 .end_run(&self.run, status, &self.progress)
                 .await;
-            let event = self.progress.end(&self.run, before);
+            let mut event = self.progress.end(&self.run, before);
+            self.mask_end(&mut event);
             self.batch.push((self.last_sequence + 1, event));
             self.accept().await;
         }

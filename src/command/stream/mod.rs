@@ -1,6 +1,7 @@
 //! `stream`: delivers the plugin's events while the play continues. See docs/protocol.md.
 
 mod end;
+mod masks;
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use crate::config::{Options, Overrides};
 use crate::console::stderr;
 use crate::delivery::Deliverer;
 use crate::event::loops::Loops;
+use crate::event::masked::Masks;
 use crate::event::parse::EventParser;
 use crate::event::run_summary::{self, RunSummary};
 use crate::event::{Event, Play, Run, Task, from_seconds};
@@ -80,6 +82,7 @@ struct Stream {
     destinations: Vec<usize>,
     drain: Duration,
     overrides: Option<Overrides>,
+    masks: Option<Rc<Masks>>,
     /// Records held back until the variables of the first play are known.
     early: Option<Early>,
     run: Arc<Run>,
@@ -123,6 +126,7 @@ impl Stream {
             destinations: Vec::new(),
             drain: Duration::ZERO,
             overrides: None,
+            masks: None,
             early: None,
             run: Arc::default(),
             plays: HashMap::new(),
@@ -220,6 +224,7 @@ impl Stream {
             Ok(Line::Run(run)) => {
                 self.release().await?;
                 self.run = Arc::new(located(run));
+                self.mask_run();
             }
             Ok(Line::Play(play)) => {
                 self.release().await?;
@@ -324,6 +329,7 @@ impl Stream {
         let run = format!("{}/{}", self.run.id, self.generation);
         self.overrides = Some(overrides);
         self.drain = config.drain;
+        self.mask(config.masks.clone());
         self.deliverer
             .shared
             .open(|| crate::command::open_spool(&config));
@@ -378,6 +384,9 @@ impl Stream {
         }
         event.host = record.host;
         event.result = record.result;
+        if let Some(masks) = &self.masks {
+            masks.apply(&mut event);
+        }
         event.strip();
         self.loops.note(&mut event);
         self.note(record.seq, event);
@@ -423,6 +432,7 @@ impl Stream {
                         .end_run(&self.run, status, &self.progress)
                         .await;
                     self.progress.complete(&mut event, status, before);
+                    self.mask_end(&mut event);
                 }
                 self.note(record.seq, event);
             }

@@ -142,7 +142,7 @@ impl Worker {
                 destination.notifier.thread(),
                 destination.drain,
             ))),
-            keeper: RefCell::default(),
+            keeper: RefCell::new(EventCodec::masking(destination.masks.clone())),
             destination,
             leadership: RefCell::default(),
             unread: Cell::new(None),

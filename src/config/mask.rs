@@ -1,0 +1,56 @@
+//! The `[mask]` sections: what is masked in events. Those of all levels count together, so that no level can
+//! show what another one hides.
+
+use std::rc::Rc;
+
+use super::entry::Origin;
+use super::lines::is_comment;
+use super::problem::{Harm, Problem};
+use super::section::Section;
+use crate::event::mask::{self, Mask};
+use crate::event::masked::Masks;
+
+/// Name of the section.
+pub const NAME: &str = "mask";
+
+/// Returns what the sections of all levels mask, if anything. A mistake in one of them is a problem of
+/// everything: without it, events would be stored and sent with what was meant to be hidden.
+pub fn read(sections: &[Section]) -> (Option<Rc<Masks>>, Vec<Problem>) {
+    let mut keys = Vec::new();
+    let mut patterns = Vec::new();
+    for section in sections {
+        keys.extend(section.list("keys"));
+        for (place, line) in pattern_lines(section) {
+            match mask::pattern(line) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(problem) => {
+                    let text = format!("`{line}` is not a regular expression: {problem}");
+                    section.note(Problem::new(place, text));
+                }
+            }
+        }
+        section.report_unknown();
+    }
+    let problems = sections.iter().flat_map(Section::take_problems);
+    let problems = problems.map(|problem| problem.with(Harm::Everything));
+    let problems: Vec<Problem> = problems.collect();
+    let is_empty = keys.is_empty() && patterns.is_empty();
+    let masks = (!is_empty).then(|| Rc::new(Masks::new(Mask::new(&keys, patterns))));
+    (masks, problems)
+}
+
+/// Returns the patterns of a section, one for each line, with their places.
+fn pattern_lines(section: &Section) -> Vec<(String, &str)> {
+    let Some(entry) = section.entry("patterns") else {
+        return Vec::new();
+    };
+    let place = |number: usize| match &entry.origin {
+        Origin::File { file, line } => format!("{}:{}", file.path.display(), line + number),
+        origin => origin.to_string(),
+    };
+    let lines = entry.value.lines().map(str::trim).enumerate();
+    lines
+        .filter(|(number, line)| !line.is_empty() && (*number == 0 || !is_comment(line)))
+        .map(|(number, line)| (place(number), line))
+        .collect()
+}

@@ -1,0 +1,316 @@
+//! `[mask]`: nothing that it names is sent, stored or shown, wherever it is in an event.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::server::{OK, Server, status};
+
+const MASK: &str = "[mask]\nkeys = *password*, api?key\npatterns =\n    Bearer (\\S+)\n    \
+                    # keys of SSH\n    (?s)-----BEGIN.*?-----END-----\n    canary-\\w+\n";
+
+fn sandbox(server: &Server, mask: &str) -> Sandbox {
+    let inputs = format!(
+        "[inputs]\ncallback_url = {}\non = any, item_failed, started\n\
+         [outputs]\nevent = event\nreason = reason\noutput = task_output\nitem = item\n\
+         [delivery]\nkeep_bodies = true\n",
+        server.url()
+    );
+    Sandbox::with_config(&format!("{inputs}{mask}"))
+}
+
+/// Everything that was sent, stored or printed.
+#[track_caller]
+fn expect_masked(sandbox: &Sandbox, server: &Server, printed: &str) {
+    let mut all = printed.to_owned();
+    for request in server.requests() {
+        all += &request.body;
+    }
+    for arguments in [
+        &["history"][..],
+        &["history", "1"],
+        &["history", "--json"],
+        &["status"],
+    ] {
+        all += &sandbox.run_on_spool(arguments).printed();
+    }
+    assert!(all.contains("[redacted]"), "{all}");
+    assert!(!all.contains("canary"), "{all}");
+    sandbox.expect_no_canary_stored();
+}
+
+fn lines(records: &[Value]) -> String {
+    records.iter().map(|record| format!("{record}\n")).collect()
+}
+
+/// A run of the plugin with a secret in every text that it may report.
+fn run() -> String {
+    let result = json!({
+        "msg": "no access with Bearer canary1",
+        "stdout": "key:\n-----BEGIN\ncanary2\n-----END-----\n{\"db_password\": \"canary3\", 'Api-Key': 'canary4'}",
+        "stdout_lines": ["key:", "-----BEGIN", "canary2", "-----END-----", "{\"db_password\": \"canary3\"}"],
+        "diff": [{"before": "", "after": "Bearer canary5\n"}],
+        "deep": [{"PASSWORDS": {"any": ["canary6"]}}, {"api_key": 7}],
+        "failed": true,
+    });
+    let escaped = result
+        .to_string()
+        .replace("Bearer", "\\u0042earer")
+        .replace("api_key", "api\\u005fkey");
+    let result: Box<serde_json::value::RawValue> = serde_json::from_str(&escaped).unwrap();
+    let run = json!({"id": "r", "playbook": "canary-site.yml", "path": "/srv/canary-x/site.yml", "limit": "canary-web",
+        "tags": ["canary-tag"], "inventory": ["/srv/canary-hosts"], "url": "https://ci/?t=canary-url"});
+    let event = |name: &str, seq: u64, more: Value| {
+        let mut event = json!({"event": name, "seq": seq, "time": 1_763_670_121.5 + seq as f64, "play": "p", "task": "t"});
+        let object = event.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        json!({ "event": event })
+    };
+    let item = json!({"name": "a", "password": "canary8"});
+    let host = json!({"name": "web1", "address": "canary-address"});
+    let failed = event("runner_on_failed", 3, json!({"host": host})).to_string();
+    let failed = format!("{},\"result\":{result}}}}}\n", &failed[..failed.len() - 2]);
+    [
+        lines(&[
+            json!({"hello": {"protocol": 1, "run": run}}),
+            json!({"play": {"id": "p", "name": "play canary-play"}}),
+            json!({"task": {"id": "t", "name": "task canary-task", "path": "/srv/canary-y/site.yml:3", "role": "canary-role"}}),
+            event("runner_item_on_failed", 1, json!({"host": host, "item": item,
+                "result": {"failed": true, "item": item, "ansible_loop_var": "item", "msg": "Bearer canary9"}})),
+            event("runner_item_on_failed", 2, json!({"host": host, "item": "canary10",
+                "result": {"failed": true, "password": "canary10", "ansible_loop_var": "password"}})),
+        ]),
+        failed,
+        lines(&[json!({"end": {"reason": "exit", "code": 2, "error": "no canary-error", "said": "canary-said"}})]),
+    ]
+    .concat()
+}
+
+fn stream(sandbox: &Sandbox, input: &str) -> String {
+    sandbox.file("input", input);
+    let mut command = sandbox.command_on_spool(&["stream"]);
+    command.stdin(std::fs::File::open(sandbox.path("input")).unwrap());
+    crate::sandbox::outcome(command.spawn().unwrap()).printed()
+}
+
+#[test]
+fn nothing_that_is_masked_leaves_a_run() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, MASK);
+    let printed = stream(&sandbox, &run());
+    let bodies = server.bodies();
+    assert_eq!(bodies.len(), 4, "{printed}");
+    expect_masked(&sandbox, &server, &printed);
+    let item = &bodies[0]["event"];
+    assert_eq!(item["item"], json!({"name": "a", "password": "[redacted]"}));
+    assert_eq!(item["task"]["name"], "task [redacted]");
+    assert_eq!(item["host"]["name"], "web1");
+    assert_eq!(bodies[1]["item"], "[redacted]");
+    let failed = &bodies[2]["event"]["result"];
+    assert_eq!(
+        failed["deep"],
+        json!([{"PASSWORDS": "[redacted]"}, {"api_key": "[redacted]"}])
+    );
+    assert_eq!(failed["diff"][0]["after"], "Bearer [redacted]\n");
+    assert_eq!(
+        failed["stdout_lines"],
+        json!([
+            "key:",
+            "[redacted]",
+            "[redacted]",
+            "[redacted]",
+            "{\"db_password\": \"[redacted]\"}"
+        ])
+    );
+    let end = &bodies[3]["event"];
+    assert_eq!(end["reason"], "no [redacted]");
+    let message = end["failed_tasks"][0]["message"].as_str().unwrap();
+    assert!(message.contains("Bearer [redacted]"), "{message}");
+}
+
+#[test]
+fn without_a_mask_everything_is_as_it_was() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, "");
+    stream(&sandbox, &run());
+    let bodies = server.bodies();
+    assert_eq!(bodies.len(), 4);
+    for (number, body) in bodies.iter().enumerate() {
+        assert!(body.to_string().contains("canary"), "{number}");
+        assert!(!body.to_string().contains("[redacted]"), "{number}");
+    }
+}
+
+#[test]
+fn records_of_ansible_runner_are_masked_too() {
+    let server = Server::start([OK]);
+    let config = format!(
+        "[inputs]\ncallback_url = {}\non = runner\nformat = runner\n[delivery]\nkeep_bodies = true\n{MASK}",
+        server.url()
+    );
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path("home/.config/ansible-notify")).unwrap();
+    sandbox.file("home/.config/ansible-notify/plugin_config.ini", config);
+    let record = |seq: u64, record: Value| json!({"runner": {"seq": seq, "time": 1_763_670_121.5, "record": record}});
+    let said =
+        "fatal: [web1]: FAILED! => {\"db_password\": \"canary1\", \"msg\": \"Bearer canary2\"}";
+    let job_event = json!({"uuid": "u1", "counter": 1, "stdout": said, "runner_ident": "j", "event": "runner_on_failed",
+        "created": "2025-11-20T20:22:02.5+00:00", "event_data": {"task": "canary-task", "play": "p", "host": "web1",
+        "res": {"failed": true, "msg": "Bearer canary2", "db_password": "canary1"}}});
+    let error = json!({"uuid": "u2", "counter": 2, "stdout": "ERROR! no canary-file here", "runner_ident": "j",
+        "event": "verbose", "created": "2025-11-20T20:22:02.5+00:00"});
+    let runner = json!({"settings": "", "emitters": {}, "environment": []});
+    let input = lines(&[
+        json!({"hello": {"protocol": 1, "run": {"id": "r", "ident": "j"}, "runner": runner}}),
+        record(1, job_event),
+        record(2, error),
+        record(3, json!({"status": "failed", "runner_ident": "j"})),
+        json!({"end": {"reason": "exit"}}),
+    ]);
+    let printed = stream(&sandbox, &input);
+    assert_eq!(server.requests().len(), 3, "{printed}");
+    expect_masked(&sandbox, &server, &printed);
+    let res = &server.bodies()[0]["event_data"]["res"];
+    assert_eq!(res["db_password"], "[redacted]");
+}
+
+#[test]
+fn what_is_sent_by_hand_is_masked() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, MASK);
+    let event = json!({"state": "failed", "host": "h", "task": "canary-task", "item": {"password": 1},
+        "result": {"msg": "Bearer canary1", "results": [{"failed": true, "item": {"password": "canary2"}, "msg": "x"}]}});
+    sandbox.file("event.json", event.to_string());
+    let mut printed = String::new();
+    for arguments in [
+        &["send", "event.json", "--dry-run"][..],
+        &["send", "event.json"],
+        &["test", "--event", "event.json"],
+        &["routes", "event.json"],
+    ] {
+        let outcome = sandbox.run_on_spool(arguments);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        printed += &outcome.printed();
+    }
+    assert_eq!(server.requests().len(), 2);
+    expect_masked(&sandbox, &server, &printed);
+}
+
+#[test]
+fn text_between_the_records_of_ansible_runner_is_masked() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, MASK);
+    sandbox.file("output.txt", "ERROR! cannot read canary-file\n");
+    let sent = sandbox.run_on_spool(&["send", "output.txt"]);
+    assert_eq!(server.bodies()[0]["reason"], "cannot read [redacted]");
+    expect_masked(&sandbox, &server, &sent.printed());
+}
+
+#[test]
+fn no_level_shows_what_another_one_hides() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, "[mask]\nkeys = token\n");
+    std::fs::create_dir_all(sandbox.path("home/.config/ansible-notify")).unwrap();
+    sandbox.file(
+        "home/.config/ansible-notify/plugin_config.ini",
+        "[mask]\nkeys = secret\npatterns = canary-\\w+\n",
+    );
+    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+    sandbox.file(
+        "plugin_config.ini",
+        config.replace("[inputs]\n", "[inputs]\ninherit = false\n"),
+    );
+    let event = json!({"state": "failed", "result": {"token": "canary1", "secret": "canary2", "msg": "canary-x"}});
+    sandbox.file("event.json", event.to_string());
+    let sent = sandbox.run_on_spool(&["send", "event.json"]);
+    expect_masked(&sandbox, &server, &sent.printed());
+    let checked = sandbox.run_on_spool(&["check-config"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    for shown in ["keys = token", "keys = secret", "patterns = canary-"] {
+        assert!(checked.stdout.contains(shown), "{checked:?}");
+    }
+}
+
+#[test]
+fn events_that_wait_are_masked_when_they_are_sent() {
+    let server = Server::answering({
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        move |_| match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => status(503),
+            _ => OK,
+        }
+    });
+    let sandbox = sandbox(&server, "");
+    sandbox.file(
+        "event.json",
+        r#"{"state":"failed","host":"h","result":{"msg":"canary-one"}}"#,
+    );
+    sandbox.run_on_spool(&["send", "event.json", "--no-wait"]);
+    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+    sandbox.file("plugin_config.ini", format!("{config}{MASK}"));
+    sandbox.run_on_spool(&["flush"]);
+    let flushed = sandbox.run_on_spool(&["flush"]);
+    assert_eq!(flushed.code, 0, "{flushed:?}");
+    for body in server.bodies() {
+        assert_eq!(body["reason"], "[redacted]");
+    }
+}
+
+/// A mistake in `[mask]` keeps everything from leaving, and its line is named.
+#[track_caller]
+fn refused(mask: &str, line: usize, problem: &str) {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, mask);
+    let place = format!(
+        "{}:{}: {problem}",
+        sandbox.path("plugin_config.ini").display(),
+        10 + line
+    );
+    sandbox.file(
+        "event.json",
+        r#"{"state":"failed","host":"h","result":{"msg":"canary-one"}}"#,
+    );
+    for arguments in [
+        &["check-config"][..],
+        &["send", "event.json"],
+        &["send", "event.json", "--dry-run"],
+    ] {
+        let outcome = sandbox.run_on_spool(arguments);
+        assert_eq!(outcome.code, 78, "{outcome:?}");
+        assert!(outcome.stderr.contains(&place), "{place} in {outcome:?}");
+        assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
+    }
+    let printed = stream(&sandbox, &run());
+    assert!(printed.contains(&place), "{printed}");
+    assert!(printed.contains("this run is not reported"), "{printed}");
+    assert_eq!(server.requests().len(), 0);
+    assert!(!sandbox.path("state/ansible-notify/spool.db").exists());
+}
+
+#[test]
+fn nothing_leaves_if_it_is_unclear_what_is_masked() {
+    refused(
+        "[mask]\npatterns =\n    fine\n\n    # a note\n    (a\n",
+        6,
+        "`(a` is not a regular expression: unclosed group",
+    );
+    refused(
+        "[mask]\npatterns = (?<=a)b\n",
+        2,
+        "`(?<=a)b` is not a regular expression: look-around",
+    );
+    refused(
+        "[masks]\nkeys = a\n",
+        1,
+        "unknown section [masks]; did you mean [mask]?",
+    );
+    refused(
+        "[mask]\nkey = a\n",
+        2,
+        "unknown key `key` in [mask]; did you mean `keys`?",
+    );
+    refused(
+        "[mask]\nkeys = a\nkeys = b\n",
+        3,
+        "`keys` is set twice; first on line",
+    );
+}
