@@ -98,7 +98,7 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     let sent = panics::caught_async(async {
         let message = destination.message(vec![Arc::new(event)]);
         let sent = destination.notifier.send(&message).await?;
-        sent.failure.map_or(Ok(message.note), Err)
+        sent.failure.map_or(Ok(sent.note.or(message.note)), Err)
     });
     let sent = sent.await;
     match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{Kind, Notifier};
+use crate::config::advice;
 use crate::config::entry::Reads;
 use crate::config::section::Section;
 use crate::failure::Failure;
@@ -18,6 +19,7 @@ use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::sigv4::{Keys, Signer};
 use crate::notifier::over_http::{self, Service, api_url, over_http};
+use crate::notifier::recipients::{LIST, Recipients};
 use crate::secret::Secret;
 use crate::text::{Escape, bytes, characters, cut, one_line};
 
@@ -52,59 +54,102 @@ const REFUSED: [&str; 4] = [
 ];
 
 struct AwsSns {
+    topics: Recipients,
+    /// Address for every topic, if `api_url` gives one.
+    url: Option<Url>,
+    /// Region of every topic, if `region` gives one.
+    region: Option<String>,
+    keys: Keys,
+    /// Topic by which the address and the keys are checked.
+    example: Topic,
+}
+
+/// A topic: where its requests go, and the region that they are signed for.
+struct Topic {
     url: Url,
-    topic_arn: String,
-    signer: Signer,
+    region: String,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
-    let topic_arn = section.required("topic_arn");
-    let region = region(section, topic_arn);
+    let topics = Recipients::required(section, "topic_arn", &LIST, topic_arn);
+    let region = section.text("region").map(str::to_owned);
+    let is_wrong = region.as_deref().is_some_and(|name| !is_name(name));
+    if is_wrong {
+        section.problem("region", "`region` must be a name such as eu-central-1");
+    }
     let keys = keys(section);
-    let host = region
-        .as_deref()
-        .map_or_else(|| "localhost".to_owned(), host);
-    let url = api_url(section, &format!("https://{host}"));
-    refuse_user(section, url.as_ref(), "access_key_id");
+    let url = section.text("api_url").is_some();
+    let url = url.then(|| api_url(section, "https://localhost"));
+    let first = topics.as_ref().map_or("", Recipients::first);
+    let known = region.as_deref().or_else(|| region_of(first));
+    let known = known.filter(|name| is_name(name)).unwrap_or(USUAL_REGION);
+    let example = Topic {
+        url: url.clone().flatten().unwrap_or_else(|| endpoint(known)),
+        region: known.to_owned(),
+    };
+    let base = example.url.clone();
+    refuse_user(section, Some(&base), "access_key_id");
     let service = || {
-        let signer = Signer {
-            region: region?,
-            service: "sns".to_owned(),
-            keys: keys?,
-        };
         Some(AwsSns {
-            url: url.clone()?,
-            topic_arn: topic_arn?.to_owned(),
-            signer,
+            topics: topics.filter(|_| !is_wrong)?,
+            url: match url {
+                Some(read) => Some(read?),
+                None => None,
+            },
+            region,
+            keys: keys?,
+            example,
         })
     };
-    over_http(section, http, url.as_ref(), service())
+    over_http(section, http, Some(&base), service())
 }
 
-/// Returns the region, which is part of the topic's name.
-fn region(section: &Section, topic_arn: Option<&str>) -> Option<String> {
-    let given = section.text("region");
-    let parts: Vec<&str> = topic_arn?.split(':').collect();
+/// Region to check the keys in, if only the template of each message names one.
+const USUAL_REGION: &str = "us-east-1";
+
+fn topic_arn(text: &str) -> Result<String, String> {
+    match region_of(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "`topic_arn` must have the form arn:aws:sns:eu-central-1:123456789012:NAME, not {}",
+            advice::quoted(text)
+        )),
+    }
+}
+
+/// Returns the region in the name of a topic, arn:PARTITION:sns:REGION:ACCOUNT:NAME.
+fn region_of(arn: &str) -> Option<&str> {
+    let parts: Vec<&str> = arn.split(':').collect();
     let ["arn", _, "sns", region, _, _] = parts[..] else {
-        let form = "arn:aws:sns:eu-central-1:123456789012:NAME";
-        section.problem(
-            "topic_arn",
-            format!("`topic_arn` must have the form {form}"),
-        );
         return None;
     };
-    let region = given.unwrap_or(region);
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if region.is_empty() || !region.bytes().all(good) {
-        section.problem("region", "`region` must be a name such as eu-central-1");
-        return None;
-    }
-    Some(region.to_owned())
+    Some(region).filter(|region| is_name(region))
 }
 
-fn host(region: &str) -> String {
+fn is_name(region: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !region.is_empty() && region.bytes().all(good)
+}
+
+/// Returns true for the name of a region such as us-gov-west-1: it becomes part of a host's name.
+fn is_region(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let Some((number, words)) = parts.split_last() else {
+        return false;
+    };
+    let is_word = |word: &&str| {
+        (2..=12).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    (2..=4).contains(&words.len())
+        && words.iter().all(is_word)
+        && (1..=2).contains(&number.len())
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn endpoint(region: &str) -> Url {
     let china = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("sns.{region}.amazonaws.com{china}")
+    let url = format!("https://sns.{region}.amazonaws.com{china}");
+    Url::parse(&url).expect("a region is part of a host's name")
 }
 
 /// Reads the keys of the section, or else those of the environment, never some of each.
@@ -139,35 +184,58 @@ fn keys(section: &Section) -> Option<Keys> {
 }
 
 impl AwsSns {
-    /// Returns the parameters of `Publish`.
-    fn parameters(&self, message: &Message) -> Result<Vec<(String, String)>, Failure> {
-        let mut parameters = vec![
-            ("Action".to_owned(), "Publish".to_owned()),
-            ("Version".to_owned(), "2010-03-31".to_owned()),
-            ("TopicArn".to_owned(), self.topic_arn.clone()),
-        ];
-        let mut add = |name: &str, value: String| parameters.push((name.to_owned(), value));
-        let subject = ascii(&message.subject);
-        if !subject.is_empty() {
-            add("Subject", subject);
+    /// Returns where to publish to a topic. A region that a template chose must be one: it decides the host.
+    fn topic(&self, arn: &str) -> Result<Topic, Failure> {
+        let own = region_of(arn).unwrap_or_default();
+        if self.topics.has_template() && self.region.is_none() && !is_region(own) {
+            let given = advice::quoted(own);
+            let problem = format!("`topic_arn`: {given} is not a region such as eu-central-1");
+            return Err(Failure::permanent(problem));
         }
-        let mut room = MOST;
-        for (index, (name, value)) in attributes(message).into_iter().enumerate() {
-            room -= name.len() + "String".len() + value.len();
-            let entry = format!("MessageAttributes.entry.{}", index + 1);
-            add(&format!("{entry}.Name"), name.to_owned());
-            add(&format!("{entry}.Value.DataType"), "String".to_owned());
-            add(&format!("{entry}.Value.StringValue"), value);
-        }
-        add("Message", text(message, room)?);
-        if self.topic_arn.ends_with(".fifo") {
-            // Ordered per playbook, across runs; the same id on every attempt.
-            let group = message.context.event().run.playbook_key();
-            add("MessageGroupId", id(&group));
-            add("MessageDeduplicationId", id(&message.id));
-        }
-        Ok(parameters)
+        let region = self.region.as_deref().unwrap_or(own);
+        Ok(Topic {
+            url: self.url.clone().unwrap_or_else(|| endpoint(region)),
+            region: region.to_owned(),
+        })
     }
+
+    fn request(&self, arn: &str, message: &Message) -> Result<(String, Request), Failure> {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(parameters(arn, message)?);
+        let body = form.finish().into();
+        let request = self.signed(Method::POST, &self.topic(arn)?, body);
+        Ok((arn.to_owned(), request))
+    }
+}
+
+/// Returns the parameters of `Publish`.
+fn parameters(arn: &str, message: &Message) -> Result<Vec<(String, String)>, Failure> {
+    let mut parameters = vec![
+        ("Action".to_owned(), "Publish".to_owned()),
+        ("Version".to_owned(), "2010-03-31".to_owned()),
+        ("TopicArn".to_owned(), arn.to_owned()),
+    ];
+    let mut add = |name: &str, value: String| parameters.push((name.to_owned(), value));
+    let subject = ascii(&message.subject);
+    if !subject.is_empty() {
+        add("Subject", subject);
+    }
+    let mut room = MOST;
+    for (index, (name, value)) in attributes(message).into_iter().enumerate() {
+        room -= name.len() + "String".len() + value.len();
+        let entry = format!("MessageAttributes.entry.{}", index + 1);
+        add(&format!("{entry}.Name"), name.to_owned());
+        add(&format!("{entry}.Value.DataType"), "String".to_owned());
+        add(&format!("{entry}.Value.StringValue"), value);
+    }
+    add("Message", text(message, room)?);
+    if arn.ends_with(".fifo") {
+        // Ordered per playbook, across runs; the same id on every attempt.
+        let group = message.context.event().run.playbook_key();
+        add("MessageGroupId", id(&group));
+        add("MessageDeduplicationId", id(&message.id));
+    }
+    Ok(parameters)
 }
 
 /// Converts a subject to what SNS accepts: ASCII, on one line.
@@ -245,10 +313,17 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 impl Service for AwsSns {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs(self.parameters(message)?);
-        let request = self.signed(Method::POST, form.finish().into());
-        Ok(vec![(String::new(), request)])
+        match self.topics.of(message)?.as_ref() {
+            // A topic of its own is no name for error messages.
+            [arn] if !self.topics.has_template() => {
+                let (_, request) = self.request(arn, message)?;
+                Ok(vec![(String::new(), request)])
+            }
+            topics => topics
+                .iter()
+                .map(|arn| self.request(arn, message))
+                .collect(),
+        }
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
@@ -269,22 +344,25 @@ impl Service for AwsSns {
     }
 
     fn probe(&self, method: Method) -> Request {
-        self.signed(method, Bytes::new())
+        self.signed(method, &self.example, Bytes::new())
     }
 }
 
 impl AwsSns {
-    fn signed(&self, method: Method, body: Bytes) -> Request {
-        let headers =
-            self.signer
-                .headers(&method, &self.url, CONTENT_TYPE, &body, Timestamp::now());
+    fn signed(&self, method: Method, topic: &Topic, body: Bytes) -> Request {
+        let signer = Signer {
+            region: topic.region.clone(),
+            service: "sns".to_owned(),
+            keys: self.keys.clone(),
+        };
+        let headers = signer.headers(&method, &topic.url, CONTENT_TYPE, &body, Timestamp::now());
         let header = |(name, value): (&'static str, String)| {
             let value = HeaderValue::from_str(&value).ok()?;
             Some((HeaderName::from_static(name), value))
         };
         Request {
             method,
-            url: self.url.clone(),
+            url: topic.url.clone(),
             secret_url: false,
             headers: headers
                 .into_iter()

@@ -19,7 +19,9 @@ use crate::net::authorization::{authorization, warn_of_plain_http, without_crede
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
+use crate::notifier::chosen::{self, Chosen};
 use crate::notifier::over_http::{self, Service, join_path, over_http};
+use crate::notifier::recipients::{LIST, Recipients, any};
 use crate::text::{Escape, bytes, cut};
 
 /// Grafana, as a kind of notifier.
@@ -37,9 +39,19 @@ struct Grafana {
     annotations: Url,
     secret_url: bool,
     authorization: HeaderValue,
-    /// Dashboard, panel and tags.
-    place: Map<String, Value>,
+    place: Place,
 }
+
+/// Where an annotation appears; without a dashboard, on all that query its tags.
+struct Place {
+    dashboard: Chosen<String>,
+    /// The dashboard's number and the panel's.
+    numbers: Map<String, Value>,
+    tags: Option<Recipients>,
+}
+
+/// Tag of an annotation that has no others.
+const TAG: &str = "ansible";
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_url(section, "url");
@@ -66,8 +78,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, url.as_ref().map(|(_, url)| url), service)
 }
 
-/// Returns where the annotation appears; without a dashboard, on all that query its tags.
-fn place(section: &Section) -> Map<String, Value> {
+fn place(section: &Section) -> Place {
     let number = |key: &str| {
         section.parsed(key, None, |text| {
             let number: Option<u64> = text.parse().ok();
@@ -77,10 +88,10 @@ fn place(section: &Section) -> Map<String, Value> {
                 .ok_or_else(|| format!("`{key}` must be a whole number, not {given}"))
         })
     };
-    let uid = section.text("dashboard_uid").map(Value::from);
+    let dashboard = Chosen::read(section, "dashboard_uid", chosen::one_line);
     let id = number("dashboard_id").map(Value::from);
     let panel = number("panel_id").map(Value::from);
-    if uid.is_some() && id.is_some() {
+    if section.is_given("dashboard_uid") && id.is_some() {
         section.problem(
             "dashboard_id",
             "`dashboard_uid` and `dashboard_id` are set; keep one of them",
@@ -89,20 +100,32 @@ fn place(section: &Section) -> Map<String, Value> {
     if panel.is_some() && !section.is_given("dashboard_id") {
         section.needs("panel_id", "dashboard_uid");
     }
-    let tags = match section.list("tags") {
-        tags if tags.is_empty() => vec!["ansible"],
-        tags => tags,
-    };
-    let all = [
-        ("dashboardUID", uid),
-        ("dashboardId", id),
-        ("panelId", panel),
-        ("tags", Some(json!(tags))),
-    ];
-    let given = all
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    given.collect()
+    let all = [("dashboardId", id), ("panelId", panel)].into_iter();
+    Place {
+        dashboard,
+        numbers: all
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+        tags: Recipients::optional(section, "tags", &LIST, any),
+    }
+}
+
+impl Place {
+    /// Returns the fields that say where an annotation appears. One that cannot be made is left out: an
+    /// annotation without its dashboard would appear on others, so that is a failure.
+    fn of(&self, message: &Message) -> Result<Map<String, Value>, Failure> {
+        let uid = self.dashboard.of(message).map_err(Failure::permanent)?;
+        let tags = self.tags.as_ref().map(|tags| tags.of(message));
+        let tags = tags.and_then(Result::ok).unwrap_or_default();
+        let mut fields = self.numbers.clone();
+        fields.extend(uid.map(|uid| ("dashboardUID".to_owned(), uid.into())));
+        let tags = match tags.is_empty() {
+            true => json!([TAG]),
+            false => json!(tags),
+        };
+        fields.insert("tags".to_owned(), tags);
+        Ok(fields)
+    }
 }
 
 /// Returns when the event began and when it ended.
@@ -121,7 +144,7 @@ impl Service for Grafana {
         let text = format!("{subject}\n{}", message.text)
             .trim()
             .replace('\n', "<br>");
-        let mut body = self.place.clone();
+        let mut body = self.place.of(message)?;
         body.insert("time".to_owned(), began.as_millisecond().into());
         body.insert("timeEnd".to_owned(), ended.as_millisecond().into());
         body.insert("text".to_owned(), cut(&text, MOST, bytes).into());
@@ -130,6 +153,11 @@ impl Service for Grafana {
             ..self.probe(Method::POST)
         };
         Ok(vec![(String::new(), request)])
+    }
+
+    fn note(&self, message: &Message) -> Option<String> {
+        let problem = self.place.tags.as_ref()?.of(message).err()?;
+        Some(format!("{}; `{TAG}` is sent instead", problem.error()))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -1,6 +1,7 @@
 //! Interface that every kind of notifier implements, and the list of kinds.
 
 pub mod awssns;
+pub mod chosen;
 pub mod cloudevents;
 pub mod discord;
 pub mod email;
@@ -84,6 +85,9 @@ pub enum Thread {
     Updates,
 }
 
+/// Note of a message whose template chose no recipients.
+const NO_RECIPIENTS: &str = "nobody was notified: there are no recipients for this event";
+
 /// Result of an attempt that did not fail as a whole.
 #[derive(Default)]
 pub struct Sent {
@@ -91,8 +95,8 @@ pub struct Sent {
     pub reached: Receipts,
     /// Failure to be recorded, if a recipient still lacks the message.
     pub failure: Option<Failure>,
-    /// True if the message has no recipients: a template chose none.
-    pub to_nobody: bool,
+    /// Note for the record: nobody was notified, or a default was sent instead of what a template gave.
+    pub note: Option<String>,
 }
 
 impl Sent {
@@ -101,7 +105,7 @@ impl Sent {
         Sent {
             reached,
             failure: outcome(recipients, failures).err(),
-            to_nobody: recipients == 0,
+            note: (recipients == 0).then(|| NO_RECIPIENTS.to_owned()),
         }
     }
 }

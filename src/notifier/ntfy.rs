@@ -16,8 +16,9 @@ use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{authorization, refuse_user};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
+use crate::notifier::chosen::{self, Chosen};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
-use crate::notifier::recipients::{LIST, Recipients};
+use crate::notifier::recipients::{LIST, Recipients, any};
 use crate::text::{Escape, cut};
 
 /// ntfy, as a kind of notifier.
@@ -46,9 +47,9 @@ struct Ntfy {
     authorization: Option<HeaderValue>,
     topics: Recipients,
     /// The priority of every message; without it, the level decides.
-    priority: Option<u8>,
+    priority: Chosen<u8>,
     /// Tags after the one for the level.
-    tags: Vec<String>,
+    tags: Option<Recipients>,
 }
 
 // All keys are read before anything returns, so that every mistake is found at once.
@@ -62,13 +63,10 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         refuse_user(section, api.as_ref(), key);
     }
     let topics = Recipients::required(section, "topic", &LIST, topic);
-    let choices = PRIORITIES.map(|(name, number)| (name, Some(number)));
-    let priority = section.choice("priority", None, &choices);
-    let tags = section
-        .list("tags")
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let priority = Chosen::read(section, "priority", |name| {
+        chosen::one_of("priority", &PRIORITIES, name)
+    });
+    let tags = Recipients::optional(section, "tags", &LIST, any);
     let service = api.clone().zip(topics).map(|(api, topics)| Ntfy {
         api,
         authorization,
@@ -116,14 +114,17 @@ impl Ntfy {
             text => (json!(cut(&subject, TITLE, json_bytes)), text),
         };
         let (priority, tag) = appearance(message.level);
+        let chosen = self.priority.of(message).ok().flatten();
+        let more = self.tags.as_ref().map(|tags| tags.of(message));
+        let more = more.and_then(Result::ok).unwrap_or_default();
         let tags: Vec<&str> = std::iter::once(tag)
-            .chain(self.tags.iter().map(String::as_str))
+            .chain(more.iter().map(String::as_str))
             .collect();
         let body = [
             ("topic", json!(topic)),
             ("title", title),
             ("message", json!(cut(text, TEXT, json_bytes))),
-            ("priority", json!(self.priority.unwrap_or(priority))),
+            ("priority", json!(chosen.unwrap_or(priority))),
             ("tags", json!(tags)),
             ("click", json!(message.link())),
         ];
@@ -157,6 +158,16 @@ impl Service for Ntfy {
             Ok((topic.clone(), request))
         };
         topics.iter().map(request).collect()
+    }
+
+    fn note(&self, message: &Message) -> Option<String> {
+        let priority = self.priority.of(message).err();
+        let tags = self.tags.as_ref().map(|tags| tags.of(message));
+        let tags = tags.and_then(Result::err);
+        let tags = tags.map(|failure| failure.error().to_owned());
+        let mistakes: Vec<String> = priority.into_iter().chain(tags).collect();
+        (!mistakes.is_empty())
+            .then(|| format!("{}; the default is sent instead", mistakes.join("; ")))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

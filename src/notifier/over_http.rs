@@ -29,6 +29,12 @@ pub trait Service {
     /// none. The caller leaves out those that already have the message.
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure>;
 
+    /// Returns a note for the record if the request has a default where a template gave something that the
+    /// service does not take.
+    fn note(&self, _message: &Message) -> Option<String> {
+        None
+    }
+
     /// Judges a reply. Returns the service's name for the message, if it can be answered later.
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {
         reply.check_status().map(|()| None)
@@ -235,7 +241,11 @@ impl<S: Service> Notifier for HttpNotifier<S> {
                 Err(failure) => failures.push((recipient, failure)),
             }
         }
-        Ok(Sent::to(recipients, reached, failures))
+        let sent = Sent::to(recipients, reached, failures);
+        Ok(Sent {
+            note: sent.note.or_else(|| self.service.note(message)),
+            ..sent
+        })
     }
 
     fn thread(&self) -> Thread {

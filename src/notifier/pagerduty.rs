@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::message::{Level, Message, MessageFormat};
 use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
+use crate::notifier::chosen::{self, Chosen};
 use crate::notifier::over_http::{self, Service, api_url, join_path, over_http};
 use crate::secret::Secret;
 use crate::template::Template;
@@ -38,15 +39,21 @@ const DEDUP_KEY: usize = 255;
 const DETAIL: usize = 255;
 /// Maximum size of an event, in bytes.
 const EVENT: usize = 512_000;
+const SEVERITIES: [(&str, &str); 4] = [
+    ("critical", "critical"),
+    ("error", "error"),
+    ("warning", "warning"),
+    ("info", "info"),
+];
 
 struct PagerDuty {
     api: Url,
     routing_key: Secret,
     /// Replaces the key made of playbook and inventory.
     dedup_key: Option<Template>,
-    severity: Option<&'static str>,
+    severity: Chosen<&'static str>,
     /// `client` and `client_url`: the origin shown in an incident.
-    client: Map<String, Value>,
+    client: [(&'static str, Chosen<String>); 2],
 }
 
 /// Action of an event sent to PagerDuty.
@@ -67,11 +74,11 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let dedup_key = section
         .template("dedup_key")
         .and_then(|source| noted(section, "dedup_key", Template::text(source, Escape::Plain)));
-    let severities = ["critical", "error", "warning", "info"].map(|name| (name, Some(name)));
-    let severity = section.choice("severity", None, &severities);
-    let given = |key: &str| Some((key.to_owned(), Value::from(section.text(key)?)));
-    let client = ["client", "client_url"].into_iter().filter_map(given);
-    let client = client.collect();
+    let severity = Chosen::read(section, "severity", |name| {
+        chosen::one_of("severity", &SEVERITIES, name)
+    });
+    let client =
+        ["client", "client_url"].map(|key| (key, Chosen::read(section, key, chosen::one_line)));
     let service = || {
         Some(PagerDuty {
             api: api.clone()?,
@@ -115,23 +122,26 @@ impl Action {
 }
 
 impl PagerDuty {
-    fn body(&self, message: &Message, action: Action) -> Result<Value, Failure> {
+    fn body(&self, message: &Message, action: Action) -> Value {
         let mut body = json!({"routing_key": self.routing_key.expose()});
         if action != Action::Change {
             body["event_action"] = action.name().into();
-            body["dedup_key"] = self.dedup_key(&message.context)?.into();
+            body["dedup_key"] = self.dedup_key(&message.context).into();
         }
         if action == Action::Resolve {
-            return Ok(body);
+            return body;
         }
         body["payload"] = self.payload(message, action);
         if let Some(url) = message.link() {
             body["links"] = json!([{"href": url, "text": "The run"}]);
         }
         if let (Action::Trigger, Some(fields)) = (action, body.as_object_mut()) {
-            fields.extend(self.client.clone());
+            let given = |(key, value): &(&str, Chosen<String>)| {
+                Some(((*key).to_owned(), value.of(message).ok()??.into()))
+            };
+            fields.extend(self.client.iter().filter_map(given));
         }
-        Ok(body)
+        body
     }
 
     fn payload(&self, message: &Message, action: Action) -> Value {
@@ -153,7 +163,7 @@ impl PagerDuty {
         });
         if action == Action::Trigger {
             let task = event.task.as_ref().map(|task| task.name.as_str());
-            payload["severity"] = self.severity(message.level).into();
+            payload["severity"] = self.severity(message).into();
             let group = event.run.playbook.clone();
             let group = group.or_else(|| event.run.command());
             payload["component"] = task.map(detail).into();
@@ -163,37 +173,63 @@ impl PagerDuty {
         payload
     }
 
-    fn severity(&self, level: Level) -> &str {
-        self.severity.unwrap_or(match level {
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Info | Level::Success => "info",
-        })
+    /// Returns the severity; a page must go out, so one that PagerDuty would reject is replaced.
+    fn severity(&self, message: &Message) -> &'static str {
+        let chosen = self.severity.of(message).ok().flatten();
+        chosen.unwrap_or(default_severity(message.level))
     }
 
-    /// Returns the identity of an incident: playbook and inventory, and for a result its task and host.
-    fn dedup_key(&self, context: &Context) -> Result<String, Failure> {
-        let event = context.event();
-        let key = match &self.dedup_key {
-            Some(template) => template
-                .render(context)
-                .map_err(|problem| Failure::permanent(format!("`dedup_key` failed: {problem}")))?,
-            None => {
-                let mut parts = vec![event.run.playbook_key()];
-                parts.extend(event.task.as_ref().map(|task| task.name.clone()));
-                parts.extend(match context.hosts().as_slice() {
-                    [host] => Some((*host).to_owned()),
-                    _ => None,
-                });
-                parts.join(": ")
-            }
-        };
-        Ok(match key.trim() {
-            "" => event.run.id.clone(),
+    /// Returns the identity of an incident, for which the default replaces a template that fails.
+    fn dedup_key(&self, context: &Context) -> String {
+        let own = self.dedup_key.as_ref();
+        let own = own.and_then(|template| template.render(context).ok());
+        let key = own.unwrap_or_else(|| default_dedup_key(context));
+        match key.trim() {
+            "" => context.event().run.id.clone(),
             key if key.chars().count() > DEDUP_KEY => sha256_hex(key.as_bytes()),
             key => key.to_owned(),
-        })
+        }
     }
+
+    /// Returns what the templates did not give as PagerDuty takes it, with what is sent instead.
+    fn mistakes(&self, message: &Message, action: Action) -> Vec<String> {
+        if action == Action::Change {
+            return Vec::new();
+        }
+        let key = self.dedup_key.as_ref();
+        let key = key.and_then(|template| template.render(&message.context).err());
+        let key = key
+            .map(|problem| format!("`dedup_key` failed: {problem}; the default is sent instead"));
+        if action == Action::Resolve {
+            return key.into_iter().collect();
+        }
+        let default = default_severity(message.level);
+        let severity = self.severity.of(message).err();
+        let severity = severity.map(|problem| format!("{problem}; `{default}` is sent instead"));
+        let client = self.client.iter();
+        let client = client.filter_map(|(_, value)| value.of(message).err());
+        key.into_iter().chain(severity).chain(client).collect()
+    }
+}
+
+fn default_severity(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info | Level::Success => "info",
+    }
+}
+
+/// Returns the identity of an incident: playbook and inventory, and for a result its task and host.
+fn default_dedup_key(context: &Context) -> String {
+    let event = context.event();
+    let mut parts = vec![event.run.playbook_key()];
+    parts.extend(event.task.as_ref().map(|task| task.name.clone()));
+    parts.extend(match context.hosts().as_slice() {
+        [host] => Some((*host).to_owned()),
+        _ => None,
+    });
+    parts.join(": ")
 }
 
 /// Shortens a text next to the summary to one line.
@@ -235,12 +271,19 @@ impl Service for PagerDuty {
         let request = |action: &Action| {
             let request = Request {
                 url: join_path(&self.api, action.path()),
-                body: bounded(self.body(message, *action)?),
+                body: bounded(self.body(message, *action)),
                 ..self.probe(Method::POST)
             };
             Ok((action.name().to_owned(), request))
         };
         actions.map(request).collect()
+    }
+
+    fn note(&self, message: &Message) -> Option<String> {
+        let actions = Action::on(message.context.event()).iter();
+        let mistakes = actions.flat_map(|action| self.mistakes(message, *action));
+        let mistakes: Vec<String> = mistakes.collect();
+        (!mistakes.is_empty()).then(|| mistakes.join("; "))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

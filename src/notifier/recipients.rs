@@ -1,4 +1,4 @@
-//! Recipients of a notifier: fixed, or chosen by a template for each message.
+//! Recipients of a notifier, and other lists: fixed, or chosen by a template for each message.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,9 @@ use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::message::Message;
-use crate::template::Template;
 use crate::template::limits::is_template;
+use crate::template::{Template, Texts};
+use crate::text::{Escape, INNER};
 
 /// Preview of a message without recipients.
 pub const NOBODY: &str = "(nobody: there are no recipients for this event)";
@@ -49,7 +50,8 @@ pub type Check = fn(&str) -> Result<String, String>;
 
 enum Choice {
     Fixed(Vec<String>),
-    /// Gives a list, or text in which commas or line breaks separate the recipients.
+    /// Gives a list, or text in which commas or line breaks separate the recipients, except those in values
+    /// that are inserted into it.
     Template(Template),
 }
 
@@ -62,7 +64,10 @@ impl Recipients {
         check: Check,
     ) -> Option<Recipients> {
         let choice = match section.template(key).filter(|text| is_template(text)) {
-            Some(template) => Choice::Template(noted(section, key, Template::typed(template))?),
+            Some(template) => {
+                let template = Template::typed_as(template, Escape::Item);
+                Choice::Template(noted(section, key, template)?)
+            }
             None => match (syntax.read)(section, key) {
                 list if list.is_empty() => return section.missing(key),
                 list => Choice::Fixed(fixed(section, key, &list, check)),
@@ -83,6 +88,8 @@ impl Recipients {
         syntax: &Syntax,
         check: Check,
     ) -> Option<Recipients> {
+        // The key is known, even if it is empty.
+        section.template(key);
         let is_given = section.is_given(key);
         is_given.then(|| Recipients::required(section, key, syntax, check))?
     }
@@ -95,6 +102,11 @@ impl Recipients {
         }
     }
 
+    /// Returns true if each message has recipients of its own.
+    pub fn has_template(&self) -> bool {
+        matches!(self.choice, Choice::Template(_))
+    }
+
     /// Returns the recipients of a message, each once. None are no mistake: nobody is to be notified.
     pub fn of(&self, message: &Message) -> Result<Cow<'_, [String]>, Failure> {
         let template = match &self.choice {
@@ -103,10 +115,17 @@ impl Recipients {
         };
         let failed = |problem: String| Failure::permanent(format!("`{}`: {problem}", self.key));
         let texts = template.texts(&message.context).map_err(failed)?;
-        let named = texts.iter().flat_map(|text| (self.split)(text));
+        let named = match &texts {
+            Texts::One(text) => (self.split)(text),
+            Texts::List(items) => items.iter().map(String::as_str).collect(),
+        };
         let mut recipients: Vec<String> = Vec::new();
-        for one in named.map(str::trim).filter(|one| !one.is_empty()) {
-            let recipient = (self.check)(one).map_err(failed)?;
+        for one in named
+            .into_iter()
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+        {
+            let recipient = self.checked(one).map_err(failed)?;
             if !recipients.contains(&recipient) {
                 recipients.push(recipient);
             }
@@ -115,6 +134,17 @@ impl Recipients {
             0..=MOST => Ok(Cow::Owned(recipients)),
             many => Err(failed(format!("gives {many} recipients, more than {MOST}"))),
         }
+    }
+
+    /// Returns a recipient, unless a value that was inserted into its name would make it several.
+    fn checked(&self, name: &str) -> Result<String, String> {
+        if !name.contains(INNER) {
+            return (self.check)(name);
+        }
+        let name = quoted(&name.replace(INNER, ","));
+        Err(format!(
+            "a comma or line break in an inserted value does not separate recipients ({name}); give a list, or insert the value with `| safe`"
+        ))
     }
 }
 
@@ -137,7 +167,7 @@ fn names(text: &str) -> Vec<&str> {
 /// Accepts every name on one line.
 pub fn any(name: &str) -> Result<String, String> {
     match name.contains(char::is_control) {
-        true => Err(format!("{} is no recipient", quoted(name))),
+        true => Err(format!("{} has control characters", quoted(name))),
         false => Ok(name.to_owned()),
     }
 }

@@ -77,6 +77,12 @@ fn format_value(
     output.write_str(&text).map_err(minijinja::Error::from)
 }
 
+/// Result of a template that may give a list.
+pub enum Texts {
+    One(String),
+    List(Vec<String>),
+}
+
 /// A compiled value of the configuration.
 pub struct Template {
     compiled: Compiled,
@@ -116,11 +122,16 @@ impl Template {
 
     /// Compiles a text that keeps the type of its value if it is only one `{{ … }}`.
     pub fn typed(source: &str) -> Result<Template, String> {
+        Template::typed_as(source, Escape::Plain)
+    }
+
+    /// Does the same; if it is a text, its values are escaped for its markup.
+    pub fn typed_as(source: &str, escape: Escape) -> Result<Template, String> {
         let inner = source.trim().strip_prefix("{{");
         let inner = inner.and_then(|text| text.strip_suffix("}}"));
         match inner.filter(|inner| !inner.contains("{{") && !inner.contains("{%")) {
             Some(expression) => Template::new(expression.trim()),
-            None => Template::text(source, Escape::Plain),
+            None => Template::text(source, escape),
         }
     }
 
@@ -154,20 +165,17 @@ impl Template {
             .map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// Returns the texts of a list, or the one text; none of what is null.
-    pub fn texts(&self, context: &Context) -> Result<Vec<String>, String> {
+    /// Returns the texts of a list, or the one text; nothing for what is null.
+    pub fn texts(&self, context: &Context) -> Result<Texts, String> {
         let value = self.evaluate(context)?;
-        let values = match value.kind() {
-            ValueKind::Seq | ValueKind::Iterable => value
-                .try_iter()
-                .map_err(|error| error.to_string())?
-                .collect(),
-            _ => vec![value],
-        };
-        let values = values
-            .into_iter()
-            .filter(|value| !value.is_none() && !value.is_undefined());
-        Ok(values.map(|value| value.to_string()).collect())
+        let is_there = |value: &Value| !value.is_none() && !value.is_undefined();
+        if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+            let text = is_there(&value).then(|| value.to_string());
+            return Ok(Texts::One(text.unwrap_or_default()));
+        }
+        let values = value.try_iter().map_err(|error| error.to_string())?;
+        let texts = values.filter(is_there).map(|value| value.to_string());
+        Ok(Texts::List(texts.collect()))
     }
 
     /// Returns true if the condition holds for an event. A template's text is interpreted as a boolean.

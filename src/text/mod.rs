@@ -18,16 +18,22 @@ pub enum Escape {
     Markdown,
     /// A segment of a URL's path or a value of its query (RFC 3986, section 2).
     Url,
+    /// An item of a list: its commas and line breaks become [`INNER`], so that they do not separate items.
+    Item,
 }
+
+/// Stand-in for a separator inside an item of a list: a noncharacter, which no text contains.
+pub const INNER: char = '\u{fdd0}';
 
 impl Escape {
     /// Every markup.
-    pub const ALL: [Escape; 5] = [
+    pub const ALL: [Escape; 6] = [
         Escape::Plain,
         Escape::Html,
         Escape::Mrkdwn,
         Escape::Markdown,
         Escape::Url,
+        Escape::Item,
     ];
 
     /// Returns the name of this markup in templates.
@@ -38,6 +44,7 @@ impl Escape {
             Escape::Mrkdwn => "mrkdwn",
             Escape::Markdown => "markdown",
             Escape::Url => "url",
+            Escape::Item => "item",
         }
     }
 
@@ -61,6 +68,7 @@ impl Escape {
                         let _ = write!(escaped, "%{byte:02X}");
                     }
                 }
+                (Escape::Item, ',' | '\n') => escaped.push(INNER),
                 (Escape::Markdown, '@') => escaped.push_str("@\u{200b}"),
                 (Escape::Markdown, _) if MARKDOWN.contains(character) => {
                     let _ = write!(escaped, "\\{character}");

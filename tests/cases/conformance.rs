@@ -240,6 +240,7 @@ fn keys(source: &str) -> Vec<String> {
         "api_url(section,",
         "required(section,\"",
         "optional(section,\"",
+        "Chosen::read(section,\"",
     ];
     let calls = calls.chain(readers.map(str::to_owned));
     let mut keys = Vec::new();

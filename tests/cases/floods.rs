@@ -159,7 +159,7 @@ fn servers_of_mail_and_chat_that_talk_without_end_hold_up_nobody() {
 }
 
 /// A port on which nobody listens.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

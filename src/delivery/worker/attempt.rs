@@ -74,9 +74,6 @@ pub async fn attempt(shared: Rc<Shared>, worker: Rc<Worker>, mut claimed: Vec<De
     worker.under_way.set(worker.under_way.get() - 1);
 }
 
-/// Note of a delivery whose template chose no recipients.
-const NOBODY: &str = "nobody was notified: there are no recipients for this event";
-
 /// Outcome of an attempt.
 struct Outcome {
     result: Result<(), Failure>,
@@ -253,9 +250,7 @@ impl Worker {
         let result = match notifier.send(&message).await {
             Ok(sent) => {
                 message.reached.extend(sent.reached);
-                if sent.to_nobody {
-                    message.note = Some(NOBODY.to_owned());
-                }
+                message.note = sent.note.or(message.note);
                 sent.failure.map_or(Ok(()), Err)
             }
             Err(failure) => Err(failure),

@@ -5,7 +5,6 @@ pub mod zmtp;
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,13 +16,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Kind, Notifier, Sent};
 use crate::config::section::Section;
 use crate::failure::{Check, Failure};
-use crate::message::{Message, MessageFormat};
+use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::Http;
 use crate::net::response::explained;
 use crate::net::wire::Stream;
 use crate::notifier::format::Format;
-use crate::notifier::zeromq::zmtp::{Peer, Socket};
+use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients, any};
+use crate::notifier::zeromq::zmtp::{Frames, Peer, Socket};
 use crate::secret;
+use crate::text;
 
 /// ZeroMQ, as a kind of notifier.
 pub const KIND: Kind = Kind {
@@ -61,6 +62,8 @@ struct ZeroMq {
     socket: Socket,
     bind: bool,
     format: Format,
+    /// Topics, if each message has its topic in a frame of its own.
+    topics: Option<Recipients>,
     timeout: Duration,
     /// Locked for one message at a time: messages are sent in the order of the connection.
     link: Mutex<Link>,
@@ -87,6 +90,10 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
     let socket = section.choice("socket", Socket::Push, &sockets);
     let bind = section.flag("bind", false);
     let format = Format::of(section);
+    let topics = Recipients::optional(section, "topic", &CHANNELS, any);
+    if topics.as_ref().is_some_and(Recipients::has_template) {
+        section.no_batch("`batch` cannot be used with templates in `topic`");
+    }
     let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
     let (_, url) = section.url("url").or_else(|| section.missing("url"))?;
     if !section.is_plain("url", &url) {
@@ -101,6 +108,7 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
         socket,
         bind,
         format,
+        topics,
         timeout,
         link: Mutex::default(),
     }))
@@ -198,6 +206,24 @@ impl Link {
 }
 
 impl ZeroMq {
+    /// Returns the messages to send: one per topic.
+    fn messages(&self, message: &Message) -> std::result::Result<Vec<Frames>, Failure> {
+        let body = self.format.body(message);
+        let frames = |topic| Frames {
+            topic,
+            body: body.clone(),
+        };
+        let Some(topics) = &self.topics else {
+            return Ok(vec![frames(None)]);
+        };
+        let topics = topics.of(message)?;
+        Ok(topics
+            .iter()
+            .cloned()
+            .map(|topic| frames(Some(topic)))
+            .collect())
+    }
+
     /// Connects, or accepts new connections.
     async fn meet(&self, link: &mut Link) -> Result<()> {
         if !self.bind {
@@ -217,7 +243,7 @@ impl ZeroMq {
     }
 
     /// Sends to one peer, the next in turn; those that are gone, or too slow, are dropped.
-    async fn push(&self, link: &mut Link, message: &[u8]) -> Result<usize> {
+    async fn push(&self, link: &mut Link, message: &Frames) -> Result<usize> {
         let mut error = None;
         while !link.peers.is_empty() {
             let share = match link.peers.len() as u32 {
@@ -242,8 +268,7 @@ impl ZeroMq {
 
     /// Sends to all peers that have subscribed to the message, in parallel. Once one of them has it, the
     /// others have limited time: a peer that takes nothing delays nobody.
-    async fn publish(&self, link: &mut Link, message: &[u8]) -> usize {
-        let message: Arc<[u8]> = message.into();
+    async fn publish(&self, link: &mut Link, message: &Frames) -> usize {
         let mut sending = JoinSet::new();
         for mut peer in std::mem::take(&mut link.peers) {
             let message = message.clone();
@@ -269,7 +294,7 @@ impl ZeroMq {
         reached
     }
 
-    async fn attempt(&self, message: &[u8]) -> Result<()> {
+    async fn attempt(&self, message: &Frames) -> Result<()> {
         let mut link = self.link.lock().await;
         let known = !link.peers.is_empty();
         let mut result = self.once(&mut link, message).await;
@@ -280,7 +305,7 @@ impl ZeroMq {
         result
     }
 
-    async fn once(&self, link: &mut Link, message: &[u8]) -> Result<()> {
+    async fn once(&self, link: &mut Link, message: &Frames) -> Result<()> {
         self.meet(link).await?;
         let reached = match self.socket {
             Socket::Push => self.push(link, message).await?,
@@ -317,23 +342,42 @@ fn explain(error: &Error) -> String {
 #[async_trait(?Send)]
 impl Notifier for ZeroMq {
     async fn send(&self, message: &Message) -> std::result::Result<Sent, Failure> {
-        let body = self.format.body(message);
-        let error = match timeout(self.timeout, self.attempt(&body)).await {
-            Ok(Ok(())) => return Ok(Sent::default()),
-            Ok(Err(error)) => self.failure(&error),
-            Err(_) => self.failure(&self.not_taken()),
-        };
-        Err(Failure::retry(error))
+        let messages = self.messages(message)?;
+        let recipients = messages.len();
+        let (mut reached, mut failures) = (Receipts::new(), Vec::new());
+        for frames in messages {
+            let topic = frames.topic.clone().unwrap_or_default();
+            if message.reached.contains_key(&topic) {
+                continue;
+            }
+            let error = match timeout(self.timeout, self.attempt(&frames)).await {
+                Ok(Ok(())) => {
+                    reached.insert(topic, None);
+                    continue;
+                }
+                Ok(Err(error)) => self.failure(&error),
+                Err(_) => self.failure(&self.not_taken()),
+            };
+            failures.push((topic, Failure::retry(error)));
+        }
+        Ok(Sent::to(recipients, reached, failures))
     }
 
     fn preview(&self, message: &Message) -> std::result::Result<String, Failure> {
-        let body = self.format.body(message);
-        let text = secret::redact(&String::from_utf8_lossy(&body));
         let (socket, address) = (self.socket.name(), self.address.shown());
-        Ok(format!(
-            "{socket} {address}\n\n{}",
-            crate::text::visible_lines(&text)
-        ))
+        let preview = |frames: &Frames| {
+            let topic = frames.topic.as_deref().unwrap_or_default();
+            let text = secret::redact(&String::from_utf8_lossy(&frames.body));
+            let text = text::visible_lines(&text);
+            let line = format!("{socket} {address} {}", text::visible(topic));
+            format!("{}\n\n{text}", line.trim_end())
+        };
+        let messages = self.messages(message)?;
+        let previews: Vec<String> = messages.iter().map(preview).collect();
+        match previews.is_empty() {
+            true => Ok(NOBODY.to_owned()),
+            false => Ok(previews.join("\n\n")),
+        }
     }
 
     async fn check(&self) -> Check {

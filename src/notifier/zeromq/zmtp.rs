@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
 use crate::net::wire::{Allowance, Stream, Wire};
@@ -54,6 +55,20 @@ impl Socket {
             Socket::Push => "PUSH",
             Socket::Pub => "PUB",
         }
+    }
+}
+
+/// A message of one frame, or of two if it has a topic, which subscriptions then match.
+#[derive(Clone)]
+pub struct Frames {
+    pub topic: Option<String>,
+    pub body: Bytes,
+}
+
+impl Frames {
+    /// Returns the first frame.
+    fn first(&self) -> &[u8] {
+        self.topic.as_deref().map_or(&self.body, str::as_bytes)
     }
 }
 
@@ -143,19 +158,23 @@ impl Peer {
     }
 
     /// Returns true if the peer has subscribed to the message, according to what has arrived so far.
-    pub async fn wants(&mut self, message: &[u8]) -> Result<bool> {
+    pub async fn wants(&mut self, message: &Frames) -> Result<bool> {
         while let Some(bytes) = self.arrived().await? {
             self.unread.extend(bytes);
             while let Some(frame) = self.frame()? {
                 self.take(&frame)?;
             }
         }
-        Ok(self.topics.iter().any(|topic| message.starts_with(topic)))
+        let first = message.first();
+        Ok(self.topics.iter().any(|topic| first.starts_with(topic)))
     }
 
     /// Sends a message, and waits until it has arrived.
-    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.write(0, message).await?;
+    pub async fn send(&mut self, message: &Frames) -> Result<()> {
+        if let Some(topic) = &message.topic {
+            self.write(MORE, topic.as_bytes()).await?;
+        }
+        self.write(0, &message.body).await?;
         if !self.answers {
             return Ok(());
         }
