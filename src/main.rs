@@ -27,8 +27,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use tokio::signal::unix::SignalKind;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Described};
 use console::{stderr, stdout};
+use delivery::keys::KnownKeys;
 use exit::Exit;
 
 /// Schema of an event, for programs that read or write one.
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let exit = match cli.command {
-        Command::Schema => print(SCHEMA.as_bytes()),
+        Command::Schema { of } => schema(of),
         Command::Completions { shell } => command::completions::run(shell),
         Command::Man => manual_page(),
         Command::Init(arguments) => command::init::run(&arguments),
@@ -91,11 +92,22 @@ fn run_async(command: Command) -> Exit {
             Command::History(arguments) => command::history::history(arguments).await,
             Command::Discard(arguments) => command::history::discard(arguments).await,
             Command::Receive(arguments) => command::receive::run(arguments).await,
-            Command::Schema | Command::Completions { .. } | Command::Man | Command::Init(_) => {
-                Exit::Ok
-            }
+            Command::Schema { .. }
+            | Command::Completions { .. }
+            | Command::Man
+            | Command::Init(_) => Exit::Ok,
         }
     })
+}
+
+fn schema(of: Described) -> Exit {
+    match of {
+        Described::Event => print(SCHEMA.as_bytes()),
+        Described::Configuration => match serde_json::to_vec_pretty(&KnownKeys::collect()) {
+            Ok(keys) => print(&keys),
+            Err(_) => Exit::Unexpected,
+        },
+    }
 }
 
 fn manual_page() -> Exit {

@@ -5,7 +5,7 @@ pub mod since;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
@@ -51,8 +51,12 @@ pub enum Command {
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
     Init(Init),
-    /// Print the JSON Schema of an event
-    Schema,
+    /// Print the JSON Schema of an event, or the keys of the configuration
+    Schema {
+        /// Format to describe
+        #[arg(value_enum, default_value = "event", value_name = "FORMAT")]
+        of: Described,
+    },
     /// Print a completion script for a shell
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -60,6 +64,15 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// Formats that `schema` describes.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Described {
+    /// JSON Schema of an event
+    Event,
+    /// The keys of `plugin_config.ini`, by section and kind of notifier, as JSON
+    Configuration,
 }
 
 /// Location of the configuration.

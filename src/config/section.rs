@@ -314,8 +314,9 @@ impl Section {
         }
     }
 
-    /// Returns true if a key is given in any form, readable or not.
+    /// Returns true if a key is given in any form, readable or not, and notes that the key is known.
     pub fn is_given(&self, key: &str) -> bool {
+        self.asked.borrow_mut().insert(key.to_owned());
         let given =
             |entry: &Entry| family(&entry.key) == key && !first_line(&entry.value).is_empty();
         self.entries.iter().any(given)
@@ -419,6 +420,11 @@ impl Section {
     /// Returns the warnings noted so far, and forgets them.
     pub fn take_warnings(&self) -> Vec<Problem> {
         self.warnings.take()
+    }
+
+    /// Returns the keys asked for so far.
+    pub fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
     }
 
     /// Reports unknown keys, each with a suggestion, and missing keys.

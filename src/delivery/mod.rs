@@ -3,6 +3,7 @@
 
 pub mod breaker;
 pub mod destination;
+pub mod keys;
 pub mod lanes;
 pub mod setup;
 pub mod shared;

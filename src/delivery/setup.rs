@@ -1,6 +1,6 @@
 //! Builds the destinations of a configuration from its sections; reports all problems at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +50,8 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Secrets that exist but were not read.
     pub withheld: Vec<Problem>,
+    /// Keys that were asked for, by section.
+    keys: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Config {
@@ -121,7 +123,15 @@ impl Config {
             problems: Vec::new(),
             warnings: Vec::new(),
             withheld: Vec::new(),
+            keys: BTreeMap::new(),
         }
+    }
+
+    /// Returns the keys asked for while these sections are built.
+    pub fn known_keys(sections: Sections, http: &Http) -> BTreeMap<String, BTreeSet<String>> {
+        let mut config = Config::empty();
+        config.build(sections, &[], http, &[]);
+        config.keys
     }
 
     fn build(
@@ -316,6 +326,7 @@ impl Config {
         self.problems.extend(section.take_problems());
         self.warnings.extend(section.take_warnings());
         self.withheld.extend(section.withheld());
+        self.keys.insert(section.name.clone(), section.asked());
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {

@@ -1,5 +1,7 @@
 //! What the documentation says is true: its examples work, and nothing that exists is left out.
 
+use std::collections::BTreeMap;
+
 use crate::sandbox::Sandbox;
 
 /// The README and its reference pages.
@@ -109,25 +111,32 @@ fn every_command_and_exit_code_is_documented() {
 
 #[test]
 fn every_key_and_variable_is_documented() {
-    for source in [
-        include_str!("../../src/config/mod.rs"),
-        include_str!("../../src/delivery/setup.rs"),
-        include_str!("../../src/net/authorization.rs"),
-        include_str!("../../src/net/headers.rs"),
-        include_str!("../../src/net/http.rs"),
-        include_str!("../../src/notifier/webhook.rs"),
-        include_str!("../../src/route/mod.rs"),
-        include_str!("../../src/net/signing.rs"),
-    ] {
-        for getter in [
-            "text", "flag", "count", "duration", "parsed", "list", "lines", "path", "file",
-            "secret", "url",
-        ] {
-            for call in source.split(&format!(".{getter}(\"")).skip(1) {
-                let key = call.split('"').next().unwrap();
-                assert!(README.contains(&format!("`{key}`")), "key {key}");
-            }
+    let output = Sandbox::new().run(&["schema", "configuration"]).stdout;
+    let known: serde_json::Value = serde_json::from_str(&output).unwrap();
+    let keys = |of: &serde_json::Value| -> BTreeMap<String, Vec<String>> {
+        serde_json::from_value(of.clone()).unwrap()
+    };
+    // The forms of a secret are documented once for all.
+    let is_form = |key: &str| {
+        ["_file", "_env", "_command"]
+            .iter()
+            .any(|form| key.ends_with(form))
+    };
+    let check = |place: &str, keys: Vec<String>, page: &str| {
+        for key in keys.iter().filter(|key| !is_form(key) || *key == "ca_file") {
+            let quoted = format!("`{key}`");
+            let is_there = page.contains(&quoted) || README.contains(&quoted);
+            assert!(is_there, "{place}: `{key}` is in no page");
         }
+    };
+    let general = include_str!("../../docs/notifiers/README.md");
+    for (section, keys) in keys(&known["sections"]) {
+        check(&section, keys, "");
+    }
+    for (kind, keys) in keys(&known["kinds"]) {
+        let page = format!("{}/docs/notifiers/{kind}.md", env!("CARGO_MANIFEST_DIR"));
+        let page = std::fs::read_to_string(page).unwrap();
+        check(&kind, keys, &format!("{page}{general}"));
     }
     let context = include_str!("../../src/template/context.rs");
     let variables = context
