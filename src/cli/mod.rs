@@ -51,6 +51,8 @@ pub enum Command {
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
     Init(Init),
+    /// Write a configuration from AWX's notification templates
+    Import(Import),
     /// Print the JSON Schema of an event, or the keys of the configuration
     Schema {
         /// Format to describe
@@ -302,6 +304,31 @@ pub struct Init {
     /// Directory of the playbook
     #[arg(default_value = ".", value_name = "DIR")]
     pub directory: PathBuf,
+}
+
+/// Arguments of `import`.
+#[derive(Args)]
+pub struct Import {
+    #[command(subcommand)]
+    pub source: Source,
+}
+
+/// Programs whose configuration can be imported.
+#[derive(Subcommand)]
+pub enum Source {
+    /// Read notification templates from `awx export`, or from AWX's API
+    ///
+    /// Secrets become environment variables, which are listed at the end. Exit codes: 65 if a file holds
+    /// nothing of AWX's; 66 if it cannot be read; 74 if the output cannot be written or exists; 78 if a
+    /// notifier is written as a comment, because it is incomplete.
+    Awx {
+        /// JSON or YAML: exports, answers of the API, or several of them; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write to this new file instead of standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `receive`.

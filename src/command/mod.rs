@@ -5,6 +5,7 @@ pub mod completions;
 mod ended;
 pub mod flush;
 pub mod history;
+pub mod import;
 pub mod init;
 mod orphan;
 pub mod receive;

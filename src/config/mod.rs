@@ -161,6 +161,20 @@ impl Reading {
         read
     }
 
+    /// Reads a text as if it were the only file, at `path`.
+    pub fn of_text(path: &Path, text: &str, kinds: Vec<&'static str>) -> Reading {
+        let mut read = Reading {
+            kinds,
+            ..Reading::default()
+        };
+        let file = Rc::new(File {
+            path: path.to_owned(),
+            exposed: None,
+        });
+        read.parse(&file, text.as_bytes());
+        read
+    }
+
     fn read_levels(&mut self, options: &Options) {
         let (levels, passed_over) = options.search.levels();
         for text in passed_over {
@@ -196,9 +210,14 @@ impl Reading {
             exposed: content.exposed,
         });
         self.levels.push((level, true));
-        match ini::parse(&content.bytes) {
-            Ok(raw) => self.merge(&file, raw),
+        self.parse(&file, &content.bytes);
+    }
+
+    fn parse(&mut self, file: &Rc<File>, bytes: &[u8]) {
+        match ini::parse(bytes) {
+            Ok(raw) => self.merge(file, raw),
             Err(faults) => {
+                let place = file.path.display();
                 for fault in faults {
                     self.problem(&format!("{place}:{}", fault.line), fault.text);
                 }
@@ -246,7 +265,7 @@ impl Reading {
                 .entry(section.name.clone())
                 .or_insert_with(|| Section::new(&section.name, origin));
             for entry in section.entries {
-                if [" ;", " #"].iter().any(|mark| entry.value.contains(mark)) {
+                if seems_commented(&entry.value) {
                     let text = format!(
                         "the value of `{}` contains what looks like a comment; put a comment on a line of its own",
                         entry.key
@@ -282,6 +301,15 @@ impl Reading {
         let problem = Problem::new(place, text).with(Harm::Everything);
         self.problems.push(problem);
     }
+}
+
+/// Returns true if a value contains what looks like a comment. A template after the mark is text, as in
+/// AWX's `Job #{{ job.id }}`.
+fn seems_commented(value: &str) -> bool {
+    let mut marks = [" ;", " #"]
+        .into_iter()
+        .flat_map(|mark| value.match_indices(mark));
+    marks.any(|(at, mark)| !value[at + mark.len()..].starts_with("{{"))
 }
 
 fn is_section(name: &str) -> bool {

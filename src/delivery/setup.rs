@@ -1,7 +1,7 @@
 //! Builds the destinations of a configuration from its sections; reports all problems at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -100,6 +100,21 @@ impl Config {
         if nobody && !had_inputs && is_asked && config.muted.is_empty() {
             config.nobody_to_notify();
         }
+        config
+    }
+
+    /// Builds the configuration that a text would be as the only file, at `path`, trying every expression on
+    /// `samples`. The environment counts only for its secrets.
+    pub fn of_text(path: &Path, text: &str, samples: &[Context], http: &Http) -> Config {
+        let kinds = KINDS.iter().map(|kind| kind.name).collect();
+        let read = Reading::of_text(path, text, kinds);
+        let mut config = Config {
+            problems: read.problems,
+            warnings: read.warnings,
+            ..Config::empty()
+        };
+        let absent = config.place(read.of_sections, &read.sections);
+        config.build(read.sections, &absent, http, samples);
         config
     }
 

@@ -2,12 +2,12 @@
 
 pub mod body;
 pub mod content;
+mod defaults;
 mod fields;
 pub mod outputs;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use hyper::body::Bytes;
 use serde_json::Value;
@@ -119,54 +119,6 @@ pub enum MessageFormat {
     Mail,
 }
 
-/// Default of `subject`.
-pub const SUBJECT: &str = "\
-{%- if status == 'running' %}{{ run_name }} started
-{%- elif recovered %}{{ run_name }} recovered
-{%- elif status == 'success' %}{{ run_name }} succeeded
-{%- elif status == 'error' %}{{ run_name }} failed
-{%- elif status == 'canceled' %}{{ run_name }} was canceled
-{%- elif hosts | length > 1 %}{{ task_name }}: {{ events | length }} results on {{ hosts | length }} hosts, {{ state }}
-{%- elif state == 'unreachable' %}{{ host }} is unreachable
-{%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
-{%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
-{%- else %}{{ run_name }}: {{ task_name or play_name or callback }}
-{%- endif %}
-{%- if check %} (check mode){% endif %}";
-
-/// Default of `message`.
-pub const MESSAGE: &str = "\
-{%- if status == 'running' %}{{ user }} on {{ controller }}
-{%- elif status %}
-{%- for failed in failed_tasks[:10] %}
-{{- failed.host }}: {{ failed.task }}{% if failed.path %} ({{ failed.path }}){% endif %}: {{ failed.message | truncate(length=300, leeway=0) }}
-{% endfor %}
-{%- if failures > 10 %}and {{ failures - 10 }} more
-{% endif %}
-{{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
-{%- if reason and not failed_tasks %}
-{{ reason | truncate(length=1000, leeway=0) }}
-{%- endif %}
-{%- if still_failing and status == 'success' %}
-not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
-{%- endif %}
-{%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
-{{ (reason or '') | truncate(length=1000, leeway=0) }}
-{%- elif state %}{{ (reason or '') | truncate(length=1500, leeway=0) }}
-{%- if task_path and state == 'failed' %}
-{{ task_path }}
-{%- endif %}
-{%- endif %}";
-
-static DEFAULT_SUBJECT: LazyLock<Template> =
-    LazyLock::new(|| Template::text(SUBJECT, Escape::Plain).expect("the default is a template"));
-
-/// Default message in each markup.
-static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
-    let template = |escape| Template::text(MESSAGE, escape).expect("the default is a template");
-    Escape::ALL.into_iter().map(template).collect()
-});
-
 /// Templates of a section, and the form that its kind needs.
 pub struct MessageTemplates {
     form: MessageFormat,
@@ -174,6 +126,8 @@ pub struct MessageTemplates {
     content: Option<Content>,
     subject: Option<Template>,
     message: Option<Template>,
+    /// Sent if there is no `message`, or if it fails.
+    default: &'static Template,
     body: Option<Body>,
     /// True once a template failed: reported once, not once per event.
     failed: Cell<bool>,
@@ -209,6 +163,7 @@ impl MessageTemplates {
             content,
             subject: speaks.then(|| text("subject", Escape::Plain)).flatten(),
             message: speaks.then(|| text("message", form.escape())).flatten(),
+            default: defaults::message(section, form.escape()),
             body: match form {
                 MessageFormat::Mail => text("body", Escape::Html).map(Body::Text),
                 MessageFormat::Data | MessageFormat::Text(_) => {
@@ -272,18 +227,14 @@ impl MessageTemplates {
         if self.form != MessageFormat::Data {
             let subject = render(
                 &self.subject,
-                &DEFAULT_SUBJECT,
+                &defaults::SUBJECT,
                 "subject",
                 context,
                 &mut note,
             );
             let test = if event.test { "Test: " } else { "" };
             message.subject = one_line(&format!("{test}{subject}"));
-            let default = Escape::ALL
-                .iter()
-                .position(|one| *one == self.form.escape());
-            let default = &DEFAULT_MESSAGES[default.unwrap_or(0)];
-            let text = render(&self.message, default, "message", context, &mut note);
+            let text = render(&self.message, self.default, "message", context, &mut note);
             message.text = printable(&text).into_owned();
             message.fields = if mapped {
                 mapped_fields(&message.payload)

@@ -129,11 +129,15 @@ pub fn fields_within(
     fields.take_while(fits).take(most).collect()
 }
 
-/// Returns a JSON object as a body; fields of the user's own `body` replace the same ones.
+/// Returns a JSON object as a body; fields of the user's own `body` replace the same ones, and null removes
+/// them.
 pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Bytes, Failure> {
     match &message.body {
         None => {}
-        Some(Value::Object(own)) => object.extend(own.clone()),
+        Some(Value::Object(own)) => {
+            object.extend(own.clone());
+            object.retain(|name, value| !value.is_null() || !own.contains_key(name));
+        }
         Some(_) => return Err(Failure::permanent("`body` must give a JSON object")),
     }
     Ok(json(&Value::Object(object)))

@@ -21,6 +21,7 @@ mod files;
 mod floods;
 mod flush;
 mod groups;
+mod import;
 mod incident;
 mod input;
 mod insertions;

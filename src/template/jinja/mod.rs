@@ -13,7 +13,7 @@ mod tests;
 mod text;
 mod time;
 mod versions;
-mod yaml;
+pub mod yaml;
 
 use std::collections::HashSet;
 

@@ -1,0 +1,198 @@
+//! Messages of a notification template of AWX, as the templates of a notifier.
+
+use std::sync::{Arc, LazyLock};
+
+use serde_json::Value;
+
+use super::draft::Draft;
+use crate::event::callback::Callback;
+use crate::event::{Status, sample};
+use crate::template::Template;
+use crate::template::context::Context;
+use crate::text::Escape;
+
+/// Parts of a job about which AWX notifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Started,
+    Success,
+    /// The job failed or was canceled.
+    Error,
+}
+
+/// AWX's default message, and its default bodies: data for some kinds, text for email.
+const MESSAGE: &str =
+    "{{ job_friendly_name }} #{{ job.id }} '{{ job.name }}' {{ job.status }}: {{ url }}";
+const DATA: &str = "{{ job_metadata }}";
+const MAIL: &str = "{{ job_friendly_name }} #{{ job.id }} had status {{ job.status }}, view details at {{ url }}\n\n{{ job_metadata }}";
+
+static SAMPLES: LazyLock<Vec<Context>> = LazyLock::new(|| {
+    let start = sample::of(Callback::PlaybookOnStart);
+    let ends = [Status::Success, Status::Error].map(sample::run_end);
+    let context = |event| Context::new(Arc::new(event));
+    std::iter::once(start).chain(ends).map(context).collect()
+});
+
+impl Moment {
+    /// Every moment, in the order of a run.
+    pub const ALL: [Moment; 3] = [Moment::Started, Moment::Success, Moment::Error];
+
+    /// Returns AWX's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Moment::Started => "started",
+            Moment::Success => "success",
+            Moment::Error => "error",
+        }
+    }
+
+    /// Returns the triggers of `on`: AWX counts a canceled job as failed.
+    pub fn triggers(self) -> &'static str {
+        match self {
+            Moment::Started => "started",
+            Moment::Success => "success",
+            Moment::Error => "error, canceled",
+        }
+    }
+
+    fn condition(self) -> &'static str {
+        match self {
+            Moment::Started => "status == 'running'",
+            Moment::Success => "status == 'success'",
+            Moment::Error => "status in ['error', 'canceled']",
+        }
+    }
+}
+
+/// Message and body of a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub moment: Moment,
+    pub message: String,
+    pub body: String,
+}
+
+/// Reads the messages of these moments. A part that is missing, or that cannot be used here, is AWX's
+/// default; the draft says so.
+pub fn read(messages: &Value, moments: &[Moment], draft: &mut Draft, kind: &str) -> Vec<Said> {
+    let default_body = if kind == "email" { MAIL } else { DATA };
+    let mut part = |moment: Moment, name: &str, default: &str| {
+        let text = messages[moment.name()][name].as_str().unwrap_or_default();
+        let text = text.replace("\r\n", "\n");
+        if text.trim().is_empty() {
+            return default.to_owned();
+        }
+        let Err(problem) = usable(&text) else {
+            return text;
+        };
+        let (moment, text) = (moment.name(), text.trim_end());
+        draft.remark(format!(
+            "The {name} of `{moment}` is AWX's default, as its own cannot be used here: {problem}\n{text}"
+        ));
+        default.to_owned()
+    };
+    let said = |moment: &Moment| Said {
+        moment: *moment,
+        message: part(*moment, "message", MESSAGE),
+        body: part(*moment, "body", default_body),
+    };
+    let said = moments.iter().map(said).collect();
+    if messages["workflow_approval"]
+        .as_object()
+        .is_some_and(has_text)
+    {
+        draft.remark("The messages of `workflow_approval` have no counterpart: no approvals here.");
+    }
+    said
+}
+
+fn has_text(messages: &serde_json::Map<String, Value>) -> bool {
+    let texts = messages.values().filter_map(Value::as_object);
+    let mut texts = texts.flat_map(|one| one.values());
+    texts.any(|text| text.as_str().is_some_and(|text| !text.trim().is_empty()))
+}
+
+/// Returns why a template cannot be used, if so.
+fn usable(source: &str) -> Result<(), String> {
+    let template = Template::text(source, Escape::Plain)?;
+    if let Some(unknown) = template.unknown_variables().first() {
+        return Err(format!("unknown variable `{unknown}`"));
+    }
+    SAMPLES
+        .iter()
+        .try_for_each(|sample| template.render(sample).map(drop))
+}
+
+/// Returns the message as one template for all moments, on one line.
+pub fn message(said: &[Said]) -> String {
+    let text = |one: &Said| one.message.trim().replace('\n', " ");
+    chosen(said, text, false)
+}
+
+/// Returns the body as one template for all moments.
+pub fn body(said: &[Said]) -> String {
+    chosen(said, |one| one.body.clone(), true)
+}
+
+/// Joins the texts of several moments into one template; as a block, tags are on lines of their own.
+fn chosen(said: &[Said], text: impl Fn(&Said) -> String, is_block: bool) -> String {
+    let Some((last, others)) = said.split_last() else {
+        return String::new();
+    };
+    if others.iter().all(|one| text(one) == text(last)) {
+        return text(last);
+    }
+    let (open, close) = match is_block {
+        true => ("\n{%-", "-%}\n"),
+        false => ("{%", "%}"),
+    };
+    let mut template = String::new();
+    for one in others {
+        let word = if template.is_empty() { "if" } else { "elif" };
+        let condition = one.moment.condition();
+        template.push_str(&format!("{open} {word} {condition} {close}{}", text(one)));
+    }
+    let template = format!(
+        "{template}{open} else {close}{}{open} endif %}}",
+        text(last)
+    );
+    template.trim_start().to_owned()
+}
+
+/// Returns a template that gives text even if it is only one value.
+pub fn as_text(template: &str) -> String {
+    let is_alone = template.trim().starts_with("{{")
+        && template.trim().ends_with("}}")
+        && template.matches("{{").count() == 1
+        && !template.contains("{%");
+    match is_alone {
+        true => format!("{}{{{{ '' }}}}", template.trim()),
+        false => template.to_owned(),
+    }
+}
+
+/// Returns the JSON of a body whose texts are templates, each of which gives text; None if it is no JSON.
+pub fn json(body: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(body).ok()?;
+    let texts = with_texts(value.clone());
+    match texts == value {
+        true => Some(body.to_owned()),
+        false => serde_json::to_string_pretty(&texts).ok(),
+    }
+}
+
+fn with_texts(value: Value) -> Value {
+    match value {
+        // In AWX this text would break its JSON; here it is data.
+        Value::String(text) if text.trim() == DATA => Value::String(text),
+        Value::String(text) => as_text(&text).into(),
+        Value::Array(values) => values.into_iter().map(with_texts).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            fields
+                .map(|(name, value)| (name, with_texts(value)))
+                .collect()
+        }
+        value => value,
+    }
+}

@@ -1,0 +1,87 @@
+//! AWX's webhooks: address, credentials and headers.
+
+use hyper::header::{AUTHORIZATION, HeaderName};
+use serde_json::Value;
+use url::Url;
+
+use super::draft::{Draft, Names, Secret};
+use super::fields::{ENCRYPTED, Fields, scalar};
+use crate::net::http::is_credential;
+
+/// Shortest part of a path that may be a token.
+const TOKEN: usize = 16;
+
+/// Writes the keys of address, credentials and headers.
+pub fn connect(draft: &mut Draft, fields: &Fields, names: &mut Names) {
+    match fields.text("url") {
+        Some(url) if holds_secret(&url) => fields.secret(draft, names, "url", "url"),
+        Some(url) => draft.set("url", url),
+        None => {}
+    }
+    if let Some(method) = fields.text("http_method") {
+        draft.set("method", method);
+    }
+    let has_user = fields.text("username").is_some();
+    let has_login = has_user || fields.text("password").is_some();
+    fields.copy(draft, &[("username", "username")]);
+    if has_login {
+        fields.secret(draft, names, "password", "password");
+    }
+    headers(draft, fields, names, has_login);
+    fields.copy_unverified(draft, "disable_ssl_verification");
+    draft.remark("AWX's `User-Agent` is not sent; ids and times of Standard Webhooks are.");
+}
+
+/// Returns true if a URL may contain a secret: a user, a query, or what looks like a token.
+fn holds_secret(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else {
+        return true;
+    };
+    let is_token = |part: &str| {
+        let has = |kind: fn(&char) -> bool| part.chars().any(|one| kind(&one));
+        part.len() >= TOKEN && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic)
+    };
+    let mut parts = url.path_segments().into_iter().flatten();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    has_user || url.query().is_some() || text.contains(['{', '}']) || parts.any(is_token)
+}
+
+/// Writes each header; one that may be a secret as a variable.
+fn headers(draft: &mut Draft, fields: &Fields, names: &mut Names, has_login: bool) {
+    let headers = fields.value("headers").and_then(Value::as_object);
+    for (name, value) in headers.into_iter().flatten() {
+        let value = scalar(value).unwrap_or_default();
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        let parsed = parsed.ok().filter(|_| is_key(name));
+        match parsed {
+            None => draft.remark(format!(
+                "The header `{name}` is left out: no key can have its name."
+            )),
+            Some(parsed) if has_login && parsed == AUTHORIZATION => draft.remark(format!(
+                "The header `{name}` is left out: AWX replaces it by the user and the password."
+            )),
+            Some(parsed) if is_credential(&parsed) || is_secret(&value) => {
+                let is_known = !value.is_empty() && !value.starts_with(ENCRYPTED);
+                let secret = Secret {
+                    variable: names.variable(&draft.stem, name),
+                    source: format!("AWX's header `{name}`"),
+                    known: is_known.then_some(value),
+                };
+                draft.set_secret(&format!("header.{name}"), secret);
+            }
+            Some(_) => draft.set(format!("header.{name}"), value),
+        }
+    }
+}
+
+/// Returns true if the name of a header can be part of a key.
+fn is_key(name: &str) -> bool {
+    let is_part = |one: char| one.is_ascii_alphanumeric() || "-_".contains(one);
+    let forms = ["_file", "_env", "_command"];
+    name.chars().all(is_part) && !forms.iter().any(|form| name.ends_with(form))
+}
+
+/// Returns true if a header's value is one that AWX hides, or would be a template here.
+fn is_secret(value: &str) -> bool {
+    value.starts_with(ENCRYPTED) || value.contains("{{") || value.contains("{%")
+}

@@ -1,0 +1,71 @@
+//! Default templates of `subject` and `message`.
+
+use std::sync::LazyLock;
+
+use crate::config::section::Section;
+use crate::template::Template;
+use crate::text::Escape;
+
+/// Default of `subject`.
+const SUBJECT_SOURCE: &str = "\
+{%- if status == 'running' %}{{ run_name }} started
+{%- elif recovered %}{{ run_name }} recovered
+{%- elif status == 'success' %}{{ run_name }} succeeded
+{%- elif status == 'error' %}{{ run_name }} failed
+{%- elif status == 'canceled' %}{{ run_name }} was canceled
+{%- elif hosts | length > 1 %}{{ task_name }}: {{ events | length }} results on {{ hosts | length }} hosts, {{ state }}
+{%- elif state == 'unreachable' %}{{ host }} is unreachable
+{%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
+{%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
+{%- else %}{{ run_name }}: {{ task_name or play_name or callback }}
+{%- endif %}
+{%- if check %} (check mode){% endif %}";
+
+/// Default of `message`.
+const MESSAGE_SOURCE: &str = "\
+{%- if status == 'running' %}{{ user }} on {{ controller }}
+{%- elif status %}
+{%- for failed in failed_tasks[:10] %}
+{{- failed.host }}: {{ failed.task }}{% if failed.path %} ({{ failed.path }}){% endif %}: {{ failed.message | truncate(length=300, leeway=0) }}
+{% endfor %}
+{%- if failures > 10 %}and {{ failures - 10 }} more
+{% endif %}
+{{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
+{%- if reason and not failed_tasks %}
+{{ reason | truncate(length=1000, leeway=0) }}
+{%- endif %}
+{%- if still_failing and status == 'success' %}
+not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
+{%- endif %}
+{%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
+{{ (reason or '') | truncate(length=1000, leeway=0) }}
+{%- elif state %}{{ (reason or '') | truncate(length=1500, leeway=0) }}
+{%- if task_path and state == 'failed' %}
+{{ task_path }}
+{%- endif %}
+{%- endif %}";
+
+/// Default of `subject`, compiled.
+pub static SUBJECT: LazyLock<Template> = LazyLock::new(|| {
+    Template::text(SUBJECT_SOURCE, Escape::Plain).expect("the default is a template")
+});
+
+/// Default message in each markup, and then an empty one.
+static MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
+    let template =
+        |(escape, text)| Template::text(text, escape).expect("the default is a template");
+    let defaults = Escape::ALL
+        .map(|escape| (escape, MESSAGE_SOURCE))
+        .into_iter();
+    defaults
+        .chain([(Escape::Plain, "")])
+        .map(template)
+        .collect()
+});
+
+/// Returns the default of `message`: nothing if that is left empty.
+pub fn message(section: &Section, escape: Escape) -> &'static Template {
+    let is_meant = |one: &Escape| *one == escape && !section.is_blank("message");
+    let position = Escape::ALL.iter().position(is_meant);
+    &MESSAGES[position.unwrap_or(Escape::ALL.len())]
+}
