@@ -257,8 +257,14 @@ impl Config {
             );
         }
         let enabled = section.flag("enabled", true);
-        section.flag("inherit", true);
         let main = section.name == "inputs";
+        let cuts_off = section.entries.iter().any(|entry| entry.key == "inherit");
+        if main || cuts_off {
+            section.flag("inherit", true);
+        }
+        if cuts_off && !main {
+            section.warning("inherit", "`inherit` has an effect only in [inputs]");
+        }
         let kind = if main {
             Some(&crate::notifier::webhook::KIND)
         } else {

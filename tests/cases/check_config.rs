@@ -313,6 +313,18 @@ fn levels_are_inherited_key_by_key() {
         "{outcome:?}"
     );
 
+    sandbox.file("plugin_config.ini", "[notifier:audit]\ninherit = false\n");
+    let outcome = sandbox.run(&["check-config"]);
+    outcome.expect_line(
+        0,
+        &["plugin_config.ini:2: `inherit` has an effect only in [inputs]"],
+    );
+    assert!(outcome.stdout.contains("localhost/audit"), "{outcome:?}");
+    sandbox.file(
+        "plugin_config.ini",
+        "[inputs]\ninherit = false\ncallback_url = http://localhost/own\n",
+    );
+
     // What the environment says wins over every file.
     let mut command = sandbox.command(&["check-config"]);
     command.env(
