@@ -61,7 +61,7 @@ impl Section {
         let says = |entry: &Entry| KEYS.contains(&family(&entry.key)) && !entry.value.is_empty();
         let entries = self.entries.iter().filter(|entry| says(entry));
         entries
-            .map(|entry| (entry.key.clone(), normal(entry)))
+            .map(|entry| (entry.key.clone(), self.normal(entry)))
             .collect()
     }
 
@@ -106,31 +106,39 @@ impl Section {
         );
         Some(Problem::new(self.place(key), text))
     }
+
+    /// Reduces a value to the part that identifies an address. A secret is not read for this: another file,
+    /// command or named secret counts as another address.
+    pub(super) fn normal(&self, entry: &Entry) -> String {
+        if family(&entry.key) != entry.key {
+            return format!("{} of {}", entry.value, file_of(&entry.origin));
+        }
+        let holders = self.holders(&entry.key).map(|named| file_of(&named.origin));
+        let holders: Vec<String> = holders.collect();
+        if !holders.is_empty() {
+            return format!("{} of {}", entry.value, holders.join(" and "));
+        }
+        let fixed = entry.value.split(['{']).next().unwrap_or_default();
+        match Url::parse(fixed) {
+            Ok(url) if url.has_host() => {
+                let (host, port) = (
+                    url.host_str().unwrap_or_default(),
+                    url.port_or_known_default(),
+                );
+                format!("{}://{host}:{port:?}", url.scheme())
+            }
+            _ => entry.value.to_lowercase(),
+        }
+    }
+}
+
+fn file_of(origin: &Origin) -> String {
+    match origin {
+        Origin::File { file, .. } => file.path.display().to_string(),
+        _ => String::new(),
+    }
 }
 
 fn shown(entry: &Entry) -> String {
     format!("`{}`", family(&entry.key))
-}
-
-/// Reduces a value to the part that identifies an address. A secret is not read for this: another file or
-/// command counts as another address.
-fn normal(entry: &Entry) -> String {
-    if family(&entry.key) != entry.key {
-        let place = match &entry.origin {
-            Origin::File { file, .. } => file.path.display().to_string(),
-            _ => String::new(),
-        };
-        return format!("{} of {place}", entry.value);
-    }
-    let fixed = entry.value.split(['{']).next().unwrap_or_default();
-    match Url::parse(fixed) {
-        Ok(url) if url.has_host() => {
-            let (host, port) = (
-                url.host_str().unwrap_or_default(),
-                url.port_or_known_default(),
-            );
-            format!("{}://{host}:{port:?}", url.scheme())
-        }
-        _ => entry.value.to_lowercase(),
-    }
 }

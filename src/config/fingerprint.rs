@@ -22,6 +22,9 @@ impl Section {
             } else if entry.key.ends_with("_env") {
                 std::env::var_os(&entry.value).hash(&mut hasher);
             }
+            for named in self.holders(&entry.key) {
+                named.fingerprint().hash(&mut hasher);
+            }
         }
         short(&hasher)
     }

@@ -14,6 +14,17 @@ pub fn sort(problems: &mut [Problem], files: &[PathBuf]) {
     });
 }
 
+/// Keeps the worst of the problems with the same place and text: several notifiers may use one secret.
+pub fn merge_same(problems: &mut Vec<Problem>) {
+    problems.dedup_by(|next, first| {
+        let same = next.place == first.place && next.text == first.text;
+        if same {
+            first.harm = first.harm.max(next.harm);
+        }
+        same
+    });
+}
+
 /// Merges the problems that several lines have with the same secret.
 pub fn merge_unread(problems: &mut Vec<Problem>) {
     let mut listed: Vec<Problem> = Vec::new();

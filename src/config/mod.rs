@@ -20,6 +20,7 @@ pub mod section;
 pub mod strays;
 pub mod trouble;
 pub mod units;
+pub mod vault;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use entry::{Entry, File, Origin, Reads};
 use levels::{Level, Search};
 use problem::{Harm, Problem};
 use section::{Section, truth};
+use vault::Vault;
 
 /// Settings from the play's vars that replace those of the files; see the protocol's `overrides` record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -100,6 +102,8 @@ pub struct Reading {
     pub sections: Sections,
     /// Problems of sections that do not exist, or not yet, each with the name of its section.
     pub of_sections: Vec<(String, Problem)>,
+    /// The `[secret:NAME]` sections.
+    pub vault: Vault,
     /// The `[mask]` section of each level that has one.
     pub masks: Vec<Section>,
     /// Every level; true if its file could be read.
@@ -234,6 +238,12 @@ impl Reading {
         if cuts_off {
             self.sections.clear();
             self.of_sections.clear();
+            self.vault.clear();
+        }
+        let (secrets, raw): (Vec<_>, Vec<_>) = raw.into_iter().partition(is_secret);
+        for section in secrets {
+            let section = section_of(file, section);
+            self.vault.add(section);
         }
         for section in raw {
             let at = |line| Origin::File {
@@ -273,7 +283,7 @@ impl Reading {
                     let place = at(entry.line).to_string();
                     self.warnings.push(Problem::new(place, text));
                 }
-                merged.add(file, entry);
+                merged.add(file, entry, Some(&self.vault));
             }
             merged.bind(
                 |origin| matches!(origin, Origin::File { file: from, .. } if Rc::ptr_eq(from, file)),
@@ -283,16 +293,9 @@ impl Reading {
 
     /// Adds the `[mask]` of a level to those of the others.
     fn add_mask(&mut self, file: &Rc<File>, raw: ini::RawSection) {
-        let at = |line| Origin::File {
-            file: file.clone(),
-            line,
-        };
-        for fault in raw.faults {
-            self.problem(&at(fault.line).to_string(), fault.text);
-        }
-        let mut section = Section::new(mask::NAME, at(raw.line));
-        for entry in raw.entries {
-            section.add(file, entry);
+        let section = section_of(file, raw);
+        for problem in section.take_problems() {
+            self.problems.push(problem.with(Harm::Everything));
         }
         self.masks.push(section);
     }
@@ -310,6 +313,28 @@ fn seems_commented(value: &str) -> bool {
         .into_iter()
         .flat_map(|mark| value.match_indices(mark));
     marks.any(|(at, mark)| !value[at + mark.len()..].starts_with("{{"))
+}
+
+/// Returns true for a section with a named secret.
+fn is_secret(section: &ini::RawSection) -> bool {
+    let name = section.name.strip_prefix(vault::PREFIX);
+    name.is_some_and(|name| !name.trim().is_empty())
+}
+
+/// Returns a section that belongs to one file alone.
+fn section_of(file: &Rc<File>, raw: ini::RawSection) -> Section {
+    let at = |line| Origin::File {
+        file: file.clone(),
+        line,
+    };
+    let mut section = Section::new(&raw.name, at(raw.line));
+    for entry in raw.entries {
+        section.add(file, entry, None);
+    }
+    for fault in raw.faults {
+        section.note(Problem::new(at(fault.line).to_string(), fault.text));
+    }
+    section
 }
 
 fn is_section(name: &str) -> bool {

@@ -4,41 +4,62 @@ use super::command;
 use super::entry::{Entry, Origin, Reads, SECRET_FORMS, exposed, resolve};
 use super::literal::Expected;
 use super::problem::{Harm, Problem};
-use super::section::Section;
+use super::section::{Named, Section};
+use super::vault::section_of;
 use crate::secret::{self, Secret, Source};
 
 /// Placeholder for a secret that is not read, in a form that every kind accepts.
 const STAND_IN: &str = "notReadHere0";
 
+/// A secret as configured.
+struct Given<'a> {
+    /// Entry of the key itself: it decides to which address the secret belongs.
+    entry: &'a Entry,
+    /// Entry that holds the secret: the same, or one of a `[secret:NAME]`.
+    held: &'a Entry,
+    source: Source,
+}
+
+/// Key of a named secret.
+const VALUE: &str = "value";
+
+impl Given<'_> {
+    fn is_named(&self) -> bool {
+        !std::ptr::eq(self.entry, self.held)
+    }
+}
+
 impl Section {
-    /// Reads a secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`.
+    /// Reads a secret, given as `KEY`, `KEY_file`, `KEY_env` or `KEY_command`, or by the name of a
+    /// `[secret:NAME]`.
     pub fn secret(&self, key: &str) -> Option<Secret> {
-        let (entry, source) = self.secret_source(key)?;
+        let given = self.secret_source(key)?;
         self.secrets.borrow_mut().insert(key.to_owned());
-        if let (Source::Inline(_), Some(reason)) = (&source, exposed(entry)) {
+        let (held, source) = (given.held, &given.source);
+        if let (Source::Inline(_), Some(reason)) = (source, exposed(held)) {
+            let key = &held.key;
             let others = format!("or use `{key}_file`, `{key}_env` or `{key}_command`");
-            self.problem(
-                key,
-                format!("`{key}` must stay private, but this file {reason}, {others}"),
-            );
+            let text = format!("`{key}` must stay private, but this file {reason}, {others}");
+            self.note(Problem::new(held.origin.to_string(), text));
         }
-        if let Source::Inline(value) = &source {
-            self.doubt(entry, value, Expected::Secret);
+        if let (Source::Inline(value), false) = (source, given.is_named()) {
+            self.doubt(held, value, Expected::Secret);
         }
-        if self.leads_elsewhere(entry) {
+        if self.leads_elsewhere(given.entry) {
             return None;
         }
-        if self.withholds(entry, &source) {
+        if self.withholds(&given) {
             return Some(Secret::new(STAND_IN));
         }
-        self.read(entry, &source)
+        self.read(&given)
     }
 
-    /// Returns a text that may be a secret, and true if it was given as one, by `KEY_file`, `KEY_env` or
-    /// `KEY_command`.
+    /// Returns a text that may be a secret, and true if it was given as one, by `KEY_file`, `KEY_env`,
+    /// `KEY_command` or a name.
     pub fn text_or_secret(&self, key: &str) -> Option<(String, bool)> {
-        match self.secret_source(key)?.1 {
-            Source::Inline(text) => Some((text, false)),
+        let given = self.secret_source(key)?;
+        match (given.is_named(), given.source) {
+            (false, Source::Inline(text)) => Some((text, false)),
             _ => Some((self.secret(key)?.expose().to_owned(), true)),
         }
     }
@@ -46,7 +67,7 @@ impl Section {
     /// Reads a secret that determines a target: it never gets a placeholder.
     pub fn secret_url(&self, key: &str) -> Option<Secret> {
         match self.secret_source(key) {
-            Some((entry, source)) if self.withholds(entry, &source) => {
+            Some(given) if self.withholds(&given) => {
                 self.secrets.borrow_mut().insert(key.to_owned());
                 None
             }
@@ -55,24 +76,26 @@ impl Section {
     }
 
     /// Returns true if a secret must not be read, and records that.
-    fn withholds(&self, entry: &Entry, source: &Source) -> bool {
-        let withheld = !self.reads.allows(source);
-        let place = self.place(&entry.key);
+    fn withholds(&self, given: &Given) -> bool {
+        let withheld = !self.reads.allows(&given.source);
+        let (key, place) = (&given.held.key, given.held.origin.to_string());
         let mut noted = self.withheld.borrow_mut();
         if withheld && !noted.iter().any(|note| note.place == place) {
             let text = match self.reads {
-                Reads::None => format!(
-                    "`{}` is not read, as the spool may be somebody else's",
-                    entry.key
-                ),
-                _ => format!(
-                    "`{}` is not run here; use --run-commands to run it",
-                    entry.key
-                ),
+                Reads::None => {
+                    format!("`{key}` is not read, as the spool may be somebody else's")
+                }
+                _ => format!("`{key}` is not run here; use --run-commands to run it"),
             };
             noted.push(Problem::new(place, text));
         }
         withheld
+    }
+
+    /// Returns true if the value of an entry is a secret, and not the name of one.
+    pub(super) fn shows_nothing(&self, entry: &Entry) -> bool {
+        let is_secret = self.secrets.borrow().contains(&entry.key);
+        is_secret && self.named(&entry.key).is_empty()
     }
 
     /// Returns the secrets that were not read, and why.
@@ -83,7 +106,9 @@ impl Section {
     /// Treats the value of `key` as one that contains a secret, which is not always so: others must not be
     /// able to read its file.
     pub fn holds_secret(&self, key: &str) {
-        if let Some(reason) = self.entry(key).and_then(exposed) {
+        let entry = self.entry(key);
+        let entry = entry.filter(|entry| self.reference(entry).is_none());
+        if let Some(reason) = entry.and_then(exposed) {
             self.problem(
                 key,
                 format!("`{key}` contains a secret, but this file {reason}"),
@@ -112,19 +137,25 @@ impl Section {
     /// Returns the commands that print the section's secrets.
     pub fn commands(&self) -> Vec<Vec<String>> {
         let secrets = self.secrets.borrow();
+        let used = self.named.keys().filter(|key| secrets.contains(*key));
+        let named = used.flat_map(|key| self.holders(key));
+        let named = named.flat_map(Section::commands);
         let commands = self.entries.iter().filter_map(|entry| {
             let key = entry.key.strip_suffix("_command")?;
             let is_secret = secrets.contains(key) || secrets.contains(&entry.key);
             is_secret.then(|| command::split(self.line_of(entry)).ok())?
         });
-        commands.collect()
+        commands.chain(named).collect()
     }
 
     /// Returns a URL, and whether it was given as a secret; a plain one may be shown.
     pub fn url(&self, key: &str) -> Option<(bool, String)> {
-        let (entry, source) = self.secret_source(key)?;
-        match (&source, &entry.origin) {
-            (Source::Inline(url), Origin::File { .. } | Origin::Environment(_)) => {
+        let given = self.secret_source(key)?;
+        let entry = given.entry;
+        match (&given.source, &entry.origin) {
+            (Source::Inline(url), Origin::File { .. } | Origin::Environment(_))
+                if !given.is_named() =>
+            {
                 // Quotes, blanks and braces are already reported as problems.
                 if !url.contains(['"', '\'', '{', ' ']) {
                     self.doubt(entry, url, Expected::Plain);
@@ -133,23 +164,24 @@ impl Section {
             }
             _ => {
                 self.secrets.borrow_mut().insert(entry.key.clone());
-                if self.leads_elsewhere(entry) || self.withholds(entry, &source) {
+                if self.leads_elsewhere(entry) || self.withholds(&given) {
                     return None;
                 }
-                Some((true, self.read(entry, &source)?.expose().to_owned()))
+                Some((true, self.read(&given)?.expose().to_owned()))
             }
         }
     }
 
-    fn read(&self, entry: &Entry, source: &Source) -> Option<Secret> {
+    fn read(&self, given: &Given) -> Option<Secret> {
         let unread = |error: anyhow::Error| {
-            let problem = Problem::new(self.place(&entry.key), format!("{error:#}"));
+            let place = given.held.origin.to_string();
+            let problem = Problem::new(place, format!("{error:#}"));
             self.problems.borrow_mut().push(problem.with(Harm::Unread));
         };
-        source.read().map_err(unread).ok()
+        given.source.read().map_err(unread).ok()
     }
 
-    fn secret_source(&self, key: &str) -> Option<(&Entry, Source)> {
+    fn secret_source(&self, key: &str) -> Option<Given<'_>> {
         let forms = SECRET_FORMS
             .iter()
             .filter_map(|form| self.entry(&format!("{key}{form}")));
@@ -162,7 +194,7 @@ impl Section {
                 .iter()
                 .map(|entry| format!("`{}`", entry.key))
                 .collect();
-            self.problem(
+            self.problem_once(
                 &entry.key,
                 format!("{} are set; keep one of them", names.join(" and ")),
             );
@@ -172,9 +204,28 @@ impl Section {
             "_file" => Source::File(resolve(value, &entry.origin)),
             "_env" => Source::Environment(value.to_owned()),
             "_command" => Source::Command(self.command(entry, value)?),
-            _ => Source::Inline(value.to_owned()),
+            _ => match self.reference(entry) {
+                Some(named) => return self.named_source(entry, named),
+                None => Source::Inline(value.to_owned()),
+            },
         };
-        Some((entry, source))
+        Some(Given {
+            entry,
+            held: entry,
+            source,
+        })
+    }
+
+    /// Returns the secret that an entry names.
+    fn named_source<'a>(&'a self, entry: &'a Entry, named: &'a Named) -> Option<Given<'a>> {
+        let section = section_of(named, &entry.key);
+        let section = section.map_err(|problem| self.problem_once(&entry.key, problem));
+        let section = section.ok()?;
+        let given = section.secret_source(VALUE);
+        if self.shares_problems_of(section) {
+            return None;
+        }
+        Some(Given { entry, ..given? })
     }
 
     /// Splits a command into the program and its arguments.

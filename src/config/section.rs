@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::advice;
-use super::entry::{Address, Entry, File, Origin, Reads, Shown, family, resolve};
-use super::ini::RawEntry;
+use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
 use super::lines::{is_comment, without_comments};
 use super::literal::{self, Expected};
 use super::problem::{Harm, Problem};
@@ -30,6 +29,8 @@ pub struct Section {
     /// True if a missing password may be asked for on the terminal.
     pub may_prompt: bool,
     pub reads: Reads,
+    /// Per key, the named secrets that its value refers to.
+    pub(super) named: BTreeMap<String, Vec<Named>>,
     /// Per key, the address that its entry was written for.
     pub(super) bound: BTreeMap<String, Rc<Address>>,
     pub(super) asked: RefCell<BTreeSet<String>>,
@@ -39,11 +40,19 @@ pub struct Section {
     pub(super) warnings: RefCell<Vec<Problem>>,
     pub(super) prompted: RefCell<Option<Secret>>,
     /// Required keys that are missing.
-    missing: RefCell<BTreeSet<String>>,
+    pub(super) missing: RefCell<BTreeSet<String>>,
     /// Keys that need another key, which is missing.
-    needed: RefCell<BTreeSet<(String, String)>>,
+    pub(super) needed: RefCell<BTreeSet<(String, String)>>,
     /// Keys whose values are secrets.
     pub(super) secrets: RefCell<BTreeSet<String>>,
+}
+
+/// A reference to a named secret.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub name: String,
+    /// The section, or the hint for an unknown name.
+    pub found: Result<Rc<Section>, String>,
 }
 
 /// Size limit of a file of certificates, in bytes.
@@ -59,6 +68,7 @@ impl Section {
             continued: BTreeMap::new(),
             may_prompt: false,
             reads: Reads::default(),
+            named: BTreeMap::new(),
             bound: BTreeMap::new(),
             asked: RefCell::default(),
             problems: RefCell::default(),
@@ -69,22 +79,6 @@ impl Section {
             needed: RefCell::default(),
             secrets: RefCell::default(),
         }
-    }
-
-    /// Adds a key as written in a file.
-    pub fn add(&mut self, file: &Rc<File>, raw: RawEntry) {
-        let origin = Origin::File {
-            file: file.clone(),
-            line: raw.line,
-        };
-        let entry = Entry {
-            key: raw.key.clone(),
-            value: raw.value,
-            origin,
-        };
-        self.set(entry);
-        let continued = raw.continued.map(|line| (raw.key, line));
-        self.continued.extend(continued);
     }
 
     /// Sets a key, replacing its value from a farther level in whatever form that was given.
@@ -102,6 +96,7 @@ impl Section {
         self.entries
             .retain(|other| !same(other) || from_here(other));
         self.continued.remove(&entry.key);
+        self.named.remove(&entry.key);
         self.entries.push(entry);
     }
 
@@ -380,7 +375,9 @@ impl Section {
     /// Warns of a value in a file that may not be meant literally.
     pub(super) fn doubt(&self, entry: &Entry, value: &str, expected: Expected) {
         let is_of_file = matches!(entry.origin, Origin::File { .. });
-        let doubt = literal::doubt(&entry.key, value, expected).filter(|_| is_of_file);
+        let doubt = literal::doubt(&entry.key, value, expected);
+        let doubt = doubt.or_else(|| self.misplaced(entry, expected));
+        let doubt = doubt.filter(|_| is_of_file);
         let is_known = |text: &String| {
             let warnings = self.warnings.borrow();
             warnings.iter().any(|warning| warning.text == *text)
@@ -402,7 +399,7 @@ impl Section {
         let shown = |entry: &Entry| Shown {
             section: self.name.clone(),
             key: entry.key.clone(),
-            value: if self.secrets.borrow().contains(&entry.key) {
+            value: if self.shows_nothing(entry) {
                 secret::MASK.to_owned()
             } else {
                 secret::without_user(&secret::redact(entry.value.trim_start()))
@@ -491,6 +488,7 @@ fn is_same(key: &str, meant: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::File;
     use super::*;
 
     #[test]

@@ -6,8 +6,8 @@ use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
 const PLAIN: [&str; 4] = ["inputs", "outputs", "delivery", "mask"];
-/// Sections that belong to one notifier.
-const NAMED: [&str; 2] = ["notifier", "outputs"];
+/// Sections with a name after a colon.
+const NAMED: [&str; 3] = ["notifier", "outputs", "secret"];
 
 /// Returns the section that an unknown one probably concerns, and the problem.
 pub fn unknown(name: &str, kinds: &[&'static str]) -> (String, String) {
@@ -25,14 +25,18 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
         };
         let own = if after.trim().is_empty() { "NAME" } else { own };
         let hint = format!("; did you mean [{near}:{own}]?");
+        if near == "secret" {
+            return (nobody(), hint);
+        }
         return (format!("notifier:{own}"), hint);
     }
-    let near = nearest(&lower, PLAIN.into_iter().chain(["notifier"]));
+    let near = nearest(&lower, PLAIN.into_iter().chain(["notifier", "secret"]));
     if let (None, Some(kind)) = (near, advice::kind(&lower, kinds)) {
         let hint = format!("; write [notifier:{lower}], with `type = {kind}` below it");
         return (nobody(), hint);
     }
     match near {
+        Some("secret") => (nobody(), "; did you mean [secret:NAME]?".to_owned()),
         Some("notifier") => (nobody(), "; did you mean [notifier:NAME]?".to_owned()),
         // Without its own [outputs] or rules, the notifier would send something else.
         Some(near @ ("inputs" | "outputs")) => {
@@ -44,7 +48,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; known sections: [inputs], [outputs], [delivery], [mask], [notifier:NAME], [outputs:NAME]"
+    "; known sections: [inputs], [outputs], [delivery], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME]"
         .to_owned()
 }
 

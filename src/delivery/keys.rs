@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::Sections;
 use crate::config::entry::{Entry, Origin};
+use crate::config::mask;
 use crate::config::section::Section;
 use crate::delivery::setup::Config;
 use crate::net::http::Http;
@@ -42,6 +43,13 @@ impl KnownKeys {
         for kind in KINDS {
             let known = keys.remove(&format!("notifier:{}", kind.name));
             kinds.insert(kind.name.to_owned(), known.unwrap_or_default());
+        }
+        let mask = Section::new(mask::NAME, Origin::DropIn);
+        mask::read(std::slice::from_ref(&mask));
+        let secret = Section::new("secret:NAME", Origin::DropIn);
+        secret.check_named();
+        for section in [mask, secret] {
+            keys.insert(section.name.clone(), section.asked());
         }
         KnownKeys {
             sections: keys,

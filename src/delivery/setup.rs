@@ -16,7 +16,7 @@ use crate::event::masked::Masks;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unavailable};
+use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unavailable, choice};
 use crate::route::grouping::Grouping;
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
@@ -83,8 +83,12 @@ impl Config {
             section.reads = options.reads;
         }
         config.read_masks(&read.masks);
+        let vault = read.vault.all;
         let absent = config.place(read.of_sections, &sections);
         config.build(sections, &absent, http, samples);
+        for section in vault {
+            config.collect_slight(&section);
+        }
         // Each mistake is reported once.
         let problems = &config.problems;
         let is_more = |warning: &Problem| problems.iter().all(|one| one.place != warning.place);
@@ -93,6 +97,7 @@ impl Config {
         let paths: Vec<PathBuf> = paths.collect();
         listing::sort(&mut config.problems, &paths);
         listing::sort(&mut config.warnings, &paths);
+        listing::merge_same(&mut config.problems);
         listing::merge_unread(&mut config.problems);
         let nobody = config.destinations.is_empty() && config.problems.is_empty();
         // Pending events may be for a muted or removed notifier; a command that asks for them says so itself.
@@ -206,8 +211,14 @@ impl Config {
         self.limits = limits(delivery);
         self.spool = delivery.path("spool");
         delivery.report_unknown();
+        self.collect_slight(delivery);
+    }
+
+    /// Collects a section whose mistakes keep no notifier from delivering. A notifier that uses it has noted
+    /// those that concern it.
+    fn collect_slight(&mut self, section: &Section) {
         let begin = self.problems.len();
-        self.collect(delivery);
+        self.collect(section);
         for problem in &mut self.problems[begin..] {
             problem.harm = Harm::Slight;
         }
@@ -298,7 +309,7 @@ impl Config {
             .entries
             .iter()
             .any(|entry| entry.key == "format" && entry.value.eq_ignore_ascii_case("runner"));
-        let notifier = kind.and_then(|kind| (kind.build)(&section, http));
+        let notifier = kind.and_then(|kind| choice::build(kind, &section, http));
         if kind.is_some() {
             section.report_unknown();
         }

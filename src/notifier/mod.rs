@@ -1,6 +1,7 @@
 //! Interface that every kind of notifier implements, and the list of kinds.
 
 pub mod awssns;
+pub mod choice;
 pub mod chosen;
 pub mod cloudevents;
 pub mod discord;

@@ -32,6 +32,7 @@ mod masking;
 mod masks;
 mod memory;
 mod mistakes;
+mod named_secrets;
 mod nginx;
 mod ntfy;
 mod order;

@@ -26,5 +26,5 @@ pub fn of_stranger(file: &Path) -> String {
 pub fn is_all_of(section: &Section, file: &Path) -> bool {
     let is_here =
         |origin: &Origin| matches!(origin, Origin::File { file: from, .. } if from.path == file);
-    section.entries.iter().all(|entry| is_here(&entry.origin)) && section.withheld().is_empty()
+    section.origins().all(is_here) && section.withheld().is_empty()
 }

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::message::Receipts;
 use crate::net::http::Http;
 use crate::notifier::Thread;
+use crate::notifier::choice;
 use crate::panics;
 use crate::secret::{self, Answers};
 use crate::spool::{self, DeliveryState, Mark, Spool};
@@ -388,7 +389,7 @@ impl Worker {
     /// Rebuilds the notifier. Returns true if all its secrets could be read; otherwise the old one stays.
     async fn build(&self, http: &Http) -> bool {
         let section = &self.destination.section;
-        let build = || (self.destination.kind.build)(section, http);
+        let build = || choice::build(self.destination.kind, section, http);
         let answers = Answers::of(section.commands()).await;
         let built = answers.used_by(|| panics::caught(build));
         let built = built.ok().flatten();

@@ -1,0 +1,131 @@
+//! A hook whose URL a template chooses for each message, among named secrets.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+
+use super::recipients::NOBODY;
+use super::{Kind, Notifier, Sent, Thread};
+use crate::config::checked::noted;
+use crate::config::section::Section;
+use crate::config::vault::PREFIX;
+use crate::failure::{Check, Failure};
+use crate::message::Message;
+use crate::net::http::Http;
+use crate::template::Template;
+use crate::text::Escape;
+
+/// Kinds whose URL is a secret that a template may choose.
+const HOOKS: [&str; 6] = [
+    "webhook",
+    "slack",
+    "teams",
+    "discord",
+    "mattermost",
+    "rocketchat",
+];
+
+/// One notifier for each secret that the template names. Its result only selects one of them, so no text of
+/// an event can lead to another host.
+struct Choice {
+    key: &'static str,
+    template: Template,
+    candidates: Vec<(String, Rc<dyn Notifier>)>,
+}
+
+/// Builds the notifier of a section; notes problems in the section.
+pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let key = match section.name.as_str() {
+        "inputs" => "callback_url",
+        _ => "url",
+    };
+    let is_hook = HOOKS.contains(&kind.name);
+    let Some(names) = section.choices(key).filter(|_| is_hook) else {
+        return (kind.build)(section, http);
+    };
+    let built = |name: Option<&str>| {
+        let one = section.choosing(key, name);
+        let built = (kind.build)(&one, http);
+        section.absorb(&one);
+        built
+    };
+    if names.is_empty() {
+        let text = format!(
+            "`{key}` can only choose among secrets that the template names, as in {{{{ 'secret:ops' if check else 'secret:dev' }}}}"
+        );
+        section.problem(key, text);
+        // So that its other keys are known.
+        built(None);
+        return None;
+    }
+    section.no_batch("`batch` cannot be used with a template that chooses the URL");
+    let template = section.expression(key).unwrap_or_default();
+    let template = noted(section, key, Template::text(&template, Escape::Plain));
+    let candidates: Vec<_> = names
+        .into_iter()
+        .map(|name| Some((name.to_owned(), built(Some(name))?)))
+        .collect();
+    Some(Rc::new(Choice {
+        key,
+        template: template?,
+        candidates: candidates.into_iter().collect::<Option<Vec<_>>>()?,
+    }))
+}
+
+impl Choice {
+    /// Returns the notifier for a message; None if nobody is to get it.
+    fn of(&self, message: &Message) -> Result<Option<&dyn Notifier>, Failure> {
+        let failed = |problem: &str| Failure::permanent(format!("`{}`: {problem}", self.key));
+        let chosen = self.template.render(&message.context);
+        let chosen = chosen.map_err(|problem| failed(&problem))?;
+        let chosen = chosen.trim();
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        let name = chosen.strip_prefix(PREFIX);
+        let mut candidates = self.candidates.iter();
+        let found = candidates.find(|(known, _)| Some(known.as_str()) == name);
+        let names = || {
+            let names = self.candidates.iter();
+            let names: Vec<String> = names.map(|(name, _)| format!("{PREFIX}{name}")).collect();
+            names.join(", ")
+        };
+        // The result may be any text of the event, so it is not shown.
+        let none = || failed(&format!("the template gives none of {}", names()));
+        let (_, notifier) = found.ok_or_else(none)?;
+        Ok(Some(notifier.as_ref()))
+    }
+}
+
+#[async_trait(?Send)]
+impl Notifier for Choice {
+    async fn send(&self, message: &Message) -> Result<Sent, Failure> {
+        match self.of(message)? {
+            Some(notifier) => notifier.send(message).await,
+            None => Ok(Sent::to(0, message.reached.clone(), Vec::new())),
+        }
+    }
+
+    fn thread(&self) -> Thread {
+        let first = self.candidates.first();
+        first.map_or(Thread::None, |(_, notifier)| notifier.thread())
+    }
+
+    fn preview(&self, message: &Message) -> Result<String, Failure> {
+        match self.of(message)? {
+            Some(notifier) => notifier.preview(message),
+            None => Ok(NOBODY.to_owned()),
+        }
+    }
+
+    async fn check(&self) -> Check {
+        let mut all = Check::default();
+        for (name, notifier) in &self.candidates {
+            let check = notifier.check().await;
+            let named = |text: String| format!("{PREFIX}{name}: {text}");
+            all.steps.extend(check.steps.into_iter().map(named));
+            all.error = all.error.or(check.error.map(named));
+        }
+        all
+    }
+}

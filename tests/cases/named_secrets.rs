@@ -1,0 +1,461 @@
+//! `[secret:NAME]`: one secret for many keys, found by name, and URLs that a template chooses among them.
+
+use serde_json::json;
+
+use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::server::{OK, Reply, Server, dead_url};
+
+const USER: &str = "home/.config/ansible-notify/plugin_config.ini";
+const EVENT: &str = r#"{"state":"failed","host":"h"}"#;
+
+fn header(server: &Server, name: &str) -> Option<String> {
+    let requests = server.requests();
+    requests.last().unwrap().header(name).map(str::to_owned)
+}
+
+fn send(sandbox: &Sandbox) -> Outcome {
+    sandbox.file("event.json", EVENT);
+    sandbox.run_on_spool(&["send", "event.json"])
+}
+
+#[test]
+fn a_secret_is_used_by_its_name_in_every_key() {
+    for secret in [
+        "value = canary-one",
+        "value_file = file",
+        "value_env = HOME_OF_CANARY",
+        "value_command = cat file",
+    ] {
+        for (key, name, sent) in [
+            ("token", "authorization", "Bearer canary-one"),
+            (
+                "username = anna\npassword",
+                "authorization",
+                "Basic YW5uYTpjYW5hcnktb25l",
+            ),
+            ("header.X-Key", "x-key", "canary-one"),
+        ] {
+            let server = Server::start([OK]);
+            let sandbox = Sandbox::with_config(&format!(
+                "[secret:ops key]\n{secret}\n[inputs]\ncallback_url = {}\n{key} = secret:ops key\n",
+                server.url()
+            ));
+            let file = sandbox.file("file", "canary-one\n");
+            sandbox.mode("file", 0o600);
+            sandbox.file("event.json", EVENT);
+            let mut printed = String::new();
+            for arguments in [&["check-config"][..], &["send", "event.json"]] {
+                let mut command = sandbox.command_on_spool(arguments);
+                command.env("HOME_OF_CANARY", "canary-one");
+                let outcome = outcome(command.spawn().unwrap());
+                assert_eq!(outcome.code, 0, "{secret} {key}: {outcome:?}");
+                printed += &outcome.printed();
+            }
+            assert!(printed.contains("= secret:ops key"), "{printed}");
+            assert!(!printed.contains("canary-one"), "{printed}");
+            assert_eq!(
+                header(&server, name).as_deref(),
+                Some(sent),
+                "{}",
+                file.display()
+            );
+            sandbox.expect_no_canary_stored();
+        }
+    }
+}
+
+#[test]
+fn a_hook_is_a_secret_by_its_name() {
+    let server = Server::start([Reply::Full(400, "", "no canary-hook-path here")]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:hook]\nvalue = {}\n[notifier:a]\ntype = webhook\nurl = secret:hook\non = any\n\
+         [notifier:b]\ntype = slack\nurl = secret:hook\non = any\n",
+        server.at("/canary-hook-path")
+    ));
+    let sent = send(&sandbox);
+    assert_eq!(sent.code, 69, "{sent:?}");
+    assert_eq!(server.requests().len(), 2);
+    sandbox.expect_no_canary();
+}
+
+#[test]
+fn what_begins_like_a_name_can_be_a_secret() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:a]\nvalue = secret:b\n[inputs]\ncallback_url = {}\ntoken = secret:a\n",
+        server.url()
+    ));
+    send(&sandbox).expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
+    assert_eq!(
+        header(&server, "authorization").as_deref(),
+        Some("Bearer secret:b")
+    );
+}
+
+/// A mistake is said with its line, in the sections behind `[inputs]`, which has three lines.
+#[track_caller]
+fn wrong(reference: &str, secrets: &str, line: usize, problem: &str) {
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\ntoken = {reference}\n{secrets}",
+        dead_url()
+    ));
+    let place = format!("plugin_config.ini:{line}: {problem}");
+    let checked = sandbox.run(&["check-config"]);
+    assert_eq!(checked.code, 78, "{checked:?}");
+    let said = checked.stderr.matches("plugin_config.ini:").count();
+    assert_eq!(said, 1, "{checked:?}");
+    assert!(checked.stderr.contains(&place), "{place} in {checked:?}");
+    let sent = send(&sandbox);
+    assert_eq!(sent.code, 78, "{sent:?}");
+    assert!(sent.stderr.contains(&place), "{sent:?}");
+    assert!(!sent.printed().contains("canary"), "{sent:?}");
+}
+
+#[test]
+fn mistakes_are_said_once_with_their_place() {
+    wrong(
+        "secret:opz",
+        "[secret:ops]\nvalue = canary\n",
+        3,
+        "`token`: there is no [secret:opz] in this file or at a farther level; did you mean `ops`?",
+    );
+    wrong(
+        "secret:a",
+        "",
+        3,
+        "`token`: there is no [secret:a] in this file or at a farther level",
+    );
+    wrong(
+        "secret:a",
+        "[secret:a]\nvalue = canary\nvalue_env = HOME\n",
+        5,
+        "`value` and `value_env` are set; keep one of them",
+    );
+    wrong(
+        "secret:a",
+        "[secret:a]\nvalue =\n",
+        4,
+        "[secret:a] has no `value`; set",
+    );
+    wrong(
+        "secret:a",
+        "[secret:a]\nvalu = canary\n",
+        5,
+        "unknown key `valu` in [secret:a]; did you mean `value`?",
+    );
+    wrong(
+        "a-token",
+        "[secrets:a]\nvalue = canary\n",
+        4,
+        "unknown section [secrets:a]; did you mean [secret:a]?",
+    );
+}
+
+#[test]
+fn a_secret_that_nobody_uses_is_neither_read_nor_wrong() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\n[secret:a]\nvalue_command = touch trace\n[secret:b]\nvalue = canary\n",
+        server.url()
+    ));
+    let checked = sandbox.run(&["check-config", "--connect"]);
+    assert_eq!(
+        (checked.code, checked.stderr.as_str()),
+        (0, ""),
+        "{checked:?}"
+    );
+    assert!(!checked.stdout.contains("canary"), "{checked:?}");
+    send(&sandbox).expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
+    assert!(!sandbox.path("trace").exists());
+}
+
+#[test]
+fn a_key_that_takes_no_secret_warns() {
+    let sandbox = Sandbox::with_config(
+        "[secret:a]\nvalue = b\n[notifier:n]\ntype = mattermost\nurl = http://localhost/a\nusername = secret:a\n",
+    );
+    sandbox
+        .run(&["check-config"])
+        .expect_warning(0, &["plugin_config.ini:6: `username` is used literally: only a secret can be the name of one"]);
+}
+
+#[test]
+fn an_inspection_runs_no_command_of_a_named_secret() {
+    let sandbox = Sandbox::with_config(
+        "[secret:a]\nvalue_command = sh -c 'touch trace; echo canary'\n[inputs]\ncallback_url = http://localhost/\ntoken = secret:a\n",
+    );
+    let checked = sandbox.run(&["check-config"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let note = "plugin_config.ini:2: `value_command` is not run here; use --run-commands to run it";
+    assert!(checked.stdout.contains(note), "{checked:?}");
+    assert!(!sandbox.path("trace").exists());
+    let checked = sandbox.run(&["check-config", "--run-commands"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(sandbox.path("trace").exists());
+}
+
+#[test]
+fn a_nearer_level_uses_the_secrets_of_a_farther_one_and_replaces_none() {
+    let (own, other) = (Server::start([OK]), Server::start([OK]));
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:t]\nvalue = project\n[inputs]\ncallback_url = {}\ntoken = secret:t\nheader.X-Far = secret:far\n",
+        own.url()
+    ));
+    sandbox.file(
+        USER,
+        format!(
+            "[secret:t]\nvalue = user's\n[secret:far]\nvalue = far\n[notifier:u]\ntype = webhook\nurl = {}\non = any\ntoken = secret:t\n",
+            other.url()
+        ),
+    );
+    let sent = send(&sandbox);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    assert_eq!(
+        header(&own, "authorization").as_deref(),
+        Some("Bearer project")
+    );
+    assert_eq!(header(&own, "x-far").as_deref(), Some("far"));
+    assert_eq!(
+        header(&other, "authorization").as_deref(),
+        Some("Bearer user's")
+    );
+}
+
+#[test]
+fn a_url_of_the_same_name_gets_no_credentials_of_a_farther_level() {
+    let (own, stranger) = (Server::start([OK]), Server::start([OK]));
+    let user = |url: &str| {
+        format!(
+            "[secret:hook]\nvalue = {url}\n[inputs]\ncallback_url = secret:hook\ntoken = canary-token\n"
+        )
+    };
+    let secret = format!("[secret:hook]\nvalue = {}\n", stranger.url());
+    for (project, code, requests) in [
+        // The user's file still means its own secret.
+        (secret.clone(), 0, 1),
+        (
+            format!("{secret}[inputs]\ncallback_url = secret:hook\n"),
+            78,
+            1,
+        ),
+        (
+            format!("{secret}[inputs]\ncallback_url = {{{{ 'secret:hook' }}}}\n"),
+            78,
+            1,
+        ),
+        // The same name and the same secret.
+        ("[inputs]\ncallback_url = secret:hook\n".to_owned(), 0, 2),
+    ] {
+        let sandbox = Sandbox::with_config(&project);
+        sandbox.file(USER, user(&own.url()));
+        let sent = send(&sandbox);
+        assert_eq!(sent.code, code, "{project}: {sent:?}");
+        assert_eq!(own.requests().len(), requests, "{project}");
+        assert!(!sent.printed().contains("canary"), "{sent:?}");
+    }
+    assert_eq!(stranger.requests().len(), 0);
+}
+
+#[test]
+fn a_changed_secret_is_read_again_when_it_is_refused() {
+    let server = Server::answering(|request| match request.header("authorization") {
+        Some("Bearer new") => OK,
+        _ => crate::server::status(401),
+    });
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:t]\nvalue_command = sh -c 'cat next; echo new > next'\n[inputs]\ncallback_url = {}\ntoken = secret:t\n",
+        server.url()
+    ));
+    sandbox.file("next", "old\n");
+    send(&sandbox).expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_spool_of_a_checkout_reads_no_named_secret() {
+    let server = Server::start([OK]);
+    let inputs = |key: &str| format!("[inputs]\ncallback_url = {}\n{key}", server.url());
+    let trace = "sh -c 'touch trace; echo t'";
+    for keys in [
+        inputs(&format!(
+            "token = secret:t\n[secret:t]\nvalue_command = {trace}"
+        )),
+        inputs(&format!(
+            "header.X-T = secret:t\n[secret:t]\nvalue_command = {trace}"
+        )),
+        inputs("token = secret:t\n[secret:t]\nvalue_env = TOKEN"),
+        inputs("token = secret:t\n[secret:t]\nvalue_file = event.json"),
+        format!(
+            "[secret:t]\nvalue_command = {trace}\n[inputs]\ncallback_url = {{{{ 'secret:t' }}}}"
+        ),
+        // Of the user's file.
+        inputs("token = secret:far"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file(USER, "[secret:far]\nvalue = canary-far\n");
+        let config = format!("{keys}\n[delivery]\nspool = ./spool\ndrain = 0\n");
+        sandbox.file(
+            "checkout/plugin_config.ini",
+            config.replace("echo t'", &format!("echo {}'", server.url())),
+        );
+        sandbox.file("checkout/event.json", EVENT);
+        let run = |arguments: &[&str]| {
+            let mut command = sandbox.command(arguments);
+            command
+                .current_dir(sandbox.path("checkout"))
+                .env("TOKEN", "canary-token");
+            outcome(command.spawn().unwrap())
+        };
+        let sent = run(&["send", "event.json", "--no-wait"]);
+        assert_eq!(sent.code, 0, "{keys}: {sent:?}");
+        let _ = std::fs::remove_file(sandbox.path("checkout/trace"));
+        let flushed = run(&["flush"]);
+        assert_eq!(flushed.code, 78, "{keys}: {flushed:?}");
+        assert!(
+            flushed
+                .stderr
+                .contains("checkout/plugin_config.ini selects this spool"),
+            "{flushed:?}"
+        );
+        assert!(!sandbox.path("checkout/trace").exists(), "{keys}");
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+/// Two hooks, and a template that chooses between them.
+fn choosing(kind: &str, template: &str, [ops, dev]: [&str; 2]) -> Sandbox {
+    Sandbox::with_config(&format!(
+        "[secret:ops]\nvalue = {ops}\n[secret:dev]\nvalue = {dev}\n[secret:other]\nvalue = {ops}/canary-other\n\
+         [notifier:n]\ntype = {kind}\nurl = {template}\non = any\n"
+    ))
+}
+
+fn event(limit: &str, msg: &str) -> String {
+    json!({"state": "failed", "host": "h", "run": {"id": format!("r{limit}{msg}").replace(['/', ':'], ""), "limit": limit},
+        "result": {"msg": msg}})
+    .to_string()
+}
+
+const BY_LIMIT: &str =
+    "{{ 'secret:ops' if event.run.limit == 'prod' else 'secret:dev' if event.run.limit else '' }}";
+
+#[test]
+fn a_template_chooses_the_hook_of_every_kind() {
+    for (kind, reply) in [
+        ("webhook", OK),
+        ("slack", Reply::Full(200, "", "ok")),
+        ("teams", Reply::Full(202, "", "")),
+        ("discord", Reply::Full(200, "", r#"{"id":"1"}"#)),
+        ("mattermost", Reply::Full(200, "", "ok")),
+        ("rocketchat", Reply::Full(200, "", r#"{"success":true}"#)),
+    ] {
+        let servers = [(); 2].map(|()| Server::start([reply.clone()]));
+        let urls = servers
+            .each_ref()
+            .map(|server| server.at("/canary-hook-path"));
+        let sandbox = choosing(kind, BY_LIMIT, urls.each_ref().map(String::as_str));
+        for (limit, requests) in [("prod", [1, 0]), ("web", [1, 1]), ("", [1, 1])] {
+            sandbox.file("event.json", event(limit, ""));
+            let sent = sandbox.run_on_spool(&["send", "event.json"]);
+            assert_eq!(sent.code, 0, "{kind}: {sent:?}");
+            let got = servers.each_ref().map(|server| server.requests().len());
+            assert_eq!(got, requests, "{kind} {limit}");
+        }
+        let history = sandbox.run_on_spool(&["history", "3"]).stdout;
+        assert!(history.contains("nobody was notified"), "{history}");
+        let shown = sandbox.run(&["send", "--dry-run", "event.json"]);
+        assert!(shown.stdout.contains("nobody"), "{shown:?}");
+        sandbox.expect_no_canary();
+    }
+}
+
+#[test]
+fn no_text_of_a_result_chooses_a_host() {
+    let [ops, dev] = [(); 2].map(|()| Server::start([OK]));
+    let template = "{{ result.msg if result.msg else 'secret:dev' }}";
+    let sandbox = choosing("webhook", template, [&ops.url(), &dev.url()]);
+    for msg in [
+        ops.url().as_str(),
+        "secret:ops",
+        "secret:other",
+        "ops",
+        "secret:dev secret:ops",
+        "canary-anything",
+    ] {
+        sandbox.file("event.json", event("", msg));
+        let sent = sandbox.run_on_spool(&["send", "event.json"]);
+        assert_eq!(sent.code, 69, "{msg}: {sent:?}");
+        assert!(
+            sent.stderr
+                .contains("`url`: the template gives none of secret:dev"),
+            "{sent:?}"
+        );
+        assert!(!sent.stderr.contains("canary"), "{sent:?}");
+    }
+    assert_eq!(ops.requests().len() + dev.requests().len(), 0);
+    sandbox.file("event.json", event("", "secret:dev"));
+    assert_eq!(sandbox.run_on_spool(&["send", "event.json"]).code, 0);
+    assert_eq!((ops.requests().len(), dev.requests().len()), (0, 1));
+}
+
+#[test]
+fn a_template_that_cannot_choose_is_a_mistake() {
+    for (template, more, problem) in [
+        (
+            "{{ result.msg }}",
+            "",
+            "`url` can only choose among secrets that the template names",
+        ),
+        (
+            "{{ 'secret:opz' }}",
+            "",
+            "`url`: there is no [secret:opz] in this file or at a farther level; did you mean `ops`?",
+        ),
+        (
+            "{{ 'secret:ops' }}",
+            "batch = 2\n",
+            "`batch` cannot be used with a template that chooses the URL",
+        ),
+        (
+            "{{ 'secret:ops' if nosuch else '' }}",
+            "",
+            "unknown variable `nosuch`",
+        ),
+    ] {
+        let sandbox = choosing(
+            "webhook",
+            template,
+            ["http://localhost:1/a", "http://localhost:1/b"],
+        );
+        let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+        sandbox.file(
+            "plugin_config.ini",
+            format!("{config}username = anna\npassword = canary\n{more}"),
+        );
+        let checked = sandbox.run(&["check-config"]);
+        assert_eq!(checked.code, 78, "{template}: {checked:?}");
+        assert!(checked.stderr.contains(problem), "{template}: {checked:?}");
+        let lines = checked.stderr.lines().count();
+        assert_eq!(lines, 1, "{template}: {checked:?}");
+    }
+}
+
+#[test]
+fn every_candidate_is_checked_and_none_is_shown() {
+    let ops = Server::start([OK]);
+    let dead = dead_url();
+    let sandbox = choosing("webhook", BY_LIMIT, [&ops.at("/canary-hook-path"), &dead]);
+    let checked = sandbox.run(&["check-config", "--connect"]);
+    assert_eq!(checked.code, 78, "{checked:?}");
+    assert!(
+        checked
+            .stdout
+            .contains("n: secret:ops: OPTIONS http://127.0.0.1"),
+        "{checked:?}"
+    );
+    assert!(
+        checked.stderr.contains("n: secret:dev: http://127.0.0.1"),
+        "{checked:?}"
+    );
+    assert!(!checked.printed().contains("canary"), "{checked:?}");
+}
