@@ -51,7 +51,7 @@ pub enum Command {
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
     Init(Init),
-    /// Write a configuration from AWX's notification templates
+    /// Write a configuration from AWX's notification templates, or from the callbacks of an ansible.cfg
     Import(Import),
     /// Print the JSON Schema of an event, or the keys of the configuration
     Schema {
@@ -314,17 +314,31 @@ pub struct Import {
 }
 
 /// Programs whose configuration can be imported.
+///
+/// Secrets become environment variables, which are listed at the end.
 #[derive(Subcommand)]
 pub enum Source {
     /// Read notification templates from `awx export`, or from AWX's API
     ///
-    /// Secrets become environment variables, which are listed at the end. Exit codes: 65 if a file holds
-    /// nothing of AWX's; 66 if it cannot be read; 74 if the output cannot be written or exists; 78 if a
-    /// notifier is written as a comment, because it is incomplete.
+    /// Exit codes: 65 if a file holds nothing of AWX's; 66 if it cannot be read; 74 if the output cannot be
+    /// written or exists; 78 if a notifier is written as a comment, because it is incomplete.
     Awx {
         /// JSON or YAML: exports, answers of the API, or several of them; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Write to this new file instead of standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read the notification callbacks of community.general from an ansible.cfg and the environment
+    ///
+    /// Exit codes: 65 if the file sets none; 66 if it cannot be read; 74 if the output cannot be written or
+    /// exists; 78 if a callback is written as a comment, because it has no counterpart or is incomplete.
+    #[command(visible_alias = "ansible.cfg")]
+    AnsibleCfg {
+        /// The file; without it, the one that Ansible would read here
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
         /// Write to this new file instead of standard output
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,

@@ -30,7 +30,7 @@ fn of_template(template: &Template, attachments: &[&Attachment], names: &mut Nam
         introduce(&mut draft, template, attachments);
         let problem = format!("AWX's kind {} has no counterpart", quoted(&template.kind));
         draft.unfinished = Some(problem);
-        remark_others(&mut draft, &Fields::new(&template.configuration));
+        remark_others(&mut draft, &Fields::new(&template.configuration, "AWX's"));
         return vec![draft];
     };
     let moments = moments(attachments);
@@ -124,7 +124,7 @@ fn introduce(draft: &mut Draft, template: &Template, attachments: &[&Attachment]
 }
 
 fn finish(draft: &mut Draft, kind: &Kind, template: &Template, said: &[Said], names: &mut Names) {
-    let fields = Fields::new(&template.configuration);
+    let fields = Fields::new(&template.configuration, "AWX's");
     let triggers: Vec<&str> = said.iter().map(|one| one.moment.triggers()).collect();
     (kind.connect)(draft, &fields, names);
     draft.set("on", triggers.join(", "));

@@ -1,4 +1,4 @@
-//! The configuration of a notification template of AWX: typed values, and those that nothing asked for.
+//! The settings of a notifier of another program: typed values, and those that nothing asked for.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, Names, Secret};
+use crate::config::section::truth;
 
 /// What AWX shows in place of a secret.
 pub const ENCRYPTED: &str = "$encrypted$";
@@ -13,14 +14,17 @@ pub const ENCRYPTED: &str = "$encrypted$";
 /// Fields of a configuration; getters record which of them were asked for.
 pub struct Fields<'a> {
     fields: &'a Map<String, Value>,
+    /// Owner of the fields, in texts.
+    owner: &'static str,
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    /// Wraps the fields of a template.
-    pub fn new(fields: &'a Map<String, Value>) -> Fields<'a> {
+    /// Wraps the fields of `owner`.
+    pub fn new(fields: &'a Map<String, Value>, owner: &'static str) -> Fields<'a> {
         Fields {
             fields,
+            owner,
             asked: RefCell::default(),
         }
     }
@@ -39,8 +43,7 @@ impl<'a> Fields<'a> {
 
     /// Returns true if a field is true.
     pub fn flag(&self, name: &'static str) -> bool {
-        self.text(name)
-            .is_some_and(|text| text.eq_ignore_ascii_case("true"))
+        self.text(name).and_then(|text| truth(&text)) == Some(true)
     }
 
     /// Returns the items of a list, or one scalar.
@@ -82,7 +85,7 @@ impl<'a> Fields<'a> {
             .filter(|text| !text.starts_with(ENCRYPTED));
         let secret = Secret {
             variable: names.variable(&draft.stem, ours),
-            source: format!("AWX's `{theirs}`"),
+            source: format!("{} `{theirs}`", self.owner),
             known,
         };
         draft.set_secret(ours, secret);

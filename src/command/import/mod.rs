@@ -1,6 +1,8 @@
 //! `import`: writes a configuration from that of another program.
 
+mod ansible_cfg;
 mod awx;
+mod callbacks;
 mod draft;
 mod export;
 mod fields;
@@ -11,11 +13,12 @@ mod webhook;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli;
 use crate::console::{stderr, stdout};
 use crate::exit::Exit;
+use ansible_cfg::Settings;
 use draft::{Draft, Form, Page};
 use export::Export;
 
@@ -23,24 +26,77 @@ use export::Export;
 const MAX_INPUT: u64 = 64 << 20;
 const MAX_OUTPUT: usize = 1 << 20;
 
+/// Notifiers to write, and where they come from.
+struct Found {
+    drafts: Vec<Draft>,
+    origin: String,
+    /// Remarks that belong to no notifier.
+    notes: Vec<String>,
+}
+
 /// Runs `import`.
 pub fn run(arguments: &cli::Import) -> Exit {
-    let (drafts, origin, output) = match &arguments.source {
-        cli::Source::Awx { files, output } => {
-            let mut export = Export::default();
-            for file in files {
-                if let Err(exit) = read_export(file, &mut export) {
-                    return exit;
-                }
-            }
-            if export.templates.is_empty() {
-                stderr::say("there is no notification template in these files");
-                return Exit::InvalidEvent;
-            }
-            (awx::drafts(&export), "AWX's notification templates", output)
-        }
+    let (found, output) = match &arguments.source {
+        cli::Source::Awx { files, output } => (from_awx(files), output),
+        cli::Source::AnsibleCfg { file, output } => (from_ansible_cfg(file.as_deref()), output),
     };
-    finish(drafts, origin, output.as_deref())
+    match found {
+        Ok(found) => finish(found, output.as_deref()),
+        Err(exit) => exit,
+    }
+}
+
+fn from_awx(files: &[PathBuf]) -> Result<Found, Exit> {
+    let mut export = Export::default();
+    files
+        .iter()
+        .try_for_each(|file| read_export(file, &mut export))?;
+    if export.templates.is_empty() {
+        stderr::say("there is no notification template in these files");
+        return Err(Exit::InvalidEvent);
+    }
+    Ok(Found {
+        drafts: awx::drafts(&export),
+        origin: "AWX's notification templates".to_owned(),
+        notes: Vec::new(),
+    })
+}
+
+fn from_ansible_cfg(file: Option<&Path>) -> Result<Found, Exit> {
+    let mut notes = Vec::new();
+    let found = match file {
+        Some(file) => Some(file.to_owned()),
+        None => ansible_cfg::find(&mut notes),
+    };
+    let (text, place) = match &found {
+        Some(file) => (read(file)?, file.display().to_string()),
+        // The environment may say everything.
+        None => (
+            String::new(),
+            "the environment, as there is no ansible.cfg".to_owned(),
+        ),
+    };
+    let settings = Settings::parse(&text).map_err(|problem| {
+        stderr::say(format!("`{place}`: {problem}"));
+        Exit::InvalidEvent
+    })?;
+    let drafts = callbacks::drafts(&settings, &mut notes);
+    if drafts.is_empty() {
+        notes.iter().for_each(stderr::say);
+        stderr::say(format!(
+            "no callback that notifies is enabled or configured in {place}"
+        ));
+        return Err(if found.is_some() {
+            Exit::InvalidEvent
+        } else {
+            Exit::NoInput
+        });
+    }
+    Ok(Found {
+        drafts,
+        origin: place,
+        notes,
+    })
 }
 
 fn read_export(file: &Path, export: &mut Export) -> Result<(), Exit> {
@@ -74,9 +130,9 @@ fn read(file: &Path) -> Result<String, Exit> {
 }
 
 /// Tries the drafts, writes them, and says what is left to do.
-fn finish(mut drafts: Vec<Draft>, origin: &str, output: Option<&Path>) -> Exit {
-    trial::settle(&mut drafts);
-    let text = page(&drafts, origin);
+fn finish(mut found: Found, output: Option<&Path>) -> Exit {
+    trial::settle(&mut found.drafts);
+    let text = page(&found);
     if text.len() > MAX_OUTPUT {
         stderr::say("the configuration would be longer than 1 MiB; import fewer files at a time");
         return Exit::InvalidEvent;
@@ -84,18 +140,21 @@ fn finish(mut drafts: Vec<Draft>, origin: &str, output: Option<&Path>) -> Exit {
     if let Err(exit) = write(&text, output) {
         return exit;
     }
-    report(&drafts);
-    let is_whole = drafts.iter().all(|draft| draft.unfinished.is_none());
+    found.notes.iter().for_each(stderr::say);
+    report(&found.drafts);
+    let is_whole = found.drafts.iter().all(|draft| draft.unfinished.is_none());
     if is_whole { Exit::Ok } else { Exit::Config }
 }
 
 /// Returns the text of the configuration.
-fn page(drafts: &[Draft], origin: &str) -> String {
-    let heading = [
-        format!("Written by `ansible-notify import` from {origin}."),
+fn page(found: &Found) -> String {
+    let drafts = &found.drafts;
+    let mut heading = vec![
+        format!("Written by `ansible-notify import` from {}.", found.origin),
         "`ansible-notify check-config` checks it; `ansible-notify test` sends a sample event."
             .to_owned(),
     ];
+    heading.extend(found.notes.iter().cloned());
     let mut page = Page::new(&heading, drafts, Form::Written);
     if drafts.iter().all(|draft| draft.unfinished.is_some()) {
         page.line("");

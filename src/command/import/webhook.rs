@@ -33,7 +33,7 @@ pub fn connect(draft: &mut Draft, fields: &Fields, names: &mut Names) {
 }
 
 /// Returns true if a URL may contain a secret: a user, a query, or what looks like a token.
-fn holds_secret(text: &str) -> bool {
+pub fn holds_secret(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else {
         return true;
     };
