@@ -1,11 +1,11 @@
 //! The notification callbacks of community.general, as notifiers.
 
-use serde_json::{Map, json};
+use serde_json::Map;
 
 use super::ansible_cfg::Settings;
-use super::draft::{Draft, Names, Secret};
+use super::draft::{Draft, Names};
 use super::fields::Fields;
-use super::webhook::holds_secret;
+use super::services;
 use crate::text::one_line;
 
 /// A callback: its options, and what becomes of it.
@@ -56,7 +56,7 @@ const CALLBACKS: [Callback; 11] = [
             ),
             opt("http_agent", &["http_agent"], &[]),
         ],
-        fate: Fate::Notifier("slack", slack),
+        fate: Fate::Notifier("slack", services::slack),
     },
     Callback {
         name: "mail",
@@ -69,7 +69,7 @@ const CALLBACKS: [Callback; 11] = [
             opt("bcc", &["bcc"], &[]),
             opt("message_id_domain", &["message_id_domain"], &[]),
         ],
-        fate: Fate::Notifier("email", mail),
+        fate: Fate::Notifier("email", services::mail),
     },
     Callback {
         name: "hipchat",
@@ -80,7 +80,7 @@ const CALLBACKS: [Callback; 11] = [
             opt("from", &["from"], &["HIPCHAT_FROM"]),
             opt("notify", &["notify"], &["HIPCHAT_NOTIFY"]),
         ],
-        fate: Fate::Notifier("hipchat", hipchat),
+        fate: Fate::Notifier("hipchat", services::hipchat),
     },
     Callback {
         name: "splunk",
@@ -99,7 +99,7 @@ const CALLBACKS: [Callback; 11] = [
             ),
             opt("batch", &["batch"], &["SPLUNK_BATCH"]),
         ],
-        fate: Fate::Notifier("webhook", splunk),
+        fate: Fate::Notifier("webhook", services::splunk),
     },
     Callback {
         name: "nrdp",
@@ -114,7 +114,7 @@ const CALLBACKS: [Callback; 11] = [
                 &["NRDP_VALIDATE_CERTS"],
             ),
         ],
-        fate: Fate::Notifier("webhook", nrdp),
+        fate: Fate::Notifier("webhook", services::nrdp),
     },
     Callback {
         name: "logstash",
@@ -255,8 +255,7 @@ pub fn drafts(settings: &Settings, notes: &mut Vec<String>) -> Vec<Draft> {
             draft.remark(format!("`{}` has no counterpart.", one_line(key)));
         }
         if !is_enabled {
-            draft.remark("It is muted, because `callbacks_enabled` does not name the callback.");
-            draft.set("enabled", "false");
+            draft.mute("`callbacks_enabled` does not name the callback.");
         }
         drafts.push(draft);
     }
@@ -309,209 +308,4 @@ fn draft(callback: &Callback, settings: &Settings, section: &str, names: &mut Na
             draft
         }
     }
-}
-
-/// Sets a key to the variable from which the callback takes the secret, too.
-fn secret(draft: &mut Draft, key: &str, variable: &str, option: &str, known: Option<String>) {
-    let secret = Secret {
-        variable: variable.to_owned(),
-        source: format!("the callback's `{option}`"),
-        known,
-    };
-    draft.set_secret(key, secret);
-}
-
-fn unverified(draft: &mut Draft, fields: &Fields) {
-    if fields.text("validate_certs").is_some() && !fields.flag("validate_certs") {
-        draft.set("validate_certs", "false");
-    }
-}
-
-fn slack(draft: &mut Draft, fields: &Fields, _: &mut Names) {
-    secret(
-        draft,
-        "url",
-        "SLACK_WEBHOOK_URL",
-        "webhook_url",
-        fields.text("webhook_url"),
-    );
-    unverified(draft, fields);
-    draft.set(
-        "on",
-        "started, playbook_on_play_start, success, error, canceled",
-    );
-    let or = |name, default: &str| fields.text(name).unwrap_or_else(|| default.to_owned());
-    let (channel, username) = (or("channel", "#ansible"), or("username", "ansible"));
-    draft.set(
-        "body",
-        json!({"channel": channel, "username": username}).to_string(),
-    );
-    draft.remark(
-        "The text is this program's own. Only old webhooks follow `channel` and `username`.",
-    );
-}
-
-fn mail(draft: &mut Draft, fields: &Fields, _: &mut Names) {
-    draft.set(
-        "host",
-        fields.text("mta").unwrap_or_else(|| "localhost".to_owned()),
-    );
-    draft.set(
-        "port",
-        fields.text("mtaport").unwrap_or_else(|| "25".to_owned()),
-    );
-    draft.set("encryption", "none");
-    let sender = fields.text("sender").unwrap_or_else(|| "root".to_owned());
-    draft.set("from", with_domain(&sender));
-    let to = fields.text("to").unwrap_or_else(|| "root".to_owned());
-    let lists = [
-        ("to", Some(to)),
-        ("cc", fields.text("cc")),
-        ("bcc", fields.text("bcc")),
-    ];
-    for (key, list) in lists {
-        let list = list.unwrap_or_default().replace('\n', ",");
-        let addresses: Vec<String> = list.split(',').map(with_domain).collect();
-        draft.set(key, addresses.join(", "));
-    }
-    draft.set("on", "failed, unreachable, async_failed");
-    draft.set("when", "not ignored");
-    draft.remark("The text is this program's own. The callback does not encrypt; `encryption = starttls` does.");
-}
-
-/// Returns an address with a domain: a local user gets `localhost`.
-fn with_domain(address: &str) -> String {
-    let address = address.trim();
-    match address.is_empty() || address.contains(['@', ' ']) {
-        true => address.to_owned(),
-        false => format!("{address}@localhost"),
-    }
-}
-
-fn hipchat(draft: &mut Draft, fields: &Fields, _: &mut Names) {
-    draft.set("enabled", "false");
-    draft.set("api_url", "https://api.hipchat.com");
-    secret(
-        draft,
-        "token",
-        "HIPCHAT_TOKEN",
-        "token",
-        fields.text("token"),
-    );
-    draft.set(
-        "rooms",
-        fields.text("room").unwrap_or_else(|| "ansible".to_owned()),
-    );
-    draft.set(
-        "message_from",
-        fields.text("from").unwrap_or_else(|| "ansible".to_owned()),
-    );
-    let is_quiet = fields.text("notify").is_some() && !fields.flag("notify");
-    draft.set("notify", (!is_quiet).to_string());
-    draft.set("on", "started, success, error, canceled");
-    draft.remark(
-        "It is muted: the callback knows only api.hipchat.com, which ended in 2019. Set `api_url` to a server of your own.",
-    );
-}
-
-/// The event of the callback, as far as there are the same data here.
-const SPLUNK: &str = r#"{
-  "event": {
-    "uuid": "{{ event.task.id }}",
-    "session": "{{ run_id }}",
-    "status": "{{ {'success': 'OK', 'skipped': 'SKIPPED', 'failed': 'FAILED', 'unreachable': 'UNREACHABLE'}[state] }}",
-    "timestamp": "TIMESTAMP",
-    "host": "{{ controller }}",
-    "user": "{{ user }}",
-    "runtime": "{{ duration }}",
-    "ansible_version": "{{ event.run.ansible_version }}",
-    "ansible_check_mode": "{{ check }}",
-    "ansible_host": "{{ host }}",
-    "ansible_playbook": "{{ playbook }}",
-    "ansible_role": "{{ role }}",
-    "ansible_task": {"name": "{{ task_name }}", "action": "{{ task_action }}"},
-    "ansible_result": "{{ result }}"
-  }
-}"#;
-
-fn splunk(draft: &mut Draft, fields: &Fields, names: &mut Names) {
-    match fields.text("url") {
-        Some(url) if !holds_secret(&url) => draft.set("url", url),
-        url => secret(draft, "url", "SPLUNK_URL", "url", url),
-    }
-    let token = fields.text("authtoken");
-    if let Some(token) = &token {
-        crate::secret::mask(token);
-    }
-    let variable = names.variable(&draft.stem, "authorization");
-    let known = token.map(|token| format!("Splunk {token}"));
-    let header = Secret {
-        variable,
-        source: "`Splunk ` and the callback's `authtoken`".to_owned(),
-        known,
-    };
-    draft.set_secret("header.Authorization", header);
-    unverified(draft, fields);
-    draft.set("on", "ok, skipped, failed, unreachable, async_failed");
-    let digits = if fields.flag("include_milliseconds") {
-        26
-    } else {
-        19
-    };
-    let time = format!("{{{{ (time | string)[:{digits}] | replace('T', ' ') }}}} +0000");
-    let mut body = SPLUNK.replace("TIMESTAMP", &time);
-    if let Some(batch) = fields.text("batch") {
-        let batch = format!("\"batch\": {},\n    \"status\"", json!(batch));
-        body = body.replacen("\"status\"", &batch, 1);
-    }
-    draft.set("body", body);
-    draft.remark("`ip_address` and most of `ansible_task` have no counterpart.");
-}
-
-fn nrdp(draft: &mut Draft, fields: &Fields, names: &mut Names) {
-    let (url, token) = (fields.text("url"), fields.text("token"));
-    if let Some(token) = &token {
-        crate::secret::mask(token);
-    }
-    let known = url.zip(token).map(|(url, token)| {
-        let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
-        format!(
-            "{}/?token={token}&cmd=submitcheck",
-            url.trim_end_matches('/')
-        )
-    });
-    let secret = Secret {
-        variable: names.variable(&draft.stem, "url"),
-        source: "the callback's `url`, with a slash, `?token=`, its `token` and `&cmd=submitcheck`"
-            .to_owned(),
-        known,
-    };
-    draft.set_secret("url", secret);
-    draft.set("on", "success, error, canceled");
-    let names = [fields.text("hostname"), fields.text("servicename")];
-    let [Some(host), Some(service)] = names.map(|name| name.map(|name| xml(&name))) else {
-        draft.unfinished = Some("`hostname` or `servicename` is not set".to_owned());
-        return;
-    };
-    let result = format!(
-        "<?xml version='1.0'?>\n<checkresults>\n<checkresult type='service'>\n<hostname>{host}</hostname>\n\
-         <servicename>{service}</servicename>\n\
-         <state>{{{{ 2 if status != 'success' else 1 if changed_hosts else 0 }}}}</state>\n\
-         <output>{{{{ run_name | e }}}} | {{% for name, counts in (stats or {{}}).items() %}}'{{{{ name | e }}}}_ok'={{{{ counts.ok }}}} \
-         '{{{{ name | e }}}}_changed'={{{{ counts.changed }}}} '{{{{ name | e }}}}_unreachable'={{{{ counts.unreachable }}}} \
-         '{{{{ name | e }}}}_failed'={{{{ counts.failures }}}} {{% endfor %}}</output>\n</checkresult>\n</checkresults>\n"
-    );
-    draft.set("content", "form");
-    draft.set("body", json!({"XMLDATA": result}).to_string());
-    if fields.text("validate_certs").is_none() {
-        draft.remark("The callback does not check certificates; here they are checked.");
-    }
-    unverified(draft, fields);
-    draft.remark("The token is sent in the URL, not in the body. The output begins with the playbook, not with the play.");
-}
-
-/// Returns a text for XML that is no template.
-fn xml(text: &str) -> String {
-    let text = crate::text::Escape::Html.apply(&one_line(text));
-    text.replace('{', "&#123;")
 }

@@ -81,6 +81,14 @@ impl Draft {
         self.push(name.to_owned(), Value::Text(String::new()));
     }
 
+    /// Mutes the notifier.
+    pub fn mute(&mut self, reason: &str) {
+        self.remark(format!("It is muted: {reason}"));
+        if self.keys.iter().all(|key| key.name != "enabled") {
+            self.set("enabled", "false");
+        }
+    }
+
     /// Sets a key to an environment variable that will hold a secret.
     pub fn set_secret(&mut self, name: &str, secret: Secret) {
         if let Some(value) = &secret.known {

@@ -8,6 +8,7 @@ mod export;
 mod fields;
 mod kinds;
 mod messages;
+mod services;
 mod trial;
 mod webhook;
 
