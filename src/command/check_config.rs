@@ -1,17 +1,17 @@
 //! `check-config`: reports every problem of every level in one run, and the origin of each value.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::command::config_table;
 use crate::config::Options;
 use crate::config::entry::Shown;
 use crate::config::problem::Problem;
 use crate::console::stderr;
-use crate::console::stdout;
+use crate::console::stdout::{self, Styled};
 use crate::delivery::setup::Config;
 use crate::event::sample;
 use crate::exit::Exit;
@@ -46,7 +46,7 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
         secret::redact_values(&mut shown);
         stdout::show_json(&format!("{shown:#}\n"));
     } else {
-        stdout::show(&secret::redact(&as_text(&config, &connections, good)));
+        stdout::show_styled(&as_text(&config, &connections));
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
@@ -74,46 +74,43 @@ fn check_spool(config: &mut Config) {
     }
 }
 
-fn as_text(config: &Config, connections: &[(String, Check)], good: bool) -> String {
-    let mut text = String::new();
-    for (level, read) in &config.levels {
-        let state = if *read { "read" } else { "not found" };
-        let _ = writeln!(
-            text,
-            "{:<12}  {}  ({state})",
-            level.name,
-            level.path.display()
-        );
-    }
-    let mut section = "";
-    for value in &config.values {
-        if value.section != section {
-            section = &value.section;
-            let _ = writeln!(text, "\n[{section}]");
-        }
-        let shown = value.value.replace('\n', "\n    ");
-        let _ = writeln!(text, "{} = {shown}  ({})", value.key, value.place);
-    }
-    text.push('\n');
+fn as_text(config: &Config, connections: &[(String, Check)]) -> Vec<Styled> {
+    let mut parts = vec![verdict(config, connections)];
     for destination in &config.destinations {
-        let _ = writeln!(
-            text,
-            "notifier {}: {} ({})",
+        parts.push(Styled::Plain(format!(
+            "notifier {}: {} ({})\n",
             destination.name, destination.kind.name, destination.kind.about
-        );
+        )));
     }
-    for note in &config.withheld {
-        let _ = writeln!(text, "{note}");
+    let withheld = config.withheld.iter().map(|note| format!("{note}\n"));
+    let steps = connections.iter().flat_map(|(name, check)| {
+        let steps = check.steps.iter();
+        steps.map(move |step| format!("{name}: {step}\n"))
+    });
+    parts.extend(withheld.chain(steps).map(Styled::Plain));
+    parts.extend(config_table::of(config));
+    parts
+}
+
+/// Returns the first line: whether everything is good, or how much is not.
+fn verdict(config: &Config, connections: &[(String, Check)]) -> Styled {
+    let counted = |count: usize, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    let failed = connections
+        .iter()
+        .filter(|(_, check)| check.error.is_some());
+    let wrong = [
+        counted(config.problems.len(), "problem"),
+        counted(failed.count(), "failed check"),
+    ];
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    match wrong.is_empty() {
+        true => Styled::Good("configuration OK\n".to_owned()),
+        false => Styled::Bad(format!("configuration not OK: {}\n", wrong.join(", "))),
     }
-    for (name, check) in connections {
-        for step in &check.steps {
-            let _ = writeln!(text, "{name}: {step}");
-        }
-    }
-    if good {
-        let _ = writeln!(text, "configuration OK");
-    }
-    text
 }
 
 fn complain(config: &Config, connections: &[(String, Check)]) {

@@ -2,6 +2,7 @@
 
 pub mod check_config;
 pub mod completions;
+mod config_table;
 mod ended;
 pub mod flush;
 pub mod history;

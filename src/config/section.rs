@@ -11,7 +11,7 @@ use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
 use super::lines::{is_comment, without_comments};
 use super::literal::{self, Expected};
 use super::problem::{Harm, Problem};
-use super::units::{parse_duration, parse_size};
+use super::units::{self, parse_duration, parse_size};
 use crate::secret::{self, Secret};
 use crate::system::trusted::{self, Trusted};
 
@@ -34,6 +34,8 @@ pub struct Section {
     /// Per key, the address that its entry was written for.
     pub(super) bound: BTreeMap<String, Rc<Address>>,
     pub(super) asked: RefCell<BTreeSet<String>>,
+    /// Defaults of keys that are not set.
+    defaults: RefCell<BTreeMap<String, String>>,
     pub(super) problems: RefCell<Vec<Problem>>,
     /// Secrets that are configured but were not read.
     pub(super) withheld: RefCell<Vec<Problem>>,
@@ -71,6 +73,7 @@ impl Section {
             named: BTreeMap::new(),
             bound: BTreeMap::new(),
             asked: RefCell::default(),
+            defaults: RefCell::default(),
             problems: RefCell::default(),
             withheld: RefCell::default(),
             warnings: RefCell::default(),
@@ -170,6 +173,7 @@ impl Section {
     /// Reads a yes or no.
     pub fn flag(&self, key: &str, default: bool) -> bool {
         let Some(text) = self.text(key) else {
+            self.note_default(key, default);
             return default;
         };
         truth(text).unwrap_or_else(|| {
@@ -181,6 +185,9 @@ impl Section {
 
     /// Returns a whole number from 1 to `most`.
     pub fn count(&self, key: &str, default: usize, most: usize) -> usize {
+        if default > 0 && !self.is_given(key) {
+            self.note_default(key, default);
+        }
         self.parsed(key, default, |text| {
             let number = text
                 .parse()
@@ -195,6 +202,9 @@ impl Section {
 
     /// Returns a time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is in seconds.
     pub fn duration(&self, key: &str, default: Duration) -> Duration {
+        if !self.is_given(key) {
+            self.note_default(key, units::duration(default));
+        }
         self.parsed(key, default, |text| {
             parse_duration(text).ok_or_else(|| {
                 let given = advice::quoted(text);
@@ -205,6 +215,9 @@ impl Section {
 
     /// Returns a size in bytes, such as `64MiB`; at least 1 MiB.
     pub fn size(&self, key: &str, default: u64) -> u64 {
+        if !self.is_given(key) {
+            self.note_default(key, units::size(default));
+        }
         self.parsed(key, default, |text| {
             let size = parse_size(text).filter(|size| *size >= 1 << 20);
             size.ok_or_else(|| {
@@ -215,7 +228,11 @@ impl Section {
     }
 
     /// Returns one of the named values, in upper or lower case.
-    pub fn choice<T: Copy>(&self, key: &str, default: T, choices: &[(&str, T)]) -> T {
+    pub fn choice<T: Copy + PartialEq>(&self, key: &str, default: T, choices: &[(&str, T)]) -> T {
+        let named = choices.iter().find(|(_, value)| *value == default);
+        if let Some((name, _)) = named.filter(|_| !self.is_given(key)) {
+            self.note_default(key, name);
+        }
         self.parsed(key, default, |text| {
             let mut all = choices.iter();
             let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));
@@ -417,6 +434,17 @@ impl Section {
     /// Returns the warnings noted so far, and forgets them.
     pub fn take_warnings(&self) -> Vec<Problem> {
         self.warnings.take()
+    }
+
+    /// Returns the keys that are not set, with the defaults that apply.
+    pub fn defaults(&self) -> BTreeMap<String, String> {
+        self.defaults.take()
+    }
+
+    /// Notes the default that applies to a key that is not set.
+    fn note_default(&self, key: &str, default: impl ToString) {
+        let mut defaults = self.defaults.borrow_mut();
+        defaults.insert(key.to_owned(), default.to_string());
     }
 
     /// Returns the keys asked for so far.

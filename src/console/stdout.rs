@@ -3,8 +3,11 @@
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anstyle::{AnsiColor, Style};
+
 use crate::console::stderr;
 use crate::exit::Exit;
+use crate::secret;
 use crate::text;
 
 /// True once something could not be written.
@@ -28,6 +31,37 @@ pub fn print(text: impl AsRef<[u8]>) {
 /// Prints `text`, making visible everything that could control a terminal.
 pub fn show(text: &str) {
     print(text::visible_lines(text));
+}
+
+/// A part of what is printed, by its appearance on a terminal.
+pub enum Styled {
+    Plain(String),
+    /// Less important than the rest.
+    Dim(String),
+    Good(String),
+    Bad(String),
+}
+
+/// Prints `parts` like `show`, secrets masked; in colour on a terminal that has it, unless `NO_COLOR` is set.
+pub fn show_styled(parts: &[Styled]) {
+    let mut output = anstream::AutoStream::new(Vec::new(), choice());
+    for part in parts {
+        let (style, text) = match part {
+            Styled::Plain(text) => (Style::new(), text),
+            Styled::Dim(text) => (Style::new().dimmed(), text),
+            Styled::Good(text) => (AnsiColor::Green.on_default().bold(), text),
+            Styled::Bad(text) => (AnsiColor::Red.on_default().bold(), text),
+        };
+        let text = text::visible_lines(&secret::redact(text));
+        // Writing to memory cannot fail.
+        let _ = write!(output, "{style}{text}{style:#}");
+    }
+    print(output.into_inner());
+}
+
+/// Returns whether standard output gets colours.
+fn choice() -> anstream::ColorChoice {
+    anstream::AutoStream::choice(&std::io::stdout())
 }
 
 /// Prints JSON, making visible everything that could control a terminal.

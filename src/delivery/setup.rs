@@ -50,6 +50,8 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Secrets that exist but were not read.
     pub withheld: Vec<Problem>,
+    /// Defaults in effect, by section and key.
+    pub defaults: BTreeMap<String, BTreeMap<String, String>>,
     /// Keys that were asked for, by section.
     keys: BTreeMap<String, BTreeSet<String>>,
 }
@@ -143,6 +145,7 @@ impl Config {
             problems: Vec::new(),
             warnings: Vec::new(),
             withheld: Vec::new(),
+            defaults: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -359,6 +362,8 @@ impl Config {
         self.warnings.extend(section.take_warnings());
         self.withheld.extend(section.withheld());
         self.keys.insert(section.name.clone(), section.asked());
+        self.defaults
+            .insert(section.name.clone(), section.defaults());
     }
 
     fn problem(&mut self, place: &str, text: impl Into<String>) {

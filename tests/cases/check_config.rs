@@ -333,9 +333,9 @@ fn levels_are_inherited_key_by_key() {
     );
     let outcome = crate::sandbox::outcome(command.spawn().unwrap());
     assert!(
-        outcome
-            .stdout
-            .contains("callback_url = http://localhost/environment  (ANSIBLE_NOTIFY_CALLBACK_URL)"),
+        outcome.stdout.contains(
+            "ANSIBLE_NOTIFY_CALLBACK_URL  callback_url    http://localhost/environment\n"
+        ),
         "{outcome:?}"
     );
 }
@@ -352,7 +352,7 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
         assert!(
             outcome
                 .stdout
-                .contains(&format!("http://localhost/{project}  ")),
+                .contains(&format!("http://localhost/{project}\n")),
             "{outcome:?}"
         );
     }
@@ -379,7 +379,7 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
     let outcome = sandbox.run(&bare);
     outcome.expect(0, "");
     assert!(
-        outcome.stdout.contains("http://localhost/user  "),
+        outcome.stdout.contains("http://localhost/user\n"),
         "{outcome:?}"
     );
 }
@@ -527,4 +527,48 @@ fn json_keeps_its_keys_whatever_the_secrets_are() {
     let values = report["values"].as_array().unwrap();
     let password = values.iter().find(|value| value["key"] == "password");
     assert_eq!(password.unwrap()["value"], "[redacted]");
+}
+
+#[test]
+fn the_values_stand_by_file_and_line_behind_the_verdict() {
+    let sandbox = Sandbox::with_config(
+        "[inputs]\ncallback_url = http://localhost/\n[notifier:b]\ntype = webhook\nurl = http://b/\n\
+         headers = A: 1\n   B: 2\n[delivery]\ndrain = 2m\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    let (first, rest) = outcome.stdout.split_once('\n').unwrap();
+    assert_eq!(first, "configuration OK");
+    let file = sandbox.path("plugin_config.ini").display().to_string();
+    let (_, table) = rest.split_once(&format!("{file}  (project)\n")).unwrap();
+    let expected = "  [inputs]
+     2  callback_url    http://localhost/
+  [notifier:b]
+     4  type            webhook
+     5  url             http://b/
+     6  headers         A: 1
+                        B: 2
+  [delivery]
+     9  drain           2m
+
+defaults in effect
+  [delivery]
+        keep            14d
+        keep_bodies     false
+        max_age         3d
+        max_size        256MiB
+";
+    assert!(table.starts_with(expected), "{table}");
+    assert!(!table.contains(&file) && !table.contains('\x1b'), "{table}");
+
+    sandbox.file(
+        "plugin_config.ini",
+        "[inputs]\ncallback_url = http://localhost/\non = faild\nx = 1\n",
+    );
+    let outcome = sandbox.run(&["check-config"]);
+    assert!(
+        outcome
+            .stdout
+            .starts_with("configuration not OK: 2 problems\n"),
+        "{outcome:?}"
+    );
 }

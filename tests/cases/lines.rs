@@ -241,9 +241,7 @@ fn a_template_goes_nowhere_as_it_stands() {
         ("type = slack\ntoken = xoxb-1\nchannels = a", "api_url"),
         ("type = mattermost\nurl = http://h/x", "username"),
         ("type = rocketchat", "url"),
-        ("type = grafana\nurl = https://h/\ntoken = t0ken", "tags"),
         ("type = discord\nurl = http://h/x", "thread_id"),
-        ("type = pagerduty\nrouting_key = a1b2", "client"),
         ("type = webhook\nurl = http://h/", "proxy"),
         ("type = zeromq", "url"),
     ] {

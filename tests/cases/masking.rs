@@ -225,7 +225,11 @@ fn no_level_shows_what_another_one_hides() {
     expect_masked(&sandbox, &server, &sent.printed());
     let checked = sandbox.run_on_spool(&["check-config"]);
     assert_eq!(checked.code, 0, "{checked:?}");
-    for shown in ["keys = token", "keys = secret", "patterns = canary-"] {
+    for shown in [
+        "keys            token\n",
+        "keys            secret\n",
+        "patterns        canary-",
+    ] {
         assert!(checked.stdout.contains(shown), "{checked:?}");
     }
 }

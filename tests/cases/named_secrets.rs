@@ -51,7 +51,7 @@ fn a_secret_is_used_by_its_name_in_every_key() {
                 assert_eq!(outcome.code, 0, "{secret} {key}: {outcome:?}");
                 printed += &outcome.printed();
             }
-            assert!(printed.contains("= secret:ops key"), "{printed}");
+            assert!(printed.contains("  secret:ops key\n"), "{printed}");
             assert!(!printed.contains("canary-one"), "{printed}");
             assert_eq!(
                 header(&server, name).as_deref(),

@@ -109,7 +109,10 @@ fn a_proxy_that_is_no_url_is_not_shown() {
         "[inputs]\ncallback_url = http://h/\nproxy = anna:canary@proxy:3128\n",
     );
     let outcome = sandbox.run(&["check-config"]);
-    assert!(outcome.stdout.contains("proxy = [redacted]"), "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("proxy           [redacted]\n"),
+        "{outcome:?}"
+    );
     outcome.expect_line(
         78,
         &["plugin_config.ini:3: `proxy` must be `env`, or a URL such as"],
