@@ -32,7 +32,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 test: test-rust test-ansible test-runner sanity test-torture ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
-	tests/setup.sh nginx openssl curl inspircd systemd-analyze=systemd bash zsh fish
+	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \

@@ -26,7 +26,7 @@ const KEYS: [&str; 11] = [
 ];
 
 /// Further keys that name a recipient or the sender: changing one of them means another recipient.
-const RECIPIENTS: [&str; 27] = [
+const RECIPIENTS: [&str; 29] = [
     "username",
     "password",
     "token",
@@ -43,6 +43,7 @@ const RECIPIENTS: [&str; 27] = [
     "api_key_sid",
     "api_key_secret",
     "routing_key",
+    "channel",
     "channels",
     "channel_key",
     "targets",
@@ -50,11 +51,15 @@ const RECIPIENTS: [&str; 27] = [
     "chat_ids",
     "message_thread_id",
     "thread_id",
+    "topic",
     "topic_arn",
     "access_key_id",
     "secret_access_key",
     "dashboard_uid",
 ];
+
+/// Beginnings of such keys.
+const FAMILIES: [&str; 2] = ["header.", "body."];
 
 impl Section {
     fn address(&self) -> Address {
@@ -73,7 +78,10 @@ impl Section {
         };
         self.entries.iter().any(|entry| {
             let key = family(&entry.key);
-            (KEYS.contains(&key) || RECIPIENTS.contains(&key)) && is_here(&entry.origin)
+            let is_one = KEYS.contains(&key)
+                || RECIPIENTS.contains(&key)
+                || FAMILIES.iter().any(|prefix| key.starts_with(prefix));
+            is_one && is_here(&entry.origin)
         })
     }
 

@@ -85,6 +85,23 @@ impl Content {
         }
     }
 
+    /// Adds fields to data of JSON or a form; they replace those of the same name in JSON.
+    pub fn with_fields<'a>(
+        self,
+        data: &[u8],
+        fields: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Bytes, String> {
+        if self == Content::Form {
+            let text = String::from_utf8_lossy(data).into_owned();
+            let mut form = form_urlencoded::Serializer::for_suffix(text, 0);
+            return Ok(form.extend_pairs(fields).finish().into());
+        }
+        let mut object: Map<String, Value> = serde_json::from_slice(data)
+            .map_err(|_| "`body` must give a JSON object, to which `body.NAME` adds a field")?;
+        object.extend(fields.map(|(name, value)| (name.to_owned(), value.into())));
+        Ok(Value::Object(object).to_string().into())
+    }
+
     /// Joins the data of the events of a batch.
     pub fn join(self, batch: &[Bytes]) -> Bytes {
         match self {

@@ -1,19 +1,25 @@
-//! Format of the data sent for an event, where it can be chosen: the keys `format` and `content`.
+//! Format of the data sent for an event, where it can be chosen: the keys `format`, `content` and `body.NAME`.
 
 use hyper::body::Bytes;
 use serde_json::value::RawValue;
 
 use crate::config::section::Section;
+use crate::failure::Failure;
 use crate::message::Message;
 use crate::message::content::Content;
 use crate::notifier::cloudevents::{self, CloudEvent};
 use crate::notifier::over_http;
+use crate::secret::Secret;
 
-/// Values of the keys `format` and `content`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Beginning of a key that sets a single field of the body.
+const BODY: &str = "body.";
+
+/// Values of these keys.
 pub struct Format {
     envelope: Envelope,
     content: Content,
+    /// Fields of the body that are secrets, such as an API key: they are in no event and no template.
+    fields: Vec<(String, Secret)>,
 }
 
 /// Value of the key `format`.
@@ -48,11 +54,26 @@ impl Format {
         } else if !content.can_batch() {
             section.no_batch("`batch` cannot be used with this `content`");
         }
-        Format { envelope, content }
+        let fields = fields(section);
+        if !fields.is_empty() {
+            section.no_batch("`batch` cannot be used with `body.NAME`");
+        }
+        let takes_fields = matches!(content, Content::Json | Content::Form);
+        if let Some((name, _)) = fields.first()
+            && (envelope != Envelope::None || !takes_fields)
+        {
+            let problem = "a field of the body requires `content` to be `json` or `form`, and no other `format`";
+            section.problem(&format!("{BODY}{name}"), problem);
+        }
+        Format {
+            envelope,
+            content,
+            fields,
+        }
     }
 
     /// Returns the media type of the data.
-    pub fn content_type(self) -> &'static str {
+    pub fn content_type(&self) -> &'static str {
         match self.envelope {
             Envelope::CloudEvents => cloudevents::CONTENT_TYPE,
             Envelope::None | Envelope::Runner => self.content.media_type(),
@@ -60,8 +81,8 @@ impl Format {
     }
 
     /// Returns the data to send.
-    pub fn body(self, message: &Message) -> Bytes {
-        match (self.envelope, &message.context.event().record) {
+    pub fn body(&self, message: &Message) -> Result<Bytes, Failure> {
+        let body = match (self.envelope, &message.context.event().record) {
             (Envelope::Runner, Some(record)) => Bytes::copy_from_slice(record.get().as_bytes()),
             (Envelope::CloudEvents, _) => {
                 let data: &RawValue =
@@ -70,6 +91,28 @@ impl Format {
             }
             _ if message.batch.is_empty() => message.payload.clone(),
             _ => self.content.join(&message.batch),
+        };
+        let fields = self.fields.iter();
+        let fields = fields.map(|(name, value)| (name.as_str(), value.expose()));
+        match self.fields.is_empty() {
+            true => Ok(body),
+            false => self
+                .content
+                .with_fields(&body, fields)
+                .map_err(Failure::permanent),
         }
     }
+}
+
+/// Reads the fields of the body that have a key of their own, `body.NAME` or a form of it for a secret.
+fn fields(section: &Section) -> Vec<(String, Secret)> {
+    let field = |key: String| {
+        let name = key.strip_prefix(BODY)?.to_owned();
+        Some((name, section.secret(&key)?))
+    };
+    section
+        .families(BODY)
+        .into_iter()
+        .filter_map(field)
+        .collect()
 }

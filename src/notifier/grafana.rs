@@ -42,7 +42,7 @@ struct Grafana {
     place: Place,
 }
 
-/// Where an annotation appears; without a dashboard, on all that query its tags.
+/// Place of an annotation; without a dashboard, it appears on all that query its tags.
 struct Place {
     dashboard: Chosen<String>,
     /// The dashboard's number and the panel's.
@@ -111,7 +111,7 @@ fn place(section: &Section) -> Place {
 }
 
 impl Place {
-    /// Returns the fields that say where an annotation appears. One that cannot be made is left out: an
+    /// Returns the fields that place an annotation. One that cannot be made is left out: an
     /// annotation without its dashboard would appear on others, so that is a failure.
     fn of(&self, message: &Message) -> Result<Map<String, Value>, Failure> {
         let uid = self.dashboard.of(message).map_err(Failure::permanent)?;

@@ -98,7 +98,7 @@ fn is_notifier(section: &Section) -> bool {
 impl Service for Webhook {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         let url = self.address.url(&message.context)?;
-        let body = self.format.body(message);
+        let body = self.format.body(message)?;
         let mut headers = self.headers.of(&message.context)?;
         headers.extend(
             self.authorization

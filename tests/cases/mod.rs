@@ -42,6 +42,7 @@ mod proxy;
 mod readme;
 mod reasons;
 mod receive;
+mod recipes;
 mod recipients;
 mod replies;
 mod resume;

@@ -364,3 +364,67 @@ fn a_mistake_in_a_single_header_is_said() {
         assert!(outcome.stderr.contains(problem), "{keys}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_field_of_the_body_may_be_a_secret() {
+    let cases = [
+        (
+            "body.token_file = key\nbody = {\"a\": \"{{ host }}\", \"token\": \"old\"}",
+            r#"{"a":"web1","token":"canary{{ host }}&"}"#,
+        ),
+        (
+            "body.token_file = key",
+            r#"{"host":"web1","why":"no","token":"canary{{ host }}&"}"#,
+        ),
+        (
+            "content = form\nbody.token_file = key\nbody = {\"a\": \"{{ host }}\"}",
+            "a=web1&token=canary%7B%7B+host+%7D%7D%26",
+        ),
+        (
+            "content = form\nbody.token_file = key\nbody = a={{ host }}",
+            "a=web1&token=canary%7B%7B+host+%7D%7D%26",
+        ),
+    ];
+    for (keys, body) in cases {
+        let server = Server::start([OK]);
+        let url = server.at("/");
+        let sandbox = Sandbox::with_config(&format!(
+            "[notifier:x]\ntype = webhook\non = any\nurl = {url}\n{keys}\nsign = sha256\nsigning_secret = abcdefgh\n\
+             [outputs:x]\nhost = host\nwhy = reason\n"
+        ));
+        sandbox.file("key", "canary{{ host }}&\n");
+        let shown = sandbox.run_with_input(&["send", "-", "--dry-run"], FAILED);
+        assert!(!format!("{shown:?}").contains("canary"), "{shown:?}");
+        let sent = sandbox.run_with_input(&["send", "-", "--quiet"], FAILED);
+        sent.expect(0, "");
+        let request = server.requests().remove(0);
+        assert_eq!(request.body, body, "{keys}");
+        assert!(request.header("x-hub-signature-256").is_some());
+    }
+}
+
+#[test]
+fn a_field_that_no_body_can_have_is_a_problem() {
+    let cases = [
+        ("content = text", "`content` to be `json` or `form`"),
+        ("content = ndjson", "`content` to be `json` or `form`"),
+        ("format = cloudevents", "and no other `format`"),
+        ("batch = 2", "`batch` cannot be used with `body.NAME`"),
+        ("body.token_env = X", "are set; keep one of them"),
+    ];
+    for (keys, problem) in cases {
+        let config = format!(
+            "[notifier:x]\ntype = webhook\nurl = http://h/\nbody.token = abcdefgh\n{keys}\n"
+        );
+        let outcome = Sandbox::with_config(&config).run(&["check-config"]);
+        assert_eq!(outcome.code, 78, "{keys}");
+        assert!(outcome.stderr.contains(problem), "{keys}: {outcome:?}");
+        assert!(!format!("{outcome:?}").contains("abcdefgh"), "{outcome:?}");
+    }
+    let list = "[notifier:x]\ntype = webhook\non = any\nurl = http://h/\nbody.token = abcdefgh\nbody = [1]\n";
+    let outcome = Sandbox::with_config(list).run_with_input(&["send", "-"], FAILED);
+    outcome.expect_line(
+        69,
+        &["`body` must give a JSON object, to which `body.NAME` adds a field"],
+    );
+}

@@ -1,6 +1,7 @@
 //! An HTTP endpoint that records what it gets and answers as it is told, faults included.
 
 pub mod certificates;
+pub mod daemon;
 pub mod discord;
 pub mod fault;
 pub mod flood;
@@ -21,6 +22,7 @@ pub mod socks;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
+pub mod vendors;
 pub mod zmq;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

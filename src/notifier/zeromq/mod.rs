@@ -208,7 +208,7 @@ impl Link {
 impl ZeroMq {
     /// Returns the messages to send: one per topic.
     fn messages(&self, message: &Message) -> std::result::Result<Vec<Frames>, Failure> {
-        let body = self.format.body(message);
+        let body = self.format.body(message)?;
         let frames = |topic| Frames {
             topic,
             body: body.clone(),
