@@ -21,8 +21,11 @@ pub fn refuse<T>(status: u16, reason: &str) -> Result<T, Refusal> {
     Err((status, reason.to_owned()))
 }
 
+/// Function that answers a request to a service.
+type Service = fn(&Request) -> Answer;
+
 /// Each service by the name of its recipe.
-const VENDORS: [(&str, fn(&Request) -> Answer); 13] = [
+const VENDORS: [(&str, Service); 13] = [
     ("Google Chat", chat::google),
     ("Gotify", chat::gotify),
     ("healthchecks.io", runs::healthchecks),
