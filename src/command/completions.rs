@@ -62,7 +62,13 @@ pub fn run(shell: Shell) -> Exit {
 
 /// Returns the command line, with completions for each value.
 fn command() -> Command {
-    Cli::command().mut_subcommands(|command| command.mut_args(with_values))
+    Cli::command().mut_subcommands(with_completions)
+}
+
+fn with_completions(command: Command) -> Command {
+    command
+        .mut_args(with_values)
+        .mut_subcommands(with_completions)
 }
 
 fn with_values(arg: Arg) -> Arg {

@@ -472,6 +472,38 @@ fn what_is_incomplete_stays_a_comment() {
         shown["notifiers"],
         json!([{"name": "hook", "type": "webhook"}, {"name": "mail", "type": "email"}])
     );
+    let mut body = template(
+        "body",
+        "webhook",
+        json!({
+            "url": "https://h.example.com/", "headers": {"X-Token": "canary-7x", "X-Lines": "a\nb"},
+        }),
+    );
+    body["description"] = json!("the token is canary-7x");
+    body["messages"] =
+        json!({"error": {"body": "{\"routing_key\": \"canary\", \"a\": \"{{ job.id }}\"}"}});
+    let approval = template(
+        "approval",
+        "slack",
+        json!({"token": "", "channels": ["ops"]}),
+    );
+    let resource = json!({"name": "flow", "related": {"notification_templates_approvals": [{"name": "approval"}]}});
+    let export =
+        json!({"notification_templates": [body, approval], "workflow_job_templates": [resource]});
+    let (outcome, config) = import(&sandbox, &export);
+    assert_eq!(outcome.code, 78, "{outcome:?}");
+    for said in [
+        "body-error: not active: `body` had a secret in clear text, which is not written\n",
+        "`header.X-Lines` is left out: it has several lines or a control character\n",
+        "approval: Approvals of workflow job template `flow` have no counterpart.\n",
+        "approval: It is muted: AWX uses it only for approvals.\n",
+    ] {
+        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
+    }
+    for text in [&config, &outcome.stderr] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    checked(&sandbox, &config);
     // Even a file without an active notifier is good.
     let alone = json!([template("slack", "slack", json!({}))]);
     let (outcome, config) = import(&sandbox, &alone);

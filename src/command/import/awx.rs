@@ -17,7 +17,13 @@ pub fn drafts(export: &Export) -> Vec<Draft> {
     let templates = export.templates.iter();
     let drafts = templates.flat_map(|template| {
         let attachments = export.attachments(template);
-        of_template(template, &attachments, &mut names)
+        let mut drafts = of_template(template, &attachments, &mut names);
+        let is_for_approvals = |one: &&Attachment| one.trigger == "approvals";
+        if !attachments.is_empty() && attachments.iter().all(is_for_approvals) {
+            let reason = "AWX uses it only for approvals.";
+            drafts.iter_mut().for_each(|draft| draft.mute(reason));
+        }
+        drafts
     });
     drafts.collect()
 }
@@ -110,11 +116,11 @@ fn introduce(draft: &mut Draft, template: &Template, attachments: &[&Attachment]
             one_line(&attachment.trigger)
         ));
     }
-    for attachment in approvals {
+    for attachment in &approvals {
         let resource = one_line(&attachment.resource);
         draft.remark(format!("Approvals of {resource} have no counterpart."));
     }
-    if others.is_empty() {
+    if others.is_empty() && approvals.is_empty() {
         draft.remark("The export attaches it to nothing: choose the triggers in `on`.");
     } else {
         draft.describe(

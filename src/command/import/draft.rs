@@ -9,6 +9,9 @@ use crate::text::visible;
 /// Maximum length of a notifier's name, in characters.
 const LONGEST: usize = 60;
 
+/// Keys whose values may have several lines.
+const LONG: [&str; 2] = ["message", "body"];
+
 /// Values that stand for secrets when a draft is tried.
 const STAND_IN: &str = "notReadHere0";
 const STAND_IN_URL: &str = "https://host.invalid/notReadHere0";
@@ -90,9 +93,19 @@ impl Draft {
     }
 
     /// Sets a key to an environment variable that will hold a secret.
-    pub fn set_secret(&mut self, name: &str, secret: Secret) {
+    pub fn set_secret(&mut self, name: &str, mut secret: Secret) {
         if let Some(value) = &secret.known {
             secret::mask(value);
+        }
+        if secret
+            .known
+            .take_if(|known| known.contains(char::is_control))
+            .is_some()
+        {
+            let source = &secret.source;
+            self.remark(format!(
+                "`{name}`: the value of {source} has several lines."
+            ));
         }
         self.push(name.to_owned(), Value::Secret(secret));
     }
@@ -125,6 +138,11 @@ impl Draft {
 }
 
 impl Key {
+    /// Returns true if a file can hold the value.
+    pub fn is_writable(&self) -> bool {
+        self.lines(Form::Written).is_some()
+    }
+
     /// Returns the key and its value as lines; None if no line can hold them.
     fn lines(&self, form: Form) -> Option<Vec<String>> {
         let (name, value) = match (&self.value, form) {
@@ -135,10 +153,11 @@ impl Key {
             (Value::Secret(secret), Form::Tried) => (self.name.clone(), secret.tried(&self.name)),
         };
         let is_odd = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
-        if value.contains(is_odd) {
+        let value = value.trim_matches('\n');
+        let is_text = LONG.contains(&self.name.as_str());
+        if value.contains(is_odd) || value.contains('\n') && !is_text {
             return None;
         }
-        let value = value.trim_matches('\n');
         if !value.contains('\n') {
             return Some(vec![format!("{name} = {value}").trim_end().to_owned()]);
         }
@@ -202,9 +221,7 @@ impl Page {
         self.places.push((self.lines + 1, index, None));
         self.line(&format!("{mark}[notifier:{}]", draft.name));
         for (position, key) in draft.keys.iter().enumerate() {
-            let lines = key.lines(form);
-            let odd = lines.is_none().then_some("it has a control character");
-            let mark = match key.left_out.as_deref().or(odd) {
+            let mark = match &key.left_out {
                 Some(reason) => {
                     self.comment(&format!("`{}` is left out: {reason}", key.name));
                     "#"
@@ -212,7 +229,7 @@ impl Page {
                 None => mark,
             };
             self.places.push((self.lines + 1, index, Some(position)));
-            for line in lines.unwrap_or_default() {
+            for line in key.lines(form).unwrap_or_default() {
                 self.line(&format!("{mark}{line}"));
             }
         }

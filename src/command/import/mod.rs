@@ -6,6 +6,7 @@ mod callbacks;
 mod draft;
 mod export;
 mod fields;
+mod hide;
 mod kinds;
 mod messages;
 mod services;
@@ -132,6 +133,7 @@ fn read(file: &Path) -> Result<String, Exit> {
 
 /// Tries the drafts, writes them, and says what is left to do.
 fn finish(mut found: Found, output: Option<&Path>) -> Exit {
+    hide::hide(&mut found.drafts);
     trial::settle(&mut found.drafts);
     let text = page(&found);
     if text.len() > MAX_OUTPUT {

@@ -14,6 +14,10 @@ const PLACE: &str = "import";
 
 /// Leaves out every key, or else every notifier, that the program would reject.
 pub fn settle(drafts: &mut [Draft]) {
+    let keys = drafts.iter_mut().flat_map(|draft| &mut draft.keys);
+    for key in keys.filter(|key| !key.is_writable()) {
+        key.left_out = Some("it has several lines or a control character".to_owned());
+    }
     let samples = sample::all().into_iter();
     let samples: Vec<Context> = samples.map(|event| Context::new(Arc::new(event))).collect();
     loop {
