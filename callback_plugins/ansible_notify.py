@@ -568,6 +568,7 @@ class Stream(object):
         self.complain = warn
         self.closed = False
         self.ready = False
+        self.wants_starts = True  # until the binary is ready, it may want them
         self.drain = 5.0
         # (seq, play record, task record, line, what the line changes in a later hello)
         self.unsafe = deque()
@@ -750,9 +751,10 @@ class Stream(object):
         return False
 
     def take_ready(self, ready):
-        """Notes that the binary is ready, and how long the end may wait for deliveries."""
+        """Notes that the binary is ready, what it wants, and how long the end may take."""
         drain = float(ready.get("drain", self.drain))
         self.drain = min(max(0.0, drain), DRAIN_LIMIT)
+        self.wants_starts = ready.get("starts") is True
         self.ready = True
 
     def forget(self, safe):
@@ -1713,12 +1715,21 @@ class Run(object):
 
     def task_started_on(self, host, task):
         self.running[host.name] = (task._uuid, clock(), task)
+        if self.stream.wants_starts:
+            self.tell_start(host, task)
         about = self.tasks.get(task._uuid)
         if about is None or not about.template or task.no_log is True:
             return
         about.host = about.host or host.name
         if task.loop is not None or about.host != host.name:
             self.namings[host.name] = Naming(about.template, task, self.loader)
+
+    def tell_start(self, host, task):
+        """Sends that the host begins the task, which only notifiers of slow runs need."""
+        if self.stream.process is not None and not self.stream.ready:
+            self.stream.listen()
+        if self.stream.wants_starts:
+            self.step("runner_on_start", task, host)
 
     def host(self, host):
         """Returns the JSON that describes the host, without its braces."""

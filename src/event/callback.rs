@@ -90,6 +90,11 @@ callbacks! {
         RunStart "run_start",
         RunRunning "run_running",
         RunEnd "run_end",
+        RunOverdue "run_overdue",
+        RunStalled "run_stalled",
+        RunMissing "run_missing",
+        TaskSlow "task_slow",
+        RunnerOnStart "runner_on_start",
         Verbose "verbose",
         Error "error",
     }
@@ -133,6 +138,14 @@ impl Callback {
         matches!(
             self,
             Callback::RunnerItemOnOk | Callback::RunnerItemOnFailed | Callback::RunnerItemOnSkipped
+        )
+    }
+
+    /// Returns true if it is about time: something takes too long, or does not happen.
+    pub fn is_alert(&self) -> bool {
+        matches!(
+            self,
+            Callback::RunOverdue | Callback::RunStalled | Callback::RunMissing | Callback::TaskSlow
         )
     }
 

@@ -1,7 +1,7 @@
 //! Keys of an event: those of the schema, and `record`, which this program adds where one is wanted.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
-pub const KEYS: [&str; 28] = [
+pub const KEYS: [&str; 34] = [
     "state",
     "event",
     "host",
@@ -25,6 +25,12 @@ pub const KEYS: [&str; 28] = [
     "failed_tasks",
     "failures",
     "changed_hosts",
+    "overdue",
+    "stalls",
+    "slow_tasks",
+    "threshold",
+    "waiting_for",
+    "last_run",
     "schema",
     "truncated",
     "repaired",
@@ -40,6 +46,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::event::alert::{Alert, Delay, Delays};
+    use crate::event::callback::Callback;
     use crate::event::stored::EventCodec;
     use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, Status, Task, sample};
 
@@ -88,6 +96,22 @@ mod tests {
         }
     }
 
+    fn delay() -> Delay {
+        Delay {
+            task: "t".into(),
+            hosts: vec!["h".into()],
+            seconds: 1.5,
+        }
+    }
+
+    fn alert() -> Alert {
+        Alert {
+            threshold: Some(1.5),
+            waiting_for: vec!["h".into()],
+            last_run: "2026-11-20T20:42:01Z".parse().ok(),
+        }
+    }
+
     fn end() -> RunEnd {
         RunEnd {
             status: Status::Error,
@@ -109,6 +133,11 @@ mod tests {
             }],
             failures: 1,
             changed_hosts: vec!["h".into()],
+            delays: Delays {
+                overdue: true,
+                stalls: vec![delay()],
+                slow_tasks: vec![delay()],
+            },
         }
     }
 
@@ -141,6 +170,7 @@ mod tests {
             repaired: true,
             test: true,
             end: Some(Arc::new(end())),
+            alert: Some(Arc::new(alert())),
             record: raw(&json!({"uuid": "u"})),
             ..sample::run_end(Status::Error)
         }
@@ -163,6 +193,8 @@ mod tests {
             (&["task"], &event["task"]),
             (&["host"], &event["host"]),
             (&["failed_tasks"], &event["failed_tasks"][0]),
+            (&["stalls"], &event["stalls"][0]),
+            (&["slow_tasks"], &event["slow_tasks"][0]),
         ] {
             assert_eq!(keys(value), keys(&schema(path)["properties"]), "{path:?}");
         }
@@ -172,10 +204,20 @@ mod tests {
     fn the_spool_keeps_every_key() {
         let task = Event {
             end: None,
+            alert: None,
             loop_reason: some("no"),
             ..full()
         };
-        for event in [task, full()] {
+        let end = Event {
+            alert: None,
+            ..full()
+        };
+        let alert = Event {
+            event: Callback::RunStalled,
+            end: None,
+            ..full()
+        };
+        for event in [task, end, alert] {
             let mut expected = serde_json::to_value(&event).unwrap();
             expected["record"] = json!({"uuid": "u"});
             let stored = EventCodec::default().write(&event);

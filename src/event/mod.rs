@@ -1,5 +1,6 @@
 //! Event: one thing that Ansible reported, with its schema and its parsers.
 
+pub mod alert;
 pub mod callback;
 pub mod fields;
 pub mod items;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::event::alert::{Alert, Delays};
 use crate::event::callback::Callback;
 use crate::event::items::Items;
 use crate::event::redact::{is_suspicious, strip};
@@ -223,6 +225,9 @@ pub struct Event {
     /// Present only at the end of a run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub end: Option<Arc<RunEnd>>,
+    /// Present only if the event is about time.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Arc<Alert>>,
     /// Original record of ansible-runner; only for notifiers that want it, and not part of the schema.
     #[serde(skip)]
     pub record: Option<Box<RawValue>>,
@@ -255,6 +260,9 @@ pub struct RunEnd {
     pub failures: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed_hosts: Vec<String>,
+    /// Times that it took too long, as far as notifiers ask for them.
+    #[serde(flatten)]
+    pub delays: Delays,
 }
 
 impl RunEnd {
@@ -282,6 +290,7 @@ impl RunEnd {
             failed_tasks: Vec::new(),
             failures: 0,
             changed_hosts: Vec::new(),
+            delays: Delays::default(),
         }
     }
 }
@@ -352,6 +361,7 @@ impl Event {
             repaired: false,
             test: false,
             end: None,
+            alert: None,
             record: None,
         }
     }
@@ -423,6 +433,9 @@ impl Event {
     pub fn reason(&self) -> Option<String> {
         if let Some(end) = &self.end {
             return end.reason.clone();
+        }
+        if let Some(alert) = &self.alert {
+            return Some(alert::reason(self, alert));
         }
         if self.loop_reason.is_some() {
             return self.loop_reason.clone();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use crate::event::alert::{Alert, Delays};
 use crate::event::callback::Callback;
 use crate::event::fields::{raw, read_time, text};
 use crate::event::keys::KEYS;
@@ -151,6 +152,7 @@ impl EventParser {
                 read_time(time).ok_or("`time` must be a time such as 2026-11-20T20:42:01Z")?;
         }
         event.end = run_end(object, &event.event)?;
+        event.alert = alert(object, &event.event)?;
         event.changed = match (typed(object, "changed")?, &event.end) {
             (Some(changed), _) => changed,
             (None, Some(end)) => !end.changed_hosts.is_empty(),
@@ -274,7 +276,29 @@ fn run_end(
         failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
         failures: typed(object, "failures")?.unwrap_or(failures),
         changed_hosts: typed(object, "changed_hosts")?.unwrap_or(changed_hosts),
+        delays: Delays {
+            overdue: typed(object, "overdue")?.unwrap_or(false),
+            stalls: typed(object, "stalls")?.unwrap_or_default(),
+            slow_tasks: typed(object, "slow_tasks")?.unwrap_or_default(),
+        },
         stats,
+    })))
+}
+
+/// Reads the data of an event about time, if it is one.
+fn alert(object: &Map<String, Value>, callback: &Callback) -> Result<Option<Arc<Alert>>, String> {
+    if !callback.is_alert() {
+        return Ok(None);
+    }
+    let last_run = object.get("last_run").filter(|time| !time.is_null());
+    Ok(Some(Arc::new(Alert {
+        threshold: typed(object, "threshold")?,
+        waiting_for: typed(object, "waiting_for")?.unwrap_or_default(),
+        last_run: last_run
+            .map(|time| {
+                read_time(time).ok_or("`last_run` must be a time such as 2026-11-20T20:42:01Z")
+            })
+            .transpose()?,
     })))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::event::alert::Delays;
 use crate::event::callback::Callback;
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
@@ -76,6 +77,8 @@ pub struct RunSummary {
     interrupted: bool,
     /// True if some of its events went to a process that died.
     pub resumed: bool,
+    /// Times that it took too long.
+    pub delays: Delays,
 }
 
 impl RunSummary {
@@ -230,6 +233,7 @@ impl RunSummary {
                 None => self.failures,
             },
             changed_hosts,
+            delays: self.delays.clone(),
         }));
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
+use crate::event::alert::{Alert, Delays};
 use crate::event::callback::Callback;
 use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 
@@ -13,6 +14,11 @@ pub fn all() -> Vec<Event> {
     results
         .chain([Status::Success, Status::Error, Status::Canceled].map(run_end))
         .chain([recovery(), ignored()])
+        .chain([
+            alert(Callback::RunOverdue, 1800.0),
+            alert(Callback::RunStalled, 600.0),
+            alert(Callback::TaskSlow, 300.0),
+        ])
         .collect()
 }
 
@@ -72,6 +78,7 @@ pub fn run_end(status: Status) -> Event {
         failed_tasks: vec![failed_task(); failures],
         failures,
         changed_hosts: vec!["test-host".to_owned()],
+        delays: Delays::default(),
     }));
     event
 }
@@ -93,6 +100,18 @@ fn ignored() -> Event {
         ignored: true,
         ..of(Callback::RunnerOnFailed)
     }
+}
+
+fn alert(callback: Callback, seconds: f64) -> Event {
+    let mut event = of(callback);
+    event.duration = Some(seconds);
+    event.task = Some(Arc::new(task()));
+    event.alert = Some(Arc::new(Alert {
+        threshold: Some(seconds),
+        waiting_for: vec!["test-host".to_owned()],
+        last_run: None,
+    }));
+    event
 }
 
 fn failed_task() -> FailedTask {

@@ -93,7 +93,7 @@ impl EventCodec {
 
     /// Serialises the event with its record, as text that `read` accepts.
     pub fn write(&mut self, event: &Event) -> String {
-        if event.end.is_some() {
+        if event.end.is_some() || event.alert.is_some() {
             let record = event.record.as_deref();
             return serde_json::to_string(&Rare { event, record }).expect(WRITABLE);
         }
@@ -231,6 +231,7 @@ impl<'a> StoredEvent<'a> {
             repaired: self.repaired,
             test: self.test,
             end: None,
+            alert: None,
             record: self.record.map(Cow::into_owned),
         }
     }

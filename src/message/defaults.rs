@@ -13,6 +13,10 @@ const SUBJECT_SOURCE: &str = "\
 {%- elif status == 'success' %}{{ run_name }} succeeded
 {%- elif status == 'error' %}{{ run_name }} failed
 {%- elif status == 'canceled' %}{{ run_name }} was canceled
+{%- elif callback == 'run_overdue' %}{{ run_name }} is overdue
+{%- elif callback == 'run_stalled' %}{{ run_name }} has stalled
+{%- elif callback == 'run_missing' %}{{ run_name }} has not run
+{%- elif callback == 'task_slow' %}{{ run_name }}: {{ task_name }} is slow
 {%- elif hosts | length > 1 %}{{ task_name }}: {{ events | length }} results on {{ hosts | length }} hosts, {{ state }}
 {%- elif state == 'unreachable' %}{{ host }} is unreachable
 {%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
@@ -34,8 +38,19 @@ const MESSAGE_SOURCE: &str = "\
 {%- if reason and not failed_tasks %}
 {{ reason | truncate(length=1000, leeway=0) }}
 {%- endif %}
+{%- if overdue or stalls or slow_tasks %}
+took too long:{% if overdue %} overdue{% endif %}
+{%- if stalls %}{{ ',' if overdue }} stalled {{ 'once' if stalls | length == 1 else stalls | length ~ ' times' }}
+{%- if stalls[0].task %} in {{ stalls[0].task }}{% endif %}{% endif %}
+{%- if slow_tasks %}{{ ',' if overdue or stalls }} slow: {{ slow_tasks[:3] | map(attribute='task') | join(', ') }}
+{%- if slow_tasks | length > 3 %} and {{ slow_tasks | length - 3 }} more{% endif %}{% endif %}
+{%- endif %}
 {%- if still_failing and status == 'success' %}
 not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
+{%- endif %}
+{%- elif waiting_for is defined %}{{ (reason or '') | truncate(length=1000, leeway=0) }}
+{%- if task_path %}
+{{ task_path }}
 {%- endif %}
 {%- elif hosts | length > 1 %}{{ hosts[:10] | join(', ') }}{% if hosts | length > 10 %} and {{ hosts | length - 10 }} more{% endif %}
 {{ (reason or '') | truncate(length=1000, leeway=0) }}

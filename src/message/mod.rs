@@ -18,6 +18,7 @@ use crate::console::stderr;
 use crate::event::{Event, State, Status};
 use crate::message::body::{Body, readable};
 use crate::message::content::Content;
+use crate::message::defaults::{MESSAGE, SUBJECT};
 use crate::message::fields::{fields, mapped_fields};
 use crate::template::Template;
 use crate::template::context::Context;
@@ -91,6 +92,7 @@ impl Level {
             (Some(Status::Success), _) | (None, Some(State::Success)) => Level::Success,
             (Some(Status::Error), _) => Level::Error,
             (Some(Status::Canceled), _) => Level::Warning,
+            _ if event.alert.is_some() => Level::Warning,
             (None, Some(State::Failed | State::Unreachable)) if event.ignored => Level::Warning,
             (None, Some(State::Failed | State::Unreachable)) => Level::Error,
             _ => Level::Info,
@@ -119,6 +121,18 @@ pub enum MessageFormat {
     Mail,
 }
 
+<<<<<<< HEAD
+=======
+static DEFAULT_SUBJECT: LazyLock<Template> =
+    LazyLock::new(|| Template::text(SUBJECT, Escape::Plain).expect("the default is a template"));
+
+/// Default message in each markup.
+static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
+    let template = |escape| Template::text(MESSAGE, escape).expect("the default is a template");
+    Escape::ALL.into_iter().map(template).collect()
+});
+
+>>>>>>> 66eb5bb (Report a run that is overdue or has stalled, and slow tasks, while it runs)
 /// Templates of a section, and the form that its kind needs.
 pub struct MessageTemplates {
     form: MessageFormat,

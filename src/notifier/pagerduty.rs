@@ -100,6 +100,8 @@ impl Action {
             (Some(Status::Error | Status::Canceled), _) => &[Action::Trigger],
             (Some(Status::Success), _) if event.resolves() => &[Action::Resolve, Action::Change],
             (None, Some(State::Failed | State::Unreachable)) => &[Action::Trigger],
+            // The playbook's next success resolves it.
+            _ if event.alert.is_some() => &[Action::Trigger],
             (None, Some(State::Success)) if !event.run.check => &[Action::Resolve],
             _ => &[Action::Change],
         }
@@ -224,7 +226,8 @@ fn default_severity(level: Level) -> &'static str {
 fn default_dedup_key(context: &Context) -> String {
     let event = context.event();
     let mut parts = vec![event.run.playbook_key()];
-    parts.extend(event.task.as_ref().map(|task| task.name.clone()));
+    let task = event.task.as_ref().filter(|_| event.alert.is_none());
+    parts.extend(task.map(|task| task.name.clone()));
     parts.extend(match context.hosts().as_slice() {
         [host] => Some((*host).to_owned()),
         _ => None,

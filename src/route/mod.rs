@@ -1,6 +1,7 @@
 //! Rules for the events that a notifier wants: the triggers of `on`, and `when`.
 
 pub mod grouping;
+pub mod thresholds;
 
 use std::cell::Cell;
 
@@ -9,13 +10,14 @@ use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::callback::Callback;
 use crate::event::{Event, Status};
+use crate::route::thresholds::Thresholds;
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::template::context::VARIABLES;
 
 /// Test for the events that a trigger of `on` stands for.
 type Test = fn(&Event) -> bool;
-const TRIGGERS: [(&str, Test); 22] = [
+const TRIGGERS: [(&str, Test); 25] = [
     ("any", |event| is_result(event) || event.end.is_some()),
     ("ok", |event| event.event == Callback::RunnerOnOk),
     ("changed", |event| {
@@ -57,6 +59,9 @@ const TRIGGERS: [(&str, Test); 22] = [
     ("recovered", Event::recovered),
     ("changed_run", |event| event.end.is_some() && event.changed),
     ("runner", |event| event.record.is_some()),
+    ("overdue", |event| event.event == Callback::RunOverdue),
+    ("stalled", |event| event.event == Callback::RunStalled),
+    ("slow_task", |event| event.event == Callback::TaskSlow),
 ];
 
 /// Returns the names of the triggers, those of callbacks last.
@@ -145,6 +150,8 @@ pub struct Rules {
     /// Callbacks given by their own names.
     callbacks: Vec<&'static Callback>,
     when: Option<Template>,
+    /// Times after which a run or a task takes too long.
+    pub thresholds: Thresholds,
     /// True once `when` failed: reported once, not once per event.
     failed: Cell<bool>,
     /// True if it is unclear what is meant: no event is wanted.
@@ -160,6 +167,7 @@ impl Rules {
             triggers: Vec::new(),
             callbacks: Vec::new(),
             when: None,
+            thresholds: Thresholds::default(),
             failed: Cell::new(false),
             unclear: false,
         };
@@ -172,7 +180,9 @@ impl Rules {
             section.problem(key, format!("`{key}` is empty; remove it, or list events"));
         }
         let names = section.list("on");
-        for name in if names.is_empty() { default.on } else { &names } {
+        let names = if names.is_empty() { default.on } else { &names };
+        rules.thresholds = Thresholds::new(section, names);
+        for name in names {
             if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
                 rules.triggers.push(*trigger);
             } else if let Some(callback) = Callback::of_ansible(name) {
@@ -210,7 +220,15 @@ impl Rules {
 
     /// Returns these rules; with a mistake in them, they want no event.
     pub fn unless(self, unclear: bool) -> Rules {
-        Rules { unclear, ..self }
+        let thresholds = match unclear {
+            true => Thresholds::default(),
+            false => self.thresholds,
+        };
+        Rules {
+            unclear,
+            thresholds,
+            ..self
+        }
     }
 
     /// Returns true if the notifier wants this event.

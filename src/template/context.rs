@@ -7,6 +7,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use serde::Deserialize;
 
+use crate::event::alert::Alert;
 use crate::event::{Event, RunEnd, Task, time_text};
 use crate::json::bulk;
 use crate::template::awx;
@@ -15,7 +16,7 @@ use crate::template::awx;
 type Read = fn(&Arc<View>) -> Option<Value>;
 
 /// Variables that expressions and templates may use.
-const TABLE: [(&str, Read); 43] = [
+const TABLE: [(&str, Read); 49] = [
     ("event", |view| Some(whole(&view.event, view.share()))),
     ("state", |view| {
         text(view.event.state.map(|state| state.name()))
@@ -89,6 +90,23 @@ const TABLE: [(&str, Read); 43] = [
     }),
     ("changed_hosts", |view| {
         view.end().map(|end| data(&end.changed_hosts))
+    }),
+    ("overdue", |view| {
+        view.end().map(|end| Value::from(end.delays.overdue))
+    }),
+    ("stalls", |view| {
+        view.end().map(|end| data(&end.delays.stalls))
+    }),
+    ("slow_tasks", |view| {
+        view.end().map(|end| data(&end.delays.slow_tasks))
+    }),
+    ("threshold", |view| view.alert()?.threshold.map(Value::from)),
+    ("waiting_for", |view| {
+        view.alert().map(|alert| data(&alert.waiting_for))
+    }),
+    ("last_run", |view| {
+        let last = view.alert()?.last_run?;
+        Some(Value::from(time_text(last)))
     }),
     ("events", |view| {
         Some({
@@ -236,6 +254,11 @@ impl View {
     /// Returns the end of the run, if the event is one.
     fn end(&self) -> Option<&RunEnd> {
         self.event.end.as_deref()
+    }
+
+    /// Returns the data of an event about time, if it is one.
+    fn alert(&self) -> Option<&Alert> {
+        self.event.alert.as_deref()
     }
 
     fn result(&self) -> &Value {

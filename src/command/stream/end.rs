@@ -27,6 +27,7 @@ impl Stream {
         }
         // ansible-runner reports the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
+            self.end_alerts().await;
             let status = self.progress.status();
             let before = self
                 .deliverer

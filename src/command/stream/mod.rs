@@ -1,7 +1,10 @@
 //! `stream`: delivers the plugin's events while the play continues. See docs/protocol.md.
 
+mod accept;
+mod alerts;
 mod end;
 mod masks;
+mod watch;
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -9,11 +12,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
+
+use accept::accepted;
+use alerts::Alerts;
 
 use crate::cli;
 use crate::command::ended::Errors;
@@ -34,9 +40,7 @@ use crate::json::chunks;
 use crate::json::depth::shallow;
 use crate::json::splitter::{JsonSplitter, Record};
 use crate::net::http::Http;
-use crate::protocol::{
-    EventRecord, Greeting, Hello, Line, PROTOCOL, Resumed, RunnerRecord, VERSION,
-};
+use crate::protocol::{EventRecord, Greeting, Hello, Line, Resumed, RunnerRecord};
 
 /// Limits of a batch of accepted events: number, and approximate size in bytes.
 const BATCH: usize = 100;
@@ -99,6 +103,7 @@ struct Stream {
     answered: u64,
     rejected: u64,
     progress: RunSummary,
+    alerts: Alerts,
 }
 
 /// Records that arrived before the variables of the first play.
@@ -138,6 +143,7 @@ impl Stream {
             answered: 0,
             rejected: 0,
             progress: RunSummary::default(),
+            alerts: Alerts::default(),
         }
     }
 
@@ -155,6 +161,7 @@ impl Stream {
         let deliverer = self.deliverer.clone();
         let mut asked = None;
         loop {
+            let due = self.alerts.due();
             tokio::select! {
                 piece = pieces.recv() => {
                     let Some(Ok(piece)) = piece else { break };
@@ -164,6 +171,10 @@ impl Stream {
                 }
                 Some(accepted) = accepted(&mut self.accepting) => self.note_accepted(accepted),
                 () = deliverer.progress() => self.answer_safe(),
+                Some(()) = reached(due) => {
+                    self.alerts.look();
+                    self.tell_late().await;
+                }
                 _ = terminate.recv() => asked = asked.or(Some((SIGTERM, Instant::now() + LEAVE))),
                 _ = interrupt.recv() => asked = asked.or(Some((SIGINT, Instant::now() + LEAVE))),
                 Some(signal) = leaving(asked) => return Ok(Some(signal)),
@@ -184,6 +195,7 @@ impl Stream {
             }
         }
         self.accept().await;
+        self.tell_late().await;
         Ok(())
     }
 
@@ -278,8 +290,7 @@ impl Stream {
 
     async fn begin(&mut self, overrides: Overrides) -> Result<(), Exit> {
         self.configure(overrides).await?;
-        let drain = self.drain.as_secs_f64();
-        answer(&json!({"ready": {"protocol": PROTOCOL, "version": VERSION, "drain": drain}}));
+        self.answer_ready();
         Ok(())
     }
 
@@ -300,6 +311,7 @@ impl Stream {
         (self.last_sequence, self.accepted) = (before.after, before.after);
         self.answered = before.after;
         let began = from_seconds(before.began);
+        self.alerts.resume(before.after, before.began);
         self.progress = RunSummary::resume(&self.run, began, before.stats);
     }
 
@@ -311,6 +323,7 @@ impl Stream {
         }
         // Events read so far belong to the old destinations.
         self.accept().await;
+        let is_later = self.overrides.is_some();
         let options = Options {
             search: self.search.clone(),
             overrides: overrides.clone(),
@@ -335,10 +348,16 @@ impl Stream {
             .open(|| crate::command::open_spool(&config));
         self.deliverer.prune(config.keep);
         self.destinations.clear();
+        let mut thresholds = Vec::new();
         for destination in config.destinations {
             let key = destination.key(&options.search, &run);
-            self.destinations
-                .push(self.deliverer.add(destination, key).await);
+            let times = destination.rules.thresholds;
+            let number = self.deliverer.add(destination, key).await;
+            self.destinations.push(number);
+            thresholds.push((number, times));
+        }
+        if self.alerts.set(thresholds) && is_later {
+            self.answer_ready();
         }
         Ok(())
     }
@@ -422,6 +441,9 @@ impl Stream {
                 }
                 event.truncated |= cut;
                 self.errors.note(&event);
+                if event.end.is_some() {
+                    self.end_alerts().await;
+                }
                 if let Some(end) = &event.end {
                     let status = end.status;
                     let counted = self.progress.is_counted();
@@ -443,51 +465,10 @@ impl Stream {
 
     fn note(&mut self, sequence: u64, event: Event) {
         self.progress.note(&event);
+        self.alerts.note(&event, sequence, self.progress.resumed);
         self.last_sequence = sequence;
         self.batch_bytes += event.size();
         self.batch.push((sequence, event));
-    }
-
-    /// Starts to accept the batch once the previous one is accepted; meanwhile more input can be read.
-    async fn accept(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let is_large = std::mem::take(&mut self.batch_bytes) >= BATCH_BYTES;
-        let (deliverer, destinations) = (self.deliverer.clone(), self.destinations.clone());
-        let last = self.last_sequence;
-        let accepting = async move { (last, deliverer.accept(batch, &destinations).await) };
-        let accepting = tokio::task::spawn_local(accepting);
-        self.be_accepted().await;
-        self.accepting = Some(accepting);
-        if is_large {
-            // Two batches of this size should not be in memory at the same time.
-            self.be_accepted().await;
-        }
-    }
-
-    /// Waits until the current batch is accepted.
-    async fn be_accepted(&mut self) {
-        if let Some(accepted) = accepted(&mut self.accepting).await {
-            self.note_accepted(accepted);
-        }
-    }
-
-    /// Tells the plugin which events it need not keep any longer.
-    fn note_accepted(&mut self, (last, wanted): (u64, u64)) {
-        self.accepting = None;
-        self.accepted = last;
-        self.events += wanted;
-        self.answer_safe();
-    }
-
-    fn answer_safe(&mut self) {
-        let safe = self.deliverer.safe(self.accepted);
-        if safe > self.answered {
-            self.answered = safe;
-            answer(&json!({"safe": safe}));
-        }
     }
 }
 
@@ -498,9 +479,10 @@ async fn leaving(asked: Option<(i32, Instant)>) -> Option<i32> {
     Some(signal)
 }
 
-/// Returns the result of the batch being accepted; None if there is none.
-async fn accepted(accepting: &mut Option<JoinHandle<(u64, u64)>>) -> Option<(u64, u64)> {
-    accepting.as_mut()?.await.ok()
+/// Waits until a time; None if there is none.
+async fn reached(due: Option<std::time::Instant>) -> Option<()> {
+    tokio::time::sleep_until(due?.into()).await;
+    Some(())
 }
 
 /// Returns the run, with a URL where a user can view it.
