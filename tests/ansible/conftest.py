@@ -193,7 +193,8 @@ class Outcome:
 
     @property
     def events(self):
-        return self.of("event")
+        """All but the starts on hosts, which come until the peer is ready, and then if it asks."""
+        return [found for found in self.of("event") if found["event"] != "runner_on_start"]
 
     def events_of(self, event, host=None):
         return [

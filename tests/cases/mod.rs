@@ -50,6 +50,7 @@ mod room;
 mod routes;
 mod rows;
 mod runner;
+mod running;
 mod runs;
 mod secrets;
 mod sections;
