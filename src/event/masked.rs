@@ -60,6 +60,8 @@ impl Masks {
             repaired: _,
             test: _,
             end,
+            // It holds times, and names of hosts.
+            alert: _,
             record,
         } = event;
         if let Some(value) = item {
@@ -167,8 +169,12 @@ impl Masks {
             failed_tasks,
             failures: _,
             changed_hosts: _,
+            delays,
         } = Arc::make_mut(end);
         self.option(reason);
+        for delay in delays.stalls.iter_mut().chain(&mut delays.slow_tasks) {
+            self.words(&mut delay.task);
+        }
         for failed in failed_tasks {
             let FailedTask {
                 host: _,
