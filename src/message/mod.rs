@@ -18,7 +18,6 @@ use crate::console::stderr;
 use crate::event::{Event, State, Status};
 use crate::message::body::{Body, readable};
 use crate::message::content::Content;
-use crate::message::defaults::{MESSAGE, SUBJECT};
 use crate::message::fields::{fields, mapped_fields};
 use crate::template::Template;
 use crate::template::context::Context;
@@ -121,18 +120,6 @@ pub enum MessageFormat {
     Mail,
 }
 
-<<<<<<< HEAD
-=======
-static DEFAULT_SUBJECT: LazyLock<Template> =
-    LazyLock::new(|| Template::text(SUBJECT, Escape::Plain).expect("the default is a template"));
-
-/// Default message in each markup.
-static DEFAULT_MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
-    let template = |escape| Template::text(MESSAGE, escape).expect("the default is a template");
-    Escape::ALL.into_iter().map(template).collect()
-});
-
->>>>>>> 66eb5bb (Report a run that is overdue or has stalled, and slow tasks, while it runs)
 /// Templates of a section, and the form that its kind needs.
 pub struct MessageTemplates {
     form: MessageFormat,
