@@ -480,8 +480,9 @@ fn what_is_incomplete_stays_a_comment() {
         }),
     );
     body["description"] = json!("the token is canary-7x");
-    body["messages"] =
-        json!({"error": {"body": "{\"routing_key\": \"canary\", \"a\": \"{{ job.id }}\"}"}});
+    let at_the_top = json!({"routing_key": "canary-top", "a": "{{ job.id }}"}).to_string();
+    let deeper = json!({"deep": {"api_key": "canary"}}).to_string();
+    body["messages"] = json!({"success": {"body": at_the_top}, "error": {"body": deeper}});
     let approval = template(
         "approval",
         "slack",
@@ -503,7 +504,20 @@ fn what_is_incomplete_stays_a_comment() {
     for text in [&config, &outcome.stderr] {
         assert!(!text.contains("canary"), "{text}");
     }
-    checked(&sandbox, &config);
+    let values = checked(&sandbox, &config)["values"].to_string();
+    assert!(values.contains("body.routing_key_env"), "{config}");
+    let event = run_end("r1", "success", None);
+    sandbox.file("event.json", event);
+    let server = Server::start([crate::server::OK]);
+    sandbox.file(
+        "imported.ini",
+        config.replace("https://h.example.com/", &server.url()),
+    );
+    let arguments = ["send", "--wait", "--config", "imported.ini", "event.json"];
+    assert_eq!(run_with(&sandbox, &arguments, &variables(&config)).code, 0);
+    let routed =
+        json!({"routing_key": "canary-ANSIBLE_NOTIFY_BODY_SUCCESS_ROUTING_KEY", "a": "r1"});
+    assert_eq!(server.bodies(), [routed]);
     // Even a file without an active notifier is good.
     let alone = json!([template("slack", "slack", json!({}))]);
     let (outcome, config) = import(&sandbox, &alone);
@@ -699,10 +713,6 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
     let mut variables = variables(&config);
     variables.insert("SLACK_WEBHOOK_URL".into(), server.at("/slack"));
     variables.insert(
-        "ANSIBLE_NOTIFY_NRDP_URL".into(),
-        server.at("/nrdp/?token=t+n&cmd=submitcheck"),
-    );
-    variables.insert(
         "ANSIBLE_NOTIFY_SPLUNK_AUTHORIZATION".into(),
         "Splunk canary-splunk".into(),
     );
@@ -757,8 +767,13 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
     let [nrdp] = to("/nrdp")[..] else {
         panic!("one check: {requests:?}")
     };
-    assert_eq!(nrdp.target, "/nrdp/?token=t+n&cmd=submitcheck");
-    let check = &form(&nrdp.body)["XMLDATA"];
+    assert_eq!(nrdp.target, "/nrdp/");
+    let fields = form(&nrdp.body);
+    assert_eq!(
+        (fields["cmd"].as_str(), fields["token"].as_str()),
+        ("submitcheck", "canary-NRDP_TOKEN")
+    );
+    let check = &fields["XMLDATA"];
     for part in [
         "<hostname>a&lt;b</hostname>",
         "<servicename>&#123;&#123; x }}</servicename>",

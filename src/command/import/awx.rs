@@ -134,7 +134,7 @@ fn finish(draft: &mut Draft, kind: &Kind, template: &Template, said: &[Said], na
     let triggers: Vec<&str> = said.iter().map(|one| one.moment.triggers()).collect();
     (kind.connect)(draft, &fields, names);
     draft.set("on", triggers.join(", "));
-    (kind.speak)(draft, &fields, said);
+    (kind.speak)(draft, &fields, said, names);
     remark_others(draft, &fields);
 }
 

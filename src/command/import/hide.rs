@@ -10,12 +10,27 @@ use crate::secret::MASK;
 /// Shortest secret that is looked for in other texts, in bytes: a shorter one may be a usual word.
 const SHORTEST: usize = 8;
 
-/// A JSON field whose name says that its value is a secret, and a value that is no template.
+/// Parts of the names of fields that are secrets.
+const NAMES: &str = "token|secret|passw|api[_-]?key|routing_key|service_key|integration_key|access_key|private_key|authorization";
+
+/// A name of a secret.
+static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("(?i)(?:{NAMES})")));
+
+/// A JSON field with such a name, and a value that is no template.
 static FIELD: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "token|secret|passw|api[_-]?key|routing_key|service_key|integration_key|access_key|private_key|authorization";
-    let pattern = format!(r#"(?i)("[^"]*(?:{names})[^"]*"\s*:\s*")([^"{{}}]+)""#);
-    Regex::new(&pattern).expect("the pattern is valid")
+    pattern(&format!(
+        r#"(?i)("[^"]*(?:{NAMES})[^"]*"\s*:\s*")([^"{{}}]+)""#
+    ))
 });
+
+fn pattern(source: &str) -> Regex {
+    Regex::new(source).expect("the patterns of secrets are valid")
+}
+
+/// Returns true if a field of this name is a secret.
+pub fn is_secret(name: &str) -> bool {
+    NAME.is_match(name).unwrap_or(true)
+}
 
 /// Hides secrets in the texts of drafts. A notifier whose texts need one stays a comment: no key but those for
 /// secrets can take it from the environment.

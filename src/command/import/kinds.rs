@@ -26,7 +26,7 @@ pub struct Kind {
     /// Writes the keys of address, credentials and recipients.
     pub connect: fn(&mut Draft, &Fields, &mut Names),
     /// Writes the keys of the text.
-    pub speak: fn(&mut Draft, &Fields, &[Said]),
+    pub speak: fn(&mut Draft, &Fields, &[Said], &mut Names),
 }
 
 /// All kinds of AWX, and HipChat, which older ones have.
@@ -35,7 +35,7 @@ pub const KINDS: [Kind; 11] = [
         name: "awssns",
         speech: Speech::Data,
         connect: awssns,
-        speak: topic,
+        speak: incident,
     },
     Kind {
         name: "email",
@@ -53,7 +53,7 @@ pub const KINDS: [Kind; 11] = [
         name: "hipchat",
         speech: Speech::Line,
         connect: hipchat,
-        speak: |draft, _, said| replace(draft, said, &[("message_format", json!("text"))]),
+        speak: |draft, _, said, _| replace(draft, said, &[("message_format", json!("text"))]),
     },
     Kind {
         name: "irc",
@@ -65,7 +65,7 @@ pub const KINDS: [Kind; 11] = [
         name: "mattermost",
         speech: Speech::Line,
         connect: mattermost,
-        speak: |draft, _, said| replace(draft, said, &[("attachments", Value::Null)]),
+        speak: |draft, _, said, _| replace(draft, said, &[("attachments", Value::Null)]),
     },
     Kind {
         name: "pagerduty",
@@ -77,7 +77,7 @@ pub const KINDS: [Kind; 11] = [
         name: "rocketchat",
         speech: Speech::Line,
         connect: rocketchat,
-        speak: |draft, _, said| replace(draft, said, &[("attachments", Value::Null)]),
+        speak: |draft, _, said, _| replace(draft, said, &[("attachments", Value::Null)]),
     },
     Kind {
         name: "slack",
@@ -89,13 +89,13 @@ pub const KINDS: [Kind; 11] = [
         name: "twilio",
         speech: Speech::Line,
         connect: twilio,
-        speak: |draft, _, said| draft.set("subject", messages::message(said)),
+        speak: |draft, _, said, _| draft.set("subject", messages::message(said)),
     },
     Kind {
         name: "webhook",
         speech: Speech::Data,
         connect: webhook::connect,
-        speak: |draft, _, said| draft.set("body", data(said)),
+        speak: |draft, _, said, names| webhook::write_body(draft, &data(said), names),
     },
 ];
 
@@ -259,7 +259,7 @@ fn twilio(draft: &mut Draft, fields: &Fields, names: &mut Names) {
 }
 
 /// Writes the message as the subject, and nothing below it.
-fn line(draft: &mut Draft, _: &Fields, said: &[Said]) {
+fn line(draft: &mut Draft, _: &Fields, said: &[Said], _: &mut Names) {
     draft.set("subject", messages::message(said));
     draft.set_empty("message");
 }
@@ -280,7 +280,7 @@ fn replace(draft: &mut Draft, said: &[Said], others: &[(&str, Value)]) {
 }
 
 /// Writes Slack's request: the text, or with a colour an attachment.
-fn post(draft: &mut Draft, fields: &Fields, said: &[Said]) {
+fn post(draft: &mut Draft, fields: &Fields, said: &[Said], _: &mut Names) {
     let text = messages::as_text(&messages::message(said));
     let color = fields.text("hex_color").filter(|color| is_color(color));
     let (text, attachments) = match color {
@@ -308,7 +308,7 @@ fn with_body(draft: &mut Draft, body: &Value) {
     draft.set("body", body.to_string());
 }
 
-fn mail(draft: &mut Draft, _: &Fields, said: &[Said]) {
+fn mail(draft: &mut Draft, _: &Fields, said: &[Said], _: &mut Names) {
     draft.set("subject", messages::message(said));
     draft.set("message", messages::body(said));
     draft.describe("The email has the same text as HTML, too.");
@@ -320,14 +320,10 @@ fn data(said: &[Said]) -> String {
     messages::json(body).unwrap_or_else(|| body.to_owned())
 }
 
-/// Writes the details of an incident: the body as JSON, or as text.
-fn incident(draft: &mut Draft, _: &Fields, said: &[Said]) {
+/// Writes the message as the subject, and the body below it, as JSON or as text.
+fn incident(draft: &mut Draft, _: &Fields, said: &[Said], _: &mut Names) {
     draft.set("subject", messages::message(said));
     draft.set(if is_data(said) { "body" } else { "message" }, data(said));
-}
-
-fn topic(draft: &mut Draft, fields: &Fields, said: &[Said]) {
-    incident(draft, fields, said);
 }
 
 /// Returns true if the body gives JSON, as far as its source shows.

@@ -181,28 +181,14 @@ pub fn splunk(draft: &mut Draft, fields: &Fields, names: &mut Names) {
 }
 
 /// Writes the keys for the callback `nrdp`.
-pub fn nrdp(draft: &mut Draft, fields: &Fields, names: &mut Names) {
-    let (url, token) = (fields.text("url"), fields.text("token"));
-    if let Some(token) = &token {
-        secret::mask(token);
+pub fn nrdp(draft: &mut Draft, fields: &Fields, _: &mut Names) {
+    let url = fields
+        .text("url")
+        .map(|url| format!("{}/", url.trim_end_matches('/')));
+    match url {
+        Some(url) if !holds_secret(&url) => draft.set("url", url),
+        url => put(draft, "url", "NRDP_URL", "url", url),
     }
-    let known = url.zip(token).map(|(url, token)| {
-        let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
-        format!(
-            "{}/?token={token}&cmd=submitcheck",
-            url.trim_end_matches('/')
-        )
-    });
-    let secret = Secret {
-        variable: names.variable(&draft.stem, "url"),
-        source: "the callback's `url` and `token`, as one URL,".to_owned(),
-        known,
-    };
-    let (name, form) = (&secret.variable, "URL/?token=TOKEN&cmd=submitcheck");
-    draft.describe(format!(
-        "{name} has the form {form}, with the callback's `url` and `token`."
-    ));
-    draft.set_secret("url", secret);
     draft.set("on", "success, error, canceled");
     let names = [fields.text("hostname"), fields.text("servicename")];
     let [Some(host), Some(service)] = names.map(|name| name.map(|name| xml(&name))) else {
@@ -218,12 +204,22 @@ pub fn nrdp(draft: &mut Draft, fields: &Fields, names: &mut Names) {
          '{{{{ name | e }}}}_failed'={{{{ counts.failures }}}} {{% endfor %}}</output>\n</checkresult>\n</checkresults>\n"
     );
     draft.set("content", "form");
-    draft.set("body", json!({"XMLDATA": result}).to_string());
+    put(
+        draft,
+        "body.token",
+        "NRDP_TOKEN",
+        "token",
+        fields.text("token"),
+    );
+    draft.set(
+        "body",
+        json!({"cmd": "submitcheck", "XMLDATA": result}).to_string(),
+    );
     if fields.text("validate_certs").is_none() {
         draft.remark("The callback does not check certificates; here they are checked.");
     }
     unverified(draft, fields);
-    draft.remark("The token is sent in the URL, not in the body. The output begins with the playbook, not with the play.");
+    draft.remark("The output begins with the playbook, not with the play.");
 }
 
 /// Returns a text for XML that is no template.

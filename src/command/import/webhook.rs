@@ -1,11 +1,12 @@
 //! AWX's webhooks: address, credentials and headers.
 
 use hyper::header::{AUTHORIZATION, HeaderName};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::draft::{Draft, Names, Secret};
 use super::fields::{ENCRYPTED, Fields, scalar};
+use super::hide;
 use crate::net::http::is_credential;
 
 /// Shortest part of a path that may be a token.
@@ -74,7 +75,34 @@ fn headers(draft: &mut Draft, fields: &Fields, names: &mut Names, has_login: boo
     }
 }
 
-/// Returns true if the name of a header can be part of a key.
+/// Writes the body; its fields that are secrets by their names as variables.
+pub fn write_body(draft: &mut Draft, body: &str, names: &mut Names) {
+    let mut object: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+    let is_secret = |(name, value): &(&String, &Value)| {
+        let text = value.as_str().unwrap_or_default();
+        hide::is_secret(name) && is_key(name) && !text.is_empty() && !text.contains(['{', '}'])
+    };
+    let secrets: Vec<String> = object
+        .iter()
+        .filter(is_secret)
+        .map(|(name, _)| name.clone())
+        .collect();
+    if secrets.is_empty() {
+        return draft.set("body", body);
+    }
+    for name in secrets {
+        let known = object.shift_remove(&name).and_then(|value| scalar(&value));
+        let secret = Secret {
+            variable: names.variable(&draft.name, &name),
+            source: format!("`{name}` in AWX's body"),
+            known: known.filter(|known| !known.starts_with(ENCRYPTED)),
+        };
+        draft.set_secret(&format!("body.{name}"), secret);
+    }
+    draft.set("body", format!("{:#}", Value::Object(object)));
+}
+
+/// Returns true if the name of a header or field can be part of a key.
 fn is_key(name: &str) -> bool {
     let is_part = |one: char| one.is_ascii_alphanumeric() || "-_".contains(one);
     let forms = ["_file", "_env", "_command"];
