@@ -98,12 +98,15 @@ async fn tell(destination: &Destination, event: Event) -> Exit {
     let sent = panics::caught_async(async {
         let message = destination.message(vec![Arc::new(event)]);
         let sent = destination.notifier.send(&message).await?;
-        sent.failure.map_or(Ok(sent.note.or(message.note)), Err)
+        let told = if sent.to_nobody { sent.note() } else { None };
+        let note = sent.replaced.or(message.note);
+        sent.failure.map_or(Ok((told, note)), Err)
     });
     let sent = sent.await;
     match sent.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
-        Ok(note) => {
-            stdout::print(format!("{}: delivered\n", destination.name));
+        Ok((told, note)) => {
+            let told = told.unwrap_or_else(|| "delivered".to_owned());
+            stdout::print(format!("{}: {told}\n", destination.name));
             // A test is meant to reveal a failed template.
             note.map_or(Exit::Ok, |_| Exit::Config)
         }

@@ -96,8 +96,10 @@ pub struct Sent {
     pub reached: Receipts,
     /// Failure to be recorded, if a recipient still lacks the message.
     pub failure: Option<Failure>,
-    /// Note for the record: nobody was notified, or a default was sent instead of what a template gave.
-    pub note: Option<String>,
+    /// True if the message has no recipients: a template chose none.
+    pub to_nobody: bool,
+    /// Note about a default that was sent instead of what a template gave.
+    pub replaced: Option<String>,
 }
 
 impl Sent {
@@ -106,7 +108,16 @@ impl Sent {
         Sent {
             reached,
             failure: outcome(recipients, failures).err(),
-            note: (recipients == 0).then(|| NO_RECIPIENTS.to_owned()),
+            to_nobody: recipients == 0,
+            replaced: None,
+        }
+    }
+
+    /// Returns the note for the record.
+    pub fn note(&self) -> Option<String> {
+        match self.to_nobody {
+            true => Some(NO_RECIPIENTS.to_owned()),
+            false => self.replaced.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Common code for services that use HTTP: a request per recipient, and a reply to judge.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use url::Url;
 use super::recipients::{NOBODY, Recipients};
 use super::{Notifier, Sent};
 use crate::config::section::Section;
+use crate::console::stderr;
 use crate::failpoint;
 use crate::failure::{Check, Failure};
 use crate::message::{Message, Receipts};
@@ -70,6 +72,8 @@ fn is_name(name: &str) -> bool {
 struct HttpNotifier<S> {
     endpoint: Endpoint,
     service: S,
+    /// True once a default replaced what a template gave: reported once, not once per event.
+    has_said: Cell<bool>,
 }
 
 /// Creates the notifier that uses `service` at `url`, with the section's connection settings.
@@ -86,6 +90,7 @@ pub fn over_http(
     Some(Rc::new(HttpNotifier {
         endpoint,
         service: service?,
+        has_said: Cell::new(false),
     }))
 }
 
@@ -245,11 +250,14 @@ impl<S: Service> Notifier for HttpNotifier<S> {
                 Err(failure) => failures.push((recipient, failure)),
             }
         }
+        let replaced = self.service.note(message);
+        if let Some(note) = &replaced
+            && !self.has_said.replace(true)
+        {
+            stderr::say(note.clone());
+        }
         let sent = Sent::to(recipients, reached, failures);
-        Ok(Sent {
-            note: sent.note.or_else(|| self.service.note(message)),
-            ..sent
-        })
+        Ok(Sent { replaced, ..sent })
     }
 
     fn thread(&self) -> Thread {

@@ -330,3 +330,30 @@ fn a_mistake_in_such_a_key_is_a_problem_of_its_line() {
         assert!(checked.stderr.contains(problem), "{keys}: {checked:?}");
     }
 }
+
+#[test]
+fn a_test_reveals_what_a_template_gives() {
+    let (server, _) = pagerduty::start();
+    let (api, key) = (server.at(""), pagerduty::ROUTING_KEY);
+    let sns = crate::server::sns::start();
+    let (id, secret) = sns::KEY;
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:pager]\ntype = pagerduty\napi_url = {api}\nrouting_key = {key}\nseverity = {{{{ 'banana' }}}}\n\
+         [notifier:nobody]\ntype = awssns\napi_url = {}\naccess_key_id = {id}\nsecret_access_key = {secret}\n\
+         topic_arn = {{{{ [] }}}}\n",
+        sns.at("/")
+    ));
+    let tested = sandbox.run(&["test"]);
+    let said = "or `info`, not `banana`; `error` is sent instead\n";
+    assert_eq!(tested.code, 78, "{tested:?}");
+    assert!(tested.stdout.contains("pager: delivered\n"), "{tested:?}");
+    assert_eq!(tested.stderr.matches(said).count(), 1, "{tested:?}");
+    assert!(
+        tested
+            .stdout
+            .contains("nobody: nobody was notified: there are no recipients"),
+        "{tested:?}"
+    );
+    let nobody = sandbox.run(&["test", "nobody"]);
+    nobody.expect(0, "");
+}

@@ -250,8 +250,8 @@ impl Worker {
         }
         let result = match notifier.send(&message).await {
             Ok(sent) => {
+                message.note = sent.note().or(message.note);
                 message.reached.extend(sent.reached);
-                message.note = sent.note.or(message.note);
                 sent.failure.map_or(Ok(()), Err)
             }
             Err(failure) => Err(failure),
