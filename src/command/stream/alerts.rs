@@ -56,14 +56,15 @@ impl Alerts {
         starts
     }
 
-    /// Adds an event. Those that another process has seen before are as old as they say.
+    /// Adds an event. What began with one that another process has seen is as old as it says.
     pub fn note(&mut self, event: &Event, sequence: u64, is_resumed: bool) {
         if let Some(watch) = &mut self.watch {
-            let now = match is_resumed {
+            let now = Instant::now();
+            let began = match is_resumed {
                 true => before(event.time),
-                false => Instant::now(),
+                false => now,
             };
-            self.late.extend(watch.note(event, sequence, now));
+            self.late.extend(watch.note(event, sequence, now, began));
         }
     }
 

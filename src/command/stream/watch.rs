@@ -177,17 +177,24 @@ impl Watch {
         self.slow_task = sorted(times(|one| one.slow_task));
     }
 
-    /// Adds an event with its number. Returns what ended with it and took too long.
-    pub fn note(&mut self, event: &Event, sequence: u64, now: Instant) -> Vec<Late> {
+    /// Adds an event with its number, its arrival, and the time at which it happened. Returns what ended
+    /// with it and took too long.
+    pub fn note(
+        &mut self,
+        event: &Event,
+        sequence: u64,
+        now: Instant,
+        began: Instant,
+    ) -> Vec<Late> {
         self.end_stall(now);
-        (self.last, self.sequence) = (self.last.max(now), sequence);
+        (self.last, self.sequence) = (now, sequence);
         match event.event {
             Callback::PlaybookOnTaskStart
             | Callback::PlaybookOnCleanupTaskStart
-            | Callback::PlaybookOnHandlerTaskStart => self.next_task(event, now),
+            | Callback::PlaybookOnHandlerTaskStart => self.next_task(event, now, began),
             Callback::RunnerOnStart => {
                 self.knows_starts = true;
-                if let Some(running) = self.begin(event, now) {
+                if let Some(running) = self.begin(event, began) {
                     running.idle_since = None;
                     running.hosts.insert(event.host_name().to_owned());
                 }
@@ -216,7 +223,7 @@ impl Watch {
     }
 
     /// Adds the task of an event to those that run, unless it is there.
-    fn begin(&mut self, event: &Event, now: Instant) -> Option<&mut Running> {
+    fn begin(&mut self, event: &Event, began: Instant) -> Option<&mut Running> {
         let task = event.task.as_ref()?;
         let id = id_of(event, task);
         let known = self.running.iter().position(|running| running.id == id);
@@ -225,7 +232,7 @@ impl Watch {
                 id,
                 task: task.clone(),
                 play: event.play.clone(),
-                began: now,
+                began,
                 idle_since: None,
                 hosts: BTreeSet::new(),
             });
@@ -235,11 +242,11 @@ impl Watch {
     }
 
     /// Notes that another task begins: those that no host runs are over.
-    fn next_task(&mut self, event: &Event, now: Instant) -> Vec<Late> {
+    fn next_task(&mut self, event: &Event, now: Instant, began: Instant) -> Vec<Late> {
         self.current = None;
         let knows_starts = self.knows_starts;
         let late = self.end_where(now, |running| !knows_starts || running.hosts.is_empty());
-        self.current = self.begin(event, now).map(|running| running.id.clone());
+        self.current = self.begin(event, began).map(|running| running.id.clone());
         late
     }
 

@@ -50,7 +50,7 @@ impl Story {
             ..Host::default()
         });
         let now = self.at(second);
-        shown(self.watch.note(&event, self.sequence, now))
+        shown(self.watch.note(&event, self.sequence, now, now))
     }
 
     /// Lets the time go by to a second, and returns everything that is reported.
