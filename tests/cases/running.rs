@@ -36,10 +36,11 @@ impl Fed {
         self.input.write_all(lines.concat().as_bytes()).unwrap();
     }
 
-    fn end(self, seq: u64) {
+    /// Says the rest at once: between two writes a stall may be reported.
+    fn end(self, rest: &[String], seq: u64) {
         let stats = json!({"result": {"stats": {"web1": {"ok": 1}, "web2": {"ok": 1}}}});
         let mut input = self.input;
-        let end = event(seq, "playbook_on_stats", stats) + END;
+        let end = rest.concat() + &event(seq, "playbook_on_stats", stats) + END;
         input.write_all(end.as_bytes()).unwrap();
         drop(input);
         let outcome = outcome(self.child);
@@ -107,8 +108,7 @@ fn what_takes_too_long_is_told_once_and_before_the_end() {
         let reason = body["reason"].as_str().unwrap();
         assert!(reason.contains("web2"), "{reason}");
     }
-    fed.say(&[on_host(6, "runner_on_ok", "web2")]);
-    fed.end(7);
+    fed.end(&[on_host(6, "runner_on_ok", "web2")], 7);
     let requests = server.requests();
     let end = requests.last().unwrap().json()["event"].clone();
     assert_eq!((requests.len(), &end["event"]), (4, &json!("run_end")));
@@ -134,8 +134,7 @@ fn a_stall_is_told_again_only_after_something_happened() {
     fed.say(&[on_host(6, "runner_on_async_poll", "web2")]);
     let both = bodies(&server.wait_for(2));
     assert_eq!(ids(&both), ["r-stalled-300-5", "r-stalled-300-6"]);
-    fed.say(&[on_host(7, "runner_on_ok", "web2")]);
-    fed.end(8);
+    fed.end(&[on_host(7, "runner_on_ok", "web2")], 8);
     let all = bodies(&server.requests());
     assert_eq!(all.len(), 3);
     assert_eq!(all[2]["event"]["stalls"].as_array().unwrap().len(), 2);
@@ -163,7 +162,7 @@ fn each_notifier_is_told_after_its_own_time() {
     for (server, id) in servers.iter().zip(["r-overdue-300", "r-overdue-600"]) {
         assert_eq!(ids(&bodies(&server.wait_for(1))), [id]);
     }
-    fed.end(6);
+    fed.end(&[], 6);
     for (server, count) in servers.iter().zip([2, 2, 1]) {
         let all = bodies(&server.requests());
         assert_eq!(all.len(), count, "{all:?}");
@@ -194,7 +193,7 @@ fn a_process_that_goes_on_after_another_tells_nothing_twice() {
     second.say(&[on_host(6, "runner_on_async_poll", "web2")]);
     let all = bodies(&server.wait_for(4));
     assert_eq!(all[3]["event"]["id"], "r-stalled-300-6");
-    second.end(7);
+    second.end(&[], 7);
     let mut all = bodies(&server.requests());
     assert_eq!(all.len(), 5, "{all:?}");
     let end = all.pop().unwrap();
@@ -229,7 +228,7 @@ fn hosts_are_asked_for_only_where_a_notifier_needs_them() {
         let mut answers = BufReader::new(fed.child.stdout.take().unwrap()).lines();
         let ready: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
         assert_eq!(ready["ready"]["starts"], starts, "{on}");
-        fed.end(6);
+        fed.end(&[], 6);
     }
     let ends = bodies(&server.requests());
     assert!(ends.iter().all(|end| end["event"]["event"] == "run_end"));
