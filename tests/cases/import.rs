@@ -562,6 +562,38 @@ fn text(random: &mut fastrand::Rng) -> String {
     (0..random.usize(..8)).map(|_| piece(random)).collect()
 }
 
+/// No text of the input is a section or a key of its own in a configuration that was written.
+#[track_caller]
+fn nothing_is_added(sandbox: &Sandbox, config: &str) {
+    let shown = checked(sandbox, config);
+    for value in shown["values"].as_array().unwrap() {
+        let (section, key) = (
+            value["section"].as_str().unwrap(),
+            value["key"].as_str().unwrap(),
+        );
+        let is_ours = section.starts_with("notifier:") && section != "notifier:evil";
+        assert!(is_ours, "{value}\n{config}");
+        assert_ne!(key, "callback_url", "{config}");
+    }
+    for line in config.lines() {
+        let is_continued = line.is_empty() || line.starts_with("  ");
+        let is_section = ["[notifier:", "[outputs:"]
+            .iter()
+            .any(|begin| line.starts_with(begin));
+        let is_key = line
+            .split_once(" =")
+            .is_some_and(|(key, _)| !key.contains([' ', '[', '{']));
+        assert!(
+            is_continued || line.starts_with('#') || is_section || is_key,
+            "{line:?}"
+        );
+        assert!(
+            !line.starts_with("callback_url") && line != "[inputs]",
+            "{config}"
+        );
+    }
+}
+
 #[test]
 fn no_text_adds_a_section_or_a_key() {
     let kinds = [
@@ -624,33 +656,7 @@ fn no_text_adds_a_section_or_a_key() {
         let export = json!({"notification_templates": templates, "job_templates": [resource]});
         let (outcome, config) = import(&sandbox, &export);
         assert!([0, 78].contains(&outcome.code), "{outcome:?}");
-        let shown = checked(&sandbox, &config);
-        for value in shown["values"].as_array().unwrap() {
-            let (section, key) = (
-                value["section"].as_str().unwrap(),
-                value["key"].as_str().unwrap(),
-            );
-            let is_ours = section.starts_with("notifier:") && section != "notifier:evil";
-            assert!(is_ours, "{value}\n{config}");
-            assert_ne!(key, "callback_url", "{config}");
-        }
-        for line in config.lines() {
-            let is_continued = line.is_empty() || line.starts_with("  ");
-            let is_section = ["[notifier:", "[outputs:"]
-                .iter()
-                .any(|begin| line.starts_with(begin));
-            let is_key = line
-                .split_once(" =")
-                .is_some_and(|(key, _)| !key.contains([' ', '[', '{']));
-            assert!(
-                is_continued || line.starts_with('#') || is_section || is_key,
-                "{line:?}"
-            );
-            assert!(
-                !line.starts_with("callback_url") && line != "[inputs]",
-                "{config}"
-            );
-        }
+        nothing_is_added(&sandbox, &config);
     }
 }
 
@@ -858,4 +864,50 @@ fn the_ansible_cfg_is_the_one_that_ansible_reads() {
     sandbox
         .run(&["import", "ansible-cfg", "other"])
         .expect_line(65, &["no callback that notifies is enabled"]);
+}
+
+#[test]
+fn no_option_of_a_callback_adds_a_section_or_a_key() {
+    let options = [
+        ("slack", "webhook_url channel username validate_certs"),
+        ("mail", "smtphost smtpport to sender cc bcc"),
+        ("splunk", "url authtoken batch"),
+        ("nrdp", "url token hostname servicename"),
+        ("hipchat", "token room from notify"),
+        ("logstash", "server port"),
+    ];
+    let variables = [
+        "SLACK_CHANNEL",
+        "SMTPHOST",
+        "SPLUNK_BATCH",
+        "NRDP_HOSTNAME",
+        "HIPCHAT_ROOM",
+        "NRDP_URL",
+    ];
+    let mut random = fastrand::Rng::with_seed(11);
+    let sandbox = Sandbox::new();
+    for _ in 0..12 {
+        let enabled = options.map(|(name, _)| name).join(",");
+        let mut file = format!(
+            "[defaults]\ncallbacks_enabled = {enabled},{}\n",
+            text(&mut random).replace(['\n', '\r'], "\n  ")
+        );
+        for (name, keys) in options {
+            file += &format!("[callback_{name}]\n");
+            for key in keys.split(' ') {
+                let value = text(&mut random).replace(['\n', '\r'], "\n  ");
+                file += &format!("{key} = {value}\n");
+            }
+        }
+        sandbox.file("ansible.cfg", file);
+        let given = variables.map(|name| (name, text(&mut random).replace('\0', "")));
+        let given = given.iter().filter(|_| random.bool());
+        let child = sandbox
+            .command(&["import", "ansible.cfg"])
+            .envs(given.cloned())
+            .spawn();
+        let outcome = crate::sandbox::outcome(child.unwrap());
+        assert!([0, 78].contains(&outcome.code), "{outcome:?}");
+        nothing_is_added(&sandbox, &outcome.stdout);
+    }
 }
