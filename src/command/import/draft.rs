@@ -84,6 +84,13 @@ impl Draft {
         self.push(name.to_owned(), Value::Text(String::new()));
     }
 
+    /// Adds a remark, unless it has the same one.
+    pub fn remark_once(&mut self, text: String) {
+        if !self.remarks.contains(&text) {
+            self.remarks.push(text);
+        }
+    }
+
     /// Mutes the notifier.
     pub fn mute(&mut self, reason: &str) {
         self.remark(format!("It is muted: {reason}"));

@@ -60,8 +60,12 @@ impl<'a> Fields<'a> {
     /// Sets keys to the fields of other names.
     pub fn copy(&self, draft: &mut Draft, names: &[(&'static str, &str)]) {
         for (theirs, ours) in names {
-            if let Some(text) = self.text(theirs) {
-                draft.set(*ours, text);
+            match self.text(theirs) {
+                Some(text) if text.starts_with(ENCRYPTED) => {
+                    draft.remark(format!("`{theirs}` is left out: its value is not shown."));
+                }
+                Some(text) => draft.set(*ours, text),
+                None => {}
             }
         }
     }

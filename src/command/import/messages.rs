@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use fancy_regex::Regex;
 use serde_json::Value;
 
 use super::draft::Draft;
@@ -83,6 +84,9 @@ pub fn read(messages: &Value, moments: &[Moment], draft: &mut Draft, kind: &str)
             return default.to_owned();
         }
         let Err(problem) = usable(&text) else {
+            for name in missing(&text) {
+                draft.remark_once(format!("`{name}` is empty here."));
+            }
             return text;
         };
         let (moment, text) = (moment.name(), text.trim_end());
@@ -121,6 +125,23 @@ fn usable(source: &str) -> Result<(), String> {
     SAMPLES
         .iter()
         .try_for_each(|sample| template.render(sample).map(drop))
+}
+
+/// Returns the parts of AWX's `job` in a template that are always empty here.
+fn missing(source: &str) -> Vec<&str> {
+    static PART: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\bjob(\.[a-zA-Z_]+)+").expect("the pattern is valid"));
+    let is_missing = |part: &&str| {
+        let template = Template::new(&format!("{part} is undefined"));
+        let end = SAMPLES.last();
+        let missing = template
+            .ok()
+            .zip(end)
+            .map(|(template, end)| template.holds(end));
+        missing == Some(Ok(true))
+    };
+    let parts = PART.find_iter(source).filter_map(Result::ok);
+    parts.map(|part| part.as_str()).filter(is_missing).collect()
 }
 
 /// Returns the message as one template for all moments, on one line.
@@ -194,5 +215,59 @@ fn with_texts(value: Value) -> Value {
                 .collect()
         }
         value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_template_says_what_each_moment_says() {
+        let said = |moments: &[(Moment, &str)]| -> Vec<Said> {
+            let said = |(moment, text): &(Moment, &str)| Said {
+                moment: *moment,
+                message: (*text).to_owned(),
+                body: (*text).to_owned(),
+            };
+            moments.iter().map(said).collect()
+        };
+        let same = said(&[(Moment::Started, "a"), (Moment::Error, "a")]);
+        assert_eq!((message(&same), body(&same)), ("a".into(), "a".into()));
+        let all = [
+            (Moment::Started, "a"),
+            (Moment::Success, "b"),
+            (Moment::Error, "c\nd"),
+        ];
+        let all = said(&all);
+        assert_eq!(
+            message(&all),
+            "{% if status == 'running' %}a{% elif status == 'success' %}b{% else %}c d{% endif %}"
+        );
+        assert_eq!(
+            body(&all),
+            "{%- if status == 'running' -%}\na\n{%- elif status == 'success' -%}\nb\n{%- else -%}\nc\nd\n{%- endif %}"
+        );
+    }
+
+    #[test]
+    fn a_text_stays_a_text() {
+        assert_eq!(as_text("{{ job.id }}"), "{{ job.id }}{{ '' }}");
+        assert_eq!(as_text("{{ a }}{{ b }}"), "{{ a }}{{ b }}");
+        assert_eq!(json("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        assert_eq!(json("{{ job_metadata }}"), None);
+        assert_eq!(
+            json("[\"{{ x }}\", \"{{ job_metadata }}\"]").as_deref(),
+            Some("[\n  \"{{ x }}{{ '' }}\",\n  \"{{ job_metadata }}\"\n]")
+        );
+    }
+
+    #[test]
+    fn what_is_always_empty_is_known() {
+        let text = "{{ job.name }} {{ job.summary_fields.project.name }} {{ job.artifacts.url | default('') }} {{ myjob.x }}";
+        assert_eq!(
+            missing(text),
+            ["job.summary_fields.project.name", "job.artifacts.url"]
+        );
     }
 }
