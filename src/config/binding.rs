@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::section::Section;
 
 /// Keys that determine where a section's messages go, and on which route.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "callback_url",
     "url",
     "api_url",
@@ -23,7 +23,11 @@ const KEYS: [&str; 11] = [
     "socket",
     "proxy",
     "type",
+    OAUTH,
 ];
+
+/// Address that gets only the client's credentials.
+const OAUTH: &str = "oauth_token_url";
 
 /// Further keys that name a recipient or the sender: changing one of them means another recipient.
 const RECIPIENTS: [&str; 29] = [
@@ -56,6 +60,8 @@ const RECIPIENTS: [&str; 29] = [
     "access_key_id",
     "secret_access_key",
     "dashboard_uid",
+    "oauth_client_id",
+    "oauth_client_secret",
 ];
 
 /// Beginnings of such keys.
@@ -103,7 +109,9 @@ impl Section {
             let own = family(key) == family(&credential.key);
             // Without a proxy there is no third party in between.
             let direct = key.as_str() == "proxy" && !address.contains_key(*key);
-            !own && !direct && address.get(*key) != meant.get(*key)
+            // Other credentials are not sent there.
+            let apart = key.as_str() == OAUTH && !credential.key.starts_with("oauth_");
+            !own && !direct && !apart && address.get(*key) != meant.get(*key)
         };
         let key = address.keys().chain(meant.keys()).find(differs)?;
         let text = format!(

@@ -71,6 +71,7 @@ pub struct Endpoint {
 }
 
 /// A request as built by a notifier; the preview shows exactly this.
+#[derive(Clone)]
 pub struct Request {
     pub method: Method,
     pub url: Url,
@@ -141,9 +142,22 @@ pub const CREDENTIALS: &str = "asks for credentials; set `username` and `passwor
 impl Http {
     /// Reads the connection keys from a section and returns the client for them.
     pub fn endpoint(&self, section: &Section, url: &Url) -> Option<Endpoint> {
-        let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
         let settings = Settings::read(section, url)?;
-        let link = match self.link(&settings) {
+        self.endpoint_with(section, url, &settings)
+    }
+
+    /// Returns the client for an address beside the notifier's own: without its socket.
+    pub fn endpoint_beside(&self, section: &Section, url: &Url) -> Option<Endpoint> {
+        let settings = Settings {
+            socket: None,
+            ..Settings::read(section, url)?
+        };
+        self.endpoint_with(section, url, &settings)
+    }
+
+    fn endpoint_with(&self, section: &Section, url: &Url, settings: &Settings) -> Option<Endpoint> {
+        let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+        let link = match self.link(settings) {
             Ok(link) => link,
             Err(problem) => {
                 section.problem("", problem);

@@ -5,6 +5,7 @@ pub mod connector;
 pub mod digest;
 pub mod headers;
 pub mod http;
+pub mod oauth;
 pub mod response;
 pub mod signing;
 pub mod sigv4;

@@ -51,7 +51,7 @@ pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notif
     };
     if names.is_empty() {
         let text = format!(
-            "`{key}` can only choose among secrets that the template names, as in {{{{ 'secret:ops' if check else 'secret:dev' }}}}"
+            "`{key}` must begin with http:// or https://, or choose among secrets that its template names, as in {{{{ 'secret:ops' if check else 'secret:dev' }}}}"
         );
         section.problem(key, text);
         // So that its other keys are known.

@@ -19,10 +19,11 @@ use crate::failure::{Check, Failure};
 use crate::message::{Message, Receipts};
 use crate::net::authorization::warn_of_plain_http;
 use crate::net::http::{Endpoint, Http, Reply, Request};
+use crate::net::oauth::{OAuth, bearing};
 use crate::net::urls::{origin, read_url};
 use crate::notifier::Thread;
 use crate::panics;
-use crate::secret;
+use crate::secret::{self, Secret};
 use crate::text::{Escape, characters};
 
 /// A service that takes messages over HTTP.
@@ -74,6 +75,8 @@ struct HttpNotifier<S> {
     service: S,
     /// True once a default replaced what a template gave: reported once, not once per event.
     has_said: Cell<bool>,
+    /// Source of the token of each request, if it has one.
+    oauth: Option<OAuth>,
 }
 
 /// Creates the notifier that uses `service` at `url`, with the section's connection settings.
@@ -83,6 +86,17 @@ pub fn over_http(
     url: Option<&Url>,
     service: Option<impl Service + 'static>,
 ) -> Option<Rc<dyn Notifier>> {
+    over_http_with(section, http, url, service, None)
+}
+
+/// Creates the same, with a token of OAuth in each request.
+pub fn over_http_with(
+    section: &Section,
+    http: &Http,
+    url: Option<&Url>,
+    service: Option<impl Service + 'static>,
+    oauth: Option<OAuth>,
+) -> Option<Rc<dyn Notifier>> {
     // All keys are read, even if one is wrong, so that none is reported as unknown.
     let placeholder = Url::parse("http://localhost").expect("a URL");
     let endpoint = http.endpoint(section, url.unwrap_or(&placeholder))?;
@@ -91,6 +105,7 @@ pub fn over_http(
         endpoint,
         service: service?,
         has_said: Cell::new(false),
+        oauth,
     }))
 }
 
@@ -210,11 +225,35 @@ impl<S: Service> HttpNotifier<S> {
         request: Request,
     ) -> Result<Option<String>, Failure> {
         failpoint::pass_for("deliver_to", recipient);
-        let mut reply = self.endpoint.exchange(request).await?;
+        let mut reply = self.exchange(request).await?;
         if let Some(other) = self.service.fallback(message, recipient, &reply) {
-            reply = self.endpoint.exchange(other).await?;
+            reply = self.exchange(other).await?;
         }
         self.service.check_response(&reply)
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
+        match &self.oauth {
+            Some(oauth) => oauth.exchange(&self.endpoint, request).await,
+            None => self.endpoint.exchange(request).await,
+        }
+    }
+
+    /// Gets a token, then checks the address with it.
+    async fn check_with(&self, oauth: &OAuth) -> Check {
+        let token = match oauth.token(None).await {
+            Ok(token) => token,
+            Err(failure) => {
+                return Check {
+                    error: Some(failure.error().to_owned()),
+                    ..Check::default()
+                };
+            }
+        };
+        let probe = |method| bearing(self.service.probe(method), &token);
+        let mut check = self.endpoint.check(probe).await;
+        check.steps.insert(0, oauth.step());
+        check
     }
 
     async fn ask(&self, question: Request) -> Check {
@@ -266,10 +305,11 @@ impl<S: Service> Notifier for HttpNotifier<S> {
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
         let requests = self.service.requests(message)?;
-        let previews: Vec<String> = requests
-            .iter()
-            .map(|(_, request)| request.preview())
-            .collect();
+        let preview = |(_, request): (String, Request)| match &self.oauth {
+            Some(_) => bearing(request, &Secret::new("")).preview(),
+            None => request.preview(),
+        };
+        let previews: Vec<String> = requests.into_iter().map(preview).collect();
         match previews.is_empty() {
             true => Ok(NOBODY.to_owned()),
             false => Ok(previews.join("\n\n")),
@@ -279,6 +319,9 @@ impl<S: Service> Notifier for HttpNotifier<S> {
     async fn check(&self) -> Check {
         if let Some(question) = self.service.health_check() {
             return self.ask(question).await;
+        }
+        if let Some(oauth) = &self.oauth {
+            return self.check_with(oauth).await;
         }
         self.endpoint
             .check(|method| self.service.probe(method))

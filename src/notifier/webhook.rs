@@ -19,10 +19,11 @@ use crate::net::authorization::{
 };
 use crate::net::headers::{Headers, header_of};
 use crate::net::http::{Http, Request};
+use crate::net::oauth::{OAuth, refuse_others};
 use crate::net::signing::Signing;
 use crate::net::url_template::Address;
 use crate::notifier::format::Format;
-use crate::notifier::over_http::{Service, over_http};
+use crate::notifier::over_http::{Service, over_http_with};
 use crate::template::context::Context;
 
 /// Webhook, as a kind of notifier.
@@ -68,7 +69,12 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let base = address.as_ref().map(|address| address.base.clone());
     let authorization = authorization(section, base.as_ref(), &headers);
     check_proxy_authorization(section, base.as_ref(), &headers);
-    if let (Some(_), Some(url)) = (&authorization, &base) {
+    let oauth = OAuth::read(section, http);
+    if matches!(oauth, None | Some(Some(_))) {
+        refuse_others(section, base.as_ref(), &headers);
+    }
+    let is_secret = authorization.is_some() || matches!(oauth, Some(Some(_)));
+    if let (true, Some(url)) = (is_secret, &base) {
         warn_of_plain_http(section, key, url);
     }
     if headers.has_templates() || address.as_ref().is_some_and(Address::has_template) {
@@ -82,7 +88,8 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         format,
         signing,
     });
-    over_http(section, http, base.as_ref(), service)
+    let service = service.filter(|_| oauth.is_some());
+    over_http_with(section, http, base.as_ref(), service, oauth.flatten())
 }
 
 /// Returns false for an `[inputs]` section that only cuts off or mutes the levels above.

@@ -207,12 +207,17 @@ pub fn ask(question: &str) -> Option<Secret> {
 
 /// Masks `value` in all output from now on, in each form in which it may appear.
 pub fn mask(value: &str) {
+    mask_new(value);
+}
+
+/// Masks a value, and returns true if it was not masked before.
+pub fn mask_new(value: &str) -> bool {
     if value.len() < SHORTEST_MASKED {
-        return;
+        return false;
     }
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if known.values.iter().any(|known| known == value) {
-        return;
+        return false;
     }
     known.values.push(value.to_owned());
     for form in forms::of(value) {
@@ -222,6 +227,15 @@ pub fn mask(value: &str) {
     }
     known.values.sort_by_key(|value| Reverse(value.len()));
     known.forms.sort_by_key(|form| Reverse(form.len()));
+    true
+}
+
+/// Masks a value no longer for which `mask_new` returned true: an old token, of which there may be any number.
+pub fn unmask(value: &str) {
+    let forms = forms::of(value);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.values.retain(|known| known != value);
+    known.forms.retain(|known| !forms.contains(known));
 }
 
 /// Masks the password of a URL, and the Basic credentials sent for it.

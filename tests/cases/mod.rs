@@ -35,6 +35,7 @@ mod mistakes;
 mod named_secrets;
 mod nginx;
 mod ntfy;
+mod oauth;
 mod order;
 mod owners;
 mod poison;

@@ -406,7 +406,7 @@ fn a_template_that_cannot_choose_is_a_mistake() {
         (
             "{{ result.msg }}",
             "",
-            "`url` can only choose among secrets that the template names",
+            "`url` must begin with http:// or https://, or choose among secrets that its template names",
         ),
         (
             "{{ 'secret:opz' }}",

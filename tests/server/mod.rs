@@ -11,6 +11,7 @@ pub mod irc;
 pub mod mattermost;
 pub mod nginx;
 pub mod ntfy;
+pub mod oauth;
 pub mod pagerduty;
 pub mod proxy;
 pub mod relay;

@@ -1,5 +1,6 @@
 //! The kind `email`: a mail over SMTP (RFC 5321), with STARTTLS (RFC 3207) or TLS from the start (RFC 8314).
 
+mod login;
 pub mod mail;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::net::response::{explained, innermost};
 use crate::net::tls::Trust;
 use crate::net::wire::{self, Allowance, Wire};
+use crate::notifier::email::login::{Credential, Login, bearer};
 use crate::notifier::email::mail::MailTemplate;
 use crate::notifier::recipients::NOBODY;
 use crate::panics;
@@ -81,16 +83,8 @@ enum Encryption {
     Tls,
 }
 
-struct Login {
-    /// Mechanisms that may be used, the best first.
-    mechanisms: &'static [Mechanism],
-    username: String,
-    /// Password, or token of XOAUTH2.
-    secret: Secret,
-}
-
-fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
-    let server = Server::read(section);
+fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
+    let server = Server::read(section, http);
     let letterhead = MailTemplate::read(section);
     Some(Rc::new(Email {
         server: server?,
@@ -115,7 +109,7 @@ impl Encryption {
 }
 
 impl Server {
-    fn read(section: &Section) -> Option<Server> {
+    fn read(section: &Section, http: &Http) -> Option<Server> {
         let host = section.required_host("host");
         let port = section.count("port", 0, usize::from(u16::MAX));
         let default = if port == Encryption::Tls.port() {
@@ -127,8 +121,8 @@ impl Server {
         let port = if port == 0 { encryption.port() } else { port };
         let trust = Trust::read(section, encryption != Encryption::None);
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
-        let login = Login::read(section, host.unwrap_or_default());
-        let host = host?;
+        let login = Login::read(section, http, host.unwrap_or_default());
+        let (host, login) = (host?, login?);
         if encryption == Encryption::None && login.is_some() && !is_local(host) {
             section.warning(
                 "encryption",
@@ -152,8 +146,31 @@ impl Server {
         })
     }
 
-    /// Connects, encrypts and logs in, noting each step. Nothing of the mail has been sent by then.
+    /// Connects, encrypts and logs in, noting each step; once more with a new token if one is refused. Nothing
+    /// of the mail has been sent by then.
     async fn connect(&self, steps: &mut Vec<String>) -> Result<AsyncSmtpConnection, Failure> {
+        let credential = self.login.as_ref().map(|login| &login.credential);
+        let oauth = match credential {
+            None => return self.connect_with(steps, None).await,
+            Some(Credential::Fixed(secret)) => return self.connect_with(steps, Some(secret)).await,
+            Some(Credential::Fetched(oauth)) => oauth,
+        };
+        let token = oauth.token(None).await?;
+        steps.push(oauth.step());
+        match self.connect_with(steps, Some(&token)).await {
+            Err(Failure::Denied(_)) => {
+                let token = oauth.token(Some(&token)).await?;
+                self.connect_with(steps, Some(&token)).await
+            }
+            connected => connected,
+        }
+    }
+
+    async fn connect_with(
+        &self,
+        steps: &mut Vec<String>,
+        secret: Option<&Secret>,
+    ) -> Result<AsyncSmtpConnection, Failure> {
         let hello = ClientId::default();
         let allowance = Allowance::Request(MAX_REPLY);
         let dialed = wire::dial(&self.host, self.port, self.tls.clone(), allowance);
@@ -184,8 +201,8 @@ impl Server {
         if connection.is_encrypted() || self.tls.is_some() {
             steps.push("the connection is encrypted".to_owned());
         }
-        if let Some(login) = &self.login {
-            let mechanism = login.show(&mut connection, self).await?;
+        if let (Some(login), Some(secret)) = (&self.login, secret) {
+            let mechanism = login.show(&mut connection, self, secret).await?;
             steps.push(format!("logged in as {} ({mechanism})", login.username));
         }
         Ok(connection)
@@ -260,64 +277,12 @@ fn upgrade(host: &str, trust: &Trust) -> Result<TlsParameters, String> {
 }
 
 impl Login {
-    fn read(section: &Section, host: &str) -> Option<Login> {
-        let username = section.text("username");
-        let password = section.secret("password");
-        let token = section.secret("token");
-        let default: &[Mechanism] = match section.is_given("token") {
-            true => &[Mechanism::Xoauth2],
-            false => &[Mechanism::Plain, Mechanism::Login],
-        };
-        let mechanisms: [(&str, &[Mechanism]); 3] = [
-            ("plain", &[Mechanism::Plain]),
-            ("login", &[Mechanism::Login]),
-            ("xoauth2", &[Mechanism::Xoauth2]),
-        ];
-        let mechanisms = section.choice("auth", default, &mechanisms);
-        let wants_token = mechanisms == [Mechanism::Xoauth2];
-        let Some(username) = username else {
-            for key in ["password", "token"] {
-                if section.is_given(key) {
-                    section.needs(key, "username");
-                }
-            }
-            return None;
-        };
-        let (key, other) = if wants_token {
-            ("token", "password")
-        } else {
-            ("password", "token")
-        };
-        if section.is_given(other) {
-            section.problem(
-                other,
-                format!("`{other}` is not used with this `auth`; use `{key}`"),
-            );
-        }
-        let ask = || section.prompt(&format!("Password of {username} at {host}: "));
-        let secret = if wants_token {
-            token.or_else(|| section.missing(key))?
-        } else if section.is_given(key) {
-            password?
-        } else {
-            let blank = || section.is_blank(key).then(|| Secret::new(""));
-            blank().or_else(ask).or_else(|| section.missing(key))?
-        };
-        // The forms in which both are sent together.
-        secret::mask(&format!("\0{username}\0{}", secret.expose()));
-        secret::mask(&bearer(username, &secret));
-        Some(Login {
-            mechanisms,
-            username: username.to_owned(),
-            secret,
-        })
-    }
-
     /// Logs in, and returns the mechanism that was used.
     async fn show(
         &self,
         connection: &mut AsyncSmtpConnection,
         server: &Server,
+        secret: &Secret,
     ) -> Result<Mechanism, Failure> {
         let offered = connection.server_info();
         let Some(mechanism) = offered.get_auth_mechanism(self.mechanisms) else {
@@ -329,10 +294,9 @@ impl Login {
             )));
         };
         let reply = if mechanism == Mechanism::Xoauth2 {
-            self.show_token(connection).await
+            self.show_token(connection, secret).await
         } else {
-            let credentials =
-                Credentials::new(self.username.clone(), self.secret.expose().to_owned());
+            let credentials = Credentials::new(self.username.clone(), secret.expose().to_owned());
             connection.auth(&[mechanism], &credentials).await
         };
         match server.expect(235, reply) {
@@ -344,8 +308,12 @@ impl Login {
 
     /// Logs in with XOAUTH2, whose refusal is a challenge that needs an empty answer before the code comes
     /// (Google, "OAuth 2.0 mechanism").
-    async fn show_token(&self, connection: &mut AsyncSmtpConnection) -> Result<Response, Error> {
-        let token = STANDARD.encode(bearer(&self.username, &self.secret));
+    async fn show_token(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        token: &Secret,
+    ) -> Result<Response, Error> {
+        let token = STANDARD.encode(bearer(&self.username, token));
         let reply = connection
             .command(format!("AUTH XOAUTH2 {token}\r\n"))
             .await?;
@@ -355,10 +323,6 @@ impl Login {
             Ok(reply)
         }
     }
-}
-
-fn bearer(username: &str, token: &Secret) -> String {
-    format!("user={username}\x01auth=Bearer {}\x01\x01", token.expose())
 }
 
 impl Email {

@@ -1,0 +1,331 @@
+//! Access tokens of OAuth 2.0 for a program that acts for itself: client credentials (RFC 6749, section 4.4).
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Method;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use crate::config::section::Section;
+use crate::failure::Failure;
+use crate::net::authorization::{names_user, warn_of_plain_http};
+use crate::net::headers::Headers;
+use crate::net::http::{Endpoint, Http, Reply, Request};
+use crate::net::urls::{origin, read_url};
+use crate::secret::{self, Secret};
+
+/// Key of the address that gives tokens.
+const URL: &str = "oauth_token_url";
+/// Keys that need it.
+const OTHERS: [&str; 4] = [
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_scope",
+    "oauth_audience",
+];
+
+/// Lifetime of a token whose reply does not state it, and the longest one.
+const UNKNOWN: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(86400);
+/// Time before the end of its lifetime in which a token is not used any more, a tenth of it at most.
+const MARGIN: Duration = Duration::from_secs(30);
+/// Number of tokens that stay masked: the current one, and those that a late message may still show.
+const MASKED: usize = 4;
+
+/// A source of access tokens. The current one is kept in memory only.
+pub struct OAuth {
+    endpoint: Endpoint,
+    url: Url,
+    client: Client,
+    /// `scope` and `audience`, if set.
+    parameters: Vec<(&'static str, String)>,
+    state: Mutex<State>,
+}
+
+struct Client {
+    id: String,
+    secret: Secret,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    /// True if the server did not accept the client in the header, but in the body.
+    client_in_body: bool,
+    /// Time and reason of the last failure.
+    failed: Option<(Instant, Failure)>,
+    /// Tokens that are masked for this source alone.
+    masked: Vec<String>,
+}
+
+struct Token {
+    value: Secret,
+    until: Instant,
+}
+
+impl OAuth {
+    /// Reads the keys of a section. None if they are wrong, or their secret cannot be read; Some(None) if
+    /// there are none.
+    pub fn read(section: &Section, http: &Http) -> Option<Option<OAuth>> {
+        if !section.is_given(URL) {
+            for key in OTHERS {
+                if section.is_given(key) {
+                    section.needs(key, URL);
+                }
+            }
+            return Some(None);
+        }
+        let url = read_url(section, URL).map(|(_, url)| url);
+        let id = section.required("oauth_client_id");
+        let secret = section.required_secret("oauth_client_secret");
+        let parameters = [("scope", "oauth_scope"), ("audience", "oauth_audience")];
+        let parameter = |(name, key)| Some((name, section.text(key)?.to_owned()));
+        let parameters = parameters.into_iter().filter_map(parameter).collect();
+        let endpoint = url
+            .as_ref()
+            .and_then(|url| http.endpoint_beside(section, url));
+        let url = url?;
+        warn_of_plain_http(section, URL, &url);
+        if names_user(&url) {
+            let text =
+                format!("`{URL}` contains a user; use `oauth_client_id` and `oauth_client_secret`");
+            section.problem(URL, text);
+        }
+        let client = Client {
+            id: id?.to_owned(),
+            secret: secret?,
+        };
+        secret::mask(&client.basic());
+        Some(Some(OAuth {
+            endpoint: endpoint?,
+            url,
+            client,
+            parameters,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Returns a token that is still valid, and not the one that was `refused`. Callers share one request
+    /// for it, and its failure.
+    pub async fn token(&self, refused: Option<&Secret>) -> Result<Secret, Failure> {
+        let asked = Instant::now();
+        let mut state = self.state.lock().await;
+        if let Some(token) = &state.token
+            && Instant::now() < token.until
+            && Some(&token.value) != refused
+        {
+            return Ok(token.value.clone());
+        }
+        if let Some((at, failure)) = &state.failed
+            && *at > asked
+        {
+            return Err(failure.clone());
+        }
+        state.token = None;
+        match self.fetch(&mut state).await {
+            Ok(token) => {
+                let value = token.value.clone();
+                state.token = Some(token);
+                Ok(value)
+            }
+            Err(failure) => {
+                state.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sends a request with a token; once more with a new one if the service answers 401.
+    pub async fn exchange(&self, endpoint: &Endpoint, request: Request) -> Result<Reply, Failure> {
+        let token = self.token(None).await?;
+        let reply = endpoint.exchange(bearing(request.clone(), &token)).await?;
+        if reply.status.as_u16() != 401 {
+            return Ok(reply);
+        }
+        let token = self.token(Some(&token)).await?;
+        endpoint.exchange(bearing(request, &token)).await
+    }
+
+    /// Returns the step of a check that got a token.
+    pub fn step(&self) -> String {
+        format!("POST {} gave a token", origin(&self.url))
+    }
+
+    async fn fetch(&self, state: &mut State) -> Result<Token, Failure> {
+        let begun = Instant::now();
+        let mut reply = self.ask(state.client_in_body).await?;
+        // Servers must support the header, but some take the client only from the body.
+        if !state.client_in_body && is_invalid_client(&reply) {
+            let other = self.ask(true).await?;
+            state.client_in_body = !is_invalid_client(&other);
+            reply = other;
+        }
+        let (value, lifetime) = read_reply(&reply).map_err(|failure| self.failed(&failure))?;
+        if secret::mask_new(&value) {
+            state.masked.push(value.clone());
+        }
+        if state.masked.len() > MASKED {
+            secret::unmask(&state.masked.remove(0));
+        }
+        Ok(Token {
+            value: Secret::new(value),
+            until: begun + lifetime - MARGIN.min(lifetime / 10),
+        })
+    }
+
+    async fn ask(&self, client_in_body: bool) -> Result<Reply, Failure> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        form.extend_pairs(&self.parameters);
+        let mut headers = HeaderMap::new();
+        if client_in_body {
+            form.append_pair("client_id", &self.client.id);
+            form.append_pair("client_secret", self.client.secret.expose());
+        } else {
+            let value = HeaderValue::try_from(format!("Basic {}", self.client.basic()));
+            let mut value = value.expect("base64 is a header's value");
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let content_type = "application/x-www-form-urlencoded";
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let request = Request {
+            method: Method::POST,
+            url: self.url.clone(),
+            secret_url: false,
+            headers,
+            body: Bytes::from(form.finish()),
+        };
+        self.endpoint.exchange(request).await
+    }
+
+    /// Returns the failure of a delivery without a token. Only what may pass by itself is retried soon; a
+    /// refusal says nothing about the message.
+    fn failed(&self, failure: &Failure) -> Failure {
+        let text = format!("no token from {}: {}", origin(&self.url), failure.error());
+        match failure {
+            Failure::Retry { after, .. } => Failure::Retry {
+                error: text,
+                after: *after,
+            },
+            _ => Failure::Denied(text),
+        }
+    }
+}
+
+impl Client {
+    /// Returns the credentials of basic authentication, each encoded as in a form (RFC 6749, section 2.3.1).
+    fn basic(&self) -> String {
+        let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+        STANDARD.encode(format!(
+            "{}:{}",
+            encoded(&self.id),
+            encoded(self.secret.expose())
+        ))
+    }
+}
+
+/// Records a problem if a section has other credentials for the same requests.
+pub fn refuse_others(section: &Section, url: Option<&Url>, headers: &Headers) {
+    let keys = ["token", "password", "username"];
+    let key = keys.into_iter().find(|key| section.is_given(key));
+    let user = url.is_some_and(names_user).then_some("the user in the URL");
+    let header = headers.has(&AUTHORIZATION);
+    let header = header.then_some("`Authorization` in `headers`");
+    let other = key.map(|key| format!("`{key}`"));
+    let other = other.or_else(|| user.or(header).map(str::to_owned));
+    if let Some(other) = other {
+        let text = format!("`{URL}` and {other} are set; keep one of them");
+        section.problem(URL, text);
+    }
+}
+
+/// Returns a request with a token.
+pub fn bearing(mut request: Request, token: &Secret) -> Request {
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.expect("a token was checked to be a header's value");
+    value.set_sensitive(true);
+    request.headers.insert(AUTHORIZATION, value);
+    request
+}
+
+fn is_invalid_client(reply: &Reply) -> bool {
+    matches!(reply.status.as_u16(), 400 | 401) && reply.json()["error"] == "invalid_client"
+}
+
+/// Returns the token of a reply, and its lifetime.
+fn read_reply(reply: &Reply) -> Result<(String, Duration), Failure> {
+    let said = reply.json();
+    if let (Some(error), false) = (said["error"].as_str(), reply.status.is_success()) {
+        let words = match said["error_description"].as_str() {
+            Some(description) => format!("{error}: {description}"),
+            None => error.to_owned(),
+        };
+        reply.check_status_with(words.as_bytes())?;
+    }
+    let token = said["access_token"]
+        .as_str()
+        .filter(|token| !token.is_empty());
+    reply.from("a token endpoint", token.is_some())?;
+    let token = token.unwrap_or_default();
+    let kind = said["token_type"].as_str().unwrap_or("bearer");
+    if !kind.eq_ignore_ascii_case("bearer") {
+        let text = "the server gives tokens of another type than Bearer";
+        return Err(Failure::Denied(text.to_owned()));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = "the token contains characters that no header may have";
+        return Err(Failure::Denied(text.to_owned()));
+    }
+    Ok((token.to_owned(), lifetime(&said["expires_in"])))
+}
+
+/// Returns the lifetime that a reply states in seconds; some servers write the number as text.
+fn lifetime(stated: &Value) -> Duration {
+    let text = stated.as_str().and_then(|text| text.trim().parse().ok());
+    let seconds = stated
+        .as_f64()
+        .or(text)
+        .filter(|seconds: &f64| seconds.is_finite());
+    match seconds {
+        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())),
+        None => UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lifetime_may_be_a_text_or_missing() {
+        for (stated, seconds) in [
+            (json!(3600), 3600),
+            (json!("3599"), 3599),
+            (json!(null), 300),
+            (json!("soon"), 300),
+            (json!(-5), 0),
+            (json!(1e300), 86400),
+        ] {
+            assert_eq!(lifetime(&stated).as_secs(), seconds, "{stated}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_basic_authentication_are_encoded() {
+        let client = Client {
+            id: "a:b".into(),
+            secret: Secret::new("c d%"),
+        };
+        assert_eq!(client.basic(), STANDARD.encode("a%3Ab:c+d%25"));
+    }
+}
