@@ -30,7 +30,7 @@ const KEYS: [&str; 12] = [
 const OAUTH: &str = "oauth_token_url";
 
 /// Further keys that name a recipient or the sender: changing one of them means another recipient.
-const RECIPIENTS: [&str; 29] = [
+const RECIPIENTS: [&str; 31] = [
     "username",
     "password",
     "token",

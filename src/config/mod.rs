@@ -20,6 +20,7 @@ pub mod section;
 pub mod strays;
 pub mod trouble;
 pub mod units;
+mod unknown;
 pub mod vault;
 mod yaml;
 
