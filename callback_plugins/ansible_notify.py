@@ -17,8 +17,8 @@ description:
     notifiers and delivers to HTTP endpoints, chat, email and pagers.
   - Tasks never wait for a delivery. Failed deliveries are retried.
   - C(plugin_config.ini) next to this plugin configures the notifiers and their events.
-  - Task arguments, variables and environments are never sent. Under C(no_log), only names,
-    state and timing are sent.
+  - Task arguments and environments are never sent, and variables only if the section C([event]) of
+    C(plugin_config.ini) lists them. Under C(no_log), only names, state and timing are sent.
 author:
   - The ansible-notify contributors (@ansible-notify)
 requirements:
@@ -135,9 +135,11 @@ play: |
 """
 
 import atexit
+import copy
 import datetime
 import errno
 import fcntl
+import fnmatch
 import getpass
 import json
 import math
@@ -162,13 +164,20 @@ except ImportError:  # Python 2
 
 from ansible import context
 from ansible.errors import AnsibleError
+from ansible.executor.stats import AggregateStats
 from ansible.executor.task_queue_manager import TaskQueueManager
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing import vault
 from ansible.playbook.handler import Handler
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__ as ansible_version
 from ansible.template import Templar
 from ansible.utils.display import Display
+
+try:
+    from ansible._internal._datatag._tags import VaultedValue  # from 2.19 on
+except ImportError:
+    VaultedValue = None
 
 # The program's version; the program reads it from here.
 VERSION = "0.1.0"
@@ -416,6 +425,8 @@ ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on
 AGGREGATES = frozenset(
     ("runner_on_ok", "runner_on_failed", "runner_on_skipped", "runner_on_unreachable")
 )
+# A loop's items say what its own result does not.
+SUCCESSES = frozenset(("runner_on_ok", "runner_item_on_ok"))
 ASYNC = frozenset(("runner_on_async_poll", "runner_on_async_ok", "runner_on_async_failed"))
 
 # No loop item's module arguments, no variables given to an include, nothing of Ansible's own.
@@ -570,15 +581,17 @@ class Stream(object):
         self.ready = False
         self.wants_starts = True  # until the binary is ready, it may want them
         self.drain = 5.0
-        # (seq, play record, task record, line, what the line changes in a later hello)
+        # (seq, play and task record, line, what it changes in a later hello, host record)
         self.unsafe = deque()
         self.unsafe_size = 0
         self.safe = 0  # the last number that the binary confirmed
         # Facts that a later process needs to tell how the run ended
         self.began = 0.0
         self.stats = None
+        self.carried = {}  # variables and custom stats of the run so far
+        self.config = None  # which variables events may carry, once the binary has said so
         self.look_size = LOOK_BYTES
-        self.known = set()  # the play and task records that this process was told
+        self.known = {None}  # the play, host and task records that this process was told
         self.outbox = deque()  # what did not fit into the pipe
         self.heard = b""
         self.process = None
@@ -590,30 +603,30 @@ class Stream(object):
         self.ending = False
         self.last = {"reason": "exit", "code": None}
 
-    def send(self, seq, play, task, line, change=None):
-        """Writes a line, after the records of its play and task, without waiting."""
+    def send(self, seq, play, task, line, change=None, host=None):
+        """Writes a line, after the records of its play, host and task, without waiting."""
         if self.closed:
             return
-        self.unsafe.append((seq, play, task, line, change))
+        self.unsafe.append((seq, play, task, line, change, host))
         self.unsafe_size += len(line)
         if self.stdin is None:
             if self.process is not None:
                 self.recover()
             return
-        if play in self.known and task in self.known:
+        if play in self.known and task in self.known and host in self.known:
             self.write(line)
         else:
-            self.tell(play, task, line)
+            self.tell((play, host, task), line)
         if seq % LOOK_EVENTS == 0 or self.unsafe_size > self.look_size:
             self.listen()
             self.look_size = self.unsafe_size + LOOK_BYTES
             if self.unsafe_size > UNSAFE_LIMIT:
                 self.give_up("ansible-notify cannot keep up; the rest of the run is not reported")
 
-    def tell(self, play, task, line):
+    def tell(self, records, line):
         """Writes a line, after those records it refers to that were not sent before."""
-        for needed in (play, task):
-            if needed is not None and needed not in self.known:
+        for needed in records:
+            if needed not in self.known:
                 self.known.add(needed)
                 self.write(needed)
         self.write(line)
@@ -624,7 +637,7 @@ class Stream(object):
         self.ready = False
         self.heard = b""
         self.outbox.clear()
-        self.known.clear()
+        self.known = {None}
         try:
             self.run()
         except (OSError, ValueError) as error:
@@ -634,10 +647,10 @@ class Stream(object):
         hello = self.hello
         if self.starts > 1 or self.late:
             resumed = {"after": self.safe, "began": self.began, "stats": self.stats}
-            hello = dict(hello, resumed=resumed)
+            hello = dict(hello, resumed=dict(self.carried, **resumed))
         self.write(record("hello", hello))
-        for _seq, play, task, line, _change in list(self.unsafe):
-            self.tell(play, task, line)
+        for _seq, play, task, line, _change, host in list(self.unsafe):
+            self.tell((play, host, task), line)
         if self.ending:
             self.write_end()
 
@@ -728,6 +741,8 @@ class Stream(object):
                     self.take_ready(answer["ready"])
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
+                elif "config" in answer:
+                    self.take_config(answer["config"])
             except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
                 continue  # an answer of a later protocol, or no answer at all
 
@@ -757,11 +772,19 @@ class Stream(object):
         self.wants_starts = ready.get("starts") is True
         self.ready = True
 
+    def take_config(self, config):
+        """Notes which variables events may carry. A later process has the same list."""
+        if self.config is None:
+            self.config = {
+                "vars": [as_text(name) for name in config.get("vars", ())],
+                "groups": config.get("groups") is True,
+            }
+
     def forget(self, safe):
         """Drops the lines up to this number: the binary has them safe."""
         self.safe = max(self.safe, safe)
         while self.unsafe and self.unsafe[0][0] <= safe:
-            _seq, _play, _task, line, change = self.unsafe.popleft()
+            _seq, _play, _task, line, change, _host = self.unsafe.popleft()
             self.unsafe_size -= len(line)
             if change:
                 self.hello.update(change)
@@ -1019,9 +1042,14 @@ def find_project(playbook_directory):
 
 def is_configured_above():
     """Returns true if the organization or the user has a configuration."""
+    return any(os.path.lexists(path) for path in configurations_above())
+
+
+def configurations_above():
+    """Returns the paths of the configurations of the organization and the user."""
     user_level = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home(), ".config")
     places = ("/etc/ansible-notify", os.path.join(user_level, "ansible-notify"))
-    return any(os.path.lexists(os.path.join(place, CONFIG_FILE)) for place in places)
+    return [os.path.join(place, CONFIG_FILE) for place in places]
 
 
 def home():
@@ -1198,6 +1226,526 @@ def lost_output():
 
 
 # ------------------------------------------------------------------------------
+# Variables that events carry
+# ------------------------------------------------------------------------------
+
+# Seconds in which the binary must have said which variables are listed.
+CONFIG_SECONDS = 2
+# Bytes of all variables of a play or a host. One of them may fill SHORT_ROOM.
+VARIABLES_ROOM = 262144
+# A file of the configuration is not larger.
+CONFIG_SIZE = 1048576
+EVENT_SECTION = re.compile(rb"(?m)^\s*\[\s*event\s*\]")
+# Shorter texts of a secret are ordinary words. One is looked for as a whole, a long one everywhere.
+SECRET_WORD = 4
+SECRET_TEXT = 8
+
+# Ansible's own secrets, at any depth of a value.
+OWN_SECRET = r"ansible_\w*(?:pass|secret|token|vault|credential|private_key)\w*"
+OWN_SECRET_IN_TEXT = re.compile(r'(?i)"%s":' % OWN_SECRET)
+OWN_SECRET = re.compile(r"(?i)%s\Z" % OWN_SECRET)
+# Variables that are never sent, nor is a value made from them.
+NEVER = re.compile(
+    r"(?i)(?:vault|\w*private_key|ansible_(?:notify|failed)_)\w*\Z|(?:callback_url|username|password"
+    r"|validate_certs|ansible_env|ansible_delegated_vars|hostvars|vars|environment|omit|_task)\Z"
+)
+# Variables that are too large to send. Values made from them may be sent.
+BULKY = frozenset(
+    (
+        "ansible_facts",
+        "ansible_play_batch",
+        "ansible_play_hosts",
+        "ansible_play_hosts_all",
+        "groups",
+        "play_hosts",
+    )
+)
+# Variables that a glob means only if it begins like them.
+MAGIC = re.compile(
+    r"_|ansible_|inventory_|role_|parent_role_|playbook_dir|group_names|discovered_interpreter"
+)
+WILDCARD = re.compile(r"[*?[]")
+WORD = re.compile(r"[^\W\d]\w*", re.UNICODE)
+TEMPLATE = re.compile(r"\{[{%]")
+# Calls of lookups, except for those that read neither variables nor a store of secrets.
+LOOKUP = re.compile(
+    r"\b(?:lookup|query|q)\b(?!\s*\(\s*(['\"])(?:ansible\.builtin\.)?"
+    r"(?:env|file|first_found|ini|csvfile)\1)"
+)
+
+IS_OWN = "it is one of Ansible's own, or contains secrets"
+IS_HIDDEN = "it was set under no_log, or comes from an encrypted file"
+IS_TAINTED = "it is encrypted, or made from something that must not be sent"
+
+
+class Listed(object):
+    """The variables that the configuration lists, as names and globs."""
+
+    def __init__(self, patterns):
+        self.names = [name for name in patterns if not WILDCARD.search(name)]
+        globs = [name for name in patterns if WILDCARD.search(name)]
+        self.globs = [(re.compile(fnmatch.translate(glob)), MAGIC.match(glob)) for glob in globs]
+        self.known = {}
+
+    def __contains__(self, name):
+        found = self.known.get(name)
+        if found is None:
+            is_magic = MAGIC.match(name)
+            found = name in self.names or any(
+                glob.match(name) and (is_meant or not is_magic) for glob, is_meant in self.globs
+            )
+            self.known[name] = found
+        return found
+
+    def of(self, variables):
+        """Returns the names of those that there are."""
+        if not self.globs:
+            return [name for name in self.names if name in variables]
+        names = (name for name in variables if isinstance(name, (TEXT, str)))
+        return sorted(name for name in names if name in self)
+
+
+class Secrets(object):
+    """Knowledge about secrets: the names of variables, and texts that no value may contain."""
+
+    def __init__(self):
+        self.names = set()
+        self.texts = set()
+        self.parts = ()  # those of the texts that are looked for within others
+        self.decryptions = 0  # number of times that Ansible decrypted something
+        self.plain = []  # contents of encrypted files that Ansible has read
+        self.files = set()  # paths of the files that were examined
+        self.ciphertexts = set()
+        self.containers = {}  # id: container whose encrypted parts are known
+        self.words = {}  # template: the words in it
+        self.loader = None
+
+    def watch(self, loader):
+        """Observes what Ansible decrypts from here on."""
+        if self.loader is loader:
+            return
+        if self.loader is None:
+            vault.VaultLib.decrypt = Noted(vault.VaultLib.__dict__["decrypt"], self.note)
+            encrypted = getattr(vault, "EncryptedString", None)  # from 2.19 on
+            if encrypted is not None:
+                encrypted._decrypt = Noted(encrypted.__dict__["_decrypt"], self.note)
+        self.loader = loader
+        decrypt = loader._decrypt_if_vault_data
+
+        def decrypt_noted(*arguments, **named):
+            content, is_public = decrypt(*arguments, **named)
+            if not is_public:
+                self.plain.append(content)
+            return content, is_public
+
+        loader._decrypt_if_vault_data = decrypt_noted
+
+    def note(self, _error, _is_here):
+        self.decryptions += 1
+
+    # -- learning --
+
+    def learn_play(self, play):
+        """Learns the answers to the private prompts of a play."""
+        for prompt in play.vars_prompt or ():
+            try:
+                is_private = boolean(prompt.get("private", True))
+            except TypeError:
+                is_private = True
+            if is_private:
+                self.hide([prompt.get("name")])
+
+    def hide(self, names):
+        """Learns the names of variables that are secrets."""
+        self.names.update(name for name in names if isinstance(name, (TEXT, str)))
+
+    def learn_files(self, play):
+        """Learns from the encrypted files that Ansible has read."""
+        sources = getattr(play.get_variable_manager()._inventory, "_sources", None) or ()
+        known = getattr(self.loader, "_FILE_CACHE", {})
+        if len(known) + len(sources) > len(self.files):
+            for path in [path for path in list(known) + list(sources) if path not in self.files]:
+                self.learn_file(path)
+        while self.plain:
+            self.learn_content(self.plain.pop())
+
+    def learn_file(self, path):
+        """Reads a file if it is encrypted, and returns true in that case."""
+        self.files.add(path)
+        content = read_file(path)
+        is_encrypted_file = content.startswith(b"$ANSIBLE_VAULT")
+        if is_encrypted_file:
+            self.loader._decrypt_if_vault_data(content)
+        return is_encrypted_file
+
+    def learn_included(self, brought):
+        """Learns from the files of `include_vars`; returns true if one of them is encrypted."""
+        paths = brought.get("ansible_included_var_files")
+        paths = paths if isinstance(paths, list) else []
+        found = [self.learn_file(path) for path in paths if isinstance(path, TEXT)]
+        return any(found)
+
+    def learn_content(self, content):
+        """Learns the names and texts of an encrypted file."""
+        text = as_text(content)
+        try:
+            content = self.loader.load(text)
+        except Exception:
+            content = None
+        if not isinstance(content, abc.Mapping):
+            # An inventory, or the value of a lookup
+            self.hide(re.findall(r"(\w+)['\"]?\s*[=:]", text))
+            content = re.findall(r"[=:]\s*(\S+)", text) + [text]
+        self.learn(content, is_file=True)
+
+    def learn(self, value, is_file=False):
+        """Learns the texts of a value, and the keys of a file."""
+        if is_encrypted(value):
+            self.learn_encrypted(value)
+        elif isinstance(value, (TEXT, bytes)):
+            text = as_text(value).strip()
+            if len(text) >= SECRET_WORD and not TEMPLATE.search(text):
+                self.texts.add(text)
+                self.parts = [text for text in self.texts if len(text) >= SECRET_TEXT]
+        elif isinstance(value, abc.Mapping):
+            if is_file:
+                self.hide(value)
+            for part in value.values():
+                self.learn(part, is_file)
+        elif isinstance(value, (abc.Sequence, abc.Set)):
+            for part in value:
+                self.learn(part, is_file)
+
+    def learn_encrypted(self, value):
+        """Learns the text of an encrypted value; each one is decrypted once."""
+        ciphertext = getattr(value, "_ciphertext", None)
+        if ciphertext not in self.ciphertexts:
+            self.ciphertexts.add(ciphertext)
+            try:
+                self.learn(TEXT(value))
+            except Exception:
+                pass  # nobody can decrypt it, so it is in no other value
+
+    def learn_variables(self, variables, templar):
+        """Learns all encrypted values among the variables, and Ansible's own secrets."""
+        for name, value in variables.items():
+            if isinstance(name, (TEXT, str)) and (OWN_SECRET.match(name) or name[:5] == "vault"):
+                try:
+                    is_plain = is_encrypted(value) or not has_template(value)
+                    self.learn(value if is_plain else templar.template(value))
+                except Exception:
+                    continue  # it has no value
+            elif is_encrypted(value):
+                self.learn_encrypted(value)
+            elif not isinstance(value, TEXT) and not is_special(name):
+                self.learn_container(value)
+
+    def learn_container(self, value):
+        """Learns the encrypted parts of a container, which many hosts may share."""
+        if isinstance(value, abc.Mapping):
+            parts = value.values()
+        elif isinstance(value, abc.Sequence) and not isinstance(value, (TEXT, bytes)):
+            parts = value
+        else:
+            return
+        if self.containers.get(id(value)) is value:
+            return
+        self.containers[id(value)] = value
+        for part in parts:
+            if is_encrypted(part):
+                self.learn_encrypted(part)
+            else:
+                self.learn_container(part)
+
+    # -- judging --
+
+    def refuses(self, name, variables, used):
+        """Returns why a variable must not be sent, if so; notes the names that it is made from."""
+        if NEVER.match(name) or OWN_SECRET.match(name) or name in BULKY:
+            return IS_OWN
+        if name in self.names:
+            return IS_HIDDEN
+        return IS_TAINTED if self.is_tainted(variables[name], variables, used) else None
+
+    def is_tainted(self, value, variables, used):
+        """Returns true if a value contains or refers to something that must not be sent."""
+        waiting, seen = [value], set()
+        while waiting:
+            value = waiting.pop()
+            if is_encrypted(value) or is_vaulted(value):
+                return True
+            if isinstance(value, (TEXT, bytes)):
+                words = self.words_of(value)
+                if words is None:
+                    return True
+                used.update(words)
+                for word in words - seen:
+                    seen.add(word)
+                    if word not in variables or word in BULKY:
+                        continue
+                    if word in self.names or NEVER.match(word) or OWN_SECRET.match(word):
+                        return True
+                    waiting.append(variables[word])
+            elif isinstance(value, abc.Mapping):
+                waiting.extend(value.values())
+                waiting.extend(key for key in value if isinstance(key, TEXT))
+            elif isinstance(value, (abc.Sequence, abc.Set)):
+                waiting.extend(value)
+        return False
+
+    def words_of(self, text):
+        """Returns the words in a template, and none of a plain text; None for a dubious one."""
+        if text not in self.words:
+            plain = as_text(text)
+            start = TEMPLATE.search(plain)
+            words = frozenset(WORD.findall(plain, start.start()) if start else ())
+            is_dubious = start and (
+                LOOKUP.search(plain)
+                or words & frozenset(("vars", "hostvars", "varnames", "unvault", "vault"))
+                or words >= frozenset(("ansible_facts", "env"))
+            )
+            if len(plain) > SHORT_ROOM:
+                return None if is_dubious else words
+            self.words[text] = None if is_dubious else words
+        return self.words[text]
+
+    def are_in(self, value):
+        """Returns true if a value contains the text of a secret, or one that came from a vault."""
+        if isinstance(value, (TEXT, bytes)):
+            text = as_text(value)
+            is_known = text.strip() in self.texts or any(part in text for part in self.parts)
+            return is_known or is_vaulted(value)
+        if is_encrypted(value):
+            return True
+        if isinstance(value, abc.Mapping):
+            return any(self.are_in(key) or self.are_in(part) for key, part in value.items())
+        if isinstance(value, (abc.Sequence, abc.Set)):
+            return any(self.are_in(part) for part in value)
+        return False
+
+
+def is_special(name):
+    """Returns true for a variable of Ansible's that holds others, or facts."""
+    return name in BULKY or name[:8] == "ansible_" or NEVER.match(name) is not None
+
+
+def is_vaulted(value):
+    """Returns true for a text that came from an encrypted value, which is known from 2.19 on."""
+    return VaultedValue is not None and VaultedValue.is_tagged_on(value)
+
+
+def read_file(path, size=-1):
+    """Returns the content of a file, or the beginning; nothing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except (EnvironmentError, ValueError, TypeError):
+        return b""
+
+
+def has_template(value):
+    """Returns true if a value contains a template."""
+    if isinstance(value, (TEXT, bytes)):
+        return bool(TEMPLATE.search(as_text(value)))
+    if isinstance(value, abc.Mapping):
+        return any(has_template(key) or has_template(part) for key, part in value.items())
+    if isinstance(value, (abc.Sequence, abc.Set)):
+        return any(has_template(part) for part in value)
+    return False
+
+
+def without_own_secrets(value):
+    """Returns the value without Ansible's own secrets, such as those of hosts that it lists."""
+    if isinstance(value, dict):
+        parts = ((key, part) for key, part in value.items() if not OWN_SECRET.match(key))
+        return {key: without_own_secrets(part) for key, part in parts}
+    return [without_own_secrets(part) for part in value] if isinstance(value, list) else value
+
+
+class Variables(object):
+    """The listed variables of a play and its hosts, resolved once and when they change."""
+
+    def __init__(self, config, overrides):
+        self.listed = Listed(config["vars"])
+        self.overrides = overrides
+        self.secrets = Secrets()
+        self.play = None
+        self.play_json = ""
+        self.fresh = set()  # names of the hosts whose variables are known
+        self.hosts = {}  # host name: the JSON of its variables, and the record with it
+        self.number = 0
+        self.used = set()  # names in the templates of listed variables
+        self.warned = set()
+        self.all = {}  # of all plays so far
+        self.is_blind = False  # it is not known which variables of hosts are secrets
+
+    def play_started(self, play):
+        """Returns the JSON of the play's variables; evaluated once for all its batches."""
+        self.fresh.clear()
+        if self.play is None or self.play._uuid[:36] != play._uuid[:36]:
+            self.secrets.watch(play.get_loader())
+            self.secrets.learn_play(play)
+            # Read with the files of the play, whose encrypted ones are noted from here on.
+            self.play_json = self.resolve(self.overrides.variables(play), play, is_host=False)
+            self.all.update(json.loads(self.play_json))
+        self.play = play
+        return self.play_json
+
+    def started(self, host, task):
+        """Resolves the variables of a host that starts a task, unless they are known."""
+        if host.name in self.fresh:
+            return
+        self.fresh.add(host.name)
+        content = '"vars":%s' % ("{}" if self.is_blind else self.of_host(host, task))
+        groups = sorted(group.name for group in host.get_groups() if group.name != "all")
+        content += ',"groups":%s' % encode(groups)[0]
+        if self.hosts.get(host.name, ("",))[0] != content:
+            self.number += 1
+            line = '{"host":{"id":"%d","name":%s,%s}}\n' % (
+                self.number,
+                encode(short(host.name))[0],
+                content,
+            )
+            self.hosts[host.name] = content, SURROGATES.sub(REPLACEMENT, line).encode("utf-8")
+
+    def of_host(self, host, task):
+        variables = task_variables()
+        own = task.get_vars()
+        if variables is None or any(name in self.listed or name in self.used for name in own):
+            # The task's own variables are not those of the host.
+            manager = self.play.get_variable_manager()
+            variables = manager.get_vars(play=self.play, host=host)
+        return self.resolve(variables, self.play, is_host=True)
+
+    def line(self, host):
+        """Returns the record with the variables of a host."""
+        return self.hosts[host][1] if host in self.hosts else None
+
+    def resolve(self, variables, play, is_host):
+        """Returns the JSON of the listed variables."""
+        variables = self.with_facts(variables)
+        templar = Templar(loader=play.get_loader(), variables=variables)
+        self.secrets.learn_files(play)
+        self.secrets.learn_variables(variables, templar)
+        members, room = [], VARIABLES_ROOM
+        for name in self.listed.of(variables):
+            text = self.json_of(name, variables, templar, is_host)
+            if text is not None and len(text) > room:
+                self.warn(name, "all variables together exceed 256 KiB")
+            elif text is not None:
+                room -= len(text)
+                members.append("%s:%s" % (encode(as_text(name))[0], text))
+        return "{%s}" % ",".join(members)
+
+    def with_facts(self, variables):
+        """Returns the variables with the listed facts, which Ansible may keep apart."""
+        facts = variables.get("ansible_facts")
+        names = [name for name in self.listed.names if name[:8] == "ansible_"]
+        if not names or not isinstance(facts, abc.Mapping):
+            return variables
+        apart = {name: facts[name[8:]] for name in names if name[8:] in facts}
+        return dict(apart, **variables)
+
+    def json_of(self, name, variables, templar, is_host):
+        """Returns the JSON of a variable; None if it has no value, or must not be sent."""
+        refused = self.secrets.refuses(name, variables, self.used)
+        if refused is not None:
+            return self.warn(name, refused)
+        value = variables[name]
+        before = self.secrets.decryptions
+        try:
+            if has_template(value):
+                value = templar.template(value)
+            if self.secrets.decryptions != before or self.secrets.are_in(value):
+                return self.warn(name, IS_TAINTED)
+            text = encode(value)[0]
+        except Exception as error:
+            problem = type(error).__name__  # its message may hold the value
+            # Without a host, much is not defined yet.
+            return self.warn(name, problem) if is_host and "Undefined" not in problem else None
+        # Up to 2.18, an undefined part of a list is text.
+        if "Undefined" in value.__class__.__name__ or "AnsibleUndefined" in text:
+            return None
+        if OWN_SECRET_IN_TEXT.search(text):
+            text = to_json(without_own_secrets(json.loads(text)))
+        return text
+
+    def warn(self, name, problem):
+        """Warns once of a variable that is not sent, unless it is only meant by a glob."""
+        if name in self.listed.names and name not in self.warned:
+            self.warned.add(name)
+            warn("the variable %s is not sent: %s" % (as_text(name), problem))
+
+    def note(self, host, task, brought, hidden):
+        """Notes which variables a result changes."""
+        names = registered_by(task)
+        if hidden:
+            set_here = names_set()
+            if set_here is None:
+                self.is_blind = True
+            if task.action.rpartition(".")[2] == "set_fact":
+                names.update(task.args)
+            names.update(set_here or ())
+            self.secrets.hide(names)
+        else:
+            results = brought.get("results") if task.loop is not None else None
+            for part in [brought] + (results if isinstance(results, list) else []):
+                facts = part.get("ansible_facts") if isinstance(part, abc.Mapping) else None
+                if isinstance(facts, abc.Mapping):
+                    names.update(facts)
+                    # In old versions, the result itself is not hidden.
+                    hidden = self.secrets.learn_included(part) or hidden
+            if hidden:
+                self.secrets.hide(names)
+        is_wide = "add_host" in brought or "add_group" in brought
+        if is_wide or self.is_blind or any(name in self.used for name in names):
+            self.fresh.clear()
+        elif any(name in self.listed for name in names):
+            if hidden or task.run_once or task.delegate_to is not None:
+                self.fresh.clear()
+            else:
+                self.fresh.discard(host.name)
+
+
+def registered_by(task):
+    """Returns the names under which a task registers its result; from 2.21 on, maybe several."""
+    name = task.register
+    return set(name) if isinstance(name, abc.Mapping) else {name} if name else set()
+
+
+def names_set():
+    """Returns the names of the variables that the current result sets; None if they are unknown."""
+    try:
+        raw = local_of("_process_pending_results", "task_result")
+        unified = getattr(raw, "utr", None)  # from 2.21 on
+        if unified is not None:
+            names = set(unified.registered_values or ())
+            for part in [unified] + list(unified.loop_results or ()):
+                for variables in part.pending_changes.register_host_variables.values():
+                    names.update(variables)
+            return names
+        data = getattr(raw, "_return_data", None)  # 2.19 and 2.20
+        data = raw._result if data is None else data
+        parts = [data] + list(data.get("results") or ())
+        facts = [part.get("ansible_facts") for part in parts if isinstance(part, abc.Mapping)]
+        return set().union(*(part for part in facts if part))
+    except Exception:
+        return None
+
+
+def local_of(function, name):
+    """Returns a local variable of one of Ansible's functions that lead to the callback."""
+    frame = sys._getframe(1)
+    for _depth in range(FRAMES):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == function:
+            return frame.f_locals.get(name)
+        frame = frame.f_back
+    return None
+
+
+# ------------------------------------------------------------------------------
 # From callbacks to records
 # ------------------------------------------------------------------------------
 
@@ -1265,8 +1813,8 @@ def is_template(text):
 ACTIVE = re.compile(r"\b(?:lookup|query|q|now)\s*\(|\brandom\b")
 # Text in a name for an undefined variable, from 2.19 on.
 ERROR_MARK = "<< error "
-# Limit of frames between the callback and Ansible's function that starts a task on a host.
-FRAMES = 10
+# Limit of frames between the callback and Ansible's function that leads to it.
+FRAMES = 16
 
 
 class Naming(object):
@@ -1301,14 +1849,7 @@ def task_variables():
 
     Computing them again would take as long as Ansible itself does before each task.
     """
-    frame = sys._getframe(1)
-    for _depth in range(FRAMES):
-        if frame is None:
-            return None
-        if frame.f_code.co_name == "_queue_task":
-            return frame.f_locals.get("task_vars")
-        frame = frame.f_back
-    return None
+    return local_of("_queue_task", "task_vars")
 
 
 def reveals(name, item, label):
@@ -1347,6 +1888,8 @@ class Run(object):
         self.play_line = None
         self.play_fragment = ""
         self.tasks = {}  # task uuid: Task
+        self.variables = None  # those that events carry, if any are listed
+        self.custom_stats = None  # Ansible's own class, without what is under no_log
         self.hosts = {}  # host name: the fragment that describes it
         self.running = {}  # host name: (task uuid, when it began, task)
         self.namings = {}  # host name: what makes the name of its task
@@ -1555,7 +2098,7 @@ class Run(object):
 
     # -- events --
 
-    def event(self, name, task=None, rest="", change=None):
+    def event(self, name, task=None, rest="", change=None, host=None):
         """Sends one event; `rest` is JSON for the end of its object."""
         self.seq += 1
         line = '{"event":{"seq":%d,"event":"%s","time":%.6f%s%s%s}}\n' % (
@@ -1570,7 +2113,12 @@ class Run(object):
             line = line.encode("utf-8")
         except UnicodeError:  # surrogates, where a program wrote what is not UTF-8
             line = SURROGATES.sub(REPLACEMENT, line).encode("utf-8")
-        self.stream.send(self.seq, self.play_line, task.line if task else None, line, change)
+        task = task.line if task else None
+        if self.variables is not None:
+            host = self.variables.line(host)
+            self.stream.send(self.seq, self.play_line, task, line, change, host)
+        else:
+            self.stream.send(self.seq, self.play_line, task, line, change)
 
     def step(self, name, task=None, host=None, brought=None, change=None):
         """Sends an event that is not a result."""
@@ -1580,7 +2128,7 @@ class Run(object):
         if brought:
             text, cut = encode(brought, RESULT_ROOM)
             rest += ',"result":' + text + (',"truncated":true' if cut else "")
-        self.event(name, task and self.task(task), rest, change)
+        self.event(name, task and self.task(task), rest, change, host and host.name)
 
     def result(self, name, result, ignored=False):
         """Sends an event that is a result."""
@@ -1615,9 +2163,13 @@ class Run(object):
             failed = brought.get("exception") == NO_TRACEBACK
             cause = cause_of(result, brought) if failed else None
             rest += brought_json(name, task, brought, cause)
+            if "ansible_stats" in brought and name in SUCCESSES:
+                self.note_stats(host, task, brought["ansible_stats"])
         if name in AGGREGATES:
             self.namings.pop(host.name, None)
-        self.event(name, about, rest)
+            if self.variables is not None:
+                self.variables.note(host, task, brought, hidden)
+        self.event(name, about, rest, host=host.name)
 
     def notified(self, handler, host):
         name = handler.name or handler.get_name()
@@ -1634,7 +2186,47 @@ class Run(object):
     def counted(self, stats):
         hosts = {short(name): stats.summarize(name) for name in stats.processed}
         self.stream.stats = hosts
-        self.step("playbook_on_stats", brought={"stats": hosts})
+        brought = dict(self.custom_data(), stats=hosts)
+        self.step("playbook_on_stats", brought=brought)
+
+    def note_stats(self, host, task, stats):
+        """Adds the data of `set_stats` as Ansible does, except for what is under no_log."""
+        data = stats.get("data") if isinstance(stats, abc.Mapping) else None
+        if not isinstance(data, abc.Mapping):
+            return
+        self.custom_stats = self.custom_stats or AggregateStats()
+        add = self.custom_stats.set_custom_stats
+        if stats.get("aggregate"):
+            add = self.custom_stats.update_custom_stats
+        hosts = [host]
+        if task.run_once:
+            hosts = self.play.get_variable_manager()._inventory.get_hosts(self.play.hosts)
+        for about in hosts if stats.get("per_host", True) else [None]:
+            for key, value in data.items():
+                # A later value may be added to it in place.
+                add(key, copy.deepcopy(value), about and about.name)
+
+    def custom_data(self):
+        """Returns the data of `set_stats` so far, about the run and by host."""
+        if self.custom_stats is None:
+            return {}
+        custom = {
+            None if host == "_run" else short(host): self.sendable(data)
+            for host, data in self.custom_stats.custom.items()
+        }
+        told = {"custom_stats": custom.pop(None, {}), "custom_stats_per_host": custom}
+        self.stream.carried.update(told)
+        return {key: data for key, data in told.items() if data}
+
+    def sendable(self, data):
+        """Returns the values that may be sent, each as JSON has it."""
+        kept = {}
+        secrets = self.variables.secrets if self.variables else Secrets()
+        for name, value in data.items():
+            name = as_text(name)
+            if not NEVER.match(name) and not OWN_SECRET.match(name) and not secrets.are_in(value):
+                kept[name] = json.loads(encode(value)[0])
+        return kept
 
     # -- plays, tasks, hosts --
 
@@ -1669,7 +2261,7 @@ class Run(object):
         name = play.get_name()
         # Up to 2.16 it is not text where the hosts of a play are undefined.
         name = short(name) if isinstance(name, (TEXT, bytes)) else ""
-        self.play_line = record("play", {"id": str(self.plays), "name": name})
+        self.play_line = None
         self.play_fragment = ',"play":"%d"' % self.plays
         if self.about is None:
             self.describe(None)
@@ -1678,6 +2270,7 @@ class Run(object):
         self.hosts.clear()
         self.running.clear()
         self.namings.clear()
+        self.play = play
         self.loader = play.get_loader()
         self.override(self.overrides.of_play(play))
         first = self.stream.process is None
@@ -1688,9 +2281,39 @@ class Run(object):
                 return
             self.is_idle = False
             self.start()
+        about = {"id": str(self.plays), "name": name}
+        self.learn_config()
+        if self.variables is not None:
+            about["vars"] = json.loads(self.variables.play_started(play))
+            self.stream.carried["vars"] = self.variables.all
+        self.play_line = record("play", about)
         self.step("playbook_on_play_start", change={"early": False})
         if self.options.get("strict") and (first or self.plays == 1):
             self.require()
+
+    def learn_config(self):
+        """Learns which variables events carry; waits for the answer if some may be listed."""
+        stream = self.stream
+        if self.plays != 1 or stream.process is None:
+            return
+        stream.listen()
+        config = stream.config
+        if config is None and self.mentions_event():
+            stream.serve(lambda: stream.config is not None, CONFIG_SECONDS)
+            config = stream.config
+            if config is None:
+                warn("the program did not say which variables to send, so none are sent")
+        if config is not None and (config["vars"] or config["groups"]):
+            self.variables = Variables(config, self.overrides)
+
+    def mentions_event(self):
+        """Returns true if a file of the configuration has a section `[event]`."""
+        paths = [self.options.get("config")]
+        if not paths[0]:
+            paths = configurations_above()
+            paths.append(os.path.join(find_project(self.directory), CONFIG_FILE))
+        contents = (read_file(os.path.expanduser(path), CONFIG_SIZE) for path in paths)
+        return any(EVENT_SECTION.search(content) for content in contents)
 
     def override(self, overriding):
         """Applies the overrides of a play from here on."""
@@ -1715,6 +2338,8 @@ class Run(object):
 
     def task_started_on(self, host, task):
         self.running[host.name] = (task._uuid, clock(), task)
+        if self.variables is not None:
+            self.variables.started(host, task)
         if self.stream.wants_starts:
             self.tell_start(host, task)
         about = self.tasks.get(task._uuid)

@@ -26,7 +26,8 @@ pub enum Line {
     Hello(Box<Hello>),
     Run(Run),
     Overrides(Overrides),
-    Play(Play),
+    Play(PlayRecord),
+    Host(HostRecord),
     Task(Task),
     Event(EventRecord),
     Runner(RunnerRecord),
@@ -104,6 +105,45 @@ pub struct Resumed {
     pub began: f64,
     /// Counts of its hosts, if the plugin has them already.
     pub stats: Option<Map<String, Value>>,
+    /// Data of `set_stats`, once the plugin has it.
+    #[serde(default)]
+    pub custom_stats: Map<String, Value>,
+    #[serde(default)]
+    pub custom_stats_per_host: Map<String, Value>,
+    /// Variables of the plays so far.
+    #[serde(default)]
+    pub vars: Option<Map<String, Value>>,
+}
+
+/// A play, with the variables that the configuration lists.
+#[derive(Deserialize)]
+pub struct PlayRecord {
+    #[serde(default)]
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub vars: Option<Map<String, Value>>,
+}
+
+impl PlayRecord {
+    /// Returns the play as its events name it.
+    pub fn play(self) -> Play {
+        Play {
+            id: self.id,
+            name: self.name,
+        }
+    }
+}
+
+/// Variables and groups of a host, for its events from there on.
+#[derive(Deserialize)]
+pub struct HostRecord {
+    pub name: String,
+    #[serde(default)]
+    pub vars: Option<Arc<Map<String, Value>>>,
+    #[serde(default)]
+    pub groups: Option<Arc<Vec<String>>>,
 }
 
 /// Settings that ansible-runner was given for its job.

@@ -248,6 +248,8 @@ class Stream:
                     self.take_ready(answer["ready"])
                 elif "safe" in answer:
                     self.forget(int(answer["safe"]))
+                elif "config" in answer:
+                    self.take_config(answer["config"])
             except (ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
                 continue  # an answer of a later protocol, or no answer at all
 
@@ -274,6 +276,9 @@ class Stream:
     def take_ready(self, ready):
         """Notes that the binary is ready. Nothing here waits for deliveries: `drain` is ignored."""
         self.ready = True
+
+    def take_config(self, config):
+        """Ignores which variables events may carry: ansible-runner's records have none."""
 
     def forget(self, safe):
         """Drops the lines up to this number: the binary has them safe."""

@@ -40,7 +40,7 @@ pub async fn run(arguments: cli::Routes) -> Exit {
 }
 
 fn show(event: Event, config: &Config, as_json: bool) {
-    let context = Context::new(Arc::new(event));
+    let context = Context::new(Arc::new(config.labels.apply(event)));
     let routes = config.destinations.iter().map(|destination| {
         let (wanted, reason) = destination.rules.explain(&context);
         (

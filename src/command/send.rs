@@ -56,7 +56,7 @@ pub async fn run(arguments: cli::Send) -> Exit {
     if arguments.dry_run {
         let mut show = async |event| {
             if let Some(event) = event {
-                preview(event, &config.destinations);
+                preview(config.labels.apply(event), &config.destinations);
             }
         };
         for file in &arguments.files {
@@ -82,6 +82,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     deliverer.shared.accepts_only.set(arguments.no_wait);
     deliverer.shared.open(|| super::open_spool(&config));
     deliverer.prune(config.keep);
+    deliverer.label(&config.labels);
     let search = arguments.configuration.search();
     let muted = super::muted(&config);
     let is_all = config.destinations.is_empty();

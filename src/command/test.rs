@@ -45,6 +45,7 @@ pub async fn run(arguments: cli::Test) -> Exit {
             None => vec![usual_event(destination)],
         };
         for event in events {
+            let event = config.labels.apply(event);
             worst = worse(worst, tell(destination, event).await);
         }
     }

@@ -6,6 +6,7 @@ pub mod checked;
 mod command;
 pub mod emitters;
 pub mod entry;
+pub mod event;
 mod fingerprint;
 mod host;
 pub mod ini;
@@ -343,8 +344,10 @@ fn is_section(name: &str) -> bool {
         name.strip_prefix(prefix)
             .is_some_and(|rest: &str| !rest.trim().is_empty())
     };
-    matches!(name, "inputs" | "outputs" | "delivery" | mask::NAME)
-        || named("notifier:")
+    matches!(
+        name,
+        "inputs" | "outputs" | "delivery" | event::NAME | mask::NAME
+    ) || named("notifier:")
         || named("outputs:")
 }
 

@@ -5,7 +5,7 @@ use super::{Sections, advice};
 use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
-const PLAIN: [&str; 4] = ["inputs", "outputs", "delivery", "mask"];
+const PLAIN: [&str; 5] = ["inputs", "outputs", "delivery", "event", "mask"];
 /// Sections with a name after a colon.
 const NAMED: [&str; 3] = ["notifier", "outputs", "secret"];
 
@@ -48,7 +48,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; known sections: [inputs], [outputs], [delivery], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME]"
+    "; known sections: [inputs], [outputs], [delivery], [event], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME]"
         .to_owned()
 }
 

@@ -30,6 +30,7 @@ use crate::delivery::worker::Worker;
 use crate::event::run_summary::{Before, RunSummary};
 use crate::event::stored::EventCodec;
 use crate::event::{Event, Run, Status};
+use crate::message::labels::Labels;
 use crate::net::http::Http;
 use crate::secret;
 use crate::spool::DestinationId;
@@ -47,6 +48,8 @@ const TIDY: Duration = Duration::from_millis(20);
 pub struct Deliverer {
     pub shared: Rc<Shared>,
     keeper: RefCell<EventCodec>,
+    /// Labels that every event gets.
+    labels: RefCell<Rc<Labels>>,
     workers: RefCell<Vec<Rc<Worker>>>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
@@ -67,6 +70,7 @@ impl Deliverer {
         Rc::new(Deliverer {
             shared: Rc::new(Shared::new(http)),
             keeper: RefCell::default(),
+            labels: RefCell::default(),
             workers: RefCell::default(),
             dropped: Cell::new(0),
         })
@@ -80,6 +84,11 @@ impl Deliverer {
     /// Returns the spool; an unusable one until it is open.
     pub fn spool(&self) -> &Spool {
         self.shared.spool()
+    }
+
+    /// Sets the labels of the events that are accepted from here on.
+    pub fn label(&self, labels: &Rc<Labels>) {
+        self.labels.replace(labels.clone());
     }
 
     /// Deletes entries finished longer than `keep` ago, in the background and in small steps.
@@ -142,8 +151,9 @@ impl Deliverer {
     pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {
         let mut rows = Vec::new();
         let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
+        let labels = self.labels.borrow().clone();
         for (sequence, event) in events {
-            let event = Arc::new(event);
+            let event = Arc::new(labels.apply(event));
             let (destinations, event) = self.wanting(event, candidates);
             if !destinations.is_empty() {
                 rows.push(self.new_event(&event, destinations));

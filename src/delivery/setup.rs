@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::entry::Shown;
+use crate::config::event::Variables;
 use crate::config::levels::Level;
 use crate::config::problem::{Harm, Problem};
 use crate::config::section::Section;
@@ -13,6 +14,7 @@ use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
 use crate::delivery::destination::Destination;
 use crate::event::masked::Masks;
+use crate::message::labels::Labels;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
@@ -39,6 +41,8 @@ pub struct Config {
     pub keep_bodies: bool,
     /// Directory of the spool, if not the user's default.
     pub spool: Option<PathBuf>,
+    /// Labels that every event gets when it is accepted.
+    pub labels: Rc<Labels>,
     /// Notifiers muted by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
     /// Everything that events must not show.
@@ -138,6 +142,7 @@ impl Config {
             },
             keep_bodies: false,
             spool: None,
+            labels: Rc::default(),
             muted: Vec::new(),
             masks: None,
             levels: Vec::new(),
@@ -166,6 +171,12 @@ impl Config {
     ) {
         if let Some(delivery) = sections.remove("delivery") {
             self.read_delivery(&delivery);
+        }
+        if let Some(event) = sections.remove("event") {
+            Variables::new(&event);
+            self.labels = Rc::new(Labels::new(&event, samples));
+            event.report_unknown();
+            self.collect_slight(&event);
         }
         let mut outputs: Sections = BTreeMap::new();
         let names: Vec<String> = sections

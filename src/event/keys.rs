@@ -1,7 +1,7 @@
 //! Keys of an event: those of the schema, and `record`, which this program adds where one is wanted.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
-pub const KEYS: [&str; 34] = [
+pub const KEYS: [&str; 38] = [
     "state",
     "event",
     "host",
@@ -31,6 +31,10 @@ pub const KEYS: [&str; 34] = [
     "threshold",
     "waiting_for",
     "last_run",
+    "vars",
+    "labels",
+    "custom_stats",
+    "custom_stats_per_host",
     "schema",
     "truncated",
     "repaired",
@@ -71,6 +75,10 @@ mod tests {
 
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
+    }
+
+    fn own(name: &str) -> serde_json::Map<String, Value> {
+        serde_json::Map::from_iter([(name.to_owned(), json!({"a": [1, "b"]}))])
     }
 
     fn run() -> Run {
@@ -133,6 +141,8 @@ mod tests {
             }],
             failures: 1,
             changed_hosts: vec!["h".into()],
+            custom_stats: own("version"),
+            custom_stats_per_host: own("h"),
             delays: Delays {
                 overdue: true,
                 stalls: vec![delay()],
@@ -164,7 +174,11 @@ mod tests {
                 name: "h".into(),
                 address: some("::1"),
                 delegated_to: some("d"),
+                vars: Some(Arc::new(own("team"))),
+                groups: Some(Arc::new(vec!["web".into()])),
             }),
+            vars: Some(Arc::new(own("deploy_id"))),
+            labels: Some(own("env")),
             result: raw(&json!({"rc": 1})),
             truncated: true,
             repaired: true,

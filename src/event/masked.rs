@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::event::callback::Callback;
 use crate::event::mask::Mask;
@@ -27,6 +27,7 @@ pub struct Masks {
     runs: Known<Run>,
     plays: Known<Play>,
     tasks: Known<Task>,
+    vars: Known<Map<String, Value>>,
 }
 
 impl Masks {
@@ -53,7 +54,9 @@ impl Masks {
             run,
             play,
             task,
+            vars,
             host,
+            labels,
             result,
             loop_reason,
             truncated: _,
@@ -74,8 +77,14 @@ impl Masks {
         if let Some(task) = task {
             *task = shared(&self.tasks, task, |task| self.task(task));
         }
+        if let Some(vars) = vars {
+            *vars = self.vars(vars);
+        }
         if let Some(host) = host {
             self.host(host);
+        }
+        if let Some(labels) = labels {
+            self.members(labels);
         }
         if !(*callback == Callback::PlaybookOnStats && is_counts(result.as_deref())) {
             self.raw(result);
@@ -152,8 +161,28 @@ impl Masks {
             name: _,
             address,
             delegated_to: _,
+            vars,
+            groups: _,
         } = host;
         self.option(address);
+        if let Some(vars) = vars {
+            *vars = self.vars(vars);
+        }
+    }
+
+    fn vars(&self, vars: &Arc<Map<String, Value>>) -> Arc<Map<String, Value>> {
+        shared(&self.vars, vars, |vars| self.members(vars))
+    }
+
+    /// Masks the values of an object, and returns true if that changed it.
+    fn members(&self, members: &mut Map<String, Value>) -> bool {
+        let text = serde_json::to_string(members).unwrap_or_default();
+        let Some(masked) = self.mask.json(&text) else {
+            return false;
+        };
+        // A value that was read can be read again.
+        *members = serde_json::from_str(&masked).unwrap_or_default();
+        true
     }
 
     /// Masks the end of a run.
@@ -169,12 +198,16 @@ impl Masks {
             failed_tasks,
             failures: _,
             changed_hosts: _,
+            custom_stats,
+            custom_stats_per_host,
             delays,
         } = Arc::make_mut(end);
         self.option(reason);
         for delay in delays.stalls.iter_mut().chain(&mut delays.slow_tasks) {
             self.words(&mut delay.task);
         }
+        self.members(custom_stats);
+        self.members(custom_stats_per_host);
         for failed in failed_tasks {
             let FailedTask {
                 host: _,

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod callback;
+pub mod failed_task;
 pub mod fields;
 pub mod items;
 pub mod keys;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value};
 
 use crate::event::alert::{Alert, Delays};
 use crate::event::callback::Callback;
+pub use crate::event::failed_task::FailedTask;
 use crate::event::items::Items;
 use crate::event::redact::{is_suspicious, strip};
 use crate::json::bulk;
@@ -187,6 +189,12 @@ pub struct Host {
     pub name: String,
     pub address: Option<String>,
     pub delegated_to: Option<String>,
+    /// Variables that the configuration lists, as this host sees them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vars: Option<Arc<Map<String, Value>>>,
+    /// Groups of the inventory that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Arc<Vec<String>>>,
 }
 
 /// One complete event; serialised, it is the event of schema version 1.
@@ -208,7 +216,13 @@ pub struct Event {
     pub run: Arc<Run>,
     pub play: Option<Arc<Play>>,
     pub task: Option<Arc<Task>>,
+    /// Variables that the configuration lists, as the play sees them without a host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vars: Option<Arc<Map<String, Value>>>,
     pub host: Option<Host>,
+    /// Labels of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Map<String, Value>>,
     /// Return value of the module, stripped; kept as text until an expression asks for it.
     pub result: Option<Box<RawValue>>,
     /// Items of a loop that failed, and why: its result does not hold them.
@@ -260,6 +274,12 @@ pub struct RunEnd {
     pub failures: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed_hosts: Vec<String>,
+    /// Data of `set_stats` about the run.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub custom_stats: Map<String, Value>,
+    /// Data of `set_stats` with `per_host`, by host.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub custom_stats_per_host: Map<String, Value>,
     /// Times that it took too long, as far as notifiers ask for them.
     #[serde(flatten)]
     pub delays: Delays,
@@ -290,26 +310,11 @@ impl RunEnd {
             failed_tasks: Vec::new(),
             failures: 0,
             changed_hosts: Vec::new(),
+            custom_stats: Map::new(),
+            custom_stats_per_host: Map::new(),
             delays: Delays::default(),
         }
     }
-}
-
-/// A task that failed on a host, as the end of the run lists it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct FailedTask {
-    pub host: String,
-    pub task: String,
-    pub action: Option<String>,
-    /// `file:line`
-    pub path: Option<String>,
-    pub role: Option<String>,
-    pub play: Option<String>,
-    /// True if the host could not even be reached.
-    pub unreachable: bool,
-    /// Short reason.
-    pub message: String,
 }
 
 /// Returns a unique id; works with a clock set before 1970, too.
@@ -354,7 +359,9 @@ impl Event {
             run,
             play: None,
             task: None,
+            vars: None,
             host: None,
+            labels: None,
             result: None,
             loop_reason: None,
             truncated: false,
@@ -384,7 +391,10 @@ impl Event {
     pub fn size(&self) -> usize {
         let text = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
         let item = self.item.as_ref().map_or(0, bulk::footprint);
-        size_of::<Event>() + text(&self.result) + text(&self.record) + item
+        let own = |vars: Option<&Map<String, Value>>| vars.map_or(0, bulk::footprint_of);
+        let vars = own(self.vars.as_deref()) + own(self.labels.as_ref());
+        let host = self.host.as_ref().and_then(|host| host.vars.as_deref());
+        size_of::<Event>() + text(&self.result) + text(&self.record) + item + vars + own(host)
     }
 
     /// Returns the host's name; empty if the event is about no host.

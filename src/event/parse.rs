@@ -168,6 +168,8 @@ impl EventParser {
         event.play = part(object, "play", "name")?.map(Arc::new);
         event.task = part(object, "task", "name")?.map(Arc::new);
         event.host = part(object, "host", "name")?;
+        event.vars = typed(object, "vars")?;
+        event.labels = typed(object, "labels")?;
         event.test = typed(object, "test")?.unwrap_or(false);
         event.result = object
             .get("result")
@@ -276,6 +278,8 @@ fn run_end(
         failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
         failures: typed(object, "failures")?.unwrap_or(failures),
         changed_hosts: typed(object, "changed_hosts")?.unwrap_or(changed_hosts),
+        custom_stats: typed(object, "custom_stats")?.unwrap_or_default(),
+        custom_stats_per_host: typed(object, "custom_stats_per_host")?.unwrap_or_default(),
         delays: Delays {
             overdue: typed(object, "overdue")?.unwrap_or(false),
             stalls: typed(object, "stalls")?.unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::event::alert::Delays;
@@ -52,6 +53,23 @@ impl Before {
     }
 }
 
+/// Data of `set_stats`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct CustomStats {
+    pub custom_stats: Map<String, Value>,
+    pub custom_stats_per_host: Map<String, Value>,
+}
+
+impl CustomStats {
+    /// Adds the data of a later playbook of the same run.
+    fn extend(&mut self, later: CustomStats) {
+        self.custom_stats.extend(later.custom_stats);
+        let hosts = later.custom_stats_per_host;
+        self.custom_stats_per_host.extend(hosts);
+    }
+}
+
 /// Data for the end of the run.
 #[derive(Default)]
 pub struct RunSummary {
@@ -65,6 +83,7 @@ pub struct RunSummary {
     /// True if a playbook began: its counts will come, unless it is cut off.
     playbook: bool,
     stats: Option<Map<String, Value>>,
+    custom: CustomStats,
     /// True if its end was reported, and not only cut off.
     pub ended: bool,
     /// Ansible's exit code, if known.
@@ -87,11 +106,13 @@ impl RunSummary {
         run: &Run,
         began: Option<Timestamp>,
         stats: Option<Map<String, Value>>,
+        custom: CustomStats,
     ) -> RunSummary {
         RunSummary {
             first: began,
             playbook: run.playbook.is_some(),
             stats,
+            custom,
             resumed: true,
             ..RunSummary::default()
         }
@@ -116,10 +137,13 @@ impl RunSummary {
             self.playbook = true;
             self.stats = None;
         }
-        if event.event == Callback::PlaybookOnStats
-            && let Value::Object(stats) = event.result_within(bulk::MAX_VALUES)["stats"].take()
-        {
-            self.stats = Some(stats);
+        if event.event == Callback::PlaybookOnStats {
+            let mut result = event.result_within(bulk::MAX_VALUES);
+            if let Value::Object(stats) = result["stats"].take() {
+                self.stats = Some(stats);
+            }
+            let custom = CustomStats::deserialize(result).unwrap_or_default();
+            self.custom.extend(custom);
         }
     }
 
@@ -233,6 +257,8 @@ impl RunSummary {
                 None => self.failures,
             },
             changed_hosts,
+            custom_stats: self.custom.custom_stats.clone(),
+            custom_stats_per_host: self.custom.custom_stats_per_host.clone(),
             delays: self.delays.clone(),
         }));
     }

@@ -175,6 +175,7 @@ fn host_of(data: &Map<String, Value>, result: &Value) -> Option<Host> {
         name,
         address,
         delegated_to: delegated_to.map(str::to_owned),
+        ..Host::default()
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, json};
 
-use crate::event::alert::{Alert, Delays};
+use crate::event::alert::Alert;
 use crate::event::callback::Callback;
 use crate::event::{self, Event, FailedTask, Host, Play, Run, RunEnd, State, Status, Task};
 
@@ -39,7 +39,7 @@ pub fn of(callback: Callback) -> Event {
         event.host = Some(Host {
             name: "test-host".into(),
             address: Some("192.0.2.1".into()),
-            delegated_to: None,
+            ..Host::default()
         });
         let result = json!({
             "changed": event.changed,
@@ -65,7 +65,6 @@ pub fn run_end(status: Status) -> Event {
     let stats = Map::from_iter([("test-host".to_owned(), counts)]);
     event.changed = true;
     event.end = Some(Arc::new(RunEnd {
-        status,
         exit_code: Some(if failures > 0 { 2 } else { 0 }),
         reason: (failures > 0).then(|| {
             let failed = failed_task();
@@ -73,12 +72,10 @@ pub fn run_end(status: Status) -> Event {
         }),
         elapsed: 12.5,
         stats,
-        previous: None,
-        still_failing: Vec::new(),
         failed_tasks: vec![failed_task(); failures],
         failures,
         changed_hosts: vec!["test-host".to_owned()],
-        delays: Delays::default(),
+        ..RunEnd::of(status)
     }));
     event
 }

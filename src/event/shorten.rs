@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::event::{Event, RunEnd};
 use crate::text::{bytes, cut};
@@ -20,12 +20,24 @@ pub fn shortened(event: &Event) -> Event {
     let mut short = event.clone();
     short.truncated = true;
     short.item = event.item.as_ref().map(|item| cut_texts(item, SHORTEST));
+    short.vars = event.vars.as_deref().map(shortened_vars);
+    if let Some(host) = &mut short.host {
+        host.vars = host.vars.as_deref().map(shortened_vars);
+    }
     if event.result.is_some() {
         let result = smaller(&event.result_value());
         short.result = serde_json::value::to_raw_value(&result).ok();
     }
     short.end = event.end.as_deref().map(|end| Arc::new(shortened_end(end)));
     short
+}
+
+/// Returns variables with their long texts cut; if they are too many, only the plain ones.
+fn shortened_vars(vars: &Map<String, Value>) -> Arc<Map<String, Value>> {
+    match smaller(&Value::Object(vars.clone())) {
+        Value::Object(vars) => Arc::new(vars),
+        _ => Arc::default(),
+    }
 }
 
 /// Returns the end of a run with the first failures and changes; of many hosts, only those in trouble.
@@ -38,6 +50,8 @@ fn shortened_end(end: &RunEnd) -> RunEnd {
         failed.message = cut(&failed.message, SHORTEST, bytes).into();
     }
     short.changed_hosts.truncate(FEW);
+    short.custom_stats = Arc::unwrap_or_clone(shortened_vars(&end.custom_stats));
+    short.custom_stats_per_host.clear();
     if short.stats.len() > FEW {
         let troubled = |counts: &Value| {
             ["failures", "unreachable"]

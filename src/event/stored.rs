@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::event::callback::Callback;
 use crate::event::masked::Masks;
@@ -34,6 +34,7 @@ struct Common {
     run: Arc<Run>,
     play: Option<Arc<Play>>,
     task: Option<Arc<Task>>,
+    vars: Option<Arc<Map<String, Value>>>,
     /// `{"run":…,"play":…,"task":…`
     text: String,
 }
@@ -49,6 +50,8 @@ struct StoredEvent<'a> {
     play: Option<Arc<Play>>,
     #[serde(skip_serializing)]
     task: Option<Arc<Task>>,
+    #[serde(skip_serializing)]
+    vars: Option<Arc<Map<String, Value>>>,
     schema: u32,
     id: Cow<'a, str>,
     event: Callback,
@@ -60,6 +63,8 @@ struct StoredEvent<'a> {
     item: Option<Cow<'a, Value>>,
     duration: Option<f64>,
     host: Option<Cow<'a, Host>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Cow<'a, Map<String, Value>>>,
     result: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
@@ -99,7 +104,12 @@ impl EventCodec {
         }
         let common = match self.remembered.iter().find(|known| known.is_of(event)) {
             Some(known) => known.clone(),
-            None => self.remember(event.run.clone(), event.play.clone(), event.task.clone()),
+            None => self.remember(Common::new(
+                event.run.clone(),
+                event.play.clone(),
+                event.task.clone(),
+                event.vars.clone(),
+            )),
         };
         let start = common.text.len();
         let mut text = Vec::with_capacity(start + event.size() + 512);
@@ -128,7 +138,8 @@ impl EventCodec {
             Some((known, _)) => known,
             None => {
                 let run = kept.run.take().unwrap_or_default();
-                self.remember(run, kept.play.take(), kept.task.take())
+                let (play, task) = (kept.play.take(), kept.task.take());
+                self.remember(Common::new(run, play, task, kept.vars.take()))
             }
         };
         let mut event = kept.event(&common);
@@ -139,33 +150,36 @@ impl EventCodec {
         Ok(event)
     }
 
-    fn remember(
-        &mut self,
-        run: Arc<Run>,
-        play: Option<Arc<Play>>,
-        task: Option<Arc<Task>>,
-    ) -> Rc<Common> {
+    fn remember(&mut self, common: Common) -> Rc<Common> {
         if self.remembered.len() == REMEMBERED {
             self.remembered.remove(0);
         }
-        let common = Rc::new(Common::new(run, play, task));
+        let common = Rc::new(common);
         self.remembered.push(common.clone());
         common
     }
 }
 
 impl Common {
-    fn new(run: Arc<Run>, play: Option<Arc<Play>>, task: Option<Arc<Task>>) -> Common {
+    fn new(
+        run: Arc<Run>,
+        play: Option<Arc<Play>>,
+        task: Option<Arc<Task>>,
+        vars: Option<Arc<Map<String, Value>>>,
+    ) -> Common {
         #[derive(Serialize)]
         struct Beginning<'a> {
             run: &'a Run,
             play: Option<&'a Play>,
             task: Option<&'a Task>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            vars: Option<&'a Map<String, Value>>,
         }
         let beginning = Beginning {
             run: &run,
             play: play.as_deref(),
             task: task.as_deref(),
+            vars: vars.as_deref(),
         };
         let mut text = serde_json::to_string(&beginning).expect(WRITABLE);
         text.pop();
@@ -173,6 +187,7 @@ impl Common {
             run,
             play,
             task,
+            vars,
             text,
         }
     }
@@ -181,7 +196,8 @@ impl Common {
     fn is_of(&self, event: &Event) -> bool {
         let same_play = self.play.as_ref().map(Arc::as_ptr) == event.play.as_ref().map(Arc::as_ptr);
         let same_task = self.task.as_ref().map(Arc::as_ptr) == event.task.as_ref().map(Arc::as_ptr);
-        Arc::ptr_eq(&self.run, &event.run) && same_play && same_task
+        let same_vars = self.vars.as_ref().map(Arc::as_ptr) == event.vars.as_ref().map(Arc::as_ptr);
+        Arc::ptr_eq(&self.run, &event.run) && same_play && same_task && same_vars
     }
 }
 
@@ -191,6 +207,7 @@ impl<'a> StoredEvent<'a> {
             run: None,
             play: None,
             task: None,
+            vars: None,
             schema: event.schema,
             id: Cow::Borrowed(&event.id),
             event: event.event.clone(),
@@ -201,6 +218,7 @@ impl<'a> StoredEvent<'a> {
             item: event.item.as_ref().map(Cow::Borrowed),
             duration: event.duration,
             host: event.host.as_ref().map(Cow::Borrowed),
+            labels: event.labels.as_ref().map(Cow::Borrowed),
             result: event.result.as_deref().map(Cow::Borrowed),
             reason: event.loop_reason.as_deref().map(Cow::Borrowed),
             truncated: event.truncated,
@@ -224,7 +242,9 @@ impl<'a> StoredEvent<'a> {
             run: common.run.clone(),
             play: common.play.clone(),
             task: common.task.clone(),
+            vars: common.vars.clone(),
             host: self.host.map(Cow::into_owned),
+            labels: self.labels.map(Cow::into_owned),
             result: self.result.map(Cow::into_owned),
             loop_reason: self.reason.map(Cow::into_owned),
             truncated: self.truncated,

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::json::lookup;
 
@@ -35,20 +35,27 @@ pub fn is_large(result: &str) -> bool {
     cut(result, MAX_VALUES / 2).is_some()
 }
 
+/// Size of the node of a value in memory, in bytes.
+const ENTRY: usize = 32;
+
 /// Returns the approximate size of a value in memory, in bytes.
 pub fn footprint(value: &Value) -> usize {
-    const ENTRY: usize = 32;
     let inner = match value {
         Value::Null | Value::Bool(_) => 0,
         Value::Number(_) => ENTRY,
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(footprint).sum(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, value)| 2 * ENTRY + key.len() + footprint(value))
-            .sum(),
+        Value::Object(members) => return footprint_of(members),
     };
     size_of::<Value>() + inner
+}
+
+/// Returns the same for the members of an object.
+pub fn footprint_of(members: &Map<String, Value>) -> usize {
+    let each = members
+        .iter()
+        .map(|(key, value)| 2 * ENTRY + key.len() + footprint(value));
+    size_of::<Value>() + each.sum::<usize>()
 }
 
 /// Returns a text without the white space between its values.

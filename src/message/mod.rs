@@ -4,6 +4,7 @@ pub mod body;
 pub mod content;
 mod defaults;
 mod fields;
+pub mod labels;
 pub mod outputs;
 
 use std::cell::Cell;

@@ -16,7 +16,7 @@ use crate::template::awx;
 type Read = fn(&Arc<View>) -> Option<Value>;
 
 /// Variables that expressions and templates may use.
-const TABLE: [(&str, Read); 49] = [
+const TABLE: [(&str, Read); 55] = [
     ("event", |view| Some(whole(&view.event, view.share()))),
     ("state", |view| {
         text(view.event.state.map(|state| state.name()))
@@ -134,6 +134,21 @@ const TABLE: [(&str, Read); 49] = [
                 .collect(),
         )
     }),
+    ("vars", |view| members(view.event.vars.as_deref())),
+    ("host_vars", |view| {
+        members(view.event.host.as_ref()?.vars.as_deref())
+    }),
+    ("host_groups", |view| {
+        let groups = view.event.host.as_ref()?.groups.as_ref()?;
+        Some(groups.iter().map(String::as_str).collect())
+    }),
+    ("labels", |view| members(view.event.labels.as_ref())),
+    ("custom_stats", |view| {
+        members(view.end().map(|end| &end.custom_stats))
+    }),
+    ("custom_stats_per_host", |view| {
+        members(view.end().map(|end| &end.custom_stats_per_host))
+    }),
     ("url", |view| text(view.event.run.url.as_deref())),
     ("test", |view| Some(Value::from(view.event.test))),
     ("job", |view| Some(from_json(awx::job(&view.event)))),
@@ -155,6 +170,11 @@ pub const VARIABLES: [&str; TABLE.len()] = {
     }
     names
 };
+
+/// Returns an object as a template value.
+fn members(members: Option<&serde_json::Map<String, serde_json::Value>>) -> Option<Value> {
+    members.map(|members| from_json(serde_json::Value::Object(members.clone())))
+}
 
 /// Returns a text as a template value.
 fn text(text: Option<&str>) -> Option<Value> {
@@ -185,6 +205,15 @@ impl Context {
     /// Returns the event; of a group, the representative one.
     pub fn event(&self) -> &Event {
         &self.0.event
+    }
+
+    /// Returns the event of a context that nobody else has.
+    pub fn into_event(self) -> Event {
+        let event = match Arc::try_unwrap(self.0) {
+            Ok(view) => view.event,
+            Err(shared) => shared.event.clone(),
+        };
+        Arc::unwrap_or_clone(event)
     }
 
     /// Returns all events of a group, in order.

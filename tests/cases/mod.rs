@@ -37,6 +37,7 @@ mod nginx;
 mod ntfy;
 mod oauth;
 mod order;
+mod own_data;
 mod owners;
 mod poison;
 mod proxy;

@@ -113,7 +113,8 @@ impl Stream {
                 times.of(&late.callback) == Some(late.threshold)
             };
             let destinations = asked.filter(is_for).map(|(number, _)| *number).collect();
-            let event = late.event(&self.run);
+            let mut event = late.event(&self.run);
+            self.vars.add_to(&mut event, None);
             self.accept_batch(vec![(self.last_sequence, event)], destinations)
                 .await;
         }

@@ -34,6 +34,7 @@ impl Stream {
                 .end_run(&self.run, status, &self.progress)
                 .await;
             let mut event = self.progress.end(&self.run, before);
+            self.vars.add_to(&mut event, None);
             self.mask_end(&mut event);
             self.batch.push((self.last_sequence + 1, event));
             self.accept().await;

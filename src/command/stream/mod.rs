@@ -4,6 +4,8 @@ mod accept;
 mod alerts;
 mod end;
 mod masks;
+mod resume;
+mod vars;
 mod watch;
 
 use std::collections::HashMap;
@@ -40,7 +42,7 @@ use crate::json::chunks;
 use crate::json::depth::shallow;
 use crate::json::splitter::{JsonSplitter, Record};
 use crate::net::http::Http;
-use crate::protocol::{EventRecord, Greeting, Hello, Line, Resumed, RunnerRecord};
+use crate::protocol::{EventRecord, Greeting, Hello, Line, RunnerRecord};
 
 /// Limits of a batch of accepted events: number, and approximate size in bytes.
 const BATCH: usize = 100;
@@ -92,6 +94,7 @@ struct Stream {
     run: Arc<Run>,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
+    vars: vars::Vars,
     /// Loops whose items were reported.
     loops: Loops,
     /// Number of events that some notifier wants.
@@ -136,6 +139,7 @@ impl Stream {
             run: Arc::default(),
             plays: HashMap::new(),
             tasks: HashMap::new(),
+            vars: vars::Vars::default(),
             loops: Loops::default(),
             events: 0,
             last_sequence: 0,
@@ -238,10 +242,12 @@ impl Stream {
                 self.run = Arc::new(located(run));
                 self.mask_run();
             }
-            Ok(Line::Play(play)) => {
+            Ok(Line::Play(mut play)) => {
+                self.vars.note_play(&mut play);
                 self.release().await?;
-                self.plays.insert(play.id.clone(), Arc::new(play));
+                self.plays.insert(play.id.clone(), Arc::new(play.play()));
             }
+            Ok(Line::Host(host)) => self.vars.note_host(host),
             Ok(Line::Task(task)) => {
                 self.tasks.insert(task.id.clone(), Arc::new(task));
             }
@@ -278,6 +284,10 @@ impl Stream {
         if let Some(resumed) = hello.resumed {
             self.resume(resumed);
         }
+        if self.runner.is_none() {
+            // Before anything that takes time: the first play waits for it.
+            self.answer_config();
+        }
         if hello.early {
             self.early = Some(Early {
                 overrides: hello.overrides,
@@ -304,15 +314,6 @@ impl Stream {
             }
         }
         Ok(())
-    }
-
-    /// Resumes the run of a process that died.
-    fn resume(&mut self, before: Resumed) {
-        (self.last_sequence, self.accepted) = (before.after, before.after);
-        self.answered = before.after;
-        let began = from_seconds(before.began);
-        self.alerts.resume(before.after, before.began);
-        self.progress = RunSummary::resume(&self.run, began, before.stats);
     }
 
     /// Loads the configuration with the overrides of the play's vars. Deliveries in progress keep the old
@@ -347,6 +348,7 @@ impl Stream {
             .shared
             .open(|| crate::command::open_spool(&config));
         self.deliverer.prune(config.keep);
+        self.deliverer.label(&config.labels);
         self.destinations.clear();
         let mut thresholds = Vec::new();
         for destination in config.destinations {
@@ -402,6 +404,7 @@ impl Stream {
             event.item = serde_json::from_str(item).ok();
         }
         event.host = record.host;
+        self.vars.add_to(&mut event, record.play.as_deref());
         event.result = record.result;
         if let Some(masks) = &self.masks {
             masks.apply(&mut event);
