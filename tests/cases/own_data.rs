@@ -64,7 +64,7 @@ fn variables_are_those_of_the_play_and_the_host() {
         ),
         line(json!({"end": {"reason": "exit", "code": 0}})),
     ];
-    let outcome = sandbox.run_with_input(&["stream"], &input.concat());
+    let outcome = sandbox.run_with_input(&["stream"], input.concat());
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let first = outcome.stdout.lines().next().unwrap();
     assert_eq!(
@@ -102,7 +102,7 @@ fn a_process_that_resumes_the_run_has_its_variables() {
         result(10, "1", "h"),
         line(json!({"end": {"reason": "exit", "code": 0}})),
     ];
-    let outcome = sandbox.run_with_input(&["stream"], &input.concat());
+    let outcome = sandbox.run_with_input(&["stream"], input.concat());
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let all = sent(&server);
     let end = all
@@ -121,7 +121,7 @@ fn labels_decide_who_is_notified() {
     let event = |site: &str| json!({"state": "failed", "host": {"name": "h", "vars": {"site": site}}, "labels": {"own": "kept", "env": "other"}});
     sandbox.file(
         "events.json",
-        &json!([event("ulm"), event("bonn")]).to_string(),
+        json!([event("ulm"), event("bonn")]).to_string(),
     );
     let routes = sandbox.run(&["routes", "events.json"]);
     assert_eq!(
@@ -182,7 +182,7 @@ fn a_mask_covers_own_data() {
         ),
         line(json!({"end": {"reason": "exit", "code": 0}})),
     ];
-    let outcome = sandbox.run_with_input(&["stream"], &input.concat());
+    let outcome = sandbox.run_with_input(&["stream"], input.concat());
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let all = sent(&server);
     assert_eq!(all[0]["e"]["vars"], json!({"team": "[redacted]"}));

@@ -226,7 +226,8 @@ fn hosts_are_asked_for_only_where_a_notifier_needs_them() {
         let mut fed = Fed::start(&sandbox);
         fed.say(&beginning(json!({})));
         let mut answers = BufReader::new(fed.child.stdout.take().unwrap()).lines();
-        let ready: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        let mut answer = || serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        let [_config, ready]: [Value; 2] = [answer(), answer()];
         assert_eq!(ready["ready"]["starts"], starts, "{on}");
         fed.end(&[], 6);
     }
