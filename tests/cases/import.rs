@@ -525,6 +525,48 @@ fn what_is_incomplete_stays_a_comment() {
     checked(&sandbox, &config);
 }
 
+#[test]
+fn values_and_names_survive_as_they_are() {
+    let sandbox = Sandbox::new();
+    let odd = "50% \"off\" 'it' = #1;2 \\n [x] ü日";
+    let message = "# no comment\n\n  ; {{ job.name }} = \"50%\" \\n\n[inputs]\nurl = x";
+    let mut mail = template(
+        "Ops [x]\n[inputs]",
+        "email",
+        json!({
+            "host": "mail", "sender": "a@example.com", "recipients": ["b@example.com"],
+        }),
+    );
+    mail["messages"] = json!({"error": {"message": odd, "body": message}, "success": {"message": odd, "body": message}});
+    let mattermost = template(
+        "Ops x (inputs)",
+        "mattermost",
+        json!({
+            "mattermost_url": "$encrypted$", "mattermost_username": odd,
+        }),
+    );
+    let slack = template(
+        "日本",
+        "slack",
+        json!({"token": "$encrypted$", "channels": ["#ops", "C1,171.5"]}),
+    );
+    let export = json!({"notification_templates": [mail, mattermost, slack]});
+    let (outcome, config) = import(&sandbox, &export);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let shown = checked(&sandbox, &config);
+    let value = |section: &str, key: &str| {
+        let values = shown["values"].as_array().unwrap();
+        let found = values
+            .iter()
+            .find(|one| one["section"] == section && one["key"] == key);
+        found.unwrap_or_else(|| panic!("no {key} in {shown:#}"))["value"].clone()
+    };
+    assert_eq!(value("notifier:ops-x-inputs", "subject"), odd);
+    assert_eq!(value("notifier:ops-x-inputs", "message"), message);
+    assert_eq!(value("notifier:ops-x-inputs-2", "username"), odd);
+    assert_eq!(value("notifier:日本", "channels"), "#ops, C1/171.5");
+}
+
 /// Pieces of texts that would be something else on a line of their own.
 const PIECES: [&str; 24] = [
     "\n",
