@@ -135,6 +135,7 @@ pub fn only_named_by(place: &cli::Place) -> Option<PathBuf> {
     project.filter(|_| place.spool.is_none())
 }
 
+/// Returns the search of a command for the configuration that names its spool.
 fn search_for_spool(place: &cli::Place) -> Search {
     Search {
         config: place.config.clone(),

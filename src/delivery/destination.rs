@@ -15,7 +15,7 @@ use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
-use crate::spool::{DestinationKey, Scope};
+use crate::spool::{DestinationKey, Expectation, Scope};
 use crate::template::context::Context;
 
 /// Returns the environment variable that sets a key of `[inputs]`.
@@ -90,6 +90,27 @@ impl Destination {
     /// Returns the keys that the play's vars or the environment set.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         self.section.passing().map(|entry| entry.key.as_str())
+    }
+
+    /// Returns the playbooks that it expects to run, with the file and the notifier that expect them: the
+    /// same in every project; None without any.
+    pub fn expectations(&self) -> Option<(String, Vec<Expectation>)> {
+        let mut entries = self.section.entries.iter();
+        let entry = entries.find(|entry| entry.key == "expect")?;
+        let Origin::File { file, .. } = &entry.origin else {
+            return None;
+        };
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let expected = self.rules.expected.iter().map(|one| Expectation {
+            playbook: one.playbook.clone(),
+            every: milliseconds(one.every),
+            within: milliseconds(one.within),
+            successful: one.successful,
+        });
+        let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+        let source = format!("{}\n{}", path.display(), self.name);
+        let expected: Vec<Expectation> = expected.collect();
+        (!expected.is_empty()).then_some((source, expected))
     }
 
     /// Returns its key in the spool: configuration and notifier, so that two projects never mix. If the

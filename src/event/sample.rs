@@ -18,6 +18,7 @@ pub fn all() -> Vec<Event> {
             alert(Callback::RunOverdue, 1800.0),
             alert(Callback::RunStalled, 600.0),
             alert(Callback::TaskSlow, 300.0),
+            alert(Callback::RunMissing, 86400.0),
         ])
         .collect()
 }
@@ -102,11 +103,12 @@ fn ignored() -> Event {
 fn alert(callback: Callback, seconds: f64) -> Event {
     let mut event = of(callback);
     event.duration = Some(seconds);
-    event.task = Some(Arc::new(task()));
+    let is_running = event.event != Callback::RunMissing;
+    event.task = is_running.then(|| Arc::new(task()));
     event.alert = Some(Arc::new(Alert {
         threshold: Some(seconds),
-        waiting_for: vec!["test-host".to_owned()],
-        last_run: None,
+        waiting_for: vec!["test-host".to_owned(); usize::from(is_running)],
+        last_run: (!is_running).then_some(event.time),
     }));
     event
 }

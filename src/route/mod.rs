@@ -1,5 +1,6 @@
 //! Rules for the events that a notifier wants: the triggers of `on`, and `when`.
 
+pub mod expected;
 pub mod grouping;
 pub mod thresholds;
 
@@ -10,6 +11,7 @@ use crate::config::section::Section;
 use crate::console::stderr;
 use crate::event::callback::Callback;
 use crate::event::{Event, Status};
+use crate::route::expected::Expected;
 use crate::route::thresholds::Thresholds;
 use crate::template::Template;
 use crate::template::context::Context;
@@ -17,7 +19,7 @@ use crate::template::context::VARIABLES;
 
 /// Test for the events that a trigger of `on` stands for.
 type Test = fn(&Event) -> bool;
-const TRIGGERS: [(&str, Test); 25] = [
+const TRIGGERS: [(&str, Test); 26] = [
     ("any", |event| is_result(event) || event.end.is_some()),
     ("ok", |event| event.event == Callback::RunnerOnOk),
     ("changed", |event| {
@@ -61,6 +63,7 @@ const TRIGGERS: [(&str, Test); 25] = [
     ("runner", |event| event.record.is_some()),
     ("overdue", |event| event.event == Callback::RunOverdue),
     ("stalled", |event| event.event == Callback::RunStalled),
+    ("missing", |event| event.event == Callback::RunMissing),
     ("slow_task", |event| event.event == Callback::TaskSlow),
 ];
 
@@ -152,6 +155,8 @@ pub struct Rules {
     when: Option<Template>,
     /// Times after which a run or a task takes too long.
     pub thresholds: Thresholds,
+    /// Playbooks that are expected to run.
+    pub expected: Vec<Expected>,
     /// True once `when` failed: reported once, not once per event.
     failed: Cell<bool>,
     /// True if it is unclear what is meant: no event is wanted.
@@ -168,6 +173,7 @@ impl Rules {
             callbacks: Vec::new(),
             when: None,
             thresholds: Thresholds::default(),
+            expected: Vec::new(),
             failed: Cell::new(false),
             unclear: false,
         };
@@ -182,6 +188,7 @@ impl Rules {
         let names = section.list("on");
         let names = if names.is_empty() { default.on } else { &names };
         rules.thresholds = Thresholds::new(section, names);
+        rules.expected = Expected::list(section, names);
         for name in names {
             if let Some(trigger) = TRIGGERS.iter().find(|(trigger, _)| trigger == name) {
                 rules.triggers.push(*trigger);
@@ -224,9 +231,14 @@ impl Rules {
             true => Thresholds::default(),
             false => self.thresholds,
         };
+        let expected = match unclear {
+            true => Vec::new(),
+            false => self.expected,
+        };
         Rules {
             unclear,
             thresholds,
+            expected,
             ..self
         }
     }

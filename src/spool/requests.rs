@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::breakers::{self, BreakerRow};
 use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 use super::error::Error;
+use super::expectations::{self, Expectation, Missing};
 use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
 use super::scope::DestinationId;
@@ -75,6 +76,56 @@ impl Spool {
                 .collect()
         })
         .await
+    }
+
+    /// Stores which playbooks a notifier expects to run; `source` is its file and its name.
+    pub async fn expect(
+        &self,
+        source: String,
+        destination: DestinationId,
+        expected: Vec<Expectation>,
+        now: i64,
+    ) -> Result<()> {
+        self.write(move |connection| {
+            expectations::expect(connection, &source, destination, &expected, now)
+        })
+        .await
+    }
+
+    /// Records that a run met expectations, each given by source and playbook.
+    pub async fn ran(
+        &self,
+        met: Vec<(String, String)>,
+        run: String,
+        is_end: bool,
+        now: i64,
+    ) -> Result<()> {
+        self.write(move |connection| {
+            let mut met = met.iter();
+            met.try_for_each(|(source, playbook)| {
+                expectations::ran(connection, source, playbook, &run, is_end, now)
+            })
+        })
+        .await
+    }
+
+    /// Accepts the event about an expectation whose time has passed, once, and sets its next time.
+    pub async fn report_missing(
+        &self,
+        missing: Missing,
+        next: i64,
+        event: Option<NewEvent>,
+    ) -> Result<()> {
+        self.write(move |connection| {
+            expectations::report(connection, &missing, next, event.as_ref())
+        })
+        .await
+    }
+
+    /// Forgets an expectation.
+    pub async fn forget_expectation(&self, id: i64) -> Result<()> {
+        self.write(move |connection| expectations::forget(connection, id))
+            .await
     }
 
     /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
@@ -177,6 +228,12 @@ impl Spool {
         let keys = vec![memory::reached_key(delivery)];
         let found = self.threads(destination, keys).await?;
         Ok(found.into_values().next())
+    }
+
+    /// Returns the expectations whose time has passed.
+    pub async fn missing(&self, now: i64) -> Result<Vec<Missing>> {
+        self.read(move |connection| expectations::missing(connection, now))
+            .await
     }
 
     /// Returns all destinations, oldest first.

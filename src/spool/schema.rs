@@ -5,7 +5,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 5] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
+const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -107,6 +107,31 @@ const FOURTH: &str = "
 const FIFTH: &str = "
     -- 1 where the project's own file says to whom it sends, and no other level
     ALTER TABLE destination ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
+";
+
+const SIXTH: &str = "
+    -- playbooks that notifiers expect to run
+    CREATE TABLE expectation (
+        id INTEGER PRIMARY KEY,
+        -- the file and the notifier that expect it
+        source TEXT NOT NULL,
+        playbook TEXT NOT NULL,
+        destination INTEGER NOT NULL REFERENCES destination (id),
+        -- milliseconds
+        every INTEGER NOT NULL,
+        within INTEGER NOT NULL,
+        -- 1 if only a success counts
+        successful INTEGER NOT NULL,
+        uuid TEXT NOT NULL,
+        seen INTEGER NOT NULL,
+        last_run INTEGER,
+        -- the last run, as JSON
+        run TEXT,
+        -- time after which a run is missing
+        due INTEGER NOT NULL,
+        UNIQUE (source, playbook)
+    );
+    CREATE INDEX expected ON expectation (due);
 ";
 
 /// Reads the version of a file; 0 for an empty one.

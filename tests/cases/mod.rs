@@ -31,6 +31,8 @@ mod lines;
 mod masking;
 mod masks;
 mod memory;
+#[cfg(feature = "failpoints")]
+mod missing;
 mod mistakes;
 mod named_secrets;
 mod nginx;

@@ -2,6 +2,7 @@
 
 mod due;
 mod environment;
+mod missing;
 mod trust;
 
 use std::collections::{HashMap, HashSet};
@@ -89,6 +90,8 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         exit: Exit::Ok,
     };
     flush.revive(&known).await?;
+    flush.expect().await?;
+    flush.report_missing().await?;
     flush.add_destinations().await?;
     if !arguments.watch {
         flush.show_progress();
@@ -459,7 +462,11 @@ impl Flush<'_> {
 
     /// Looks for new destinations. If another process holds the spool, waits for it.
     async fn look(&mut self) -> anyhow::Result<()> {
-        match self.add_destinations().await {
+        let looked = match self.report_missing().await {
+            Ok(()) => self.add_destinations().await,
+            failed => failed,
+        };
+        match looked {
             Err(error) if matches!(error.downcast_ref(), Some(spool::Error::Held(_))) => {
                 self.deliverer.shared.complain(&format!("spool: {error:#}"));
                 Ok(())

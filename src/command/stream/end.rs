@@ -33,6 +33,7 @@ impl Stream {
                 .deliverer
                 .end_run(&self.run, status, &self.progress)
                 .await;
+            self.note_success(status).await;
             let mut event = self.progress.end(&self.run, before);
             self.vars.add_to(&mut event, None);
             self.mask_end(&mut event);

@@ -3,6 +3,7 @@
 mod accept;
 mod alerts;
 mod end;
+mod expected;
 mod masks;
 mod resume;
 mod vars;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use accept::accepted;
 use alerts::Alerts;
+use expected::Expectations;
 
 use crate::cli;
 use crate::command::ended::Errors;
@@ -107,6 +109,7 @@ struct Stream {
     rejected: u64,
     progress: RunSummary,
     alerts: Alerts,
+    expectations: Expectations,
 }
 
 /// Records that arrived before the variables of the first play.
@@ -148,6 +151,7 @@ impl Stream {
             rejected: 0,
             progress: RunSummary::default(),
             alerts: Alerts::default(),
+            expectations: Expectations::default(),
         }
     }
 
@@ -351,9 +355,11 @@ impl Stream {
         self.deliverer.label(&config.labels);
         self.destinations.clear();
         let mut thresholds = Vec::new();
+        self.expectations.known.clear();
         for destination in config.destinations {
             let key = destination.key(&options.search, &run);
             let times = destination.rules.thresholds;
+            self.expect(&destination, &key).await;
             let number = self.deliverer.add(destination, key).await;
             self.destinations.push(number);
             thresholds.push((number, times));
@@ -411,6 +417,7 @@ impl Stream {
         }
         event.strip();
         self.loops.note(&mut event);
+        self.note_begun(&event).await;
         self.note(record.seq, event);
         Ok(())
     }
@@ -458,7 +465,9 @@ impl Stream {
                         .await;
                     self.progress.complete(&mut event, status, before);
                     self.mask_end(&mut event);
+                    self.note_success(status).await;
                 }
+                self.note_begun(&event).await;
                 self.note(record.seq, event);
             }
             Err(reason) => self.reject(line, &reason),
