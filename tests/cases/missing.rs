@@ -107,7 +107,7 @@ fn a_run_that_is_missing_is_told_once_for_each_interval() {
     faked.run("site.yml", false, 1);
     faked.flush();
     assert_eq!(faked.count(), 3);
-    faked.set(10 * DAY + 8000);
+    faked.set(10 * DAY + 5000 + 3600);
     faked.flush();
     assert_eq!(faked.count(), 4);
     let ids: std::collections::HashSet<String> = faked
