@@ -76,27 +76,34 @@ fn sandbox(name: &str, base: &str, secret: impl Fn(&str) -> String) -> Sandbox {
     sandbox
 }
 
+const COMMIT: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
+
+/// Variables that the recipes list in `[event]`.
+fn vars() -> Value {
+    json!({"commit": COMMIT, "deployment": "17"})
+}
+
 fn run(playbook: &str) -> Value {
     json!({"id": RUN, "playbook": playbook, "path": format!("/srv/{playbook}"), "inventory": ["hosts"],
         "controller": "control", "url": "https://ci.example.com/7"})
 }
 
 fn started() -> Value {
-    json!({"event": "playbook_on_start", "id": "s-1", "run": run("site.yml")})
+    json!({"event": "playbook_on_start", "id": "s-1", "run": run("site.yml"), "vars": vars()})
 }
 
 /// The end of a run that failed for this reason.
 fn failed(reason: &str) -> Value {
     let task = json!({"host": "web1", "task": "Install", "message": reason});
     json!({"event": "run_end", "id": format!("e-{}", reason.len()), "status": "error", "reason": reason, "elapsed": 2.5,
-        "time": Timestamp::now().to_string(), "failures": 1, "failed_tasks": [task], "run": run("site.yml"),
+        "time": Timestamp::now().to_string(), "failures": 1, "failed_tasks": [task], "run": run("site.yml"), "vars": vars(),
         "stats": {"web1": {"ok": 3, "failures": 1}, "we\"b\\2": {"ok": 1}}})
 }
 
 /// The end of a run that fixed everything.
 fn recovered() -> Value {
     json!({"event": "run_end", "id": "r-1", "status": "success", "previous": "error", "elapsed": 2.5,
-        "time": Timestamp::now().to_string(), "run": run("site.yml"), "stats": {"web1": {"ok": 4}}})
+        "time": Timestamp::now().to_string(), "run": run("site.yml"), "vars": vars(), "stats": {"web1": {"ok": 4}}})
 }
 
 fn send(sandbox: &Sandbox, event: &Value) -> Outcome {
@@ -129,7 +136,7 @@ fn sent(name: &str, events: &[Value]) -> Vec<Request> {
 
 #[test]
 fn every_recipe_is_a_good_configuration() {
-    assert!(RECIPES.len() >= 15, "{}", RECIPES.len());
+    assert!(RECIPES.len() >= 19, "{}", RECIPES.len());
     for (name, config) in RECIPES.iter() {
         let sandbox = Sandbox::with_config(config);
         for file in files(config) {
@@ -165,8 +172,12 @@ fn every_service_takes_every_event_of_its_recipe() {
             failed(""),
             recovered(),
         ];
-        let requests = sent(name, &events);
-        assert!(requests.len() >= 4, "{name}: {}", requests.len());
+        let mut local = failed("on a laptop");
+        local["run"]["url"] = Value::Null;
+        let requests = sent(name, &[&events[..], &[local]].concat());
+        // The pipeline starts after a success.
+        let least = if *name == "GitLab pipeline" { 1 } else { 4 };
+        assert!(requests.len() >= least, "{name}: {}", requests.len());
     });
 }
 
@@ -192,7 +203,11 @@ fn a_wrong_secret_is_refused() {
             "plugin_config.ini",
             config.replace("drain = 60", "drain = 1"),
         );
-        let outcome = send(&sandbox, &failed("no"));
+        let event = match *name {
+            "GitLab pipeline" => recovered(),
+            _ => failed("no"),
+        };
+        let outcome = send(&sandbox, &event);
         assert!([69, 75].contains(&outcome.code), "{name}: {outcome:?}");
         assert!(
             !format!("{outcome:?}").contains("canary"),
@@ -221,6 +236,27 @@ fn what_arrives_is_what_the_page_shows() {
         hook,
         json!({"run": "site.yml", "status": "error", "message": reason, "failed": 1})
     );
+    let states = |name| {
+        let requests = sent(name, &[started(), failed(reason), recovered()]);
+        let state = |request: &Request| request.json()["state"].as_str().unwrap().to_owned();
+        let states: Vec<String> = requests.iter().map(state).collect();
+        (states.join(" "), requests[1].clone())
+    };
+    let (all, failure) = states("GitHub commit status");
+    assert_eq!(all, "pending failure success");
+    assert_eq!(
+        failure.target,
+        format!("/repos/example/site/statuses/{COMMIT}")
+    );
+    assert_eq!(failure.json()["context"], "ansible/site.yml");
+    let (all, failure) = states("GitHub deployment status");
+    assert_eq!(all, "in_progress failure success");
+    assert_eq!(
+        failure.target,
+        "/repos/example/site/deployments/17/statuses"
+    );
+    let (all, _) = states("GitLab commit status");
+    assert_eq!(all, "running failed success");
     let issue = only("Jira", failed(reason)).json();
     assert_eq!(issue["fields"]["summary"], "site.yml failed on web1");
     assert_eq!(
@@ -266,6 +302,11 @@ fn what_arrives_is_what_the_page_shows() {
     };
     assert_eq!(form("Pushover")["title"], "site.yml failed");
     assert_eq!(form("Pushover")["url"], "https://ci.example.com/7");
+    let pipeline = only("GitLab pipeline", recovered()).body;
+    assert!(
+        pipeline.contains("variables%5BANSIBLE_RUN%5D=site.yml"),
+        "{pipeline}"
+    );
     assert_eq!(form("Zulip")["topic"], "site.yml");
     assert!(form("Zulip")["content"].contains("@\u{200b}**all**"));
 }

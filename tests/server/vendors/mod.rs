@@ -2,6 +2,7 @@
 //! one secret, `canary-` and its name.
 
 mod chat;
+mod code;
 mod incidents;
 mod rules;
 mod runs;
@@ -25,8 +26,12 @@ pub fn refuse<T>(status: u16, reason: &str) -> Result<T, Refusal> {
 type Service = fn(&Request) -> Answer;
 
 /// Each service by the name of its recipe.
-const VENDORS: [(&str, Service); 13] = [
+const VENDORS: [(&str, Service); 17] = [
     ("Google Chat", chat::google),
+    ("GitHub commit status", code::github_status),
+    ("GitHub deployment status", code::github_deployment),
+    ("GitLab commit status", code::gitlab_status),
+    ("GitLab pipeline", code::gitlab_pipeline),
     ("Gotify", chat::gotify),
     ("healthchecks.io", runs::healthchecks),
     ("Home Assistant", runs::home_assistant),

@@ -14,6 +14,7 @@ pub enum Is {
     Number,
     OneOf(&'static [&'static str]),
     Url,
+    UrlOrNull,
     List,
     Object,
 }
@@ -87,12 +88,15 @@ fn fits(value: &Value, is: Is, required: bool) -> bool {
         // In a form, a number is a text.
         Is::Number => value.is_i64() || text.is_some_and(|text| text.parse::<i64>().is_ok()),
         Is::OneOf(names) => text.is_some_and(|text| names.contains(&text)),
-        Is::Url => {
-            text.is_some_and(|text| text.starts_with("http") && url::Url::parse(text).is_ok())
-        }
+        Is::Url => text.is_some_and(is_url),
+        Is::UrlOrNull => value.is_null() || text.is_some_and(is_url),
         Is::List => value.as_array().is_some_and(|list| !list.is_empty()),
         Is::Object => value.is_object(),
     }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http") && url::Url::parse(text).is_ok()
 }
 
 pub fn is_uuid(text: &str) -> bool {
