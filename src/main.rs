@@ -41,12 +41,10 @@ fn main() -> ExitCode {
         return exit.into();
     }
     let cli = Cli::parse();
-    // This process holds passwords: no core file of it.
-    let none = rustix::process::Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    if !matches!(cli.command, Command::Run(_)) {
+        // Its command inherits the limit, so it sets this one later.
+        system::forbid_core_file();
+    }
     let exit = match cli.command {
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => command::completions::run(shell),
@@ -84,6 +82,7 @@ fn run_async(command: Command) -> Exit {
         match command {
             Command::Send(arguments) => command::send::run(arguments).await,
             Command::Stream(arguments) => command::stream::run(arguments).await,
+            Command::Run(arguments) => command::run::run(arguments).await,
             Command::CheckConfig(arguments) => command::check_config::run(arguments).await,
             Command::Routes(arguments) => command::routes::run(arguments).await,
             Command::Test(arguments) => command::test::run(arguments).await,

@@ -2,6 +2,7 @@
 
 pub mod since;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Send(Send),
     /// Deliver the records that a plugin of Ansible or ansible-runner writes to standard input
     Stream(Stream),
+    /// Run a command, and report its start and its end, even if Ansible never begins
+    Run(Run),
     /// Report configuration problems, and the origin of each value
     CheckConfig(CheckConfig),
     /// Send a sample event to the notifiers, with their real settings
@@ -151,6 +154,26 @@ pub struct Stream {
     pub strict: bool,
     #[command(flatten)]
     pub configuration: Configuration,
+}
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct Run {
+    /// Name of the run in messages (default: the playbook's, or the program's)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Keep the last N lines of output, for `output` and `attach`; with 0, the command writes to the terminal
+    /// itself
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub tail: usize,
+    /// Do not print a summary
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub configuration: Configuration,
+    /// Program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// Arguments of `check-config`.

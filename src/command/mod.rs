@@ -11,10 +11,12 @@ pub mod init;
 mod orphan;
 pub mod receive;
 pub mod routes;
+pub mod run;
 pub mod send;
 pub mod stream;
 pub mod test;
 mod unclaimed;
+mod wrapper;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;

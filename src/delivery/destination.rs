@@ -37,6 +37,8 @@ pub struct Destination {
     pub concurrency: usize,
     /// True if it sends the original records of ansible-runner.
     pub verbatim: bool,
+    /// True if it sends the output of a command of `ansible-notify run`.
+    pub shows_output: bool,
     /// Age after which a delivery is given up.
     pub max_age: Duration,
     /// Longest time that the end of a play waits for deliveries.

@@ -17,6 +17,7 @@ pub mod window;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,7 +234,13 @@ impl Deliverer {
             ends.extend(earlier.map(|key| (key, Status::Success)));
             ends.push((run.own_key(), status));
         }
-        if ends[0].0.is_empty() || run.check || status == Status::Canceled {
+        if let Some(wrapped) = &run.wrapped {
+            // Its failures before the playbook began are known by this key only.
+            ends.push((wrapped.key.clone(), status));
+        }
+        let mut seen = BTreeSet::new();
+        ends.retain(|(key, _)| !key.is_empty() && seen.insert(key.clone()));
+        if ends.is_empty() || run.check || status == Status::Canceled {
             return Before::default();
         }
         let ended = |(key, status): (String, Status)| {
@@ -273,6 +280,13 @@ impl Deliverer {
         let record = wanting.iter().any(|worker| worker.destination.verbatim);
         if event.record.is_some() && !record {
             Arc::make_mut(&mut event).record = None;
+        }
+        let has_output = event.end.as_ref().is_some_and(|end| end.output.is_some());
+        if has_output
+            && !wanting.iter().any(|one| one.destination.shows_output)
+            && let Some(end) = &mut Arc::make_mut(&mut event).end
+        {
+            Arc::make_mut(end).output = None;
         }
         (wanting.iter().map(|worker| worker.id).collect(), event)
     }

@@ -275,6 +275,12 @@ impl Config {
     ) {
         let begin = self.problems.len();
         let payload = Payload::new(output.as_ref());
+        let mut entries = section.entries.iter();
+        let mut shows_output = entries.any(|entry| names_output(&entry.value));
+        if let Some(output) = &output {
+            let mut entries = output.entries.iter();
+            shows_output |= entries.any(|entry| names_output(&entry.value));
+        }
         if section.name == "notifier:callback" {
             section.problem(
                 "",
@@ -356,6 +362,7 @@ impl Config {
                 mapped: output.is_some(),
                 concurrency,
                 verbatim,
+                shows_output,
                 max_age: self.max_age,
                 drain: self.drain,
                 keep_bodies: self.keep_bodies,
@@ -468,4 +475,11 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
         section.problem("type", advice::unknown_kind(name, &names));
     }
     kind
+}
+/// Returns true if a value may refer to the variable `output`: only then is it stored with an event.
+fn names_output(value: &str) -> bool {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    value
+        .split(|character| !is_part(character))
+        .any(|word| word == "output")
 }

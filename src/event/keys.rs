@@ -1,7 +1,7 @@
-//! Keys of an event: those of the schema, and `record`, which this program adds where one is wanted.
+//! Keys of an event: those of the schema, and `record` and `output`, which this program adds where one is wanted.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
-pub const KEYS: [&str; 38] = [
+pub const KEYS: [&str; 40] = [
     "state",
     "event",
     "host",
@@ -17,6 +17,7 @@ pub const KEYS: [&str; 38] = [
     "run",
     "status",
     "exit_code",
+    "signal",
     "reason",
     "elapsed",
     "stats",
@@ -40,6 +41,7 @@ pub const KEYS: [&str; 38] = [
     "repaired",
     "test",
     "record",
+    "output",
 ];
 
 #[cfg(test)]
@@ -101,6 +103,8 @@ mod tests {
             playbooks: list(),
             url: some("https://ci"),
             ident: some("i"),
+            title: some("n"),
+            wrapped: None,
         }
     }
 
@@ -124,6 +128,7 @@ mod tests {
         RunEnd {
             status: Status::Error,
             exit_code: Some(2),
+            signal: some("SIGKILL"),
             reason: some("no"),
             elapsed: 1.5,
             stats: serde_json::Map::new(),
@@ -148,6 +153,7 @@ mod tests {
                 stalls: vec![delay()],
                 slow_tasks: vec![delay()],
             },
+            output: some("ERROR!"),
         }
     }
 
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_schema() {
         let mut documented = keys(&schema(&[])["properties"]);
-        documented.insert("record".to_owned());
+        documented.extend(["record", "output"].map(str::to_owned));
         assert_eq!(documented, KEYS.map(str::to_owned).into());
     }
 
@@ -234,6 +240,10 @@ mod tests {
         for event in [task, end, alert] {
             let mut expected = serde_json::to_value(&event).unwrap();
             expected["record"] = json!({"uuid": "u"});
+            let output = event.end.as_ref().and_then(|end| end.output.clone());
+            if let Some(output) = &output {
+                expected["output"] = json!(output);
+            }
             let stored = EventCodec::default().write(&event);
             assert_eq!(serde_json::from_str::<Value>(&stored).unwrap(), expected);
             let read = EventCodec::default().read(&stored).unwrap();
@@ -242,6 +252,7 @@ mod tests {
                 serde_json::to_value(&event).unwrap()
             );
             assert!(read.record.is_some());
+            assert_eq!(read.end.and_then(|end| end.output.clone()), output);
         }
     }
 }

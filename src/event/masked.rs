@@ -117,6 +117,8 @@ impl Masks {
                 playbooks,
                 url,
                 ident: _,
+                title,
+                wrapped: _,
             } = run;
             let texts = [
                 playbook,
@@ -127,6 +129,7 @@ impl Masks {
                 start_at_task,
                 pattern,
                 url,
+                title,
             ];
             let one = texts.into_iter().map(|text| self.option(text));
             let one = one.fold(false, |one, other| one | other);
@@ -190,6 +193,7 @@ impl Masks {
         let RunEnd {
             status: _,
             exit_code: _,
+            signal: _,
             reason,
             elapsed: _,
             stats: _,
@@ -201,8 +205,10 @@ impl Masks {
             custom_stats,
             custom_stats_per_host,
             delays,
+            output,
         } = Arc::make_mut(end);
         self.option(reason);
+        self.option(output);
         for delay in delays.stalls.iter_mut().chain(&mut delays.slow_tasks) {
             self.words(&mut delay.task);
         }

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod callback;
+pub mod ending;
 pub mod failed_task;
 pub mod fields;
 pub mod items;
@@ -18,6 +19,7 @@ pub mod sample;
 pub mod scope;
 pub mod shorten;
 pub mod stored;
+pub mod wrapped;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -125,40 +127,12 @@ pub struct Run {
     /// Name that ansible-runner gives the run; two runs may share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ident: Option<String>,
-}
-
-impl Run {
-    /// Returns a key that identifies the playbook, or all those of one command line, and the inventory; the
-    /// same in each of their runs, and empty if nothing identifies them.
-    pub fn playbook_key(&self) -> String {
-        if self.playbooks.len() > 1 {
-            return self.key_of(&self.playbooks.join(" + "));
-        }
-        self.own_key()
-    }
-
-    /// Returns the key that the current playbook has when run alone.
-    pub fn own_key(&self) -> String {
-        let playbook = self.path.as_ref().or(self.playbook.as_ref());
-        let name = playbook.cloned().or_else(|| self.command());
-        name.map_or_else(String::new, |name| self.key_of(&name))
-    }
-
-    /// Returns the keys of the playbooks before the current one: Ansible continued, so they succeeded.
-    pub fn earlier_keys(&self) -> Vec<String> {
-        let earlier = self.playbooks.iter();
-        let earlier = earlier.take_while(|path| Some(*path) != self.path.as_ref());
-        earlier.map(|path| self.key_of(path)).collect()
-    }
-
-    fn key_of(&self, playbook: &str) -> String {
-        let mut key = playbook.to_owned();
-        for inventory in &self.inventory {
-            key.push_str(" @ ");
-            key.push_str(inventory);
-        }
-        key
-    }
+    /// Name that `ansible-notify run` gives its command: that of `--name`, or the program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Present in the process that reports a command of `ansible-notify run`.
+    #[serde(skip)]
+    pub wrapped: Option<wrapped::Wrapped>,
 }
 
 /// The play that an event belongs to.
@@ -251,9 +225,12 @@ pub struct Event {
 #[derive(Clone, Debug, Serialize)]
 pub struct RunEnd {
     pub status: Status,
-    /// Ansible's exit code, if known.
+    /// Ansible's exit code, if known; for a command killed by a signal, the one that a shell reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
+    /// Name of the signal that ended the command of `ansible-notify run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
     /// Reason why it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -283,6 +260,10 @@ pub struct RunEnd {
     /// Times that it took too long, as far as notifiers ask for them.
     #[serde(flatten)]
     pub delays: Delays,
+    /// Last lines that the command of `ansible-notify run` printed; only for notifiers that ask for them, and
+    /// not part of the schema.
+    #[serde(skip)]
+    pub output: Option<String>,
 }
 
 impl RunEnd {
@@ -302,6 +283,7 @@ impl RunEnd {
         RunEnd {
             status,
             exit_code: None,
+            signal: None,
             reason: None,
             elapsed: 0.0,
             stats: Map::new(),
@@ -313,6 +295,7 @@ impl RunEnd {
             custom_stats: Map::new(),
             custom_stats_per_host: Map::new(),
             delays: Delays::default(),
+            output: None,
         }
     }
 }

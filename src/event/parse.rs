@@ -271,6 +271,8 @@ fn run_end(
     Ok(Some(Arc::new(RunEnd {
         status,
         exit_code: typed(object, "exit_code")?,
+        signal: typed(object, "signal")?,
+        output: typed(object, "output")?,
         reason: typed(object, "reason")?,
         elapsed: typed(object, "elapsed")?.unwrap_or(0.0),
         previous: typed(object, "previous")?,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::event::alert::Delays;
 use crate::event::callback::Callback;
+use crate::event::ending::Exited;
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
 use crate::text::{characters, cut};
@@ -94,6 +95,9 @@ pub struct RunSummary {
     said: Option<String>,
     /// True if a person ended it.
     interrupted: bool,
+    /// Signal that ended it, and its last lines of output, if `ansible-notify run` saw them.
+    signal: Option<String>,
+    pub output: Option<String>,
     /// True if some of its events went to a process that died.
     pub resumed: bool,
     /// Times that it took too long.
@@ -181,6 +185,15 @@ impl RunSummary {
                 .is_some_and(|code| INTERRUPTED.contains(&code));
     }
 
+    /// Adds the end of the command, as `ansible-notify run` saw it, with a reason if nothing else gives one.
+    pub fn note_exit(&mut self, exited: &Exited, reason: Option<String>) {
+        self.ended = true;
+        self.exit_code = Some(exited.code);
+        self.signal = exited.signal.clone();
+        self.interrupted = exited.status() == Status::Canceled;
+        self.error = self.error.take().or(reason);
+    }
+
     /// Returns how the run ended.
     pub fn status(&self) -> Status {
         // The counts exclude rescued failures; `ansible-console` gives none.
@@ -246,6 +259,7 @@ impl RunSummary {
         event.end = Some(Arc::new(RunEnd {
             status,
             exit_code: self.exit_code,
+            signal: self.signal.clone(),
             reason: self.reason(status, &failed_tasks),
             elapsed,
             stats: self.stats.clone().unwrap_or_default(),
@@ -260,6 +274,7 @@ impl RunSummary {
             custom_stats: self.custom.custom_stats.clone(),
             custom_stats_per_host: self.custom.custom_stats_per_host.clone(),
             delays: self.delays.clone(),
+            output: self.output.clone(),
         }));
     }
 

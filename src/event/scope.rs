@@ -35,9 +35,10 @@ impl Run {
         Some(format!("ansible {pattern} -m {module}"))
     }
 
-    /// Returns a name for people: the playbook's, or the ad hoc command.
+    /// Returns a name for people: the given one, the playbook's, or the ad hoc command.
     pub fn name(&self) -> String {
-        let playbook = self.playbook.clone().or_else(|| self.command());
+        let title = self.title.clone().or_else(|| self.playbook.clone());
+        let playbook = title.or_else(|| self.command());
         playbook.unwrap_or_else(|| "ansible".to_owned())
     }
 }

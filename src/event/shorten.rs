@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::event::{Event, RunEnd};
-use crate::text::{bytes, cut};
+use crate::text::{bytes, cut, last_part};
 
 /// Size limit of a shortened result, in bytes: small enough for limits that people set.
 const MOST: usize = 4096;
@@ -52,6 +52,8 @@ fn shortened_end(end: &RunEnd) -> RunEnd {
     short.changed_hosts.truncate(FEW);
     short.custom_stats = Arc::unwrap_or_clone(shortened_vars(&end.custom_stats));
     short.custom_stats_per_host.clear();
+    let output = end.output.as_ref();
+    short.output = output.map(|output| last_part(output, MOST).to_owned());
     if short.stats.len() > FEW {
         let troubled = |counts: &Value| {
             ["failures", "unreachable"]

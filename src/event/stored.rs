@@ -85,6 +85,8 @@ struct Rare<'a> {
     event: &'a Event,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
 }
 
 impl EventCodec {
@@ -99,8 +101,13 @@ impl EventCodec {
     /// Serialises the event with its record, as text that `read` accepts.
     pub fn write(&mut self, event: &Event) -> String {
         if event.end.is_some() || event.alert.is_some() {
-            let record = event.record.as_deref();
-            return serde_json::to_string(&Rare { event, record }).expect(WRITABLE);
+            let end = event.end.as_ref();
+            let rare = Rare {
+                event,
+                record: event.record.as_deref(),
+                output: end.and_then(|end| end.output.as_deref()),
+            };
+            return serde_json::to_string(&rare).expect(WRITABLE);
         }
         let common = match self.remembered.iter().find(|known| known.is_of(event)) {
             Some(known) => known.clone(),

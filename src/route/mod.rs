@@ -53,7 +53,11 @@ const TRIGGERS: [(&str, Test); 26] = [
         // A live ansible-runner reports this before the playbook does.
         let run = &event.run;
         let said = run.ident.as_ref().is_some_and(|ident| *ident != run.id);
-        event.event == Callback::RunStart || event.event == Callback::PlaybookOnStart && !said
+        // So does `ansible-notify run`.
+        let wrapped = run.wrapped.as_ref().is_some_and(|one| one.is_started);
+        let is_start =
+            event.event == Callback::RunStart || event.event == Callback::PlaybookOnStart && !said;
+        is_start && !wrapped
     }),
     ("success", |event| ended(event, Status::Success)),
     ("error", |event| ended(event, Status::Error)),

@@ -2,3 +2,12 @@
 
 pub mod home;
 pub mod trusted;
+
+/// Keeps the system from writing a core file of this process, which holds passwords.
+pub fn forbid_core_file() {
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}

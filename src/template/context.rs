@@ -16,7 +16,7 @@ use crate::template::awx;
 type Read = fn(&Arc<View>) -> Option<Value>;
 
 /// Variables that expressions and templates may use.
-const TABLE: [(&str, Read); 55] = [
+const TABLE: [(&str, Read); 57] = [
     ("event", |view| Some(whole(&view.event, view.share()))),
     ("state", |view| {
         text(view.event.state.map(|state| state.name()))
@@ -68,6 +68,8 @@ const TABLE: [(&str, Read); 55] = [
             .map(|end| from_json(serde_json::Value::Object(end.stats.clone())))
     }),
     ("exit_code", |view| view.end()?.exit_code.map(Value::from)),
+    ("signal", |view| text(view.end()?.signal.as_deref())),
+    ("output", |view| text(view.end()?.output.as_deref())),
     ("elapsed", |view| {
         view.end().map(|end| Value::from(end.elapsed))
     }),

@@ -136,6 +136,19 @@ pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> 
     Cow::Owned(format!("{}{CUT}", kept.trim_end_matches(['\\', ' ', '\n'])))
 }
 
+/// Returns the end of `text`, of at most `most` bytes: whole lines, or as much as fits of the last one.
+pub fn last_part(text: &str, most: usize) -> &str {
+    let Some(excess) = text.len().checked_sub(most).filter(|excess| *excess > 0) else {
+        return text;
+    };
+    let mut boundaries = (excess..text.len()).filter(|index| text.is_char_boundary(*index));
+    let start = boundaries.next().unwrap_or(text.len());
+    let rest = &text[start..];
+    let is_line = text[..start].ends_with('\n');
+    let line = rest.find('\n').filter(|_| !is_line).map(|end| end + 1);
+    &rest[line.filter(|line| *line < rest.len()).unwrap_or(0)..]
+}
+
 /// Cuts HTML to at most `most`, as counted by `measure`. A cut would leave tags open, so cut HTML has none.
 pub fn cut_html(html: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> {
     if html.chars().map(measure).sum::<usize>() <= most {

@@ -53,6 +53,7 @@ mod resume;
 mod room;
 mod routes;
 mod rows;
+mod run;
 mod runner;
 mod running;
 mod runs;

@@ -28,6 +28,7 @@ impl Stream {
         // ansible-runner reports the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
             self.end_alerts().await;
+            self.note_command().await;
             let status = self.progress.status();
             let before = self
                 .deliverer
@@ -41,6 +42,7 @@ impl Stream {
             self.accept().await;
         }
         self.be_accepted().await;
+        self.wrapping.told(self.progress.status());
         let mut terminate = signal(SignalKind::terminate()).ok();
         let began = Instant::now();
         let drained = async {

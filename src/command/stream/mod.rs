@@ -8,6 +8,7 @@ mod masks;
 mod resume;
 mod vars;
 mod watch;
+mod wrapped;
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -27,6 +28,7 @@ use expected::Expectations;
 
 use crate::cli;
 use crate::command::ended::Errors;
+use crate::command::stream::wrapped::Wrapping;
 use crate::config::emitters::{self, Emitters};
 use crate::config::levels::Search;
 use crate::config::{Options, Overrides};
@@ -35,7 +37,7 @@ use crate::delivery::Deliverer;
 use crate::event::loops::Loops;
 use crate::event::masked::Masks;
 use crate::event::parse::EventParser;
-use crate::event::run_summary::{self, RunSummary};
+use crate::event::run_summary::RunSummary;
 use crate::event::{Event, Play, Run, Task, from_seconds};
 use crate::exit::Exit;
 use crate::failpoint;
@@ -94,6 +96,7 @@ struct Stream {
     /// Records held back until the variables of the first play are known.
     early: Option<Early>,
     run: Arc<Run>,
+    wrapping: Wrapping,
     plays: HashMap<String, Arc<Play>>,
     tasks: HashMap<String, Arc<Task>>,
     vars: vars::Vars,
@@ -140,6 +143,7 @@ impl Stream {
             masks: None,
             early: None,
             run: Arc::default(),
+            wrapping: Wrapping::default(),
             plays: HashMap::new(),
             tasks: HashMap::new(),
             vars: vars::Vars::default(),
@@ -243,7 +247,7 @@ impl Stream {
             },
             Ok(Line::Run(run)) => {
                 self.release().await?;
-                self.run = Arc::new(located(run));
+                self.run = Arc::new(self.wrapping.adopt(run));
                 self.mask_run();
             }
             Ok(Line::Play(mut play)) => {
@@ -276,7 +280,8 @@ impl Stream {
     }
 
     async fn hello(&mut self, hello: Hello) -> Result<(), Exit> {
-        self.run = Arc::new(located(hello.run));
+        self.wrapping.begin(&hello.run);
+        self.run = Arc::new(self.wrapping.adopt(hello.run));
         if let Some(runner) = hello.runner {
             if emitters::are_set(&runner.emitters) {
                 self.search.runner = Some(runner.settings);
@@ -453,6 +458,8 @@ impl Stream {
                 self.errors.note(&event);
                 if event.end.is_some() {
                     self.end_alerts().await;
+                    self.progress.ended = true;
+                    self.note_command().await;
                 }
                 if let Some(end) = &event.end {
                     let status = end.status;
@@ -495,14 +502,6 @@ async fn leaving(asked: Option<(i32, Instant)>) -> Option<i32> {
 async fn reached(due: Option<std::time::Instant>) -> Option<()> {
     tokio::time::sleep_until(due?.into()).await;
     Some(())
-}
-
-/// Returns the run, with a URL where a user can view it.
-fn located(run: Run) -> Run {
-    Run {
-        url: run.url.or_else(run_summary::url),
-        ..run
-    }
 }
 
 /// Writes an answer; ignores errors, because the plugin may be gone.

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use lettre::Address;
 use lettre::address::Envelope;
-use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{
+    ContentDisposition, ContentTransferEncoding, ContentType, HeaderName, HeaderValue,
+};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 
 use crate::config::advice::quoted;
@@ -32,6 +34,8 @@ pub struct MailTemplate {
     cc: Option<Recipients>,
     bcc: Option<Recipients>,
     reply_to: Vec<Mailbox>,
+    /// True if the output of a command of `ansible-notify run` is attached.
+    attaches_output: bool,
 }
 
 /// Recipients of one mail.
@@ -41,6 +45,11 @@ pub struct Addressees {
     /// Recipients that the mail itself does not name.
     bcc: Vec<Mailbox>,
 }
+
+/// Values of `attach`.
+const ATTACHMENTS: [(&str, bool); 2] = [("none", false), ("output", true)];
+/// Name of the attached output.
+const OUTPUT: &str = "output.txt";
 
 /// Addresses, whose names may hold a comma in quotes.
 const ADDRESSES: Syntax = Syntax {
@@ -78,6 +87,7 @@ impl MailTemplate {
         let reply_to: Vec<Option<Mailbox>> = plain
             .map(|text| own_mailbox(section, "reply_to", text))
             .collect();
+        let attaches_output = section.choice("attach", false, &ATTACHMENTS);
         Some(MailTemplate {
             name: section.name.trim_start_matches("notifier:").to_owned(),
             from: from??,
@@ -85,6 +95,7 @@ impl MailTemplate {
             cc,
             bcc,
             reply_to: reply_to.into_iter().collect::<Option<_>>()?,
+            attaches_output,
         })
     }
 
@@ -155,12 +166,27 @@ impl MailTemplate {
             let body = body(&text).unwrap_or_else(|| Body::new(text));
             SinglePart::builder().header(kind).body(body)
         };
+        let attached = |text: String| {
+            let body = body(&text).unwrap_or_else(|| Body::new(text));
+            let name = ContentDisposition::attachment(OUTPUT);
+            let file = SinglePart::builder().header(name);
+            file.header(ContentType::TEXT_PLAIN).body(body)
+        };
         let alternatives = MultiPart::alternative()
             .boundary("=_ansible-notify_=")
             .build()
             .singlepart(part(ContentType::TEXT_PLAIN, text(message)))
             .singlepart(part(ContentType::TEXT_HTML, html(message)));
         let event = message.context.event();
+        let end = event.end.as_ref().filter(|_| self.attaches_output);
+        let output = end.and_then(|end| end.output.clone());
+        let content = match output {
+            None => alternatives,
+            Some(output) => MultiPart::mixed()
+                .boundary("=_ansible-notify-parts_=")
+                .multipart(alternatives)
+                .singlepart(attached(output)),
+        };
         let mut builder = lettre::Message::builder()
             .from(self.from.clone())
             .subject(cut(&message.subject, SUBJECT, characters))
@@ -191,7 +217,7 @@ impl MailTemplate {
         builder = envelope
             .map(|envelope| builder.envelope(envelope))
             .map_err(|error| Failure::permanent(format!("no mail can be made: {error}")))?;
-        let mail = builder.multipart(alternatives);
+        let mail = builder.multipart(content);
         let mail =
             mail.map_err(|error| Failure::permanent(format!("cannot build the mail: {error}")))?;
         Ok(mail.formatted())

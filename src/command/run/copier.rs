@@ -1,0 +1,208 @@
+//! Copies what a command prints to where it would go without this program, on one thread per terminal or pipe.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::tail::Tail;
+
+/// Size of a piece of output, in bytes.
+const PIECE: usize = 64 << 10;
+/// Bytes that are copied at most after the command has ended: more than any pipe or terminal holds, so that
+/// a process left behind cannot go on for ever.
+const REST: usize = 2 << 20;
+
+/// Progress that the copying thread and the others share.
+#[derive(Default)]
+struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often it was asked to copy everything that is there, and how often it has.
+    asked: usize,
+    settled: usize,
+    /// True if nothing will be read after that.
+    is_last: bool,
+    /// True once it has ended.
+    is_over: bool,
+}
+
+/// A thread that copies output.
+pub struct Copier {
+    progress: Arc<Progress>,
+    waker: OwnedFd,
+}
+
+impl Copier {
+    /// Copies everything from `source` to `target`, and its end to `tail`.
+    pub fn start(source: OwnedFd, target: File, tail: Arc<Tail>) -> std::io::Result<Copier> {
+        let (wakened, waker) = std::io::pipe()?;
+        rustix::io::ioctl_fionbio(&wakened, true)?;
+        rustix::io::ioctl_fionbio(&waker, true)?;
+        let progress = Arc::new(Progress::default());
+        let mut copying = Copying {
+            source: source.into(),
+            target,
+            wakened: OwnedFd::from(wakened).into(),
+            tail,
+            progress: progress.clone(),
+            rest: REST,
+        };
+        std::thread::Builder::new()
+            .name("output".to_owned())
+            .spawn(move || {
+                copying.run();
+                // Closing the source tells the command that nobody reads its output any longer.
+                let progress = copying.progress.clone();
+                drop(copying);
+                progress.lock().is_over = true;
+                progress.changed.notify_all();
+            })?;
+        Ok(Copier {
+            progress,
+            waker: waker.into(),
+        })
+    }
+
+    /// Waits until everything that was printed before has been copied, at most `limit`. If it is the `last`
+    /// time, nothing more is copied after that.
+    pub fn settle(&self, last: bool, limit: Duration) {
+        let mut state = self.progress.lock();
+        state.asked += 1;
+        state.is_last |= last;
+        let asked = state.asked;
+        // If the pipe is full, it is being woken already.
+        let _ = rustix::io::write(&self.waker, b"x");
+        let is_busy = |state: &mut State| !state.is_over && state.settled < asked;
+        let waited = self
+            .progress
+            .changed
+            .wait_timeout_while(state, limit, is_busy);
+        drop(waited);
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// State of the thread.
+struct Copying {
+    source: File,
+    target: File,
+    wakened: File,
+    tail: Arc<Tail>,
+    progress: Arc<Progress>,
+    /// Bytes that may still be copied once it was asked to settle.
+    rest: usize,
+}
+
+impl Copying {
+    fn run(&mut self) {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let (asked, is_last) = {
+                let state = self.progress.lock();
+                (
+                    (state.asked > state.settled).then_some(state.asked),
+                    state.is_last,
+                )
+            };
+            let Some(ready) = self.wait(asked.is_some()) else {
+                return;
+            };
+            if ready.is_woken {
+                let _ = self.wakened.read(&mut [0; 64]);
+            }
+            let is_spent = asked.is_some() && self.rest == 0;
+            if ready.has_output && !is_spent {
+                match self.source.read(&mut piece) {
+                    // EIO: no process has the terminal any longer.
+                    Ok(0) => return,
+                    Err(error) if !is_passing(&error) => return,
+                    Err(_) => {}
+                    Ok(length) => {
+                        self.tail.push(&piece[..length]);
+                        if self.write(&piece[..length]).is_err() {
+                            return;
+                        }
+                        if asked.is_some() {
+                            self.rest = self.rest.saturating_sub(length);
+                        }
+                    }
+                }
+            } else if let Some(asked) = asked
+                && (is_spent || !ready.is_woken)
+            {
+                self.progress.lock().settled = asked;
+                self.progress.changed.notify_all();
+                self.rest = REST;
+                if is_last {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for output, or only looks for it; None if nobody reads the target any longer.
+    fn wait(&self, only_looks: bool) -> Option<Ready> {
+        let mut ends = [
+            PollFd::new(&self.source, PollFlags::IN),
+            PollFd::new(&self.wakened, PollFlags::IN),
+            PollFd::new(&self.target, PollFlags::empty()),
+        ];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let polled = poll(&mut ends, only_looks.then_some(&now));
+        let [source, wakened, target] = ends.map(|end| end.revents());
+        match polled {
+            Ok(_) if target.intersects(PollFlags::ERR | PollFlags::HUP) => None,
+            Ok(_) => Some(Ready {
+                has_output: !source.is_empty(),
+                is_woken: !wakened.is_empty(),
+            }),
+            Err(rustix::io::Errno::INTR) => Some(Ready {
+                has_output: false,
+                is_woken: true,
+            }),
+            Err(_) => None,
+        }
+    }
+
+    /// Writes all of it, also to a target that does not block.
+    fn write(&mut self, mut piece: &[u8]) -> std::io::Result<()> {
+        while !piece.is_empty() {
+            match self.target.write(piece) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => piece = &piece[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut ends = [PollFd::new(&self.target, PollFlags::OUT)];
+                    let _ = poll(&mut ends, None);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Ready {
+    has_output: bool,
+    is_woken: bool,
+}
+
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

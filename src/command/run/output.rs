@@ -1,0 +1,138 @@
+//! Output of a command: at a terminal it sees a terminal, otherwise a pipe, and all of it arrives where it would
+//! without this program.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::io::FdFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{
+    OptionalActions, OutputModes, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
+
+use super::copier::Copier;
+use super::tail::Tail;
+
+/// Copies of what the command prints, and its last lines.
+pub struct Output {
+    tail: Arc<Tail>,
+    copiers: Vec<Copier>,
+    screens: Vec<Screen>,
+}
+
+/// A terminal made for the command, and the one in whose place it is.
+struct Screen {
+    made: OwnedFd,
+    real: File,
+}
+
+/// Standard output and standard error of the command.
+pub type Streams = [Stdio; 2];
+
+impl Output {
+    /// Leaves both streams to the command alone.
+    pub fn untouched() -> (Output, Streams) {
+        let output = Output {
+            tail: Arc::new(Tail::new(0)),
+            copiers: Vec::new(),
+            screens: Vec::new(),
+        };
+        (output, [Stdio::inherit(), Stdio::inherit()])
+    }
+
+    /// Puts a terminal or a pipe in the place of each stream. Both get the same one if they are the same now, so
+    /// that the order of their lines stays.
+    pub fn captured(lines: usize) -> std::io::Result<(Output, Streams)> {
+        let (mut output, _) = Output::untouched();
+        output.tail = Arc::new(Tail::new(lines));
+        let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+        let are_same = is_same(&stdout, &stderr);
+        let first = output.capture(stdout)?;
+        let second = match are_same {
+            true => first.try_clone()?,
+            false => output.capture(stderr)?,
+        };
+        Ok((output, [first.into(), second.into()]))
+    }
+
+    /// Returns the end of a terminal or a pipe that is copied to `target`.
+    fn capture(&mut self, target: File) -> std::io::Result<OwnedFd> {
+        let (source, end) = if isatty(&target) {
+            let (made, line) = terminal_like(&target)?;
+            self.screens.push(Screen {
+                made: made.try_clone()?,
+                real: target.try_clone()?,
+            });
+            (made, line)
+        } else {
+            let (reader, writer) = std::io::pipe()?;
+            (reader.into(), writer.into())
+        };
+        let copier = Copier::start(source, target, self.tail.clone())?;
+        self.copiers.push(copier);
+        Ok(end)
+    }
+
+    /// Gives the command's terminals the size of the real ones.
+    pub fn resize(&self) {
+        for screen in &self.screens {
+            // A terminal that is gone has no size.
+            let _ = tcgetwinsize(&screen.real).and_then(|size| tcsetwinsize(&screen.made, size));
+        }
+    }
+
+    /// Waits until everything printed so far is copied, each stream at most `limit`, and returns the last lines.
+    pub fn text(&self, limit: Duration) -> Option<String> {
+        self.settle(false, limit);
+        self.tail.text()
+    }
+
+    /// Copies what is there and stops: a process left behind by the command may keep its output open.
+    pub fn finish(&self, limit: Duration) {
+        self.settle(true, limit);
+    }
+
+    fn settle(&self, last: bool, limit: Duration) {
+        for copier in &self.copiers {
+            copier.settle(last, limit);
+        }
+    }
+}
+
+/// Returns true if both are the same terminal, pipe or file.
+fn is_same(one: &File, other: &File) -> bool {
+    let id = |file: &File| {
+        let metadata = file.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.rdev()))
+    };
+    id(one).is_some() && id(one) == id(other)
+}
+
+/// Creates a terminal with the size and the modes of another one, and returns both ends of it. It controls no
+/// process, and passes every byte unchanged: the real one translates line ends.
+fn terminal_like(real: &File) -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let made = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    rustix::io::fcntl_setfd(&made, FdFlags::CLOEXEC)?;
+    grantpt(&made)?;
+    unlockpt(&made)?;
+    let name = ptsname(&made, Vec::new())?;
+    let name = name.to_str().map_err(std::io::Error::other)?;
+    let line = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::NOCTTY.bits() as i32)
+        .open(name)?;
+    let mut modes = tcgetattr(real)?;
+    modes.output_modes.remove(OutputModes::OPOST);
+    tcsetattr(&line, OptionalActions::Now, &modes)?;
+    if let Ok(size) = tcgetwinsize(real) {
+        tcsetwinsize(&line, size)?;
+    }
+    Ok((made, line.into()))
+}

@@ -1,0 +1,92 @@
+//! Signals while a command runs. Those of the terminal reach the command, too; those sent to this process alone
+//! are passed on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::{
+    SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Origin;
+use tokio::sync::watch;
+
+use super::child::Target;
+use super::output::Output;
+
+const HANDLED: [i32; 8] = [
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+];
+/// Time after the end of the command in which a signal may be the one that ended it.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Signals that are being caught.
+pub struct Signals(SignalsInfo<WithOrigin>);
+
+impl Signals {
+    /// Catches signals from now on, except those that were ignored: the command must ignore them, too.
+    pub fn catch() -> std::io::Result<Signals> {
+        let ignored = ignored();
+        let is_open = |signal: &&i32| ignored & (1 << (**signal - 1)) == 0;
+        let signals = HANDLED.iter().filter(is_open);
+        Ok(Signals(SignalsInfo::new(signals)?))
+    }
+
+    /// Handles them on a thread. Once the command has ended, a signal to stop arrives in the channel.
+    pub fn handle(mut self, target: Target, output: Arc<Output>) -> watch::Receiver<bool> {
+        let (stop, stopped) = watch::channel(false);
+        std::thread::spawn(move || {
+            for origin in self.0.forever() {
+                let Some(ended) = target.ended() else {
+                    pass_on(&origin, &target, &output);
+                    continue;
+                };
+                let stops = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&origin.signal);
+                if stops && (was_sent(&origin) || ended > GRACE) {
+                    let _ = stop.send(true);
+                }
+            }
+        });
+        stopped
+    }
+}
+
+/// Passes a signal on if the command did not get it itself.
+fn pass_on(origin: &Origin, target: &Target, output: &Output) {
+    let Some(signal) = Signal::from_named_raw(origin.signal) else {
+        return;
+    };
+    let is_resize = origin.signal == SIGWINCH;
+    if is_resize {
+        output.resize();
+    }
+    // The command may have asked for the size before it was known here.
+    if is_resize || was_sent(origin) {
+        target.send(signal);
+    }
+}
+
+/// Returns true if a process sent the signal, and not the terminal.
+fn was_sent(origin: &Origin) -> bool {
+    origin.process.is_some_and(|process| process.pid > 0)
+}
+
+/// Returns the signals that are ignored, as a set of bits; none where the system does not say.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let set = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.unwrap_or(0)
+}
+
+/// Ends this process as the signal ended the command.
+pub fn die_of(number: i32) {
+    if number == SIGKILL {
+        // Nothing handles it, and the function below would fail.
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+    let _ = signal_hook::low_level::emulate_default_handler(number);
+}

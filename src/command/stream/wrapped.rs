@@ -1,0 +1,66 @@
+//! A run in the command of `ansible-notify run`: both report it as one.
+
+use super::Stream;
+use crate::command::wrapper::{Claim, Wrapper};
+use crate::event::{Run, Status, run_summary};
+
+/// Connection to the `ansible-notify run` around this process, and the identity that it gave the run.
+#[derive(Default)]
+pub(super) struct Wrapping {
+    wrapper: Option<Wrapper>,
+    claim: Option<Claim>,
+}
+
+impl Wrapping {
+    /// Asks for the identity of the run that begins.
+    pub(super) fn begin(&mut self, run: &Run) {
+        self.wrapper = Wrapper::find();
+        self.claim = self.wrapper.as_mut().and_then(|wrapper| wrapper.claim(run));
+    }
+
+    /// Returns the run under its identity, with a URL where a user can view it.
+    pub(super) fn adopt(&self, run: Run) -> Run {
+        let run = Run {
+            url: run.url.or_else(run_summary::url),
+            ..run
+        };
+        match &self.claim {
+            Some(claim) => claim.adopt(run),
+            None => run,
+        }
+    }
+
+    /// Notes that the end of the run is safe.
+    pub(super) fn told(&mut self, status: Status) {
+        if let Some(wrapper) = &mut self.wrapper {
+            wrapper.told(status);
+        }
+    }
+}
+
+impl Stream {
+    /// Adds to the end what only `ansible-notify run` knows: the last lines, and how the command ended if Ansible
+    /// was cut off.
+    pub(super) async fn note_command(&mut self) {
+        let Some(mut wrapper) = self.wrapping.wrapper.take() else {
+            return;
+        };
+        if self.wrapping.claim.is_some() {
+            let ended = self.progress.ended;
+            // It may wait for the end of the command, while deliveries go on.
+            let asked = tokio::task::spawn_blocking(move || {
+                let ending = wrapper.ending(ended);
+                (wrapper, ending)
+            });
+            let Ok((answered, ending)) = asked.await else {
+                return;
+            };
+            wrapper = answered;
+            self.progress.output = ending.output.map(|text| crate::secret::redact(&text));
+            if let (false, Some(exited)) = (ended, ending.exited) {
+                self.progress.note_exit(&exited, ending.reason);
+            }
+        }
+        self.wrapping.wrapper = Some(wrapper);
+    }
+}

@@ -1,0 +1,399 @@
+"""`ansible-notify run` around real Ansible: nothing else changes, and each run is reported once."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+from contextlib import suppress
+
+import pytest
+from conftest import PLUGINS, heed_interrupts, wait_for
+from test_endtoend import BINARY, Endpoint
+from waiting import PATIENCE
+
+CONFIG = """
+[notifier:ends]
+type = webhook
+url = %s
+on = started, success, error, canceled
+username = svc-ansible
+password = s3cret
+[outputs:ends]
+run = run_id
+name = run_name
+path = event.run.path
+inventory = inventory
+status = status
+exit_code = exit_code
+signal = signal
+reason = reason
+output = output
+[delivery]
+drain = 10s
+"""
+OK = "- hosts: localhost\n  gather_facts: false\n  tasks: [{name: speaks, debug: {msg: hello}}]\n"
+FAILS = "- hosts: localhost\n  gather_facts: false\n  tasks: [{name: breaks, command: 'false'}]\n"
+SLEEPS = (
+    "- hosts: localhost\n  gather_facts: false\n"
+    "  tasks: [{name: asleep, shell: 'touch asleep; exec sleep 60'}]\n"
+)
+KILLS = (
+    "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+    "    - {name: kills, shell: 'kill -9 $(cat controller)'}\n    - {shell: sleep 60}\n"
+)
+# A shell that has the process id of Ansible's controller in a file
+CONTROLLER = 'echo $$ > controller; exec "$@"'
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    endpoint = Endpoint(tmp_path_factory.mktemp("endpoint"))
+    yield endpoint
+    endpoint.stop()
+
+
+class Place:
+    """A folder with playbooks, with or without the plugin."""
+
+    def __init__(self, ansible, endpoint, name, has_plugin=True):
+        self.ansible, self.endpoint = ansible, endpoint
+        self.folder = ansible.directory / name
+        self.folder.mkdir()
+        self.seen = len(endpoint.bodies())
+        plugins = self.folder / "callback_plugins"
+        plugins.mkdir()
+        if has_plugin:
+            shutil.copy(PLUGINS / "ansible_notify.py", plugins)
+        self.write("callback_plugins/plugin_config.ini", CONFIG % endpoint.url).chmod(0o600)
+        for known, text in (("ok", OK), ("fails", FAILS), ("sleeps", SLEEPS), ("kills", KILLS)):
+            self.write(known + ".yml", text)
+        plugin_free = {
+            key: value for key, value in ansible.environment.items() if "CALLBACK" not in key
+        }
+        self.environment = dict(
+            plugin_free,
+            ANSIBLE_NOTIFY_BINARY=str(BINARY),
+            ANSIBLE_LOCALHOST_WARNING="0",
+            ANSIBLE_RETRY_FILES_ENABLED="0",
+            XDG_STATE_HOME=str(self.folder / "state"),
+            TERM="xterm-256color",
+        )
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def run(self, *command, **environment):
+        """Runs a command in the wrapper; gives its exit code and its output."""
+        done = subprocess.run(
+            [BINARY, "run", *command],
+            cwd=self.folder,
+            env=dict(self.environment, **environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=heed_interrupts,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode()
+
+    def reported(self, count=2):
+        """What was reported since the place was made: that many, and no more."""
+        bodies = self.endpoint.wait_for(lambda all_: len(all_) >= self.seen + count)
+        assert len(bodies) == self.seen + count, bodies[self.seen :]
+        return bodies[self.seen :]
+
+    def the_end(self):
+        """The end of the one run: there is one start before it, of the same run."""
+        start, end = self.reported()
+        assert start["status"] == "running" and start["run"] == end["run"]
+        return end
+
+
+# Command, exit code, status and reason, where nothing calls a plugin
+BEFORE = {
+    "no such playbook": ("ansible-playbook nowhere.yml", 1, ".*nowhere.yml.* could not be found"),
+    "syntax error": ("ansible-playbook syntax.yml", 4, "."),
+    "not a list": ("ansible-playbook scalar.yml", 4, "."),
+    "empty playbook": ("ansible-playbook empty.yml", 4, "."),
+    "no such role": ("ansible-playbook role.yml", 1, "[tT]he role 'nowhere' was not found.*"),
+    "no such import": ("ansible-playbook import.yml", 1, ".*nowhere.*"),
+    "no such module": ("ansible-playbook module.yml", 4, ".*nowhere.*"),
+    "unknown option": ("ansible-playbook --nowhere ok.yml", 2, ".*unrecognized arguments.*"),
+    "no argument": ("ansible-playbook", 2, ".*error.*"),
+    "limit to nobody": ("ansible-playbook ok.yml --limit nowhere", 1, ".*limit.*"),
+    "no such vault password file": (
+        "ansible-playbook --vault-password-file nowhere ok.yml",
+        1,
+        ".*nowhere.* was not found",
+    ),
+    "no such extra vars": ("ansible-playbook -e @nowhere.yml ok.yml", 1, ".*nowhere.yml.*"),
+    "broken extra vars": ("ansible-playbook -e @syntax.yml ok.yml", None, "."),
+    "broken ansible.cfg": ("env ANSIBLE_CONFIG=broken.cfg ansible-playbook ok.yml", None, "."),
+    "git failure": ("ansible-pull -U ./nowhere.git -d checkout", None, "."),
+    "python traceback": ("python -c 'import nowhere'", 1, "ModuleNotFoundError: .*"),
+    "no such program": ("ansible-playbok ok.yml", 127, "cannot run `ansible-playbok`: No such .*"),
+    "not executable": ("./ok.yml", 126, "cannot run `./ok.yml`: Permission denied"),
+    "killed by the shell": ("bash -c 'kill -9 $$'", -9, "`bash` was ended by SIGKILL"),
+    "script that gives up": ("bash -c 'exit 3'", 3, "`bash` ended with exit code 3"),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_run_that_never_begins(ansible, endpoint, name):
+    command, code, reason = BEFORE[name]
+    place = Place(ansible, endpoint, "place")
+    place.write("syntax.yml", "- hosts: [\n")
+    place.write("scalar.yml", "hosts\n")
+    place.write("empty.yml", "")
+    place.write("role.yml", "- hosts: localhost\n  roles: [nowhere]\n")
+    place.write("import.yml", "- import_playbook: nowhere.yml\n")
+    place.write("module.yml", "- hosts: localhost\n  tasks: [{nowhere: }]\n")
+    place.write("broken.cfg", "[defaults\nforks = x\n")
+    rc, printed = place.run("bash", "-c", "exec " + command)
+    end = place.the_end()
+    assert end["status"] == "error", (end, printed)
+    assert rc == (code if code is not None else rc) and rc != 0
+    assert end["exit_code"] == (rc if rc >= 0 else 128 - rc)
+    assert re.match(reason, end["reason"], re.S), (end["reason"], printed)
+    if code not in (126, 127, -9) and printed.strip() and "bash -c" not in command:
+        assert end["output"]
+
+
+@pytest.mark.parametrize("has_plugin", [True, False])
+@pytest.mark.parametrize("playbook, rc, status", [("ok", 0, "success"), ("fails", 2, "error")])
+def test_a_playbook_is_one_run(ansible, endpoint, playbook, rc, status, has_plugin):
+    place = Place(ansible, endpoint, "place", has_plugin)
+    code, printed = place.run("ansible-playbook", playbook + ".yml")
+    assert code == rc, printed
+    start, end = place.reported()
+    assert [start["status"], end["status"]] == ["running", status]
+    # Both sides name the same playbook and inventory, so incidents and threads are the same.
+    for key in ("run", "name", "path", "inventory"):
+        assert start[key] == end[key], key
+    assert end["exit_code"] == rc and "PLAY RECAP" in end["output"]
+    assert printed.count("ansible-notify: ") == 1, printed
+
+
+def test_several_playbooks_of_one_command_line_are_one_run(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    assert place.run("ansible-playbook", "ok.yml", "fails.yml")[0] == 2
+    assert place.the_end()["status"] == "error"
+
+
+def test_two_commands_in_a_script(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    script = "ansible-playbook ok.yml && ansible-playbook ok.yml && exit 4"
+    assert place.run("bash", "-c", script)[0] == 4
+    first, end, second, second_end, last = place.reported(5)
+    assert [end["status"], second["status"], second_end["status"]] == ["success", "running", "success"]
+    assert second["run"] == second_end["run"] != first["run"] == end["run"] == last["run"]
+    # What the plugin could not know is told as well.
+    assert (last["status"], last["exit_code"]) == ("error", 4)
+
+
+def test_a_controller_that_is_killed(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    code, _ = place.run("sh", "-c", CONTROLLER, "sh", "ansible-playbook", "kills.yml")
+    end = place.the_end()
+    assert code == -9
+    assert (end["status"], end["exit_code"], end["signal"]) == ("error", 137, "SIGKILL")
+    assert "SIGKILL" in end["reason"] and "kills" in end["output"]
+
+
+@pytest.mark.parametrize(
+    "number, code, status",
+    [(signal.SIGINT, 99, "canceled"), (signal.SIGTERM, -15, "canceled"), (signal.SIGHUP, -1, "canceled")],
+)
+@pytest.mark.parametrize("has_plugin", [True, False])
+def test_a_signal_to_the_wrapper_alone(ansible, endpoint, number, code, status, has_plugin):
+    place = Place(ansible, endpoint, "place", has_plugin)
+    process = subprocess.Popen(
+        [BINARY, "run", "ansible-playbook", "sleeps.yml"],
+        cwd=place.folder,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+    )
+    wait_for((place.folder / "asleep").exists)
+    process.send_signal(number)
+    assert process.wait(timeout=PATIENCE) == code
+    end = place.the_end()
+    assert end["status"] == status
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its task still sleeps
+
+
+def test_without_a_spool_it_is_one_run(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    place.write("file", "")
+    code, printed = place.run("ansible-playbook", "ok.yml", XDG_STATE_HOME=str(place.folder / "file"))
+    assert code == 0, printed
+    assert place.the_end()["status"] == "success"
+
+
+def test_an_error_before_the_first_task_and_then_a_success_has_recovered(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    config = place.folder / "callback_plugins" / "plugin_config.ini"
+    config.write_text(config.read_text().replace("on = started, success, error, canceled", "on = recovered"))
+    playbook = place.folder / "site.yml"
+    for text in (OK, "- hosts: localhost\n  roles: [nowhere]\n", OK, OK):
+        playbook.write_text(text)
+        place.run("ansible-playbook", "site.yml")
+    assert place.reported(1)[0]["status"] == "success"
+
+
+# ------------------------------------------------------------------------------
+# At a terminal
+# ------------------------------------------------------------------------------
+
+PROMPTS = """
+- hosts: localhost
+  gather_facts: false
+  vars_prompt:
+    - {name: shown, prompt: say something, private: false}
+    - {name: hidden, prompt: say a secret}
+  tasks:
+    - {name: speaks, debug: {msg: "{{ shown }} {{ hidden | length }}"}}
+    - {name: waits, pause: {prompt: go on}}
+    - {name: breaks, command: "false", ignore_errors: true}
+"""
+VAULTED = "- hosts: localhost\n  gather_facts: false\n  tasks: [{debug: {msg: opened}}]\n"
+SIZES = "import os, signal, time\nprint(*os.get_terminal_size(1), flush=True)\n"
+
+
+def converse(place, command, keys, size=(40, 100)):
+    """Runs a command at a terminal of its own; gives the exit code and all that was printed."""
+    process, terminal = pty.fork()
+    if process == 0:
+        heed_interrupts()
+        os.chdir(place.folder)
+        os.execvpe(command[0], [str(word) for word in command], place.environment)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    printed = b""
+    for words, key in keys:
+        while words not in printed:
+            printed += os.read(terminal, 65536)
+        time.sleep(0.5)  # until it listens to keys, which it does not say
+        if isinstance(key, tuple):
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *key, 0, 0))
+        else:
+            os.write(terminal, key)
+    with suppress(OSError):
+        while True:
+            printed += os.read(terminal, 65536)
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), printed
+
+
+def compared(ansible, endpoint, command, keys, files=(), environment=()):
+    """Runs a command alone and in the wrapper, without the plugin; gives what both printed, and the place."""
+    results = []
+    for name, wrapper in (("alone", ()), ("wrapped", (BINARY, "run", "--quiet"))):
+        place = Place(ansible, endpoint, name, has_plugin=False)
+        place.environment.pop("ANSIBLE_NOCOLOR")
+        place.environment.update(environment)
+        for file, text in dict(files).items():
+            place.write(file, text)
+        code, printed = converse(place, [*wrapper, *command], keys)
+        printed = printed.replace(name.encode(), b"")
+        printed = re.sub(rb"[\d:.]*\.\d{3,}|\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d|ansible-tmp\S+|ansible-local\S+", b"", printed)
+        results.append((code, printed))
+    assert results[0] == results[1]
+    return results[1][1], place
+
+
+def test_prompts_colours_and_pause_are_as_without(ansible, endpoint):
+    keys = [(b"say something", b"aloud\n"), (b"say a secret", b"hushed\n"), (b"go on", b"\r")]
+    command = ("ansible-playbook", "prompts.yml")
+    printed, place = compared(ansible, endpoint, command, keys, {"prompts.yml": PROMPTS})
+    assert b"aloud 6" in printed and b"hushed" not in printed
+    assert b"\x1b[0;32m" in printed or b"\x1b[32m" in printed
+    end = place.the_end()
+    assert end["status"] == "success" and "\x1b" not in end["output"] and "aloud 6" in end["output"]
+
+
+@pytest.mark.parametrize("password, rc", [(b"sesame\n", 0), (b"wrong\n", None)])
+def test_a_vault_password_is_asked_for(ansible, endpoint, password, rc):
+    maker = Place(ansible, endpoint, "maker", has_plugin=False)
+    maker.write("password", "sesame")
+    maker.write("vars.yml", "word: opened\n")
+    encrypt = ["ansible-vault", "encrypt", "--vault-password-file", "password", "vars.yml"]
+    subprocess.run(encrypt, cwd=maker.folder, env=maker.environment, check=True, capture_output=True)
+    files = {"vars.yml": (maker.folder / "vars.yml").read_text(), "vaulted.yml": VAULTED}
+    command = ("ansible-playbook", "--ask-vault-pass", "-e", "@vars.yml", "vaulted.yml")
+    printed, place = compared(ansible, endpoint, command, [(b"Vault password: ", password)], files)
+    assert b"sesame" not in printed and b"wrong" not in printed
+    assert place.the_end()["status"] == ("success" if rc == 0 else "error")
+
+
+def test_ctrl_c_is_as_without(ansible, endpoint):
+    keys = [(b"go on", b"\x03"), (b"abort", b"a")]
+    command = ("ansible-playbook", "pause.yml")
+    text = "- hosts: localhost\n  gather_facts: false\n  tasks: [{name: waits, pause: {prompt: go on}}]\n"
+    compared(ansible, endpoint, command, keys, {"pause.yml": text})
+
+
+def test_ctrl_c_at_a_prompt_cancels(ansible, endpoint):
+    keys = [(b"say something", b"\x03")]
+    command = ("ansible-playbook", "prompts.yml")
+    _, place = compared(ansible, endpoint, command, keys, {"prompts.yml": PROMPTS})
+    assert place.the_end()["status"] == "canceled"
+
+
+def test_the_size_of_the_window_follows(ansible, endpoint):
+    program = (
+        "import os, signal\n"
+        "def show(*_):\n"
+        "    size = os.get_terminal_size(1)\n"
+        "    if size.columns == 77: print('size', *size, flush=True); os._exit(0)\n"
+        "signal.signal(signal.SIGWINCH, show)\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    command = ("python3", "-c", program)
+    printed, _ = compared(ansible, endpoint, command, [(b"ready", (33, 77))])
+    assert b"size 77 33" in printed
+
+
+def test_stopped_and_continued_by_a_shell(ansible, endpoint):
+    """Ctrl-Z stops the command and the wrapper; `fg` lets both go on."""
+    place = Place(ansible, endpoint, "place", has_plugin=False)
+    script = (
+        "set -m; $RUN sh -c 'echo began; read line; echo got $line'; echo stopped $?; fg >/dev/null; "
+        "echo left $?"
+    )
+    place.environment["RUN"] = "%s run --quiet" % BINARY
+    keys = [(b"began", b"\x1a"), (b"stopped 148", b"word\n")]
+    code, printed = converse(place, ["bash", "-c", script], keys)
+    assert code == 0 and b"got word" in printed and b"left 0" in printed, printed
+    assert place.the_end()["status"] == "success"
+
+
+def test_a_terminal_that_closes_ends_the_run(ansible, endpoint):
+    place = Place(ansible, endpoint, "place", has_plugin=False)
+    process, terminal = pty.fork()
+    if process == 0:
+        heed_interrupts()
+        os.chdir(place.folder)
+        command = [str(BINARY), "run", "--quiet", "ansible-playbook", "sleeps.yml"]
+        os.execvpe(command[0], command, place.environment)
+    wait_for((place.folder / "asleep").exists)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGHUP
+    assert place.the_end()["signal"] == "SIGHUP"
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
