@@ -1,10 +1,10 @@
 """`ansible-notify run` around real Ansible: nothing else changes, and each run is reported once."""
 
 import fcntl
-import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -115,7 +115,8 @@ class Place:
     def the_end(self):
         """The end of the one run: there is one start before it, of the same run."""
         start, end = self.reported()
-        assert start["status"] == "running" and start["run"] == end["run"]
+        assert start["status"] == "running"
+        assert start["run"] == end["run"]
         return end
 
 
@@ -159,10 +160,11 @@ def test_a_run_that_never_begins(ansible, endpoint, name):
     place.write("import.yml", "- import_playbook: nowhere.yml\n")
     place.write("module.yml", "- hosts: localhost\n  tasks: [{nowhere: }]\n")
     place.write("broken.cfg", "[defaults\nforks = x\n")
-    rc, printed = place.run("bash", "-c", "exec " + command)
+    rc, printed = place.run(*shlex.split(command))
     end = place.the_end()
     assert end["status"] == "error", (end, printed)
-    assert rc == (code if code is not None else rc) and rc != 0
+    assert rc == (code if code is not None else rc)
+    assert rc != 0
     assert end["exit_code"] == (rc if rc >= 0 else 128 - rc)
     assert re.match(reason, end["reason"], re.S), (end["reason"], printed)
     if code not in (126, 127, -9) and printed.strip() and "bash -c" not in command:
@@ -170,7 +172,9 @@ def test_a_run_that_never_begins(ansible, endpoint, name):
 
 
 @pytest.mark.parametrize("has_plugin", [True, False])
-@pytest.mark.parametrize("playbook, rc, status", [("ok", 0, "success"), ("fails", 2, "error")])
+@pytest.mark.parametrize(
+    ("playbook", "rc", "status"), [("ok", 0, "success"), ("fails", 2, "error")]
+)
 def test_a_playbook_is_one_run(ansible, endpoint, playbook, rc, status, has_plugin):
     place = Place(ansible, endpoint, "place", has_plugin)
     code, printed = place.run("ansible-playbook", playbook + ".yml")
@@ -180,7 +184,8 @@ def test_a_playbook_is_one_run(ansible, endpoint, playbook, rc, status, has_plug
     # Both sides name the same playbook and inventory, so incidents and threads are the same.
     for key in ("run", "name", "path", "inventory"):
         assert start[key] == end[key], key
-    assert end["exit_code"] == rc and "PLAY RECAP" in end["output"]
+    assert end["exit_code"] == rc
+    assert "PLAY RECAP" in end["output"]
     assert printed.count("ansible-notify: ") == 1, printed
 
 
@@ -195,7 +200,11 @@ def test_two_commands_in_a_script(ansible, endpoint):
     script = "ansible-playbook ok.yml && ansible-playbook ok.yml && exit 4"
     assert place.run("bash", "-c", script)[0] == 4
     first, end, second, second_end, last = place.reported(5)
-    assert [end["status"], second["status"], second_end["status"]] == ["success", "running", "success"]
+    assert [end["status"], second["status"], second_end["status"]] == [
+        "success",
+        "running",
+        "success",
+    ]
     assert second["run"] == second_end["run"] != first["run"] == end["run"] == last["run"]
     # What the plugin could not know is told as well.
     assert (last["status"], last["exit_code"]) == ("error", 4)
@@ -207,12 +216,17 @@ def test_a_controller_that_is_killed(ansible, endpoint):
     end = place.the_end()
     assert code == -9
     assert (end["status"], end["exit_code"], end["signal"]) == ("error", 137, "SIGKILL")
-    assert "SIGKILL" in end["reason"] and "kills" in end["output"]
+    assert "SIGKILL" in end["reason"]
+    assert "kills" in end["output"]
 
 
 @pytest.mark.parametrize(
-    "number, code, status",
-    [(signal.SIGINT, 99, "canceled"), (signal.SIGTERM, -15, "canceled"), (signal.SIGHUP, -1, "canceled")],
+    ("number", "code", "status"),
+    [
+        (signal.SIGINT, 99, "canceled"),
+        (signal.SIGTERM, -15, "canceled"),
+        (signal.SIGHUP, -1, "canceled"),
+    ],
 )
 @pytest.mark.parametrize("has_plugin", [True, False])
 def test_a_signal_to_the_wrapper_alone(ansible, endpoint, number, code, status, has_plugin):
@@ -239,7 +253,9 @@ def test_a_signal_to_the_wrapper_alone(ansible, endpoint, number, code, status, 
 def test_without_a_spool_it_is_one_run(ansible, endpoint):
     place = Place(ansible, endpoint, "place")
     place.write("file", "")
-    code, printed = place.run("ansible-playbook", "ok.yml", XDG_STATE_HOME=str(place.folder / "file"))
+    code, printed = place.run(
+        "ansible-playbook", "ok.yml", XDG_STATE_HOME=str(place.folder / "file")
+    )
     assert code == 0, printed
     assert place.the_end()["status"] == "success"
 
@@ -247,7 +263,9 @@ def test_without_a_spool_it_is_one_run(ansible, endpoint):
 def test_an_error_before_the_first_task_and_then_a_success_has_recovered(ansible, endpoint):
     place = Place(ansible, endpoint, "place")
     config = place.folder / "callback_plugins" / "plugin_config.ini"
-    config.write_text(config.read_text().replace("on = started, success, error, canceled", "on = recovered"))
+    config.write_text(
+        config.read_text().replace("on = started, success, error, canceled", "on = recovered")
+    )
     playbook = place.folder / "site.yml"
     for text in (OK, "- hosts: localhost\n  roles: [nowhere]\n", OK, OK):
         playbook.write_text(text)
@@ -271,7 +289,7 @@ PROMPTS = """
     - {name: breaks, command: "false", ignore_errors: true}
 """
 VAULTED = "- hosts: localhost\n  gather_facts: false\n  tasks: [{debug: {msg: opened}}]\n"
-SIZES = "import os, signal, time\nprint(*os.get_terminal_size(1), flush=True)\n"
+PAUSE = OK.replace("debug: {msg: hello}", "pause: {prompt: go on}")
 
 
 def converse(place, command, keys, size=(40, 100)):
@@ -300,7 +318,7 @@ def converse(place, command, keys, size=(40, 100)):
 
 
 def compared(ansible, endpoint, command, keys, files=(), environment=()):
-    """Runs a command alone and in the wrapper, without the plugin; gives what both printed, and the place."""
+    """Runs a command alone and in the wrapper; gives what both printed, and the place."""
     results = []
     for name, wrapper in (("alone", ()), ("wrapped", (BINARY, "run", "--quiet"))):
         place = Place(ansible, endpoint, name, has_plugin=False)
@@ -310,7 +328,11 @@ def compared(ansible, endpoint, command, keys, files=(), environment=()):
             place.write(file, text)
         code, printed = converse(place, [*wrapper, *command], keys)
         printed = printed.replace(name.encode(), b"")
-        printed = re.sub(rb"[\d:.]*\.\d{3,}|\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d|ansible-tmp\S+|ansible-local\S+", b"", printed)
+        printed = re.sub(
+            rb"[\d:.]*\.\d{3,}|\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d|ansible-tmp\S+|ansible-local\S+",
+            b"",
+            printed,
+        )
         results.append((code, printed))
     assert results[0] == results[1]
     return results[1][1], place
@@ -320,31 +342,36 @@ def test_prompts_colours_and_pause_are_as_without(ansible, endpoint):
     keys = [(b"say something", b"aloud\n"), (b"say a secret", b"hushed\n"), (b"go on", b"\r")]
     command = ("ansible-playbook", "prompts.yml")
     printed, place = compared(ansible, endpoint, command, keys, {"prompts.yml": PROMPTS})
-    assert b"aloud 6" in printed and b"hushed" not in printed
+    assert b"aloud 6" in printed
+    assert b"hushed" not in printed
     assert b"\x1b[0;32m" in printed or b"\x1b[32m" in printed
     end = place.the_end()
-    assert end["status"] == "success" and "\x1b" not in end["output"] and "aloud 6" in end["output"]
+    assert end["status"] == "success"
+    assert "\x1b" not in end["output"]
+    assert "aloud 6" in end["output"]
 
 
-@pytest.mark.parametrize("password, rc", [(b"sesame\n", 0), (b"wrong\n", None)])
+@pytest.mark.parametrize(("password", "rc"), [(b"sesame\n", 0), (b"wrong\n", None)])
 def test_a_vault_password_is_asked_for(ansible, endpoint, password, rc):
     maker = Place(ansible, endpoint, "maker", has_plugin=False)
     maker.write("password", "sesame")
     maker.write("vars.yml", "word: opened\n")
     encrypt = ["ansible-vault", "encrypt", "--vault-password-file", "password", "vars.yml"]
-    subprocess.run(encrypt, cwd=maker.folder, env=maker.environment, check=True, capture_output=True)
+    subprocess.run(
+        encrypt, cwd=maker.folder, env=maker.environment, check=True, capture_output=True
+    )
     files = {"vars.yml": (maker.folder / "vars.yml").read_text(), "vaulted.yml": VAULTED}
     command = ("ansible-playbook", "--ask-vault-pass", "-e", "@vars.yml", "vaulted.yml")
     printed, place = compared(ansible, endpoint, command, [(b"Vault password: ", password)], files)
-    assert b"sesame" not in printed and b"wrong" not in printed
+    assert b"sesame" not in printed
+    assert b"wrong" not in printed
     assert place.the_end()["status"] == ("success" if rc == 0 else "error")
 
 
 def test_ctrl_c_is_as_without(ansible, endpoint):
     keys = [(b"go on", b"\x03"), (b"abort", b"a")]
     command = ("ansible-playbook", "pause.yml")
-    text = "- hosts: localhost\n  gather_facts: false\n  tasks: [{name: waits, pause: {prompt: go on}}]\n"
-    compared(ansible, endpoint, command, keys, {"pause.yml": text})
+    compared(ansible, endpoint, command, keys, {"pause.yml": PAUSE})
 
 
 def test_ctrl_c_at_a_prompt_cancels(ansible, endpoint):
@@ -373,13 +400,15 @@ def test_stopped_and_continued_by_a_shell(ansible, endpoint):
     """Ctrl-Z stops the command and the wrapper; `fg` lets both go on."""
     place = Place(ansible, endpoint, "place", has_plugin=False)
     script = (
-        "set -m; $RUN sh -c 'echo began; read line; echo got $line'; echo stopped $?; fg >/dev/null; "
-        "echo left $?"
+        "set -m; $RUN sh -c 'echo began; read line; echo got $line'; "
+        "echo stopped $?; fg >/dev/null; echo left $?"
     )
     place.environment["RUN"] = "%s run --quiet" % BINARY
     keys = [(b"began", b"\x1a"), (b"stopped 148", b"word\n")]
     code, printed = converse(place, ["bash", "-c", script], keys)
-    assert code == 0 and b"got word" in printed and b"left 0" in printed, printed
+    assert code == 0
+    assert b"got word" in printed
+    assert b"left 0" in printed
     assert place.the_end()["status"] == "success"
 
 

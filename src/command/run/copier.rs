@@ -1,5 +1,6 @@
 //! Copies what a command prints to where it would go without this program, on one thread per terminal or pipe.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OutputModes, tcgetattr};
 
 use super::tail::Tail;
 
@@ -131,8 +133,10 @@ impl Copying {
                     Err(error) if !is_passing(&error) => return,
                     Err(_) => {}
                     Ok(length) => {
+                        let length = self.complete(&mut piece, length);
                         self.tail.push(&piece[..length]);
-                        if self.write(&piece[..length]).is_err() {
+                        let piece = untranslated(&self.target, &piece[..length]);
+                        if self.write(&piece).is_err() {
                             return;
                         }
                         if asked.is_some() {
@@ -180,6 +184,16 @@ impl Copying {
         }
     }
 
+    /// Reads the second half of a line end, if it is there; returns the new length of the piece.
+    fn complete(&mut self, piece: &mut [u8], length: usize) -> usize {
+        let is_cut = piece[..length].ends_with(b"\r") && length < piece.len();
+        let has_more = || self.wait(true).is_some_and(|ready| ready.has_output);
+        match is_cut && has_more() {
+            true => length + self.source.read(&mut piece[length..]).unwrap_or(0),
+            false => length,
+        }
+    }
+
     /// Writes all of it, also to a target that does not block.
     fn write(&mut self, mut piece: &[u8]) -> std::io::Result<()> {
         while !piece.is_empty() {
@@ -196,6 +210,20 @@ impl Copying {
         }
         Ok(())
     }
+}
+
+/// Returns the output as the command wrote it, if `target` is a terminal that translates its line ends once
+/// more. They were translated when they were written: until now, the command may have changed the modes.
+fn untranslated<'a>(target: &File, piece: &'a [u8]) -> Cow<'a, [u8]> {
+    let both = OutputModes::OPOST | OutputModes::ONLCR;
+    let translates = tcgetattr(target).is_ok_and(|modes| modes.output_modes.contains(both));
+    if !translates || !piece.windows(2).any(|pair| pair == b"\r\n") {
+        return Cow::Borrowed(piece);
+    }
+    let is_kept =
+        |(index, byte): &(usize, &u8)| **byte != b'\r' || piece.get(index + 1) != Some(&b'\n');
+    let kept = piece.iter().enumerate().filter(is_kept);
+    Cow::Owned(kept.map(|(_, byte)| *byte).collect())
 }
 
 struct Ready {

@@ -11,9 +11,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{
-    OptionalActions, OutputModes, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
-};
+use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::copier::Copier;
 use super::tail::Tail;
@@ -115,7 +113,7 @@ fn is_same(one: &File, other: &File) -> bool {
 }
 
 /// Creates a terminal with the size and the modes of another one, and returns both ends of it. It controls no
-/// process, and passes every byte unchanged: the real one translates line ends.
+/// process.
 fn terminal_like(real: &File) -> std::io::Result<(OwnedFd, OwnedFd)> {
     let made = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     rustix::io::fcntl_setfd(&made, FdFlags::CLOEXEC)?;
@@ -128,9 +126,7 @@ fn terminal_like(real: &File) -> std::io::Result<(OwnedFd, OwnedFd)> {
         .write(true)
         .custom_flags(OFlags::NOCTTY.bits() as i32)
         .open(name)?;
-    let mut modes = tcgetattr(real)?;
-    modes.output_modes.remove(OutputModes::OPOST);
-    tcsetattr(&line, OptionalActions::Now, &modes)?;
+    tcsetattr(&line, OptionalActions::Now, &tcgetattr(real)?)?;
     if let Ok(size) = tcgetwinsize(real) {
         tcsetwinsize(&line, size)?;
     }

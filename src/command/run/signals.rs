@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, getsid, kill_process};
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -63,9 +63,15 @@ fn pass_on(origin: &Origin, target: &Target, output: &Output) {
         output.resize();
     }
     // The command may have asked for the size before it was known here.
-    if is_resize || was_sent(origin) {
+    let is_alone = origin.signal == SIGHUP && leads_session();
+    if is_resize || is_alone || was_sent(origin) {
         target.send(signal);
     }
+}
+
+/// Returns true if this process leads its session: a terminal that closes tells nobody else.
+fn leads_session() -> bool {
+    getsid(None).is_ok_and(|leader| leader == getpid())
 }
 
 /// Returns true if a process sent the signal, and not the terminal.
