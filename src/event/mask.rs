@@ -140,11 +140,15 @@ impl Mask {
         let mut replacements = Vec::new();
         for (place, line) in places.into_iter().zip(&lines) {
             let end = begin + line.len();
+            let first = hidden.partition_point(|(range, _)| range.end <= begin);
+            let here = hidden[first..]
+                .iter()
+                .take_while(|(range, _)| range.start < end);
             let within = |(range, by): &Hidden| {
                 let (from, to) = (range.start.max(begin), range.end.min(end));
                 (from < to).then(|| (from - begin..to - begin, by.clone()))
             };
-            let parts: Vec<Hidden> = hidden.iter().filter_map(within).collect();
+            let parts: Vec<Hidden> = here.filter_map(within).collect();
             if !parts.is_empty() {
                 replacements.push((place, json_string(&replaced(line, &parts))));
             }
@@ -156,8 +160,16 @@ impl Mask {
     /// Returns the parts of a text to be replaced, in order.
     fn hidden(&self, text: &str) -> Vec<Hidden> {
         let mut hidden: Vec<Hidden> = Vec::new();
-        for key in self.quoted_key.iter().flat_map(|key| key.find_iter(text)) {
-            hidden.extend(value_at(text, key.end()));
+        let mut at = 0;
+        while let Some(key) = self
+            .quoted_key
+            .as_ref()
+            .and_then(|key| key.find_at(text, at))
+        {
+            let value = value_at(text, key.end());
+            // Keys inside a hidden value are not looked for.
+            at = value.as_ref().map_or(key.end(), |(range, _)| range.end);
+            hidden.extend(value);
         }
         for pattern in &self.patterns {
             let groups = pattern.captures_len() > 1;
@@ -171,7 +183,11 @@ impl Mask {
                 ),
             }
         }
-        hidden.retain(|(range, _)| !range.is_empty() && !is_masked(text, range));
+        let masks: Vec<usize> = match hidden.is_empty() {
+            true => Vec::new(),
+            false => text.match_indices(MASK).map(|(at, _)| at).collect(),
+        };
+        hidden.retain(|(range, _)| !range.is_empty() && !is_masked(&masks, range));
         hidden.sort_by_key(|(range, _)| (range.start, range.end));
         let mut merged: Vec<Hidden> = Vec::new();
         for (range, by) in hidden {
@@ -212,10 +228,11 @@ fn value_at(text: &str, start: usize) -> Option<Hidden> {
     }
 }
 
-/// Returns true if a part of a text is masked already.
-fn is_masked(text: &str, range: &Range<usize>) -> bool {
-    let mut masks = text.match_indices(MASK);
-    masks.any(|(at, _)| at <= range.start && range.end <= at + MASK.len())
+/// Returns true if a part of a text is masked already; `masks` are the places of the masks in it.
+fn is_masked(masks: &[usize], range: &Range<usize>) -> bool {
+    let before = masks.partition_point(|at| *at <= range.start);
+    let last = before.checked_sub(1).map(|last| masks[last]);
+    last.is_some_and(|at| range.end <= at + MASK.len())
 }
 
 fn replaced(text: &str, hidden: &[Hidden]) -> String {
@@ -325,6 +342,24 @@ mod tests {
             assert_eq!(mask.json(masked), None, "{masked}");
         }
         assert_eq!(mask.json(r#"["\ud800 \n",true]"#), None);
+    }
+
+    #[test]
+    fn the_time_grows_with_the_text_only() {
+        let mask = mask(&["*pass*"], &["canary", "a+"]);
+        let lines = serde_json::to_string(&vec!["canary aa"; 50_000]).unwrap();
+        for text in [
+            "\"pass\":[".repeat(50_000),
+            "'pass': '".repeat(50_000),
+            format!("{MASK} canary ").repeat(50_000),
+            lines,
+        ] {
+            let begun = std::time::Instant::now();
+            let _ = mask.json(&text);
+            assert!(mask.text(&text).is_some());
+            // In the square of the text, it would take hours.
+            assert!(begun.elapsed().as_secs() < 60);
+        }
     }
 
     #[test]
