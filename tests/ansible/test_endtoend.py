@@ -167,6 +167,61 @@ def test_the_smallest_configuration(ansible, start_endpoint):
     ]
 
 
+MASKED = """
+- hosts: web1
+  gather_facts: false
+  tasks:
+    - name: uses CANARY-name
+      command: >-
+        printf 'a\\n-----BEGIN\\nCANARY\\n-----END\\n{"db_password": "CANARY"}'
+    - copy: {content: "token: CANARY-content\\n", dest: "{{ playbook_dir }}/file"}
+      diff: true
+    - debug: {msg: "{{ item }}"}
+      loop: [{name: a, password: CANARY}, {name: b, api_key: 12345}]
+    - debug: {msg: CANARY-msg}
+      loop: [CANARY]
+      loop_control: {loop_var: password}
+    - fail: {msg: no access with CANARY-token}
+      loop: [{name: a, password: CANARY}]
+      ignore_errors: true
+    - shell: echo "CANARY-stderr" >&2; exit 3
+"""
+MASK = """
+event_ = event
+reason_ = reason
+output_ = task_output
+[secret:login]
+value = s3cret
+[mask]
+keys = *password*, api?key
+patterns =
+    CANARY-\\w+
+    (?s)-----BEGIN.*?-----END
+"""
+
+
+def test_masks(ansible, start_endpoint):
+    """What the configuration masks is sent and stored nowhere, and the rest of a run is."""
+    endpoint = start_endpoint("--fail-first", "2")
+    text = (ansible.directory / "plugin_config.ini").read_text()
+    text = text.replace("password = s3cret", "password = secret:login")
+    ansible.write("plugin_config.ini", text + MASK)
+    result = ansible.play(MASKED)
+    bodies = endpoint.bodies()
+    assert bodies, result.stdout + result.stderr
+    assert (bodies[-1]["event"], bodies[-1]["status"]) == ("run_end", "error")
+    assert "[redacted]" in bodies[-1]["reason_"]
+    by_item = {json.dumps(body["event_"]["item"]) for body in bodies}
+    assert '{"name": "a", "password": "[redacted]"}' in by_item
+    assert '{"name": "b", "api_key": "[redacted]"}' in by_item
+    spools = list(ansible.directory.glob("**/spool.db*"))
+    assert spools
+    for file in [*spools, endpoint.file]:
+        assert b"CANARY" not in file.read_bytes(), file
+    assert not [line for line in summary(result) if "CANARY" in line]
+    assert result.warnings == []
+
+
 PRIVATE = """
 - hosts: web1
   environment: {TOKEN: CANARY-environment}
