@@ -1576,6 +1576,7 @@ class Variables(object):
         self.number = 0
         self.used = set()  # names in the templates of listed variables
         self.warned = set()
+        self.codes = {}  # compiled templates, which are the same for all hosts
         self.all = {}  # of all plays so far
         self.is_blind = False  # it is not known which variables of hosts are secrets
 
@@ -1625,6 +1626,7 @@ class Variables(object):
         """Returns the JSON of the listed variables."""
         variables = self.with_facts(variables)
         templar = Templar(loader=play.get_loader(), variables=variables)
+        compile_once(templar, self.codes)
         self.secrets.learn_files(play)
         self.secrets.learn_variables(variables, templar)
         members, room = [], VARIABLES_ROOM
@@ -1705,6 +1707,24 @@ class Variables(object):
                 self.fresh.clear()
             else:
                 self.fresh.discard(host.name)
+
+
+def compile_once(templar, codes):
+    """Keeps compiled templates: Ansible compiles each one again, which takes most of the time."""
+    try:
+        environment = getattr(templar, "_engine", templar).environment  # `_engine` from 2.19 on
+        compile_template = environment.compile
+    except AttributeError:
+        return
+
+    def compiled(source, *arguments, **named):
+        if arguments or named:
+            return compile_template(source, *arguments, **named)
+        if source not in codes:
+            codes[source] = compile_template(source)
+        return codes[source]
+
+    environment.compile = compiled
 
 
 def registered_by(task):

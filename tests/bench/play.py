@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import peers
+import venvs
 from endpoint import DEAD, receiver
 from measure import compare, median, ratio, timed
 
@@ -152,3 +153,44 @@ def sizes(bench):
                 print("%d hosts x %d tasks, %s.\n" % (hosts, tasks, kind))
                 play = Play(bench, place, url, kind, hosts, tasks)
                 measure(play, {**play.plain([NONE, FLOOR]), **play.ours()}, 3)
+
+
+# Ten variables, half of them made for each host.
+VARIABLES = """
+  vars:
+    deploy_id: D-17
+    team: web
+    stage: production
+    owner: {name: anna, mail: anna@example.com}
+    services: [app, db, cache]
+    site: "{{ inventory_hostname[:5] }}"
+    rack: "r{{ inventory_hostname | length }}"
+    full_name: "{{ inventory_hostname }}.example.com"
+    address: "https://{{ full_name }}/"
+    title: "{{ team }} in {{ site }}"
+"""
+LISTED = "deploy_id, team, stage, owner, services, site, rack, full_name, address, title"
+
+
+def own_data(bench):
+    """Ten variables that events carry, on 500 hosts, compared to none."""
+    place = venvs.ensure("2.21")
+    with receiver(bench) as url:
+        play = Play(bench, place, url, hosts=500, tasks=2)
+        text = play.playbook.read_text()
+        play.playbook.write_text(text.replace("  tasks:", VARIABLES.strip("\n") + "\n  tasks:"))
+        listed = play.leaves.read_text() + "[event]\nvars = %s\n" % LISTED
+        with_vars = bench.write("vars.ini", listed)
+        print("500 hosts x 2 tasks, small results, `drain = 0`.\n")
+        callbacks = {
+            "`vars` lists nothing": lambda: play.run(play.leaves, **NOTIFY),
+            "`vars` lists 10": lambda: play.run(with_vars, **NOTIFY),
+        }
+        rows = compare(1 if bench.quick else 5, **callbacks)
+        columns = [(label, list(zip(*measured))) for label, measured in rows.items()]
+        print("| variables | seconds | to none | in callbacks |")
+        print("|---|---|---|---|")
+        for label, (wall, _cpu, callbacks, _end) in columns:
+            found = (label, median(wall), ratio(wall, columns[0][1][0]), median(callbacks) * 1e3)
+            print("| %s | %.2f | %s | %.0f ms |" % found)
+        print()

@@ -41,6 +41,7 @@ SECTIONS = {
     "play": play.in_the_play,
     "endpoints": play.endpoints,
     "sizes": play.sizes,
+    "own-data": play.own_data,
     "ansible-runner": runner.in_the_runner,
 }
 
