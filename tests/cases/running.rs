@@ -315,3 +315,68 @@ fn samples_of_what_takes_too_long_can_be_sent() {
         ]
     );
 }
+
+#[test]
+fn a_job_of_ansible_runner_is_told_with_its_hosts() {
+    let server = Server::start([OK]);
+    let on = "overdue, stalled, slow_task";
+    let sandbox = Sandbox::with_config(&config(&server.url(), on, TIMES));
+    let record = |seq: u64, record: Value| {
+        let record = json!({"runner": {"seq": seq, "time": 1763670121.1, "record": record}});
+        format!("{record}\n")
+    };
+    let job = |seq: u64, name: &str, more: Value| {
+        let mut data = json!({"playbook": "site.yml", "play": "web", "play_uuid": "p"});
+        data.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let uuid = format!("u{seq}");
+        record(
+            seq,
+            json!({"uuid": uuid, "counter": seq, "event": name, "event_data": data}),
+        )
+    };
+    let on_host = |host: &str| json!({"task": "Install", "task_uuid": "t", "host": host});
+    let run = json!({"id": "r", "ident": "job-7"});
+    let runner = json!({"settings": "", "emitters": {}, "environment": []});
+    let hello = json!({"hello": {"protocol": 1, "run": run, "runner": runner}});
+    let lines = [
+        format!("{hello}\n"),
+        record(1, json!({"status": "starting", "runner_ident": "job-7"})),
+        job(2, "playbook_on_start", json!({})),
+        job(
+            3,
+            "playbook_on_task_start",
+            json!({"task": "Install", "task_uuid": "t"}),
+        ),
+        job(4, "runner_on_start", on_host("web1")),
+        job(5, "runner_on_start", on_host("web2")),
+        job(6, "runner_on_ok", on_host("web1")),
+    ];
+    let mut command = sandbox.command_on_spool(&["stream"]);
+    command.env("ANSIBLE_NOTIFY_CONFIG", sandbox.path("plugin_config.ini"));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(lines.concat().as_bytes()).unwrap();
+    let bodies = bodies(&server.wait_for(3));
+    let expected = ["r-overdue-300", "r-slow-300-p-t", "r-stalled-300-6"];
+    assert_eq!(ids(&bodies), expected);
+    assert!(
+        bodies
+            .iter()
+            .all(|body| body["waiting_for"] == json!(["web2"])),
+        "{bodies:?}"
+    );
+    let end = json!({"status": "successful", "runner_ident": "job-7"});
+    let rest = job(7, "runner_on_ok", on_host("web2")) + &record(8, end) + END;
+    input.write_all(rest.as_bytes()).unwrap();
+    drop(input);
+    let ended = outcome(child);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let end = server.requests().last().unwrap().json()["event"].clone();
+    assert_eq!(
+        (&end["event"], &end["overdue"]),
+        (&json!("run_end"), &json!(true))
+    );
+    assert_eq!(end["slow_tasks"][0]["task"], "Install");
+}
