@@ -8,8 +8,10 @@ use crate::config::entry::{Entry, Origin};
 use crate::config::levels::Search;
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
+use crate::delivery::lanes::Delivery;
 use crate::event::Event;
 use crate::event::masked::Masks;
+use crate::event::stored::EventCodec;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
@@ -87,6 +89,16 @@ impl Destination {
     fn single(&self, context: Context) -> Message {
         let payload = self.payload.render(&context);
         self.texts.message(&context, payload, self.mapped)
+    }
+
+    /// Returns true if these deliveries are sent as a batch, which can be divided.
+    pub fn sends_batch(&self, claimed: &[Delivery]) -> bool {
+        self.grouping.is_batch() && claimed.len() > 1
+    }
+
+    /// Returns a codec that reads its events from the spool, as they may be sent.
+    pub fn codec(&self) -> EventCodec {
+        EventCodec::masking(self.masks.clone())
     }
 
     /// Returns the keys that the play's vars or the environment set.

@@ -23,9 +23,9 @@ use lane::Lane;
 use opening::Opening;
 
 /// Number of deliveries of a notifier kept in memory, not counting groups; the others wait in the spool.
-const WINDOW: usize = 512;
+pub const WINDOW: usize = 512;
 /// Size limit in bytes of their events, not counting groups: a few large ones are enough to work on.
-const WINDOW_BYTES: usize = 4 << 20;
+pub const WINDOW_BYTES: usize = 4 << 20;
 
 /// Number of quick attempts at the end of a run while other deliveries of the run fail as well.
 const FIRST_TURNS: u32 = 3;

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use crate::delivery::destination::{Destination, variable};
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
-use crate::delivery::worker::Worker;
+use crate::delivery::worker::WorkerHandle;
 use crate::event::run_summary::{Before, RunSummary};
 use crate::event::stored::EventCodec;
 use crate::event::{Event, Run, Status};
@@ -51,7 +51,7 @@ pub struct Deliverer {
     keeper: RefCell<EventCodec>,
     /// Labels that every event gets.
     labels: RefCell<Rc<Labels>>,
-    workers: RefCell<Vec<Rc<Worker>>>,
+    workers: RefCell<Vec<Rc<WorkerHandle>>>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
 }
@@ -119,7 +119,7 @@ impl Deliverer {
                 .insert(id, key);
             id
         });
-        let is_able = |worker: &Rc<Worker>| worker.id == id && worker.is_able();
+        let is_able = |worker: &Rc<WorkerHandle>| worker.id == id && worker.is_able();
         if let Some(known) = self.workers.borrow().iter().position(is_able) {
             // A play changed other destinations, but not this one.
             return known;
@@ -135,9 +135,8 @@ impl Deliverer {
 
     /// Starts a worker for a destination whose number in the spool is known.
     pub fn start(self: &Rc<Self>, destination: Destination, id: DestinationId) {
-        let worker = Rc::new(Worker::new(destination, id));
-        self.workers.borrow_mut().push(worker.clone());
-        tokio::task::spawn_local(worker::run(self.shared.clone(), worker));
+        let worker = worker::start(self.shared.clone(), destination, id);
+        self.workers.borrow_mut().push(worker);
     }
 
     /// Retires the worker of a destination: it finishes the attempts in progress, and another one takes over.
@@ -175,7 +174,7 @@ impl Deliverer {
                 for accepted in accepted {
                     // A resent event may have a delivery for a notifier that is no longer configured.
                     if let Some(worker) = self.worker(accepted.destination) {
-                        worker.take(&accepted, &held[accepted.event].1);
+                        worker.accept(&accepted, &held[accepted.event].1);
                     }
                 }
             }
@@ -271,7 +270,7 @@ impl Deliverer {
     ) -> (Vec<DestinationId>, Arc<Event>) {
         let workers = self.workers.borrow();
         let context = Context::new(event.clone());
-        let wanting: Vec<&Rc<Worker>> = candidates
+        let wanting: Vec<&Rc<WorkerHandle>> = candidates
             .iter()
             .map(|number| &workers[*number])
             .filter(|worker| worker.destination.rules.want(&context))
@@ -291,7 +290,7 @@ impl Deliverer {
         (wanting.iter().map(|worker| worker.id).collect(), event)
     }
 
-    fn worker(&self, id: DestinationId) -> Option<Rc<Worker>> {
+    fn worker(&self, id: DestinationId) -> Option<Rc<WorkerHandle>> {
         self.workers
             .borrow()
             .iter()
@@ -395,7 +394,7 @@ impl Deliverer {
         self.spool().again().await;
         let mut recorded = Ok(());
         for worker in workers {
-            recorded = recorded.and(worker.catch_up(self.spool()).await);
+            recorded = recorded.and(worker.catch_up().await);
         }
         self.write_unspooled().await;
         self.spool().close().await;
@@ -431,7 +430,7 @@ impl Deliverer {
     /// Returns the counts and the last error of each destination.
     pub fn standings(&self) -> Vec<DestinationSummary> {
         let workers = self.workers.borrow();
-        let standing = |worker: &Rc<Worker>| {
+        let standing = |worker: &Rc<WorkerHandle>| {
             let own = worker.own.borrow();
             DestinationSummary {
                 name: worker.destination.name.clone(),

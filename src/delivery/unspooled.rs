@@ -41,7 +41,7 @@ impl Deliverer {
                 };
                 unspooled.open.insert(id, unwritten);
                 if let Some(worker) = self.worker(*destination) {
-                    worker.take_unspooled(id, event);
+                    worker.accept_unspooled(id, event);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Leadership of a destination, and a record of what its process was doing when it ended: a delivery that
 //! crashes the process whenever its message is built must not block the others.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -18,7 +19,7 @@ const MAX_NOTE: usize = 64 << 10;
 pub struct Leadership {
     /// Locked while it is open. None if no other process knows the destination.
     file: Option<File>,
-    crashes: BTreeMap<i64, u32>,
+    crashes: RefCell<BTreeMap<i64, u32>>,
 }
 
 impl Leadership {
@@ -26,21 +27,21 @@ impl Leadership {
     pub fn unshared() -> Leadership {
         Leadership {
             file: None,
-            crashes: BTreeMap::new(),
+            crashes: RefCell::default(),
         }
     }
 
     /// Takes over in a locked file. The deliveries it lists as under way crashed the previous leader.
     pub fn new(file: File) -> Leadership {
-        let mut leadership = Leadership {
-            crashes: BTreeMap::new(),
+        let leadership = Leadership {
             file: Some(file),
+            crashes: RefCell::default(),
         };
         let text = leadership.read();
         let mut lines = text.lines();
         let under_way = lines.next().unwrap_or_default();
         let counts = lines.next().unwrap_or_default().split_whitespace();
-        leadership.crashes = counts
+        let mut crashes: BTreeMap<i64, u32> = counts
             .filter_map(|count| {
                 let (delivery, crashes) = count.split_once('=')?;
                 Some((delivery.parse().ok()?, crashes.parse().ok()?))
@@ -48,8 +49,9 @@ impl Leadership {
             .collect();
         let ended = under_way.split_whitespace();
         for delivery in ended.filter_map(|word| word.parse().ok()) {
-            *leadership.crashes.entry(delivery).or_default() += 1;
+            *crashes.entry(delivery).or_default() += 1;
         }
+        leadership.crashes.replace(crashes);
         if !under_way.is_empty() {
             leadership.write(&[]);
         }
@@ -57,8 +59,8 @@ impl Leadership {
     }
 
     /// Returns how often the process ended while building a delivery's message, for those where it did.
-    pub fn crashes(&self) -> &BTreeMap<i64, u32> {
-        &self.crashes
+    pub fn crashes(&self) -> BTreeMap<i64, u32> {
+        self.crashes.borrow().clone()
     }
 
     /// Records that the message of these deliveries is being built.
@@ -67,8 +69,9 @@ impl Leadership {
     }
 
     /// Records that the message was built: none of these deliveries crashes the process.
-    pub fn end(&mut self, deliveries: &[i64]) {
+    pub fn end(&self, deliveries: &[i64]) {
         self.crashes
+            .borrow_mut()
             .retain(|delivery, _| !deliveries.contains(delivery));
         self.write(&[]);
     }
@@ -88,8 +91,9 @@ impl Leadership {
     fn write(&self, under_way: &[i64]) {
         let Some(file) = &self.file else { return };
         let under_way: Vec<String> = under_way.iter().map(i64::to_string).collect();
-        let crashes = self.crashes.iter();
+        let crashes = self.crashes.borrow();
         let crashes: Vec<String> = crashes
+            .iter()
             .map(|(delivery, crashes)| format!("{delivery}={crashes}"))
             .collect();
         // The rest of a longer text comes after the second line, which is never read.
@@ -110,14 +114,14 @@ mod tests {
         let lead = || Leadership::new(open());
         lead().begin(&[12, 13]);
         lead().begin(&[12]);
-        let mut leadership = lead();
-        assert_eq!(leadership.crashes(), &BTreeMap::from([(12, 2), (13, 1)]));
+        let leadership = lead();
+        assert_eq!(leadership.crashes(), BTreeMap::from([(12, 2), (13, 1)]));
         leadership.end(&[12]);
-        assert_eq!(lead().crashes(), &BTreeMap::from([(13, 1)]));
+        assert_eq!(lead().crashes(), BTreeMap::from([(13, 1)]));
         lead().begin(&[13]);
         let leadership = lead();
         leadership.begin(&[13]);
         leadership.pause();
-        assert_eq!(lead().crashes(), &BTreeMap::from([(13, 2)]));
+        assert_eq!(lead().crashes(), BTreeMap::from([(13, 2)]));
     }
 }
