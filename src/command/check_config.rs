@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::command::config_table;
 use crate::config::Options;
+use crate::config::entry::Reads;
 use crate::config::entry::Shown;
 use crate::config::problem::Problem;
 use crate::console::stderr;
@@ -25,7 +26,10 @@ use crate::template::context::Context;
 pub async fn run(arguments: cli::CheckConfig) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
-        reads: super::reads(!arguments.connect && !arguments.run_commands),
+        reads: match arguments.connect || arguments.run_commands {
+            true => Reads::All,
+            false => Reads::NoCommands,
+        },
         may_prompt: arguments.connect && std::io::stderr().is_terminal(),
         ..Options::default()
     };

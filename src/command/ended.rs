@@ -227,7 +227,7 @@ impl Errors {
         {
             let record: Value = serde_json::from_str(record.get()).unwrap_or_default();
             let said = record["stdout"].as_str().unwrap_or_default();
-            said.lines().for_each(|line| self.take(line));
+            said.lines().for_each(|line| self.add_line(line));
         }
     }
 
@@ -246,12 +246,12 @@ impl Errors {
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             if lines.peek().is_some() {
                 let line = std::mem::take(&mut self.line);
-                self.take(&String::from_utf8_lossy(&line));
+                self.add_line(&String::from_utf8_lossy(&line));
             }
         }
     }
 
-    fn take(&mut self, line: &str) {
+    fn add_line(&mut self, line: &str) {
         let line = printable(line);
         let line = line.trim();
         let marks = ["[ERROR]:", "ERROR!"];

@@ -170,15 +170,6 @@ pub fn belongs_to(status: &DestinationStatus, file: &Path) -> bool {
     own.map(real) == Some(real(file))
 }
 
-/// Returns the secrets that a command may read; an inspection runs no commands.
-pub fn reads(inspects: bool) -> Reads {
-    if inspects {
-        Reads::NoCommands
-    } else {
-        Reads::All
-    }
-}
-
 /// Reports an error of the spool, and returns its exit code.
 pub fn spool_failed(error: &anyhow::Error) -> Exit {
     stderr::say(format!("spool: {}", stderr::causes(error)));

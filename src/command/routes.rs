@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli;
 use crate::command::send::Input;
 use crate::config::Options;
+use crate::config::entry::Reads;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::delivery::setup::Config;
@@ -19,7 +20,10 @@ use crate::template::context::Context;
 pub async fn run(arguments: cli::Routes) -> Exit {
     let options = Options {
         search: arguments.configuration.search(),
-        reads: super::reads(!arguments.run_commands),
+        reads: match arguments.run_commands {
+            true => Reads::All,
+            false => Reads::NoCommands,
+        },
         ..Options::default()
     };
     let config = match super::load(&options, &Http::default()) {

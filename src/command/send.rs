@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 
 use super::ended::Ends;
 use crate::cli;
+use crate::config::entry::Reads;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::console::stdout;
@@ -47,7 +48,10 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 /// Runs `send`: reads events from files and delivers them.
 pub async fn run(arguments: cli::Send) -> Exit {
     let (names, http) = (&arguments.notifier, Http::default());
-    let reads = super::reads(arguments.dry_run && !arguments.run_commands);
+    let reads = match arguments.dry_run && !arguments.run_commands {
+        true => Reads::NoCommands,
+        false => Reads::All,
+    };
     let config = match super::load_chosen(&arguments.configuration, names, reads, &http) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -88,7 +92,7 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
     let is_all = config.destinations.is_empty();
     let mut destinations = Vec::new();
     for destination in config.destinations {
-        let key = destination.key(&search, input.reader.run());
+        let key = destination.key(&search, input.reader.run_id());
         destinations.push(deliverer.add(destination, key).await);
     }
     if !arguments.quiet {
@@ -104,11 +108,11 @@ async fn deliver(arguments: &cli::Send, config: Config, http: Http, mut input: I
         wanted: 0,
     };
     input.interrupt = signal(SignalKind::interrupt()).ok();
-    let mut take = async |event| intake.take(event).await;
+    let mut add = async |event| intake.add(event).await;
     for file in &arguments.files {
-        input.read(file, &mut take).await;
+        input.read(file, &mut add).await;
     }
-    input.end_runs(&mut take).await;
+    input.end_runs(&mut add).await;
     intake.flush().await;
     let (events, unwanted) = (intake.events, intake.events - intake.wanted);
     let told = (!arguments.quiet && events > 0).then_some(events);
@@ -163,7 +167,7 @@ struct Intake<'a> {
 
 impl Intake<'_> {
     /// Adds an event; None means that no more input is available now.
-    async fn take(&mut self, event: Option<Event>) {
+    async fn add(&mut self, event: Option<Event>) {
         let is_all = event.is_none();
         if let Some(event) = event {
             self.events += 1;
@@ -289,7 +293,7 @@ impl Input {
         if self.interrupted {
             return;
         }
-        for mut event in std::mem::take(&mut self.ends).finish(self.reader.run()) {
+        for mut event in std::mem::take(&mut self.ends).finish(self.reader.run_id()) {
             self.mask_end(&mut event);
             accept(Some(event)).await;
         }
@@ -330,18 +334,18 @@ impl Input {
                 }
             }
             while let Some(record) = records.next() {
-                self.take(&name, record, accept).await;
+                self.add_record(&name, record, accept).await;
             }
         }
         self.ends.read_text(b"\n");
         records.finish();
         while let Some(record) = records.next() {
-            self.take(&name, record, accept).await;
+            self.add_record(&name, record, accept).await;
         }
         self.judge_text(&name);
     }
 
-    async fn take(
+    async fn add_record(
         &mut self,
         name: &str,
         record: Record,

@@ -25,7 +25,7 @@ impl Trouble {
     }
 
     /// Returns true if it is unknown which events the notifier should receive.
-    pub fn takes_nothing(&self) -> bool {
+    pub fn is_unclear(&self) -> bool {
         self.harm == Harm::Rules
     }
 

@@ -12,6 +12,7 @@ use crate::delivery::lanes::Delivery;
 use crate::event::Event;
 use crate::event::masked::Masks;
 use crate::event::stored::EventCodec;
+use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
@@ -33,8 +34,8 @@ pub struct Destination {
     pub payload: Payload,
     pub texts: MessageTemplates,
     pub grouping: Grouping,
-    /// True if it has an `[outputs]` section of its own.
-    pub mapped: bool,
+    /// Origin of the fields shown beside a text.
+    pub fields: Fields,
     /// Number of lanes that deliver concurrently.
     pub concurrency: usize,
     /// True if it sends the original records of ansible-runner.
@@ -88,7 +89,7 @@ impl Destination {
 
     fn single(&self, context: Context) -> Message {
         let payload = self.payload.render(&context);
-        self.texts.message(&context, payload, self.mapped)
+        self.texts.message(&context, payload, self.fields)
     }
 
     /// Returns true if these deliveries are sent as a batch, which can be divided.

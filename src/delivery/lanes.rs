@@ -72,7 +72,7 @@ impl Lanes {
     /// Adds a delivery at the end of its lane.
     pub fn push(&mut self, mut delivery: Delivery, now: Instant) {
         let lane = self.grouping.lane(&delivery.event);
-        if delivery.id > 0 && self.aside.takes(&lane, &delivery.event) {
+        if delivery.id > 0 && self.aside.leave_new(&lane, &delivery.event) {
             return;
         }
         if delivery.id > 0 {

@@ -14,12 +14,13 @@ use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
 use crate::delivery::destination::Destination;
 use crate::event::masked::Masks;
+use crate::message::fields::Fields;
 use crate::message::labels::Labels;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
 use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unavailable, choice};
-use crate::route::grouping::Grouping;
+use crate::route::grouping::{Batching, Grouping};
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
 use crate::template::context::Context;
@@ -322,8 +323,11 @@ impl Config {
         let known = kind.unwrap_or(&UNKNOWN);
         let texts = MessageTemplates::new(&section, known.form);
         texts.try_on(&section, &samples);
-        let batches = kind.is_some_and(|kind| kind.form == MessageFormat::Data);
-        let grouping = Grouping::new(&section, batches);
+        let batching = match kind.map(|kind| kind.form) {
+            Some(MessageFormat::Data) => Batching::Possible,
+            _ => Batching::Impossible,
+        };
+        let grouping = Grouping::new(&section, batching);
         let concurrency = section.count("concurrency", 16, 64);
         let verbatim = section
             .entries
@@ -355,11 +359,14 @@ impl Config {
             self.destinations.push(Destination {
                 name,
                 kind: known,
-                rules: rules.unless(trouble.as_ref().is_some_and(Trouble::takes_nothing)),
+                rules: rules.unless(trouble.as_ref().is_some_and(Trouble::is_unclear)),
                 payload,
                 texts,
                 grouping,
-                mapped: output.is_some(),
+                fields: match output {
+                    Some(_) => Fields::OfPayload,
+                    None => Fields::OfEvent,
+                },
                 concurrency,
                 verbatim,
                 shows_output,

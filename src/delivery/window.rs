@@ -54,34 +54,34 @@ impl Window {
     }
 
     /// Records that the next deliveries were read; `complete` if those were all.
-    pub fn read_more(&mut self, complete: bool) {
+    pub fn record_read(&mut self, complete: bool) {
         (self.complete, self.unsure) = (complete, false);
     }
 
-    /// Takes the next row; `delivery` is None if it could not be read.
-    pub fn take_next(&mut self, number: i64, delivery: Option<Delivery>, now: Instant) {
+    /// Adds the next row; `delivery` is None if it could not be read.
+    pub fn push_next(&mut self, number: i64, delivery: Option<Delivery>, now: Instant) {
         if let Some(delivery) = delivery {
             self.lanes.push(delivery, now);
         }
         self.loaded = number;
     }
 
-    /// Takes the deliveries read for evicted lanes: everything that waited from `first` to `last`.
+    /// Adds the deliveries read for evicted lanes: everything that waited from `first` to `last`.
     pub fn reload(&mut self, deliveries: Vec<Delivery>, (first, last): (i64, i64), now: Instant) {
         // Anything accepted since was left to the spool.
         let complete = last >= self.loaded;
         self.lanes.reload(deliveries, (first, last), complete, now);
     }
 
-    /// Takes a delivery that was just accepted, if everything before it is here and there is room.
+    /// Adds a delivery that was just accepted, if everything before it is here and there is room.
     /// `previous` is the highest number pending before it.
-    pub fn take_new(&mut self, delivery: Delivery, previous: Option<i64>, now: Instant) {
+    pub fn push_new(&mut self, delivery: Delivery, previous: Option<i64>, now: Instant) {
         if delivery.id <= self.loaded {
             return;
         }
         let is_next = previous.is_some_and(|previous| previous <= self.loaded);
         if self.complete && is_next && self.lanes.room().is_some_left() {
-            self.take_next(delivery.id, Some(delivery), now);
+            self.push_next(delivery.id, Some(delivery), now);
         } else {
             self.complete = false;
         }

@@ -73,7 +73,7 @@ impl EventParser {
     }
 
     /// Returns the id of the run to which events belong that name none.
-    pub fn run(&self) -> &str {
+    pub fn run_id(&self) -> &str {
         &self.run.id
     }
 

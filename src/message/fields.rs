@@ -8,9 +8,16 @@ use crate::text::{characters, cut, one_line, printable};
 
 /// Maximum length of a field's name and value, in characters: even with an entity for each character, they
 /// fit Slack's limits.
-/// what Slack takes.
 const NAME: usize = 80;
 const FIELD: usize = 300;
+
+/// Origin of the fields next to the text.
+#[derive(Clone, Copy)]
+pub enum Fields {
+    OfEvent,
+    /// An `[outputs]` section of its own defines them.
+    OfPayload,
+}
 
 /// Returns the fields that `[outputs]` maps, as text.
 pub fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {

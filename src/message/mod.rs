@@ -3,7 +3,7 @@
 pub mod body;
 pub mod content;
 mod defaults;
-mod fields;
+pub mod fields;
 pub mod labels;
 pub mod outputs;
 
@@ -19,7 +19,7 @@ use crate::console::stderr;
 use crate::event::{Event, State, Status};
 use crate::message::body::{Body, readable};
 use crate::message::content::Content;
-use crate::message::fields::{fields, mapped_fields};
+use crate::message::fields::{Fields, fields, mapped_fields};
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, one_line, printable};
@@ -208,7 +208,7 @@ impl MessageTemplates {
     }
 
     /// Renders the message about an event; a template that fails is replaced by the default.
-    pub fn message(&self, context: &Context, payload: Bytes, mapped: bool) -> Message {
+    pub fn message(&self, context: &Context, payload: Bytes, source: Fields) -> Message {
         let event = context.event();
         let mut note = None;
         let mut message = Message {
@@ -238,10 +238,9 @@ impl MessageTemplates {
             message.subject = one_line(&format!("{test}{subject}"));
             let text = render(&self.message, self.default, "message", context, &mut note);
             message.text = printable(&text).into_owned();
-            message.fields = if mapped {
-                mapped_fields(&message.payload)
-            } else {
-                fields(event)
+            message.fields = match source {
+                Fields::OfPayload => mapped_fields(&message.payload),
+                Fields::OfEvent => fields(event),
             };
         }
         let body = self.body(context, &mut note);
@@ -339,7 +338,11 @@ mod tests {
         }
         let texts = MessageTemplates::new(&section, form);
         assert!(section.take_problems().is_empty());
-        texts.message(&Context::new(Arc::new(event)), Bytes::new(), false)
+        texts.message(
+            &Context::new(Arc::new(event)),
+            Bytes::new(),
+            Fields::OfEvent,
+        )
     }
 
     fn data_of(message: &Message) -> Value {

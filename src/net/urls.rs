@@ -16,7 +16,8 @@ pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
 /// Returns a URL that is itself a secret, as those of incoming webhooks are.
 pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
     let read = section.secret_url(key).or_else(|| section.missing(key));
-    parse_url(section, key, read?.expose(), true)
+    let is_secret = true;
+    parse_url(section, key, read?.expose(), is_secret)
 }
 
 /// Parses `text`, the value of `key`, as a URL; secret parts of it are masked.

@@ -134,6 +134,15 @@ fn color(text: &str) -> bool {
     matches!(digits.len(), 3 | 6) && digits.chars().all(|digit| digit.is_ascii_hexdigit())
 }
 
+/// Place of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The thread of the run's first message, if there is one.
+    Thread,
+    /// The channel, even if there is a first message.
+    Channel,
+}
+
 impl Slack {
     /// Returns the content of the message, the same for every recipient.
     fn body(&self, message: &Message) -> Map<String, Value> {
@@ -193,7 +202,7 @@ impl Slack {
 
     /// Builds the request to a channel: in its thread, in the thread of the run's first message, or as an
     /// update of that message unless it shows the end of the run.
-    fn post(&self, message: &Message, recipient: &str, anew: bool) -> Result<Request, Failure> {
+    fn post(&self, message: &Message, recipient: &str, place: Place) -> Result<Request, Failure> {
         let mut body = self.body(message);
         let mut set = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
         let update = self.bot.as_ref().is_some_and(|bot| bot.update);
@@ -204,7 +213,7 @@ impl Slack {
         let first = message.threads.get(recipient);
         let first = first
             .and_then(|name| name.split_once('/'))
-            .filter(|_| !anew);
+            .filter(|_| place == Place::Thread);
         let method = match first {
             // A channel is updated by its id, whatever name was used to post to it.
             Some((channel, first)) if update && !message.comes_late() => {
@@ -233,7 +242,8 @@ impl Service for Slack {
             let body = json_with(self.body(message), message)?;
             return Ok(vec![(String::new(), self.request("", body))]);
         };
-        let post = |channel: &String| Ok((channel.clone(), self.post(message, channel, false)?));
+        let post =
+            |channel: &String| Ok((channel.clone(), self.post(message, channel, Place::Thread)?));
         bot.channels.of(message)?.iter().map(post).collect()
     }
 
@@ -291,7 +301,7 @@ impl Service for Slack {
             .as_str()
             .is_some_and(|error| NOT_UPDATED.contains(&error));
         let updated = self.bot.as_ref()?.update && message.threads.contains_key(recipient);
-        (gone && updated).then(|| self.post(message, recipient, true).ok())?
+        (gone && updated).then(|| self.post(message, recipient, Place::Channel).ok())?
     }
 
     fn probe(&self, method: Method) -> Request {

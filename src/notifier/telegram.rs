@@ -64,9 +64,25 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, api.as_ref(), service)
 }
 
+/// Markup of a text.
+#[derive(Clone, Copy)]
+enum Markup {
+    Html,
+    None,
+}
+
+impl Markup {
+    fn mode(self) -> Value {
+        match self {
+            Markup::Html => "HTML".into(),
+            Markup::None => Value::Null,
+        }
+    }
+}
+
 impl Telegram {
     /// Returns the text, with or without markup.
-    fn text(message: &Message, markup: bool) -> String {
+    fn text(message: &Message, markup: Markup) -> String {
         let subject = Escape::Html.apply(&message.subject);
         let title = match message.link() {
             Some(url) => format!("<a href=\"{}\">{subject}</a>", Escape::Html.apply(url)),
@@ -74,8 +90,8 @@ impl Telegram {
         };
         let html = format!("<b>{title}</b>\n{}", message.text);
         match markup {
-            true => cut_html(html.trim(), MOST, utf16).into_owned(),
-            false => cut(without_markup(&html).trim(), MOST, utf16).into_owned(),
+            Markup::Html => cut_html(html.trim(), MOST, utf16).into_owned(),
+            Markup::None => cut(without_markup(&html).trim(), MOST, utf16).into_owned(),
         }
     }
 
@@ -84,7 +100,7 @@ impl Telegram {
         message: &Message,
         recipient: &str,
         chat: &str,
-        markup: bool,
+        markup: Markup,
     ) -> Result<Request, Failure> {
         let first = message.threads.get(recipient);
         let first: Option<i64> = first.and_then(|id| id.parse().ok());
@@ -92,10 +108,7 @@ impl Telegram {
         let body = [
             ("chat_id", json!(chat)),
             ("text", json!(Telegram::text(message, markup))),
-            (
-                "parse_mode",
-                if markup { json!("HTML") } else { Value::Null },
-            ),
+            ("parse_mode", markup.mode()),
             ("message_thread_id", json!(self.topic)),
             ("reply_parameters", first.map_or(Value::Null, answer)),
             ("link_preview_options", json!({"is_disabled": true})),
@@ -123,7 +136,8 @@ impl Telegram {
 
 impl Service for Telegram {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let send = |chat: &String| Ok((chat.clone(), self.send(message, chat, chat, true)?));
+        let send =
+            |chat: &String| Ok((chat.clone(), self.send(message, chat, chat, Markup::Html)?));
         self.chats.of(message)?.iter().map(send).collect()
     }
 
@@ -152,13 +166,14 @@ impl Service for Telegram {
         let said = reply.json();
         // A group that became a supergroup has a new id.
         if let Some(chat) = said["parameters"]["migrate_to_chat_id"].as_i64() {
-            return self.send(message, recipient, &chat.to_string(), true).ok();
+            let chat = chat.to_string();
+            return self.send(message, recipient, &chat, Markup::Html).ok();
         }
         // Telegram does not know the user's own markup: the words matter more.
         let entities = said["description"]
             .as_str()?
             .contains("can't parse entities");
-        let plain = || self.send(message, recipient, recipient, false).ok();
+        let plain = || self.send(message, recipient, recipient, Markup::None).ok();
         entities.then(plain)?
     }
 

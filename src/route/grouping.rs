@@ -53,14 +53,20 @@ impl Default for Grouping {
     }
 }
 
+/// Ability of a kind to send several messages as one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Batching {
+    Possible,
+    Impossible,
+}
+
 impl Grouping {
     /// Reads `group_by`, `group_wait` and `order`, and `batch` if the kind supports it.
-    pub fn new(section: &Section, batches: bool) -> Grouping {
+    pub fn new(section: &Section, batching: Batching) -> Grouping {
         let wait = section.duration("group_wait", WAIT);
-        let batch = if batches {
-            section.count("batch", 1, LARGEST)
-        } else {
-            1
+        let batch = match batching {
+            Batching::Possible => section.count("batch", 1, LARGEST),
+            Batching::Impossible => 1,
         };
         let by = section.choice("group_by", By::Event, &NAMES);
         if by != By::Event && batch > 1 {

@@ -134,7 +134,7 @@ impl CheckMode {
         of.map_or("include", |(name, _)| name)
     }
 
-    fn takes(self, event: &Event) -> bool {
+    fn admits(self, event: &Event) -> bool {
         match self {
             CheckMode::Include => true,
             CheckMode::Exclude => !event.run.check,
@@ -251,7 +251,7 @@ impl Rules {
     pub fn want(&self, context: &Context) -> bool {
         !self.unclear
             && self.trigger(context.event()).is_some()
-            && self.check_mode.takes(context.event())
+            && self.check_mode.admits(context.event())
             && self.holds(context)
     }
 
@@ -277,7 +277,7 @@ impl Rules {
                 false,
                 format!("matches none of its triggers: {}", all.join(", ")),
             ),
-            Some(_) if !self.check_mode.takes(context.event()) => (
+            Some(_) if !self.check_mode.admits(context.event()) => (
                 false,
                 format!("its `check_mode` is {}", self.check_mode.name()),
             ),

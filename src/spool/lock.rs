@@ -59,8 +59,8 @@ impl Lock {
         Ok(Lock { path, file })
     }
 
-    /// Takes the lock, or fails with the name of its holder. Calls `meanwhile` again and again as it waits.
-    pub fn take(
+    /// Acquires the lock, or fails with the name of its holder. Calls `meanwhile` again and again as it waits.
+    pub fn acquire(
         &self,
         patience: Patience,
         meanwhile: &mut dyn FnMut(),

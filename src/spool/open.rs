@@ -37,10 +37,10 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     let path = folder.join("spool.db");
     // Created here so that nobody else can read it at any time.
     private_file(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
-    let guard = lock.take(patience, &mut || ())?;
+    let guard = lock.acquire(patience, &mut || ())?;
     let users = private_file(&folder.join("spool.users")).ok();
     let is_alone = users.as_ref().is_none_or(|users| users.try_lock().is_ok());
-    let (connection, told) = open_sound(&path, limits.check, is_alone)
+    let (connection, told) = open_sound(&path, limits, is_alone)
         .with_context(|| format!("cannot use `{}`", path.display()))?;
     let reserve = Reserve::in_folder(folder);
     if reserve.is_short(&connection, 0) {
@@ -112,13 +112,17 @@ pub fn check_made(folder: &Path, limits: &Limits) -> Result<()> {
 
 /// Opens the file, or a new one in its place if it is damaged, and returns a message about that. If other
 /// processes have it open, SQLite does not read its log again.
-fn open_sound(path: &Path, check: bool, is_alone: bool) -> Result<(Connection, Option<String>)> {
+fn open_sound(
+    path: &Path,
+    limits: &Limits,
+    is_alone: bool,
+) -> Result<(Connection, Option<String>)> {
     let log = is_alone.then(|| wal::damage(path)).flatten();
     if log.is_some() || rescue::is_condemned(path) {
         return replace(path, log);
     }
     match prepare(path) {
-        Ok(connection) if check && !rescue::is_sound(&connection, path) => {
+        Ok(connection) if limits.check && !rescue::is_sound(&connection, path) => {
             drop(connection);
             replace(path, None)
         }

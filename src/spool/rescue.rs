@@ -185,7 +185,7 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvage
             let one_by_one = (first..=last).filter_map(|id| read(id, id).ok());
             one_by_one.flatten().collect()
         });
-        waiting += take_over(&transaction, rows)?;
+        waiting += insert(&transaction, rows)?;
         next = last.saturating_add(1);
     }
     transaction.commit()?;
@@ -245,7 +245,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
 }
 
 /// Inserts the deliveries; returns how many of them are pending.
-fn take_over(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
+fn insert(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
     let mut waiting = 0;
     for mut kept in rows {
         // Read from a page that holds something else.

@@ -302,7 +302,7 @@ impl Writer {
                 });
             }
         };
-        let _held = store.lock.take(patience, &mut read_meanwhile)?;
+        let _held = store.lock.acquire(patience, &mut read_meanwhile)?;
         if inode(&self.folder) != self.inode {
             return Err(Error::Other("the spool cannot be written".to_owned()));
         }
@@ -329,7 +329,7 @@ impl Writer {
     /// others are at work, or if the room of the log may be needed.
     fn move_log(&mut self) {
         let Some(store) = &self.store else { return };
-        if let Ok(_held) = store.lock.take(Patience::Short, &mut || ())
+        if let Ok(_held) = store.lock.acquire(Patience::Short, &mut || ())
             && self.is_current()
         {
             let mode = if self.reserve.is_whole() {

@@ -41,7 +41,7 @@ impl Aside {
     }
 
     /// Leaves a new delivery to the spool if earlier ones of its lane are there; returns whether it did.
-    pub fn takes(&mut self, lane: &str, event: &Event) -> bool {
+    pub fn leave_new(&mut self, lane: &str, event: &Event) -> bool {
         let left = self.0.get_mut(lane);
         left.map(|left| left.note(event)).is_some()
     }

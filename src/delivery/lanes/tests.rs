@@ -2,6 +2,7 @@ use super::*;
 use crate::config::entry::{Entry, Origin};
 use crate::config::section::Section;
 use crate::event::parse::EventParser;
+use crate::route::grouping::Batching;
 use std::sync::Arc;
 
 const DRAIN: Duration = Duration::from_secs(4);
@@ -35,7 +36,11 @@ fn lanes_with(key: &str, value: &str) -> Lanes {
         value: value.into(),
         origin: Origin::Play,
     });
-    Lanes::new(Grouping::new(&section, false), Thread::None, DRAIN)
+    Lanes::new(
+        Grouping::new(&section, Batching::Impossible),
+        Thread::None,
+        DRAIN,
+    )
 }
 
 fn lanes() -> Lanes {

@@ -14,7 +14,7 @@ use crate::delivery::lanes::{Delivery, Lanes};
 use crate::event::Event;
 use crate::event::parse::EventParser;
 use crate::notifier::Thread;
-use crate::route::grouping::Grouping;
+use crate::route::grouping::{Batching, Grouping};
 use crate::spool::Room;
 
 const DRAIN: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ fn grouping((key, value): (&str, &str)) -> Grouping {
         value: value.into(),
         origin: Origin::Play,
     });
-    Grouping::new(&section, true)
+    Grouping::new(&section, Batching::Possible)
 }
 
 impl World {
@@ -169,7 +169,7 @@ impl World {
         // Accepted by this process, or by another one.
         if self.rng.bool() {
             let delivery = Delivery::new(self.last, event);
-            self.window.take_new(delivery, Some(previous), self.now);
+            self.window.push_new(delivery, Some(previous), self.now);
         }
     }
 
@@ -201,7 +201,7 @@ impl World {
         }
         if let Some(after) = self.window.needs_more() {
             let (found, all) = self.pending(after, self.window.room().unwrap());
-            self.window.read_more(all);
+            self.window.record_read(all);
             for delivery in found {
                 // One in a thousand cannot be read, and is given up.
                 let is_bad = self.rng.u16(..1000) == 0;
@@ -210,7 +210,7 @@ impl World {
                     self.rows.remove(&id);
                 }
                 let delivery = (!is_bad).then_some(delivery);
-                self.window.take_next(id, delivery, self.now);
+                self.window.push_next(id, delivery, self.now);
             }
         }
         if self.breaker.pause(self.now).is_some() {

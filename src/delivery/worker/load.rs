@@ -73,11 +73,11 @@ impl Worker {
         let Some((rows, complete)) = self.pending(spool, after).await else {
             return false;
         };
-        self.window.read_more(complete);
+        self.window.record_read(complete);
         for row in rows {
             let number = row.delivery;
             let delivery = self.read_row(spool, row).await;
-            self.window.take_next(number, delivery, Instant::now());
+            self.window.push_next(number, delivery, Instant::now());
         }
         true
     }

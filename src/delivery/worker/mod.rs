@@ -151,7 +151,7 @@ impl Worker {
                     previous,
                     event: Some(event),
                 } if self.leadership.is_some() => {
-                    window.take_new(Delivery::new(id, event), previous, now);
+                    window.push_new(Delivery::new(id, event), previous, now);
                 }
                 Request::Deliver { .. } => window.is_incomplete(),
                 Request::DeliverUnspooled { id, event } => {
@@ -224,18 +224,18 @@ impl Worker {
             .spawn_local(async { Step::Attempted(attempt.make().await) });
     }
 
-    /// Waits until there is something to do; takes what was done.
+    /// Waits until there is something to do; applies what was done.
     async fn wait(&mut self, next: Option<Instant>, look: &mut Interval) {
         tokio::select! {
-            Some(step) = self.steps.join_next() => self.take_steps(step),
+            Some(step) = self.steps.join_next() => self.apply(step),
             () = self.handle.wake.notified() => {}
             () = sleep_until(next), if next.is_some() => {}
             _ = look.tick() => self.poll().await,
         }
     }
 
-    /// Takes everything that was done.
-    fn take_steps(&mut self, first: Result<Step, JoinError>) {
+    /// Applies everything that was done.
+    fn apply(&mut self, first: Result<Step, JoinError>) {
         let mut done = Some(first);
         while let Some(step) = done {
             match step {

@@ -40,6 +40,13 @@ pub struct Credentials {
     waiting: Vec<Outcome>,
 }
 
+/// Secrets of now, compared with those that an attempt used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Unchanged,
+    Renewed,
+}
+
 /// Attempt whose mark was written, or could not be.
 pub struct Recorded {
     claimed: Vec<Delivery>,
@@ -52,15 +59,18 @@ impl Worker {
     /// Draws the consequences of an attempt.
     pub(super) fn conclude(&mut self, outcome: Outcome) {
         if !matches!(outcome.reply.result, Err(Failure::Denied(_))) {
-            return self.judge(outcome, false);
+            return self.judge(outcome, Secrets::Unchanged);
         }
         // Right away: a command that reads a secret may take a while.
         self.breaker.denied();
         match self.credentials.renewed {
             // Another attempt is worthwhile if this one began before the secrets were read again.
             Some(renewed) => {
-                let again = outcome.begun < renewed;
-                self.judge(outcome, again);
+                let secrets = match outcome.begun < renewed {
+                    true => Secrets::Renewed,
+                    false => Secrets::Unchanged,
+                };
+                self.judge(outcome, secrets);
             }
             None => {
                 self.credentials.waiting.push(outcome);
@@ -85,15 +95,17 @@ impl Worker {
     pub(super) fn finish_renewal(&mut self, notifier: Option<Rc<dyn Notifier>>) {
         self.credentials.renewing = false;
         self.credentials.renewed = Some(Instant::now());
-        let renewed = notifier.is_some();
-        self.notifier = notifier.unwrap_or_else(|| self.notifier.clone());
+        let mut secrets = Secrets::Unchanged;
+        if let Some(notifier) = notifier {
+            (self.notifier, secrets) = (notifier, Secrets::Renewed);
+        }
         for outcome in std::mem::take(&mut self.credentials.waiting) {
-            self.judge(outcome, renewed);
+            self.judge(outcome, secrets);
         }
     }
 
-    /// Turns an outcome into a verdict, and records it; `renewed` if refused secrets were read again.
-    fn judge(&mut self, outcome: Outcome, renewed: bool) {
+    /// Turns an outcome into a verdict, and records it.
+    fn judge(&mut self, outcome: Outcome, secrets: Secrets) {
         let mut claimed = outcome.claimed;
         let Reply {
             result,
@@ -101,7 +113,7 @@ impl Worker {
             note,
             threads,
         } = outcome.reply;
-        let verdict = self.verdict(&claimed, renewed, result);
+        let verdict = self.verdict(&claimed, secrets, result);
         let began = (outcome.started, outcome.begun);
         let verdict = unless_too_old(&mut claimed[0], began, outcome.earlier, verdict);
         claimed[0].reached.extend(reached);
@@ -127,7 +139,7 @@ impl Worker {
     fn verdict(
         &mut self,
         claimed: &[Delivery],
-        renewed: bool,
+        secrets: Secrets,
         result: Result<(), Failure>,
     ) -> Verdict {
         let (destination, now) = (&self.handle.destination, Instant::now());
@@ -160,7 +172,7 @@ impl Worker {
                 error.push_str("; off until its configuration changes");
                 None
             }
-            Failure::Denied(_) if renewed => Some(Duration::ZERO),
+            Failure::Denied(_) if secrets == Secrets::Renewed => Some(Duration::ZERO),
             Failure::Denied(_) => {
                 most = most.min(MAX_DENIED);
                 self.credentials.refused = true;

@@ -34,7 +34,7 @@ pub fn write(value: &Value, style: Style, indent: usize) -> Result<String, Error
         // PyYAML accepts no other values.
         indent: if (2..10).contains(&indent) { indent } else { 2 },
     };
-    writer.value(value, 0, false)?;
+    writer.value(value, 0, Start::Here)?;
     if !writer.out.ends_with('\n') {
         writer.out.push('\n');
     }
@@ -55,9 +55,17 @@ struct Writer {
     indent: usize,
 }
 
+/// Place where a value starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Here,
+    /// After a key and a colon: a scalar after a space, a collection on a new line.
+    AfterKey,
+}
+
 impl Writer {
-    /// Writes a value whose lines start in `column`. After a key, it starts on a new line.
-    fn value(&mut self, value: &Value, column: usize, behind_key: bool) -> Result<(), Error> {
+    /// Writes a value whose lines start in `column`.
+    fn value(&mut self, value: &Value, column: usize, start: Start) -> Result<(), Error> {
         let children: Vec<Value> = match value.kind() {
             ValueKind::Map => pairs_of(value)?
                 .into_iter()
@@ -66,7 +74,7 @@ impl Writer {
             ValueKind::Seq | ValueKind::Iterable => items_of(value)?,
             _ => {
                 let scalar = scalar(value)?;
-                if behind_key {
+                if start == Start::AfterKey {
                     self.out.push(' ');
                 }
                 self.out.push_str(&scalar);
@@ -80,13 +88,13 @@ impl Writer {
             Style::Block => false,
         };
         if flows || children.is_empty() {
-            if behind_key {
+            if start == Start::AfterKey {
                 self.out.push(' ');
             }
             return self.flow(value);
         }
         if value.kind() == ValueKind::Map {
-            if behind_key {
+            if start == Start::AfterKey {
                 self.line(column);
             }
             for (number, (key, child)) in sorted(value)?.into_iter().enumerate() {
@@ -101,10 +109,10 @@ impl Writer {
                 } else {
                     column + self.indent
                 };
-                self.value(&child, column, true)?;
+                self.value(&child, column, Start::AfterKey)?;
             }
         } else {
-            if behind_key {
+            if start == Start::AfterKey {
                 self.line(column);
             }
             for (number, child) in children.iter().enumerate() {
@@ -117,7 +125,7 @@ impl Writer {
                 } else {
                     1
                 }));
-                self.value(child, column + self.indent, false)?;
+                self.value(child, column + self.indent, Start::Here)?;
             }
         }
         Ok(())
