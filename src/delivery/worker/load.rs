@@ -73,9 +73,14 @@ impl Worker {
         let Some((rows, complete)) = self.pending(spool, after).await else {
             return false;
         };
+        // Those accepted meanwhile are here already: they need not be parsed.
+        self.read_requests();
         self.window.record_read(complete);
         for row in rows {
             let number = row.delivery;
+            if number <= self.window.loaded() {
+                continue;
+            }
             let delivery = self.read_row(spool, row).await;
             self.window.push_next(number, delivery, Instant::now());
         }
