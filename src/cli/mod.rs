@@ -172,7 +172,7 @@ pub struct Run {
     #[command(flatten)]
     pub configuration: Configuration,
     /// Program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
 

@@ -135,7 +135,7 @@ impl Copying {
                     Ok(length) => {
                         let length = self.complete(&mut piece, length);
                         self.tail.push(&piece[..length]);
-                        let piece = untranslated(&self.target, &piece[..length]);
+                        let piece = untranslated([&self.source, &self.target], &piece[..length]);
                         if self.write(&piece).is_err() {
                             return;
                         }
@@ -212,12 +212,13 @@ impl Copying {
     }
 }
 
-/// Returns the output as the command wrote it, if `target` is a terminal that translates its line ends once
-/// more. They were translated when they were written: until now, the command may have changed the modes.
-fn untranslated<'a>(target: &File, piece: &'a [u8]) -> Cow<'a, [u8]> {
+/// Returns the output as the command wrote it, if both ends are terminals that translate line ends: the second one
+/// does it again. The first one did when they were written: since then, the command may have changed the modes.
+fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
     let both = OutputModes::OPOST | OutputModes::ONLCR;
-    let translates = tcgetattr(target).is_ok_and(|modes| modes.output_modes.contains(both));
-    if !translates || !piece.windows(2).any(|pair| pair == b"\r\n") {
+    let translates =
+        |end: &File| tcgetattr(end).is_ok_and(|modes| modes.output_modes.contains(both));
+    if !ends.into_iter().all(translates) || !piece.windows(2).any(|pair| pair == b"\r\n") {
         return Cow::Borrowed(piece);
     }
     let is_kept =
