@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{OutputModes, tcgetattr};
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
 use super::tail::Tail;
 
@@ -139,6 +139,7 @@ impl Copying {
                         if self.write(&piece).is_err() {
                             return;
                         }
+                        follow(&self.source, &self.target);
                         if asked.is_some() {
                             self.rest = self.rest.saturating_sub(length);
                         }
@@ -225,6 +226,18 @@ fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
         |(index, byte): &(usize, &u8)| **byte != b'\r' || piece.get(index + 1) != Some(&b'\n');
     let kept = piece.iter().enumerate().filter(is_kept);
     Cow::Owned(kept.map(|(_, byte)| *byte).collect())
+}
+
+/// Gives the command's terminal the output modes of the real one: the command may have changed the modes of its
+/// standard input alone, which is the real one.
+fn follow(made: &File, real: &File) {
+    if let (Ok(mut modes), Ok(other)) = (tcgetattr(made), tcgetattr(real))
+        && modes.output_modes != other.output_modes
+    {
+        modes.output_modes = other.output_modes;
+        // A terminal that is gone has no modes.
+        let _ = tcsetattr(made, OptionalActions::Now, &modes);
+    }
 }
 
 struct Ready {
