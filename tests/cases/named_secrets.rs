@@ -461,3 +461,20 @@ fn every_candidate_is_checked_and_none_is_shown() {
     );
     assert!(!checked.printed().contains("canary"), "{checked:?}");
 }
+
+#[test]
+fn what_the_environment_sets_is_no_name() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:a]\nvalue = canary\n[inputs]\ncallback_url = {}\nusername = anna\npassword = secret:a\n",
+        server.url()
+    ));
+    sandbox.file("event.json", EVENT);
+    let mut command = sandbox.command_on_spool(&["send", "event.json"]);
+    command.env("ANSIBLE_NOTIFY_PASSWORD", "secret:a");
+    let sent = outcome(command.spawn().unwrap());
+    assert_eq!(sent.code, 0, "{sent:?}");
+    // "anna:secret:a"
+    let expected = "Basic YW5uYTpzZWNyZXQ6YQ==";
+    assert_eq!(header(&server, "authorization").as_deref(), Some(expected));
+}
