@@ -275,6 +275,9 @@ pub struct Flush {
     /// Also retry dead deliveries
     #[arg(long)]
     pub dead: bool,
+    /// Also deliver now what `mute` or `digest` holds
+    #[arg(long)]
+    pub held: bool,
     /// Deliver only what is due, without cutting pauses short; for timers
     #[arg(long)]
     pub due: bool,

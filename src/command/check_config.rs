@@ -13,6 +13,7 @@ use crate::config::entry::Shown;
 use crate::config::problem::Problem;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
+use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::event::sample;
 use crate::exit::Exit;
@@ -20,6 +21,7 @@ use crate::failure::Check;
 use crate::net::http::Http;
 use crate::secret;
 use crate::spool::{self, default_folder};
+use crate::system::clock;
 use crate::template::context::Context;
 
 /// Runs `check-config`: prints the settings with their origins, and every problem.
@@ -85,6 +87,8 @@ fn as_text(config: &Config, connections: &[(String, Check)]) -> Vec<Styled> {
             "notifier {}: {} ({})\n",
             destination.name, destination.kind.name, destination.kind.about
         )));
+        let rules = timing_of(destination).into_iter();
+        parts.extend(rules.map(|rule| Styled::Plain(format!("  {rule}\n"))));
     }
     let withheld = config.withheld.iter().map(|note| format!("{note}\n"));
     let steps = connections.iter().flat_map(|(name, check)| {
@@ -117,6 +121,12 @@ fn verdict(config: &Config, connections: &[(String, Check)]) -> Styled {
     }
 }
 
+/// Describes when a notifier is told: what would happen to an event now.
+fn timing_of(destination: &Destination) -> Vec<String> {
+    let timing = destination.timing.as_deref();
+    timing.map_or_else(Vec::new, |timing| timing.explain(clock::now()))
+}
+
 fn complain(config: &Config, connections: &[(String, Check)]) {
     for warning in &config.warnings {
         stderr::say(format!("warning: {warning}"));
@@ -140,7 +150,9 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Valu
     let notifiers: Vec<_> = config
         .destinations
         .iter()
-        .map(|destination| json!({"name": destination.name, "type": destination.kind.name}))
+        .map(|destination| {
+            json!({"name": destination.name, "type": destination.kind.name, "timing": timing_of(destination)})
+        })
         .collect();
     let connections: Vec<_> = connections
         .iter()

@@ -14,6 +14,7 @@ use crate::json::bulk;
 use crate::spool::{
     self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Scope, Spool,
 };
+use crate::system::clock;
 
 /// Runs `status`: prints the counts of each destination in the spool.
 pub async fn status(arguments: cli::Status) -> Exit {
@@ -57,6 +58,7 @@ fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
                 other.accepted += row.accepted;
                 other.delivered += row.delivered;
                 other.dropped += row.dropped;
+                other.suppressed += row.suppressed;
                 other.last_error = row.last_error.or(other.last_error.take());
             }
             None => shown.push(row),
@@ -81,6 +83,17 @@ fn status_line(row: &DestinationStatus, name: &str) -> String {
         "{name}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
         row.accepted, row.delivered, row.waiting, row.dead, row.dropped
     );
+    if row.suppressed > 0 {
+        let text = format!(" ({} by `after`, `repeat` or `muted`)", row.suppressed);
+        line.push_str(&text);
+    }
+    if let Some(until) = row.held_until {
+        line.push_str(&format!(
+            "; {} held until {}",
+            row.held,
+            clock::local(until)
+        ));
+    }
     match (row.breaker, row.paused_until) {
         (BreakerState::Closed, _) => {}
         (BreakerState::Off, _) => line.push_str("; off until its configuration changes"),

@@ -14,6 +14,7 @@ use crate::delivery::setup::Config;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::net::http::Http;
+use crate::system::clock;
 use crate::template::context::Context;
 
 /// Runs `routes`: prints which notifiers want each event, and why.
@@ -46,7 +47,12 @@ pub async fn run(arguments: cli::Routes) -> Exit {
 fn show(event: Event, config: &Config, as_json: bool) {
     let context = Context::new(Arc::new(config.labels.apply(event)));
     let routes = config.destinations.iter().map(|destination| {
-        let (wanted, reason) = destination.rules.explain(&context);
+        let (wanted, mut reason) = destination.rules.explain(&context);
+        if let (true, Some(timing)) = (wanted, &destination.timing) {
+            for rule in timing.explain(clock::now()) {
+                reason.push_str(&format!("; {rule}"));
+            }
+        }
         (
             destination.name.as_str(),
             destination.kind.name,

@@ -349,6 +349,7 @@ fn is_section(name: &str) -> bool {
         "inputs" | "outputs" | "delivery" | event::NAME | mask::NAME
     ) || named("notifier:")
         || named("outputs:")
+        || named("time:")
 }
 
 /// Applies overrides: the environment wins over the files, and the play's vars win over both. The

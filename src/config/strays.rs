@@ -7,7 +7,7 @@ use crate::text::{nearest, suggest};
 /// Sections without a name of their own.
 const PLAIN: [&str; 5] = ["inputs", "outputs", "delivery", "event", "mask"];
 /// Sections with a name after a colon.
-const NAMED: [&str; 3] = ["notifier", "outputs", "secret"];
+const NAMED: [&str; 4] = ["notifier", "outputs", "secret", "time"];
 
 /// Returns the section that an unknown one probably concerns, and the problem.
 pub fn unknown(name: &str, kinds: &[&'static str]) -> (String, String) {
@@ -25,7 +25,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
         };
         let own = if after.trim().is_empty() { "NAME" } else { own };
         let hint = format!("; did you mean [{near}:{own}]?");
-        if near == "secret" {
+        if ["secret", "time"].contains(&near) {
             return (nobody(), hint);
         }
         return (format!("notifier:{own}"), hint);
@@ -48,7 +48,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; known sections: [inputs], [outputs], [delivery], [event], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME]"
+    "; known sections: [inputs], [outputs], [delivery], [event], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME], [time:NAME]"
         .to_owned()
 }
 

@@ -18,6 +18,7 @@ use crate::message::{Message, MessageTemplates};
 use crate::notifier::{Kind, Notifier};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
+use crate::route::timing::Timing;
 use crate::spool::{DestinationKey, Expectation, Scope};
 use crate::template::context::Context;
 
@@ -36,6 +37,8 @@ pub struct Destination {
     pub grouping: Grouping,
     /// Origin of the fields shown beside a text.
     pub fields: Fields,
+    /// Rules for when it is told, if it has any.
+    pub timing: Option<Box<Timing>>,
     /// Number of lanes that deliver concurrently.
     pub concurrency: usize,
     /// True if it sends the original records of ansible-runner.
@@ -77,7 +80,7 @@ impl Destination {
     /// Returns the message about a group of events, presented as the first one that failed, if any did.
     fn group(&self, mut events: Vec<Arc<Event>>) -> Message {
         let id = events[0].id.clone();
-        let failed = events.iter().position(|event| event.is_failure());
+        let failed = events.iter().position(|event| event.is_bad());
         let before = failed.unwrap_or(0);
         let told = events.remove(before);
         let context = Context::group(told, events, before);

@@ -71,7 +71,7 @@ impl Lanes {
 
     /// Adds a delivery at the end of its lane.
     pub fn push(&mut self, mut delivery: Delivery, now: Instant) {
-        let lane = self.grouping.lane(&delivery.event);
+        let lane = delivery.lane(&self.grouping);
         if delivery.id > 0 && self.aside.leave_new(&lane, &delivery.event) {
             return;
         }
@@ -79,21 +79,21 @@ impl Lanes {
             self.length += 1;
             self.bytes += delivery.size();
         }
-        if delivery.event.end.is_some() {
+        if delivery.event.end.is_some() && delivery.hold == 0 {
             self.complete_groups(Some(&delivery.event.run.id));
-            if self.grouping.is_parallel() {
+            if delivery.ends_run(&self.grouping) {
                 self.ends.hold(delivery, now);
                 return self.open_ends(now);
             }
         }
-        if delivery.due.is_none() && self.grouping.gathers(&delivery.event) {
+        if delivery.due.is_none() && delivery.hold == 0 && delivery.gathers(&self.grouping) {
             delivery.due = self.gathered_until(&delivery, now);
         }
         self.enlist(delivery);
     }
 
     fn enlist(&mut self, delivery: Delivery) {
-        let name: Rc<str> = Rc::from(&*self.grouping.lane(&delivery.event));
+        let name: Rc<str> = Rc::from(&*delivery.lane(&self.grouping));
         if let Some(lane) = self.lanes.get_mut(&name) {
             lane.waiting.push_back(delivery);
             if lane.waiting.len() == self.grouping.most && lane.is_full(self.grouping.most) {
@@ -148,7 +148,7 @@ impl Lanes {
             }
             let lane = self.lanes.get_mut(&name)?;
             let first = lane.waiting.front()?;
-            if !self.opening.admits(&first.event.run.id, &name) {
+            if first.hold == 0 && !self.opening.admits(&first.event.run.id, &name) {
                 continue;
             }
             lane.under_way = Some((first.event.run.clone(), first.id));
@@ -161,7 +161,7 @@ impl Lanes {
     /// was released can proceed now.
     fn hold_again(&mut self, name: &Rc<str>, now: Instant) -> bool {
         let first = self.lanes.get(name).and_then(|lane| lane.waiting.front());
-        let end = first.filter(|first| first.event.end.is_some() && self.grouping.is_parallel());
+        let end = first.filter(|first| first.ends_run(&self.grouping));
         let behind = || others(&self.lanes, &self.aside);
         if !end.is_some_and(|end| self.ends.waits(end, behind(), now)) {
             return false;
@@ -181,11 +181,11 @@ impl Lanes {
             return;
         };
         first.together = together;
-        let event = first.event.clone();
-        let name: Rc<str> = Rc::from(&*self.grouping.lane(&event));
+        let (event, ends_run) = (first.event.clone(), first.ends_run(&self.grouping));
+        let name: Rc<str> = Rc::from(&*first.lane(&self.grouping));
         let lane = self.lanes.entry(name.clone()).or_default();
         lane.under_way = None;
-        if event.end.is_some() && self.is_preceded(&event.run.id) {
+        if ends_run && self.is_preceded(&event.run.id) {
             for end in claimed {
                 // If it fails repeatedly, the others go first.
                 let until = end.due.filter(|_| end.attempts < FIRST_TURNS);
@@ -202,8 +202,7 @@ impl Lanes {
 
     /// Returns true if anything is still to be delivered before the end of a run.
     fn is_preceded(&self, run: &str) -> bool {
-        let mut others = others(&self.lanes, &self.aside);
-        self.grouping.is_parallel() && others.any(|(of, ..)| of == run)
+        others(&self.lanes, &self.aside).any(|(of, ..)| of == run)
     }
 
     /// Removes claimed deliveries that are finished; their lane continues.
@@ -212,7 +211,7 @@ impl Lanes {
             self.make_room_of(delivery);
         }
         let Some(first) = claimed.first() else { return };
-        let name: Rc<str> = Rc::from(&*self.grouping.lane(&first.event));
+        let name: Rc<str> = Rc::from(&*first.lane(&self.grouping));
         if let Some(lane) = self.lanes.get_mut(&name) {
             (lane.under_way, lane.failed) = (None, false);
         }
@@ -289,7 +288,7 @@ impl Lanes {
         let Some(first) = lane.waiting.front() else {
             return;
         };
-        let gathers = self.grouping.gathers(&first.event);
+        let gathers = first.gathers(&self.grouping) || first.hold > 0;
         // A group stays as it is; one of an earlier process has to be gathered again.
         let is_bound = gathers && (kept == 0 || first.together == 0);
         // Deliveries without a place in the spool stay in memory.
@@ -328,7 +327,7 @@ impl Lanes {
             .aside
             .take_out(first, now, |name| lanes.contains_key(name));
         for delivery in deliveries {
-            let lane = self.grouping.lane(&delivery.event);
+            let lane = delivery.lane(&self.grouping);
             let is_needed = delivery.id <= last && back.needs(&lane, delivery.id);
             if is_needed && !self.ends.holds(delivery.id) {
                 self.push(delivery, now);
@@ -410,9 +409,10 @@ impl Lanes {
 
     /// Returns the limits of the window: a group must fit, however large, and one behind it.
     fn window(&self) -> Room {
-        let whole_groups = !self.grouping.is_batch() && self.grouping.most > 1;
+        let most = self.grouping.most.max(self.grouping.held);
+        let whole_groups = !self.grouping.is_batch() && most > 1;
         Room {
-            deliveries: WINDOW.max(2 * self.grouping.most),
+            deliveries: WINDOW.max(2 * most),
             bytes: if whole_groups {
                 usize::MAX
             } else {

@@ -2,6 +2,7 @@
 //! worker each.
 
 pub mod breaker;
+pub mod conditions;
 pub mod destination;
 pub mod keys;
 pub mod lanes;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::delivery::conditions::condition;
 use crate::delivery::destination::{Destination, variable};
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
@@ -35,7 +37,7 @@ use crate::message::labels::Labels;
 use crate::net::http::Http;
 use crate::secret;
 use crate::spool::DestinationId;
-use crate::spool::{self, Accepted, DestinationKey, NewEvent, Spool};
+use crate::spool::{self, Accepted, Condition, DestinationKey, NewEvent, Spool};
 use crate::template::context::Context;
 
 /// Time limit for attempts in progress when the process ends.
@@ -152,22 +154,24 @@ impl Deliverer {
         let mut rows = Vec::new();
         let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
         let labels = self.labels.borrow().clone();
+        let mut wanted_by_some = 0;
         for (sequence, event) in events {
             let event = Arc::new(labels.apply(event));
-            let (destinations, event) = self.wanting(event, candidates);
-            if !destinations.is_empty() {
-                rows.push(self.new_event(&event, destinations));
+            let (destinations, conditions, event) = self.wanting(event, candidates);
+            if !destinations.is_empty() || !conditions.is_empty() {
+                wanted_by_some += u64::from(!destinations.is_empty());
+                rows.push(self.new_event(&event, destinations, conditions));
                 held.push((sequence, event));
             }
         }
-        if rows.is_empty() {
+        if wanted_by_some == 0 && !self.counts_any(&rows).await {
             return 0;
         }
         let wanted: Vec<Vec<DestinationId>> =
             rows.iter().map(|row| row.destinations.clone()).collect();
         if self.would_overtake(&held) {
             self.keep_in_memory(&held, &wanted);
-            return held.len() as u64;
+            return wanted_by_some;
         }
         match self.write_events(rows).await {
             Ok(accepted) => {
@@ -184,11 +188,27 @@ impl Deliverer {
                 self.keep_in_memory(&held, &wanted);
             }
         }
-        held.len() as u64
+        wanted_by_some
+    }
+
+    /// Returns true if these events, which no notifier wants, may end a row of failures that some counts.
+    async fn counts_any(&self, rows: &[NewEvent]) -> bool {
+        let conditions = rows.iter().flat_map(|row| &row.conditions);
+        let mut counting: Vec<DestinationId> = conditions.map(|one| one.destination).collect();
+        counting.sort_unstable();
+        counting.dedup();
+        !counting.is_empty() && self.spool().counts_failures(counting).await.unwrap_or(true)
     }
 
     /// Returns the event in the form the spool takes.
-    fn new_event(&self, event: &Event, destinations: Vec<DestinationId>) -> NewEvent {
+    fn new_event(
+        &self,
+        event: &Event,
+        destinations: Vec<DestinationId>,
+        conditions: Vec<Condition>,
+    ) -> NewEvent {
+        let is_stored = !destinations.is_empty();
+        let body = || self.keeper.borrow_mut().write(event);
         NewEvent {
             event_id: event.id.clone(),
             created: Timestamp::now().as_millisecond(),
@@ -198,8 +218,9 @@ impl Deliverer {
                 .task
                 .as_ref()
                 .map_or_else(String::new, |task| task.name.clone()),
-            body: self.keeper.borrow_mut().write(event),
+            body: if is_stored { body() } else { String::new() },
             destinations,
+            conditions,
         }
     }
 
@@ -262,19 +283,24 @@ impl Deliverer {
         Before::of_all(pairs.collect(), status)
     }
 
-    /// Returns the destinations that want an event, and the event without the parts that none of them sends.
+    /// Returns the destinations that want an event, the conditions of those that have any, and the event
+    /// without the parts that none of them sends.
     fn wanting(
         &self,
         mut event: Arc<Event>,
         candidates: &[usize],
-    ) -> (Vec<DestinationId>, Arc<Event>) {
+    ) -> (Vec<DestinationId>, Vec<Condition>, Arc<Event>) {
         let workers = self.workers.borrow();
         let context = Context::new(event.clone());
-        let wanting: Vec<&Rc<WorkerHandle>> = candidates
-            .iter()
-            .map(|number| &workers[*number])
-            .filter(|worker| worker.destination.rules.want(&context))
-            .collect();
+        let mut conditions = Vec::new();
+        let wants = |worker: &&Rc<WorkerHandle>| {
+            let destination = &worker.destination;
+            let is_wanted = destination.rules.want(&context);
+            conditions.extend(condition(destination, worker.id, &event, is_wanted));
+            is_wanted
+        };
+        let candidates = candidates.iter().map(|number| &workers[*number]);
+        let wanting: Vec<&Rc<WorkerHandle>> = candidates.filter(wants).collect();
         drop(context);
         let record = wanting.iter().any(|worker| worker.destination.verbatim);
         if event.record.is_some() && !record {
@@ -287,7 +313,8 @@ impl Deliverer {
         {
             Arc::make_mut(end).output = None;
         }
-        (wanting.iter().map(|worker| worker.id).collect(), event)
+        let wanting = wanting.iter().map(|worker| worker.id).collect();
+        (wanting, conditions, event)
     }
 
     fn worker(&self, id: DestinationId) -> Option<Rc<WorkerHandle>> {

@@ -19,8 +19,9 @@ use crate::message::labels::Labels;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier, UNKNOWN, Unavailable, choice};
+use crate::notifier::{KINDS, Kind, Notifier, SINGLE, UNKNOWN, Unavailable, choice};
 use crate::route::grouping::{Batching, Grouping};
+use crate::route::timing::{Named, Timing};
 use crate::route::{CheckMode, Defaults, Rules};
 use crate::spool::Limits;
 use crate::template::context::Context;
@@ -179,6 +180,7 @@ impl Config {
             event.report_unknown();
             self.collect_slight(&event);
         }
+        let times = Named::take(&mut sections, |section| self.collect(section));
         let mut outputs: Sections = BTreeMap::new();
         let names: Vec<String> = sections
             .keys()
@@ -194,7 +196,7 @@ impl Config {
                 Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
                 None => outputs.remove("outputs"),
             };
-            self.destination(section, output, http, samples);
+            self.destination(section, output, &times, http, samples);
         }
         for output in outputs.values() {
             // [outputs] alone is fine: the play's vars may bring the URL.
@@ -271,6 +273,7 @@ impl Config {
         &mut self,
         section: Section,
         output: Option<Section>,
+        times: &Named,
         http: &Http,
         samples: &[Context],
     ) {
@@ -327,7 +330,12 @@ impl Config {
             Some(MessageFormat::Data) => Batching::Possible,
             _ => Batching::Impossible,
         };
-        let grouping = Grouping::new(&section, batching);
+        let mut grouping = Grouping::new(&section, batching);
+        let timing = Timing::new(&section, times);
+        let tells_each = known.form == MessageFormat::Data || SINGLE.contains(&known.name);
+        if timing.is_some() && !tells_each {
+            grouping = grouping.telling_together();
+        }
         let concurrency = section.count("concurrency", 16, 64);
         let verbatim = section
             .entries
@@ -367,6 +375,7 @@ impl Config {
                     Some(_) => Fields::OfPayload,
                     None => Fields::OfEvent,
                 },
+                timing: timing.filter(|_| !trouble.as_ref().is_some_and(Trouble::is_mistake)),
                 concurrency,
                 verbatim,
                 shows_output,

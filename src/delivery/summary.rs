@@ -80,6 +80,7 @@ mod tests {
             waiting: 2,
             dead: 1,
             dropped: 0,
+            ..Counts::default()
         };
         let standings = [
             DestinationSummary {

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use roaring::RoaringTreemap;
 
-use crate::spool::DeliveryState;
+use crate::spool::{DeliveryState, DestinationStatus};
+use crate::system::clock;
 
 /// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
 pub struct Tally {
     pub counts: Counts,
     open: RoaringTreemap,
+    /// Pending deliveries that are held until a certain time.
+    held: RoaringTreemap,
     /// The last one that was looked up.
     looked_at: u64,
     pub last_error: Option<String>,
@@ -20,6 +23,25 @@ impl Tally {
     /// Adds an accepted delivery as pending.
     pub fn add(&mut self, delivery: i64) {
         self.open.insert(delivery.cast_unsigned());
+    }
+
+    /// Adds an accepted delivery that is held until a time, in milliseconds since 1970.
+    pub fn hold(&mut self, delivery: i64, until: i64) {
+        self.held.insert(delivery.cast_unsigned());
+        self.counts.held += 1;
+        let first = self
+            .counts
+            .held_until
+            .map_or(until, |first| first.min(until));
+        self.counts.held_until = Some(first);
+    }
+
+    /// Records that a held delivery was released under a new number.
+    pub fn release(&mut self, before: i64, now: i64) {
+        if self.held.remove(before.cast_unsigned()) {
+            self.counts.held -= 1;
+            self.add(now);
+        }
     }
 
     /// Records that a delivery reached this state in the spool; returns true if it was one of the pending ones.
@@ -58,12 +80,19 @@ impl Tally {
     }
 }
 
-/// Numbers of deliveries by state. accepted = delivered + waiting + dead + dropped, always.
+/// Numbers of deliveries by state. accepted = delivered + waiting + held + dead + dropped + suppressed,
+/// always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: usize,
     pub waiting: usize,
     pub dead: usize,
+    /// Pending, but held until a certain time.
+    pub held: usize,
+    /// First of these times, in milliseconds since 1970.
+    pub held_until: Option<i64>,
+    /// Not told, because the rules of its notifier say so.
+    pub suppressed: usize,
     /// Discarded to make room, or by a person.
     pub dropped: usize,
 }
@@ -81,11 +110,21 @@ impl Counts {
             false => "waiting for the next run, `flush` or the timer".to_owned(),
         };
         let all = self.delivered + self.waiting + self.dead + self.dropped;
+        let all = all + self.held + self.suppressed;
+        let held = match self.held_until {
+            Some(until) => format!("held until {}", clock::local(until)),
+            None => "held".to_owned(),
+        };
         let deliveries = if all == 1 { "delivery" } else { "deliveries" };
         let parts = [
             (self.delivered, "delivered"),
             (self.dead, "dead"),
             (self.dropped, "dropped"),
+            (
+                self.suppressed,
+                "suppressed by `after`, `repeat` or `muted`",
+            ),
+            (self.held, held.as_str()),
             (self.waiting, waiting.as_str()),
         ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
@@ -101,6 +140,18 @@ impl Counts {
         format!("{all} {deliveries}: {fate}")
     }
 
+    /// Returns the counts with what is pending for these destinations.
+    pub fn with_pending(self, destinations: &[DestinationStatus]) -> Counts {
+        let count = |number: i64| usize::try_from(number).unwrap_or(0);
+        let all = destinations.iter();
+        Counts {
+            waiting: count(all.clone().map(DestinationStatus::owed).sum()),
+            held: count(all.clone().map(|status| status.held).sum()),
+            held_until: all.filter_map(|status| status.held_until).min(),
+            ..self
+        }
+    }
+
     /// Adds the counts of another destination.
     pub fn plus(self, other: Counts) -> Counts {
         Counts {
@@ -108,6 +159,9 @@ impl Counts {
             waiting: self.waiting + other.waiting,
             dead: self.dead + other.dead,
             dropped: self.dropped + other.dropped,
+            held: self.held + other.held,
+            held_until: self.held_until.into_iter().chain(other.held_until).min(),
+            suppressed: self.suppressed + other.suppressed,
         }
     }
 
@@ -118,6 +172,8 @@ impl Counts {
             DeliveryState::Discarded => self.dropped += 1,
             DeliveryState::Dead => self.dead += 1,
             DeliveryState::Pending => self.waiting += 1,
+            DeliveryState::Held => self.held += 1,
+            DeliveryState::Suppressed => self.suppressed += 1,
         }
         self
     }
@@ -144,6 +200,7 @@ mod tests {
                 waiting,
                 dead,
                 dropped,
+                ..Counts::default()
             };
             assert_eq!(counts.told(&[]), expected);
         }

@@ -98,7 +98,7 @@ impl Deliverer {
             let home = homes.get(&destination).copied().unwrap_or(destination);
             match rows.last_mut() {
                 Some(row) if row.event_id == unwritten.event.id => row.destinations.push(home),
-                _ => rows.push(self.new_event(&unwritten.event, vec![home])),
+                _ => rows.push(self.new_event(&unwritten.event, vec![home], Vec::new())),
             }
         }
         if !rows.is_empty() && self.write_events(rows).await.is_err() {

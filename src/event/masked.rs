@@ -65,6 +65,8 @@ impl Masks {
             end,
             // It holds times, and names of hosts.
             alert: _,
+            held: _,
+            held_back: _,
             record,
         } = event;
         if let Some(value) = item {

@@ -250,6 +250,12 @@ pub struct Event {
     /// Present only if the event is about time.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Arc<Alert>>,
+    /// True if it was held until a certain time before it is told.
+    #[serde(skip)]
+    pub held: bool,
+    /// Number of earlier failures of the same thing that a notifier was not told.
+    #[serde(skip)]
+    pub held_back: u32,
     /// Original record of ansible-runner; only for notifiers that want it, and not part of the schema.
     #[serde(skip)]
     pub record: Option<Box<RawValue>>,
@@ -386,6 +392,8 @@ impl Event {
             test: false,
             end: None,
             alert: None,
+            held: false,
+            held_back: 0,
             record: None,
         }
     }
@@ -395,13 +403,6 @@ impl Event {
         let start = matches!(self.event, Callback::PlaybookOnStart | Callback::RunStart);
         let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
-    }
-
-    /// Returns true if a task failed or a host could not be reached, and the failure is not ignored.
-    pub fn is_failure(&self) -> bool {
-        matches!(self.state, Some(State::Failed | State::Unreachable))
-            && !self.ignored
-            && self.event != Callback::RunnerRetry
     }
 
     /// Returns its approximate size in memory, in bytes.

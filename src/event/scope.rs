@@ -1,7 +1,8 @@
 //! Scope of a run: the part of its playbook that it covers, which decides if its success clears earlier
 //! failures.
 
-use crate::event::{Event, Run, Status};
+use crate::event::callback::Callback;
+use crate::event::{Event, Run, State, Status};
 
 impl Run {
     /// Returns the tasks it was limited to, as text: equal for the same ones, and empty for all.
@@ -44,6 +45,19 @@ impl Run {
 }
 
 impl Event {
+    /// Returns true if a task failed or a host could not be reached, and the failure is not ignored.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.state, Some(State::Failed | State::Unreachable))
+            && !self.ignored
+            && self.event != Callback::RunnerRetry
+    }
+
+    /// Returns true if it is such a failure, or the end of a run that failed.
+    pub fn is_bad(&self) -> bool {
+        let status = self.end.as_ref().map(|end| end.status);
+        self.is_failure() || status == Some(Status::Error)
+    }
+
     /// Returns true if the run succeeded after a failed one, and no failure is left.
     pub fn recovered(&self) -> bool {
         self.end

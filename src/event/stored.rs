@@ -259,6 +259,8 @@ impl<'a> StoredEvent<'a> {
             test: self.test,
             end: None,
             alert: None,
+            held: false,
+            held_back: 0,
             record: self.record.map(Cow::into_owned),
         }
     }

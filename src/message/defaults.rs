@@ -8,7 +8,8 @@ use crate::text::Escape;
 
 /// Default of `subject`.
 const SUBJECT_SOURCE: &str = "\
-{%- if status == 'running' %}{{ run_name }} started
+{%- if held and held.count > 1 %}{{ held.count }} events were held, {{ held.failed or 'none' }} failed
+{%- elif status == 'running' %}{{ run_name }} started
 {%- elif recovered %}{{ run_name }} recovered
 {%- elif status == 'success' %}{{ run_name }} succeeded
 {%- elif status == 'error' %}{{ run_name }} failed
@@ -23,11 +24,18 @@ const SUBJECT_SOURCE: &str = "\
 {%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
 {%- else %}{{ run_name }}: {{ task_name or play_name or callback }}
 {%- endif %}
-{%- if check %} (check mode){% endif %}";
+{%- if check and not (held and held.count > 1) %} (check mode){% endif %}";
 
 /// Default of `message`.
 const MESSAGE_SOURCE: &str = "\
-{%- if status == 'running' %}{{ user }} on {{ controller }}
+{%- if held and held.count > 1 %}
+{%- for one in events[:20] %}
+{{- one.time | strftime('%a %H:%M', 'local') }} {% if one.host %}{{ one.host.name }}: {{ (one.task or {}).name }}: {{ one.state }}{{ ', ignored' if one.ignored }}
+{%- else %}{{ one.run.playbook or one.run.module or 'Ansible' }}{{ ': ' }}{{ one.status or one.event }}{% endif %}
+{% endfor %}
+{%- if held.count > 20 %}and {{ held.count - 20 }} more
+{% endif %}
+{%- elif status == 'running' %}{{ user }} on {{ controller }}
 {%- elif status %}
 {%- for failed in failed_tasks[:10] %}
 {{- failed.host }}: {{ failed.task }}{% if failed.path %} ({{ failed.path }}){% endif %}: {{ failed.message | truncate(length=300, leeway=0) }}
@@ -58,6 +66,9 @@ not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if st
 {%- if task_path and state == 'failed' %}
 {{ task_path }}
 {%- endif %}
+{%- endif %}
+{%- if held_back %}
+{{ held_back }} earlier failure{{ '' if held_back == 1 else 's' }} of the same kind {{ 'was' if held_back == 1 else 'were' }} held back
 {%- endif %}";
 
 /// Default of `subject`, compiled.

@@ -240,6 +240,7 @@ impl MessageTemplates {
             message.text = printable(&text).into_owned();
             message.fields = match source {
                 Fields::OfPayload => mapped_fields(&message.payload),
+                Fields::OfEvent if context.is_digest() => Vec::new(),
                 Fields::OfEvent => fields(event),
             };
         }

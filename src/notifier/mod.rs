@@ -35,6 +35,10 @@ use crate::net::http::Http;
 /// Kinds that page people: without `check_mode`, they get no events in check mode.
 pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
 
+/// Kinds with a record of their own for each event: several events are never told in one message of theirs,
+/// unless `group_by` says so.
+pub const SINGLE: [&str; 2] = ["pagerduty", "grafana"];
+
 /// The kinds, in the order in which help and documentation list them.
 pub const KINDS: &[&Kind] = &[
     &webhook::KIND,

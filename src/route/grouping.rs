@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::config::section::Section;
-use crate::event::Event;
+use crate::event::{Event, Task};
 
 /// Maximum number of events in one message.
 const LARGEST: usize = 1000;
@@ -20,6 +20,8 @@ pub struct Grouping {
     pub wait: Duration,
     /// Maximum number of deliveries that are combined.
     pub most: usize,
+    /// The same for those that were held until a certain time, such as the end of a mute.
+    pub held: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl Default for Grouping {
             by: By::Event,
             wait: Duration::ZERO,
             most: 1,
+            held: 1,
         }
     }
 }
@@ -86,11 +89,13 @@ impl Grouping {
                 by: By::Batch,
                 wait: Duration::ZERO,
                 most,
+                held: most,
             },
             (by, _) => Grouping {
                 by,
                 wait,
                 most: LARGEST,
+                held: LARGEST,
             },
         }
     }
@@ -98,6 +103,14 @@ impl Grouping {
     /// Returns true if combined deliveries remain separate messages.
     pub fn is_batch(&self) -> bool {
         self.by == By::Batch
+    }
+
+    /// Returns these rules for a notifier that tells what was held in one message.
+    pub fn telling_together(self) -> Grouping {
+        Grouping {
+            held: LARGEST,
+            ..self
+        }
     }
 
     /// Returns true if lanes of one run are delivered in parallel.
@@ -134,9 +147,38 @@ impl Grouping {
         }
     }
 
+    /// Returns the group of a result, by a name that it has in every run; None if results are not grouped.
+    pub fn part(&self, event: &Event) -> Option<String> {
+        let play = || event.play.as_ref().map_or("", |play| &play.name);
+        match self.by {
+            By::Event | By::InOrder | By::Batch => None,
+            By::Host => Some(event.host_name().to_owned()),
+            By::Task => {
+                let task = event.task.as_deref().map(task_key);
+                Some(format!("{}\n{}", play(), task.unwrap_or_default()))
+            }
+            By::Play => Some(play().to_owned()),
+            By::Run => Some(String::new()),
+        }
+    }
+
     /// Returns true if a lane gathers results of this run.
     pub fn is_group_of(run: &str, lane: &str) -> bool {
         lane.strip_prefix(run)
             .is_some_and(|part| part.starts_with('\n'))
+    }
+}
+
+/// Returns the identity of a task across runs: its file and its name, or its place in the file if it has no
+/// name of its own.
+pub fn task_key(task: &Task) -> String {
+    let path = task.path.as_deref().unwrap_or("");
+    let action = task.action.as_deref().unwrap_or("");
+    let short = action.rsplit('.').next().unwrap_or("");
+    let last = task.name.rsplit(" : ").next().unwrap_or("");
+    let is_named = !last.is_empty() && last != action && last != short;
+    match (is_named, path.rsplit_once(':')) {
+        (true, Some((file, _))) => format!("{file}\t{}", task.name),
+        _ => format!("{path}\t{}", task.name),
     }
 }

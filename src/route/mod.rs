@@ -1,8 +1,12 @@
 //! Rules for the events that a notifier wants: the triggers of `on`, and `when`.
 
+mod digest;
 pub mod expected;
 pub mod grouping;
+pub mod streak;
 pub mod thresholds;
+pub mod timing;
+mod window;
 
 use std::cell::Cell;
 
@@ -263,6 +267,13 @@ impl Rules {
         trigger
             .map(|(name, _)| *name)
             .or(callback.map(|callback| callback.name()))
+    }
+
+    /// Returns true if an event is wanted only because it ends an incident.
+    pub fn only_recovers(&self, event: &Event) -> bool {
+        let mut triggers = self.triggers.iter().filter(|(_, test)| test(event));
+        let is_callback = self.callbacks.iter().any(|one| **one == event.event);
+        !is_callback && triggers.all(|(name, _)| *name == "recovered")
     }
 
     /// Returns whether the notifier wants this event, and why.

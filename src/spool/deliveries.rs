@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::breakers::{BreakerRow, make_due};
+use super::conditions::{self, Condition, Decision};
 use super::fields;
 use super::memory::set_thread;
 use super::scope::{DestinationId, Scope};
@@ -35,6 +36,8 @@ pub struct NewEvent {
     pub task: String,
     pub body: String,
     pub destinations: Vec<DestinationId>,
+    /// Conditions of those that have any, and of destinations that only count it.
+    pub conditions: Vec<Condition>,
 }
 
 /// An accepted delivery.
@@ -44,8 +47,12 @@ pub struct Accepted {
     pub event: usize,
     pub delivery: i64,
     pub destination: DestinationId,
-    /// Pending, unless the event was sent before and this delivery is finished.
+    /// Pending, held or suppressed, unless the event was sent before and this delivery is finished.
     pub state: DeliveryState,
+    /// Time until which it is held, in milliseconds since 1970; 0 if it is not.
+    pub hold: i64,
+    /// Number of failures of the same thing that were not told before it.
+    pub held_back: u32,
     /// Highest id pending for this destination before it; None for an event sent again.
     pub previous: Option<i64>,
 }
@@ -58,6 +65,10 @@ pub struct Pending {
     pub next_at: i64,
     /// Milliseconds since 1970.
     pub created: i64,
+    /// Group with which it was released, if it was held; else 0.
+    pub hold: i64,
+    /// Number of failures of the same thing that were not told before it.
+    pub held_back: u32,
     /// The event, or the reason why the row cannot be read.
     pub body: Result<String, &'static str>,
 }
@@ -171,8 +182,7 @@ pub fn destination(
 /// Accepts events. An event that was sent again gets deliveries only for destinations it did not have before.
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Vec<Accepted>> {
     let mut accepted = Vec::new();
-    // Per destination: the last pending id, and the number of deliveries added.
-    let mut lines: HashMap<DestinationId, (i64, i64)> = HashMap::new();
+    let mut lines: HashMap<DestinationId, Line> = HashMap::new();
     let mut add_event = connection.prepare_cached(
         "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -180,6 +190,12 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
     let mut add_delivery =
         connection.prepare_cached("INSERT INTO delivery (event, destination) VALUES (?1, ?2)")?;
     for (index, event) in events.iter().enumerate() {
+        for condition in event.only_counting() {
+            conditions::observe(connection, condition)?;
+        }
+        if event.destinations.is_empty() {
+            continue;
+        }
         let added = add_event.execute(params![
             event.event_id,
             event.created,
@@ -205,28 +221,112 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
             _ => connection.last_insert_rowid(),
         };
         for destination in wanted {
-            let (previous, added) = match lines.get(destination) {
+            let mut line = match lines.get(destination) {
                 Some(line) => *line,
-                None => (last_waiting(connection, *destination)?, 0),
+                None => Line::after(last_waiting(connection, *destination)?),
             };
+            let previous = line.last;
+            let decision = event.decide(connection, *destination)?;
             add_delivery.execute(params![id, *destination])?;
             let delivery = connection.last_insert_rowid();
-            lines.insert(*destination, (delivery, added + 1));
+            if decision != Decision::PENDING {
+                set_apart(connection, delivery, event.created, &decision)?;
+            }
+            line.add(delivery, decision.state);
+            lines.insert(*destination, line);
             accepted.push(Accepted {
                 event: index,
                 delivery,
                 destination: *destination,
-                state: DeliveryState::Pending,
+                state: decision.state,
+                hold: decision.hold,
+                held_back: decision.held_back,
                 previous: Some(previous),
             });
         }
     }
-    for (destination, (_, added)) in lines {
+    for (destination, line) in lines {
         connection
-            .prepare_cached("UPDATE destination SET accepted = accepted + ?2 WHERE id = ?1")?
-            .execute(params![destination, added])?;
+            .prepare_cached(
+                "UPDATE destination SET accepted = accepted + ?2, dropped = dropped + ?3,
+                 suppressed = suppressed + ?3 WHERE id = ?1",
+            )?
+            .execute(params![destination, line.added, line.suppressed])?;
     }
     Ok(accepted)
+}
+
+/// Deliveries of a destination that one transaction adds.
+#[derive(Clone, Copy)]
+struct Line {
+    /// Highest pending id.
+    last: i64,
+    added: i64,
+    suppressed: i64,
+}
+
+impl Line {
+    fn after(last: i64) -> Line {
+        Line {
+            last,
+            added: 0,
+            suppressed: 0,
+        }
+    }
+
+    fn add(&mut self, delivery: i64, state: DeliveryState) {
+        self.added += 1;
+        match state {
+            DeliveryState::Pending => self.last = delivery,
+            DeliveryState::Suppressed => self.suppressed += 1,
+            _ => {}
+        }
+    }
+}
+
+impl NewEvent {
+    /// Returns the conditions of destinations that do not want it.
+    fn only_counting(&self) -> impl Iterator<Item = &Condition> {
+        let conditions = self.conditions.iter();
+        conditions.filter(|condition| !self.destinations.contains(&condition.destination))
+    }
+
+    /// Decides what becomes of its delivery to a destination.
+    fn decide(
+        &self,
+        connection: &Connection,
+        destination: DestinationId,
+    ) -> rusqlite::Result<Decision> {
+        let mut conditions = self.conditions.iter();
+        match conditions.find(|condition| condition.destination == destination) {
+            Some(condition) => conditions::decide(connection, condition),
+            None => Ok(Decision::PENDING),
+        }
+    }
+}
+
+/// Stores what distinguishes a new delivery from one that is to be delivered at once.
+pub fn set_apart(
+    connection: &Connection,
+    delivery: i64,
+    created: i64,
+    decision: &Decision,
+) -> rusqlite::Result<()> {
+    let is_finished = decision.state == DeliveryState::Suppressed;
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET state = ?2, hold = ?3, held_back = ?4, error = ?5, finished = ?6
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            delivery,
+            decision.state,
+            decision.hold,
+            decision.held_back,
+            decision.reason,
+            is_finished.then_some(created)
+        ])?;
+    Ok(())
 }
 
 /// Returns the id of an event that is already there, and restores its body: it may have been dropped, or lack
@@ -252,7 +352,7 @@ fn last_waiting(connection: &Connection, destination: DestinationId) -> rusqlite
 /// Returns the deliveries of an event that was accepted before.
 fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Result<Vec<Accepted>> {
     let mut statement = connection.prepare_cached(
-        "SELECT delivery.id, destination, state FROM delivery JOIN event ON event.id = delivery.event WHERE event_id = ?1",
+        "SELECT delivery.id, destination, state, hold, held_back FROM delivery JOIN event ON event.id = delivery.event WHERE event_id = ?1",
     )?;
     let rows = statement.query_map([event_id], |row| {
         Ok(Accepted {
@@ -261,6 +361,8 @@ fn known(connection: &Connection, index: usize, event_id: &str) -> rusqlite::Res
             destination: fields::number(row, 1)?.unwrap_or_default(),
             // A delivery whose state cannot be read is not delivered.
             state: fields::number(row, 2)?.unwrap_or(DeliveryState::Dead),
+            hold: fields::number(row, 3)?.unwrap_or_default(),
+            held_back: fields::number(row, 4)?.unwrap_or_default(),
             previous: None,
         })
     })?;
@@ -308,7 +410,7 @@ pub fn pending(
     room: Room,
 ) -> rusqlite::Result<(Vec<Pending>, bool)> {
     let mut statement = connection.prepare_cached(
-        "SELECT delivery.id, attempts, next_at, body, created, event.id
+        "SELECT delivery.id, attempts, next_at, body, created, event.id, hold, held_back
          FROM delivery LEFT JOIN event ON event.id = delivery.event
          WHERE destination = ?1 AND state = 0 AND delivery.id > ?2 ORDER BY delivery.id LIMIT ?3",
     )?;
@@ -342,6 +444,8 @@ fn read_pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
         attempts: attempts.unwrap_or_default(),
         next_at: next_at.unwrap_or_default(),
         created: created.unwrap_or_default(),
+        hold: fields::number(row, 6)?.unwrap_or_default(),
+        held_back: fields::number(row, 7)?.unwrap_or_default(),
         body,
     })
 }

@@ -4,6 +4,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::breakers::BREAKER;
+use super::conditions;
 use super::fields;
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
@@ -31,6 +32,12 @@ pub struct DestinationStatus {
     pub dead: i64,
     pub dropped: i64,
     pub waiting: i64,
+    /// Those of the pending ones that are held until a certain time.
+    pub held: i64,
+    /// Those of the dropped ones that were dropped by `after`, `repeat` or `muted`.
+    pub suppressed: i64,
+    /// First time until which any is held, in milliseconds since 1970.
+    pub held_until: Option<i64>,
     /// Creation time of the oldest pending event, in milliseconds since 1970.
     pub oldest: Option<i64>,
     /// Milliseconds since 1970; zero means at once.
@@ -42,6 +49,13 @@ pub struct DestinationStatus {
     /// True if the stored counts could not be right and were recounted.
     #[serde(skip)]
     pub is_miscounted: bool,
+}
+
+impl DestinationStatus {
+    /// Returns how many of its pending deliveries are not held.
+    pub fn owed(&self) -> i64 {
+        self.waiting - self.held
+    }
 }
 
 /// State of a destination's circuit breaker.
@@ -66,7 +80,10 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
              WHERE destination = destination.id AND state = 0 ORDER BY delivery.id LIMIT 1),
             failures, paused_until, gone,
             EXISTS (SELECT 1 FROM delivery WHERE destination = destination.id AND state = 0),
-            own
+            own,
+            (SELECT count(*) FROM delivery WHERE destination = destination.id AND state = 4),
+            (SELECT min(hold) FROM delivery WHERE destination = destination.id AND state = 4),
+            suppressed
          FROM destination ORDER BY id",
     )?;
     let rows = statement.query_map([], destination_status)?;
@@ -94,6 +111,8 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     // Relies on the conservation law, because counting a million rows would take long.
     let waiting = accepted - delivered - dead - dropped;
     let is_sound = counts.iter().all(Option::is_some);
+    let held: i64 = row.get(17)?;
+    let has_pending = row.get::<_, bool>(15)? || held > 0;
     Ok(DestinationStatus {
         id: row.get(0)?,
         search: fields::sound_text(row, 1)?,
@@ -107,13 +126,16 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         dead,
         dropped,
         waiting,
+        held,
+        held_until: fields::number(row, 18)?,
+        suppressed: count(19)?.unwrap_or_default(),
         last_error: fields::text(row, 9)?,
         oldest: fields::number(row, 10)?,
         next_attempt: fields::number::<i64>(row, 11)?
             .map(|next| next.max(paused_until.unwrap_or(0))),
         breaker,
         paused_until,
-        is_miscounted: !is_sound || waiting < 0 || (waiting > 0) != row.get::<_, bool>(15)?,
+        is_miscounted: !is_sound || waiting < 0 || (waiting > 0) != has_pending,
     })
 }
 
@@ -128,12 +150,13 @@ fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite:
         let state = fields::number(row, 0)?.unwrap_or(DeliveryState::Dead);
         counts[state as usize] += row.get::<_, i64>(1)?;
     }
-    [
-        status.waiting,
-        status.delivered,
-        status.dead,
-        status.dropped,
-    ] = counts;
+    let of = |state: DeliveryState| counts[state as usize];
+    status.held = of(DeliveryState::Held);
+    status.waiting = of(DeliveryState::Pending) + status.held;
+    status.delivered = of(DeliveryState::Delivered);
+    status.dead = of(DeliveryState::Dead);
+    status.suppressed = of(DeliveryState::Suppressed);
+    status.dropped = of(DeliveryState::Discarded) + status.suppressed;
     status.accepted = counts.iter().sum();
     Ok(())
 }
@@ -144,19 +167,21 @@ pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Re
     let now = jiff::Timestamp::now().as_millisecond();
     connection.execute(
         "UPDATE delivery SET state = ?3, finished = ?2, error = 'its row in the spool cannot be read'
-         WHERE destination = ?1 AND state NOT IN (0, 1, 2, 3)",
+         WHERE destination = ?1 AND state NOT IN (0, 1, 2, 3, 4, 5)",
         params![status.id, now, DeliveryState::Dead],
     )?;
     let mut counted = status.clone();
     recount(connection, &mut counted)?;
     connection.execute(
-        "UPDATE destination SET accepted = ?2, delivered = ?3, dead = ?4, dropped = ?5 WHERE id = ?1",
+        "UPDATE destination SET accepted = ?2, delivered = ?3, dead = ?4, dropped = ?5,
+         suppressed = ?6 WHERE id = ?1",
         params![
             counted.id,
             counted.accepted,
             counted.delivered,
             counted.dead,
-            counted.dropped
+            counted.dropped,
+            counted.suppressed
         ],
     )?;
     Ok(())
@@ -171,7 +196,7 @@ pub fn bury_all(
     let now = jiff::Timestamp::now().as_millisecond();
     let buried = connection.execute(
         "UPDATE delivery SET state = ?4, next_at = 0, finished = ?2, error = ?3
-         WHERE destination = ?1 AND state = 0",
+         WHERE destination = ?1 AND state IN (0, 4)",
         params![id, now, reason, DeliveryState::Dead],
     )?;
     connection.execute(
@@ -354,7 +379,7 @@ fn chosen(
     let mut statement = connection.prepare_cached(
         "SELECT delivery.id, destination, state, CASE WHEN ?3 THEN body END FROM delivery
          LEFT JOIN event ON event.id = delivery.event
-         WHERE state = 0 AND NOT ?1 OR state = ?4 AND NOT ?2",
+         WHERE state IN (0, 4) AND NOT ?1 OR state = ?4 AND NOT ?2",
     )?;
     let mut rows = statement.query(params![
         choice.no_waiting,
@@ -419,5 +444,6 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
         .prepare_cached("DELETE FROM failing WHERE updated < ?1")?
         .execute([before])?;
     forget_threads(connection, before)?;
+    conditions::forget(connection, before)?;
     Ok(chosen.len())
 }

@@ -4,11 +4,13 @@
 
 mod breakers;
 mod checkpoint;
+mod conditions;
 mod deliveries;
 mod error;
 mod expectations;
 mod fields;
 pub mod folder;
+mod held;
 mod history;
 mod holder;
 mod leadership;
@@ -43,11 +45,13 @@ use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
 pub use breakers::{BREAKER, BreakerRow};
+pub use conditions::{Condition, Streak, Treatment};
 pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 pub use error::Error;
 pub use expectations::{Expectation, Missing};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
+pub use held::HeldRange;
 pub use history::{BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use memory::{Ended, reached_key};

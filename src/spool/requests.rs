@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::breakers::{self, BreakerRow};
+use super::conditions;
 use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 use super::error::Error;
 use super::expectations::{self, Expectation, Missing};
+use super::held::{self, HeldRange, Released};
 use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
 use super::scope::DestinationId;
@@ -156,6 +158,18 @@ impl Spool {
             .await
     }
 
+    /// Limits the times until which deliveries of a destination are held.
+    pub async fn limit_held(&self, destination: DestinationId, times: (i64, i64)) -> Result<()> {
+        self.write(move |connection| held::limit(connection, destination, times))
+            .await
+    }
+
+    /// Makes the deliveries pending that are held until this time or earlier.
+    pub async fn release(&self, destination: DestinationId, until: i64) -> Result<Vec<Released>> {
+        self.write(move |connection| held::release(connection, destination, until))
+            .await
+    }
+
     /// Gives up the chosen deliveries and returns their ids.
     pub async fn discard(&self, choice: Choice) -> Result<Vec<i64>> {
         self.write(move |connection| history::discard(connection, &choice))
@@ -189,6 +203,18 @@ impl Spool {
         };
         let (rows, _) = self.pending(destination, delivery - 1, room).await?;
         Ok(rows.into_iter().find(|row| row.delivery == delivery))
+    }
+
+    /// Returns the times until which deliveries of a destination are held; None if none is.
+    pub async fn held(&self, destination: DestinationId) -> Result<Option<HeldRange>> {
+        self.read(move |connection| held::range(connection, destination))
+            .await
+    }
+
+    /// Returns true if any failure in a row is counted for these destinations.
+    pub async fn counts_failures(&self, destinations: Vec<DestinationId>) -> Result<bool> {
+        self.read(move |connection| conditions::has_any(connection, &destinations))
+            .await
     }
 
     /// Returns the state and the last error of the given deliveries.

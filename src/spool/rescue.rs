@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::deliveries::{DestinationKey, NewEvent, accept, destination};
+use super::conditions::Decision;
+use super::deliveries::{DestinationKey, NewEvent, accept, destination, set_apart};
 use super::fields;
 use super::scope::Scope;
 use super::state::DeliveryState;
@@ -160,11 +161,12 @@ pub fn salvage(aside: &Path, spool: &mut Connection) -> rusqlite::Result<Salvage
     let optional = |column: &'static str, other| if has(column) { column } else { other };
     let (task, error) = (optional("task", "NULL"), optional("error", "NULL"));
     let own = optional("own", "0");
+    let (hold, held_back) = (optional("hold", "0"), optional("held_back", "0"));
     let mut statement = damaged.prepare(&format!(
-            "SELECT search, name, run, needs, event_id, created, callback, host, {task}, body, state, {error}, {own}
+            "SELECT search, name, run, needs, event_id, created, callback, host, {task}, body, state, {error}, {own}, {hold}, {held_back}
              FROM delivery JOIN event ON event.id = delivery.event
              JOIN destination ON destination.id = delivery.destination
-             WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2) AND body IS NOT NULL ORDER BY delivery.id"
+             WHERE delivery.id BETWEEN ?1 AND ?2 AND state IN (0, 2, 4) AND body IS NOT NULL ORDER BY delivery.id"
     ))?;
     let mut read = |first: i64, last: i64| -> rusqlite::Result<Vec<Kept>> {
         statement.query_map([first, last], kept)?.collect()
@@ -217,6 +219,8 @@ fn count(damaged: &Connection) -> rusqlite::Result<i64> {
 struct Kept {
     key: DestinationKey,
     event: NewEvent,
+    /// Its state, and how long it is held.
+    decision: Decision,
     is_dead: bool,
     error: Option<String>,
 }
@@ -238,6 +242,13 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
             task: row.get(8)?,
             body: row.get(9)?,
             destinations: Vec::new(),
+            conditions: Vec::new(),
+        },
+        decision: Decision {
+            state: fields::number(row, 10)?.unwrap_or(DeliveryState::Dead),
+            hold: fields::number(row, 13)?.unwrap_or_default(),
+            held_back: fields::number(row, 14)?.unwrap_or_default(),
+            reason: None,
         },
         is_dead: row.get::<_, i64>(10)? == DeliveryState::Dead as i64,
         error: row.get(11)?,
@@ -258,6 +269,9 @@ fn insert(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
                 continue;
             }
             waiting += i64::from(!kept.is_dead);
+            if !kept.is_dead && kept.decision != Decision::PENDING {
+                set_apart(spool, accepted.delivery, 0, &kept.decision)?;
+            }
             if kept.is_dead {
                 let now = jiff::Timestamp::now().as_millisecond();
                 spool.execute(

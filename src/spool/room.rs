@@ -70,7 +70,7 @@ impl Spool {
 fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Dropped>> {
     let chosen: Vec<(i64, Dropped)> = connection
         .prepare_cached(
-            "SELECT event, id, destination FROM delivery NOT INDEXED WHERE state = 0 ORDER BY id LIMIT ?1",
+            "SELECT event, id, destination FROM delivery NOT INDEXED WHERE state IN (0, 4) ORDER BY id LIMIT ?1",
         )?
         .query_map([STEP], |row| {
             let (delivery, destination) = (row.get(1)?, row.get(2)?);
@@ -90,7 +90,7 @@ fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Droppe
         connection
             .prepare_cached(
                 "UPDATE event SET body = NULL WHERE id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state IN (0, 2))",
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state IN (0, 2, 4))",
             )?
             .execute([event])?;
     }

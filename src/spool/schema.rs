@@ -5,7 +5,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 6] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
+const VERSIONS: [&str; 7] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -39,7 +39,7 @@ const FIRST: &str = "
         id INTEGER PRIMARY KEY,
         event INTEGER NOT NULL REFERENCES event (id),
         destination INTEGER NOT NULL REFERENCES destination (id),
-        -- 0 pending, 1 delivered, 2 dead, 3 discarded
+        -- 0 pending, 1 delivered, 2 dead, 3 discarded, 4 held, 5 suppressed
         state INTEGER NOT NULL DEFAULT 0,
         attempts INTEGER NOT NULL DEFAULT 0,
         next_at INTEGER NOT NULL DEFAULT 0,
@@ -132,6 +132,34 @@ const SIXTH: &str = "
         UNIQUE (source, playbook)
     );
     CREATE INDEX expected ON expectation (due);
+";
+
+const SEVENTH: &str = "
+    -- time until which it is held, in milliseconds since 1970, while its state is 4; those that were released
+    -- together have the same number
+    ALTER TABLE delivery ADD COLUMN hold INTEGER NOT NULL DEFAULT 0;
+    -- failures of the same thing that were not told before it
+    ALTER TABLE delivery ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;
+    -- those of the dropped ones that its notifier's rules dropped
+    ALTER TABLE destination ADD COLUMN suppressed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX held ON delivery (destination, hold) WHERE state = 4;
+    -- failures in a row of a playbook, a task on a host, or a group
+    CREATE TABLE streak (
+        destination INTEGER NOT NULL REFERENCES destination (id),
+        key TEXT NOT NULL,
+        failures INTEGER NOT NULL,
+        -- run and time of the last failure
+        run TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        -- last run with a success of a group
+        well_run TEXT NOT NULL,
+        -- time and run of the last failure that was told
+        told_at INTEGER NOT NULL,
+        told_run TEXT NOT NULL,
+        held_back INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        PRIMARY KEY (destination, key)
+    ) WITHOUT ROWID;
 ";
 
 /// Reads the version of a file; 0 for an empty one.

@@ -16,15 +16,21 @@ pub enum DeliveryState {
     Dead = 2,
     /// Given up by a person, or to make room.
     Discarded = 3,
+    /// Pending, but not to be delivered before a certain time.
+    Held = 4,
+    /// Not delivered, because the rules of its notifier say so.
+    Suppressed = 5,
 }
 
 impl DeliveryState {
     /// Every state.
-    pub const ALL: [DeliveryState; 4] = [
+    pub const ALL: [DeliveryState; 6] = [
         DeliveryState::Pending,
         DeliveryState::Delivered,
         DeliveryState::Dead,
         DeliveryState::Discarded,
+        DeliveryState::Held,
+        DeliveryState::Suppressed,
     ];
 
     /// Returns the name that `history` shows, as text and in JSON.
@@ -34,6 +40,8 @@ impl DeliveryState {
             DeliveryState::Delivered => "delivered",
             DeliveryState::Dead => "dead",
             DeliveryState::Discarded => "discarded",
+            DeliveryState::Held => "held",
+            DeliveryState::Suppressed => "suppressed",
         }
     }
 }
@@ -76,7 +84,7 @@ mod tests {
             assert_eq!(DeliveryState::try_from(number), Ok(state));
             assert_eq!(state.to_sql(), Ok(number.into()));
         }
-        for number in [-1, 4, 256, i64::MIN] {
+        for number in [-1, 6, 256, i64::MIN] {
             assert_eq!(DeliveryState::try_from(number), Err(()));
         }
     }

@@ -1,5 +1,6 @@
-//! Properties of users and files: home directories, owners and modes.
+//! Properties of the system: the time of day, home directories, owners and modes of files.
 
+pub mod clock;
 pub mod home;
 pub mod trusted;
 

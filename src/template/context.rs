@@ -16,7 +16,7 @@ use crate::template::awx;
 type Read = fn(&Arc<View>) -> Option<Value>;
 
 /// Variables that expressions and templates may use.
-const TABLE: [(&str, Read); 57] = [
+const TABLE: [(&str, Read); 59] = [
     ("event", |view| Some(whole(&view.event, view.share()))),
     ("state", |view| {
         text(view.event.state.map(|state| state.name()))
@@ -122,6 +122,12 @@ const TABLE: [(&str, Read); 57] = [
         Some(Context(view.clone()).hosts().into_iter().collect())
     }),
     ("reason", |view| view.event.reason().map(Value::from)),
+    ("held", |view| view.held()),
+    ("held_back", |view| {
+        let events = Context(view.clone());
+        let held_back = events.events().map(|event| event.held_back).sum::<u32>();
+        (held_back > 0).then(|| Value::from(held_back))
+    }),
     ("user", |view| text(view.event.run.user.as_deref())),
     ("controller", |view| {
         text(view.event.run.controller.as_deref())
@@ -224,6 +230,11 @@ impl Context {
         before.iter().chain([&self.0.event]).chain(after)
     }
 
+    /// Returns true if it is about several events that were held until a certain time.
+    pub fn is_digest(&self) -> bool {
+        self.0.event.held && !self.0.others.is_empty()
+    }
+
     /// Returns the hosts of all events, without duplicates.
     pub fn hosts(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
@@ -295,6 +306,17 @@ impl View {
     fn result(&self) -> &Value {
         self.result
             .get_or_init(|| as_result(self.event.result_within(self.share())))
+    }
+
+    /// Returns how many events were held until a certain time, and how many of them are failures.
+    fn held(self: &Arc<Self>) -> Option<Value> {
+        if !self.event.held {
+            return None;
+        }
+        let events = Context(self.clone());
+        let failed = events.events().filter(|event| event.is_bad()).count();
+        let count = 1 + self.others.len();
+        Some(Value::from_pairs([("count", count), ("failed", failed)]))
     }
 
     /// Limit of the values that each event's result may be parsed into.

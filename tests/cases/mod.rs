@@ -71,6 +71,7 @@ mod surroundings;
 mod telegram;
 mod tenants;
 mod terminal;
+mod timing;
 mod tls;
 mod tools;
 mod unclaimed;

@@ -11,6 +11,7 @@ use crate::command::{search_for_spool, search_of, unclaimed};
 use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::config::levels::Search;
+use crate::delivery::conditions::condition;
 use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::event::alert::Alert;
@@ -99,6 +100,9 @@ impl Flush<'_> {
             task: String::new(),
             body: EventCodec::default().write(&event),
             destinations: vec![status.id],
+            conditions: condition(destination, status.id, &event, true)
+                .into_iter()
+                .collect(),
         });
         let next = next_due(&missing, now);
         self.spool.report_missing(missing, next, row).await?;

@@ -144,7 +144,7 @@ impl Flush<'_> {
         is_named && file.is_none_or(|file| belongs_to(status, file))
     }
 
-    /// Makes dead deliveries pending again if `--dead` is given, and ends pauses if a user is waiting:
+    /// Makes dead deliveries pending again if `--dead` is given, and held ones if `--held` is, and ends pauses if a user is waiting:
     /// `--watch` and timers have time, a user wants an attempt now.
     async fn revive(&self, known: &[DestinationStatus]) -> anyhow::Result<()> {
         let now = self.is_attended();
@@ -153,6 +153,9 @@ impl Flush<'_> {
             if self.is_chosen(status) && (dead || status.waiting > 0) {
                 if dead {
                     self.spool.revive(status.id).await?;
+                }
+                if self.arguments.held {
+                    while !self.spool.release(status.id, i64::MAX).await?.is_empty() {}
                 }
                 if now {
                     self.spool.probe(status.id).await?;
@@ -202,7 +205,7 @@ impl Flush<'_> {
                     self.deliverer.retire(status.id);
                     self.spool.probe(status.id).await?;
                 }
-                None => self.waiting += usize::try_from(status.waiting).unwrap_or(0),
+                None => self.waiting += usize::try_from(status.owed()).unwrap_or(0),
             }
             if let Some(options) = self.options(status, search) {
                 Due::add(&mut due, options, status);
@@ -482,19 +485,15 @@ impl Flush<'_> {
         let done = self.deliverer.done();
         let mut left = self.status().await?;
         left.retain(|status| self.is_chosen(status));
-        let waiting: i64 = left.iter().map(|status| status.waiting).sum();
-        let counts = Counts {
-            waiting: usize::try_from(waiting).unwrap_or(0),
-            ..done
-        };
-        let owed = left.iter().filter(|status| status.waiting > 0);
+        let counts = done.with_pending(&left);
+        let owed = left.iter().filter(|status| status.owed() > 0);
         let needed: Vec<Vec<String>> = owed
             .map(|status| status.needs.iter().map(|key| variable(key)).collect())
             .collect();
         let mut text = counts.told(&needed);
         let reasons: Vec<String> = left
             .iter()
-            .filter(|status| status.waiting > 0)
+            .filter(|status| status.owed() > 0)
             .filter_map(|status| Some(format!("{}: {}", status.name, self.reason(status)?)))
             .collect();
         if !reasons.is_empty() {
@@ -502,8 +501,8 @@ impl Flush<'_> {
         }
         stderr::say(text);
         left.retain(|status| !self.unclaimed.contains(status.id));
-        let owed = left.iter().any(|status| status.waiting > 0);
-        let is_late = owed || self.is_attended() && waiting > 0;
+        let owed = left.iter().any(|status| status.owed() > 0);
+        let is_late = owed || self.is_attended() && counts.waiting > 0;
         Ok(match (self.exit, done.dead, is_late) {
             (Exit::Ok, 0, false) => Exit::Ok,
             (Exit::Ok, 0, true) => Exit::Undelivered,

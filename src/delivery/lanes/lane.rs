@@ -1,5 +1,6 @@
 //! One lane: deliveries made in order, one at a time or grouped.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use crate::route::grouping::Grouping;
 /// Size limit in bytes for events sent together; a single larger event is sent alone.
 const MESSAGE_BYTES: usize = 2 << 20;
 
+/// Lane of the deliveries that were held until a certain time; no host or group has this name.
+pub const HELD: &str = "\nheld";
+
 /// One event to be delivered to one notifier.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -21,6 +25,8 @@ pub struct Delivery {
     pub in_spool: usize,
     /// Attempts made so far.
     pub attempts: u32,
+    /// Group with which it was released, if it was held until a certain time; else 0.
+    pub hold: i64,
     /// Earliest time of the next attempt.
     pub due: Option<Instant>,
     /// Time of acceptance.
@@ -41,12 +47,42 @@ impl Delivery {
             event,
             in_spool: 0,
             attempts: 0,
+            hold: 0,
             due: None,
             accepted: jiff::Timestamp::now(),
             together: 0,
             reached: Receipts::default(),
             failing: None,
         }
+    }
+
+    /// Returns true if it can share its message with others.
+    pub fn gathers(&self, grouping: &Grouping) -> bool {
+        match self.hold {
+            0 => grouping.gathers(&self.event),
+            _ => grouping.held > 1,
+        }
+    }
+
+    /// Returns how many deliveries, itself included, may be made as one.
+    fn most(&self, grouping: &Grouping) -> usize {
+        match self.hold {
+            0 => grouping.most,
+            _ => grouping.held,
+        }
+    }
+
+    /// Returns its lane. Those that were held have one of their own.
+    pub fn lane(&self, grouping: &Grouping) -> Cow<'_, str> {
+        match self.hold {
+            0 => grouping.lane(&self.event),
+            _ => Cow::Borrowed(HELD),
+        }
+    }
+
+    /// Returns true if it is the end of a run that comes after the other deliveries of the run.
+    pub fn ends_run(&self, grouping: &Grouping) -> bool {
+        self.event.end.is_some() && grouping.is_parallel() && self.hold == 0
     }
 
     /// Returns the approximate size of the whole event in bytes, wherever it is.
@@ -82,15 +118,20 @@ impl Lane {
         let Some(first) = self.waiting.front() else {
             return 0;
         };
-        let gathers = grouping.gathers(&first.event);
+        let gathers = first.gathers(grouping);
+        let most = first.most(grouping);
         match first.together {
             // An earlier process tried this many as one.
             0 if first.attempts > 0 && gathers => {
                 let tried = |one: &&Delivery| one.attempts == first.attempts;
                 let tried = self.waiting.iter().take_while(tried);
-                tried.take(grouping.most).count()
+                tried.take(most).count()
             }
-            0 if gathers => grouping.most,
+            0 if first.hold > 0 => {
+                let released = |one: &&Delivery| one.hold == first.hold;
+                self.waiting.iter().take_while(released).take(most).count()
+            }
+            0 if gathers => most,
             0 => 1,
             // A group that was tried stays as it is: it has been given an id.
             together => together,

@@ -172,7 +172,11 @@ impl Attempt {
         // Rendered at delivery: fixing a template also fixes pending deliveries.
         let mut message = self.destination.message(events);
         message.reached = reached;
-        let relation = self.notifier.thread();
+        // A message about events of several runs belongs to none of their threads.
+        let relation = match self.claimed[0].hold > 0 && self.claimed.len() > 1 {
+            true => Thread::None,
+            false => self.notifier.thread(),
+        };
         if relation != Thread::None {
             let event = &self.claimed[0].event;
             let keys = threads::keys(event);

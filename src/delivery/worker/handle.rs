@@ -119,7 +119,10 @@ impl WorkerHandle {
         let mut own = self.own.borrow_mut();
         match accepted.state {
             DeliveryState::Pending => own.add(accepted.delivery),
-            DeliveryState::Delivered => own.counts = own.counts.and(accepted.state),
+            DeliveryState::Held => own.hold(accepted.delivery, accepted.hold),
+            DeliveryState::Delivered | DeliveryState::Suppressed => {
+                own.counts = own.counts.and(accepted.state)
+            }
             // One that a person discarded is not lost: it does not count as dropped.
             DeliveryState::Dead | DeliveryState::Discarded => {
                 own.counts = own.counts.and(DeliveryState::Dead);
@@ -127,6 +130,13 @@ impl WorkerHandle {
             }
         }
         if accepted.state == DeliveryState::Pending {
+            let event = match accepted.held_back {
+                0 => event,
+                held_back => &Arc::new(Event {
+                    held_back,
+                    ..(**event).clone()
+                }),
+            };
             self.send(Request::Deliver {
                 id: accepted.delivery,
                 previous: accepted.previous,

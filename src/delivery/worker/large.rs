@@ -43,8 +43,14 @@ pub async fn whole(
     let row = spool.still_pending(id, delivery.id).await;
     let body = row.ok().flatten().ok_or_else(unread)?.body;
     let event = body.and_then(|body| read_event(&mut destination.codec(), &body));
+    let (held, held_back) = (delivery.event.held, delivery.event.held_back);
+    let told = |event| Event {
+        held,
+        held_back,
+        ..event
+    };
     event
-        .map(Arc::new)
+        .map(|event| Arc::new(told(event)))
         .map_err(|reason| Failure::Permanent(reason.to_owned()))
 }
 

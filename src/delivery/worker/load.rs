@@ -9,6 +9,7 @@ use super::{Worker, large};
 use crate::console::stderr;
 use crate::delivery::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::delivery::lanes::Delivery;
+use crate::event::Event;
 use crate::message::Receipts;
 use crate::spool::{self, DeliveryState, Mark, Pending, Spool};
 
@@ -47,6 +48,7 @@ impl Worker {
         if self.leads() {
             self.read_breaker(spool).await;
             self.try_suspects(spool).await;
+            self.release(spool).await;
         }
         self.leads()
     }
@@ -172,7 +174,11 @@ impl Worker {
         let body = row.body.as_deref().map_err(|reason| *reason);
         let (event, in_spool) = match body.and_then(|body| large::read_event(&mut self.codec, body))
         {
-            Ok(event) => large::outline(event),
+            Ok(event) => large::outline(Event {
+                held: row.hold > 0,
+                held_back: row.held_back,
+                ..event
+            }),
             Err(reason) => {
                 self.mark_unreadable(spool, row.delivery, reason).await;
                 return None;
@@ -184,6 +190,7 @@ impl Worker {
         let due = wait.map(|wait| Instant::now() + wait);
         Some(Delivery {
             attempts: row.attempts,
+            hold: row.hold,
             due,
             reached,
             accepted: Timestamp::from_millisecond(row.created).unwrap_or_else(|_| Timestamp::now()),
@@ -197,6 +204,8 @@ impl Worker {
         // If the spool cannot be written, the next look tries again.
         let _ = self.catch_up().await;
         if self.leads() {
+            let shared = self.shared.clone();
+            self.release(shared.spool()).await;
             self.window.poll_again(Instant::now());
             // With nothing in progress, this process's own state is already stored.
             if self.handle.under_way.get() == 0 && self.breaker.is_troubled() {

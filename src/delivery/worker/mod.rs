@@ -6,6 +6,7 @@
 
 mod attempt;
 mod handle;
+mod held;
 mod large;
 mod load;
 mod outcome;
@@ -59,6 +60,8 @@ struct Worker {
     large: Rc<Mutex<()>>,
     /// True if it starts no further attempt, and ends with those in progress.
     retired: bool,
+    /// True once it is known that nothing is held, if its rules hold nothing.
+    holds_nothing: bool,
     /// Marks that the spool did not take.
     unrecorded: Vec<Mark>,
     /// Waits until they have been tried again.
@@ -126,6 +129,7 @@ impl Worker {
             steps: JoinSet::new(),
             large: Rc::default(),
             retired: false,
+            holds_nothing: false,
             unrecorded: Vec::new(),
             asks_to_catch_up: None,
             breaker: Breaker::default(),

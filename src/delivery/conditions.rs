@@ -1,0 +1,60 @@
+//! Conditions under which notifiers are told about an event, from their rules.
+
+use jiff::Timestamp;
+
+use crate::delivery::destination::Destination;
+use crate::event::Event;
+use crate::route::streak::subject;
+use crate::route::timing::{self, Timing};
+use crate::spool::{Condition, DestinationId, Streak, Treatment};
+use crate::system::clock;
+
+/// Returns the condition under which a destination is told about an event that it wants, or in which it counts
+/// one that it does not want; None if there is none.
+pub fn condition(
+    destination: &Destination,
+    id: DestinationId,
+    event: &Event,
+    is_wanted: bool,
+) -> Option<Condition> {
+    let timing = destination.timing.as_deref()?;
+    let streak = streak(destination, timing, event);
+    if !is_wanted && streak.as_ref().is_none_or(|streak| streak.failed) {
+        return None;
+    }
+    let now = clock::now();
+    Some(Condition {
+        destination: id,
+        now: now.as_millisecond(),
+        treatment: treatment(timing, now),
+        streak,
+    })
+}
+
+fn treatment(timing: &Timing, now: Timestamp) -> Treatment {
+    match timing.treatment(now) {
+        timing::Treatment::Now => Treatment::Now,
+        timing::Treatment::Hold(until) => Treatment::Hold(until.as_millisecond()),
+        timing::Treatment::Drop(until) => Treatment::Drop(format!(
+            "dropped: muted until {} (`muted = drop`)",
+            timing.shown(until)
+        )),
+    }
+}
+
+fn streak(destination: &Destination, timing: &Timing, event: &Event) -> Option<Streak> {
+    if !timing.counts() {
+        return None;
+    }
+    let subject = subject(event, &destination.grouping)?;
+    Some(Streak {
+        key: subject.key,
+        run: event.run.id.clone(),
+        time: event.time.as_millisecond(),
+        failed: subject.failed,
+        is_group: subject.is_group,
+        only_recovers: destination.rules.only_recovers(event),
+        after: timing.after,
+        repeat: i64::try_from(timing.repeat.as_millis()).unwrap_or(i64::MAX),
+    })
+}

@@ -1,0 +1,90 @@
+//! Failures in a row: which events are about the same thing, and whether it failed.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::grouping::{Grouping, task_key};
+use crate::event::callback::Callback;
+use crate::event::{Event, State, Status};
+
+/// Length limit of the key of a thing, in bytes; the rest of a longer one is a hash.
+const MAX_KEY: usize = 500;
+
+/// Thing that an event is about, and how it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The same in every run.
+    pub key: String,
+    pub failed: bool,
+    /// True if all events of a run about it count as one: it is a group.
+    pub is_group: bool,
+}
+
+/// Returns the thing that an event is about; None if it is neither a failure nor a success, or about nothing
+/// that could be recognised in another run.
+pub fn subject(event: &Event, grouping: &Grouping) -> Option<Subject> {
+    let failed = match event
+        .end
+        .as_ref()
+        .map(|end| (end.status, &end.still_failing))
+    {
+        Some((Status::Error, _)) => true,
+        // With something broken that this run did not include, the playbook is not well.
+        Some((Status::Success, broken)) if broken.is_empty() => false,
+        Some(_) => return None,
+        None if event.is_failure() => true,
+        None if event.state == Some(State::Success) && is_last_word(&event.event) => false,
+        None => return None,
+    };
+    let mut key = event.run.playbook_key();
+    if event.run.check {
+        key.push_str(" (check mode)");
+    }
+    if event.end.is_some() {
+        return (!key.is_empty()).then(|| Subject {
+            key: bounded(format!("run\n{key}")),
+            failed,
+            is_group: false,
+        });
+    }
+    let part = grouping.part(event);
+    let is_group = part.is_some();
+    let thing = part.unwrap_or_else(|| result(event));
+    Some(Subject {
+        key: bounded(format!("result\n{key}\n{thing}")),
+        failed,
+        is_group,
+    })
+}
+
+/// Returns true if a task or an item is done with this, unlike with a poll or a difference.
+fn is_last_word(event: &Callback) -> bool {
+    matches!(
+        event,
+        Callback::RunnerOnOk | Callback::RunnerItemOnOk | Callback::RunnerOnAsyncOk
+    )
+}
+
+/// Returns the task on a host that an event is about, or one of its items.
+fn result(event: &Event) -> String {
+    let kind = match event.event {
+        Callback::RunnerItemOnOk | Callback::RunnerItemOnFailed => "item",
+        Callback::RunnerOnAsyncOk | Callback::RunnerOnAsyncFailed => "async",
+        _ => "",
+    };
+    let item = event.item.as_ref().map(ToString::to_string);
+    let item = item.filter(|_| kind == "item").unwrap_or_default();
+    let play = event.play.as_ref().map_or("", |play| &play.name);
+    let task = event.task.as_deref().map(task_key).unwrap_or_default();
+    format!("{play}\n{task}\n{}\n{kind}\n{item}", event.host_name())
+}
+
+/// Shortens a long key, so that it stays different from others.
+fn bounded(key: String) -> String {
+    if key.len() <= MAX_KEY {
+        return key;
+    }
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let start = &key[..key.floor_char_boundary(MAX_KEY)];
+    format!("{start}\n{:016x}", hasher.finish())
+}

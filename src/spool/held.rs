@@ -1,0 +1,87 @@
+//! Deliveries that are held until a certain time: they are pending, but not read until they are released.
+
+use rusqlite::{Connection, params};
+
+use super::scope::DestinationId;
+use super::state::DeliveryState;
+
+/// Number of deliveries released at a time: as many as one message tells.
+const STEP: i64 = 1000;
+
+/// Times until which deliveries of a destination are held, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldRange {
+    pub first: i64,
+    pub last: i64,
+}
+
+/// A delivery that was released: it moves behind those that are pending, under a new number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    pub before: i64,
+    pub now: i64,
+}
+
+/// Returns the first and the last time until which deliveries are held; None if none is.
+pub fn range(
+    connection: &Connection,
+    destination: DestinationId,
+) -> rusqlite::Result<Option<HeldRange>> {
+    connection
+        .prepare_cached(
+            "SELECT min(hold), max(hold) FROM delivery WHERE destination = ?1 AND state = 4",
+        )?
+        .query_row([destination], |row| {
+            let (first, last) = (row.get(0)?, row.get(1)?);
+            let first: Option<i64> = first;
+            Ok(first
+                .zip(last)
+                .map(|(first, last)| HeldRange { first, last }))
+        })
+}
+
+/// Limits the times until which deliveries of a destination are held: the rules may have changed since.
+pub fn limit(
+    connection: &Connection,
+    destination: DestinationId,
+    (earliest, latest): (i64, i64),
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET hold = max(?2, min(?3, hold))
+             WHERE destination = ?1 AND state = 4 AND NOT hold BETWEEN ?2 AND ?3",
+        )?
+        .execute(params![destination, earliest, latest])?;
+    Ok(())
+}
+
+/// Makes the deliveries pending that are held until this time or earlier, as one group. Those told together
+/// have the same `hold`.
+pub fn release(
+    connection: &Connection,
+    destination: DestinationId,
+    until: i64,
+) -> rusqlite::Result<Vec<Released>> {
+    let held: Vec<i64> = connection
+        .prepare_cached(
+            "SELECT id FROM delivery WHERE destination = ?1 AND state = 4 AND hold <= ?2
+             ORDER BY id LIMIT ?3",
+        )?
+        .query_map(params![destination, until, STEP], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut next: i64 =
+        connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM delivery", [], |row| {
+            row.get(0)
+        })?;
+    let group = next;
+    let mut update = connection.prepare_cached(
+        "UPDATE delivery SET id = ?2, state = ?3, hold = ?4, next_at = 0 WHERE id = ?1",
+    )?;
+    let mut released = Vec::new();
+    for before in held {
+        update.execute(params![before, next, DeliveryState::Pending, group])?;
+        released.push(Released { before, now: next });
+        next += 1;
+    }
+    Ok(released)
+}
