@@ -109,7 +109,7 @@ fn every_of(every: Duration, day: Option<usize>, at: Option<u16>) -> Option<Ever
     if every.subsec_nanos() > 0 || seconds < 60 {
         return None;
     }
-    let (days, is_days) = ((seconds / DAY).cast_signed(), seconds % DAY == 0);
+    let (days, is_days) = ((seconds / DAY).cast_signed(), seconds.is_multiple_of(DAY));
     match (day, at) {
         (Some(day), Some(at)) if seconds == 7 * DAY => Some(Every::Week { day, at }),
         (None, at) if is_days => Some(Every::Days {

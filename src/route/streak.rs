@@ -85,6 +85,8 @@ fn bounded(key: String) -> String {
     }
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    let start = &key[..key.floor_char_boundary(MAX_KEY)];
+    let mut ends = (0..=MAX_KEY).rev();
+    let end = ends.find(|end| key.is_char_boundary(*end));
+    let start = &key[..end.unwrap_or(0)];
     format!("{start}\n{:016x}", hasher.finish())
 }

@@ -204,8 +204,12 @@ impl Named {
     /// mistakes are those of the notifiers that use them.
     pub fn take(sections: &mut Sections, mut collect: impl FnMut(&Section)) -> Named {
         let mut named = Named::default();
-        let of_times = sections.extract_if(.., |name, _| name.starts_with("time:"));
-        for (name, section) in of_times {
+        let names = sections.keys().filter(|name| name.starts_with("time:"));
+        let names: Vec<String> = names.cloned().collect();
+        for name in names {
+            let Some(section) = sections.remove(&name) else {
+                continue;
+            };
             let windows = windows_of(&section);
             section.report_unknown();
             let problems = section.take_problems();

@@ -69,17 +69,16 @@ pub fn release(
         )?
         .query_map(params![destination, until, STEP], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut next: i64 =
+    let group: i64 =
         connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM delivery", [], |row| {
             row.get(0)
         })?;
-    let group = next;
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET id = ?2, state = ?3, hold = ?4, next_at = 0 WHERE id = ?1",
     )?;
     let mut released = Vec::new();
-    for before in held {
-        update.execute(params![before, next, DeliveryState::Pending, group])?;
+    for (now, before) in (group..).zip(held) {
+        update.execute(params![before, now, DeliveryState::Pending, group])?;
         released.push(Released { before, now: next });
         next += 1;
     }

@@ -39,7 +39,7 @@ pub fn length(duration: Duration) -> String {
     let units = [(86400, "d"), (3600, "h"), (60, "m")];
     let unit = units
         .iter()
-        .find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
     match unit {
         Some((unit, name)) => format!("{}{name}", seconds / unit),
         None => format!("{}s", duration.as_secs_f64()),
