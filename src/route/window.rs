@@ -273,7 +273,7 @@ pub fn read_day(text: &str) -> Option<usize> {
     ];
     let lower = text.to_ascii_lowercase();
     let is_meant = |name: &&str| **name == lower || lower.len() == 3 && name.starts_with(&lower);
-    NAMES.iter().position(|name| is_meant(name))
+    NAMES.iter().position(is_meant)
 }
 
 /// Returns the day of the week of an index; Monday is 0.

@@ -79,8 +79,7 @@ pub fn release(
     let mut released = Vec::new();
     for (now, before) in (group..).zip(held) {
         update.execute(params![before, now, DeliveryState::Pending, group])?;
-        released.push(Released { before, now: next });
-        next += 1;
+        released.push(Released { before, now });
     }
     Ok(released)
 }
