@@ -101,7 +101,7 @@ fn test_sends_what_the_notifier_would_say() {
             "xyz",
             "unknown trigger `xyz`; known triggers: any, ok, changed, failed, skipped, unreachable, ignored, retry, \
              item_ok, item_failed, item_skipped, async_poll, async_ok, async_failed, diff, started, success, \
-             error, canceled, recovered, changed_run, runner, and Ansible's callbacks",
+             error, canceled, recovered, changed_run, runner, overdue, stalled, missing, slow_task, and Ansible's callbacks",
         ),
     ] {
         assert_eq!(
