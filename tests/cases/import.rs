@@ -470,7 +470,10 @@ fn what_is_incomplete_stays_a_comment() {
     let shown = checked(&sandbox, &config);
     assert_eq!(
         shown["notifiers"],
-        json!([{"name": "hook", "type": "webhook"}, {"name": "mail", "type": "email"}])
+        json!([
+            {"name": "hook", "type": "webhook", "timing": []},
+            {"name": "mail", "type": "email", "timing": []},
+        ])
     );
     let mut body = template(
         "body",
@@ -756,7 +759,7 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
     let names = ["mail", "nrdp", "slack", "splunk"];
     let kinds = ["email", "webhook", "slack", "webhook"];
     let expected: Vec<Value> = std::iter::zip(names, kinds)
-        .map(|(name, kind)| json!({"name": name, "type": kind}))
+        .map(|(name, kind)| json!({"name": name, "type": kind, "timing": []}))
         .collect();
     let mut variables = variables(&config);
     variables.insert("SLACK_WEBHOOK_URL".into(), server.at("/slack"));
