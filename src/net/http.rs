@@ -31,7 +31,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default time limit of an attempt.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Limit of the bytes that are read of a reply.
-const MAX_REPLY: usize = 64 << 10;
+pub const MAX_REPLY: usize = 64 << 10;
 /// User agent of the program.
 const AGENT: &str = concat!("ansible-notify/", env!("CARGO_PKG_VERSION"));
 

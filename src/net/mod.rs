@@ -10,6 +10,7 @@ pub mod response;
 pub mod signing;
 pub mod sigv4;
 pub mod tls;
+pub mod token_reply;
 pub mod url_template;
 pub mod urls;
 pub mod wire;

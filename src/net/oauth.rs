@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
@@ -17,6 +16,7 @@ use crate::failure::Failure;
 use crate::net::authorization::{names_user, warn_of_plain_http};
 use crate::net::headers::Headers;
 use crate::net::http::{Endpoint, Http, Reply, Request};
+use crate::net::token_reply;
 use crate::net::urls::{origin, read_url};
 use crate::secret::{self, Secret};
 
@@ -30,9 +30,6 @@ const OTHERS: [&str; 4] = [
     "oauth_audience",
 ];
 
-/// Lifetime of a token whose reply does not state it, and the longest one.
-const UNKNOWN: Duration = Duration::from_secs(300);
-const LONGEST: Duration = Duration::from_secs(86400);
 /// Time before the end of its lifetime in which a token is not used any more, a tenth of it at most.
 const MARGIN: Duration = Duration::from_secs(30);
 /// Number of tokens that stay masked: the current one, and those that a late message may still show.
@@ -160,13 +157,19 @@ impl OAuth {
     async fn fetch(&self, state: &mut State) -> Result<Token, Failure> {
         let begun = Instant::now();
         let mut reply = self.ask(state.client_in_body).await?;
+        let mut in_body = state.client_in_body;
         // Servers must support the header, but some take the client only from the body.
-        if !state.client_in_body && is_invalid_client(&reply) {
+        if !in_body && token_reply::refuses_client(&reply) {
             let other = self.ask(true).await?;
-            state.client_in_body = !is_invalid_client(&other);
-            reply = other;
+            in_body = true;
+            // A server that knew the client in the header says more about it there.
+            if !token_reply::misses_client(&other) || token_reply::misses_client(&reply) {
+                reply = other;
+            }
         }
-        let (value, lifetime) = read_reply(&reply).map_err(|failure| self.failed(&failure))?;
+        let read = token_reply::read(&reply).map_err(|failure| self.failed(&failure));
+        state.client_in_body = in_body && read.is_ok();
+        let (value, lifetime) = read?;
         if secret::mask_new(&value) {
             state.masked.push(value.clone());
         }
@@ -256,69 +259,9 @@ pub fn bearing(mut request: Request, token: &Secret) -> Request {
     request
 }
 
-fn is_invalid_client(reply: &Reply) -> bool {
-    matches!(reply.status.as_u16(), 400 | 401) && reply.json()["error"] == "invalid_client"
-}
-
-/// Returns the token of a reply, and its lifetime.
-fn read_reply(reply: &Reply) -> Result<(String, Duration), Failure> {
-    let said = reply.json();
-    if let (Some(error), false) = (said["error"].as_str(), reply.status.is_success()) {
-        let words = match said["error_description"].as_str() {
-            Some(description) => format!("{error}: {description}"),
-            None => error.to_owned(),
-        };
-        reply.check_status_with(words.as_bytes())?;
-    }
-    let token = said["access_token"]
-        .as_str()
-        .filter(|token| !token.is_empty());
-    reply.from("a token endpoint", token.is_some())?;
-    let token = token.unwrap_or_default();
-    let kind = said["token_type"].as_str().unwrap_or("bearer");
-    if !kind.eq_ignore_ascii_case("bearer") {
-        let text = "the server gives tokens of another type than Bearer";
-        return Err(Failure::Denied(text.to_owned()));
-    }
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let text = "the token contains characters that no header may have";
-        return Err(Failure::Denied(text.to_owned()));
-    }
-    Ok((token.to_owned(), lifetime(&said["expires_in"])))
-}
-
-/// Returns the lifetime that a reply states in seconds; some servers write the number as text.
-fn lifetime(stated: &Value) -> Duration {
-    let text = stated.as_str().and_then(|text| text.trim().parse().ok());
-    let seconds = stated
-        .as_f64()
-        .or(text)
-        .filter(|seconds: &f64| seconds.is_finite());
-    match seconds {
-        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())),
-        None => UNKNOWN,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_lifetime_may_be_a_text_or_missing() {
-        for (stated, seconds) in [
-            (json!(3600), 3600),
-            (json!("3599"), 3599),
-            (json!(null), 300),
-            (json!("soon"), 300),
-            (json!(-5), 0),
-            (json!(1e300), 86400),
-        ] {
-            assert_eq!(lifetime(&stated).as_secs(), seconds, "{stated}");
-        }
-    }
 
     #[test]
     fn the_parts_of_basic_authentication_are_encoded() {

@@ -213,8 +213,8 @@ fn without_a_token_deliveries_wait() {
         (said(410, "gone"), "410 Gone: gone"),
         (said(413, "large"), "413 Payload Too Large"),
         (
-            said(200, "<title>Log in</title>"),
-            "not a response from a token endpoint",
+            said(200, "<title>canary Log in</title>"),
+            "200 OK, no content type: not JSON, so not a response from a token endpoint: is there a proxy",
         ),
         (
             said(200, r#"{"access_token":"canary-x","token_type":"mac"}"#),
@@ -232,6 +232,109 @@ fn without_a_token_deliveries_wait() {
     ] {
         waits(&idp, "", reason);
     }
+}
+
+#[test]
+fn a_body_that_may_contain_a_token_is_not_shown() {
+    let long = json!({"access_token": format!("canary{}", "x".repeat(64 << 10))}).to_string();
+    let typed = |kind: &str, body: &str| {
+        let head = format!("Content-Type: {kind}\r\n");
+        Server::start([Reply::Made(200, head, body.to_owned())])
+    };
+    for (kind, body, reason) in [
+        (
+            "application/json;charset=UTF-8",
+            r#"{"data":{"access_token":"canary"}}"#,
+            "200 OK, application/json: there is no `access_token` in the reply",
+        ),
+        (
+            "application/json",
+            r#"{"token":"canary","message":"canary","error":{"message":"canary"}}"#,
+            "there is no `access_token` in the reply",
+        ),
+        (
+            "application/json",
+            r#"{"access_token":["canary"]}"#,
+            "`access_token` in the reply is not a text",
+        ),
+        (
+            "application/json",
+            r#"{"access_token":"","id_token":"canary"}"#,
+            "`access_token` in the reply is empty",
+        ),
+        (
+            "application/json",
+            r#""canary""#,
+            "the reply is not a JSON object",
+        ),
+        (
+            "text/html",
+            "<title>canary</title>",
+            "200 OK, text/html: not JSON",
+        ),
+        (
+            "application/x-www-form-urlencoded",
+            "access_token=canary",
+            "200 OK, application/x-www-form-urlencoded: not JSON",
+        ),
+        ("canary", "canary", "200 OK, unknown content type: not JSON"),
+        (
+            "application/json",
+            &long,
+            "the reply exceeds the limit of 64 KiB",
+        ),
+        (
+            "application/json",
+            r#"{"error":"invalid_scope","error_description":"no scope","more":"canary"}"#,
+            "200 OK: invalid_scope: no scope",
+        ),
+        (
+            "application/json",
+            r#"{"error":"invalid_grant","error_description":"bad canary secret/+%"}"#,
+            "200 OK: invalid_grant: bad [redacted]",
+        ),
+    ] {
+        waits(&typed(kind, body), "", reason);
+    }
+    let idp = typed("application/json", r#"{"token":"canary"}"#);
+    let sandbox = sandbox(&Server::start([OK]), &keys(&idp));
+    let sent = send(&sandbox);
+    assert!(!sent.stderr.contains("proxy"), "{sent:?}");
+}
+
+#[test]
+fn a_server_that_misses_the_client_in_the_body_gets_it_there() {
+    for (code, error) in [
+        (400, "invalid_request"),
+        (401, "invalid_request"),
+        (400, "invalid_client"),
+        (200, "invalid_client"),
+    ] {
+        let idp = Server::answering(move |request| {
+            match form(request).get("client_secret").map(String::as_str) == Some(SECRET) {
+                true => json(
+                    200,
+                    &json!({"access_token": "canary-token", "expires_in": 0}),
+                ),
+                false => json(code, &json!({"error": error})),
+            }
+        });
+        let service = Server::start([OK]);
+        let sandbox = sandbox(&service, &keys(&idp));
+        sandbox.file("event.json", EVENT.repeat(2));
+        assert_eq!(send(&sandbox).code, 0, "{code} {error}");
+        assert_eq!(
+            (service.requests().len(), idp.requests().len()),
+            (2, 3),
+            "{code} {error}"
+        );
+    }
+    // The answer that says more about the client counts.
+    let idp = Server::answering(|request| match request.header("authorization") {
+        Some(_) => json(401, &json!({"error": "invalid_client"})),
+        None => json(400, &json!({"error": "invalid_request"})),
+    });
+    waits(&idp, "", "401 Unauthorized: invalid_client");
 }
 
 #[test]
