@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{Config, Sandbox, outcome, side_by_side};
+use crate::sandbox::{Config, PATIENCE, Sandbox, outcome, side_by_side};
 use crate::server::certificates::{Authority, Identity};
 use crate::server::nginx::Nginx;
 use crate::server::proxy::Proxy;
@@ -343,13 +343,13 @@ fn a_certificate_renewed_in_time_loses_no_event() {
     serve_as(&sandbox, &expired);
     let mut nginx = Nginx::start(&sandbox, " ssl", TLS);
     let config = Config::to(&nginx.https()).inputs("ca_file = ca.pem");
-    sandbox.file("plugin_config.ini", config.delivery("drain = 20").text());
+    sandbox.file("plugin_config.ini", config.delivery("drain = 2m").text());
     sandbox.file("event.json", EVENT);
     let sending = sandbox.command(&["send", "event.json"]).spawn().unwrap();
     // With one event, a second connection means that the first one was refused.
     let started = Instant::now();
     while nginx.relay.record().len() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(10));
     }
     serve_as(&sandbox, &authority.sign(|_| {}));

@@ -1,9 +1,9 @@
 //! A row of the spool that cannot be read: its delivery is dead with the reason, and the others go on.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::sandbox::side_by_side;
 use crate::sandbox::spooled::Spooled;
+use crate::sandbox::{PATIENCE, side_by_side};
 use crate::server::{OK, Server};
 
 /// What is wrong with one of ten rows; how many are dead of it, and whether its event still has its id.
@@ -82,10 +82,7 @@ fn a_row_that_cannot_be_read_is_dead_and_holds_up_no_other() {
             assert_eq!(shown.code, 0, "{wrong}: {shown:?}");
         }
         let flushed = spooled.run(&["flush"]);
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{wrong}: {flushed:?}"
-        );
+        assert!(began.elapsed() < PATIENCE, "{wrong}: {flushed:?}");
         let delivered = 10 - dead;
         let ends = [
             format!(" {delivered} deliveries: "),

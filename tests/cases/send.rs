@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::spool::{configure, event, run};
-use crate::sandbox::{Sandbox, outcome};
+use crate::sandbox::{PATIENCE, Sandbox, outcome};
 use crate::server::{OK, Server, status};
 use serde_json::json;
 
@@ -404,7 +404,7 @@ fn who_only_accepts_keeps_nobody_from_delivering() {
     while !sandbox.path("state/ansible-notify/spool.db").exists()
         || !run(&sandbox, &["status"], "").stdout.contains("1 waiting")
     {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+        assert!(begun.elapsed() < PATIENCE);
     }
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
     drop(input);

@@ -9,7 +9,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType, date_time_ymd,
 };
 
-use crate::sandbox::{Sandbox, side_by_side};
+use crate::sandbox::{PATIENCE, Sandbox, side_by_side};
 use crate::server::certificates::{Authority, Identity};
 use crate::server::nginx::Nginx;
 use crate::server::relay::Relay;
@@ -300,7 +300,7 @@ impl Strict {
         let server = Strict(process.expect("openssl is needed"));
         let started = Instant::now();
         while !sandbox.path("strict.sock").exists() {
-            assert!(started.elapsed() < Duration::from_secs(10));
+            assert!(started.elapsed() < PATIENCE);
             std::thread::sleep(Duration::from_millis(5));
         }
         server

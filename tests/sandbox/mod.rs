@@ -9,8 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// Time after which something that must happen has not happened: far above what a busy machine takes.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ansible-notify");
