@@ -1239,16 +1239,53 @@ EVENT_SECTION = re.compile(rb"(?m)^\s*\[\s*event\s*\]")
 # Shorter texts of a secret are ordinary words. One is looked for as a whole, a long one everywhere.
 SECRET_WORD = 4
 SECRET_TEXT = 8
+# Characters of a long text that are compared; of all texts of results under no_log, and of each
+# one beside its own.
+COMPARED = 4096
+HIDDEN_ROOM = 8388608
+HIDDEN_COST = 64
+# Parts of a result that Ansible itself writes, or that come from the task's arguments.
+DULL = frozenset(
+    (
+        "ansible_index_var",
+        "ansible_loop_var",
+        "delta",
+        "discovered_interpreter_python",
+        "end",
+        "false_condition",
+        "invocation",
+        "skip_reason",
+        "skipped_reason",
+        "start",
+    )
+)
+DULL_TEXTS = frozenset(
+    (
+        "All items completed",
+        "All items skipped",
+        "One or more items failed",
+        "non-zero return code",
+    )
+)
 
 # Ansible's own secrets, at any depth of a value.
 OWN_SECRET = r"ansible_\w*(?:pass|secret|token|vault|credential|private_key)\w*"
 OWN_SECRET_IN_TEXT = re.compile(r'(?i)"%s":' % OWN_SECRET)
-OWN_SECRET = re.compile(r"(?i)%s\Z" % OWN_SECRET)
+OWN_SECRET = re.compile(r"(?i)\A%s\Z" % OWN_SECRET)
 # Variables that are never sent, nor is a value made from them.
 NEVER = re.compile(
     r"(?i)(?:vault|\w*private_key|ansible_(?:notify|failed)_)\w*\Z|(?:callback_url|username|password"
     r"|validate_certs|ansible_env|ansible_delegated_vars|hostvars|vars|environment|omit|_task)\Z"
 )
+# Those of which a fact is often made.
+READABLE = re.compile(
+    r"(?:hostvars|vars|environment|omit|ansible_env|ansible_delegated_vars|ansible_failed_\w+)\Z"
+)
+# Names that no glob means, at any depth of a value.
+SENSITIVE = re.compile(
+    r"(?i)passw(?:or)?d|passphrase|_pass\Z|secret|token|api_?key|private_?key|credential"
+)
+SENSITIVE_IN_TEXT = re.compile(SENSITIVE.pattern.replace(r"\Z", '"'))
 # Variables that are too large to send. Values made from them may be sent.
 BULKY = frozenset(
     (
@@ -1274,7 +1311,7 @@ LOOKUP = re.compile(
 )
 
 IS_OWN = "it is one of Ansible's own, or contains secrets"
-IS_HIDDEN = "it was set under no_log, or comes from an encrypted file"
+IS_HIDDEN = "it was set under no_log, comes from an encrypted file, or was copied from such a one"
 IS_TAINTED = "it is encrypted, or made from something that must not be sent"
 
 
@@ -1290,12 +1327,16 @@ class Listed(object):
     def __contains__(self, name):
         found = self.known.get(name)
         if found is None:
-            is_magic = MAGIC.match(name)
-            found = name in self.names or any(
-                glob.match(name) and (is_meant or not is_magic) for glob, is_meant in self.globs
-            )
+            found = name in self.names or self.is_caught(name)
             self.known[name] = found
         return found
+
+    def is_caught(self, name):
+        """Returns true if a glob means the variable."""
+        if SENSITIVE.search(name):
+            return False
+        is_magic = MAGIC.match(name)
+        return any(glob.match(name) and (is_meant or not is_magic) for glob, is_meant in self.globs)
 
     def of(self, variables):
         """Returns the names of those that there are."""
@@ -1311,7 +1352,8 @@ class Secrets(object):
     def __init__(self):
         self.names = set()
         self.texts = set()
-        self.parts = ()  # those of the texts that are looked for within others
+        self.parts = {}  # beginning: those of the texts that are looked for within others
+        self.room = HIDDEN_ROOM  # for the texts of results under no_log
         self.decryptions = 0  # number of times that Ansible decrypted something
         self.plain = []  # contents of encrypted files that Ansible has read
         self.files = set()  # paths of the files that were examined
@@ -1402,11 +1444,10 @@ class Secrets(object):
         """Learns the texts of a value, and the keys of a file."""
         if is_encrypted(value):
             self.learn_encrypted(value)
-        elif isinstance(value, (TEXT, bytes)):
-            text = as_text(value).strip()
+        elif text_of(value) is not None:
+            text = text_of(value)
             if len(text) >= SECRET_WORD and not TEMPLATE.search(text):
-                self.texts.add(text)
-                self.parts = [text for text in self.texts if len(text) >= SECRET_TEXT]
+                self.add(text)
         elif isinstance(value, abc.Mapping):
             if is_file:
                 self.hide(value)
@@ -1415,6 +1456,41 @@ class Secrets(object):
         elif isinstance(value, (abc.Sequence, abc.Set)):
             for part in value:
                 self.learn(part, is_file)
+
+    def add(self, text):
+        """Adds a text that no value may contain."""
+        self.texts.add(text)
+        if len(text) >= SECRET_TEXT:
+            text = text[:COMPARED]
+            self.parts.setdefault(text[:SECRET_TEXT], set()).add(text)
+
+    def learn_hidden(self, value):
+        """Learns the long texts of a result under no_log; returns false if they are too many."""
+        waiting = [value]
+        while waiting and self.room > 0:
+            value = waiting.pop()
+            if is_encrypted(value):
+                self.learn_encrypted(value)
+                continue
+            text = text_of(value)
+            if text is not None:
+                for part in {text[:COMPARED]}.union(text.splitlines()):
+                    self.add_hidden(part.strip()[:COMPARED])
+                waiting.extend(content_of(text))
+            elif isinstance(value, abc.Mapping):
+                waiting.extend(
+                    part
+                    for name, part in value.items()
+                    if name not in DULL and not as_text(name).startswith("_ansible_")
+                )
+            elif isinstance(value, (abc.Sequence, abc.Set)):
+                waiting.extend(value)
+        return self.room > 0
+
+    def add_hidden(self, text):
+        if len(text) >= SECRET_TEXT and text not in self.texts and text not in DULL_TEXTS:
+            self.room -= len(text) + HIDDEN_COST
+            self.add(text)
 
     def learn_encrypted(self, value):
         """Learns the text of an encrypted value; each one is decrypted once."""
@@ -1459,33 +1535,54 @@ class Secrets(object):
 
     # -- judging --
 
-    def refuses(self, name, variables, used):
+    def refuses(self, name, variables, used, is_meant):
         """Returns why a variable must not be sent, if so; notes the names that it is made from."""
         if NEVER.match(name) or OWN_SECRET.match(name) or name in BULKY:
             return IS_OWN
         if name in self.names:
             return IS_HIDDEN
-        return IS_TAINTED if self.is_tainted(variables[name], variables, used) else None
+        is_tainted = self.is_tainted(variables[name], variables, used, is_meant)
+        return IS_TAINTED if is_tainted else None
 
-    def is_tainted(self, value, variables, used):
-        """Returns true if a value contains or refers to something that must not be sent."""
+    def copies(self, task, variables):
+        """Returns the names of the facts that a task makes from what must not be sent."""
+        return [
+            name
+            for name, value in task.args.items()
+            if self.is_tainted([value, task.loop], variables, set(), is_copy=True)
+        ]
+
+    def forbids(self, name, is_meant, is_copy):
+        """Returns true if no value that refers to the variable may be sent."""
+        if name in self.names or OWN_SECRET.match(name):
+            return True
+        if NEVER.match(name):
+            return not (is_copy and READABLE.match(name))
+        return not is_meant and SENSITIVE.search(name) is not None
+
+    def is_tainted(self, value, variables, used, is_meant=True, is_copy=False):
+        """Returns true if a value contains or refers to something that must not be sent.
+
+        One that only a glob means may refer to less, and one that was copied to more.
+        """
         waiting, seen = [value], set()
         while waiting:
             value = waiting.pop()
             if is_encrypted(value) or is_vaulted(value):
                 return True
             if isinstance(value, (TEXT, bytes)):
-                words = self.words_of(value)
-                if words is None:
+                words, is_dubious = self.words_of(value)
+                if is_dubious and not is_copy:
                     return True
                 used.update(words)
                 for word in words - seen:
                     seen.add(word)
                     if word not in variables or word in BULKY:
                         continue
-                    if word in self.names or NEVER.match(word) or OWN_SECRET.match(word):
+                    if self.forbids(word, is_meant, is_copy):
                         return True
-                    waiting.append(variables[word])
+                    if not NEVER.match(word):
+                        waiting.append(variables[word])
             elif isinstance(value, abc.Mapping):
                 waiting.extend(value.values())
                 waiting.extend(key for key in value if isinstance(key, TEXT))
@@ -1494,34 +1591,64 @@ class Secrets(object):
         return False
 
     def words_of(self, text):
-        """Returns the words in a template, and none of a plain text; None for a dubious one."""
+        """Returns the words in a template, none of a plain text; and true for a dubious one."""
         if text not in self.words:
             plain = as_text(text)
             start = TEMPLATE.search(plain)
             words = frozenset(WORD.findall(plain, start.start()) if start else ())
-            is_dubious = start and (
+            is_dubious = bool(start) and bool(
                 LOOKUP.search(plain)
                 or words & frozenset(("vars", "hostvars", "varnames", "unvault", "vault"))
                 or words >= frozenset(("ansible_facts", "env"))
             )
             if len(plain) > SHORT_ROOM:
-                return None if is_dubious else words
-            self.words[text] = None if is_dubious else words
+                return words, is_dubious
+            self.words[text] = words, is_dubious
         return self.words[text]
 
     def are_in(self, value):
         """Returns true if a value contains the text of a secret, or one that came from a vault."""
-        if isinstance(value, (TEXT, bytes)):
-            text = as_text(value)
-            is_known = text.strip() in self.texts or any(part in text for part in self.parts)
-            return is_known or is_vaulted(value)
-        if is_encrypted(value):
+        if is_encrypted(value) or is_vaulted(value):
             return True
+        text = text_of(value)
+        if text is not None:
+            return text in self.texts or self.has_part(text)
         if isinstance(value, abc.Mapping):
             return any(self.are_in(key) or self.are_in(part) for key, part in value.items())
         if isinstance(value, (abc.Sequence, abc.Set)):
             return any(self.are_in(part) for part in value)
         return False
+
+    def has_part(self, text):
+        """Returns true if a text contains one of the long ones."""
+        parts, length = self.parts, SECRET_TEXT
+        for start in range(len(text) - length + 1 if parts else 0):
+            for part in parts.get(text[start : start + length], ()):
+                if text.startswith(part, start):
+                    return True
+        return False
+
+
+def text_of(value):
+    """Returns a text, a date or a number of several digits as text without space around it."""
+    if isinstance(value, (TEXT, bytes)):
+        return as_text(value).strip()
+    if isinstance(value, datetime.date):
+        return TEXT(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        text = as_text(value)
+        return text if sum(character.isdigit() for character in text) >= SECRET_WORD else None
+    return None
+
+
+def content_of(text):
+    """Returns the content of a JSON text, such as a program's output, in a list."""
+    if text[:1] not in ("{", "["):
+        return []
+    try:
+        return [json.loads(text)]
+    except (ValueError, RuntimeError):  # not JSON, or too deep
+        return []
 
 
 def is_special(name):
@@ -1554,12 +1681,12 @@ def has_template(value):
     return False
 
 
-def without_own_secrets(value):
-    """Returns the value without Ansible's own secrets, such as those of hosts that it lists."""
+def without(pattern, value):
+    """Returns the value without secrets, such as Ansible's own in a list of hosts."""
     if isinstance(value, dict):
-        parts = ((key, part) for key, part in value.items() if not OWN_SECRET.match(key))
-        return {key: without_own_secrets(part) for key, part in parts}
-    return [without_own_secrets(part) for part in value] if isinstance(value, list) else value
+        parts = ((key, part) for key, part in value.items() if not pattern.search(key))
+        return {key: without(pattern, part) for key, part in parts}
+    return [without(pattern, part) for part in value] if isinstance(value, list) else value
 
 
 class Variables(object):
@@ -1575,6 +1702,7 @@ class Variables(object):
         self.hosts = {}  # host name: the JSON of its variables, and the record with it
         self.number = 0
         self.used = set()  # names in the templates of listed variables
+        self.copies = {}  # host name: the facts that its task makes from secrets
         self.warned = set()
         self.codes = {}  # compiled templates, which are the same for all hosts
         self.all = {}  # of all plays so far
@@ -1594,6 +1722,8 @@ class Variables(object):
 
     def started(self, host, task):
         """Resolves the variables of a host that starts a task, unless they are known."""
+        if is_set_fact(task):
+            self.copies[host.name] = self.secrets.copies(task, task_variables() or {})
         if host.name in self.fresh:
             return
         self.fresh.add(host.name)
@@ -1650,7 +1780,8 @@ class Variables(object):
 
     def json_of(self, name, variables, templar, is_host):
         """Returns the JSON of a variable; None if it has no value, or must not be sent."""
-        refused = self.secrets.refuses(name, variables, self.used)
+        is_meant = name in self.listed.names
+        refused = self.secrets.refuses(name, variables, self.used, is_meant)
         if refused is not None:
             return self.warn(name, refused)
         value = variables[name]
@@ -1669,7 +1800,9 @@ class Variables(object):
         if "Undefined" in value.__class__.__name__ or "AnsibleUndefined" in text:
             return None
         if OWN_SECRET_IN_TEXT.search(text):
-            text = to_json(without_own_secrets(json.loads(text)))
+            text = to_json(without(OWN_SECRET, json.loads(text)))
+        if not is_meant and SENSITIVE_IN_TEXT.search(text):
+            text = to_json(without(SENSITIVE, json.loads(text)))
         return text
 
     def warn(self, name, problem):
@@ -1681,13 +1814,10 @@ class Variables(object):
     def note(self, host, task, brought, hidden):
         """Notes which variables a result changes."""
         names = registered_by(task)
-        if hidden:
-            set_here = names_set()
-            if set_here is None:
-                self.is_blind = True
-            if task.action.rpartition(".")[2] == "set_fact":
-                names.update(task.args)
-            names.update(set_here or ())
+        if hidden or is_hidden_in_part(task):
+            hidden = True
+            names.update(task.args if is_set_fact(task) else ())
+            names.update(self.learn_hidden())
             self.secrets.hide(names)
         else:
             results = brought.get("results") if task.loop is not None else None
@@ -1697,8 +1827,12 @@ class Variables(object):
                     names.update(facts)
                     # In old versions, the result itself is not hidden.
                     hidden = self.secrets.learn_included(part) or hidden
+            copies = self.copies.pop(host.name, ())
             if hidden:
                 self.secrets.hide(names)
+            elif is_set_fact(task) and copies:
+                # The names may be templates, too.
+                self.secrets.hide(copies if names.issuperset(copies) else names)
         is_wide = "add_host" in brought or "add_group" in brought
         if is_wide or self.is_blind or any(name in self.used for name in names):
             self.fresh.clear()
@@ -1707,6 +1841,25 @@ class Variables(object):
                 self.fresh.clear()
             else:
                 self.fresh.discard(host.name)
+
+    def learn_hidden(self):
+        """Learns the result under no_log that is processed; returns the names that it sets."""
+        raw = raw_result()
+        if raw is None:
+            self.is_blind = True
+            return ()
+        names, parts = raw
+        for part in parts:
+            if isinstance(part, abc.Mapping):
+                self.secrets.learn_included(part)
+        if not self.is_blind and not self.secrets.learn_hidden(parts):
+            self.is_blind = True
+            warn("variables of hosts are not sent from here on: too many results under no_log")
+        return names
+
+
+def is_set_fact(task):
+    return task.action.rpartition(".")[2] == "set_fact"
 
 
 def compile_once(templar, codes):
@@ -1733,22 +1886,34 @@ def registered_by(task):
     return set(name) if isinstance(name, abc.Mapping) else {name} if name else set()
 
 
-def names_set():
-    """Returns the names of the variables that the current result sets; None if they are unknown."""
+def is_hidden_in_part(task):
+    """Returns true if some items of a loop are under no_log."""
+    if task.loop is None or task.no_log in (None, False):
+        return False
+    raw = raw_result()
+    return raw is None or any(
+        isinstance(part, abc.Mapping) and part.get("_ansible_no_log") for part in raw[1]
+    )
+
+
+def raw_result():
+    """Returns the names that the current result sets, and its parts; None if it is unknown."""
     try:
         raw = local_of("_process_pending_results", "task_result")
         unified = getattr(raw, "utr", None)  # from 2.21 on
         if unified is not None:
-            names = set(unified.registered_values or ())
+            names, parts = set(unified.registered_values or ()), [unified.registered_values]
             for part in [unified] + list(unified.loop_results or ()):
+                parts.append(part.as_result_dict(for_round_trip=True))
                 for variables in part.pending_changes.register_host_variables.values():
                     names.update(variables)
-            return names
+                    parts.append(variables)
+            return names, parts
         data = getattr(raw, "_return_data", None)  # 2.19 and 2.20
         data = raw._result if data is None else data
         parts = [data] + list(data.get("results") or ())
         facts = [part.get("ansible_facts") for part in parts if isinstance(part, abc.Mapping)]
-        return set().union(*(part for part in facts if part))
+        return set().union(*(part for part in facts if part)), parts
     except Exception:
         return None
 

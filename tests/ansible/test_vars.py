@@ -277,6 +277,104 @@ def test_no_secret_leaves(project, wanted):
         assert {"inline", "file_password", "hidden", "ansible_password"} <= set(not_sent(result))
 
 
+COPIES = """
+- hosts: web
+  gather_facts: false
+  vars:
+    v_indirect: "{{ v_hidden }}"
+  vars_files: [secrets.yml]
+  tasks:
+    - {name: reads, include_vars: {file: included.yml}}
+    - {name: copies, set_fact: {v_included: "{{ iv_text }}", v_pin: "{{ iv_pin }}"}}
+    - name: copies numbers
+      set_fact:
+        {v_number: "{{ fv_number }}", v_within: "n={{ fv_number }}", v_date: "{{ fv_date }}"}
+    - {name: hides, set_fact: {v_hidden: CANARY-fact, v_code: q7x}, no_log: true}
+    - {name: copies facts, set_fact: {v_copy: "copy {{ v_hidden }}", v_short: "{{ v_code }}"}}
+    - {name: encodes, set_fact: {v_encoded: "{{ v_indirect | b64encode }}"}}
+    - {name: copies a copy, set_fact: {"v_{{ 'second' }}": "{{ v_encoded }}"}}
+    - name: prints
+      shell: |
+        echo '{"key": "CANARY-output", "number": 8675309123}'
+      register: reg
+      no_log: true
+    - {name: copies output, set_fact: {v_output: "{{ reg.stdout }}"}}
+    - {name: reads output, set_fact: {v_key: "<{{ (reg.stdout | from_json).key }}>"}}
+    - name: copies items
+      set_fact: {v_item: "{{ item }}"}
+      loop: "{{ reg.stdout_lines }}"
+      loop_control: {label: hidden}
+    - name: some items
+      shell: "echo {{ item }}"
+      loop: [CANARY-item, open]
+      register: some
+      no_log: "{{ item != 'open' }}"
+    - {name: copies an item, set_fact: {v_some: "{{ some.results[0].stdout }}"}}
+    - {name: data, set_stats: {data: {first: CANARY-stats}}, no_log: true}
+    - {name: written out, set_fact: {v_literal: "so CANARY-stats", v_output_key: CANARY-output}}
+    - {name: fails, shell: "echo CANARY-failure; false", no_log: true, ignore_errors: true}
+    - {name: as written, set_fact: {v_failed: [CANARY-failure]}}
+    - name: stays
+      set_fact: {v_plain: "{{ inventory_hostname }} of {{ no_value | default('none') }}"}
+    - {name: last, debug: }
+"""
+
+
+@pytest.mark.parametrize("wanted", ["v_*", "names"])
+def test_copies_of_secrets_stay(project, wanted):
+    encrypt(project, "included.yml", "iv_text: CANARY-included\niv_pin: q7z9\n")
+    encrypt(project, "secrets.yml", "fv_number: 424242424\nfv_date: 2031-07-29\n")
+    names = set(re.findall(r"\bv_\w+(?=:)", COPIES)) | {"v_second"}
+    project.event("vars = %s" % (", ".join(sorted(names)) if wanted == "names" else wanted))
+    result = project.play(COPIES)
+    for host in ("web1", "web2"):
+        [last] = project.events_of("runner_on_ok", host, "last")
+        assert last["host"]["vars"] == {"v_plain": "%s of none" % host}
+    content = project.bytes_of_spool()
+    hidden = [b"CANARY", b"424242424", b"2031-07", b"q7z9", b"q7x", b"8675309123", b"Q0FOQVJZ"]
+    assert [text for text in hidden if text in content] == []
+    assert not_sent(result) == (sorted(names - {"v_plain"}) if wanted == "names" else [])
+
+
+PRIVATE = """
+- hosts: web
+  gather_facts: false
+  vars:
+    my_secret: CANARY-1
+    API_Token: CANARY-2
+    db: {host: shown, Password: CANARY-3, users: [{api_key: CANARY-4, smtp_pass: CANARY-5}]}
+    dsn: "postgres://app:{{ db_password }}@db"
+    compass: north
+  tasks:
+    - {name: last, debug: }
+"""
+
+
+def test_a_glob_means_no_secrets(project):
+    names = "db_passwd x_passphrase db_pass apikey my_api_key ssh_private_key_file aws_credentials"
+    names = names.split()
+    extra = dict.fromkeys([*names, "db_password"], "CANARY-e")
+    project.event("vars = *, *secret*, db_*, API*")
+    project.play(PRIVATE, "-e", json.dumps(extra))
+    [last] = project.events_of("runner_on_ok", "web1", "last")
+    told = last["host"]["vars"]
+    assert told["db"] == {"host": "shown", "users": [{}]}
+    assert told["compass"] == "north"
+    assert {*extra, "my_secret", "API_Token", "dsn"}.isdisjoint(told)
+    assert b"CANARY" not in project.bytes_of_spool()
+
+
+def test_a_full_name_means_the_variable(project):
+    project.event("vars = my_secret, API_Token, db, dsn, db_password")
+    result = project.play(PRIVATE, "-e", "db_password=listed")
+    [last] = project.events_of("runner_on_ok", "web1", "last")
+    told = last["host"]["vars"]
+    assert (told["my_secret"], told["API_Token"]) == ("CANARY-1", "CANARY-2")
+    assert told["db"]["Password"] == "CANARY-3"
+    assert (told["dsn"], told["db_password"]) == ("postgres://app:listed@db", "listed")
+    assert not_sent(result) == []
+
+
 STATS = """
 - hosts: web
   gather_facts: false
