@@ -53,6 +53,8 @@ pub struct Secret {
     pub source: String,
     /// Its value, if the input has it.
     pub known: Option<String>,
+    /// True if only its name or its form says that it is one.
+    pub is_guess: bool,
 }
 
 impl Draft {

@@ -91,6 +91,7 @@ impl<'a> Fields<'a> {
             variable: names.variable(&draft.stem, ours),
             source: format!("{} `{theirs}`", self.owner),
             known,
+            is_guess: false,
         };
         draft.set_secret(ours, secret);
     }

@@ -3,6 +3,7 @@
 mod ansible_cfg;
 mod awx;
 mod callbacks;
+mod clear_text;
 mod draft;
 mod export;
 mod fields;

@@ -14,6 +14,7 @@ fn put(draft: &mut Draft, key: &str, variable: &str, option: &str, known: Option
         variable: variable.to_owned(),
         source: format!("the callback's `{option}`"),
         known,
+        is_guess: false,
     };
     draft.set_secret(key, secret);
 }
@@ -161,6 +162,7 @@ pub fn splunk(draft: &mut Draft, fields: &Fields, names: &mut Names) {
         variable,
         source: "`Splunk ` and the callback's `authtoken`".to_owned(),
         known,
+        is_guess: false,
     };
     draft.set_secret("header.Authorization", header);
     unverified(draft, fields);

@@ -4,9 +4,9 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::clear_text;
 use super::draft::{Draft, Names, Secret};
 use super::fields::{ENCRYPTED, Fields, scalar};
-use super::hide;
 use crate::net::http::is_credential;
 
 /// Shortest part of a path that may be a token.
@@ -61,26 +61,35 @@ fn headers(draft: &mut Draft, fields: &Fields, names: &mut Names, has_login: boo
             Some(parsed) if has_login && parsed == AUTHORIZATION => draft.remark(format!(
                 "The header `{name}` is left out: AWX replaces it by the user and the password."
             )),
-            Some(parsed) if is_credential(&parsed) || is_secret(&value) => {
+            Some(parsed) if is_secret(&parsed, &value) => {
                 let is_known = !value.is_empty() && !value.starts_with(ENCRYPTED);
                 let secret = Secret {
                     variable: names.variable(&draft.stem, name),
                     source: format!("AWX's header `{name}`"),
                     known: is_known.then_some(value),
+                    is_guess: true,
                 };
                 draft.set_secret(&format!("header.{name}"), secret);
             }
-            Some(_) => draft.set(format!("header.{name}"), value),
+            Some(_) => {
+                if value.contains("{{") || value.contains("{%") {
+                    draft.remark(format!(
+                        "`header.{name}` is a template here; AWX sends it as it is."
+                    ));
+                }
+                draft.set(format!("header.{name}"), value);
+            }
         }
     }
 }
 
-/// Writes the body; its fields that are secrets by their names as variables.
+/// Writes the body; its fields that are secrets by their names or values as variables.
 pub fn write_body(draft: &mut Draft, body: &str, names: &mut Names) {
     let mut object: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
     let is_secret = |(name, value): &(&String, &Value)| {
         let text = value.as_str().unwrap_or_default();
-        hide::is_secret(name) && is_key(name) && !text.is_empty() && !text.contains(['{', '}'])
+        let is_secret = clear_text::is_name(name) || clear_text::is_credential(text);
+        is_secret && is_key(name) && !text.is_empty() && !text.contains(['{', '}'])
     };
     let secrets: Vec<String> = object
         .iter()
@@ -96,6 +105,7 @@ pub fn write_body(draft: &mut Draft, body: &str, names: &mut Names) {
             variable: names.variable(&draft.name, &name),
             source: format!("`{name}` in AWX's body"),
             known: known.filter(|known| !known.starts_with(ENCRYPTED)),
+            is_guess: true,
         };
         draft.set_secret(&format!("body.{name}"), secret);
     }
@@ -109,7 +119,8 @@ fn is_key(name: &str) -> bool {
     name.chars().all(is_part) && !forms.iter().any(|form| name.ends_with(form))
 }
 
-/// Returns true if a header's value is one that AWX hides, or would be a template here.
-fn is_secret(value: &str) -> bool {
-    value.starts_with(ENCRYPTED) || value.contains("{{") || value.contains("{%")
+/// Returns true if a header is secret by its name or its value; a template has nothing to hide.
+fn is_secret(name: &HeaderName, value: &str) -> bool {
+    let is_hidden = value.starts_with(ENCRYPTED) || clear_text::hide(value) != value;
+    is_hidden || is_credential(name) && !clear_text::is_template(value)
 }
