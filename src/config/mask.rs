@@ -3,8 +3,11 @@
 
 use std::rc::Rc;
 
+use regex::Regex;
+
 use super::entry::Origin;
 use super::lines::is_comment;
+use super::misread;
 use super::problem::{Harm, Problem};
 use super::section::Section;
 use crate::event::mask::{self, Mask};
@@ -19,16 +22,8 @@ pub fn read(sections: &[Section]) -> (Option<Rc<Masks>>, Vec<Problem>) {
     let mut keys = Vec::new();
     let mut patterns = Vec::new();
     for section in sections {
-        keys.extend(section.list("keys"));
-        for (place, line) in pattern_lines(section) {
-            match mask::pattern(line) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(problem) => {
-                    let text = format!("`{line}` is not a regular expression: {problem}");
-                    section.note(Problem::new(place, text));
-                }
-            }
-        }
+        keys.extend(read_keys(section));
+        patterns.extend(read_patterns(section));
         section.report_unknown();
     }
     let problems = sections.iter().flat_map(Section::take_problems);
@@ -37,6 +32,46 @@ pub fn read(sections: &[Section]) -> (Option<Rc<Masks>>, Vec<Problem>) {
     let is_empty = keys.is_empty() && patterns.is_empty();
     let masks = (!is_empty).then(|| Rc::new(Masks::new(Mask::new(&keys, patterns))));
     (masks, problems)
+}
+
+fn read_keys(section: &Section) -> Vec<&str> {
+    let keys = section.list("keys");
+    if section.entry("keys").is_some() && keys.is_empty() {
+        section.problem("keys", "`keys` is empty; list names of keys, or remove it");
+    }
+    for key in &keys {
+        if let Some(problem) = misread::key(key) {
+            section.problem("keys", format!("`{key}` in `keys` {problem}"));
+        } else if key.contains(char::is_whitespace) {
+            let text = format!("`{key}` in `keys` is one name; separate names with commas");
+            section.warning("keys", text);
+        }
+    }
+    keys
+}
+
+fn read_patterns(section: &Section) -> Vec<Regex> {
+    let lines = pattern_lines(section);
+    if section.entry("patterns").is_some() && lines.is_empty() {
+        let text = "`patterns` is empty; list regular expressions, or remove it";
+        section.problem("patterns", text);
+    }
+    let mut patterns = Vec::new();
+    for (place, line) in lines {
+        match mask::pattern(line) {
+            Ok(pattern) => {
+                if let Some(problem) = misread::pattern(line, &pattern) {
+                    section.note(Problem::new(place, format!("`{line}` {problem}")));
+                }
+                patterns.push(pattern);
+            }
+            Err(problem) => {
+                let text = format!("`{line}` is not a regular expression: {problem}");
+                section.note(Problem::new(place, text));
+            }
+        }
+    }
+    patterns
 }
 
 /// Returns the patterns of a section, one for each line, with their places.

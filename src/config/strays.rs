@@ -1,7 +1,7 @@
 //! Sections that no notifier uses: the name that was probably meant, and the correction.
 
 use super::problem::{Harm, Problem};
-use super::{Sections, advice};
+use super::{Sections, advice, mask};
 use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
@@ -18,6 +18,13 @@ pub fn unknown(name: &str, kinds: &[&'static str]) -> (String, String) {
 fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
     let nobody = String::new;
     let lower = name.to_ascii_lowercase();
+    // Events must not leave without what a misspelt one would hide.
+    let kind = lower.split(':').next().unwrap_or_default().trim();
+    if kind.starts_with(mask::NAME)
+        || nearest(kind, PLAIN.into_iter().chain(NAMED)) == Some(mask::NAME)
+    {
+        return (mask::NAME.to_owned(), "; did you mean [mask]?".to_owned());
+    }
     if let Some((before, after)) = lower.split_once(':') {
         let own = name[before.len() + 1..].trim();
         let Some(near) = nearest(before.trim(), NAMED) else {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::json::depth::Nesting;
 
-/// A part of a JSON text that is a value, a key, or the beginning of a list.
+/// A part of a JSON text that is a value, a key, or a bracket that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
     /// A text that is a value, with its quotes.
@@ -16,6 +16,10 @@ pub enum Token {
     Word(Range<usize>),
     /// The bracket that opens a list.
     List,
+    /// The bracket that opens an object.
+    Object,
+    /// The bracket that closes an object.
+    End(usize),
 }
 
 /// Reads the tokens of a text in order. Works at any depth of nesting, and ends at the end of any text.
@@ -30,14 +34,19 @@ impl<'a> Tokens<'a> {
         Tokens { text, at: 0 }
     }
 
-    /// Skips the value of the key that was just read, and returns its place.
-    pub fn skip_value(&mut self) -> Range<usize> {
+    /// Returns the place where the value of the key that was just read begins.
+    pub fn value(&mut self) -> usize {
         self.at += blanks(&self.text[self.at..]);
         if self.text[self.at..].starts_with(':') {
             self.at += 1;
         }
         self.at += blanks(&self.text[self.at..]);
-        let start = self.at;
+        self.at
+    }
+
+    /// Skips the value of the key that was just read, and returns its place.
+    pub fn skip_value(&mut self) -> Range<usize> {
+        let start = self.value();
         self.at += value_length(&self.text[start..]);
         start..self.at
     }
@@ -87,7 +96,15 @@ impl Iterator for Tokens<'_> {
                     self.at += 1;
                     return Some(Token::List);
                 }
-                b'{' | b'}' | b']' | b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                b'{' => {
+                    self.at += 1;
+                    return Some(Token::Object);
+                }
+                b'}' => {
+                    self.at += 1;
+                    return Some(Token::End(start));
+                }
+                b']' | b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
                 _ => {
                     self.at += word_length(rest);
                     return Some(Token::Word(start..self.at));
@@ -126,7 +143,7 @@ fn word_length(text: &str) -> usize {
 }
 
 /// Returns the length of the value that begins a text. Python's single quotes are quotes, too.
-pub fn value_length(text: &str) -> usize {
+fn value_length(text: &str) -> usize {
     match text.as_bytes().first() {
         None => 0,
         Some(b'"' | b'\'') => string_length(text),
@@ -195,6 +212,8 @@ mod tests {
             Token::Key(place) => ('k', &text[place]),
             Token::Word(place) => ('w', &text[place]),
             Token::List => ('l', ""),
+            Token::Object => ('{', ""),
+            Token::End(end) => ('}', &text[end + 1..end + 1]),
         };
         Tokens::new(text).map(named).collect()
     }
@@ -203,15 +222,19 @@ mod tests {
     fn keys_are_told_from_texts() {
         let text = r#"{"a" : ["b\"", {"c":-1.5e3}],"d\\":null,"e":"f"}"#;
         let expected = [
+            ('{', ""),
             ('k', "\"a\""),
             ('l', ""),
             ('t', r#""b\"""#),
+            ('{', ""),
             ('k', "\"c\""),
             ('w', "-1.5e3"),
+            ('}', ""),
             ('k', r#""d\\""#),
             ('w', "null"),
             ('k', "\"e\""),
             ('t', "\"f\""),
+            ('}', ""),
         ];
         assert_eq!(tokens(text), expected);
     }
@@ -228,6 +251,7 @@ mod tests {
         ] {
             let text = format!("{{\"k\" : {value} ,\"z\":1}}");
             let mut tokens = Tokens::new(&text);
+            assert_eq!(tokens.next(), Some(Token::Object));
             assert!(matches!(tokens.next(), Some(Token::Key(_))));
             assert_eq!(&text[tokens.skip_value()], value);
             assert_eq!(

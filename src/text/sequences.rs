@@ -1,52 +1,100 @@
 //! Terminal escape sequences (ECMA-48), which colour text, move the cursor or set a title.
 
 use std::iter::Peekable;
-use std::str::Chars;
+use std::ops::Range;
+use std::str::CharIndices;
+
+type Rest<'a> = Peekable<CharIndices<'a>>;
+
+/// A text without its escape sequences, and the places that its parts had.
+#[derive(Default)]
+pub struct Plain {
+    pub text: String,
+    /// Of each part, where it begins in this text, and where it did.
+    parts: Vec<(usize, usize)>,
+}
+
+impl Plain {
+    /// Returns the place that a part of this text had, which is not empty, with the sequences in it.
+    pub fn within(&self, range: &Range<usize>) -> Range<usize> {
+        let before = |at: usize| {
+            let behind = self.parts.partition_point(|(start, _)| *start <= at);
+            let part = behind.checked_sub(1).map(|part| self.parts[part]);
+            let (start, was) = part.unwrap_or_default();
+            was + at - start
+        };
+        before(range.start)..before(range.end - 1) + 1
+    }
+}
+
+/// Returns a text without its escape sequences, and the places of its parts; None if it has no sequence.
+pub fn without(text: &str) -> Option<Plain> {
+    text.contains(['\u{1b}', '\u{9b}']).then(|| parts(text))
+}
 
 /// Returns `text` without its escape sequences, complete or cut off. A control character that begins none
 /// stays.
 pub fn removed(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(character) = rest.next() {
+    parts(text).text
+}
+
+fn parts(text: &str) -> Plain {
+    let mut plain = Plain::default();
+    let mut rest = text.char_indices().peekable();
+    let mut is_new = true;
+    while let Some((at, character)) = rest.next() {
         match character {
             '\u{1b}' => escape(&mut rest),
             '\u{9b}' => control(&mut rest),
             '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => string(&mut rest),
-            _ => kept.push(character),
+            _ => {
+                if std::mem::take(&mut is_new) {
+                    plain.parts.push((plain.text.len(), at));
+                }
+                plain.text.push(character);
+                continue;
+            }
         }
+        is_new = true;
     }
-    kept
+    plain
 }
 
 /// Consumes the rest of a sequence after ESC: one of its own, or one that also has an 8-bit C1 control.
-fn escape(rest: &mut Peekable<Chars>) {
-    while rest.next_if(|next| matches!(next, ' '..='/')).is_some() {}
-    match rest.next_if(|next| matches!(next, '0'..='~')) {
-        Some('[') => control(rest),
-        Some('P' | 'X' | ']' | '^' | '_') => string(rest),
+fn escape(rest: &mut Rest) {
+    while rest
+        .next_if(|(_, next)| matches!(next, ' '..='/'))
+        .is_some()
+    {}
+    match rest.next_if(|(_, next)| matches!(next, '0'..='~')) {
+        Some((_, '[')) => control(rest),
+        Some((_, 'P' | 'X' | ']' | '^' | '_')) => string(rest),
         _ => {}
     }
 }
 
 /// Consumes the parameters and the end of a control sequence. A character that cannot belong to it ends it,
 /// and stays.
-fn control(rest: &mut Peekable<Chars>) {
-    while rest.next_if(|next| matches!(next, ' '..='?')).is_some() {}
-    rest.next_if(|next| matches!(next, '@'..='~'));
+fn control(rest: &mut Rest) {
+    while rest
+        .next_if(|(_, next)| matches!(next, ' '..='?'))
+        .is_some()
+    {}
+    rest.next_if(|(_, next)| matches!(next, '@'..='~'));
 }
 
 /// Consumes a control string (DCS, SOS, OSC, PM, APC) and its terminator. An unterminated one ends with its
 /// line, so that it hides no more than that.
-fn string(rest: &mut Peekable<Chars>) {
-    while let Some(next) = rest.next_if(|next| !matches!(next, '\n' | '\r' | '\u{1b}')) {
+fn string(rest: &mut Rest) {
+    while let Some((_, next)) = rest.next_if(|(_, next)| !matches!(next, '\n' | '\r' | '\u{1b}')) {
         // BEL, CAN, SUB and ST.
         if matches!(next, '\u{7}' | '\u{18}' | '\u{1a}' | '\u{9c}') {
             return;
         }
     }
     let mut ahead = rest.clone();
-    if ahead.next() == Some('\u{1b}') && ahead.next() == Some('\\') {
+    let mut next = || ahead.next().map(|(_, next)| next);
+    if next() == Some('\u{1b}') && next() == Some('\\') {
         *rest = ahead;
     }
 }

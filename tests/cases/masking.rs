@@ -315,6 +315,13 @@ fn nothing_leaves_if_it_is_unclear_what_is_masked() {
         1,
         "unknown section [masks]; did you mean [mask]?",
     );
+    for name in ["mask:foo", "Mask", "MASKING", "mask events", "maks:foo"] {
+        refused(
+            &format!("[{name}]\nkeys = a\n"),
+            1,
+            &format!("unknown section [{name}]; did you mean [mask]?"),
+        );
+    }
     refused(
         "[mask]\nkey = a\n",
         2,
@@ -324,6 +331,110 @@ fn nothing_leaves_if_it_is_unclear_what_is_masked() {
         "[mask]\nkeys = a\nkeys = b\n",
         3,
         "`keys` is set twice; first on line",
+    );
+}
+
+#[test]
+fn nothing_leaves_if_a_mask_hides_something_else_than_is_meant() {
+    for (mask, line, problem) in [
+        (
+            "keys = \"password\", token",
+            2,
+            "`\"password\"` in `keys` has quotes or brackets",
+        ),
+        (
+            "keys = password, 'token'",
+            2,
+            "`'token'` in `keys` has quotes or brackets",
+        ),
+        (
+            "keys =",
+            2,
+            "`keys` is empty; list names of keys, or remove it",
+        ),
+        (
+            "keys = regex:^x",
+            2,
+            "`regex:^x` in `keys` looks like a regular expression",
+        ),
+        (
+            "keys = password # all",
+            2,
+            "`password # all` in `keys` contains what looks like a comment",
+        ),
+        (
+            "patterns =",
+            2,
+            "`patterns` is empty; list regular expressions, or remove it",
+        ),
+        (
+            "patterns =\n    # none",
+            2,
+            "`patterns` is empty; list regular expressions, or remove it",
+        ),
+        (
+            "patterns = x # comment",
+            2,
+            "`x # comment` contains what looks like a comment",
+        ),
+        (
+            "patterns =\n    a+\n    /x/i",
+            4,
+            "`/x/i` is in slashes, which would be part of the pattern; write `(?i)x`",
+        ),
+        ("patterns = \"x\"", 2, "`\"x\"` is in quotes"),
+        ("patterns =\n    x*", 3, "`x*` can match the empty text"),
+        ("patterns = .*", 2, "`.*` can match the empty text"),
+    ] {
+        refused(&format!("[mask]\n{mask}\n"), line, problem);
+    }
+}
+
+#[test]
+fn names_without_commas_are_doubted() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, "[mask]\nkeys = password token\n");
+    let checked = sandbox.run_on_spool(&["check-config"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let doubt = "`password token` in `keys` is one name; separate names with commas";
+    assert!(checked.printed().contains(doubt), "{checked:?}");
+}
+
+/// JSON within JSON, named pairs and colours, as commands and loops report them.
+#[test]
+fn what_a_text_wraps_is_masked() {
+    let server = Server::start([OK]);
+    let sandbox = sandbox(&server, MASK);
+    let applied = json!({"data": {"password": "canary1", "a": "kept1"}}).to_string();
+    let object = json!({"metadata": {"annotations": {"last-applied": applied}}, "data": {"password": "canary2"}});
+    let twice = Value::from(object.to_string()).to_string();
+    let pair = json!({"key": "db_password", "value": "canary3"});
+    let event = json!({"state": "failed", "host": "h", "item": pair, "result": {
+        "stdout": object.to_string(), "stderr": twice,
+        "stdout_lines": format!("{object:#}").lines().collect::<Vec<_>>(),
+        "msg": "{\"pass\\u0077ord\": \"canary4\"} {\\\\\\\"password\\\\\\\": \\\\\\\"canary5\\\\\\\"} (item={'key': 'password', 'value': 'canary6'})",
+        "cmd": "\u{1b}[0;31mcana\u{1b}[0mry-PW62x",
+        "env": [{"name": "DB_PASSWORD", "value": "canary7"}, {"name": "A", "value": "kept2"}],
+        "results": [{"failed": true, "item": pair, "ansible_loop_var": "item", "msg": "x"}]}});
+    sandbox.file("event.json", event.to_string());
+    let sent = sandbox.run_on_spool(&["send", "event.json"]);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    expect_masked(&sandbox, &server, &sent.printed());
+    let body = &server.bodies()[0];
+    assert_eq!(
+        body["item"],
+        json!({"key": "db_password", "value": "[redacted]"})
+    );
+    let result = &body["event"]["result"];
+    assert_eq!(result["cmd"], "\u{1b}[0;31m[redacted]");
+    assert_eq!(result["env"][0]["value"], "[redacted]");
+    assert_eq!(result["env"][1]["value"], "kept2");
+    let stdout: Value = serde_json::from_str(result["stdout"].as_str().unwrap()).unwrap();
+    let applied = &stdout["metadata"]["annotations"]["last-applied"];
+    let applied: Value = serde_json::from_str(applied.as_str().unwrap()).unwrap();
+    assert_eq!(
+        applied,
+        json!({"data": {"password": "[redacted]", "a": "kept1"}})
     );
 }
 
