@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::secret::MASK;
 
 /// Names, or parts of names, of secrets.
-const NAMES: &str = r"(?:token|secret|passw|passphrase|api[_-]?key|routing_key|service_key|integration_key|access_key|private_key|authorization|credential|\bcookie|signature|\bpass\b|\bpwd\b|_pass\b|_pwd\b|\bsig\b)";
+const NAMES: &str = r"(?:token|secret|passw|passphrase|api[_-]?key|routing_key|service_key|integration_key|access_key|private_key|authorization|credential|\bcookie|signature|\bpass\b|\bpwd\b|_pass\b|_pwd\b|\bsig\b|\bpw\b|\bpin\b|\bauth\b)";
 
 /// One character of a value that no quotes enclose: templates and escaped line ends are outside.
 const BARE: &str = r#"(?:(?!\{\{|\{%|\\[nrt"])[^\s"'])"#;
@@ -30,7 +30,7 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r#"\{\{[^'"{}]*\}\}"#));
 static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
     let words = "bearer|basic|digest|token|apikey|splunk";
     pattern(&format!(
-        r#"(?i){NAMES}[^\s"':=]*\\?["']?\]?[ \t]*[:=][ \t]*(?:(?:{words})[ \t]+)?(?P<v>{BARE}+)"#
+        r#"(?i){NAMES}[^\s"':=]*\\?["']?\]?(?:[ \t]+(?:is|was))?[ \t]*[:=][ \t]*(?:(?:{words})[ \t]+)?(?P<v>{BARE}+)"#
     ))
 });
 
@@ -60,6 +60,9 @@ static PLACES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
             r#"(?i)(?:^|\s)--?[\w-]*{NAMES}[\w-]*[ \t]+\\?["']?(?!-)(?P<v>{BARE}+)"#
         ),
         format!(r#"\bsshpass\s+-p\s*\\?["']?(?P<v>{BARE}+)"#),
+        format!(r"\b(?:mysql\w*|mariadb\S*)\s(?:[^\n]*?\s)?-p(?P<v>{BARE}+)"),
+        // An element of XML.
+        format!(r"(?i)<[^<>\s]*{NAMES}[^<>]*>(?P<v>[^<>{{}}]+)</"),
         // Parts of URLs.
         r#"://(?P<v>[^\s/?#"'{}<>]+)@"#.to_owned(),
         r#"(?i)[?&](?:sig|key|code|auth)=(?P<v>[^\s&"'{}#]+)"#.to_owned(),
@@ -184,6 +187,11 @@ mod tests {
             "curl --user \"u:S3CRET\"",
             "x --api-token S3CRET y",
             "sshpass -p S3CRET ssh h",
+            "mysql -u root -pS3CRET db",
+            "pw: S3CRET, PIN=S3CRET",
+            "password is: S3CRET",
+            "curl -H 'X-Auth: S3CRET'",
+            "<x><password>S3CRET</password></x>",
             "https://u:S3CRET@h/",
             "https://h/?a=b&sig=S3CRET",
             "Authorization: Bearer S3CRET_S3CRET",
