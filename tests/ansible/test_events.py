@@ -135,7 +135,8 @@ def test_records(ansible, mixed):
     assert list(mixed.lines[0]) == ["start"]
     assert list(mixed.lines[1]) == ["hello"]
     assert mixed.lines[-2:] == [{"end": {"reason": "exit", "code": mixed.rc}}, mixed.lines[-1]]
-    assert [event["seq"] for event in mixed.events] == list(range(1, len(mixed.events) + 1))
+    numbers = [event["seq"] for event in mixed.of("event")]
+    assert numbers == list(range(1, len(numbers) + 1))
     known = {"play": set(), "task": set()}
     for line in mixed.lines:
         for kind in known:
