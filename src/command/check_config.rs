@@ -121,7 +121,7 @@ fn verdict(config: &Config, connections: &[(String, Check)]) -> Styled {
     }
 }
 
-/// Describes when a notifier is told: what would happen to an event now.
+/// Describes the timing of a notifier: the effect on an event now.
 fn timing_of(destination: &Destination) -> Vec<String> {
     let timing = destination.timing.as_deref();
     timing.map_or_else(Vec::new, |timing| timing.explain(clock::now()))

@@ -238,6 +238,16 @@ pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Optio
     (hint, near)
 }
 
+/// Returns one of the named values of a key, in upper or lower case; else the problem.
+pub fn one_of<T: Copy>(key: &str, choices: &[(&str, T)], text: &str) -> Result<T, String> {
+    let mut all = choices.iter();
+    let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let names = choices.iter().map(|(name, _)| *name);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| none_of(key, names, text))
+}
+
 /// Returns the problem of a value outside the allowed ones.
 pub fn none_of<'a>(key: &str, allowed: impl Iterator<Item = &'a str>, given: &str) -> String {
     let names: Vec<&str> = allowed.collect();

@@ -233,14 +233,7 @@ impl Section {
         if let Some((name, _)) = named.filter(|_| !self.is_given(key)) {
             self.note_default(key, name);
         }
-        self.parsed(key, default, |text| {
-            let mut all = choices.iter();
-            let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));
-            let names = choices.iter().map(|(name, _)| *name);
-            found
-                .map(|(_, value)| *value)
-                .ok_or_else(|| advice::none_of(key, names, text))
-        })
+        self.parsed(key, default, |text| advice::one_of(key, choices, text))
     }
 
     /// Returns the value parsed by `parse`, or `default` after recording a problem.

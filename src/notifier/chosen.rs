@@ -1,6 +1,5 @@
 //! A setting of a notifier that is fixed, or chosen by a template for each message.
 
-use crate::config::advice;
 use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::message::Message;
@@ -59,16 +58,6 @@ impl<T: Clone> Chosen<T> {
             text => (self.parse)(text).map(Some),
         }
     }
-}
-
-/// Returns one of the named values of a key, in upper or lower case.
-pub fn one_of<T: Copy>(key: &str, choices: &[(&'static str, T)], text: &str) -> Result<T, String> {
-    let mut all = choices.iter();
-    let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));
-    let names = choices.iter().map(|(name, _)| *name);
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| advice::none_of(key, names, text))
 }
 
 /// Accepts every text, as one line.

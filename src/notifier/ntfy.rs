@@ -16,7 +16,7 @@ use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{authorization, refuse_user};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
-use crate::notifier::chosen::{self, Chosen};
+use crate::notifier::chosen::Chosen;
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
 use crate::notifier::recipients::{LIST, Recipients, any};
 use crate::text::{Escape, cut};
@@ -64,7 +64,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     }
     let topics = Recipients::required(section, "topic", &LIST, topic);
     let priority = Chosen::read(section, "priority", |name| {
-        chosen::one_of("priority", &PRIORITIES, name)
+        advice::one_of("priority", &PRIORITIES, name)
     });
     let tags = Recipients::optional(section, "tags", &LIST, any);
     let service = api.clone().zip(topics).map(|(api, topics)| Ntfy {

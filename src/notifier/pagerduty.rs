@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Kind, Notifier};
+use crate::config::advice;
 use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::event::{Event, State, Status};
@@ -75,7 +76,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         .template("dedup_key")
         .and_then(|source| noted(section, "dedup_key", Template::text(source, Escape::Plain)));
     let severity = Chosen::read(section, "severity", |name| {
-        chosen::one_of("severity", &SEVERITIES, name)
+        advice::one_of("severity", &SEVERITIES, name)
     });
     let client =
         ["client", "client_url"].map(|key| (key, Chosen::read(section, key, chosen::one_line)));

@@ -56,6 +56,22 @@ fn checked(sandbox: &Sandbox, config: &str) -> Value {
     serde_json::from_str(&outcome.stdout).unwrap()
 }
 
+/// Standard error says each of these.
+#[track_caller]
+fn expect_said(outcome: &Outcome, expected: &[&str]) {
+    for said in expected {
+        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
+    }
+}
+
+/// Neither the configuration, which is standard output, nor standard error has a secret.
+#[track_caller]
+fn expect_no_canary(outcome: &Outcome) {
+    for text in [&outcome.stdout, &outcome.stderr] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
 fn template(name: &str, kind: &str, configuration: Value) -> Value {
     json!({
         "name": name, "notification_type": kind, "notification_configuration": configuration,
@@ -326,13 +342,14 @@ fn each_moment_has_its_own_words() {
     ] {
         assert!(config.contains(part), "no {part} in {config}");
     }
-    for said in [
-        "words: The message of `error` is AWX's default, as its own cannot be used here: unknown variable `nobody`\n",
-        "words: Approvals of organization `Default` have no counterpart.\n",
-        "words: The messages of `workflow_approval` have no counterpart",
-    ] {
-        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
-    }
+    expect_said(
+        &outcome,
+        &[
+            "words: The message of `error` is AWX's default, as its own cannot be used here: unknown variable `nobody`\n",
+            "words: Approvals of organization `Default` have no counterpart.\n",
+            "words: The messages of `workflow_approval` have no counterpart",
+        ],
+    );
     checked(&sandbox, &config);
     let start = json!({"event": "playbook_on_start", "run": {"id": "r0", "playbook": "site.yml"}});
     let events = [
@@ -448,21 +465,20 @@ fn what_is_incomplete_stays_a_comment() {
     ]});
     let (outcome, config) = import(&sandbox, &export);
     assert_eq!(outcome.code, 78, "{outcome:?}");
-    for said in [
-        "pigeon: not active: AWX's kind `carrier` has no counterpart\n",
-        "pigeon: AWX's `coop` has no counterpart.\n",
-        "slack: not active: [notifier:slack] has no `channels`\n",
-        "mail: `port` is left out: `port` must be a whole number from 1 to 65535, not `x`\n",
-        "hook: `header.Host` is left out: the header `Host` is set by the program itself\n",
-        "hook: The header `X A` is left out: no key can have its name.\n",
-        "hook: AWX's `extra` has no counterpart.\n",
-        "awx: not active: [notifier:awx] has no `channels`\n",
-    ] {
-        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
-    }
-    for text in [&config, &outcome.stderr] {
-        assert!(!text.contains("canary"), "{text}");
-    }
+    expect_said(
+        &outcome,
+        &[
+            "pigeon: not active: AWX's kind `carrier` has no counterpart\n",
+            "pigeon: AWX's `coop` has no counterpart.\n",
+            "slack: not active: [notifier:slack] has no `channels`\n",
+            "mail: `port` is left out: `port` must be a whole number from 1 to 65535, not `x`\n",
+            "hook: `header.Host` is left out: the header `Host` is set by the program itself\n",
+            "hook: The header `X A` is left out: no key can have its name.\n",
+            "hook: AWX's `extra` has no counterpart.\n",
+            "awx: not active: [notifier:awx] has no `channels`\n",
+        ],
+    );
+    expect_no_canary(&outcome);
     assert!(
         config.contains("\n#[notifier:slack]\n#type = slack\n"),
         "{config}"
@@ -496,17 +512,16 @@ fn what_is_incomplete_stays_a_comment() {
         json!({"notification_templates": [body, approval], "workflow_job_templates": [resource]});
     let (outcome, config) = import(&sandbox, &export);
     assert_eq!(outcome.code, 78, "{outcome:?}");
-    for said in [
-        "body-error: not active: `body` had a secret in clear text, which is not written\n",
-        "`header.X-Lines` is left out: it has several lines or a control character\n",
-        "approval: Approvals of workflow job template `flow` have no counterpart.\n",
-        "approval: It is muted: AWX uses it only for approvals.\n",
-    ] {
-        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
-    }
-    for text in [&config, &outcome.stderr] {
-        assert!(!text.contains("canary"), "{text}");
-    }
+    expect_said(
+        &outcome,
+        &[
+            "body-error: not active: `body` had a secret in clear text, which is not written\n",
+            "`header.X-Lines` is left out: it has several lines or a control character\n",
+            "approval: Approvals of workflow job template `flow` have no counterpart.\n",
+            "approval: It is muted: AWX uses it only for approvals.\n",
+        ],
+    );
+    expect_no_canary(&outcome);
     let values = checked(&sandbox, &config)["values"].to_string();
     assert!(values.contains("body.routing_key_env"), "{config}");
     let event = run_end("r1", "success", None);
@@ -847,18 +862,19 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
     sandbox.file("ansible.cfg", text);
     let outcome = sandbox.run(&["import", "ansible.cfg"]);
     assert_eq!(outcome.code, 78, "{outcome:?}");
-    for said in [
-        "slack: `odd` has no counterpart.\n",
-        "logstash: `server` has no counterpart yet.\n",
-        "logstash: not active: no counterpart yet: it writes to a TCP port",
-        "loganalytics: `shared_key` has no counterpart yet.\n",
-        "hipchat: It is muted: the callback knows only api.hipchat.com",
-        "hipchat: It is muted: `callbacks_enabled` does not name the callback.\n",
-        "[callback_syslog_json] is left out: the callback is not enabled.\n",
-        "The callback `timer` stays in ansible.cfg",
-    ] {
-        assert!(outcome.stderr.contains(said), "no {said} in {outcome:?}");
-    }
+    expect_said(
+        &outcome,
+        &[
+            "slack: `odd` has no counterpart.\n",
+            "logstash: `server` has no counterpart yet.\n",
+            "logstash: not active: no counterpart yet: it writes to a TCP port",
+            "loganalytics: `shared_key` has no counterpart yet.\n",
+            "hipchat: It is muted: the callback knows only api.hipchat.com",
+            "hipchat: It is muted: `callbacks_enabled` does not name the callback.\n",
+            "[callback_syslog_json] is left out: the callback is not enabled.\n",
+            "The callback `timer` stays in ansible.cfg",
+        ],
+    );
     let config = outcome.stdout.clone();
     for text in [&config, &outcome.stderr] {
         assert!(!text.contains("canary"), "{text}");

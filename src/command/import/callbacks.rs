@@ -41,7 +41,7 @@ const fn opt(
     }
 }
 
-/// What the callbacks of community.general take, from their documentation.
+/// Options of the callbacks of community.general, from their documentation.
 const CALLBACKS: [Callback; 11] = [
     Callback {
         name: "slack",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::draft::{Draft, Names, Secret};
 use crate::config::section::truth;
 
-/// What AWX shows in place of a secret.
+/// Placeholder that AWX shows for a secret.
 pub const ENCRYPTED: &str = "$encrypted$";
 
 /// Fields of a configuration; getters record which of them were asked for.

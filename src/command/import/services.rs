@@ -1,4 +1,4 @@
-//! What each callback of community.general sends, as the keys of a notifier.
+//! Messages of the callbacks of community.general, as keys of a notifier.
 
 use serde_json::json;
 

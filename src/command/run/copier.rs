@@ -27,7 +27,7 @@ struct Progress {
 
 #[derive(Default)]
 struct State {
-    /// How often it was asked to copy everything that is there, and how often it has.
+    /// Number of requests to copy all available output, and number of those done.
     asked: usize,
     settled: usize,
     /// True if nothing will be read after that.

@@ -1,5 +1,4 @@
-//! What a command line runs: the playbook in it and its inventory, so that the end of a run which never began is
-//! that of the same playbook.
+//! Playbook and inventory of a command line, so that the end of a run that never began belongs to the same playbook.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
