@@ -10,12 +10,11 @@ import re
 import shutil
 import subprocess
 import termios
-import time
-from contextlib import suppress
 
 import pytest
 from conftest import HERE, PLUGINS, heed_interrupts
 from test_endtoend import BINARY, Endpoint
+from typist import KEYS, converse
 from waiting import PATIENCE
 
 PLAYBOOKS = HERE / "endings"
@@ -142,7 +141,7 @@ CASES = {
         "pause",
         2,
         *error(2, "web1: waits: .*user requested abort!"),
-        keys=[(b"go on", b"\x03"), (b"abort", b"a")],
+        keys=[(b"go on", b"\x03", KEYS), (b"abort", b"a", KEYS)],
     ),
     # From inside
     "sys.exit in a strategy": strategy("exit", 3, *error(3, "Ansible ended with exit code 3")),
@@ -220,24 +219,6 @@ def finish(folder, process, terminal, keys):
     code = process.wait(timeout=PATIENCE)
     printed = [(folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
     return code, [comparable(text, folder) for text in printed]
-
-
-def converse(terminal, keys):
-    """Presses each key when its words have been printed; gives all that was printed."""
-    printed = b""
-    for words, key in keys:
-        while words not in printed.replace(b"\r\n", b"\n"):
-            printed += os.read(terminal, 65536)
-        if key is None:
-            os.close(terminal)
-            return printed
-        time.sleep(0.2)  # until it listens to keys, which it does not say
-        os.write(terminal, key)
-    with suppress(OSError):  # the other end is closed
-        while True:
-            printed += os.read(terminal, 65536)
-    os.close(terminal)
-    return printed
 
 
 def comparable(text, folder):

@@ -10,12 +10,13 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from contextlib import suppress
 
 import pytest
+import typist
 from conftest import PLUGINS, heed_interrupts, wait_for
 from test_endtoend import BINARY, Endpoint
+from typist import HIDDEN, KEYS
 from waiting import PATIENCE
 
 CONFIG = """
@@ -301,20 +302,8 @@ def converse(place, command, keys, size=(40, 100)):
         os.chdir(place.folder)
         os.execvpe(command[0], [str(word) for word in command], place.environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-    printed = b""
-    for words, key in keys:
-        while words not in printed:
-            printed += os.read(terminal, 65536)
-        time.sleep(0.5)  # until it listens to keys, which it does not say
-        if isinstance(key, tuple):
-            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *key, 0, 0))
-        else:
-            os.write(terminal, key)
-    with suppress(OSError):
-        while True:
-            printed += os.read(terminal, 65536)
+    printed = typist.converse(terminal, keys)
     _, status = os.waitpid(process, 0)
-    os.close(terminal)
     return os.waitstatus_to_exitcode(status), printed
 
 
@@ -343,9 +332,9 @@ def compared(ansible, endpoint, command, keys, files=(), environment=()):
 def test_prompts_colours_and_pause_are_as_without(ansible, endpoint):
     keys = [
         (b"say something", b"aloud\n"),
-        (b"say a secret", b"hushed\n"),
-        (b"go on", b"\r"),
-        (b"go further", b"\r"),
+        (b"say a secret", b"hushed\n", HIDDEN),
+        (b"go on", b"\r", KEYS),
+        (b"go further", b"\r", KEYS),
     ]
     command = ("ansible-playbook", "prompts.yml")
     printed, place = compared(ansible, endpoint, command, keys, {"prompts.yml": PROMPTS})
@@ -369,14 +358,16 @@ def test_a_vault_password_is_asked_for(ansible, endpoint, password, rc):
     )
     files = {"vars.yml": (maker.folder / "vars.yml").read_text(), "vaulted.yml": VAULTED}
     command = ("ansible-playbook", "--ask-vault-pass", "-e", "@vars.yml", "vaulted.yml")
-    printed, place = compared(ansible, endpoint, command, [(b"Vault password: ", password)], files)
+    printed, place = compared(
+        ansible, endpoint, command, [(b"Vault password: ", password, HIDDEN)], files
+    )
     assert b"sesame" not in printed
     assert b"wrong" not in printed
     assert place.the_end()["status"] == ("success" if rc == 0 else "error")
 
 
 def test_ctrl_c_is_as_without(ansible, endpoint):
-    keys = [(b"go on", b"\x03"), (b"abort", b"a")]
+    keys = [(b"go on", b"\x03", KEYS), (b"abort", b"a", KEYS)]
     command = ("ansible-playbook", "pause.yml")
     compared(ansible, endpoint, command, keys, {"pause.yml": PAUSE})
 

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 from conftest import Outcome
-from test_endings import converse, prepare
+from test_endings import prepare
+from typist import converse
 from waiting import PATIENCE
 
 ADDRESS = "https://example.com/play"
