@@ -6,10 +6,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
+use crate::spool::DeliveryState;
 
 /// Delivers Ansible's results to HTTP endpoints, chat, email and pagers.
 ///
@@ -39,6 +41,12 @@ pub enum Command {
     Test(Test),
     /// Show which notifiers an event would reach, and why others are skipped
     Routes(Routes),
+    /// Check the plugin, the configuration, the endpoints and the spool, and say what to do
+    ///
+    /// Changes nothing, and runs no command of the configuration. Exit codes: 0 if there is no problem, otherwise
+    /// that of the first one: 69 for dead deliveries; 74 for the spool; 75 for an endpoint that does not answer
+    /// and for deliveries that wait; 78 for the plugin and the configuration.
+    Doctor(Doctor),
     /// Show delivery counts per notifier
     Status(Status),
     /// List deliveries, or show one with all its attempts
@@ -192,6 +200,20 @@ pub struct CheckConfig {
     pub configuration: Configuration,
 }
 
+/// Arguments of `doctor`.
+#[derive(Args)]
+pub struct Doctor {
+    /// Also read the secrets that the configuration found here names, run its commands for them, and contact
+    /// its endpoints with them
+    #[arg(long)]
+    pub connect: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub configuration: Configuration,
+}
+
 /// Arguments of `test`.
 #[derive(Args)]
 pub struct Test {
@@ -227,6 +249,12 @@ pub struct Routes {
 /// Arguments of `status`.
 #[derive(Args)]
 pub struct Status {
+    /// Count only deliveries of this run, given by the `run.id` of its events
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// Only notifiers that have deliveries in one of these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = states())]
+    pub state: Vec<DeliveryState>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -252,6 +280,12 @@ pub struct History {
     /// Only to this notifier
     #[arg(long, value_name = "NAME")]
     pub notifier: Option<String>,
+    /// Only of this run, given by the `run.id` of its events
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// Only deliveries in these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = states())]
+    pub state: Vec<DeliveryState>,
     /// Only since this date, time or age: 2026-11-27, 2026-11-27T10:00, 19:00 (today), 5min, 2h, 3d; in local
     /// time unless it has a time zone
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
@@ -422,6 +456,12 @@ pub struct Receive {
     /// Stop after N requests
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+}
+
+/// Returns the parser of states, which completions list.
+fn states() -> impl TypedValueParser<Value = DeliveryState> {
+    let names = DeliveryState::ALL.map(DeliveryState::name);
+    PossibleValuesParser::new(names).try_map(|name| DeliveryState::named(&name).ok_or("no state"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,125 +1,20 @@
-//! `status`, `history` and `discard`: the content of the spool, as text or JSON.
+//! `history` and `discard`: the deliveries in the spool, as tables or JSON.
 
-use std::path::PathBuf;
-
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::rendered;
 use crate::cli;
-use crate::config::levels::Search;
 use crate::console::stderr;
-use crate::console::stdout;
+use crate::console::stdout::{self, Styled};
+use crate::console::table::{Align, Column, Table};
 use crate::exit::Exit;
 use crate::json::bulk;
+use crate::secret;
 use crate::spool::{
-    self, BreakerState, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Scope, Spool,
+    self, AttemptRow, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
 };
 use crate::system::clock;
-
-/// Runs `status`: prints the counts of each destination in the spool.
-pub async fn status(arguments: cli::Status) -> Exit {
-    let rows = match ask(&arguments.place, Spool::status).await {
-        Ok(rows) => rows,
-        Err(exit) => return exit,
-    };
-    if rows.is_empty() {
-        stderr::say(nothing_sent(&arguments.place));
-    }
-    if arguments.json {
-        let rows: Vec<Value> = rows.iter().map(status_json).collect();
-        return print_json(&format!("{:#}\n", json!(rows)));
-    }
-    let rows = together(rows);
-    let mut text = String::new();
-    for row in &rows {
-        let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
-        let config = config_of(row).filter(|_| alike);
-        let name = match config {
-            Some(path) => format!("{} ({})", row.name, path.display()),
-            None => row.name.clone(),
-        };
-        text.push_str(&status_line(row, &name));
-    }
-    print(&text)
-}
-
-/// Merges the rows of finished runs that had settings of their own.
-fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
-    let mut shown: Vec<DestinationStatus> = Vec::new();
-    let is_done = |row: &DestinationStatus| {
-        row.scope != Scope::Configured && row.accepted == row.delivered + row.dropped
-    };
-    for row in rows {
-        let alike = |other: &&mut DestinationStatus| {
-            is_done(other) && (&other.search, &other.name) == (&row.search, &row.name)
-        };
-        match shown.iter_mut().find(alike).filter(|_| is_done(&row)) {
-            Some(other) => {
-                other.accepted += row.accepted;
-                other.delivered += row.delivered;
-                other.dropped += row.dropped;
-                other.suppressed += row.suppressed;
-                other.last_error = row.last_error.or(other.last_error.take());
-            }
-            None => shown.push(row),
-        }
-    }
-    shown
-}
-
-/// Returns the configuration file that a destination comes from, if it has one of its own.
-fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
-    Search::stored(row.search.as_deref()?).file()
-}
-
-fn status_json(row: &DestinationStatus) -> Value {
-    let mut shown = json!(row);
-    shown["config"] = json!(config_of(row).map(|path| path.display().to_string()));
-    shown
-}
-
-fn status_line(row: &DestinationStatus, name: &str) -> String {
-    let mut line = format!(
-        "{name}: {} accepted, {} delivered, {} waiting, {} dead, {} dropped",
-        row.accepted, row.delivered, row.waiting, row.dead, row.dropped
-    );
-    if row.suppressed > 0 {
-        let text = format!(" ({} by `after`, `repeat` or `muted`)", row.suppressed);
-        line.push_str(&text);
-    }
-    if let Some(until) = row.held_until {
-        line.push_str(&format!(
-            "; {} held until {}",
-            row.held,
-            clock::local(until)
-        ));
-    }
-    match (row.breaker, row.paused_until) {
-        (BreakerState::Closed, _) => {}
-        (BreakerState::Off, _) => line.push_str("; off until its configuration changes"),
-        (BreakerState::Open, None) => line.push_str("; breaker open: one attempt at a time"),
-        (BreakerState::Open, Some(until)) => {
-            line.push_str(&format!("; breaker open: paused until {}", time(until)));
-        }
-    }
-    if let Some(oldest) = row.oldest {
-        line.push_str(&format!("; oldest from {}", time(oldest)));
-    }
-    if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
-        line.push_str(&format!("; next attempt at {}", time(next)));
-    }
-    if let (Some(error), true) = (&row.last_error, row.waiting + row.dead > 0) {
-        line.push_str(&format!("; last error: {error}"));
-    }
-    if !row.needs.is_empty() && row.waiting > 0 {
-        line.push_str(&format!(
-            "; needs {} from the play's vars or the environment",
-            row.needs.join(", ")
-        ));
-    }
-    line.push('\n');
-    line
-}
+use crate::text::visible;
 
 /// Runs `history`: prints deliveries, or one with its attempts.
 pub async fn history(arguments: cli::History) -> Exit {
@@ -134,6 +29,8 @@ pub async fn history(arguments: cli::History) -> Exit {
         host: arguments.host.clone(),
         task: arguments.task.clone(),
         notifier: arguments.notifier.clone(),
+        run: arguments.run.clone(),
+        states: arguments.state.clone(),
         since: arguments.since.unwrap_or(0),
         most: arguments.limit,
     };
@@ -148,18 +45,11 @@ pub async fn history(arguments: cli::History) -> Exit {
         let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
         return print_json(&lines);
     }
-    print(&rows.iter().map(history_line).collect::<String>())
-}
-
-/// Returns the message for a spool that is empty or missing.
-fn nothing_sent(place: &cli::Place) -> String {
-    match super::spool_folder(place) {
-        Ok(folder) => format!(
-            "nothing has been sent from the spool in {} yet",
-            folder.display()
-        ),
-        Err(_) => "nothing has been sent yet".to_owned(),
-    }
+    let mut table = Table::new(&COLUMNS);
+    rows.iter()
+        .for_each(|row| table.row(cells(row), Vec::new()));
+    stdout::show_styled(&table.parts());
+    Exit::Ok
 }
 
 /// Returns the message for an empty history, with the options that may have excluded deliveries.
@@ -169,6 +59,8 @@ fn nothing_to_show(arguments: &cli::History) -> String {
         (arguments.host.is_some(), "--host"),
         (arguments.task.is_some(), "--task"),
         (arguments.notifier.is_some(), "--notifier"),
+        (arguments.run.is_some(), "--run"),
+        (!arguments.state.is_empty(), "--state"),
         (arguments.since.is_some(), "--since"),
     ];
     let given: Vec<&str> = options
@@ -192,7 +84,12 @@ async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
 }
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
-    let found = match ask(&arguments.place, async |spool| spool.delivery(id).await).await {
+    let place = &arguments.place;
+    let found = ask(place, async |spool| {
+        let found = spool.delivery(id).await?;
+        Ok((found, spool.status().await?))
+    });
+    let (found, known) = match found.await {
         Ok(found) => found,
         Err(exit) => return exit,
     };
@@ -200,52 +97,142 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         stderr::say(format!("there is no delivery {id}"));
         return Exit::NoInput;
     };
+    let mut known = known.into_iter();
+    let status = known.find(|status| status.id == row.destination);
+    let stranger = super::only_named_by(place);
+    let message = match (status, &body) {
+        (Some(status), Some(body)) => rendered::now(&status, body, stranger.as_deref()),
+        (None, _) => Err("its destination in the spool cannot be read".to_owned()),
+        (_, None) => Err(NOT_KEPT.to_owned()),
+    };
     if arguments.json {
-        return print_json(&format!(
-            "{:#}\n",
-            json!({"delivery": row, "attempts": attempts, "event": body.as_deref().and_then(event)})
-        ));
+        let mut shown = json!({
+            "delivery": row,
+            "attempts": attempts,
+            "event": body.as_deref().and_then(event),
+            "message": {"now": message.as_ref().ok(), "problem": message.as_ref().err()},
+        });
+        secret::redact_values(&mut shown);
+        return print_json(&format!("{shown:#}\n"));
     }
-    let mut text = history_line(&row);
-    for attempt in attempts {
-        text.push_str(&format!(
-            "  {}  {} ms  {}\n",
-            time(attempt.started),
-            attempt.duration,
-            attempt.outcome
-        ));
-    }
-    print(&text)
+    stdout::show_styled(&details(&row, &attempts, &message));
+    Exit::Ok
 }
+
+/// Reason why no message can be shown for a delivered event.
+const NOT_KEPT: &str =
+    "its event is no longer kept; `keep_bodies = true` in [delivery] keeps delivered ones, too";
 
 /// Returns the body of an event, if it can be parsed.
 fn event(body: &str) -> Option<Value> {
     bulk::value(body).ok()
 }
 
-fn history_line(row: &HistoryRow) -> String {
-    let mut line = format!(
-        "{:>6}  {}  {:<9}  {}  {}",
-        row.id,
-        time(row.created),
-        row.state_name(),
-        row.notifier,
-        row.callback
-    );
-    for part in [&row.host, &row.task] {
-        if !part.is_empty() {
-            line.push_str(&format!("  {part}"));
+/// Describes a delivery: what it is about, its attempts, and its message.
+fn details(
+    row: &HistoryRow,
+    attempts: &[AttemptRow],
+    message: &Result<String, String>,
+) -> Vec<Styled> {
+    let mut parts = vec![
+        Styled::Plain(format!("delivery {}  ", row.id)),
+        state(row),
+        Styled::Plain("\n".to_owned()),
+    ];
+    let about = [&row.result, &row.host, &row.task];
+    let about: Vec<&str> = about.into_iter().map(String::as_str).collect();
+    let about: Vec<&str> = about.into_iter().filter(|text| !text.is_empty()).collect();
+    let run = row.run.clone().unwrap_or_default();
+    for (label, text) in [
+        ("event", about.join("  ")),
+        ("id", row.event_id.clone()),
+        ("run", run),
+        ("notifier", row.notifier.clone()),
+        ("accepted", clock::stamp(row.created)),
+        ("error", row.error.clone().unwrap_or_default()),
+    ] {
+        if !text.is_empty() {
+            parts.push(Styled::Dim(format!("  {label:<8}  ")));
+            parts.push(Styled::Plain(format!("{}\n", visible(&text))));
         }
     }
-    if let Some(error) = row
-        .error
-        .as_ref()
-        .filter(|_| row.state != Some(DeliveryState::Delivered))
-    {
-        line.push_str(&format!("  ({error})"));
+    parts.push(Styled::Dim("attempts\n".to_owned()));
+    for attempt in attempts {
+        parts.push(Styled::Dim(format!(
+            "  {}  ",
+            clock::stamp(attempt.started)
+        )));
+        let outcome = visible(&attempt.outcome);
+        let text = format!("{} ms  {outcome}\n", attempt.duration);
+        parts.push(Styled::Plain(text));
     }
-    line.push('\n');
-    line
+    if attempts.is_empty() {
+        parts.push(Styled::Plain("  none\n".to_owned()));
+    }
+    match message {
+        Ok(text) => {
+            parts.push(Styled::Dim("message, as it would be sent now\n".to_owned()));
+            let lines = text.lines();
+            parts.extend(lines.map(|line| Styled::Plain(format!("  {line}\n"))));
+        }
+        Err(reason) => {
+            parts.push(Styled::Dim("message\n".to_owned()));
+            parts.push(Styled::Plain(format!(
+                "  cannot be shown: {}\n",
+                visible(reason)
+            )));
+        }
+    }
+    parts
+}
+
+/// Columns of the list.
+const COLUMNS: [Column; 8] = [
+    ("ID", Align::Right),
+    ("ACCEPTED", Align::Left),
+    ("STATE", Align::Left),
+    ("NOTIFIER", Align::Left),
+    ("EVENT", Align::Left),
+    ("HOST", Align::Left),
+    ("TASK", Align::Left),
+    ("ERROR", Align::Left),
+];
+
+fn cells(row: &HistoryRow) -> Vec<Styled> {
+    let is_done = row.state == Some(DeliveryState::Delivered);
+    let error = row.error.clone().filter(|_| !is_done);
+    vec![
+        Styled::Plain(row.id.to_string()),
+        Styled::Dim(clock::stamp(row.created)),
+        state(row),
+        Styled::Plain(row.notifier.clone()),
+        result(&row.result),
+        Styled::Plain(row.host.clone()),
+        Styled::Plain(row.task.clone()),
+        Styled::Plain(error.unwrap_or_default()),
+    ]
+}
+
+/// Returns the state of a delivery, in its colour.
+fn state(row: &HistoryRow) -> Styled {
+    let name = row.state_name().to_owned();
+    match row.state {
+        Some(DeliveryState::Delivered) => Styled::Good(name),
+        Some(DeliveryState::Pending | DeliveryState::Held) => Styled::Warn(name),
+        Some(DeliveryState::Dead) | None => Styled::Bad(name),
+        Some(DeliveryState::Discarded | DeliveryState::Suppressed) => Styled::Dim(name),
+    }
+}
+
+/// Returns an event in words, in its colour.
+fn result(words: &str) -> Styled {
+    let words = words.to_owned();
+    match words.as_str() {
+        "ok" | "run ok" => Styled::Good(words),
+        "changed" | "item changed" => Styled::Warn(words),
+        "failed" | "item failed" | "unreachable" | "run failed" => Styled::Bad(words),
+        _ => Styled::Plain(words),
+    }
 }
 
 /// Runs `discard`: gives up the chosen deliveries.
@@ -309,7 +296,7 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
 }
 
 /// Returns what the spool says, or the default if there is none.
-async fn ask<T: Default>(
+pub(super) async fn ask<T: Default>(
     place: &cli::Place,
     question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,
 ) -> Result<T, Exit> {
@@ -320,17 +307,8 @@ async fn ask<T: Default>(
     answer.map_err(|error| super::spool_failed(&error.into()))
 }
 
-fn time(milliseconds: i64) -> String {
-    Timestamp::from_millisecond(milliseconds)
-        .map_or_else(|_| "?".to_owned(), |time| format!("{time:.0}"))
-}
-
-fn print_json(text: &str) -> Exit {
+/// Prints JSON.
+pub(super) fn print_json(text: &str) -> Exit {
     stdout::show_json(text);
-    Exit::Ok
-}
-
-fn print(text: &str) -> Exit {
-    stdout::show(text);
     Exit::Ok
 }

@@ -82,14 +82,17 @@ fn install(path: &Path, upgrade: bool) -> Exit {
 }
 
 /// An existing plugin where `init` would write one.
-struct DestinationSummary {
+pub(super) struct DestinationSummary {
     /// True if its text is identical to this program's plugin.
-    is_ours: bool,
+    pub(super) is_ours: bool,
     version: Option<String>,
+    /// Version of the protocol that it speaks.
+    pub(super) protocol: Option<u32>,
 }
 
 impl DestinationSummary {
-    fn read(path: &Path) -> io::Result<DestinationSummary> {
+    /// Reads the file.
+    pub(super) fn read(path: &Path) -> io::Result<DestinationSummary> {
         let file = trusted::open(path, OFlags::empty())?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is not a file"));
@@ -101,8 +104,12 @@ impl DestinationSummary {
             .lines()
             .filter_map(|line| line.strip_prefix("VERSION = \""));
         let version = versions.next().and_then(|rest| rest.split_once('"'));
+        let mut protocols = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("PROTOCOL = "));
         Ok(DestinationSummary {
             is_ours: text == PLUGIN,
+            protocol: protocols.next().and_then(|number| number.parse().ok()),
             version: version
                 .filter(|(version, _)| version.len() < 64)
                 .map(|(version, _)| version.to_owned()),
@@ -110,7 +117,7 @@ impl DestinationSummary {
     }
 
     /// Describes its version in relation to this program's.
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let Some(version) = &self.version else {
             return format!("a version before {VERSION}, or a file of your own");
         };

@@ -1,5 +1,6 @@
-//! Terminal output: standard error, standard output and the progress line.
+//! Terminal output: standard error, standard output, tables and the progress line.
 
 pub mod progress;
 pub mod stderr;
 pub mod stdout;
+pub mod table;

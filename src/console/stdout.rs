@@ -39,20 +39,47 @@ pub enum Styled {
     /// Less important than the rest.
     Dim(String),
     Good(String),
+    /// Not as it should be, but nothing is lost.
+    Warn(String),
     Bad(String),
+}
+
+impl Styled {
+    /// Returns the text of this part.
+    pub fn text(&self) -> &str {
+        match self {
+            Styled::Plain(text)
+            | Styled::Dim(text)
+            | Styled::Good(text)
+            | Styled::Warn(text)
+            | Styled::Bad(text) => text,
+        }
+    }
+
+    /// Returns a part of the same appearance with another text.
+    pub fn with(&self, text: String) -> Styled {
+        match self {
+            Styled::Plain(_) => Styled::Plain(text),
+            Styled::Dim(_) => Styled::Dim(text),
+            Styled::Good(_) => Styled::Good(text),
+            Styled::Warn(_) => Styled::Warn(text),
+            Styled::Bad(_) => Styled::Bad(text),
+        }
+    }
 }
 
 /// Prints `parts` like `show`, secrets masked; in colour on a terminal that has it, unless `NO_COLOR` is set.
 pub fn show_styled(parts: &[Styled]) {
     let mut output = anstream::AutoStream::new(Vec::new(), choice());
     for part in parts {
-        let (style, text) = match part {
-            Styled::Plain(text) => (Style::new(), text),
-            Styled::Dim(text) => (Style::new().dimmed(), text),
-            Styled::Good(text) => (AnsiColor::Green.on_default().bold(), text),
-            Styled::Bad(text) => (AnsiColor::Red.on_default().bold(), text),
+        let style = match part {
+            Styled::Plain(_) => Style::new(),
+            Styled::Dim(_) => Style::new().dimmed(),
+            Styled::Good(_) => AnsiColor::Green.on_default().bold(),
+            Styled::Warn(_) => AnsiColor::Yellow.on_default().bold(),
+            Styled::Bad(_) => AnsiColor::Red.on_default().bold(),
         };
-        let text = text::visible_lines(&secret::redact(text));
+        let text = text::visible_lines(&secret::redact(part.text()));
         // Writing to memory cannot fail.
         let _ = write!(output, "{style}{text}{style:#}");
     }

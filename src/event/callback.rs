@@ -1,5 +1,7 @@
 //! Kinds of events: Ansible's callbacks, and the states of a run that are in none of them.
 
+pub mod words;
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};

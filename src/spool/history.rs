@@ -1,5 +1,7 @@
 //! User operations on the spool: status, history, giving up, retrying, deleting.
 
+use std::collections::HashMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -9,6 +11,7 @@ use super::fields;
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
 use super::state::{self, DeliveryState};
+use crate::event::callback::words::Head;
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -56,7 +59,22 @@ impl DestinationStatus {
     pub fn owed(&self) -> i64 {
         self.waiting - self.held
     }
+
+    /// Replaces its counts by these numbers of deliveries, by state.
+    fn count(&mut self, counts: &Counts) {
+        let of = |state: DeliveryState| counts[state as usize];
+        self.held = of(DeliveryState::Held);
+        self.waiting = of(DeliveryState::Pending) + self.held;
+        self.delivered = of(DeliveryState::Delivered);
+        self.dead = of(DeliveryState::Dead);
+        self.suppressed = of(DeliveryState::Suppressed);
+        self.dropped = of(DeliveryState::Discarded) + self.suppressed;
+        self.accepted = counts.iter().sum();
+    }
 }
+
+/// Numbers of deliveries, by state.
+type Counts = [i64; DeliveryState::ALL.len()];
 
 /// State of a destination's circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -150,14 +168,7 @@ fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite:
         let state = fields::number(row, 0)?.unwrap_or(DeliveryState::Dead);
         counts[state as usize] += row.get::<_, i64>(1)?;
     }
-    let of = |state: DeliveryState| counts[state as usize];
-    status.held = of(DeliveryState::Held);
-    status.waiting = of(DeliveryState::Pending) + status.held;
-    status.delivered = of(DeliveryState::Delivered);
-    status.dead = of(DeliveryState::Dead);
-    status.suppressed = of(DeliveryState::Suppressed);
-    status.dropped = of(DeliveryState::Discarded) + status.suppressed;
-    status.accepted = counts.iter().sum();
+    status.count(&counts);
     Ok(())
 }
 
@@ -221,6 +232,10 @@ pub struct Filter {
     pub host: Option<String>,
     pub task: Option<String>,
     pub notifier: Option<String>,
+    /// Only deliveries of this run.
+    pub run: Option<String>,
+    /// Only deliveries in these states; all if empty.
+    pub states: Vec<DeliveryState>,
     /// Milliseconds since 1970.
     pub since: i64,
     pub most: i64,
@@ -242,6 +257,12 @@ pub struct HistoryRow {
     pub state: Option<DeliveryState>,
     pub attempts: i64,
     pub error: Option<String>,
+    /// Destination that it is for.
+    pub destination: DestinationId,
+    /// The event in words: `failed`, `run ok`.
+    pub result: String,
+    /// Run of the event, if it is known.
+    pub run: Option<String>,
 }
 
 impl HistoryRow {
@@ -256,24 +277,38 @@ impl HistoryRow {
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
-const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error
+const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
+        delivery.destination, delivery.event
     FROM delivery LEFT JOIN event ON event.id = delivery.event
     LEFT JOIN destination ON destination.id = delivery.destination";
 
-fn history_row(row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+    let (event_id, callback) = (text(1)?, text(3)?);
+    let head = head(connection, fields::number(row, 11)?.unwrap_or_default());
     Ok(HistoryRow {
         id: row.get(0)?,
-        event_id: text(1)?,
         created: fields::number(row, 2)?.unwrap_or_default(),
-        callback: text(3)?,
+        result: head.words(&callback),
+        run: head.run(&event_id),
+        event_id,
+        callback,
         host: text(4)?,
         task: text(5)?,
         notifier: text(6)?,
         state: fields::number(row, 7)?,
         attempts: fields::number(row, 8)?.unwrap_or_default(),
         error: fields::text(row, 9)?,
+        destination: fields::number(row, 10)?.unwrap_or_default(),
     })
+}
+
+/// Reads what the text of an event says in short. If that cannot be read, the rest of its row still can.
+fn head(connection: &Connection, event: i64) -> Head {
+    let body = connection
+        .prepare_cached("SELECT body FROM event WHERE id = ?1")
+        .and_then(|mut body| body.query_row([event], |row| fields::sound_text(row, 0)));
+    Head::read(body.ok().flatten().as_deref())
 }
 
 /// Returns the newest deliveries that match the filter, newest first.
@@ -281,18 +316,53 @@ pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec
     let mut statement = connection.prepare_cached(&format!(
         "{HISTORY} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
          AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR {FAILED})
-         ORDER BY delivery.id DESC LIMIT ?6"
+         AND (?6 = 0 OR state BETWEEN 0 AND 62 AND ?6 >> state & 1)
+         ORDER BY delivery.id DESC"
     ))?;
-    let values = params![
+    let states = filter.states.iter();
+    let states = states.fold(0, |states: i64, state| states | 1 << *state as i64);
+    let mut rows = statement.query(params![
         filter.since,
         filter.host,
         filter.task,
         filter.notifier,
         filter.failed,
-        filter.most
-    ];
-    let rows = statement.query_map(values, history_row)?;
-    rows.collect()
+        states
+    ])?;
+    let most = usize::try_from(filter.most).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    while found.len() < most
+        && let Some(row) = rows.next()?
+    {
+        let row = history_row(connection, row)?;
+        if filter.run.is_none() || row.run == filter.run {
+            found.push(row);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the destinations of a run, each with the counts of that run only.
+pub fn status_of_run(
+    connection: &Connection,
+    run: &str,
+) -> rusqlite::Result<Vec<DestinationStatus>> {
+    let of_run = Filter {
+        run: Some(run.to_owned()),
+        most: -1,
+        ..Filter::default()
+    };
+    let mut counts: HashMap<DestinationId, Counts> = HashMap::new();
+    for row in history(connection, &of_run)? {
+        let state = row.state.unwrap_or(DeliveryState::Dead);
+        counts.entry(row.destination).or_default()[state as usize] += 1;
+    }
+    let mut found = status(connection)?;
+    found.retain_mut(|status| {
+        let counts = counts.get(&status.id);
+        counts.inspect(|counts| status.count(counts)).is_some()
+    });
+    Ok(found)
 }
 
 /// An attempt as shown by `history ID`.
@@ -323,7 +393,7 @@ pub fn delivery(
 ) -> rusqlite::Result<Option<(HistoryRow, Vec<AttemptRow>)>> {
     let found = connection
         .prepare_cached(&format!("{HISTORY} WHERE delivery.id = ?1"))?
-        .query_row([id], history_row)
+        .query_row([id], |row| history_row(connection, row))
         .optional()?;
     let Some(found) = found else { return Ok(None) };
     let mut statement = connection.prepare_cached(
@@ -414,6 +484,13 @@ fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     let body = fields::sound_text(row, column)?;
     let body = body.and_then(|body| serde_json::from_str::<Body>(&body).ok());
     Ok(body.map(|body| body.run.id))
+}
+
+/// Returns true if finished deliveries can make room for new ones.
+pub fn can_forget(connection: &Connection) -> rusqlite::Result<bool> {
+    let finished =
+        "SELECT EXISTS (SELECT 1 FROM delivery WHERE state > 0 AND finished IS NOT NULL)";
+    connection.query_row(finished, [], |row| row.get(0))
 }
 
 /// Deletes up to `most` deliveries that finished before this time (milliseconds since 1970), oldest first.

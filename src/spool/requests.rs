@@ -267,6 +267,12 @@ impl Spool {
         self.read(history::status).await
     }
 
+    /// Returns the destinations of a run, each with the counts of that run only.
+    pub async fn status_of_run(&self, run: String) -> Result<Vec<DestinationStatus>> {
+        self.read(move |connection| history::status_of_run(connection, &run))
+            .await
+    }
+
     /// Returns the newest deliveries that match the filter, newest first.
     pub async fn history(&self, filter: Filter) -> Result<Vec<HistoryRow>> {
         self.read(move |connection| history::history(connection, &filter))

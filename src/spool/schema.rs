@@ -178,17 +178,34 @@ pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(version(connection)? == NEWEST)
 }
 
-/// Migrates the tables to this version with all their rows, or leaves them unchanged.
-pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
-    let found = version(connection).map_err(|error| match error {
+/// Returns true if the tables have an older version than this program's; fails if they have a newer one.
+pub fn is_older(connection: &Connection) -> Result<bool> {
+    let found = found(connection)?;
+    ensure_known(found)?;
+    Ok(found < NEWEST)
+}
+
+/// Reads the version of a file as far as it can be one.
+fn found(connection: &Connection) -> rusqlite::Result<u32> {
+    version(connection).map_err(|error| match error {
         // No program ever wrote a version below 0.
         rusqlite::Error::IntegralValueOutOfRange(..) => contradiction(),
         error => error,
-    })?;
+    })
+}
+
+fn ensure_known(found: u32) -> Result<()> {
     ensure!(
         found <= NEWEST,
         "it was written by a newer ansible-notify (version {found}); use that one"
     );
+    Ok(())
+}
+
+/// Migrates the tables to this version with all their rows, or leaves them unchanged.
+pub fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
+    let found = found(connection)?;
+    ensure_known(found)?;
     if found == NEWEST {
         return Ok(());
     }

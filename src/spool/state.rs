@@ -33,6 +33,12 @@ impl DeliveryState {
         DeliveryState::Suppressed,
     ];
 
+    /// Returns the state of a name; None for any other word.
+    pub fn named(name: &str) -> Option<DeliveryState> {
+        let mut all = DeliveryState::ALL.into_iter();
+        all.find(|state| state.name() == name)
+    }
+
     /// Returns the name that `history` shows, as text and in JSON.
     pub fn name(self) -> &'static str {
         match self {

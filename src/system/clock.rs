@@ -26,6 +26,14 @@ pub fn local(milliseconds: i64) -> String {
     within(milliseconds, &TimeZone::system())
 }
 
+/// Returns a time to the second in the system's time zone, for lists: `2026-11-30 06:00:07`. Takes milliseconds
+/// since 1970.
+pub fn stamp(milliseconds: i64) -> String {
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    let time = time.to_zoned_datetime(TimeZone::system());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// Returns a time as people read it, in a time zone: `Mon 2026-11-30 06:00 CET`.
 pub fn within(milliseconds: i64, zone: &TimeZone) -> String {
     let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();

@@ -12,6 +12,7 @@ mod credentials;
 mod damage;
 mod delivery;
 mod disk;
+mod doctor;
 mod email;
 mod endings;
 #[cfg(feature = "failpoints")]
@@ -21,6 +22,7 @@ mod files;
 mod floods;
 mod flush;
 mod groups;
+mod history;
 mod import;
 mod incident;
 mod input;

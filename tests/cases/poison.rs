@@ -275,8 +275,8 @@ mod faults {
         assert!((9..=9 + 8).contains(&requests.len()), "{}", requests.len());
         let history = spooled.run(&["history"]).stdout;
         assert!(history.contains(reason), "{history}");
-        let status = spooled.run(&["status"]);
-        assert!(status.stdout.contains("1 dead"), "{status:?}");
+        let status = spooled.run(&["status", "--json"]);
+        assert!(status.stdout.contains("\"dead\": 1,"), "{status:?}");
         // Mended, it goes.
         spooled.run(&["flush", "--dead"]);
         assert_eq!(server.requests().len(), requests.len() + 1);

@@ -92,7 +92,10 @@ fn full_beside_who_stays(url: &str) -> (Sandbox, Child) {
     assert_eq!(leave("good", 1), 0);
     let mut watch = sandbox.command_on_spool(&["flush", "--watch"]);
     let watch = watch.stdin(Stdio::null()).spawn().unwrap();
-    while run(&sandbox, &["status"], "").stdout.contains("1 waiting") {}
+    while run(&sandbox, &["status", "--json"], "")
+        .stdout
+        .contains("\"waiting\": 1,")
+    {}
     // What is too much is in memory only, and lost at the end.
     assert_eq!(leave("dead", 5000), 74);
     (sandbox, watch)

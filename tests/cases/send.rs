@@ -402,7 +402,9 @@ fn who_only_accepts_keeps_nobody_from_delivering() {
     input.write_all(event("first").as_bytes()).unwrap();
     let begun = std::time::Instant::now();
     while !sandbox.path("state/ansible-notify/spool.db").exists()
-        || !run(&sandbox, &["status"], "").stdout.contains("1 waiting")
+        || !run(&sandbox, &["status", "--json"], "")
+            .stdout
+            .contains("\"waiting\": 1,")
     {
         assert!(begun.elapsed() < PATIENCE);
     }

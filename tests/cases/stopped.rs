@@ -145,7 +145,13 @@ fn a_thread_goes_on_while_another_process_holds_the_spool() {
     };
     say(json!({"hello": {"protocol": 1, "run": {"id": "r"}}}));
     say(event(1));
-    let is_recorded = || spooled.run(&["status"]).stdout.contains("1 delivered");
+    let delivered = r#""delivered": 1,"#;
+    let is_recorded = || {
+        spooled
+            .run(&["status", "--json"])
+            .stdout
+            .contains(delivered)
+    };
     wait_until("the first is recorded", is_recorded);
     let mut stopped = Stopped::at(&spooled, &["discard", "9"], "before_commit");
     say(event(2));

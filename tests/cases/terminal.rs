@@ -236,3 +236,26 @@ fn flush_at_a_terminal_says_how_far_it_is() {
     let screen = terminal.screen();
     assert!(screen.contains(" of 200, "), "{screen:?}");
 }
+
+#[test]
+fn states_have_colours_at_a_terminal_unless_they_are_not_wanted() {
+    let show = "\"$BINARY\" status; \"$BINARY\" history; \"$BINARY\" history 1; echo shown";
+    for (variables, coloured) in [
+        ("TERM=xterm", true),
+        ("TERM=xterm NO_COLOR=1", false),
+        ("TERM=dumb", false),
+    ] {
+        let sandbox = Sandbox::with_config(&Config::to(&dead_url()).delivery("drain = 0").text());
+        let script =
+            format!("export {variables}; \"$BINARY\" send -q --no-wait event.json; {show}");
+        let mut terminal = Terminal::run(sandbox, &script);
+        terminal.wait_for_end("shown");
+        let screen = terminal.screen();
+        assert!(screen.contains("waiting"), "{screen}");
+        assert_eq!(
+            screen.contains("\u{1b}["),
+            coloured,
+            "{variables}: {screen:?}"
+        );
+    }
+}

@@ -1,9 +1,9 @@
 //! `flush`: delivers the pending events in the spool, with the settings of each event's own project.
 
 mod due;
-mod environment;
+pub mod environment;
 mod missing;
-mod trust;
+pub mod trust;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use crate::spool::DestinationId;
 use crate::spool::{self, DestinationStatus, Spool};
 use due::{Due, Stamp, stamp};
 use environment::{not_stored, unset};
-use trust::{distrusted, is_all_of, of_stranger};
+use trust::{is_all_of, of_stranger};
 
 use crate::command::unclaimed::{self, Unclaimed};
 use crate::command::{belongs_to, search_of};
@@ -252,8 +252,7 @@ impl Flush<'_> {
         commands
     }
 
-    /// Returns how to load a destination's settings again, if they may be used. The environment may only give
-    /// the keys that it, or the play's vars, gave when the events were accepted.
+    /// Returns how to load a destination's settings again, if they may be used.
     fn options(&mut self, status: &DestinationStatus, search: Search) -> Option<Options> {
         self.unread.retain(|(_, id)| *id != status.id);
         self.unclaimed.remove(status.id);
@@ -261,28 +260,12 @@ impl Flush<'_> {
             self.skip(status, unclaimed::address_is_gone(&file, &status.name));
             return None;
         }
-        if let Some(reason) = distrusted(&search) {
-            let reason =
-                format!("{reason}, so its configuration may have been planted to redirect them");
-            self.pass_over(status, &reason, Exit::Config);
-            return None;
-        }
-        let options = Options {
-            search,
-            environment: Some(status.needs.clone()),
-            ..Options::default()
-        };
-        match self.stranger.clone() {
-            Some(file) if options.search.file().as_ref() != Some(&file) => {
-                self.pass_over(status, &of_stranger(&file), Exit::Config);
+        match trust::options(status, search, self.stranger.as_deref()) {
+            Ok(options) => Some(options),
+            Err(reason) => {
+                self.pass_over(status, &reason, Exit::Config);
                 None
             }
-            Some(_) => Some(Options {
-                environment: Some(Vec::new()),
-                reads: Reads::None,
-                ..options
-            }),
-            None => Some(options),
         }
     }
 

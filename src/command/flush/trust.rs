@@ -2,10 +2,41 @@
 
 use std::path::Path;
 
-use crate::config::entry::Origin;
+use crate::config::Options;
+use crate::config::entry::{Origin, Reads};
 use crate::config::levels::Search;
 use crate::config::section::Section;
+use crate::spool::DestinationStatus;
 use crate::system::trusted;
+
+/// Returns how to load a destination's settings again, or why they must not be used. The environment may only
+/// give the keys that it, or the play's vars, gave when the events were accepted. If only the project's file
+/// `stranger` names the spool, nothing counts but what that file itself contains.
+pub fn options(
+    status: &DestinationStatus,
+    search: Search,
+    stranger: Option<&Path>,
+) -> Result<Options, String> {
+    if let Some(reason) = distrusted(&search) {
+        return Err(format!(
+            "{reason}, so its configuration may have been planted to redirect them"
+        ));
+    }
+    let options = Options {
+        search,
+        environment: Some(status.needs.clone()),
+        ..Options::default()
+    };
+    match stranger {
+        Some(file) if options.search.file().as_deref() != Some(file) => Err(of_stranger(file)),
+        Some(_) => Ok(Options {
+            environment: Some(Vec::new()),
+            reads: Reads::None,
+            ..options
+        }),
+        None => Ok(options),
+    }
+}
 
 /// Returns why the file with the settings is not trusted, if so.
 pub fn distrusted(search: &Search) -> Option<String> {

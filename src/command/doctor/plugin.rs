@@ -1,0 +1,252 @@
+//! The callback plugin: where it is, whether it is on, and the program that it starts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::ansible::{Answer, Probe, is_executable, on_path};
+use super::{Finding, process};
+use crate::command::init::DestinationSummary;
+use crate::exit::Exit;
+use crate::protocol::{PROTOCOL, VERSION};
+
+const NAME: &str = "ansible_notify.py";
+
+/// Copies of the plugin.
+pub struct Plugins {
+    /// The one that reports.
+    pub used: Option<PathBuf>,
+    how: String,
+    /// One in a collection that is not enabled.
+    unused: Option<(PathBuf, String)>,
+    /// Setting that turns it off.
+    off: Option<String>,
+}
+
+impl Plugins {
+    /// Finds them as Ansible does, or next to the playbook if it cannot be asked.
+    pub fn of(probe: &Probe, project: &Path) -> Plugins {
+        let mut plugins = Plugins {
+            used: None,
+            how: String::new(),
+            unused: None,
+            off: None,
+        };
+        let beside = project.join("callback_plugins").join(NAME);
+        match probe.answer() {
+            Some(answer) => {
+                plugins.off = switched_off(answer);
+                plugins.search(answer, &beside);
+            }
+            None if beside.is_file() => {
+                plugins.used = Some(beside);
+                "next to the playbook".clone_into(&mut plugins.how);
+            }
+            None => {}
+        }
+        plugins
+    }
+
+    fn search(&mut self, answer: &Answer, beside: &Path) {
+        if let Some(path) = &answer.plugin {
+            self.used = Some(path.clone());
+            self.how = match path == beside {
+                true => "on by itself, next to the playbook".to_owned(),
+                false => "on by itself, in a folder of `callback_plugins`".to_owned(),
+            };
+        }
+        let (Some(path), Some(name)) = (&answer.collection, &answer.collection_name) else {
+            return;
+        };
+        match answer.enabled.contains(name) {
+            true if self.used.is_none() => {
+                self.used = Some(path.clone());
+                self.how = format!("by `{name}` in `callbacks_enabled`");
+            }
+            true => {}
+            false => self.unused = Some((path.clone(), name.clone())),
+        }
+    }
+
+    /// Returns the findings about the plugin and its program.
+    pub fn findings(&self, probe: &Probe) -> Vec<Finding> {
+        let Some(path) = &self.used else {
+            return vec![self.missing(probe)];
+        };
+        let mut findings = vec![self.found(path, probe)];
+        findings.push(version(path));
+        if let Some(answer) = probe.answer() {
+            findings.extend(program(answer));
+        }
+        findings
+    }
+
+    fn missing(&self, probe: &Probe) -> Finding {
+        match (&self.unused, probe.answer()) {
+            (Some((path, name)), _) => Finding::problem(
+                "plugin",
+                format!(
+                    "{} is in a collection, which does not turn it on",
+                    path.display()
+                ),
+                Exit::Config,
+            )
+            .advise(format!(
+                "add `{name}` to `callbacks_enabled` in [defaults] of ansible.cfg"
+            )),
+            (None, Some(_)) => Finding::problem(
+                "plugin",
+                "Ansible finds no ansible_notify here",
+                Exit::Config,
+            )
+            .advise("`ansible-notify init` writes it next to the playbook"),
+            (None, None) => Finding::note("plugin", "there is none in callback_plugins here")
+                .advise("`ansible-notify init` writes it"),
+        }
+    }
+
+    fn found(&self, path: &Path, probe: &Probe) -> Finding {
+        match &self.off {
+            Some(off) => Finding::problem(
+                "plugin",
+                format!("{} is turned off by {off}", path.display()),
+                Exit::Config,
+            )
+            .advise("remove that setting to turn it on"),
+            None => {
+                let reach = match probe.answer() {
+                    Some(answer) if answer.adhoc => ", also for ad hoc commands",
+                    _ => "",
+                };
+                Finding::ok(
+                    "plugin",
+                    format!("{} ({}{reach})", path.display(), self.how),
+                )
+            }
+        }
+    }
+}
+
+/// Returns the setting that turns the plugin off, if any.
+fn switched_off(answer: &Answer) -> Option<String> {
+    let is_off = |value: &str| {
+        ["0", "n", "no", "f", "false", "off"].contains(&value.trim().to_ascii_lowercase().as_str())
+    };
+    // The environment wins.
+    if let Ok(value) = std::env::var("ANSIBLE_NOTIFY_ENABLED") {
+        return is_off(&value).then(|| format!("ANSIBLE_NOTIFY_ENABLED={value}"));
+    }
+    let value = answer
+        .options
+        .get("enabled")
+        .filter(|value| is_off(value))?;
+    let file = answer.config_file.as_ref()?.display();
+    Some(format!(
+        "`enabled = {value}` in [callback_ansible_notify] of {file}"
+    ))
+}
+
+/// Compares the versions of the plugin and of this program.
+fn version(path: &Path) -> Finding {
+    let check = "versions";
+    let upgrade = "`ansible-notify init --upgrade` replaces the plugin next to a playbook";
+    let there = match DestinationSummary::read(path) {
+        Ok(there) => there,
+        Err(error) => {
+            let text = format!("cannot read {}: {error}", path.display());
+            return Finding::problem(check, text, Exit::Config).advise("make it readable");
+        }
+    };
+    if there.is_ours {
+        return Finding::ok(check, format!("plugin and program are {VERSION}"));
+    }
+    let text = format!("the plugin is {}", there.describe());
+    match there.protocol {
+        Some(PROTOCOL) => Finding::note(check, format!("{text}; they understand each other")),
+        Some(protocol) => {
+            let text = format!("{text}; it speaks protocol {protocol}, this program {PROTOCOL}");
+            Finding::problem(check, text, Exit::Config)
+        }
+        None => Finding::problem(check, text, Exit::Config),
+    }
+    .advise(upgrade)
+}
+
+/// Says which program the plugin starts.
+fn program(answer: &Answer) -> Option<Finding> {
+    let check = "plugin's program";
+    let variable = std::env::var_os("ANSIBLE_NOTIFY_BINARY").filter(|value| !value.is_empty());
+    let option = answer
+        .options
+        .get("binary")
+        .filter(|value| !value.is_empty());
+    let (found, set_by) = match (variable, option) {
+        (Some(path), _) => (
+            Some(expanded(Path::new(&path))),
+            Some("ANSIBLE_NOTIFY_BINARY"),
+        ),
+        (None, Some(path)) => (
+            Some(expanded(Path::new(path))),
+            Some("`binary` in ansible.cfg"),
+        ),
+        (None, None) => (
+            answer.program.clone().or_else(|| on_path("ansible-notify")),
+            None,
+        ),
+    };
+    let advice =
+        "put ansible-notify on PATH, or set `binary` in [callback_ansible_notify] of ansible.cfg";
+    let Some(path) = found else {
+        let text = "the plugin finds no ansible-notify beside Ansible's Python or on PATH";
+        return Some(Finding::problem(check, text, Exit::Config).advise(advice));
+    };
+    if !is_executable(&path) {
+        let text = format!(
+            "{}, set by {}, is not an executable file",
+            path.display(),
+            set_by.unwrap_or("PATH")
+        );
+        return Some(Finding::problem(check, text, Exit::Config).advise(advice));
+    }
+    let same =
+        |one: &Path, other: &Path| Some(one.canonicalize().ok()? == other.canonicalize().ok()?);
+    let this = std::env::current_exe().ok();
+    if this.is_some_and(|this| same(&this, &path) == Some(true)) {
+        return Some(Finding::ok(check, format!("{} (this one)", path.display())));
+    }
+    Some(other_program(
+        &path,
+        set_by == Some("`binary` in ansible.cfg"),
+    ))
+}
+
+/// Describes another program than this one, which the plugin would start. One that an ansible.cfg names is not
+/// run to ask it.
+fn other_program(path: &Path, is_from_file: bool) -> Finding {
+    let check = "plugin's program";
+    let text = format!("{}, which is not this one", path.display());
+    let said = (!is_from_file).then(|| version_of(path)).flatten();
+    match said {
+        Some(version) if version == VERSION => {
+            Finding::ok(check, format!("{text}, but has the same version"))
+        }
+        Some(version) => Finding::note(check, format!("{text}; its version is {version}"))
+            .advise("remove one of them, or run `doctor` of that one"),
+        None => Finding::note(check, text).advise("run `doctor` of that one to check it"),
+    }
+}
+
+/// Returns the version that a program reports.
+fn version_of(path: &Path) -> Option<String> {
+    let (text, _) = process::output(Command::new(path).arg("--version")).ok()?;
+    text.trim()
+        .strip_prefix("ansible-notify ")
+        .map(str::to_owned)
+}
+
+/// Replaces a leading `~`, as the plugin does.
+pub fn expanded(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), crate::system::home::directory()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
+}

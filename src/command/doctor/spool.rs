@@ -1,0 +1,103 @@
+//! The spool, and what waits or is dead in it.
+
+use std::path::PathBuf;
+
+use super::Finding;
+use super::endpoints::Configured;
+use crate::console::stderr;
+use crate::exit::Exit;
+use crate::spool::{self, DestinationStatus, Inspected, default_folder};
+use crate::system::clock;
+
+/// A spool, or why it cannot be used.
+pub struct Examined {
+    folder: PathBuf,
+    limit: Option<u64>,
+    result: anyhow::Result<Inspected>,
+}
+
+/// Examines the configured spool, or the user's own.
+pub fn inspect(configured: &Configured) -> Option<Examined> {
+    let config = &configured.config;
+    let folder = config.spool.clone().or_else(default_folder)?;
+    Some(Examined {
+        limit: config.limits.max_size,
+        result: spool::inspect(&folder, &config.limits),
+        folder,
+    })
+}
+
+/// Returns what is to be said about it.
+pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
+    let check = "spool";
+    let Some(examined) = examined else {
+        let text = "there is no home directory for it";
+        let advice = "set `spool` in [delivery]";
+        return vec![Finding::problem(check, text, Exit::Io).advise(advice)];
+    };
+    let folder = examined.folder.display();
+    let inspected = match examined.result {
+        Ok(inspected) => inspected,
+        Err(error) => {
+            let text = format!("{folder}: {}", stderr::causes(&error));
+            let advice = "until then, events that cannot be delivered at once are lost";
+            return vec![Finding::problem(check, text, Exit::Io).advise(advice)];
+        }
+    };
+    let mebibytes = |size: u64| format!("{:.1} MiB", size as f64 / f64::from(1 << 20));
+    let text = match (inspected.size, examined.limit) {
+        (None, _) => format!("{folder}: nothing was sent yet"),
+        (Some(size), Some(limit)) => {
+            format!(
+                "{folder}: {} of {} in use",
+                mebibytes(size),
+                mebibytes(limit)
+            )
+        }
+        (Some(size), None) => format!("{folder}: {} in use", mebibytes(size)),
+    };
+    if inspected.is_old {
+        let text = format!("{text}, written by an older version");
+        return vec![Finding::note(check, text).advise("the next run brings it up to date")];
+    }
+    let mut findings = vec![Finding::ok(check, text)];
+    let rows = inspected.destinations.iter();
+    let deliveries: Vec<Finding> = rows.flat_map(|row| deliveries(row, &inspected)).collect();
+    match deliveries.is_empty() {
+        true => findings.push(Finding::ok("deliveries", "none waits, and none is dead")),
+        false => findings.extend(deliveries),
+    }
+    findings
+}
+
+/// Returns what waits or is dead of a notifier.
+fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
+    let (check, name) = ("deliveries", &row.name);
+    let error = row.last_error.as_ref();
+    let error = error.map_or_else(String::new, |error| format!(" (last error: {error})"));
+    let mut findings = Vec::new();
+    if row.dead > 0 {
+        let text = format!("{name}: {} given up{error}", row.dead);
+        let advice = "`history --state dead` shows why, `flush --dead` tries again, `discard --dead` drops them";
+        findings.push(Finding::problem(check, text, Exit::Refused).advise(advice));
+    }
+    if row.owed() > 0 && inspected.delivering.contains(&row.id) {
+        let text = format!(
+            "{name}: {} waiting; a process is delivering them",
+            row.owed()
+        );
+        findings.push(Finding::note(check, text));
+    } else if row.owed() > 0 {
+        let since = row.oldest.map_or_else(String::new, |oldest| {
+            format!(" since {}", clock::stamp(oldest))
+        });
+        let text = format!("{name}: {} waiting{since}{error}", row.owed());
+        let advice = "`flush` sends them now";
+        findings.push(Finding::problem(check, text, Exit::Undelivered).advise(advice));
+    }
+    if let Some(until) = row.held_until {
+        let text = format!("{name}: {} held until {}", row.held, clock::local(until));
+        findings.push(Finding::note(check, text).advise("`flush --held` sends them now"));
+    }
+    findings
+}

@@ -1,0 +1,183 @@
+//! `status`: the counts of each destination in the spool, as a table or JSON.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::history::{ask, print_json};
+use crate::cli;
+use crate::config::levels::Search;
+use crate::console::stderr;
+use crate::console::stdout::{self, Styled};
+use crate::console::table::{Align, Column, Table};
+use crate::exit::Exit;
+use crate::spool::{BreakerState, DeliveryState, DestinationStatus, Scope, Spool};
+use crate::system::clock;
+
+const COLUMNS: [Column; 7] = [
+    ("NOTIFIER", Align::Left),
+    ("ACCEPTED", Align::Right),
+    ("DELIVERED", Align::Right),
+    ("WAITING", Align::Right),
+    ("DEAD", Align::Right),
+    ("DROPPED", Align::Right),
+    ("CONFIGURATION", Align::Left),
+];
+
+/// Runs `status`: prints the counts of each destination in the spool, or those of one run.
+pub async fn run(arguments: cli::Status) -> Exit {
+    let run = arguments.run.clone();
+    let asked = ask(&arguments.place, async |spool: &Spool| match run {
+        Some(run) => spool.status_of_run(run).await,
+        None => spool.status().await,
+    });
+    let mut rows = match asked.await {
+        Ok(rows) => rows,
+        Err(exit) => return exit,
+    };
+    let states = &arguments.state;
+    rows.retain(|row| states.is_empty() || states.iter().any(|state| has(row, *state)));
+    if rows.is_empty() {
+        stderr::say(nothing(&arguments));
+    }
+    if arguments.json {
+        let rows: Vec<Value> = rows.iter().map(as_json).collect();
+        return print_json(&format!("{:#}\n", json!(rows)));
+    }
+    let rows = together(rows);
+    let mut table = Table::new(&COLUMNS);
+    for row in &rows {
+        let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
+        table.row(cells(row, alike), notes(row));
+    }
+    stdout::show_styled(&table.parts());
+    Exit::Ok
+}
+
+/// Returns the message for a spool that is empty or missing, or in which nothing matches.
+fn nothing(arguments: &cli::Status) -> String {
+    match (&arguments.run, arguments.state.as_slice()) {
+        (Some(run), []) => format!("no delivery is of run `{run}`"),
+        (run, [_, ..]) => {
+            let given = if run.is_some() {
+                "--run and --state"
+            } else {
+                "--state"
+            };
+            format!("no delivery matches {given}")
+        }
+        (None, []) => match super::spool_folder(&arguments.place) {
+            Ok(folder) => format!(
+                "nothing has been sent from the spool in {} yet",
+                folder.display()
+            ),
+            Err(_) => "nothing has been sent yet".to_owned(),
+        },
+    }
+}
+
+/// Returns true if a destination has deliveries in a state.
+fn has(row: &DestinationStatus, state: DeliveryState) -> bool {
+    let count = match state {
+        DeliveryState::Pending => row.owed(),
+        DeliveryState::Delivered => row.delivered,
+        DeliveryState::Dead => row.dead,
+        DeliveryState::Discarded => row.dropped - row.suppressed,
+        DeliveryState::Held => row.held,
+        DeliveryState::Suppressed => row.suppressed,
+    };
+    count > 0
+}
+
+/// Merges the rows of finished runs that had settings of their own.
+pub fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
+    let mut shown: Vec<DestinationStatus> = Vec::new();
+    let is_done = |row: &DestinationStatus| {
+        row.scope != Scope::Configured && row.accepted == row.delivered + row.dropped
+    };
+    for row in rows {
+        let alike = |other: &&mut DestinationStatus| {
+            is_done(other) && (&other.search, &other.name) == (&row.search, &row.name)
+        };
+        match shown.iter_mut().find(alike).filter(|_| is_done(&row)) {
+            Some(other) => {
+                other.accepted += row.accepted;
+                other.delivered += row.delivered;
+                other.dropped += row.dropped;
+                other.suppressed += row.suppressed;
+                other.last_error = row.last_error.or(other.last_error.take());
+            }
+            None => shown.push(row),
+        }
+    }
+    shown
+}
+
+/// Returns the configuration file that a destination comes from, if it has one of its own.
+pub fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
+    Search::stored(row.search.as_deref()?).file()
+}
+
+fn as_json(row: &DestinationStatus) -> Value {
+    let mut shown = json!(row);
+    shown["config"] = json!(config_of(row).map(|path| path.display().to_string()));
+    shown
+}
+
+fn cells(row: &DestinationStatus, is_ambiguous: bool) -> Vec<Styled> {
+    let number = |count: i64, look: fn(String) -> Styled| match count {
+        0 => Styled::Dim("0".to_owned()),
+        count => look(count.to_string()),
+    };
+    let config = config_of(row).filter(|_| is_ambiguous);
+    vec![
+        Styled::Plain(row.name.clone()),
+        number(row.accepted, Styled::Plain),
+        number(row.delivered, Styled::Good),
+        number(row.waiting, Styled::Warn),
+        number(row.dead, Styled::Bad),
+        number(row.dropped, Styled::Plain),
+        Styled::Dim(config.map_or_else(String::new, |path| path.display().to_string())),
+    ]
+}
+
+/// Returns everything to know about a destination beside its counts, one line each.
+fn notes(row: &DestinationStatus) -> Vec<Styled> {
+    let mut notes = Vec::new();
+    let mut dim = |text: String| notes.push(Styled::Dim(text));
+    if row.suppressed > 0 {
+        dim(format!(
+            "{} dropped by `after`, `repeat` or `muted`",
+            row.suppressed
+        ));
+    }
+    if let Some(until) = row.held_until {
+        dim(format!("{} held until {}", row.held, clock::local(until)));
+    }
+    if let Some(oldest) = row.oldest {
+        dim(format!("oldest waiting since {}", clock::stamp(oldest)));
+    }
+    if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
+        dim(format!("next attempt at {}", clock::stamp(next)));
+    }
+    if !row.needs.is_empty() && row.waiting > 0 {
+        dim(format!(
+            "needs {} from the play's vars or the environment",
+            row.needs.join(", ")
+        ));
+    }
+    let breaker = match (row.breaker, row.paused_until) {
+        (BreakerState::Closed, _) => None,
+        (BreakerState::Off, _) => Some("off until its configuration changes".to_owned()),
+        (BreakerState::Open, None) => Some("breaker open: one attempt at a time".to_owned()),
+        (BreakerState::Open, Some(until)) => Some(format!(
+            "breaker open: paused until {}",
+            clock::stamp(until)
+        )),
+    };
+    notes.extend(breaker.map(Styled::Warn));
+    if let (Some(error), true) = (&row.last_error, row.waiting + row.dead > 0) {
+        notes.push(Styled::Bad(format!("last error: {error}")));
+    }
+    notes
+}

@@ -1,0 +1,288 @@
+//! `history` and `status` for people: in words, by run and by state, and the message that would be sent.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::spool::run;
+use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::server::{OK, Server, dead_url, status};
+
+/// Results and ends of two runs, which a notifier for everything gets.
+const EVENTS: &str = r#"
+{"id":"r1-1","event":"runner_on_ok","changed":true,"host":"web1","task":"write","run":{"id":"r1"}}
+{"id":"r1-2","event":"runner_on_failed","host":"web2","task":"install","run":{"id":"r1"},"result":{"msg":"no space"}}
+{"id":"r1-3","event":"runner_on_failed","ignored":true,"host":"web1","task":"probe","run":{"id":"r1"}}
+{"id":"r1-4","event":"runner_on_unreachable","host":"db1","task":"ping","run":{"id":"r1"}}
+{"id":"chosen","event":"run_end","status":"error","run":{"id":"r1"}}
+{"id":"r1-2-1","event":"run_end","status":"success","run":{"id":"r1-2"}}
+"#;
+
+fn history(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
+    run(sandbox, &[&["history"], arguments].concat(), "")
+}
+
+/// The cells of a row of the table, from the column of the state on.
+fn rows(text: &str) -> Vec<String> {
+    let cells = |line: &str| {
+        let cells = line
+            .split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty());
+        cells.skip(2).collect::<Vec<_>>().join("|")
+    };
+    text.lines().skip(1).map(cells).collect()
+}
+
+fn waiting() -> Sandbox {
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:hook]\ntype = webhook\nurl = {}\non = any\n[delivery]\ndrain = 0\n",
+        dead_url()
+    ));
+    assert_eq!(run(&sandbox, &["send", "-", "--no-wait"], EVENTS).code, 0);
+    sandbox
+}
+
+#[test]
+fn events_are_named_in_words() {
+    let sandbox = waiting();
+    let shown = history(&sandbox, &[]).stdout;
+    assert_eq!(
+        rows(&shown),
+        [
+            "waiting|hook|run ok",
+            "waiting|hook|run failed",
+            "waiting|hook|unreachable|db1|ping",
+            "waiting|hook|failed, ignored|web1|probe",
+            "waiting|hook|failed|web2|install",
+            "waiting|hook|changed|web1|write",
+        ],
+        "{shown}"
+    );
+    let heads: Vec<&str> = shown.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        heads,
+        [
+            "ID", "ACCEPTED", "STATE", "NOTIFIER", "EVENT", "HOST", "TASK"
+        ]
+    );
+    // Each column begins at the same place in every row.
+    let at = shown.lines().next().unwrap().find("EVENT").unwrap();
+    assert!(
+        shown
+            .lines()
+            .skip(1)
+            .all(|line| !line[at..].starts_with(' ') && line[..at].ends_with("  ")),
+        "{shown}"
+    );
+    // The other fields of the JSON are as they were.
+    let lines = history(&sandbox, &["--json", "--state", "waiting", "--limit", "1"]).stdout;
+    let row: Value = serde_json::from_str(&lines).unwrap();
+    let added = ["result", "run"].map(|key| row[key].as_str());
+    assert_eq!(added, [Some("run ok"), Some("r1-2")]);
+    assert_eq!(row["callback"], "run_end");
+    assert_eq!(row["state"], "waiting");
+}
+
+#[test]
+fn deliveries_are_chosen_by_run_and_state() {
+    let server = Server::start([OK, status(400), OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:hook]\ntype = webhook\nurl = {}\non = any\nconcurrency = 1\n[delivery]\ndrain = 60\n",
+        server.url()
+    ));
+    assert_eq!(run(&sandbox, &["send", "-"], EVENTS).code, 69);
+    let count = |arguments: &[&str]| rows(&history(&sandbox, arguments).stdout).len();
+    assert_eq!(count(&["--run", "r1-2"]), 1);
+    // The text of what was delivered is not kept, and the id of its end was chosen by somebody.
+    assert_eq!(count(&["--run", "r1"]), 4);
+    assert_eq!(count(&["--run", "r1", "--state", "dead"]), 1);
+    assert_eq!(count(&["--run", "r1", "--state", "dead,delivered"]), 4);
+    assert_eq!(count(&["--run", "r1", "--limit", "2"]), 2);
+    assert_eq!(count(&["--state", "waiting,held"]), 0);
+    history(&sandbox, &["--run", "r", "--state", "dead"])
+        .expect(0, "ansible-notify: no delivery matches --run and --state\n");
+    let wrong = history(&sandbox, &["--state", "failed"]);
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.stderr.contains("waiting, delivered, dead"),
+        "{wrong:?}"
+    );
+
+    let counts = |arguments: &[&str]| {
+        let text = run(&sandbox, &[&["status", "--json"], arguments].concat(), "").stdout;
+        let rows: Value = serde_json::from_str(&text).unwrap();
+        let keys = ["accepted", "delivered", "waiting", "dead"];
+        keys.map(|key| rows[0][key].as_i64())
+    };
+    assert_eq!(counts(&[]), [Some(6), Some(5), Some(0), Some(1)]);
+    assert_eq!(
+        counts(&["--run", "r1"]),
+        [Some(4), Some(3), Some(0), Some(1)]
+    );
+    assert_eq!(
+        counts(&["--run", "r1-2"]),
+        [Some(1), Some(1), Some(0), Some(0)]
+    );
+    assert_eq!(counts(&["--run", "r1-2", "--state", "dead"]), [None; 4]);
+    run(&sandbox, &["status", "--run", "r"], "")
+        .expect(0, "ansible-notify: no delivery is of run `r`\n");
+    run(&sandbox, &["status", "--state", "waiting"], "")
+        .expect(0, "ansible-notify: no delivery matches --state\n");
+    let shown = run(&sandbox, &["status", "--state", "dead"], "").stdout;
+    assert!(shown.contains("\n    last error: 400"), "{shown}");
+}
+
+#[test]
+fn a_delivery_shows_its_message() {
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:chat]\ntype = slack\nurl = {}\non = failed\nmessage = {{{{ host }}}}: canary of {{{{ reason }}}}\n\
+         [notifier:hook]\ntype = webhook\nurl = {}\ntoken = canary-token\non = failed\n[outputs:hook]\nwhy = reason\n\
+         [delivery]\ndrain = 0\n",
+        dead_url(),
+        dead_url()
+    ));
+    run(&sandbox, &["send", "-", "--no-wait"], EVENTS);
+    let one = |id: &str| history(&sandbox, &[id]).stdout;
+    let texts = [one("1"), one("2")];
+    for text in &texts {
+        assert!(text.starts_with("delivery "), "{text}");
+        assert!(
+            text.contains("  event     failed  web2  install\n"),
+            "{text}"
+        );
+        assert!(text.contains("  run       r1\n"), "{text}");
+        assert!(text.contains("\nattempts\n  none\n"), "{text}");
+        assert!(
+            text.contains("\nmessage, as it would be sent now\n"),
+            "{text}"
+        );
+        assert!(!text.contains("canary-token"), "{text}");
+    }
+    let all = texts.concat();
+    assert!(all.contains("web2: canary of no space"), "{all}");
+    assert!(
+        all.contains("{\"why\":\"no space\"}") && all.contains("[redacted]"),
+        "{all}"
+    );
+
+    let shown = history(&sandbox, &["2", "--json"]).stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(
+        shown["message"]["now"]
+            .as_str()
+            .unwrap()
+            .contains("no space"),
+        "{shown}"
+    );
+    assert_eq!(shown["message"]["problem"], Value::Null);
+
+    // The settings of now count.
+    sandbox.file(
+        "plugin_config.ini",
+        "[notifier:other]\ntype = webhook\nurl = http://localhost/\n",
+    );
+    let gone = one("2");
+    assert!(
+        gone.contains("cannot be shown: the notifier is no longer configured\n"),
+        "{gone}"
+    );
+    std::fs::remove_file(sandbox.path("plugin_config.ini")).unwrap();
+    let gone = one("2");
+    assert!(
+        gone.contains("cannot be shown: ") && gone.contains("is missing"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn a_message_of_the_past_is_not_made_up() {
+    let server = Server::start([OK]);
+    for (keys, expected) in [
+        (
+            "",
+            "cannot be shown: its event is no longer kept; `keep_bodies = true`",
+        ),
+        (
+            "keep_bodies = true\n",
+            "\nmessage, as it would be sent now\n",
+        ),
+    ] {
+        let sandbox = Sandbox::with_config(&format!(
+            "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\n{keys}",
+            server.url()
+        ));
+        run(&sandbox, &["send", "-"], r#"{"state":"failed","host":"h"}"#);
+        let shown = history(&sandbox, &["1"]).stdout;
+        assert!(shown.contains(expected), "{shown}");
+    }
+}
+
+#[test]
+fn showing_a_message_runs_nothing_and_trusts_no_stranger() {
+    let sandbox = Sandbox::new();
+    let command = "sh -c 'touch trace; echo canary-token'";
+    let keys = [
+        format!("token_command = {command}"),
+        "token_env = TOKEN".to_owned(),
+        "token_file = event.json".to_owned(),
+    ];
+    for keys in keys {
+        let config = format!(
+            "[inputs]\ncallback_url = {}\n{keys}\n[delivery]\nspool = ./spool\ndrain = 0\n",
+            dead_url()
+        );
+        sandbox.file("checkout/plugin_config.ini", config);
+        sandbox.file("checkout/event.json", r#"{"state":"failed","host":"h"}"#);
+        let at = |arguments: &[&str]| {
+            let mut command = sandbox.command(arguments);
+            command.current_dir(sandbox.path("checkout"));
+            command.env("TOKEN", "canary-token").stdin(Stdio::null());
+            outcome(command.spawn().unwrap())
+        };
+        assert_eq!(at(&["send", "event.json", "--no-wait"]).code, 0);
+        let _ = std::fs::remove_file(sandbox.path("checkout/trace"));
+        let shown = at(&["history", "1"]).stdout;
+        assert!(shown.contains("selects this spool"), "{keys}: {shown}");
+        // The user may look at it, but runs no command with that.
+        let shown = at(&["history", "1", "--spool", "spool"]);
+        assert!(!shown.printed().contains("canary"), "{keys}: {shown:?}");
+        assert!(!sandbox.path("checkout/trace").exists(), "{keys}");
+        std::fs::remove_dir_all(sandbox.path("checkout/spool")).unwrap();
+    }
+}
+
+#[test]
+fn names_control_no_terminal_and_break_no_row() {
+    let sandbox = Sandbox::with_config(&format!(
+        "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 0\n",
+        dead_url()
+    ));
+    let event = json!({"state": "failed", "host": "a\nb\u{1b}[2J", "task": "日本\u{202e}"});
+    run(&sandbox, &["send", "-", "--no-wait"], &event.to_string());
+    for arguments in [&[][..], &["1"]] {
+        let shown = history(&sandbox, arguments).stdout;
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+        assert!(shown.contains("a\\u{a}b\\u{1b}[2J  日本"), "{shown}");
+    }
+}
+
+#[test]
+fn times_are_local() {
+    let sandbox = waiting();
+    let hour = |zone: &str| {
+        let mut command = sandbox.command_on_spool(&["history", "--limit", "1"]);
+        command.env("TZ", zone).stdin(Stdio::null());
+        let shown = outcome(command.spawn().unwrap()).stdout;
+        let time = shown
+            .lines()
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .nth(2)
+            .unwrap();
+        time[..2].parse::<i32>().unwrap()
+    };
+    let apart = (hour("Etc/GMT-5") - hour("Etc/UTC")).rem_euclid(24);
+    assert_eq!(apart, 5);
+}
