@@ -113,11 +113,13 @@ const REWRITTEN: [(&str, &str, &str); 8] = [
 ];
 
 /// Keys of `[delivery]`.
-const DELIVERY: [&str; 8] = [
+const DELIVERY: [&str; 10] = [
     "drain",
     "max_age",
     "keep",
     "keep_bodies",
+    "record",
+    "keep_runs",
     "max_size",
     "overflow",
     "spool",

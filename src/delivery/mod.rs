@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod destination;
 pub mod keys;
 pub mod lanes;
+pub mod record;
 pub mod setup;
 pub mod shared;
 pub mod summary;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 
 use crate::delivery::conditions::condition;
 use crate::delivery::destination::{Destination, variable};
+use crate::delivery::record::Recorder;
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
 use crate::delivery::worker::WorkerHandle;
@@ -54,6 +56,7 @@ pub struct Deliverer {
     /// Labels that every event gets.
     labels: RefCell<Rc<Labels>>,
     workers: RefCell<Vec<Rc<WorkerHandle>>>,
+    recorder: Rc<Recorder>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
 }
@@ -75,6 +78,7 @@ impl Deliverer {
             keeper: RefCell::default(),
             labels: RefCell::default(),
             workers: RefCell::default(),
+            recorder: Rc::default(),
             dropped: Cell::new(0),
         })
     }
@@ -157,6 +161,7 @@ impl Deliverer {
         let mut wanted_by_some = 0;
         for (sequence, event) in events {
             let event = Arc::new(labels.apply(event));
+            self.note(sequence, &event);
             let (destinations, conditions, event) = self.wanting(event, candidates);
             if !destinations.is_empty() || !conditions.is_empty() {
                 wanted_by_some += u64::from(!destinations.is_empty());
@@ -165,12 +170,14 @@ impl Deliverer {
             }
         }
         if wanted_by_some == 0 && !self.counts_any(&rows).await {
+            self.record_soon().await;
             return 0;
         }
         let wanted: Vec<Vec<DestinationId>> =
             rows.iter().map(|row| row.destinations.clone()).collect();
         if self.would_overtake(&held) {
             self.keep_in_memory(&held, &wanted);
+            self.record_soon().await;
             return wanted_by_some;
         }
         match self.write_events(rows).await {
@@ -224,17 +231,32 @@ impl Deliverer {
         }
     }
 
-    /// Writes events to the spool. If it is full, room is made as long as that is possible.
+    /// Writes events to the spool, and what waits for the record. If it is full, room is made as long as that is
+    /// possible.
     async fn write_events(&self, rows: Vec<NewEvent>) -> Result<Vec<Accepted>, spool::Error> {
         let rows = Arc::new(rows);
+        let mut record = self.recorder.take();
         loop {
-            let accepted = self.spool().accept(rows.clone()).await;
-            if !matches!(accepted, Err(spool::Error::Full)) {
-                return accepted;
+            match self.spool().accept(rows.clone(), record.clone()).await {
+                Ok((accepted, is_recorded)) => {
+                    self.recorder.note_written(is_recorded, &record);
+                    return Ok(accepted);
+                }
+                Err(spool::Error::Full) => {}
+                Err(spool::Error::DiskFull) if !record.rows.is_empty() => {
+                    self.recorder.note_written(false, &record);
+                    record = Arc::default();
+                    continue;
+                }
+                Err(error) => {
+                    self.recorder.lose(&record);
+                    return Err(error);
+                }
             }
             let room = self.spool().make_room().await?;
             if room.forgotten == 0 && room.dropped.is_empty() {
-                return accepted;
+                self.recorder.lose(&record);
+                return Err(spool::Error::Full);
             }
             self.dropped.set(self.dropped.get() + room.dropped.len());
             for dropped in room.dropped {
@@ -424,7 +446,9 @@ impl Deliverer {
             recorded = recorded.and(worker.catch_up().await);
         }
         self.write_unspooled().await;
+        self.record_rest().await;
         self.spool().close().await;
+        self.end_record();
         recorded
     }
 

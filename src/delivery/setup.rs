@@ -13,6 +13,7 @@ use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
 use crate::delivery::destination::Destination;
+use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
 use crate::message::fields::Fields;
 use crate::message::labels::Labels;
@@ -39,6 +40,9 @@ pub struct Config {
     /// Time after which finished entries are deleted.
     pub keep: Duration,
     pub limits: Limits,
+    /// What is recorded of runs, and the time after which it is deleted.
+    pub recording: Recording,
+    pub keep_runs: Duration,
     /// True if delivered events stay in the spool, for `history`.
     pub keep_bodies: bool,
     /// Directory of the spool, if not the user's default.
@@ -142,6 +146,8 @@ impl Config {
                 max_size: Some(MAX_SIZE),
                 ..Limits::default()
             },
+            recording: Recording::Failed,
+            keep_runs: Duration::from_secs(30 * 86400),
             keep_bodies: false,
             spool: None,
             labels: Rc::default(),
@@ -225,6 +231,16 @@ impl Config {
         self.max_age = or_longest("max_age", self.max_age);
         self.keep = or_longest("keep", self.keep);
         self.keep_bodies = delivery.flag("keep_bodies", false);
+        self.recording = delivery.choice(
+            "record",
+            self.recording,
+            &[
+                ("all", Recording::All),
+                ("failed", Recording::Failed),
+                ("off", Recording::Off),
+            ],
+        );
+        self.keep_runs = or_longest("keep_runs", self.keep_runs);
         self.limits = limits(delivery);
         self.spool = delivery.path("spool");
         delivery.report_unknown();

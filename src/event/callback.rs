@@ -124,15 +124,19 @@ impl Callback {
         self.state().map(Callback::of_state).as_ref() == Some(self)
     }
 
-    /// Returns true if it is about one task.
-    pub fn is_about_task(&self) -> bool {
-        let is_start = matches!(
+    /// Returns true if it reports that a task begins.
+    pub fn is_task_start(&self) -> bool {
+        matches!(
             self,
             Callback::PlaybookOnTaskStart
                 | Callback::PlaybookOnCleanupTaskStart
                 | Callback::PlaybookOnHandlerTaskStart
-        );
-        is_start || *self == Callback::PlaybookOnNotify || self.state().is_some()
+        )
+    }
+
+    /// Returns true if it is about one task.
+    pub fn is_about_task(&self) -> bool {
+        self.is_task_start() || *self == Callback::PlaybookOnNotify || self.state().is_some()
     }
 
     /// Returns true if it reports one item of a loop.

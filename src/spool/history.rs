@@ -277,12 +277,14 @@ impl HistoryRow {
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
-const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
+/// Query for all deliveries, for [`history_row`].
+pub const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
         delivery.destination, delivery.event
     FROM delivery LEFT JOIN event ON event.id = delivery.event
     LEFT JOIN destination ON destination.id = delivery.destination";
 
-fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+/// Reads a row of [`HISTORY`].
+pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
     let (event_id, callback) = (text(1)?, text(3)?);
     let head = head(connection, fields::number(row, 11)?.unwrap_or_default());

@@ -21,6 +21,7 @@ mod network;
 mod obstacle;
 mod open;
 mod reader;
+pub mod record;
 mod requests;
 mod rescue;
 mod reserve;

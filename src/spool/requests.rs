@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Spool;
 use super::breakers::{self, BreakerRow};
 use super::conditions;
 use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
@@ -11,30 +12,35 @@ use super::expectations::{self, Expectation, Missing};
 use super::held::{self, HeldRange, Released};
 use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
+use super::record::Record;
 use super::scope::DestinationId;
-use super::{Spool, folder};
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// Changes.
 impl Spool {
-    /// Accepts events, unless the file has reached its maximum size or the disk is full.
-    pub async fn accept(&self, events: Arc<Vec<NewEvent>>) -> Result<Vec<Accepted>> {
-        let (most_pages, reserve) = (self.most_pages, self.reserve.clone());
+    /// Accepts events, unless the file has reached its maximum size or the disk is full, and records what
+    /// happened as far as there is room for that, too. Returns true if it is recorded.
+    pub async fn accept(
+        &self,
+        events: Arc<Vec<NewEvent>>,
+        record: Arc<Record>,
+    ) -> Result<(Vec<Accepted>, bool)> {
+        let room = self.room();
         let size: usize = events.iter().map(|event| event.body.len()).sum();
         self.write(move |connection| {
-            let has_its_size = most_pages.is_some_and(|most| {
-                folder::pages_in_use(connection).is_ok_and(|used| used >= most)
-            });
-            if has_its_size {
-                return Err(Error::Full.into_sqlite());
-            }
-            if reserve.is_short(connection, size as u64) {
-                return Err(Error::DiskFull.into_sqlite());
-            }
-            deliveries::accept(connection, &events)
+            room.check(connection, size as u64)?;
+            let accepted = deliveries::accept(connection, &events)?;
+            Ok((accepted, room.record(connection, &record)?))
         })
         .await
+    }
+
+    /// Records what happened, if there is room. Returns true if it is recorded.
+    pub async fn record(&self, record: Arc<Record>) -> Result<bool> {
+        let room = self.room();
+        self.write(move |connection| room.record(connection, &record))
+            .await
     }
 
     /// Returns the id of a destination; adds it if it is new.

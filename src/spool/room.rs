@@ -1,5 +1,7 @@
-//! Room for new events: finished entries are deleted, and if that is not enough and the configuration allows
-//! it, the oldest pending deliveries are dropped.
+//! Room for new events: finished entries are deleted, then the records of runs that are over. If that is not
+//! enough and the configuration allows it, the oldest pending deliveries are dropped.
+
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -8,6 +10,9 @@ use super::Spool;
 use super::error::Error;
 use super::folder::pages_in_use;
 use super::history::prune;
+use super::record::{self, Record, forget_one};
+use super::rescue::says_damage;
+use super::reserve::Reserve;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 
@@ -17,6 +22,64 @@ const STEP: i64 = 100;
 const PAGES: i64 = 250;
 /// Free pages kept in the file: they will be needed again.
 const SPARE_PAGES: i64 = 2000;
+
+/// Part of the maximum size that the record of runs leaves to deliveries: one in so many pages.
+const LEFT: i64 = 8;
+
+/// Room for what is new, in the file and on its disk.
+pub struct Available {
+    folder: PathBuf,
+    reserve: Reserve,
+    most_pages: Option<i64>,
+}
+
+impl Available {
+    /// Fails if there is no room for so many bytes.
+    pub fn check(&self, connection: &Connection, size: u64) -> rusqlite::Result<()> {
+        if self
+            .most_pages
+            .is_some_and(|most| has_used(connection, most))
+        {
+            return Err(Error::Full.into_sqlite());
+        }
+        if self.reserve.is_short(connection, size) {
+            return Err(Error::DiskFull.into_sqlite());
+        }
+        Ok(())
+    }
+
+    /// Records what happened, unless the room is needed for deliveries. Returns true if it is recorded. An error
+    /// is one of the file: everything else is undone.
+    pub fn record(&self, connection: &Connection, record: &Record) -> rusqlite::Result<bool> {
+        if record.rows.is_empty() {
+            return Ok(true);
+        }
+        let most = self.most_pages.map(|most| most - most / LEFT);
+        if most.is_some_and(|most| has_used(connection, most)) {
+            forget(connection, &self.folder)?;
+            if most.is_some_and(|most| has_used(connection, most)) {
+                return Ok(false);
+            }
+        }
+        if self.reserve.is_short(connection, record.size()) {
+            return Ok(false);
+        }
+        connection.execute_batch("SAVEPOINT record")?;
+        let written = record::write(connection, record);
+        match &written {
+            Err(error) if says_damage(error) => return Err(Error::Damaged.into_sqlite()),
+            Err(_) => connection.execute_batch("ROLLBACK TO record")?,
+            Ok(()) => {}
+        }
+        connection.execute_batch("RELEASE record")?;
+        Ok(written.is_ok())
+    }
+}
+
+/// Returns true if this many pages are in use. If that is unknown, they are not.
+fn has_used(connection: &Connection, most: i64) -> bool {
+    pages_in_use(connection).is_ok_and(|used| used >= most)
+}
 
 /// A delivery that was dropped.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +91,29 @@ pub struct Dropped {
 /// Result of making room.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Number of finished deliveries that were deleted.
+    /// Number of finished deliveries, or parts of recorded runs, that were deleted.
     pub forgotten: usize,
     pub dropped: Vec<Dropped>,
 }
 
 impl Spool {
+    /// Returns the room of this spool.
+    pub fn room(&self) -> Available {
+        Available {
+            folder: self.folder.clone(),
+            reserve: self.reserve.clone(),
+            most_pages: self.most_pages,
+        }
+    }
+
     /// Makes some room in a file that has reached its maximum size.
     pub async fn make_room(&self) -> Result<Room, Error> {
         let most_pages = self.most_pages.filter(|_| self.drop_oldest);
+        let folder = self.folder.clone();
         self.write(move |connection| {
             let now = Timestamp::now().as_millisecond();
             let mut room = Room {
-                forgotten: prune(connection, now, STEP)?,
+                forgotten: forget(connection, &folder)?,
                 ..Room::default()
             };
             // Not if the disk is full of other things.
@@ -63,6 +136,14 @@ impl Spool {
             shrink(connection)
         })
         .await
+    }
+}
+
+/// Deletes some finished deliveries, or else a part of the oldest recorded run that is over. Returns how many.
+fn forget(connection: &Connection, folder: &Path) -> rusqlite::Result<usize> {
+    match prune(connection, Timestamp::now().as_millisecond(), STEP)? {
+        0 => forget_one(connection, folder).map(usize::from),
+        forgotten => Ok(forgotten),
     }
 }
 

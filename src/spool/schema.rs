@@ -5,7 +5,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 7] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH];
+const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH];
 
 const NEWEST: u32 = VERSIONS.len() as u32;
 
@@ -159,6 +159,109 @@ const SEVENTH: &str = "
         held_back INTEGER NOT NULL,
         updated INTEGER NOT NULL,
         PRIMARY KEY (destination, key)
+    ) WITHOUT ROWID;
+";
+
+const EIGHTH: &str = "
+    -- the record of runs; times are in milliseconds since 1970
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        -- as in its events, as JSON
+        about TEXT NOT NULL,
+        started INTEGER NOT NULL,
+        -- its last event
+        seen INTEGER NOT NULL,
+        -- null, like its status, while it goes on and if it was cut off
+        ended INTEGER,
+        status TEXT,
+        exit_code INTEGER,
+        -- of its end, before that its first failure
+        reason TEXT,
+        ok INTEGER NOT NULL DEFAULT 0,
+        changed INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        unreachable INTEGER NOT NULL DEFAULT 0,
+        skipped INTEGER NOT NULL DEFAULT 0,
+        ignored INTEGER NOT NULL DEFAULT 0,
+        rescued INTEGER NOT NULL DEFAULT 0,
+        hosts INTEGER NOT NULL DEFAULT 0,
+        tasks INTEGER NOT NULL DEFAULT 0,
+        -- 1 if something of it could not be recorded
+        partial INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX started ON run (started);
+    CREATE TABLE host (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        failed INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (run, name)
+    );
+    CREATE INDEX host_name ON host (name);
+    -- texts that the tasks of many runs have in common
+    CREATE TABLE name (
+        id INTEGER PRIMARY KEY,
+        text TEXT NOT NULL UNIQUE
+    );
+    CREATE TABLE task (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        -- the same in each process that reports the run
+        key TEXT NOT NULL,
+        play INTEGER,
+        name INTEGER,
+        action INTEGER,
+        path INTEGER,
+        role INTEGER,
+        handler INTEGER NOT NULL DEFAULT 0,
+        started INTEGER NOT NULL,
+        -- its last result
+        ended INTEGER NOT NULL DEFAULT 0,
+        -- on one host, in milliseconds
+        longest INTEGER NOT NULL DEFAULT 0,
+        -- highest number of its events
+        seq INTEGER NOT NULL DEFAULT 0,
+        ok INTEGER NOT NULL DEFAULT 0,
+        changed INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        unreachable INTEGER NOT NULL DEFAULT 0,
+        skipped INTEGER NOT NULL DEFAULT 0,
+        ignored INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (run, key)
+    );
+    CREATE TABLE result (
+        task INTEGER NOT NULL,
+        host INTEGER NOT NULL,
+        -- number of its event in the run
+        seq INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        -- milliseconds
+        duration INTEGER,
+        -- its outcome: 0 ok, 1 changed, 2 failed, 3 unreachable, 4 skipped, 5 ignored; 8 for an item of a loop,
+        -- 16 if Ansible hid its content, 32 if something was cut
+        flags INTEGER NOT NULL,
+        detail INTEGER,
+        PRIMARY KEY (task, host, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE detail (
+        id INTEGER PRIMARY KEY,
+        message TEXT,
+        -- JSON
+        item TEXT,
+        result TEXT
+    );
+    -- sums of runs that were deleted
+    CREATE TABLE day (
+        -- days since 1970, UTC
+        day INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        runs INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        canceled INTEGER NOT NULL,
+        took INTEGER NOT NULL,
+        PRIMARY KEY (day, name)
     ) WITHOUT ROWID;
 ";
 

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests" / "ansible"))
 import binary  # noqa: E402
 import growth  # noqa: E402
 import play  # noqa: E402
+import record  # noqa: E402
 import runner  # noqa: E402
 from measure import Bench  # noqa: E402
 from report import Report  # noqa: E402
@@ -37,6 +38,7 @@ SECTIONS = {
     "growth": growth.events_and_hosts,
     "waiting": growth.waiting,
     "spool": spool.waiting,
+    "record": record.cost,
     "dead-notifier": spool.beside_a_dead_one,
     "play": play.in_the_play,
     "endpoints": play.endpoints,

@@ -554,6 +554,7 @@ defaults in effect
   [delivery]
         keep            14d
         keep_bodies     false
+        keep_runs       30d
         max_age         3d
         max_size        256MiB
 ";

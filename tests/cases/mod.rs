@@ -50,6 +50,7 @@ mod reasons;
 mod receive;
 mod recipes;
 mod recipients;
+mod record;
 mod replies;
 mod resume;
 mod room;

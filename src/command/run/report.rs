@@ -1,6 +1,6 @@
 //! The events of a command: its start, and its end where nobody else reports it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::config::Options;
 use crate::config::levels::Search;
 use crate::console::stderr;
 use crate::delivery::Deliverer;
+use crate::delivery::record::Recording;
 use crate::delivery::setup::Config;
 use crate::event::callback::Callback;
 use crate::event::ending::Exited;
@@ -25,6 +26,7 @@ use crate::event::{Event, Run};
 use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret;
+use crate::spool::record::alive::{Alive, Part};
 
 /// What became of the report of the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Reporter {
     start: Event,
     /// Longest time that deliveries are waited for, once it is known.
     drain: Cell<Duration>,
+    /// Sign that the run goes on, if it is recorded.
+    alive: RefCell<Option<Alive>>,
     /// True once somebody asks this process to end.
     stopped: watch::Receiver<bool>,
 }
@@ -69,6 +73,7 @@ impl Reporter {
             is_ansible: job.is_ansible,
             quiet: arguments.quiet,
             drain: Cell::default(),
+            alive: RefCell::default(),
             stopped,
         }
     }
@@ -199,6 +204,11 @@ impl Reporter {
     async fn open(&self, deliverer: &std::rc::Rc<Deliverer>, config: Config) -> Vec<usize> {
         deliverer.shared.open(|| command::open_spool(&config));
         deliverer.prune(config.keep);
+        deliverer.record(config.recording, config.keep_runs);
+        if config.recording != Recording::Off && self.alive.borrow().is_none() {
+            let alive = deliverer.spool().live(&self.run.id, Part::Command);
+            self.alive.replace(alive);
+        }
         // The same as that of the plugin, whose first configuration has the number 1.
         let scope = format!("{}/1", self.run.id);
         let mut destinations = Vec::new();

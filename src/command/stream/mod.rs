@@ -357,6 +357,8 @@ impl Stream {
             .shared
             .open(|| crate::command::open_spool(&config));
         self.deliverer.prune(config.keep);
+        self.deliverer.show_alive();
+        self.deliverer.record(config.recording, config.keep_runs);
         self.deliverer.label(&config.labels);
         self.destinations.clear();
         let mut thresholds = Vec::new();
