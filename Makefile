@@ -12,7 +12,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-quick test-wheel test-rust test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
+.PHONY: help build wheel test test-quick test-wheel test-rust test-page test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,7 +29,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-test: test-rust test-ansible test-runner sanity test-torture ## run all tests
+test: test-rust test-page test-ansible test-runner sanity test-torture ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish
@@ -47,6 +47,11 @@ test-quick: ## about a minute: unit tests, and tests of the program that wait fo
 	else \
 	    $(CARGO) test $(TESTED) --bin ansible-notify; \
 	fi
+
+test-page: target/venvs/browser/done ## test the page of `serve` in a browser; PICTURES=DIR also writes screenshots
+	tests/setup.sh "chromium=chromium fonts-dejavu-core"
+	$(CARGO) build $(TESTED)
+	target/venvs/browser/bin/python -m pytest -q tests/page $(if $(PICTURES),--screenshots $(PICTURES))
 
 test-ansible: target/venvs/pytest/done ## test the plugin under ansible-core 2.16 and the newest that runs here
 	tests/setup.sh nginx openssl curl
@@ -116,7 +121,7 @@ install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	install -D -m 644 callback_plugins/ansible_notify.py \
 	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
 	install -D -m 644 examples/plugin_config.ini $(DESTDIR)$(PREFIX)/share/doc/ansible-notify/plugin_config.ini
-	for unit in ansible-notify-flush.service ansible-notify-flush.timer ansible-notify-watch.service; do \
+	for unit in ansible-notify-flush.service ansible-notify-flush.timer ansible-notify-watch.service ansible-notify-page.service; do \
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
 	done
@@ -149,6 +154,11 @@ target/venvs/pytest/done: tests/ansible/requirements.txt
 target/venvs/servers/done: tests/server/requirements.txt
 	$(PYTHON) -m venv --clear target/venvs/servers
 	target/venvs/servers/bin/python -m pip install --quiet --requirement tests/server/requirements.txt
+	touch $@
+
+target/venvs/browser/done: tests/page/requirements.txt
+	$(PYTHON) -m venv --clear target/venvs/browser
+	target/venvs/browser/bin/python -m pip install --quiet --requirement tests/page/requirements.txt
 	touch $@
 
 $(TOOLS)/bin/ruff:

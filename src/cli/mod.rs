@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+pub mod serve;
 pub mod since;
 
 use std::ffi::OsString;
@@ -58,6 +59,8 @@ pub enum Command {
     /// IDs, --notifier, --run and --all select both pending and dead deliveries. --waiting and --dead select
     /// only one of the two, and can be combined with --notifier and --run. Delivered events are kept.
     Discard(Discard),
+    /// Show what is in the spool on a page, with a JSON API
+    Serve(serve::Serve),
     /// Run an HTTP endpoint for tests
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini

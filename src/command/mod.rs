@@ -15,6 +15,7 @@ mod rendered;
 pub mod routes;
 pub mod run;
 pub mod send;
+pub mod serve;
 pub mod status;
 pub mod stream;
 pub mod test;

@@ -7,6 +7,7 @@ pub mod headers;
 pub mod http;
 pub mod oauth;
 pub mod response;
+pub mod server;
 pub mod signing;
 pub mod sigv4;
 pub mod tls;

@@ -62,6 +62,11 @@ impl Secret {
         Secret(value)
     }
 
+    /// Creates a secret that is still to be shown once, and masked after that.
+    pub fn unmasked(value: impl Into<String>) -> Secret {
+        Secret(value.into())
+    }
+
     /// Returns the value itself, to be sent but never shown.
     pub fn expose(&self) -> &str {
         &self.0

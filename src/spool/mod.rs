@@ -15,6 +15,7 @@ mod history;
 mod holder;
 mod inspect;
 mod leadership;
+mod listing;
 mod lock;
 mod memory;
 mod network;
@@ -29,6 +30,7 @@ mod room;
 mod schema;
 mod scope;
 mod state;
+mod viewer;
 mod wal;
 mod writer;
 
@@ -57,10 +59,12 @@ pub use held::HeldRange;
 pub use history::{AttemptRow, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
+pub use listing::{Attempts, DeliveryFilter, Listed};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
 pub use scope::{DestinationId, Scope};
 pub use state::DeliveryState;
+pub use viewer::{Unseen, Viewer};
 
 /// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";

@@ -1,5 +1,7 @@
 //! Tables of the spool, and the migration of files of older versions.
 
+use std::cmp::Ordering;
+
 use anyhow::{Result, ensure};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -276,9 +278,9 @@ fn contradiction() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, Some("its version contradicts its tables".to_owned()))
 }
 
-/// Returns true if the tables have this program's version.
-pub fn is_newest(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(version(connection)? == NEWEST)
+/// Compares the version of the tables with this program's.
+pub fn age(connection: &Connection) -> rusqlite::Result<Ordering> {
+    Ok(version(connection)?.cmp(&NEWEST))
 }
 
 /// Returns true if the tables have an older version than this program's; fails if they have a newer one.

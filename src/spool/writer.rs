@@ -373,7 +373,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
 }
 
 /// Returns the number of the file that is at the spool's path.
-fn inode(folder: &Path) -> Option<u64> {
+pub fn inode(folder: &Path) -> Option<u64> {
     let metadata = folder.join("spool.db").metadata();
     metadata.ok().map(|metadata| metadata.ino())
 }

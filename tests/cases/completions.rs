@@ -9,7 +9,7 @@ const CONFIG: &str = "[inputs]\ncallback_url = http://localhost/\n[notifier:ops]
 
 /// The text up to the cursor, and what it can become.
 const WORDS: [(&str, &[&str]); 10] = [
-    ("se", &["send"]),
+    ("sen", &["send"]),
     ("check", &["check-config"]),
     ("send ev", &["event.json"]),
     ("send --dry", &["--dry-run"]),

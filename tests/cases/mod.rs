@@ -63,6 +63,8 @@ mod runs;
 mod secrets;
 mod sections;
 mod send;
+mod serve;
+mod serve_access;
 mod services;
 mod slack;
 mod sns;

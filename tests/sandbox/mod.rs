@@ -1,6 +1,7 @@
 //! A directory of its own for each test, and the binary run in it.
 
 mod canary;
+pub mod page;
 pub mod spooled;
 
 use std::fs::File;

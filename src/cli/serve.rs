@@ -1,0 +1,55 @@
+//! The command line of `serve`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Place;
+
+/// Arguments of `serve`.
+#[derive(Args)]
+pub struct Serve {
+    /// Address to listen on; port 0 picks a free port
+    #[arg(long, default_value = "127.0.0.1:8484", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// Listen on a unix socket instead, which only you can open; reach it with `ssh -L 8484:PATH`
+    #[arg(long, value_name = "PATH", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+    /// Also answer requests for this host name; loopback names are known
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// File with the token, at least 32 characters; made if missing (default: a new token at each start)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Ask for a user name and password instead of a token
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub username: Option<String>,
+    /// File with the password
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "username",
+        conflicts_with = "token_file"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// Believe a proxy, on the unix socket or at --proxy, which user it has let in: the value of this header
+    #[arg(long, value_name = "HEADER", conflicts_with_all = ["token_file", "password_file"])]
+    pub trust_header: Option<String>,
+    /// Address of the proxy; all others are refused
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "trust_header",
+        conflicts_with = "socket"
+    )]
+    pub proxy: Vec<IpAddr>,
+    /// Use TLS with this certificate
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
+}

@@ -1,0 +1,106 @@
+//! Answers, with the headers that every one of them has.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LOCATION, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::secret;
+
+/// An answer of the page.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Sources that a page may use: its own, and no inline script or style.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Adds the headers that protect an answer.
+pub fn protect(answer: &mut Answer) {
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (HeaderName::from_static("x-robots-tag"), "none"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+/// Returns a page.
+pub fn html(status: StatusCode, text: String) -> Answer {
+    answer(status, "text/html; charset=utf-8", text)
+}
+
+/// Returns a text for a program or a person at a terminal.
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", text)
+}
+
+/// Returns JSON, its secrets masked.
+pub fn json(status: StatusCode, mut value: Value) -> Answer {
+    secret::redact_values(&mut value);
+    answer(status, "application/json", format!("{value}\n"))
+}
+
+/// Returns the JSON of an error.
+pub fn problem(status: StatusCode, reason: &str) -> Answer {
+    json(status, json!({"error": reason}))
+}
+
+/// Returns a file that never changes under its name.
+pub fn asset(kind: &'static str, body: &'static str, tag: &str) -> Answer {
+    let mut answer = answer(StatusCode::OK, kind, body);
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    answer.headers_mut().insert(CACHE_CONTROL, forever);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
+}
+
+/// Sends the client to another page of this server.
+pub fn see(path: &str) -> Answer {
+    let mut answer = text(StatusCode::SEE_OTHER, "");
+    if let Ok(path) = HeaderValue::from_str(path) {
+        answer.headers_mut().insert(LOCATION, path);
+    }
+    answer
+}
+
+/// Adds the methods that a path has.
+pub fn allowing(mut answer: Answer, methods: &'static str) -> Answer {
+    let methods = HeaderValue::from_static(methods);
+    answer.headers_mut().insert(ALLOW, methods);
+    answer
+}
+
+/// Adds the way to sign in.
+pub fn asking_for(mut answer: Answer, scheme: &'static str) -> Answer {
+    let scheme = HeaderValue::from_static(scheme);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    answer
+}

@@ -1,0 +1,156 @@
+//! The query of a request: filters and the place in a list.
+
+use serde::Serialize;
+
+use crate::cli::since;
+use crate::spool::{DeliveryFilter, DeliveryState, DestinationId};
+
+/// Number of rows on a page, and the most of one answer of the API.
+const ROWS: i64 = 100;
+const MAX_ROWS: i64 = 200;
+/// Limit of a value, in bytes.
+const MAX_VALUE: usize = 1024;
+
+/// Filters of a list of deliveries as they were given; empty ones are left out of links.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Filters {
+    pub state: String,
+    pub notifier: String,
+    pub notifier_id: String,
+    pub host: String,
+    pub task: String,
+    pub since: String,
+    pub after: String,
+    pub limit: String,
+}
+
+impl Filters {
+    /// Reads a query. What is unknown, too long or given twice is an error: a filter that is ignored would
+    /// show more than was asked for.
+    pub fn parse(query: Option<&str>) -> Result<Filters, String> {
+        let mut filters = Filters::default();
+        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let field = filters.field(&name);
+            let field = field.ok_or_else(|| format!("unknown parameter `{name}`"))?;
+            if value.len() > MAX_VALUE {
+                return Err(format!("`{name}` can have at most {MAX_VALUE} bytes"));
+            }
+            if !field.is_empty() {
+                return Err(format!("`{name}` is given twice"));
+            }
+            value.trim().clone_into(field);
+        }
+        Ok(filters)
+    }
+
+    fn field(&mut self, name: &str) -> Option<&mut String> {
+        Some(match name {
+            "state" => &mut self.state,
+            "notifier" => &mut self.notifier,
+            "notifier_id" => &mut self.notifier_id,
+            "host" => &mut self.host,
+            "task" => &mut self.task,
+            "since" => &mut self.since,
+            "after" => &mut self.after,
+            "limit" => &mut self.limit,
+            _ => return None,
+        })
+    }
+
+    /// Returns the selection that the filters stand for, with one row more than is shown: it tells whether there
+    /// are others.
+    pub fn selection(&self) -> Result<DeliveryFilter, String> {
+        let state = given(&self.state).map(|name| {
+            let known = DeliveryState::ALL.into_iter();
+            known
+                .clone()
+                .find(|state| state.name() == name)
+                .ok_or_else(|| {
+                    let names: Vec<&str> = known.map(DeliveryState::name).collect();
+                    format!("`state` must be one of {}, not `{name}`", names.join(", "))
+                })
+        });
+        Ok(DeliveryFilter {
+            state: state.transpose()?,
+            destination: number("notifier_id", &self.notifier_id)?.map(DestinationId),
+            notifier: given(&self.notifier).map(str::to_owned),
+            host: given(&self.host).map(str::to_owned),
+            task: given(&self.task).map(str::to_owned),
+            since: given(&self.since).map_or(Ok(0), since::parse)?,
+            before: number("after", &self.after)?,
+            most: self.rows()? + 1,
+        })
+    }
+
+    /// Returns the number of rows to show.
+    pub fn rows(&self) -> Result<i64, String> {
+        match number("limit", &self.limit)? {
+            None => Ok(ROWS),
+            Some(rows) if (1..=MAX_ROWS).contains(&rows) => Ok(rows),
+            Some(_) => Err(format!("`limit` must be from 1 to {MAX_ROWS}")),
+        }
+    }
+
+    /// Returns the query of the rows that follow this one.
+    pub fn following(&self, last: i64) -> String {
+        let after = last.to_string();
+        let pairs = [
+            ("state", &self.state),
+            ("notifier", &self.notifier),
+            ("notifier_id", &self.notifier_id),
+            ("host", &self.host),
+            ("task", &self.task),
+            ("since", &self.since),
+            ("limit", &self.limit),
+            ("after", &after),
+        ];
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(pairs.into_iter().filter(|(_, value)| !value.is_empty()));
+        query.finish()
+    }
+}
+
+fn given(value: &str) -> Option<&str> {
+    Some(value).filter(|value| !value.is_empty())
+}
+
+fn number(name: &str, value: &str) -> Result<Option<i64>, String> {
+    let parsed = given(value).map(str::parse).transpose();
+    parsed.map_err(|_| format!("`{name}` must be a number, not `{value}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_taken_whole_or_refused() {
+        let filters = Filters::parse(Some("state=dead&host=web+1&after=7")).unwrap();
+        let selection = filters.selection().unwrap();
+        assert_eq!(selection.state, Some(DeliveryState::Dead));
+        assert_eq!(selection.host.as_deref(), Some("web 1"));
+        assert_eq!((selection.before, selection.most), (Some(7), 101));
+        assert_eq!(filters.following(3), "state=dead&host=web+1&after=3");
+        let reason = |query| match Filters::parse(Some(query)) {
+            Ok(filters) => filters.selection().err(),
+            Err(reason) => Some(reason),
+        };
+        for (query, expected) in [
+            ("", None),
+            ("state=&host=", None),
+            ("colour=red", Some("unknown parameter `colour`")),
+            ("host=a&host=b", Some("`host` is given twice")),
+            ("after=x", Some("`after` must be a number, not `x`")),
+            ("limit=0", Some("`limit` must be from 1 to 200")),
+            ("limit=201", Some("`limit` must be from 1 to 200")),
+        ] {
+            assert_eq!(reason(query).as_deref(), expected, "{query}");
+        }
+        assert!(reason("state=open").unwrap().contains("waiting, delivered"));
+        assert!(
+            reason("since=never")
+                .unwrap()
+                .contains("`never` is not a date")
+        );
+    }
+}

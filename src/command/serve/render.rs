@@ -1,0 +1,189 @@
+//! Pages from templates. Every value is escaped here, and nowhere else: secrets are masked, controls of
+//! terminals and of the direction of text become visible, and HTML is text.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior};
+use serde::Serialize;
+
+use super::assets;
+use crate::event::State as TaskState;
+use crate::event::callback::Callback;
+use crate::panics;
+use crate::secret;
+use crate::template::limits;
+use crate::text;
+
+/// Templates by name; each extends the layout or is used by others.
+const TEMPLATES: [(&str, &str); 8] = [
+    ("layout", include_str!("pages/layout.html")),
+    ("parts", include_str!("pages/parts.html")),
+    ("notifiers", include_str!("pages/notifiers.html")),
+    ("notifier", include_str!("pages/notifier.html")),
+    ("deliveries", include_str!("pages/deliveries.html")),
+    ("delivery", include_str!("pages/delivery.html")),
+    ("problem", include_str!("pages/problem.html")),
+    ("session", include_str!("pages/session.html")),
+];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(write);
+    environment.set_fuel(Some(limits::ROOMY_FUEL));
+    environment.add_filter("when", when);
+    environment.add_filter("took", took);
+    environment.add_filter("query", query);
+    environment.add_filter("badge", badge);
+    environment.add_filter("words", |callback: String| words(&callback));
+    environment.add_global("css", assets::path(assets::CSS));
+    environment.add_global("js", assets::path(assets::JS));
+    environment.add_global("icon", assets::path(assets::ICON));
+    for (name, source) in TEMPLATES {
+        // A test renders each of them.
+        let _ = environment.add_template(name, source);
+    }
+    environment
+});
+
+/// Returns the page of a template for this context.
+pub fn page(name: &str, context: impl Serialize) -> Result<String, String> {
+    panics::caught(|| {
+        let template = ENVIRONMENT.get_template(name);
+        template.and_then(|template| template.render(Value::from(Serde(context))))
+    })?
+    .map_err(|error| format!("cannot show this page: {}", error.kind()))
+}
+
+fn write(output: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if value.is_undefined() || value.is_none() {
+        return Ok(());
+    }
+    let text = value.to_string();
+    if value.is_safe() {
+        return output.write_str(&text).map_err(Error::from);
+    }
+    output.write_str(&shown(&text)).map_err(Error::from)
+}
+
+/// Returns a text as HTML that shows it.
+fn shown(text: &str) -> String {
+    let text = text::visible_lines(&secret::redact(text));
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// Shows a time in RFC 3339 form; a script turns it into the reader's own.
+fn when(time: Option<String>) -> Value {
+    let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
+        return Value::from("");
+    };
+    let text = time.strftime("%Y-%m-%d %H:%M:%S");
+    Value::from_safe_string(format!("<time datetime=\"{time}\">{text} UTC</time>"))
+}
+
+/// Shows a duration in milliseconds.
+fn took(milliseconds: Option<f64>) -> String {
+    match milliseconds {
+        None => String::new(),
+        Some(ms) if ms < 1000.0 => format!("{ms:.0} ms"),
+        Some(ms) if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
+        Some(ms) => {
+            let seconds = (ms / 1000.0).round();
+            format!(
+                "{:.0} min {:02.0} s",
+                (seconds / 60.0).floor(),
+                seconds % 60.0
+            )
+        }
+    }
+}
+
+/// Signs and kinds of states: no state is known by its colour alone.
+const SIGNS: [(&str, &str, &[&str]); 7] = [
+    ("ok", "✓", &["fine", "delivered", "ok", "success"]),
+    ("changed", "~", &["changed"]),
+    ("waiting", "…", &["waiting"]),
+    ("running", "▸", &["running"]),
+    ("paused", "‖", &["paused", "held"]),
+    ("skipped", "–", &["skipped", "discarded", "suppressed"]),
+    ("failed", "!", &["unreachable"]),
+];
+
+/// Shows a state as a word with a sign. Any other state is a failure.
+fn badge(state: String) -> Value {
+    let known = SIGNS
+        .iter()
+        .find(|(.., words)| words.contains(&state.as_str()));
+    let (kind, sign) = known.map_or(("failed", "✗"), |(kind, sign, _)| (kind, sign));
+    let word = shown(&state);
+    Value::from_safe_string(format!(
+        "<span class=\"state {kind}\"><span aria-hidden=\"true\">{sign}</span> {word}</span>"
+    ))
+}
+
+/// Returns the name of a callback for people: `failed`, `run end`.
+fn words(callback: &str) -> String {
+    let known = Callback::from(callback);
+    match known.state().filter(|_| known.is_task_end()) {
+        Some(TaskState::Success) => return "ok".to_owned(),
+        Some(state) => return state.name().to_owned(),
+        None => {}
+    }
+    let bare = ["runner_on_", "runner_", "playbook_on_"]
+        .into_iter()
+        .find_map(|start| callback.strip_prefix(start));
+    bare.unwrap_or(callback).replace('_', " ")
+}
+
+/// Escapes a value of a link's query.
+fn query(text: String) -> String {
+    text::Escape::Url.apply(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_compiles() {
+        for (name, _) in TEMPLATES {
+            ENVIRONMENT.get_template(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_value_is_text() {
+        let mut environment = ENVIRONMENT.clone();
+        let source = "<p title=\"{{ a }}\">{{ a }}{{ b }}</p>";
+        environment.add_template("test", source).unwrap();
+        let hostile = "<script>\"'&\u{1b}[31m\u{202e}";
+        let context = minijinja::context! { a => hostile, b => () };
+        let template = environment.get_template("test").unwrap();
+        let escaped = "&lt;script&gt;&quot;&#39;&amp;\\u{1b}[31m\\u{202e}";
+        assert_eq!(
+            template.render(context).unwrap(),
+            format!("<p title=\"{escaped}\">{escaped}</p>")
+        );
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(took(Some(12.4)), "12 ms");
+        assert_eq!(took(Some(18_840.0)), "18.8 s");
+        assert_eq!(took(Some(119_900.0)), "2 min 00 s");
+    }
+}

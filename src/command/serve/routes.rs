@@ -1,0 +1,395 @@
+//! Paths of the page and of the API: who may see them, and what is there.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderValue, SET_COOKIE};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::{Duration, sleep, timeout};
+
+use super::access::{Access, Credentials, Refused};
+use super::answer::{self, Answer};
+use super::query::Filters;
+use super::view::{self, Attempt, Delivery, Notifier};
+use super::{assets, metrics, render};
+use crate::command::status::together;
+use crate::net::server::{Handler, PATIENCE};
+use crate::spool::{DestinationStatus, Unseen, Viewer};
+
+/// Size limit of a request's body, in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// Time that a wrong token or password costs; one at a time.
+const PENALTY: Duration = Duration::from_millis(500);
+
+/// The page, and everything that it needs.
+pub struct Page {
+    access: Access,
+    viewer: Viewer,
+    folder: PathBuf,
+    /// Held by a client that gave a wrong token or password.
+    penalty: Mutex<()>,
+}
+
+/// Form of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    Api,
+}
+
+/// Reason why something is not shown.
+struct Problem(StatusCode, String);
+
+impl From<Unseen> for Problem {
+    fn from(unseen: Unseen) -> Problem {
+        Problem(StatusCode::SERVICE_UNAVAILABLE, unseen.to_string())
+    }
+}
+
+fn bad(reason: String) -> Problem {
+    Problem(StatusCode::BAD_REQUEST, reason)
+}
+
+fn absent(reason: impl Into<String>) -> Problem {
+    Problem(StatusCode::NOT_FOUND, reason.into())
+}
+
+/// Context of every template.
+#[derive(Serialize)]
+struct Shown<'a, T> {
+    /// Part of the page that the navigation marks.
+    place: &'a str,
+    spool: String,
+    /// Path of the same data in the API.
+    json: String,
+    #[serde(flatten)]
+    data: T,
+}
+
+/// A page that only says why there is none.
+#[derive(Serialize)]
+struct Reason<'a> {
+    reason: &'a str,
+}
+
+impl Handler for Page {
+    const MAX_CONNECTIONS: usize = 64;
+    type Body = Full<Bytes>;
+    type Error = Infallible;
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        from: Option<SocketAddr>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let mut answer = self.respond(&head, body, from).await;
+        answer::protect(&mut answer);
+        Ok(answer)
+    }
+}
+
+impl Page {
+    /// Creates the page of the spool in `folder`.
+    pub fn new(access: Access, viewer: Viewer, folder: &Path) -> Page {
+        Page {
+            access,
+            viewer,
+            folder: folder.to_owned(),
+            penalty: Mutex::new(()),
+        }
+    }
+
+    async fn respond(&self, head: &Parts, body: Incoming, from: Option<SocketAddr>) -> Answer {
+        if let Err((status, reason)) = self.access.check_origin(head) {
+            return answer::text(status, format!("{reason}\n"));
+        }
+        let path = head.uri.path();
+        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        match path {
+            "/healthz" if is_read => return answer::text(StatusCode::OK, "ok\n"),
+            "/session" => return self.session(head, body).await,
+            _ => {}
+        }
+        if let Some(asset) = assets::get(path).filter(|_| is_read) {
+            return asset;
+        }
+        if let Err(refused) = self.access.check_user(&head.headers, from) {
+            return self.refuse(head, refused).await;
+        }
+        if !is_read {
+            let reason = "this can only be read";
+            let answer = answer::problem(StatusCode::METHOD_NOT_ALLOWED, reason);
+            return answer::allowing(answer, "GET, HEAD");
+        }
+        let (form, rest) = match path.strip_prefix("/api/v1/") {
+            Some(rest) => (Form::Api, rest),
+            None => (Form::Page, path.trim_start_matches('/')),
+        };
+        let shown = self.show(form, rest, head.uri.query()).await;
+        shown.unwrap_or_else(|problem| self.problem(form, &problem))
+    }
+
+    /// Begins a session for a client that has the token, or says whether there is one.
+    async fn session(&self, head: &Parts, body: Incoming) -> Answer {
+        let begun = self.access.has_session(&head.headers);
+        match head.method {
+            Method::GET | Method::HEAD if begun => {
+                return answer::text(StatusCode::NO_CONTENT, "");
+            }
+            Method::GET | Method::HEAD => {
+                return answer::text(StatusCode::UNAUTHORIZED, "there is no session\n");
+            }
+            Method::POST => {}
+            _ => {
+                let answer = answer::problem(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+                return answer::allowing(answer, "GET, HEAD, POST");
+            }
+        }
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err((status, reason)) => return answer::problem(status, reason),
+        };
+        let mut fields = url::form_urlencoded::parse(&body);
+        let token = fields.find(|(name, _)| name == "token");
+        let token = token
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default();
+        match self
+            .access
+            .cookie()
+            .filter(|_| self.access.is_token(token.trim()))
+        {
+            Some(cookie) => {
+                let mut answer = answer::see("/");
+                answer.headers_mut().insert(SET_COOKIE, cookie);
+                answer
+            }
+            None => {
+                let refused = (StatusCode::UNAUTHORIZED, "this is not the token");
+                self.refuse(head, refused).await
+            }
+        }
+    }
+
+    /// Answers a client that may not see the page. A wrong token or password costs time.
+    async fn refuse(&self, head: &Parts, (status, reason): Refused) -> Answer {
+        let has_guessed =
+            head.method == Method::POST || head.headers.contains_key(hyper::header::AUTHORIZATION);
+        if has_guessed && status == StatusCode::UNAUTHORIZED {
+            let _one_at_a_time = self.penalty.lock().await;
+            sleep(PENALTY).await;
+        }
+        let accepts = head.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+        let accepts = String::from_utf8_lossy(accepts.unwrap_or_default());
+        let is_page = accepts.contains("text/html");
+        if let Credentials::Password(_) = self.access.credentials {
+            let answer = answer::problem(status, reason);
+            return answer::asking_for(answer, "Basic realm=\"ansible-notify\", charset=\"UTF-8\"");
+        }
+        let answer = match is_page && status == StatusCode::UNAUTHORIZED {
+            true => self.page(status, "session", "", Reason { reason }),
+            false => answer::problem(status, reason),
+        };
+        answer::asking_for(answer, "Bearer realm=\"ansible-notify\"")
+    }
+
+    async fn show(&self, form: Form, path: &str, query: Option<&str>) -> Result<Answer, Problem> {
+        let parts: Vec<&str> = path.split('/').collect();
+        match (form, parts.as_slice()) {
+            (Form::Page, [""]) => Ok(answer::see("/notifiers")),
+            (Form::Page, ["metrics"]) => self.metrics().await,
+            (_, ["notifiers"]) => self.notifiers(form).await,
+            (_, ["notifiers", id]) => self.notifier(form, number(id)?).await,
+            (_, ["deliveries"]) => self.deliveries(form, query).await,
+            (_, ["deliveries", id]) => self.delivery(form, number(id)?).await,
+            _ => Err(absent("there is no such page")),
+        }
+    }
+
+    /// Returns the data itself, or the page of this template that shows it.
+    fn reply<T: Serialize>(&self, form: Form, template: &str, path: &str, data: T) -> Answer {
+        match form {
+            Form::Page => self.page(StatusCode::OK, template, path, data),
+            Form::Api => match serde_json::to_value(data) {
+                Ok(value) => answer::json(StatusCode::OK, value),
+                Err(_) => answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+            },
+        }
+    }
+
+    fn page<T: Serialize>(
+        &self,
+        status: StatusCode,
+        template: &str,
+        path: &str,
+        data: T,
+    ) -> Answer {
+        let shown = Shown {
+            place: path.split(['/', '?']).next().unwrap_or_default(),
+            spool: self.folder.display().to_string(),
+            json: match path {
+                "" => String::new(),
+                path => format!("/api/v1/{path}"),
+            },
+            data,
+        };
+        match render::page(template, shown) {
+            Ok(text) => answer::html(status, text),
+            Err(reason) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
+        }
+    }
+
+    fn problem(&self, form: Form, Problem(status, reason): &Problem) -> Answer {
+        match form {
+            Form::Page => self.page(*status, "problem", "", Reason { reason }),
+            Form::Api => answer::problem(*status, reason),
+        }
+    }
+
+    /// Returns all destinations; none if nothing was ever sent.
+    async fn destinations(&self) -> Result<Vec<DestinationStatus>, Unseen> {
+        match self.viewer.destinations().await {
+            Err(Unseen::Missing(_)) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
+    async fn notifiers(&self, form: Form) -> Result<Answer, Problem> {
+        #[derive(Serialize)]
+        struct Notifiers {
+            notifiers: Vec<Notifier>,
+        }
+        let rows = together(self.destinations().await?);
+        let notifiers = rows.into_iter().map(Notifier::from).collect();
+        Ok(self.reply(form, "notifiers", "notifiers", Notifiers { notifiers }))
+    }
+
+    async fn notifier(&self, form: Form, id: i64) -> Result<Answer, Problem> {
+        #[derive(Serialize)]
+        struct OneNotifier {
+            notifier: Notifier,
+            deliveries: Vec<Delivery>,
+        }
+        let mut rows = self.destinations().await?.into_iter();
+        let row = rows.find(|row| row.id.0 == id);
+        let row = row.ok_or_else(|| absent(format!("there is no notifier {id}")))?;
+        let filters = Filters {
+            notifier_id: id.to_string(),
+            limit: "50".to_owned(),
+            ..Filters::default()
+        };
+        let (deliveries, _) = self.listed(&filters).await?;
+        let data = OneNotifier {
+            notifier: Notifier::from(row),
+            deliveries,
+        };
+        Ok(self.reply(form, "notifier", &format!("notifiers/{id}"), data))
+    }
+
+    /// Returns the deliveries that the filters select, and the query of those that follow.
+    async fn listed(&self, filters: &Filters) -> Result<(Vec<Delivery>, Option<String>), Problem> {
+        let most = usize::try_from(filters.rows().map_err(bad)?).unwrap_or_default();
+        let selection = filters.selection().map_err(bad)?;
+        let mut rows = match self.viewer.deliveries(selection).await {
+            Err(Unseen::Missing(_)) => Vec::new(),
+            found => found?,
+        };
+        let has_more = rows.len() > most;
+        rows.truncate(most);
+        let last = rows.last().map(|row| row.id).filter(|_| has_more);
+        let next = last.map(|last| filters.following(last));
+        Ok((rows.into_iter().map(Delivery::from).collect(), next))
+    }
+
+    async fn deliveries(&self, form: Form, query: Option<&str>) -> Result<Answer, Problem> {
+        #[derive(Serialize)]
+        struct Deliveries {
+            deliveries: Vec<Delivery>,
+            /// Query of those that follow.
+            next: Option<String>,
+            filters: Filters,
+        }
+        let filters = Filters::parse(query).map_err(bad)?;
+        let (deliveries, next) = self.listed(&filters).await?;
+        let path = match query {
+            Some(query) => format!("deliveries?{query}"),
+            None => "deliveries".to_owned(),
+        };
+        let data = Deliveries {
+            deliveries,
+            next,
+            filters,
+        };
+        Ok(self.reply(form, "deliveries", &path, data))
+    }
+
+    async fn delivery(&self, form: Form, id: i64) -> Result<Answer, Problem> {
+        let found = match self.viewer.delivery(id).await {
+            Err(Unseen::Missing(_)) => None,
+            found => found?,
+        };
+        let found = found.ok_or_else(|| absent(format!("there is no delivery {id}")))?;
+        let (row, attempts, body) = found;
+        let delivery = Delivery::from(row);
+        let attempts: Vec<Attempt> = attempts.into_iter().map(Attempt::from).collect();
+        if form == Form::Api {
+            let event = view::event(body.as_deref());
+            let data = serde_json::json!({
+                "delivery": delivery, "attempts": attempts, "event": event,
+            });
+            return Ok(answer::json(StatusCode::OK, data));
+        }
+        #[derive(Serialize)]
+        struct OneDelivery {
+            delivery: Delivery,
+            attempts: Vec<Attempt>,
+            event: Option<String>,
+            is_cut: bool,
+        }
+        let (event, is_cut) = view::event_text(body.as_deref()).unzip();
+        let data = OneDelivery {
+            delivery,
+            attempts,
+            event,
+            is_cut: is_cut.unwrap_or_default(),
+        };
+        Ok(self.reply(form, "delivery", &format!("deliveries/{id}"), data))
+    }
+
+    async fn metrics(&self) -> Result<Answer, Problem> {
+        let rows = self.destinations().await?;
+        let attempts = match self.viewer.attempts().await {
+            // Counting a great many takes long; the counts of the notifiers are there all the same.
+            Err(Unseen::Missing(_) | Unseen::Slow) => Vec::new(),
+            found => found?,
+        };
+        Ok(metrics::answer(&rows, &attempts, jiff::Timestamp::now()))
+    }
+}
+
+fn number(text: &str) -> Result<i64, Problem> {
+    text.parse().map_err(|_| absent("there is no such page"))
+}
+
+/// Reads a body, within its limits.
+async fn read(body: Incoming) -> Result<Bytes, Refused> {
+    let whole = timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
+    match whole {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(_)) => Err((
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is incomplete or too long",
+        )),
+        Err(_) => Err((
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time",
+        )),
+    }
+}

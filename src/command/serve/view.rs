@@ -1,0 +1,170 @@
+//! Notifiers, deliveries and attempts as pages and the API show them: the same for both.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::command::status::config_of;
+use crate::json::bulk;
+use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, Listed, Scope};
+
+/// Length of an event's text on a page, in bytes; the API has it whole.
+const MAX_TEXT: usize = 64 << 10;
+
+/// A notifier, with the counts of its deliveries.
+#[derive(Serialize)]
+pub struct Notifier {
+    pub id: i64,
+    pub name: String,
+    /// Its configuration file, if it has one of its own.
+    pub config: Option<String>,
+    /// Run that it belongs to, if the play's vars or the environment changed it.
+    pub run: Option<String>,
+    pub state: &'static str,
+    pub accepted: i64,
+    pub delivered: i64,
+    pub waiting: i64,
+    pub held: i64,
+    pub dead: i64,
+    pub dropped: i64,
+    pub suppressed: i64,
+    pub oldest: Option<String>,
+    pub next_attempt: Option<String>,
+    pub held_until: Option<String>,
+    pub paused_until: Option<String>,
+    pub last_error: Option<String>,
+    pub breaker: BreakerState,
+    pub needs: Vec<String>,
+}
+
+impl From<DestinationStatus> for Notifier {
+    fn from(row: DestinationStatus) -> Notifier {
+        let state = state_of(&row);
+        let scope = (row.scope != Scope::Configured).then(|| row.scope.to_string());
+        Notifier {
+            id: row.id.0,
+            config: config_of(&row).map(|path| path.display().to_string()),
+            run: scope,
+            state,
+            name: row.name,
+            accepted: row.accepted,
+            delivered: row.delivered,
+            waiting: row.waiting,
+            held: row.held,
+            dead: row.dead,
+            dropped: row.dropped,
+            suppressed: row.suppressed,
+            oldest: row.oldest.map(time),
+            next_attempt: row.next_attempt.filter(|next| *next > 0).map(time),
+            held_until: row.held_until.map(time),
+            paused_until: row.paused_until.map(time),
+            last_error: row.last_error,
+            breaker: row.breaker,
+            needs: row.needs,
+        }
+    }
+}
+
+/// Returns the state of a notifier in a word: the worst that is true of it.
+fn state_of(row: &DestinationStatus) -> &'static str {
+    match row.breaker {
+        BreakerState::Off => "off",
+        BreakerState::Open if row.paused_until.is_some() => "paused",
+        BreakerState::Open => "failing",
+        BreakerState::Closed if row.owed() > 0 => "waiting",
+        BreakerState::Closed if row.dead > 0 => "has dead",
+        BreakerState::Closed if row.held > 0 => "held",
+        BreakerState::Closed => "fine",
+    }
+}
+
+/// A delivery in a list.
+#[derive(Serialize)]
+pub struct Delivery {
+    pub id: i64,
+    pub event_id: String,
+    pub created: String,
+    pub callback: String,
+    pub host: String,
+    pub task: String,
+    pub notifier: String,
+    pub notifier_id: i64,
+    pub state: &'static str,
+    pub attempts: i64,
+    pub next_attempt: Option<String>,
+    pub finished: Option<String>,
+    /// Milliseconds that the successful attempt took.
+    pub duration: Option<i64>,
+    pub error: Option<String>,
+}
+
+impl From<Listed> for Delivery {
+    fn from(row: Listed) -> Delivery {
+        let is_pending = matches!(
+            row.state,
+            Some(DeliveryState::Pending | DeliveryState::Held)
+        );
+        let next = Some(row.next_at).filter(|next| is_pending && *next > 0);
+        Delivery {
+            id: row.id,
+            event_id: row.event_id,
+            created: time(row.created),
+            callback: row.callback,
+            host: row.host,
+            task: row.task,
+            notifier: row.notifier,
+            notifier_id: row.destination.0,
+            state: row.state.map_or("unknown", DeliveryState::name),
+            attempts: row.attempts,
+            next_attempt: next.map(time),
+            finished: row.finished.map(time),
+            duration: row.duration,
+            error: row.error,
+        }
+    }
+}
+
+/// An attempt of a delivery.
+#[derive(Serialize)]
+pub struct Attempt {
+    pub started: String,
+    /// Milliseconds.
+    pub duration: i64,
+    pub outcome: String,
+}
+
+impl From<AttemptRow> for Attempt {
+    fn from(row: AttemptRow) -> Attempt {
+        Attempt {
+            started: time(row.started),
+            duration: row.duration,
+            outcome: row.outcome,
+        }
+    }
+}
+
+/// Returns a time in RFC 3339 form. Takes milliseconds since 1970.
+pub fn time(milliseconds: i64) -> String {
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    format!("{time:.3}")
+}
+
+/// Returns the body of an event, if it is kept and can be parsed.
+pub fn event(body: Option<&str>) -> Option<Value> {
+    body.and_then(|body| bulk::value(body).ok())
+}
+
+/// Returns the text of an event for a page, and whether it was cut.
+pub fn event_text(body: Option<&str>) -> Option<(String, bool)> {
+    let body = body?;
+    let whole = match event(Some(body)).filter(|_| !bulk::is_large(body)) {
+        Some(value) => format!("{value:#}"),
+        None => body.to_owned(),
+    };
+    if whole.len() <= MAX_TEXT {
+        return Some((whole, false));
+    }
+    let mut ends = (0..=MAX_TEXT).rev();
+    let end = ends.find(|end| whole.is_char_boundary(*end)).unwrap_or(0);
+    Some((whole[..end].to_owned(), true))
+}

@@ -1,0 +1,179 @@
+//! A spool that is only looked at, by a process that lasts: a read-only connection, opened again when the file
+//! was replaced. It waits for no lock, changes nothing, and holds no state of the file longer than a question.
+
+use std::cmp::Ordering;
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::writer::inode;
+use super::{folder, reader, rescue, schema};
+use crate::console::stderr;
+use crate::panics;
+
+/// Time limit of one question: a longer one would keep the log from being moved to the file.
+const MAX_TIME: Duration = Duration::from_secs(5);
+/// Steps of SQLite between two looks at the clock.
+const STEPS: i32 = 10_000;
+
+/// Reasons why nothing can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// There is no spool in this folder yet.
+    Missing(PathBuf),
+    Older,
+    Newer,
+    Damaged,
+    /// The question took too long.
+    Slow,
+    Other(String),
+}
+
+impl std::error::Error for Unseen {}
+
+impl Display for Unseen {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Unseen::Missing(folder) => {
+                return write!(
+                    formatter,
+                    "nothing has been sent from the spool in {} yet",
+                    folder.display()
+                );
+            }
+            Unseen::Older => {
+                "the spool was written by an older ansible-notify; the next run, or `ansible-notify status`, brings it up to date"
+            }
+            Unseen::Newer => {
+                "the spool was written by a newer ansible-notify; use that one"
+            }
+            Unseen::Damaged => {
+                "the spool is damaged; the next run, or `ansible-notify flush`, sets it aside and recovers what it can"
+            }
+            Unseen::Slow => "this took too long; choose a shorter time or fewer results",
+            Unseen::Other(text) => text,
+        })
+    }
+}
+
+impl From<&rusqlite::Error> for Unseen {
+    fn from(error: &rusqlite::Error) -> Unseen {
+        match Error::from(error) {
+            _ if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Unseen::Slow,
+            Error::Damaged => Unseen::Damaged,
+            error => Unseen::Other(error.to_string()),
+        }
+    }
+}
+
+/// A question, with the means to answer it.
+type Question = Box<dyn FnOnce(Result<&Connection, Unseen>) + Send>;
+
+/// Handle to the thread that reads.
+pub struct Viewer {
+    questions: mpsc::Sender<Question>,
+}
+
+impl Viewer {
+    /// Returns the view of the spool in `folder`, which need not exist yet.
+    pub fn new(folder: &Path) -> Viewer {
+        let (questions, queue) = mpsc::channel::<Question>();
+        let mut eye = Eye {
+            folder: folder.to_owned(),
+            open: None,
+            until: Arc::new(Mutex::new(Instant::now())),
+        };
+        std::thread::spawn(move || {
+            for question in queue {
+                eye.answer(question);
+            }
+        });
+        Viewer { questions }
+    }
+
+    /// Returns what `look` finds, in one state of the file.
+    pub async fn ask<T, F>(&self, look: F) -> Result<T, Unseen>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (sender, answer) = oneshot::channel();
+        let question = move |connection: Result<&Connection, Unseen>| {
+            let found = connection.and_then(|connection| {
+                let found = panics::caught(|| look(connection)).map_err(Unseen::Other)?;
+                found.map_err(|error| Unseen::from(&error))
+            });
+            // A client may have gone.
+            let _ = sender.send(found);
+        };
+        let gone = || Unseen::Other("the spool cannot be read now".to_owned());
+        let asked = self.questions.send(Box::new(question));
+        asked.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// State of the thread that reads.
+struct Eye {
+    folder: PathBuf,
+    /// The connection, and the number of its file.
+    open: Option<(Option<u64>, Connection)>,
+    /// Time at which SQLite gives up on a question.
+    until: Arc<Mutex<Instant>>,
+}
+
+impl Eye {
+    fn answer(&mut self, question: Question) {
+        let inode = inode(&self.folder);
+        if self.open.as_ref().is_some_and(|(open, _)| *open != inode) {
+            self.open = None;
+        }
+        if self.open.is_none() {
+            match self.connect() {
+                Ok(connection) => self.open = Some((inode, connection)),
+                Err(unseen) => return question(Err(unseen)),
+            }
+        }
+        let Some((_, connection)) = &self.open else {
+            return;
+        };
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + MAX_TIME;
+        if let Err(error) = connection.execute_batch("BEGIN") {
+            return question(Err(Unseen::from(&error)));
+        }
+        question(Ok(connection));
+        // A connection that is in doubt is not used again.
+        if connection.execute_batch("COMMIT").is_err() {
+            self.open = None;
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, Unseen> {
+        if !folder::is_in(&self.folder) {
+            return Err(Unseen::Missing(self.folder.clone()));
+        }
+        let mut connection = reader::connect(&self.folder).map_err(|error| {
+            if rescue::is_damage(&error) || error.is::<reader::DamagedLog>() {
+                return Unseen::Damaged;
+            }
+            Unseen::Other(stderr::causes(&error))
+        })?;
+        let until = self.until.clone();
+        let is_late = move || {
+            let until = until.lock().unwrap_or_else(PoisonError::into_inner);
+            Instant::now() > *until
+        };
+        let limited = connection.progress_handler(STEPS, Some(is_late));
+        let age = limited.and_then(|()| schema::age(&connection));
+        match age.map_err(|error| Unseen::from(&error))? {
+            Ordering::Less => Err(Unseen::Older),
+            Ordering::Equal => Ok(connection),
+            Ordering::Greater => Err(Unseen::Newer),
+        }
+    }
+}

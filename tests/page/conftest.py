@@ -1,0 +1,188 @@
+"""A spool with something in it, its page, and a real browser that looks at it."""
+
+import http.server
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / "target" / "debug" / "ansible-notify"
+BROWSER = os.environ.get("ANSIBLE_NOTIFY_BROWSER", "/usr/bin/chromium")
+# The browser itself asks nobody either.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+HOSTILE = '<script>pwned=1</script>"><img src=x onerror=pwned=1>\x1b[31m\u202e \u05d0 javascript:'
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="also write pictures of the screens there"
+    )
+
+
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    """Accepts what is for /ok, and rejects everything else."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if self.path == "/ok" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def endpoint():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield "http://127.0.0.1:%s" % server.server_port
+    server.shutdown()
+
+
+class Control:
+    """A user of the program, with a home and a spool of their own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.environment = {"HOME": str(directory), "PATH": "/usr/bin:/bin"}
+        self.serving = []
+
+    def run(self, *arguments, text=""):
+        command = [str(BINARY), *arguments]
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def send(self, *events):
+        return self.run("send", "-", "--quiet", text="\n".join(map(json.dumps, events)))
+
+    def serve(self, *arguments):
+        """Starts the page; its address, with the token."""
+        command = [str(BINARY), "serve", "--listen", "127.0.0.1:0", *arguments]
+        serving = subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.serving.append(serving)
+        line = serving.stderr.readline()
+        assert "listening on http" in line, line
+        return line.split("listening on ")[1].strip()
+
+    def stop(self):
+        for serving in self.serving:
+            serving.kill()
+            serving.wait()
+
+
+@pytest.fixture(scope="session")
+def control(tmp_path_factory, endpoint):
+    """With deliveries in every state, and texts that attack whoever shows them."""
+    directory = tmp_path_factory.mktemp("control")
+    notifiers = [("chat", endpoint + "/ok"), ("ops", endpoint), ("pager", "http://127.0.0.1:1/")]
+    lines = ["[delivery]", "drain = 1s", "keep_bodies = true"]
+    for name, url in notifiers:
+        lines += ["[notifier:%s]" % name, "type = webhook", "url = " + url, "on = failed"]
+    config = directory / "plugin_config.ini"
+    config.write_text("\n".join(lines) + "\n")
+    config.chmod(0o600)
+    control = Control(directory)
+    failure = {"msg": "No package nginx available.", "rc": 1}
+    attack = {"msg": HOSTILE, "stdout": "x" * (1 << 20)}
+    long = "a-host-with-a-very-long-name.in.a.very.long.domain.example.com" * 2
+    for host, task, result in [
+        ("web1", "install nginx", failure),
+        (long, "t" * 300, failure),
+        (HOSTILE, HOSTILE, attack),
+    ]:
+        control.send({"state": "failed", "host": host, "task": task, "result": result})
+    yield control
+    control.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of the browser, and everything that it asked for or complained about."""
+
+    def __init__(self, context, address):
+        self.base, _, self.token = address.partition("/#token=")
+        self.context = context
+        self.page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.requests, self.complaints, self.dialogs = [], [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", self.note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
+
+    def note(self, message):
+        # Asking whether there is a session may be answered with 401.
+        if message.type == "error" and "401" not in message.text:
+            self.complaints.append(message.text)
+
+    def sign_in(self):
+        self.page.goto("%s/#token=%s" % (self.base, self.token))
+        self.page.wait_for_selector("nav")
+
+    def open(self, path):
+        self.page.goto(self.base + path)
+        self.page.wait_for_selector("h1")
+
+    def check(self):
+        """Nothing was asked of anyone else, no text became code, nothing went wrong."""
+        foreign = [url for url in self.requests if not url.startswith(self.base + "/")]
+        assert foreign == []
+        assert self.complaints == []
+        assert self.dialogs == []
+        assert self.page.evaluate("typeof pwned") == "undefined"
+
+
+@pytest.fixture(scope="session")
+def address(control):
+    return control.serve()
+
+
+@pytest.fixture
+def tab(browser, address):
+    """Makes tabs with these settings of the browser; each of them is checked at the end."""
+    tabs = []
+
+    def make(**settings):
+        tabs.append(Tab(browser.new_context(**settings), address))
+        return tabs[-1]
+
+    yield make
+    for tab in tabs:
+        if tab.context.pages and not tab.page.is_closed():
+            tab.check()
+        tab.context.close()

@@ -1,0 +1,150 @@
+"""The page in a real browser: readable by everyone, at every size, and by keyboard alone."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
+SCREENS = {
+    "notifiers": "/notifiers",
+    "notifier": "/notifiers/2",
+    "deliveries": "/deliveries",
+    "dead": "/deliveries?state=dead",
+    "delivery": "/deliveries/2",
+    "hostile": "/deliveries/8",
+    "nothing": "/deliveries?host=nobody",
+    "problem": "/deliveries?state=open",
+}
+# What the documentation shows of them.
+PICTURES = ["notifiers", "notifier", "deliveries", "delivery"]
+
+
+def violations(page):
+    """What axe finds: rules and the elements that break them."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 375, 1280])
+def test_every_screen_is_accessible_and_fits(tab, width, scheme):
+    looking = tab(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    looking.open("/notifiers")
+    assert looking.page.title() == "Sign in · ansible-notify"
+    assert violations(looking.page) == []
+    looking.sign_in()
+    for name, path in SCREENS.items():
+        looking.open(path)
+        assert violations(looking.page) == [], name
+        sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        scrolled, shown = looking.page.evaluate(sizes)
+        assert scrolled <= shown, name
+        assert looking.page.locator("h1").count() == 1, name
+        # What is pressed on a phone is as large as a finger.
+        for control in looking.page.locator("nav a, button, select, input:visible").all():
+            assert control.bounding_box()["height"] >= 44, (name, control.inner_text())
+    # A reload of a wrong filter is answered with an error, which the browser notes.
+    looking.complaints = [text for text in looking.complaints if "400" not in text]
+
+
+def test_the_token_leaves_the_address_and_lasts(tab):
+    looking = tab()
+    looking.page.goto("%s/deliveries?state=dead#token=%s" % (looking.base, looking.token))
+    looking.page.wait_for_selector("table")
+    assert looking.page.url == looking.base + "/deliveries?state=dead"
+    assert all(looking.token not in url for url in looking.requests[1:])
+    looking.page.reload()
+    looking.page.wait_for_selector("table")
+    cookies = looking.context.cookies()
+    assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
+    assert looking.page.evaluate("document.cookie") == ""
+    other = looking.context.new_page()
+    other.goto(looking.base + "/notifiers")
+    other.wait_for_selector("table")
+
+
+def test_a_wrong_token_is_asked_for_again(tab):
+    looking = tab()
+    looking.page.goto(looking.base + "/#token=wrong")
+    field = looking.page.get_by_label("Token")
+    field.wait_for()
+    field.fill(looking.token)
+    field.press("Enter")
+    looking.page.wait_for_selector("nav")
+    assert looking.page.url == looking.base + "/notifiers"
+
+
+def test_without_a_script_everything_is_there(tab):
+    looking = tab(java_script_enabled=False)
+    looking.page.goto(looking.base + "/")
+    looking.page.fill("[name=token]", looking.token)
+    looking.page.click("button")
+    looking.page.wait_for_selector("nav")
+    looking.page.click("nav >> text=Deliveries")
+    looking.page.fill("[name=host]", "web1")
+    looking.page.select_option("[name=state]", "dead")
+    looking.page.click("text=Show >> nth=0")
+    looking.page.wait_for_selector("text=404 Not Found")
+    assert "host=web1" in looking.page.url
+    assert looking.page.locator("tbody tr").count() == 1
+    assert looking.page.locator("tbody time").first.inner_text().endswith(" UTC")
+    looking.page.click("tbody a >> nth=0")
+    looking.page.wait_for_selector("pre")
+    looking.page = looking.context.new_page()  # it answers no more questions without a script
+    looking.page.close()
+
+
+def test_by_keyboard_alone(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/deliveries")
+    page = looking.page
+    focused = "document.activeElement.textContent.trim() || document.activeElement.name"
+    order = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate(focused))
+    assert order[:4] == ["Skip to the content", "ansible-notify", "Notifiers", "Deliveries"]
+    assert order[5:] == ["notifier", "host", "task", "since"]
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.type("web1")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**host=web1**")
+    page.locator("a.skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_times_are_the_readers_own(tab):
+    looking = tab(timezone_id="Asia/Tokyo")
+    looking.sign_in()
+    looking.open("/deliveries/1")
+    time = looking.page.locator("dd time").first
+    utc, local = time.get_attribute("title"), time.inner_text()
+    assert utc.endswith(" UTC")
+    hours = int(local[11:13]) - int(utc[11:13])
+    assert hours % 24 == 9
+    assert local[13:] == utc[13:19]
+
+
+def test_states_have_words_and_signs(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/deliveries")
+    states = set(looking.page.locator(".state").all_inner_texts())
+    assert states == {"✓ delivered", "✗ dead", "… waiting"}
+
+
+def test_pictures(tab, request):
+    directory = request.config.getoption("--screenshots")
+    looking = tab(viewport={"width": 1100, "height": 620})
+    looking.sign_in()
+    for name in PICTURES:
+        looking.open(SCREENS[name])
+        picture = looking.page.screenshot()
+        assert picture.startswith(b"\x89PNG")
+        if directory:
+            (Path(directory) / (name + ".png")).write_bytes(picture)
