@@ -12,14 +12,8 @@ pub fn pass(_place: &str) {}
 #[cfg(not(feature = "failpoints"))]
 pub fn pass_for(_place: &str, _subject: &str) {}
 
-/// Returns the present time; with `failpoints`, that in the file `ANSIBLE_NOTIFY_CLOCK`, in seconds since 1970.
-#[cfg(not(feature = "failpoints"))]
-pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
-}
-
 #[cfg(feature = "failpoints")]
-pub use armed::{now, pass, pass_for};
+pub use armed::{pass, pass_for};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -46,15 +40,6 @@ mod armed {
             action: action.to_owned(),
             left: AtomicU32::new(times.parse().ok()?),
         })
-    }
-
-    /// Returns the present time, or that in a file.
-    pub fn now() -> jiff::Timestamp {
-        let file = std::env::var_os("ANSIBLE_NOTIFY_CLOCK");
-        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-        let seconds = text.and_then(|text| text.trim().parse().ok());
-        let faked = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        faked.unwrap_or_else(jiff::Timestamp::now)
     }
 
     /// Marks a place that the process reaches with a subject: `place/subject` is where it can end.

@@ -151,14 +151,14 @@ fn notes(row: &DestinationStatus) -> Vec<Styled> {
             row.suppressed
         ));
     }
-    if let Some(until) = row.held_until {
-        dim(format!("{} held until {}", row.held, clock::local(until)));
+    if let Some(until) = row.held_range() {
+        dim(format!("{} held {}", row.held, until.shown()));
     }
     if let Some(oldest) = row.oldest {
-        dim(format!("oldest waiting since {}", clock::stamp(oldest)));
+        dim(format!("oldest waiting since {}", clock::local(oldest)));
     }
     if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
-        dim(format!("next attempt at {}", clock::stamp(next)));
+        dim(format!("next attempt at {}", clock::local(next)));
     }
     if !row.needs.is_empty() && row.waiting > 0 {
         dim(format!(
@@ -172,7 +172,7 @@ fn notes(row: &DestinationStatus) -> Vec<Styled> {
         (BreakerState::Open, None) => Some("breaker open: one attempt at a time".to_owned()),
         (BreakerState::Open, Some(until)) => Some(format!(
             "breaker open: paused until {}",
-            clock::stamp(until)
+            clock::local(until)
         )),
     };
     notes.extend(breaker.map(Styled::Warn));

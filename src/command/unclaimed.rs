@@ -21,9 +21,9 @@ pub struct Unclaimed {
 
 impl Unclaimed {
     /// Adds a destination, to be reported with the next call of `say`.
-    pub fn add(&mut self, status: &DestinationStatus, reason: String) {
+    pub fn add(&mut self, status: &DestinationStatus, count: i64, reason: String) {
         let alike = (status.name.clone(), reason.clone());
-        *self.unsaid.entry(alike).or_default() += status.waiting;
+        *self.unsaid.entry(alike).or_default() += count;
         self.reasons.insert(status.id, reason);
     }
 

@@ -19,7 +19,11 @@ pub fn condition(
 ) -> Option<Condition> {
     let timing = destination.timing.as_deref()?;
     let streak = streak(destination, timing, event);
-    if !is_wanted && streak.as_ref().is_none_or(|streak| streak.failed) {
+    let is_counted = |streak: &Streak| {
+        // To know whether its end is to be told.
+        !streak.failed || event.end.is_some() && destination.rules.heeds_recovery()
+    };
+    if !is_wanted && !streak.as_ref().is_some_and(is_counted) {
         return None;
     }
     let now = clock::now();
@@ -37,13 +41,14 @@ fn treatment(timing: &Timing, now: Timestamp) -> Treatment {
         timing::Treatment::Hold(until) => Treatment::Hold(until.as_millisecond()),
         timing::Treatment::Drop(until) => Treatment::Drop(format!(
             "dropped: muted until {} (`muted = drop`)",
-            timing.shown(until)
+            clock::local_time(until)
         )),
     }
 }
 
 fn streak(destination: &Destination, timing: &Timing, event: &Event) -> Option<Streak> {
-    if !timing.counts() {
+    let counts_run = || event.end.is_some() && destination.rules.heeds_recovery();
+    if !(timing.counts() || timing.drops() && counts_run()) {
         return None;
     }
     let subject = subject(event, &destination.grouping)?;
@@ -54,6 +59,8 @@ fn streak(destination: &Destination, timing: &Timing, event: &Event) -> Option<S
         failed: subject.failed,
         is_group: subject.is_group,
         only_recovers: destination.rules.only_recovers(event),
+        is_silent: destination.rules.trigger(event).is_none(),
+        is_provisional: event.end.is_some() && event.run.goes_on(),
         after: timing.after,
         repeat: i64::try_from(timing.repeat.as_millis()).unwrap_or(i64::MAX),
     })

@@ -12,6 +12,7 @@ use crate::delivery::lanes::Delivery;
 use crate::event::Event;
 use crate::event::masked::Masks;
 use crate::event::stored::EventCodec;
+use crate::message::defaults;
 use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageTemplates};
@@ -83,7 +84,7 @@ impl Destination {
         let failed = events.iter().position(|event| event.is_bad());
         let before = failed.unwrap_or(0);
         let told = events.remove(before);
-        let context = Context::group(told, events, before);
+        let context = defaults::with_lines(Context::group(told, events, before));
         Message {
             id,
             ..self.single(context)

@@ -198,9 +198,12 @@ impl Deliverer {
         wanted_by_some
     }
 
-    /// Returns true if these events, which no notifier wants, may end a row of failures that some counts.
+    /// Returns true if these events, which no notifier wants, may begin or end a row of failures that some counts.
     async fn counts_any(&self, rows: &[NewEvent]) -> bool {
         let conditions = rows.iter().flat_map(|row| &row.conditions);
+        if conditions.clone().any(Condition::is_failure) {
+            return true;
+        }
         let mut counting: Vec<DestinationId> = conditions.map(|one| one.destination).collect();
         counting.sort_unstable();
         counting.dedup();

@@ -1,19 +1,18 @@
 //! Counts of a destination's deliveries by state, as one process sees them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringTreemap;
 
-use crate::spool::{DeliveryState, DestinationStatus};
-use crate::system::clock;
+use crate::spool::{DeliveryState, DestinationStatus, HeldRange};
 
 /// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
 pub struct Tally {
     pub counts: Counts,
     open: RoaringTreemap,
-    /// Pending deliveries that are held until a certain time.
-    held: RoaringTreemap,
+    /// Pending deliveries that are held, by the time until which they are, in milliseconds since 1970.
+    held: BTreeMap<i64, RoaringTreemap>,
     /// The last one that was looked up.
     looked_at: u64,
     pub last_error: Option<String>,
@@ -27,21 +26,29 @@ impl Tally {
 
     /// Adds an accepted delivery that is held until a time, in milliseconds since 1970.
     pub fn hold(&mut self, delivery: i64, until: i64) {
-        self.held.insert(delivery.cast_unsigned());
-        self.counts.held += 1;
-        let first = self
-            .counts
-            .held_until
-            .map_or(until, |first| first.min(until));
-        self.counts.held_until = Some(first);
+        let held = self.held.entry(until).or_default();
+        held.insert(delivery.cast_unsigned());
+        self.count_held();
     }
 
     /// Records that a held delivery was released under a new number.
     pub fn release(&mut self, before: i64, now: i64) {
-        if self.held.remove(before.cast_unsigned()) {
-            self.counts.held -= 1;
+        let mut held = self.held.values_mut();
+        if held.any(|held| held.remove(before.cast_unsigned())) {
+            self.held.retain(|_, held| !held.is_empty());
+            self.count_held();
             self.add(now);
         }
+    }
+
+    fn count_held(&mut self) {
+        let held: u64 = self.held.values().map(RoaringTreemap::len).sum();
+        self.counts.held = usize::try_from(held).unwrap_or(usize::MAX);
+        let ends = self.held.keys().next().zip(self.held.keys().next_back());
+        self.counts.held_until = ends.map(|(first, last)| HeldRange {
+            first: *first,
+            last: *last,
+        });
     }
 
     /// Records that a delivery reached this state in the spool; returns true if it was one of the pending ones.
@@ -80,8 +87,8 @@ impl Tally {
     }
 }
 
-/// Numbers of deliveries by state. accepted = delivered + waiting + held + dead + dropped + suppressed,
-/// always.
+/// Numbers of deliveries by state. accepted = delivered + waiting + held + dead + dropped + suppressed, always;
+/// `flush` counts some of the waiting, held and dead ones as skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: usize,
@@ -89,12 +96,14 @@ pub struct Counts {
     pub dead: usize,
     /// Pending, but held until a certain time.
     pub held: usize,
-    /// First of these times, in milliseconds since 1970.
-    pub held_until: Option<i64>,
+    /// The times until which they are held.
+    pub held_until: Option<HeldRange>,
     /// Not told, because the rules of its notifier say so.
     pub suppressed: usize,
     /// Discarded to make room, or by a person.
     pub dropped: usize,
+    /// Not attempted by `flush`: no notifier claims them.
+    pub skipped: usize,
 }
 
 impl Counts {
@@ -110,11 +119,9 @@ impl Counts {
             false => "waiting for the next run, `flush` or the timer".to_owned(),
         };
         let all = self.delivered + self.waiting + self.dead + self.dropped;
-        let all = all + self.held + self.suppressed;
-        let held = match self.held_until {
-            Some(until) => format!("held until {}", clock::local(until)),
-            None => "held".to_owned(),
-        };
+        let all = all + self.held + self.suppressed + self.skipped;
+        let held = self.held_until.map(HeldRange::shown);
+        let held = held.map_or("held".to_owned(), |until| format!("held {until}"));
         let deliveries = if all == 1 { "delivery" } else { "deliveries" };
         let parts = [
             (self.delivered, "delivered"),
@@ -125,6 +132,7 @@ impl Counts {
                 "suppressed by `after`, `repeat` or `muted`",
             ),
             (self.held, held.as_str()),
+            (self.skipped, "skipped"),
             (self.waiting, waiting.as_str()),
         ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
@@ -147,7 +155,9 @@ impl Counts {
         Counts {
             waiting: count(all.clone().map(DestinationStatus::owed).sum()),
             held: count(all.clone().map(|status| status.held).sum()),
-            held_until: all.filter_map(|status| status.held_until).min(),
+            held_until: all
+                .filter_map(DestinationStatus::held_range)
+                .reduce(HeldRange::and),
             ..self
         }
     }
@@ -160,8 +170,13 @@ impl Counts {
             dead: self.dead + other.dead,
             dropped: self.dropped + other.dropped,
             held: self.held + other.held,
-            held_until: self.held_until.into_iter().chain(other.held_until).min(),
+            held_until: self
+                .held_until
+                .into_iter()
+                .chain(other.held_until)
+                .reduce(HeldRange::and),
             suppressed: self.suppressed + other.suppressed,
+            skipped: self.skipped + other.skipped,
         }
     }
 

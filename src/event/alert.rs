@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::callback::Callback;
 use crate::event::{Event, time_text};
+use crate::system::clock;
 
 /// Number of hosts that a reason names.
 const HOSTS: usize = 10;
@@ -73,7 +74,7 @@ pub fn reason(event: &Event, alert: &Alert) -> String {
         }
         Callback::RunMissing => {
             let last = alert.last_run.map_or("no run is known".to_owned(), |last| {
-                format!("the last run was at {last:.0}")
+                format!("the last run was at {}", clock::local_time(last))
             });
             format!("no run for {took}; {last}")
         }

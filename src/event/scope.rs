@@ -36,6 +36,20 @@ impl Run {
         Some(format!("ansible {pattern} -m {module}"))
     }
 
+    /// Returns a key that identifies the run: the command of `ansible-notify run` that it is part of, or else its
+    /// playbook and inventory; empty if nothing identifies it.
+    pub fn command_key(&self) -> String {
+        let command = self.wrapped.as_ref().map(|wrapped| wrapped.key.clone());
+        let command = command.filter(|key| !key.is_empty());
+        command.unwrap_or_else(|| self.playbook_key())
+    }
+
+    /// Returns true if a command around it goes on after its end.
+    pub fn goes_on(&self) -> bool {
+        let wrapped = self.wrapped.as_ref();
+        wrapped.is_some_and(|wrapped| wrapped.is_started && !self.playbook_key().is_empty())
+    }
+
     /// Returns a name for people: the given one, the playbook's, or the ad hoc command.
     pub fn name(&self) -> String {
         let title = self.title.clone().or_else(|| self.playbook.clone());

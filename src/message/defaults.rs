@@ -1,10 +1,18 @@
-//! Default templates of `subject` and `message`.
+//! Default templates of `subject` and `message`, and the lines of a message about several events that were held.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::config::section::Section;
+use crate::event::{Event, Status};
+use crate::system::clock;
 use crate::template::Template;
-use crate::text::Escape;
+use crate::template::context::Context;
+use crate::text::{Escape, characters, cut, one_line};
+
+/// Number of events that such a message shows one by one.
+const SHOWN: usize = 20;
+/// Length limit of the reason in a line, in characters.
+const REASON: usize = 200;
 
 /// Default of `subject`.
 const SUBJECT_SOURCE: &str = "\
@@ -22,18 +30,17 @@ const SUBJECT_SOURCE: &str = "\
 {%- elif state == 'unreachable' %}{{ host }} is unreachable
 {%- elif state == 'success' %}{{ host }}: {{ task_name }}: {{ 'changed' if changed else 'ok' }}
 {%- elif state %}{{ host }}: {{ task_name }}: {{ state }}{{ ', ignored' if ignored }}
-{%- else %}{{ run_name }}: {{ task_name or play_name or callback }}
+{%- else %}{{ run_name }}: {{ task_name or play_name or callback | regex_replace('^(playbook|runner)_on_', '') | replace('_', ' ') }}
 {%- endif %}
 {%- if check and not (held and held.count > 1) %} (check mode){% endif %}";
 
 /// Default of `message`.
 const MESSAGE_SOURCE: &str = "\
 {%- if held and held.count > 1 %}
-{%- for one in events[:20] %}
-{{- one.time | strftime('%a %H:%M', 'local') }} {% if one.host %}{{ one.host.name }}: {{ (one.task or {}).name }}: {{ one.state }}{{ ', ignored' if one.ignored }}
-{%- else %}{{ one.run.playbook or one.run.module or 'Ansible' }}{{ ': ' }}{{ one.status or one.event }}{% endif %}
+{%- for line in held.lines %}
+{{- line }}
 {% endfor %}
-{%- if held.count > 20 %}and {{ held.count - 20 }} more
+{%- if held.count > held.lines | length %}and {{ held.count - held.lines | length }} more
 {% endif %}
 {%- elif status == 'running' %}{{ user }} on {{ controller }}
 {%- elif status %}
@@ -94,4 +101,47 @@ pub fn message(section: &Section, escape: Escape) -> &'static Template {
     let is_meant = |one: &Escape| *one == escape && !section.is_blank("message");
     let position = Escape::ALL.iter().position(is_meant);
     &MESSAGES[position.unwrap_or(Escape::ALL.len())]
+}
+
+/// Returns the context with a line about each event to be shown, if it is about several that were held.
+pub fn with_lines(context: Context) -> Context {
+    match context.is_digest() {
+        true => {
+            let lines = shown(&context).map(line).collect();
+            context.with_lines(lines)
+        }
+        false => context,
+    }
+}
+
+/// Returns the events that a message about several shows one by one, in order: all of them, or those that failed
+/// before any others.
+pub fn shown(context: &Context) -> impl Iterator<Item = &Arc<Event>> {
+    let failed = context.events().filter(|event| event.is_bad()).count();
+    let mut failed = failed.min(SHOWN);
+    let mut others = SHOWN - failed;
+    context.events().filter(move |event| {
+        let left = match event.is_bad() {
+            true => &mut failed,
+            false => &mut others,
+        };
+        let is_shown = *left > 0;
+        *left -= usize::from(is_shown);
+        is_shown
+    })
+}
+
+/// Returns a line about an event: when it happened, its subject, and the reason of what is not well.
+fn line(event: &Arc<Event>) -> String {
+    let time = clock::local_time(event.time);
+    let subject = SUBJECT.render(&Context::new(event.clone()));
+    let subject = subject.unwrap_or_default();
+    let is_canceled = event.status() == Some(Status::Canceled);
+    let is_ill = event.is_bad() || is_canceled || event.event.is_alert();
+    let reason = is_ill.then(|| event.reason()).flatten();
+    let reason = reason.map(|reason| one_line(&reason));
+    match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{time} {subject}: {}", cut(&reason, REASON, characters)),
+        None => format!("{time} {subject}"),
+    }
 }

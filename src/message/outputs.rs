@@ -14,7 +14,7 @@ use crate::template::context::Context;
 use crate::template::context::VARIABLES;
 
 /// Fields sent without an `[outputs]` section: enough to know what happened where, nothing large.
-pub const DEFAULT: [(&str, &str); 12] = [
+pub const DEFAULT: [(&str, &str); 13] = [
     ("id", "id"),
     ("time", "time"),
     ("event", "callback"),
@@ -27,7 +27,11 @@ pub const DEFAULT: [(&str, &str); 12] = [
     ("playbook", "playbook"),
     ("run_id", "run_id"),
     ("status", "status"),
+    (HELD_BACK, HELD_BACK),
 ];
+
+/// Field of them that is left out unless failures were held back.
+const HELD_BACK: &str = "held_back";
 
 /// Fields of a payload, in the order in which they were written.
 pub struct Payload {
@@ -48,6 +52,7 @@ enum Member {
 /// Values of the fields in their shape.
 struct Shaped<'a> {
     shape: &'a Shape,
+    fields: &'a [Field],
     values: &'a [Box<RawValue>],
 }
 
@@ -55,6 +60,8 @@ struct Field {
     /// `task.name` is a field `name` within a field `task`.
     path: Vec<String>,
     template: Template,
+    /// True if it is left out while it is null.
+    is_optional: bool,
     /// True once an evaluation failed: reported once, not once per event.
     failed: Cell<bool>,
 }
@@ -63,10 +70,14 @@ impl Payload {
     /// Reads the fields of an `[outputs]` section, or the documented ones. Notes problems in the section.
     pub fn new(section: Option<&Section>) -> Payload {
         let Some(section) = section else {
-            let fields = DEFAULT
-                .iter()
-                .filter_map(|(name, source)| Field::new(name, source).ok());
-            return Payload::of(fields.collect());
+            let field = |(name, source): &(&str, &str)| {
+                let field = Field::new(name, source).ok()?;
+                Some(Field {
+                    is_optional: *name == HELD_BACK,
+                    ..field
+                })
+            };
+            return Payload::of(DEFAULT.iter().filter_map(field).collect());
         };
         let mut fields: Vec<Field> = Vec::new();
         for entry in &section.entries {
@@ -124,7 +135,11 @@ impl Payload {
     /// Renders the payload of an event, the text of a JSON object. A field whose expression fails is null,
     /// and the first failure is reported.
     pub fn render(&self, context: &Context) -> Bytes {
+        let is_absent = context.events().all(|event| event.held_back == 0);
         let value = |field: &Field| {
+            if field.is_optional && is_absent {
+                return RawValue::NULL.to_owned();
+            }
             field.template.json(context).unwrap_or_else(|problem| {
                 if !field.failed.replace(true) {
                     let name = field.path.join(".");
@@ -138,6 +153,7 @@ impl Payload {
         let values: Vec<Box<RawValue>> = self.fields.iter().map(value).collect();
         let shaped = Shaped {
             shape: &self.shape,
+            fields: &self.fields,
             values: &values,
         };
         // A large one is held while it is sent, and growing would leave its buffer half empty.
@@ -175,6 +191,7 @@ impl Field {
         Ok(Field {
             path,
             template: Template::new(source)?,
+            is_optional: false,
             failed: Cell::new(false),
         })
     }
@@ -207,11 +224,17 @@ impl Serialize for Shaped<'_> {
         let mut object = serializer.serialize_map(None)?;
         for (name, member) in &self.shape.0 {
             match member {
-                Member::Field(number) => object.serialize_entry(name, &self.values[*number])?,
+                Member::Field(number) => {
+                    let value = &self.values[*number];
+                    if !self.fields[*number].is_optional || value.get() != "null" {
+                        object.serialize_entry(name, value)?;
+                    }
+                }
                 Member::Object(shape) => object.serialize_entry(
                     name,
                     &Shaped {
                         shape,
+                        fields: self.fields,
                         values: self.values,
                     },
                 )?,

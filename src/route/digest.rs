@@ -17,7 +17,7 @@ const DAY: u64 = 86400;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digest {
     every: Every,
-    pub zone: TimeZone,
+    zone: TimeZone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

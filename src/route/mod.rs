@@ -276,6 +276,11 @@ impl Rules {
         !is_callback && triggers.all(|(name, _)| *name == "recovered")
     }
 
+    /// Returns true if the notifier wants to know when what failed is over.
+    pub fn heeds_recovery(&self) -> bool {
+        !self.unclear && self.triggers.iter().any(|(name, _)| *name == "recovered")
+    }
+
     /// Returns whether the notifier wants this event, and why.
     pub fn explain(&self, context: &Context) -> (bool, String) {
         let triggers = self.triggers.iter().map(|(name, _)| *name);

@@ -35,12 +35,18 @@ pub fn subject(event: &Event, grouping: &Grouping) -> Option<Subject> {
         None if event.state == Some(State::Success) && is_last_word(&event.event) => false,
         None => return None,
     };
-    let mut key = event.run.playbook_key();
+    let mut key = match event.end {
+        Some(_) => event.run.command_key(),
+        None => event.run.playbook_key(),
+    };
+    if event.end.is_some() && key.is_empty() {
+        return None;
+    }
     if event.run.check {
         key.push_str(" (check mode)");
     }
     if event.end.is_some() {
-        return (!key.is_empty()).then(|| Subject {
+        return Some(Subject {
             key: bounded(format!("run\n{key}")),
             failed,
             is_group: false,

@@ -45,9 +45,12 @@ impl Timing {
     /// Reads the rules of a notifier; None if it has none.
     pub fn new(section: &Section, named: &Named) -> Option<Box<Timing>> {
         let system = TimeZone::system();
+        let now = clock::now();
         let mut mute = named.windows(section, &system);
-        mute.extend(period(section, &system));
-        if window::is_endless(&mute, clock::now()) {
+        let period = period(section, &system);
+        warn_of_past(section, period.as_ref());
+        mute.extend(period);
+        if window::is_endless(&mute, now) {
             let key = if section.is_given("mute") {
                 "mute"
             } else {
@@ -81,6 +84,11 @@ impl Timing {
         self.after > 1 || !self.repeat.is_zero()
     }
 
+    /// Returns true if muted events are dropped.
+    pub fn drops(&self) -> bool {
+        self.drop && !self.mute.is_empty()
+    }
+
     /// Returns true if events may be held.
     pub fn holds(&self) -> bool {
         self.digest.is_some() || !self.mute.is_empty() && !self.drop
@@ -107,24 +115,6 @@ impl Timing {
         }
     }
 
-    /// Returns the time zone in which its times are shown.
-    fn zone(&self) -> TimeZone {
-        let digest = self.digest.as_ref().map(|digest| &digest.zone);
-        let zone = self.mute.first().map(|window| &window.zone).or(digest);
-        zone.cloned().unwrap_or_else(TimeZone::system)
-    }
-
-    /// Returns a time as people read it, in the zone of these rules.
-    pub fn shown(&self, time: Timestamp) -> String {
-        let zone = self.zone();
-        let name = zone.iana_name().map(str::to_owned);
-        let text = clock::within(time.as_millisecond(), &zone);
-        match (name, text.rsplit_once(' ')) {
-            (Some(name), Some((text, _))) => format!("{text} {name}"),
-            _ => text,
-        }
-    }
-
     /// Describes what the rules do with an event now, and to which they apply, one sentence each.
     pub fn explain(&self, now: Timestamp) -> Vec<String> {
         let mut lines = Vec::new();
@@ -140,25 +130,83 @@ impl Timing {
                 "the same failure is not told again for {time} (`repeat`)"
             ));
         }
-        let muted = self.muted_until(now);
-        if let Some(until) = muted {
-            let until = self.shown(until);
-            let kept = if self.drop { "dropped" } else { "kept" };
-            lines.push(format!("muted until {until}; events are {kept}"));
-        }
-        match (&self.digest, self.treatment(now)) {
-            (Some(digest), Treatment::Hold(time)) => {
-                let time = self.shown(time);
-                lines.push(format!(
-                    "events are told together every {digest}, next {time}"
-                ));
-            }
-            _ if muted.is_none() && !self.mute.is_empty() => {
-                lines.push("not muted now".to_owned());
-            }
-            _ => {}
+        lines.extend(self.explain_mute(now));
+        if let (Some(digest), Treatment::Hold(time)) = (&self.digest, self.treatment(now)) {
+            let time = clock::local_time(time);
+            lines.push(format!(
+                "events are told together every {digest}, next {time}"
+            ));
         }
         lines
+    }
+
+    /// Describes until when it is muted, or when it will be.
+    fn explain_mute(&self, now: Timestamp) -> Option<String> {
+        let kept = if self.drop { "dropped" } else { "kept" };
+        let shown = clock::local_time;
+        if let Some(until) = self.muted_until(now) {
+            return Some(format!("muted until {}; events are {kept}", shown(until)));
+        }
+        let next = window::next_of_all(&self.mute, now);
+        let next = next.map(|(from, until)| {
+            let (from, until) = (shown(from), shown(until));
+            format!("not muted now; next from {from} until {until}, when events are {kept}")
+        });
+        let never = || "not muted now, nor later: its windows have passed".to_owned();
+        (!self.mute.is_empty()).then(|| next.unwrap_or_else(never))
+    }
+}
+
+/// Warns of a period that has passed.
+fn warn_of_past(section: &Section, period: Option<&Window>) {
+    let past = period.filter(|period| period.is_over(clock::now()));
+    if let Some(until) = past.and_then(|period| period.until) {
+        let until = clock::local_time(until);
+        let text = format!("`mute_until` has passed ({until}); it mutes nothing any more");
+        section.warning("mute_until", text);
+    }
+}
+
+/// Warns of dates of a window that have passed and will not come again.
+fn warn_of_past_dates(section: &Section, window: &Window) {
+    let items = section.list("dates");
+    let is_past = |item: &&str| {
+        let dates = window::read_dates(item);
+        dates.is_ok_and(|dates| {
+            let alone = Window {
+                dates: vec![dates],
+                from: None,
+                until: None,
+                ..window.clone()
+            };
+            alone.is_over(clock::now())
+        })
+    };
+    let past: Vec<&str> = items.into_iter().filter(is_past).collect();
+    warn_of_past_items(section, "dates", &past);
+}
+
+/// Notes that an item of a list cannot be read, or which key it belongs to.
+fn wrong(section: &Section, key: &str, item: &str, problem: String) {
+    section.problem(key, window::misplaced(item, key).unwrap_or(problem));
+}
+
+/// Warns of windows in a list that have passed and will not come again.
+fn warn_of_past_items(section: &Section, key: &str, past: &[&str]) {
+    let items: Vec<String> = past.iter().map(|item| format!("`{item}`")).collect();
+    match items.as_slice() {
+        [] => {}
+        [item] => section.warning(
+            key,
+            format!("`{key}`: {item} has passed; it mutes nothing any more"),
+        ),
+        items => section.warning(
+            key,
+            format!(
+                "`{key}`: {} have passed; they mute nothing any more",
+                items.join(", ")
+            ),
+        ),
     }
 }
 
@@ -238,6 +286,13 @@ impl Named {
             section.problem("mute", format!("`mute`: {problem}"));
             Vec::new()
         });
+        let now = clock::now();
+        let past = windows
+            .iter()
+            .zip(&found)
+            .filter(|(_, one)| one.is_over(now));
+        let past: Vec<&str> = past.map(|(item, _)| *item).collect();
+        warn_of_past_items(section, "mute", &past);
         for name in references {
             match self.0.get(name) {
                 Some(Ok(windows)) => found.extend(windows.iter().cloned()),
@@ -270,6 +325,7 @@ fn windows_of(section: &Section) -> Vec<Window> {
     let mut found = Window::always(zone.clone());
     let mut has_any = false;
     if let Some(period) = period(section, &zone) {
+        warn_of_past(section, Some(&period));
         (found.from, found.until) = (period.from, period.until);
         has_any = true;
     }
@@ -281,26 +337,27 @@ fn windows_of(section: &Section) -> Vec<Window> {
     for item in days {
         match window::read_days(item) {
             Some(days) => (0..7).for_each(|day| found.days[day] |= days[day]),
-            None => section.problem(
-                "days",
-                format!("`{item}` is no day; write days such as `Mon`, `Fri-Sun`"),
-            ),
+            None => {
+                let problem = format!("`{item}` is no day; write days such as `Mon`, `Fri-Sun`");
+                wrong(section, "days", item, problem);
+            }
         }
     }
     for item in section.list("times") {
         has_any = true;
         match window::read_times(&item.replace(' ', "")) {
             Ok(times) => found.times.push(times),
-            Err(problem) => section.problem("times", problem),
+            Err(problem) => wrong(section, "times", item, problem),
         }
     }
     for item in section.list("dates") {
         has_any = true;
         match window::read_dates(item) {
             Ok(dates) => found.dates.push(dates),
-            Err(problem) => section.problem("dates", problem),
+            Err(problem) => wrong(section, "dates", item, problem),
         }
     }
+    warn_of_past_dates(section, &found);
     if !has_any {
         section.problem(
             "",

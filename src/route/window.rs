@@ -10,6 +10,8 @@ const DAY: u16 = 24 * 60;
 const MOST: usize = 400;
 /// Number of whole days that may follow each other.
 const MOST_DAYS: usize = 4000;
+/// Number of days in which every date of a year meets every day of the week, 29 February on a Monday, too.
+const ALL_DAYS: usize = 15000;
 
 /// Examples of a window, for messages about mistakes.
 pub const EXAMPLES: &str = "write windows such as `Sat-Sun`, `22:00-06:00 Europe/Berlin`, `Fri 18:00-24:00`, `2026-12-24..2026-12-26` or `time:NAME`";
@@ -88,11 +90,7 @@ impl Window {
     /// Returns when it ends, if it applies at this time.
     pub fn end_of(&self, time: Timestamp) -> Option<Timestamp> {
         let today = time.to_zoned_datetime(self.zone.clone()).date();
-        let whole = [Times { start: 0, end: DAY }];
-        let times = match self.times.is_empty() {
-            true => &whole[..],
-            false => &self.times,
-        };
+        let times = self.times_of_day();
         let is_limited = self.days != [true; 7] || !self.dates.is_empty() || !self.times.is_empty();
         if !is_limited {
             let end = self.until.unwrap_or(Timestamp::MAX);
@@ -107,6 +105,50 @@ impl Window {
             .filter(|(start, end)| *start <= time && time < *end)
             .map(|(_, end)| end)
             .max()
+    }
+
+    /// Returns when it begins to apply after this time, if it does not apply then.
+    pub fn start_after(&self, time: Timestamp) -> Option<Timestamp> {
+        let earliest = self.from.map_or(time, |from| from.max(time));
+        let first = earliest.to_zoned_datetime(self.zone.clone()).date();
+        let first = first.checked_sub(Span::new().days(1)).ok()?;
+        let last = self.until.map_or(Date::MAX, |until| {
+            until.to_zoned_datetime(self.zone.clone()).date()
+        });
+        let last = last.min(self.last_date());
+        let days = first.series(Span::new().days(1)).take(ALL_DAYS);
+        let days = days.take_while(|day| *day <= last);
+        let starts = days.filter(|day| self.is_on(*day)).filter_map(|day| {
+            let parts = self.times_of_day().iter();
+            let parts = parts.filter_map(|times| self.part(day, *times));
+            let starts = parts.filter(|(start, end)| *start > time && start < end);
+            starts.map(|(start, _)| start).min()
+        });
+        starts.into_iter().next()
+    }
+
+    /// Returns true if it does not apply now, nor ever again.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let ends = self.until.is_some() || self.last_date() < Date::MAX;
+        ends && self.end_of(now).is_none() && self.start_after(now).is_none()
+    }
+
+    /// Returns the last of its dates; a date that every year has never ends.
+    fn last_date(&self) -> Date {
+        let last = self.dates.iter().map(|dates| match dates {
+            Dates::Once(_, last) => *last,
+            Dates::Yearly(..) => Date::MAX,
+        });
+        last.max().unwrap_or(Date::MAX)
+    }
+
+    /// Returns its times of day; without any, the whole day.
+    fn times_of_day(&self) -> &[Times] {
+        const WHOLE: [Times; 1] = [Times { start: 0, end: DAY }];
+        match self.times.is_empty() {
+            true => &WHOLE,
+            false => &self.times,
+        }
     }
 
     /// Returns the start and the end of a time of day, within the period.
@@ -165,6 +207,13 @@ pub fn end_of_all(windows: &[Window], time: Timestamp) -> Option<Timestamp> {
         }
     }
     (end > time).then_some(end)
+}
+
+/// Returns when one of the windows begins to apply after this time, and when they end; None if none does.
+pub fn next_of_all(windows: &[Window], time: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    let starts = windows.iter().filter_map(|one| one.start_after(time));
+    let start = starts.min()?;
+    Some((start, end_of_all(windows, start)?))
 }
 
 /// Returns true if the windows leave no time between them.
@@ -280,6 +329,33 @@ pub fn read_day(text: &str) -> Option<usize> {
 pub fn weekday(index: usize) -> Weekday {
     let offset = i8::try_from(index).unwrap_or(0);
     Weekday::from_monday_zero_offset(offset).unwrap_or(Weekday::Monday)
+}
+
+/// Returns where the parts of a text belong that is no value of one key of a `[time:NAME]`, such as a time with
+/// its zone.
+pub fn misplaced(text: &str, key: &str) -> Option<String> {
+    let joined = text.replace(" - ", "-");
+    let words: Vec<&str> = joined.split_whitespace().collect();
+    let place = |word: &str| {
+        let keys = [
+            ("days", read_days(word).is_some()),
+            ("times", read_times(word).is_ok()),
+            ("dates", read_dates(word).is_ok()),
+            ("zone", read_zone(word).is_some()),
+        ];
+        keys.into_iter().find(|(_, fits)| *fits).map(|(key, _)| key)
+    };
+    let places: Option<Vec<&str>> = words.iter().map(|word| place(word)).collect();
+    let places = places?;
+    let others = words.iter().zip(&places).filter(|(_, at)| **at != key);
+    let others = others.map(|(word, at)| format!("`{at} = {word}`"));
+    let others: Vec<String> = others.collect();
+    (!others.is_empty()).then(|| {
+        let others = others.join(" and ");
+        format!(
+            "`{text}` does not belong in `{key}` as a whole; write {others} on a line of its own"
+        )
+    })
 }
 
 /// Parses a part of a day: `22:00-06:00`.

@@ -19,6 +19,13 @@ pub struct Condition {
     pub streak: Option<Streak>,
 }
 
+impl Condition {
+    /// Returns true if the event is a failure that is counted.
+    pub fn is_failure(&self) -> bool {
+        self.streak.as_ref().is_some_and(|streak| streak.failed)
+    }
+}
+
 /// Treatment of an event by the time of day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Treatment {
@@ -42,6 +49,10 @@ pub struct Streak {
     pub is_group: bool,
     /// True if the event is wanted only because a failure is over.
     pub only_recovers: bool,
+    /// True if failures are not wanted, but their end is: they count as if they were told.
+    pub is_silent: bool,
+    /// True if the same run may still fail after this success: the command around it goes on.
+    pub is_provisional: bool,
     /// Number of failures in a row from which on they are told.
     pub after: u32,
     /// Time for which the same failure is not told again, in milliseconds.
@@ -85,7 +96,7 @@ struct Row {
     /// Run and time of the last failure.
     run: String,
     time: i64,
-    /// The last run in which its group had a success.
+    /// The last run in which its group had a success, or a success that the same run may withdraw.
     well_run: String,
     /// Time and run of the last failure that was told; 0 if none was.
     told_at: i64,
@@ -107,10 +118,12 @@ pub fn decide(connection: &Connection, condition: &Condition) -> rusqlite::Resul
     })
 }
 
-/// Counts a success that the destination does not want.
+/// Counts an event that the destination does not want: a success, or a failure whose end it wants.
 pub fn observe(connection: &Connection, condition: &Condition) -> rusqlite::Result<()> {
-    if let Some(streak) = condition.streak.as_ref().filter(|streak| !streak.failed) {
-        recover(connection, condition, streak)?.ok();
+    match &condition.streak {
+        Some(streak) if streak.failed => note_failure(connection, condition, streak)?,
+        Some(streak) => drop(recover(connection, condition, streak)?),
+        None => {}
     }
     Ok(())
 }
@@ -163,20 +176,7 @@ fn fail(
     streak: &Streak,
 ) -> rusqlite::Result<Decision> {
     let mut row = read(connection, condition.destination, &streak.key)?.unwrap_or_default();
-    let is_same_run = streak.is_group && row.run == streak.run && !streak.run.is_empty();
-    if !is_same_run {
-        // A run in which the group only succeeded lies between.
-        let was_well = !row.well_run.is_empty()
-            && row.well_run != row.run
-            && row.well_run != streak.run
-            && streak.is_group;
-        if was_well {
-            row = Row::default();
-        }
-        row.failures = row.failures.saturating_add(1);
-        row.run.clone_from(&streak.run);
-    }
-    row.time = row.time.max(streak.time);
+    row.count(streak);
     let told = row.tell(streak, condition.now);
     let decision = match told {
         Err(reason) => Decision::suppress(reason),
@@ -193,7 +193,45 @@ fn fail(
     Ok(decision)
 }
 
+/// Notes a failure that the destination does not want, without a delivery. It may be accepted several times.
+fn note_failure(
+    connection: &Connection,
+    condition: &Condition,
+    streak: &Streak,
+) -> rusqlite::Result<()> {
+    let mut row = read(connection, condition.destination, &streak.key)?.unwrap_or_default();
+    if streak.is_silent && (row.run.is_empty() || row.run != streak.run) {
+        row.count(streak);
+        let is_dropped = matches!(condition.treatment, Treatment::Drop(_));
+        if row.tell(streak, condition.now).is_ok() && !is_dropped {
+            row.told_at = condition.now;
+            row.told_run.clone_from(&streak.run);
+        }
+    }
+    write(connection, condition, &streak.key, &row)
+}
+
 impl Row {
+    /// Adds a failure.
+    fn count(&mut self, streak: &Streak) {
+        let is_of_last = !streak.run.is_empty() && self.run == streak.run;
+        if !(streak.is_group && is_of_last) {
+            // A run in which the group only succeeded lies between, or a success that was not withdrawn.
+            let was_well = !self.well_run.is_empty()
+                && self.well_run != streak.run
+                && (!streak.is_group || self.well_run != self.run);
+            if was_well {
+                *self = Row::default();
+            }
+            self.failures = self.failures.saturating_add(1);
+            self.run.clone_from(&streak.run);
+        }
+        if !streak.is_group {
+            self.well_run.clear();
+        }
+        self.time = self.time.max(streak.time);
+    }
+
     /// Returns the reason why the failure just counted is not told, if it is not.
     fn tell(&self, streak: &Streak, now: i64) -> Result<(), String> {
         if self.failures < streak.after {
@@ -235,11 +273,20 @@ fn recover(
         // Sent again: the thing has failed since.
         return Ok(Ok(0));
     }
-    connection
-        .prepare_cached(&format!(
-            "DELETE FROM streak WHERE destination = {OWNER} AND key = ?2"
-        ))?
-        .execute(params![condition.destination, streak.key])?;
+    let was_well = !row.well_run.is_empty() && row.well_run != streak.run;
+    if streak.is_provisional && !was_well {
+        row.well_run.clone_from(&streak.run);
+        write(connection, condition, &streak.key, &row)?;
+    } else {
+        connection
+            .prepare_cached(&format!(
+                "DELETE FROM streak WHERE destination = {OWNER} AND key = ?2"
+            ))?
+            .execute(params![condition.destination, streak.key])?;
+    }
+    if was_well {
+        return Ok(Ok(0));
+    }
     if streak.only_recovers && row.told_at == 0 {
         let reason = "not told: no failure before it was told (`after`)";
         return Ok(Err(reason.to_owned()));

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, params};
 
+use super::history::DestinationStatus;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
+use crate::system::clock;
 
 /// Number of deliveries released at a time: as many as one message tells.
 const STEP: i64 = 1000;
@@ -13,6 +15,33 @@ const STEP: i64 = 1000;
 pub struct HeldRange {
     pub first: i64,
     pub last: i64,
+}
+
+impl HeldRange {
+    /// Returns the range that includes both.
+    pub fn and(self, other: HeldRange) -> HeldRange {
+        HeldRange {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
+    /// Returns the times as people read them, as a continuation of `2 held`.
+    pub fn shown(self) -> String {
+        let (first, last) = (clock::local(self.first), clock::local(self.last));
+        match first == last {
+            true => format!("until {first}"),
+            false => format!("(the first until {first}, the last until {last})"),
+        }
+    }
+}
+
+impl DestinationStatus {
+    /// Returns the times until which deliveries are held, if any is.
+    pub fn held_range(&self) -> Option<HeldRange> {
+        let times = self.held_until.zip(self.held_until_last);
+        times.map(|(first, last)| HeldRange { first, last })
+    }
 }
 
 /// A delivery that was released: it moves behind those that are pending, under a new number.

@@ -41,6 +41,8 @@ pub struct DestinationStatus {
     pub suppressed: i64,
     /// First time until which any is held, in milliseconds since 1970.
     pub held_until: Option<i64>,
+    /// Last such time.
+    pub held_until_last: Option<i64>,
     /// Creation time of the oldest pending event, in milliseconds since 1970.
     pub oldest: Option<i64>,
     /// Milliseconds since 1970; zero means at once.
@@ -101,7 +103,8 @@ pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus
             own,
             (SELECT count(*) FROM delivery WHERE destination = destination.id AND state = 4),
             (SELECT min(hold) FROM delivery WHERE destination = destination.id AND state = 4),
-            suppressed
+            suppressed,
+            (SELECT max(hold) FROM delivery WHERE destination = destination.id AND state = 4)
          FROM destination ORDER BY id",
     )?;
     let rows = statement.query_map([], destination_status)?;
@@ -146,6 +149,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         waiting,
         held,
         held_until: fields::number(row, 18)?,
+        held_until_last: fields::number(row, 20)?,
         suppressed: count(19)?.unwrap_or_default(),
         last_error: fields::text(row, 9)?,
         oldest: fields::number(row, 10)?,

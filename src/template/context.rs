@@ -206,6 +206,18 @@ impl Context {
             event,
             others,
             before,
+            lines: Arc::default(),
+            result: OnceLock::new(),
+        }))
+    }
+
+    /// Returns a context of the same events with a line about each of those to be shown.
+    pub fn with_lines(&self, lines: Arc<[String]>) -> Context {
+        Context(Arc::new(View {
+            event: self.0.event.clone(),
+            others: self.0.others.clone(),
+            before: self.0.before,
+            lines,
             result: OnceLock::new(),
         }))
     }
@@ -235,6 +247,12 @@ impl Context {
         self.0.event.held && !self.0.others.is_empty()
     }
 
+    /// Returns true if all of its events are of one run.
+    pub fn is_of_one_run(&self) -> bool {
+        let mut others = self.0.others.iter();
+        others.all(|other| other.run.id == self.0.event.run.id)
+    }
+
     /// Returns the hosts of all events, without duplicates.
     pub fn hosts(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
@@ -246,7 +264,7 @@ impl Context {
 
     /// Returns a context of the same events without cached values.
     pub fn afresh(&self) -> Context {
-        Context::group(self.0.event.clone(), self.0.others.clone(), self.0.before)
+        self.with_lines(self.0.lines.clone())
     }
 
     /// Returns all variables as a template value.
@@ -283,6 +301,8 @@ struct View {
     others: Vec<Arc<Event>>,
     /// Number of them that came before `event`.
     before: usize,
+    /// Lines about events that were held, one each.
+    lines: Arc<[String]>,
     /// Parsed on first use: most events are delivered without reading their result.
     result: OnceLock<Value>,
 }
@@ -308,7 +328,8 @@ impl View {
             .get_or_init(|| as_result(self.event.result_within(self.share())))
     }
 
-    /// Returns how many events were held until a certain time, and how many of them are failures.
+    /// Returns how many events were held until a certain time, how many of them are failures, and a line about
+    /// each of those to be shown.
     fn held(self: &Arc<Self>) -> Option<Value> {
         if !self.event.held {
             return None;
@@ -316,7 +337,12 @@ impl View {
         let events = Context(self.clone());
         let failed = events.events().filter(|event| event.is_bad()).count();
         let count = 1 + self.others.len();
-        Some(Value::from_pairs([("count", count), ("failed", failed)]))
+        let lines: Value = self.lines.iter().map(String::as_str).collect();
+        Some(Value::from_pairs([
+            ("count", Value::from(count)),
+            ("failed", Value::from(failed)),
+            ("lines", lines),
+        ]))
     }
 
     /// Limit of the values that each event's result may be parsed into.

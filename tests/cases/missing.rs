@@ -40,6 +40,7 @@ impl Faked {
     fn start(&self, arguments: &[&str], input: Option<&str>) -> std::process::Child {
         let mut command = self.sandbox.command_on_spool(arguments);
         command.env("ANSIBLE_NOTIFY_CLOCK", self.sandbox.path("clock"));
+        command.env("TZ", "UTC");
         if let Some(input) = input {
             let input = self.sandbox.file("records", input);
             command.stdin(Stdio::from(std::fs::File::open(input).unwrap()));
@@ -101,7 +102,7 @@ fn a_run_that_is_missing_is_told_once_for_each_interval() {
     assert_eq!(said["event"]["threshold"], 86400.0);
     assert_eq!(said["event"]["run"]["inventory"], json!(["hosts"]));
     assert_eq!(said["last_run"], "2026-11-18T11:06:40.000000Z");
-    let reason = "no run for 9 d 1 h; the last run was at 2026-11-18T11:06:40Z";
+    let reason = "no run for 9 d 1 h; the last run was at Wed 2026-11-18 11:06:40 UTC";
     assert_eq!(said["reason"], reason);
     // It runs again, and then no more.
     faked.run("site.yml", false, 1);
@@ -235,4 +236,40 @@ fn an_expectation_that_cannot_be_read_is_a_mistake() {
         let said = checked.stdout + &checked.stderr;
         assert!(said.contains(&expected), "{said}");
     }
+}
+
+#[test]
+fn a_playbook_that_never_ran_on_a_new_machine_is_missing() {
+    let faked = Faked::new("site.yml every 1d within 1h");
+    let spool = faked.sandbox.path("state/ansible-notify/spool.db");
+    assert!(!spool.exists());
+    let flushed = faked.flush();
+    assert_eq!(
+        flushed.stderr,
+        "ansible-notify: 0 deliveries: nothing to deliver\n"
+    );
+    assert!(spool.exists());
+    for (time, count) in [(DAY, 0), (DAY + 3600, 1), (2 * DAY + 3600, 2)] {
+        faked.set(time);
+        faked.flush();
+        assert_eq!(faked.count(), count, "{time}");
+    }
+    assert_eq!(
+        faked.last()["reason"],
+        "no run for 2 d 1 h; no run is known"
+    );
+}
+
+#[test]
+fn a_machine_on_which_nothing_is_expected_gets_no_spool() {
+    let sandbox = Sandbox::with_config(&config("http://127.0.0.1:1/", "site.yml every 1d"));
+    let plain = "[inputs]\ncallback_url = http://127.0.0.1:1/\n";
+    sandbox.file("plugin_config.ini", plain);
+    sandbox.run_on_spool(&["flush", "--due"]);
+    assert!(!sandbox.path("state/ansible-notify").exists());
+    // A project's own file names the spool: somebody else may have put it there.
+    let own = config("http://127.0.0.1:1/", "site.yml every 1d") + "[delivery]\nspool = spool\n";
+    sandbox.file("plugin_config.ini", own);
+    sandbox.run_on_spool(&["flush", "--due"]);
+    assert!(!sandbox.path("spool").exists());
 }

@@ -9,21 +9,21 @@ use crate::sandbox::{Outcome, Sandbox, outcome};
 use crate::server::{OK, Reply, Server, pagerduty};
 
 /// A spool, a clock, and a server that is told.
-struct World {
-    sandbox: Sandbox,
-    server: Server,
+pub(super) struct World {
+    pub sandbox: Sandbox,
+    pub server: Server,
 }
 
 /// Keys of a chat that is told results and the ends of runs.
-const CHAT: &str = "type = mattermost\non = failed, unreachable, ok, error, success\n";
+pub(super) const CHAT: &str = "type = mattermost\non = failed, unreachable, ok, error, success\n";
 
 impl World {
     /// Creates one whose notifier `ops` has these keys, followed by other sections.
-    fn new(keys: &str, rest: &str) -> World {
+    pub fn new(keys: &str, rest: &str) -> World {
         World::answering(keys, rest, [Reply::Full(200, "", "ok")])
     }
 
-    fn answering(keys: &str, rest: &str, replies: impl Into<Vec<Reply>>) -> World {
+    pub fn answering(keys: &str, rest: &str, replies: impl Into<Vec<Reply>>) -> World {
         let server = Server::start(replies);
         let url = server.url();
         let config = format!("[notifier:ops]\nurl = {url}\n{keys}\n{rest}\n");
@@ -33,18 +33,18 @@ impl World {
         }
     }
 
-    fn at(&self, time: &str) {
+    pub fn at(&self, time: &str) {
         self.sandbox.file("clock", time);
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command_on_spool(arguments);
         command.env("ANSIBLE_NOTIFY_CLOCK", self.sandbox.path("clock"));
         command.env("TZ", "UTC");
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Outcome {
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
         outcome(self.command(arguments).spawn().unwrap())
     }
 
@@ -58,17 +58,17 @@ impl World {
         command.spawn().unwrap()
     }
 
-    fn stream(&self, time: &str, input: &str) -> Outcome {
+    pub fn stream(&self, time: &str, input: &str) -> Outcome {
         outcome(self.start(time, input))
     }
 
-    fn flush(&self, time: &str) -> Outcome {
+    pub fn flush(&self, time: &str) -> Outcome {
         self.at(time);
         self.run(&["flush"])
     }
 
     /// Returns titles and texts of the messages since the last call.
-    fn told(&self, from: usize) -> Vec<(String, String)> {
+    pub fn told(&self, from: usize) -> Vec<(String, String)> {
         let bodies = self.server.bodies();
         let text = |body: &Value, key: &str| {
             let text = body["attachments"][0][key].as_str();
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Returns the only destination, whose counts must add up.
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         let outcome = self.run(&["status", "--json"]);
         let mut all: Value = serde_json::from_str(&outcome.stdout).unwrap();
         let status = all[0].take();
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// Returns the states and reasons in `history`, oldest first.
-    fn history(&self) -> Vec<(String, String)> {
+    pub fn history(&self) -> Vec<(String, String)> {
         let outcome = self.run(&["history", "--json"]);
         let rows = outcome
             .stdout
@@ -111,7 +111,7 @@ impl World {
 }
 
 /// A run of `site.yml`: results as `host task state`, then its end.
-fn run(id: &str, results: &[&str], status: &str) -> String {
+pub(super) fn run(id: &str, results: &[&str], status: &str) -> String {
     let mut lines = vec![json!({"hello": {"protocol": 1, "run": {
         "id": id, "playbook": "site.yml", "path": "/srv/site.yml", "inventory": ["prod"]}}})];
     let mut stats = json!({});
@@ -146,7 +146,7 @@ fn time_of(id: &str) -> f64 {
 }
 
 /// Expects these beginnings of titles.
-fn expect(told: &[(String, String)], titles: &[&str]) {
+pub(super) fn expect(told: &[(String, String)], titles: &[&str]) {
     let found: Vec<&str> = told.iter().map(|(title, _)| title.as_str()).collect();
     assert_eq!(found, titles);
 }
@@ -359,11 +359,12 @@ fn what_is_muted_is_told_in_one_message_when_the_window_ends() {
     let lines: Vec<&str> = told[0].1.lines().collect();
     assert_eq!(lines.len(), 4, "{told:?}");
     assert!(
-        lines[0].ends_with("h1: A: failed") && lines[1].ends_with("site.yml: error"),
+        lines[0].ends_with(" UTC h1: A: failed: no space left")
+            && lines[1].contains(" UTC site.yml failed: "),
         "{lines:?}"
     );
     assert!(
-        lines[2].ends_with("h1: A: success") && lines[3].ends_with("site.yml: success"),
+        lines[2].ends_with(" UTC h1: A: ok") && lines[3].ends_with(" UTC site.yml recovered"),
         "{lines:?}"
     );
     assert_eq!(world.status()["delivered"], 4);
@@ -380,7 +381,7 @@ fn what_is_muted_can_be_dropped() {
     let history = world.history();
     assert_eq!(
         history[0].1,
-        "dropped: muted until Mon 2026-11-30 06:00 Europe/Berlin (`muted = drop`)"
+        "dropped: muted until Mon 2026-11-30 05:00 UTC (`muted = drop`)"
     );
     world.flush("2026-12-01T12:00:00Z");
     assert_eq!(world.server.requests().len(), 0);
@@ -774,7 +775,7 @@ fn check_config_and_routes_explain_what_would_happen_now() {
     for line in [
         "  told from failure 3 in a row of the same thing (`after`)\n",
         "  the same failure is not told again for 4h (`repeat`)\n",
-        "  muted until Mon 2026-11-30 06:00 Europe/Berlin; events are kept\n",
+        "  muted until Mon 2026-11-30 05:00 UTC; events are kept\n",
     ] {
         assert!(checked.contains(line), "{checked}");
     }
@@ -787,7 +788,10 @@ fn check_config_and_routes_explain_what_would_happen_now() {
         routes.contains("matches its trigger `failed`; told from failure 3"),
         "{routes}"
     );
-    assert!(routes.contains("; not muted now"), "{routes}");
+    let next = "; not muted now; next from Mon 2026-11-30 21:00 UTC until Tue 2026-12-01 05:00 UTC, when events are kept";
+    assert!(routes.contains(next), "{routes}");
+    let checked = world.run(&["check-config"]).stdout;
+    assert!(checked.contains(&next[2..]), "{checked}");
 }
 
 #[test]

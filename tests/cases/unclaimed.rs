@@ -2,7 +2,7 @@
 
 use super::spool::{event, run};
 use crate::sandbox::{Outcome, Sandbox};
-use crate::server::{OK, Server, dead_url};
+use crate::server::{OK, Server, dead_url, status};
 
 const USER: &str = "home/.config/ansible-notify/plugin_config.ini";
 const PROJECT: &str = "project/plugin_config.ini";
@@ -47,7 +47,7 @@ fn skipped(sandbox: &Sandbox, reason: &str) {
         let lines: Vec<&str> = stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{stderr}");
         assert!(lines[0].contains(reason), "{stderr}");
-        assert!(lines[1].contains("1 delivery: 1 waiting for "), "{stderr}");
+        assert_eq!(lines[1], "ansible-notify: 1 delivery: 1 skipped");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_timer_delivers_what_is_beside_a_lost_project() {
     assert!(
         flushed
             .stderr
-            .contains("2 deliveries: 1 delivered, 1 waiting for "),
+            .contains("2 deliveries: 1 delivered, 1 skipped"),
         "{flushed:?}"
     );
     assert_eq!(server.requests().len(), 1);
@@ -222,4 +222,74 @@ fn what_is_muted_is_named() {
         "{tested:?}"
     );
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_is_skipped_stays_held_or_dead() {
+    let refusing = Server::start([status(400)]);
+    let server = Server::start([OK]);
+    let held = "mute_until = 2999-12-31 08:00";
+    let notifier = |name: &str, url: &str, keys: &str| {
+        hook(name, &format!("type = webhook\nurl = {url}\n{keys}"))
+    };
+    let both = notifier("held", &server.url(), held) + &notifier("dead", &refusing.url(), "");
+    let sandbox = Sandbox::with_config(&both);
+    let sent = run(&sandbox, &["send", "-"], &event("h"));
+    assert_eq!(sent.code, 69, "{sent:?}");
+    let counts = || {
+        let status = run(&sandbox, &["status", "--json"], "").stdout;
+        let status: Vec<serde_json::Value> = serde_json::from_str(&status).unwrap();
+        let mut counts: Vec<(String, i64, i64)> = status
+            .iter()
+            .map(|one| {
+                let count = |key: &str| one[key].as_i64().unwrap();
+                let name = one["name"].as_str().unwrap().to_owned();
+                (name, count("held"), count("dead"))
+            })
+            .collect();
+        counts.sort();
+        counts
+    };
+    let before = counts();
+    assert_eq!(
+        before,
+        [("dead".to_owned(), 0, 1), ("held".to_owned(), 1, 0)]
+    );
+    // Removed, muted, and with a mistake.
+    for (config, code) in [
+        (String::new(), 78),
+        (both.replace("on = any", "on = any\nenabled = false"), 78),
+        (
+            both.replace("type = webhook", "type = webhook\nno_such_key = 1"),
+            78,
+        ),
+    ] {
+        sandbox.file("plugin_config.ini", &config);
+        let flushed = run(&sandbox, &["flush", "--held", "--dead"], "");
+        assert_eq!(flushed.code, code, "{config}: {flushed:?}");
+        for name in ["held", "dead"] {
+            let line = format!("{name}: skipping 1 delivery: ");
+            assert!(flushed.stderr.contains(&line), "{config}: {flushed:?}");
+        }
+        assert!(
+            !flushed.stderr.contains("nothing to deliver"),
+            "{flushed:?}"
+        );
+        assert_eq!(counts(), before, "{config}: {flushed:?}");
+    }
+    sandbox.file("plugin_config.ini", String::new());
+    let flushed = run(&sandbox, &["flush"], "");
+    assert!(
+        flushed
+            .stderr
+            .ends_with("ansible-notify: 1 delivery: 1 skipped\n"),
+        "{flushed:?}"
+    );
+    let url = server.url();
+    sandbox.file(
+        "plugin_config.ini",
+        notifier("held", &url, held) + &notifier("dead", &url, ""),
+    );
+    let flushed = run(&sandbox, &["flush", "--held", "--dead"], "");
+    flushed.expect(0, "ansible-notify: 2 deliveries: all delivered\n");
 }

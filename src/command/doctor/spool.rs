@@ -89,14 +89,14 @@ fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
         findings.push(Finding::note(check, text));
     } else if row.owed() > 0 {
         let since = row.oldest.map_or_else(String::new, |oldest| {
-            format!(" since {}", clock::stamp(oldest))
+            format!(" since {}", clock::local(oldest))
         });
         let text = format!("{name}: {} waiting{since}{error}", row.owed());
         let advice = "`flush` sends them now";
         findings.push(Finding::problem(check, text, Exit::Undelivered).advise(advice));
     }
-    if let Some(until) = row.held_until {
-        let text = format!("{name}: {} held until {}", row.held, clock::local(until));
+    if let Some(until) = row.held_range() {
+        let text = format!("{name}: {} held {}", row.held, until.shown());
         findings.push(Finding::note(check, text).advise("`flush --held` sends them now"));
     }
     findings

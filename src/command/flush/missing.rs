@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::Flush;
 use super::trust::distrusted;
-use crate::command::{search_for_spool, search_of, unclaimed};
+use crate::cli;
+use crate::command::{only_named_by, search_for_spool, search_of, unclaimed};
 use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::config::levels::Search;
@@ -18,8 +19,9 @@ use crate::event::alert::Alert;
 use crate::event::callback::Callback;
 use crate::event::stored::EventCodec;
 use crate::event::{Event, Run};
-use crate::failpoint;
+use crate::net::http::Http;
 use crate::spool::{DestinationStatus, Missing, NewEvent};
+use crate::system::clock;
 use crate::template::context::Context;
 
 impl Flush<'_> {
@@ -29,13 +31,13 @@ impl Flush<'_> {
             return Ok(());
         }
         let search = search_for_spool(&self.arguments.place);
-        let Some(config) = self.inspect(&search) else {
+        let Some(config) = inspect(&search, self.deliverer.http()) else {
             return Ok(());
         };
         for destination in &config.destinations {
             if let Some((source, expected)) = destination.expectations() {
                 let id = self.spool.destination(destination.key(&search, "")).await?;
-                let now = failpoint::now().as_millisecond();
+                let now = clock::now().as_millisecond();
                 self.spool.expect(source, id, expected, now).await?;
             }
         }
@@ -44,7 +46,7 @@ impl Flush<'_> {
 
     /// Reports the playbooks that have not run in time, each once per interval.
     pub(super) async fn report_missing(&self) -> anyhow::Result<()> {
-        let now = failpoint::now();
+        let now = clock::now();
         let missing = self.spool.missing(now.as_millisecond()).await?;
         if missing.is_empty() {
             return Ok(());
@@ -74,7 +76,7 @@ impl Flush<'_> {
         let Some(search) = search.filter(is_own) else {
             return Ok(());
         };
-        let Some(config) = self.inspect(&search) else {
+        let Some(config) = inspect(&search, self.deliverer.http()) else {
             if unclaimed::missing_file(&search).is_some() {
                 self.spool.forget_expectation(missing.id).await?;
             }
@@ -108,19 +110,28 @@ impl Flush<'_> {
         self.spool.report_missing(missing, next, row).await?;
         Ok(())
     }
+}
 
-    /// Loads a configuration without its secrets; None if nothing can be sent with it.
-    fn inspect(&self, search: &Search) -> Option<Config> {
-        let options = Options {
-            search: search.clone(),
-            environment: Some(Vec::new()),
-            reads: Reads::None,
-            ..Options::default()
-        };
-        Config::load(&options, &[], self.deliverer.http())
-            .usable()
-            .ok()
+/// Loads a configuration without its secrets; None if nothing can be sent with it.
+fn inspect(search: &Search, http: &Http) -> Option<Config> {
+    let options = Options {
+        search: search.clone(),
+        environment: Some(Vec::new()),
+        reads: Reads::None,
+        ..Options::default()
+    };
+    Config::load(&options, &[], http).usable().ok()
+}
+
+/// Returns true if the configuration that a command finds here expects playbooks to run. A stranger's spool is
+/// not asked.
+pub fn expects_any(place: &cli::Place) -> bool {
+    if only_named_by(place).is_some() {
+        return false;
     }
+    let config = inspect(&search_for_spool(place), &Http::default());
+    let mut destinations = config.iter().flat_map(|config| &config.destinations);
+    destinations.any(|destination| destination.expectations().is_some())
 }
 
 /// Returns the first time after now at which the next run is missing: an interval is reported once, even

@@ -6,9 +6,9 @@ use super::Stream;
 use crate::delivery::destination::Destination;
 use crate::event::callback::Callback;
 use crate::event::{Event, Run, Status};
-use crate::failpoint;
 use crate::route::expected::Expected;
 use crate::spool::DestinationKey;
+use crate::system::clock;
 
 /// Expectations of the configuration, and the runs of playbooks that may have met them.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Stream {
         // Without a spool nobody looks for what is missing.
         let spool = self.deliverer.spool();
         if let Ok(id) = spool.destination(key.clone()).await {
-            let now = failpoint::now().as_millisecond();
+            let now = clock::now().as_millisecond();
             let _ = spool.expect(source, id, expected, now).await;
         }
     }
@@ -67,7 +67,7 @@ impl Stream {
             .collect();
         if !met.is_empty() {
             let text = serde_json::to_string(run).unwrap_or_default();
-            let now = failpoint::now().as_millisecond();
+            let now = clock::now().as_millisecond();
             let _ = self.deliverer.spool().ran(met, text, is_end, now).await;
         }
     }

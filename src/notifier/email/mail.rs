@@ -12,10 +12,13 @@ use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 
 use crate::config::advice::quoted;
 use crate::config::section::Section;
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::message::Message;
+use crate::message::defaults::shown;
 use crate::notifier::recipients::{Recipients, Syntax};
 use crate::secret;
+use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, printable};
 
 /// Maximum length of the subject, in characters.
@@ -24,6 +27,8 @@ const SUBJECT: usize = 250;
 const ID: usize = 200;
 /// Maximum length of a person's name, in bytes: a header is folded between words only.
 const NAME: usize = 250;
+/// Maximum length of a run's name in that of a file, in characters.
+const NAME_OF_RUN: usize = 60;
 
 /// Sender and recipients that all mails of a notifier share.
 pub struct MailTemplate {
@@ -166,9 +171,9 @@ impl MailTemplate {
             let body = body(&text).unwrap_or_else(|| Body::new(text));
             SinglePart::builder().header(kind).body(body)
         };
-        let attached = |text: String| {
+        let attached = |(name, text): (String, String)| {
             let body = body(&text).unwrap_or_else(|| Body::new(text));
-            let name = ContentDisposition::attachment(OUTPUT);
+            let name = ContentDisposition::attachment(&name);
             let file = SinglePart::builder().header(name);
             file.header(ContentType::TEXT_PLAIN).body(body)
         };
@@ -178,14 +183,18 @@ impl MailTemplate {
             .singlepart(part(ContentType::TEXT_PLAIN, text(message)))
             .singlepart(part(ContentType::TEXT_HTML, html(message)));
         let event = message.context.event();
-        let end = event.end.as_ref().filter(|_| self.attaches_output);
-        let output = end.and_then(|end| end.output.clone());
-        let content = match output {
-            None => alternatives,
-            Some(output) => MultiPart::mixed()
-                .boundary("=_ansible-notify-parts_=")
-                .multipart(alternatives)
-                .singlepart(attached(output)),
+        let outputs = match self.attaches_output {
+            true => outputs(&message.context),
+            false => Vec::new(),
+        };
+        let content = match outputs.is_empty() {
+            true => alternatives,
+            false => {
+                let parts = MultiPart::mixed().boundary("=_ansible-notify-parts_=");
+                let parts = parts.multipart(alternatives);
+                let outputs = outputs.into_iter().map(attached);
+                outputs.fold(parts, MultiPart::singlepart)
+            }
         };
         let mut builder = lettre::Message::builder()
             .from(self.from.clone())
@@ -226,8 +235,30 @@ impl MailTemplate {
     /// Returns an id that all mails of a run refer to, so that mail programs group them. No mail has it.
     fn thread(&self, message: &Message) -> Option<String> {
         let run = &message.context.event().run.id;
-        (!run.is_empty()).then(|| self.id(&["run", run]))
+        (!run.is_empty() && message.context.is_of_one_run()).then(|| self.id(&["run", run]))
     }
+}
+
+/// Returns the outputs of the commands that a message shows, with the names of the files to attach: of several,
+/// each has a number and the name of its run.
+fn outputs(context: &Context) -> Vec<(String, String)> {
+    let output = |event: &Event| Some((event.run.name(), event.end.as_ref()?.output.clone()?));
+    if !context.is_digest() {
+        let own = output(context.event());
+        return own
+            .into_iter()
+            .map(|(_, text)| (OUTPUT.to_owned(), text))
+            .collect();
+    }
+    let outputs = shown(context).filter_map(|event| output(event));
+    let named = outputs.enumerate().map(|(number, (run, text))| {
+        let is_plain =
+            |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+        let run = run.replace(|character| !is_plain(character), "-");
+        let run = cut(&run, NAME_OF_RUN, characters).into_owned();
+        (format!("output-{}-{run}.txt", number + 1), text)
+    });
+    named.collect()
 }
 
 /// Returns the date of a mail, in the years that a mail can have: from 1970 on.
