@@ -107,3 +107,26 @@ def test_a_program_that_is_killed_tells_nothing_twice(ansible, endpoint):
     assert len(set(ids)) == len(ids)
     assert [body["event"] for body in bodies].count("run_overdue") == 1
     assert bodies[-1]["overdue"] is True
+
+
+BATCHES = """
+- hosts: web
+  gather_facts: false
+  serial: 1
+  tasks:
+    - name: in each batch
+      wait_for: {path: "{{ playbook_dir }}/go-{{ inventory_hostname }}", timeout: 600}
+"""
+
+
+def test_a_slow_task_is_told_once_in_all_batches_of_a_play(ansible, endpoint):
+    process = ansible.start("ansible-playbook", ansible.write("site.yml", BATCHES))
+    endpoint.wait_for(lambda bodies: has(bodies, "task_slow", ["web1"]))
+    ansible.write("go-web1", "")
+    # The second batch is slow, too: that nothing happens is told at the same age of the task.
+    endpoint.wait_for(lambda bodies: has(bodies, "run_stalled", ["web2"]))
+    ansible.write("go-web2", "")
+    assert process.wait(timeout=PATIENCE) == 0
+    bodies = endpoint.bodies()
+    assert [body["hosts"] for body in bodies if body["event"] == "task_slow"] == [["web1"]]
+    assert [slow["task"] for slow in bodies[-1]["slow"]] == ["in each batch"]

@@ -96,7 +96,7 @@ fn what_takes_too_long_is_told_once_and_before_the_end() {
     fed.say(&beginning(json!({})));
     // The play goes on only when everything has arrived.
     let bodies = bodies(&server.wait_for(3));
-    let expected = ["r-overdue-300", "r-slow-300-p-t", "r-stalled-300-5"];
+    let expected = ["r-overdue-300", "r-slow-300-t", "r-stalled-300-5"];
     assert_eq!(ids(&bodies), expected);
     for body in &bodies {
         assert_eq!(body["waiting_for"], json!(["web2"]), "{body}");
@@ -359,7 +359,7 @@ fn a_job_of_ansible_runner_is_told_with_its_hosts() {
     let mut input = child.stdin.take().unwrap();
     input.write_all(lines.concat().as_bytes()).unwrap();
     let bodies = bodies(&server.wait_for(3));
-    let expected = ["r-overdue-300", "r-slow-300-p-t", "r-stalled-300-6"];
+    let expected = ["r-overdue-300", "r-slow-300-t", "r-stalled-300-6"];
     assert_eq!(ids(&bodies), expected);
     assert!(
         bodies

@@ -414,21 +414,24 @@ impl Slow {
                 self.listed = Some(delays.slow_tasks.len());
                 delays.slow_tasks.push(first.delay());
             }
-            (Some(at), _) => delays.slow_tasks[at].seconds = seconds(took),
+            (Some(at), _) => {
+                let longest = &mut delays.slow_tasks[at].seconds;
+                *longest = longest.max(seconds(took));
+            }
             _ => {}
         }
         late
     }
 }
 
-/// Returns the identity of a task: the same in each process of a run.
+/// Returns the identity of a task: the same in each process of a run, and in each batch of a play with
+/// `serial`, which has its own id of the play. No other play has the same id of a task.
 fn id_of(event: &Event, task: &Task) -> String {
+    if !task.id.is_empty() {
+        return task.id.clone();
+    }
     let play = event.play.as_ref().map_or("", |play| play.id.as_str());
-    let id = match task.id.as_str() {
-        "" => task.name.as_str(),
-        id => id,
-    };
-    format!("{play}-{id}")
+    format!("{play}-{}", task.name)
 }
 
 #[cfg(test)]

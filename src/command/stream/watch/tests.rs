@@ -8,6 +8,8 @@ struct Story {
     watch: Watch,
     start: Instant,
     sequence: u64,
+    /// Id of the play.
+    play: String,
 }
 
 fn times(overdue: u64, stalled: u64, slow_task: u64) -> Thresholds {
@@ -28,6 +30,7 @@ impl Story {
             watch,
             start,
             sequence: 0,
+            play: String::new(),
         }
     }
 
@@ -45,6 +48,10 @@ impl Story {
                 ..Task::default()
             })
         });
+        event.play = Some(Arc::new(Play {
+            id: self.play.clone(),
+            name: "p".to_owned(),
+        }));
         event.host = (!host.is_empty()).then(|| Host {
             name: host.to_owned(),
             ..Host::default()
@@ -80,7 +87,10 @@ fn shown(late: Vec<Late>) -> Vec<String> {
     late.into_iter().map(show).collect()
 }
 
-use Callback::{PlaybookOnStart, PlaybookOnStats, PlaybookOnTaskStart, RunnerOnOk, RunnerOnStart};
+use Callback::{
+    PlaybookOnPlayStart, PlaybookOnStart, PlaybookOnStats, PlaybookOnTaskStart, RunnerOnOk,
+    RunnerOnStart,
+};
 
 #[test]
 fn a_run_is_overdue_once_for_each_time() {
@@ -135,7 +145,7 @@ fn a_slow_task_is_reported_while_it_runs_and_listed_with_its_whole_time() {
     story.note(0, RunnerOnStart, "t", "a");
     story.note(0, RunnerOnStart, "t", "b");
     story.note(5, RunnerOnOk, "t", "a");
-    assert_eq!(story.until(100), ["slow-10000--t 10 t b"]);
+    assert_eq!(story.until(100), ["slow-10000-t 10 t b"]);
     story.note(25, RunnerOnOk, "t", "b");
     assert_eq!(
         story.note(26, PlaybookOnTaskStart, "u", ""),
@@ -156,7 +166,34 @@ fn a_task_that_was_not_looked_at_is_reported_at_its_end() {
     // Ansible thinks about the next task: that is no part of this one.
     assert_eq!(story.due(20), None);
     let late = story.note(90, PlaybookOnTaskStart, "u", "");
-    assert_eq!(late, ["slow-10000--t 20 t "]);
+    assert_eq!(late, ["slow-10000-t 20 t "]);
+}
+
+#[test]
+fn a_task_is_reported_once_in_all_batches_of_a_play() {
+    let mut story = Story::new(&[times(0, 0, 10), times(0, 0, 30)]);
+    let mut told = Vec::new();
+    for (batch, (host, took)) in [("a", 12), ("b", 15), ("c", 35), ("d", 20)]
+        .into_iter()
+        .enumerate()
+    {
+        let begin = 100 * batch as u64;
+        story.play = format!("batch {batch}");
+        story.note(begin, PlaybookOnPlayStart, "", "");
+        story.note(begin, PlaybookOnTaskStart, "t", "");
+        story.note(begin, RunnerOnStart, "t", host);
+        told.extend(story.until(begin + took));
+        told.extend(story.note(begin + took, RunnerOnOk, "t", host));
+        told.extend(story.note(begin + took + 1, PlaybookOnTaskStart, "u", ""));
+    }
+    assert_eq!(told, ["slow-10000-t 10 t a", "slow-30000-t 30 t c"]);
+    let (_, delays) = story.watch.end(story.at(500));
+    let slow: Vec<_> = delays
+        .slow_tasks
+        .iter()
+        .map(|slow| (slow.task.as_str(), slow.seconds))
+        .collect();
+    assert_eq!(slow, [("t", 35.0), ("u", 179.0)]);
 }
 
 #[test]
@@ -165,7 +202,7 @@ fn without_starts_a_task_runs_until_the_next_one() {
     story.note(0, PlaybookOnTaskStart, "t", "");
     story.note(5, RunnerOnOk, "t", "a");
     story.note(6, PlaybookOnTaskStart, "u", "");
-    assert_eq!(story.until(50), ["slow-10000--u 10 u "]);
+    assert_eq!(story.until(50), ["slow-10000-u 10 u "]);
     assert_eq!(story.note(51, PlaybookOnStats, "", ""), [] as [&str; 0]);
     assert_eq!(story.due(51), None);
 }
@@ -182,7 +219,7 @@ fn hosts_that_go_their_own_way_have_tasks_of_their_own() {
     story.note(12, RunnerOnOk, "u", "b");
     story.note(13, RunnerOnStart, "t", "b");
     assert_eq!(story.due(13), Some(23));
-    assert_eq!(story.until(23), ["slow-10000--t 10 t b"]);
+    assert_eq!(story.until(23), ["slow-10000-t 10 t b"]);
 }
 
 #[test]
