@@ -169,6 +169,8 @@ fn run(words: &[String]) -> Result<String> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // What it says there may contain the secret in a form that is not recognised.
+        .stderr(Stdio::null())
         .spawn()
         .with_context(cannot)?;
     let pid = rustix::process::Pid::from_child(&child);
@@ -182,7 +184,10 @@ fn run(words: &[String]) -> Result<String> {
     });
     let Ok(ended) = receiver.recv_timeout(COMMAND_LIMIT) else {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        bail!("`{program}` timed out after {} s", COMMAND_LIMIT.as_secs());
+        bail!(
+            "`{program}` timed out after {} s; run the command by hand to see what it waits for",
+            COMMAND_LIMIT.as_secs()
+        );
     };
     let (status, printed) = ended.with_context(cannot)?;
     ensure!(
@@ -190,7 +195,10 @@ fn run(words: &[String]) -> Result<String> {
         "`{program}` printed more than {} KiB; a secret is one line",
         MAX_FILE >> 10
     );
-    ensure!(status.success(), "`{program}` failed: {status}");
+    ensure!(
+        status.success(),
+        "`{program}` failed: {status}; its messages are not shown, as they may contain the secret: run the command by hand to see them"
+    );
     String::from_utf8(printed).with_context(|| format!("`{program}` did not print UTF-8 text"))
 }
 
