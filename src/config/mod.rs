@@ -15,6 +15,7 @@ mod lines;
 pub mod listing;
 pub mod literal;
 pub mod mask;
+mod mentions;
 mod misread;
 pub mod problem;
 mod secrets;

@@ -31,6 +31,8 @@ pub struct Section {
     pub reads: Reads,
     /// Per key, the named secrets that its value refers to.
     pub(super) named: BTreeMap<String, Vec<Named>>,
+    /// Keys whose values contain the name of a secret.
+    pub(super) mentioned: BTreeSet<String>,
     /// Per key, the address that its entry was written for.
     pub(super) bound: BTreeMap<String, Rc<Address>>,
     pub(super) asked: RefCell<BTreeSet<String>>,
@@ -71,6 +73,7 @@ impl Section {
             may_prompt: false,
             reads: Reads::default(),
             named: BTreeMap::new(),
+            mentioned: BTreeSet::new(),
             bound: BTreeMap::new(),
             asked: RefCell::default(),
             defaults: RefCell::default(),
@@ -100,6 +103,7 @@ impl Section {
             .retain(|other| !same(other) || from_here(other));
         self.continued.remove(&entry.key);
         self.named.remove(&entry.key);
+        self.mentioned.remove(&entry.key);
         self.entries.push(entry);
     }
 

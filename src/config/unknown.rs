@@ -8,6 +8,7 @@ use super::section::Section;
 impl Section {
     /// Reports unknown keys, each with a suggestion, and missing keys.
     pub fn report_unknown(&self) {
+        self.warn_of_mentions();
         let asked = self.asked.borrow().clone();
         let known: Vec<&str> = asked.iter().map(String::as_str).collect();
         let (mut missing, mut needed) = (self.missing.take(), self.needed.take());

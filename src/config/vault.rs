@@ -40,10 +40,20 @@ impl Vault {
         *self = Vault::default();
     }
 
+    /// Returns true if a value contains the name of a secret.
+    fn is_mentioned_in(&self, value: &str) -> bool {
+        value.contains(PREFIX) && self.known.keys().any(|name| mentions(value, name))
+    }
+
     /// Finds the secrets that a value refers to.
     fn named_in(&self, key: &str, value: &str) -> Vec<Named> {
+        let is_choice = has_template(value) && CHOOSING.contains(&key);
+        let whole = match is_choice {
+            true => "; a template must contain each name whole",
+            false => "",
+        };
         let names = match value.trim() {
-            value if has_template(value) && CHOOSING.contains(&key) => quoted_names(value),
+            value if is_choice => quoted_names(value),
             value if value.contains('\n') => Vec::new(),
             value => value.strip_prefix(PREFIX).into_iter().collect(),
         };
@@ -51,7 +61,7 @@ impl Vault {
             name: name.to_owned(),
             found: self.known.get(name).cloned().ok_or_else(|| {
                 let known = self.known.keys().map(String::as_str);
-                suggest(name, known)
+                suggest(name, known) + whole
             }),
         };
         names.into_iter().map(str::trim).map(named).collect()
@@ -76,9 +86,24 @@ fn quoted_names(template: &str) -> Vec<&str> {
     names
 }
 
+/// Returns true if a text contains the name of a secret as a word.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_part = |one: char| one.is_alphanumeric() || "_-".contains(one);
+    !name.is_empty()
+        && text.match_indices(PREFIX).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let is_word = !before.is_some_and(|one| is_part(one) || one == '[');
+            let rest = text[at + PREFIX.len()..].strip_prefix(name);
+            is_word && rest.is_some_and(|rest| !rest.starts_with(is_part))
+        })
+}
+
 /// Returns the section of a reference in `key`, or the problem.
 pub(super) fn section_of<'a>(named: &'a Named, key: &str) -> Result<&'a Section, String> {
     let unknown = |hint: &String| {
+        if named.name.is_empty() {
+            return format!("`{key}`: there is no name after `{PREFIX}`{hint}");
+        }
         format!(
             "`{key}`: there is no [{PREFIX}{}] in this file or at a farther level{hint}",
             named.name
@@ -95,12 +120,15 @@ impl Section {
             line: raw.line,
         };
         let named = vault.map(|vault| vault.named_in(&raw.key, &raw.value));
+        let mentions = vault.is_some_and(|vault| vault.is_mentioned_in(&raw.value));
+        let mentioned = mentions.then(|| raw.key.clone());
         let entry = Entry {
             key: raw.key.clone(),
             value: raw.value,
             origin,
         };
         self.set(entry);
+        self.mentioned.extend(mentioned);
         if let Some(named) = named.filter(|named| !named.is_empty()) {
             self.named.insert(raw.key.clone(), named);
         }
@@ -267,5 +295,29 @@ mod tests {
     fn references_in_a_template_are_its_texts() {
         let template = "{{ 'secret:a' if x == \"secret:b c\" else 'secret:a' ~ secret:d ~ 'x secret:e' ~ 'secret:f }}";
         assert_eq!(quoted_names(template), ["a", "b c"]);
+    }
+
+    #[test]
+    fn a_mention_is_a_whole_word() {
+        for text in [
+            "secret:a",
+            "Bearer secret:a",
+            "X: secret:a, b",
+            "{{ 'secret:a' }}",
+            "{\"k\":\"secret:a\"}",
+        ] {
+            assert!(mentions(text, "a"), "{text}");
+        }
+        for text in [
+            "",
+            "secret:",
+            "secret:ab",
+            "secret:a-b",
+            "client_secret:a",
+            "see [secret:a]",
+            "secret: a",
+        ] {
+            assert!(!mentions(text, "a"), "{text}");
+        }
     }
 }

@@ -336,6 +336,7 @@ impl Config {
         let samples = rules.samples(samples);
         if let Some(output) = &output {
             payload.try_on(output, &samples);
+            output.warn_of_mentions();
             self.collect(output);
         }
         rules.try_on(&section, &samples);
@@ -358,6 +359,9 @@ impl Config {
             .iter()
             .any(|entry| entry.key == "format" && entry.value.eq_ignore_ascii_case("runner"));
         let notifier = kind.and_then(|kind| choice::build(kind, &section, http));
+        if notifier.is_some() {
+            choice::try_on(&section, &samples);
+        }
         if kind.is_some() {
             section.report_unknown();
         }

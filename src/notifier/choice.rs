@@ -12,8 +12,13 @@ use crate::config::vault::PREFIX;
 use crate::failure::{Check, Failure};
 use crate::message::Message;
 use crate::net::http::Http;
+use crate::template::context::Context;
 use crate::template::Template;
 use crate::text::Escape;
+
+/// Reason why a choice without a defined value is a mistake.
+const UNDEFINED: &str =
+    "the template's result is undefined; add `| default('')` if nobody is meant then";
 
 /// Kinds whose URL is a secret that a template may choose.
 const HOOKS: [&str; 6] = [
@@ -35,10 +40,7 @@ struct Choice {
 
 /// Builds the notifier of a section; notes problems in the section.
 pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
-    let key = match section.name.as_str() {
-        "inputs" => "callback_url",
-        _ => "url",
-    };
+    let key = key_of(section);
     let is_hook = HOOKS.contains(&kind.name);
     let Some(names) = section.choices(key).filter(|_| is_hook) else {
         return (kind.build)(section, http);
@@ -60,7 +62,7 @@ pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notif
     }
     section.no_batch("`batch` cannot be used with a template that chooses the URL");
     let template = section.expression(key).unwrap_or_default();
-    let template = noted(section, key, Template::text(&template, Escape::Plain));
+    let template = noted(section, key, compiled(&template));
     let candidates: Vec<_> = names
         .into_iter()
         .map(|name| Some((name.to_owned(), built(Some(name))?)))
@@ -72,28 +74,69 @@ pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notif
     }))
 }
 
+/// Compiles a template that chooses: an undefined value in it is distinguished from an empty text.
+fn compiled(template: &str) -> Result<Template, String> {
+    Template::typed_as(template, Escape::Choice)
+}
+
+/// Returns the place of the name that a template chose; None for an empty text.
+fn chosen(text: &str, names: &[&str]) -> Result<Option<usize>, String> {
+    let chosen = text.trim();
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    let found = names
+        .iter()
+        .position(|name| chosen.strip_prefix(PREFIX) == Some(*name));
+    let known = || names.iter().map(|name| format!("{PREFIX}{name}"));
+    // The result may be any text of the event, so it is not shown.
+    let none = || {
+        let known: Vec<String> = known().collect();
+        format!("the template gives none of {}", known.join(", "))
+    };
+    found.map(Some).ok_or_else(none)
+}
+
+/// Notes in the section if the template of a URL gives something else than a name, or fails, on a sample.
+/// Undefined is no mistake there: a sample has not the data of a real event.
+pub fn try_on(section: &Section, samples: &[&Context]) {
+    let key = key_of(section);
+    let names = section.choices(key).unwrap_or_default();
+    let template = section.expression(key).map(|text| compiled(&text));
+    let Some(Ok(template)) = template.filter(|_| !names.is_empty()) else {
+        return;
+    };
+    let problem = samples.iter().find_map(|sample| {
+        let problem = match template.choice(sample) {
+            Ok(text) => chosen(&text?, &names).err()?,
+            Err(problem) => problem,
+        };
+        let name = &sample.event().event;
+        Some(format!("`{key}`: {problem} (tried on a sample of {name})"))
+    });
+    if let Some(problem) = problem {
+        section.problem(key, problem);
+    }
+}
+
+fn key_of(section: &Section) -> &'static str {
+    match section.name.as_str() {
+        "inputs" => "callback_url",
+        _ => "url",
+    }
+}
+
 impl Choice {
     /// Returns the notifier for a message; None if nobody is to get it.
     fn of(&self, message: &Message) -> Result<Option<&dyn Notifier>, Failure> {
         let failed = |problem: &str| Failure::permanent(format!("`{}`: {problem}", self.key));
-        let chosen = self.template.render(&message.context);
-        let chosen = chosen.map_err(|problem| failed(&problem))?;
-        let chosen = chosen.trim();
-        if chosen.is_empty() {
-            return Ok(None);
-        }
-        let name = chosen.strip_prefix(PREFIX);
-        let mut candidates = self.candidates.iter();
-        let found = candidates.find(|(known, _)| Some(known.as_str()) == name);
-        let names = || {
-            let names = self.candidates.iter();
-            let names: Vec<String> = names.map(|(name, _)| format!("{PREFIX}{name}")).collect();
-            names.join(", ")
-        };
-        // The result may be any text of the event, so it is not shown.
-        let none = || failed(&format!("the template gives none of {}", names()));
-        let (_, notifier) = found.ok_or_else(none)?;
-        Ok(Some(notifier.as_ref()))
+        let names = self.candidates.iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = names.collect();
+        let text = self.template.choice(&message.context);
+        let text = text.map_err(|problem| failed(&problem))?;
+        let text = text.ok_or_else(|| failed(UNDEFINED))?;
+        let chosen = chosen(&text, &names).map_err(|problem| failed(&problem))?;
+        Ok(chosen.map(|at| self.candidates[at].1.as_ref()))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::json::lookup;
 use crate::panics;
 use crate::template::context::{Context, VARIABLES};
 use crate::template::jinja::{rewrite_percent, rewrite_sets};
-use crate::text::Escape;
+use crate::text::{Escape, UNDEFINED};
 
 /// Environment for most events.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(limits::FUEL));
@@ -72,6 +72,9 @@ fn format_value(
     }
     // `safe` has no effect in a URL: a value that somebody else chose might change the target.
     let escape = Escape::named(name).filter(|escape| *escape == Escape::Url || !value.is_safe());
+    if value.is_undefined() && escape == Some(Escape::Choice) {
+        return output.write_str(UNDEFINED).map_err(minijinja::Error::from);
+    }
     let text = value.to_string();
     let text = escape.map_or(text.clone(), |escape| escape.apply(&text));
     output.write_str(&text).map_err(minijinja::Error::from)
@@ -176,6 +179,19 @@ impl Template {
         let values = value.try_iter().map_err(|error| error.to_string())?;
         let texts = values.filter(is_there).map(|value| value.to_string());
         Ok(Texts::List(texts.collect()))
+    }
+
+    /// Returns the text of a choice, empty for null; None if it is empty because something is undefined, such as
+    /// the value of an unknown key.
+    pub fn choice(&self, context: &Context) -> Result<Option<String>, String> {
+        let value = self.evaluate(context)?;
+        if value.is_none() || value.is_undefined() {
+            return Ok(value.is_none().then(String::new));
+        }
+        let text = value.to_string();
+        let defined = text.replace(UNDEFINED, "");
+        let is_there = !defined.trim().is_empty() || defined == text;
+        Ok(is_there.then_some(defined))
     }
 
     /// Returns true if the condition holds for an event. A template's text is interpreted as a boolean.

@@ -20,20 +20,26 @@ pub enum Escape {
     Url,
     /// An item of a list: its commas and line breaks become [`INNER`], so that they do not separate items.
     Item,
+    /// A choice: an undefined value in it becomes [`UNDEFINED`], so that it differs from an empty text.
+    Choice,
 }
 
 /// Stand-in for a separator inside an item of a list: a noncharacter, which no text contains.
 pub const INNER: char = '\u{fdd0}';
 
+/// Mark of an undefined value in a choice.
+pub const UNDEFINED: &str = "\u{fdd1}";
+
 impl Escape {
     /// Every markup.
-    pub const ALL: [Escape; 6] = [
+    pub const ALL: [Escape; 7] = [
         Escape::Plain,
         Escape::Html,
         Escape::Mrkdwn,
         Escape::Markdown,
         Escape::Url,
         Escape::Item,
+        Escape::Choice,
     ];
 
     /// Returns the name of this markup in templates.
@@ -45,6 +51,7 @@ impl Escape {
             Escape::Markdown => "markdown",
             Escape::Url => "url",
             Escape::Item => "item",
+            Escape::Choice => "choice",
         }
     }
 

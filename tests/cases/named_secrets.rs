@@ -182,6 +182,158 @@ fn a_key_that_takes_no_secret_warns() {
 }
 
 #[test]
+fn a_name_inside_of_another_text_warns() {
+    let warn = |keys: &str| {
+        let sandbox = Sandbox::with_config(&format!(
+            "[secret:a]\nvalue = canary-one\n[inputs]\ncallback_url = http://localhost/a\n{keys}\n"
+        ));
+        let checked = sandbox.run(&["check-config"]);
+        assert_eq!(checked.code, 0, "{keys}: {checked:?}");
+        assert!(!checked.printed().contains("canary"), "{checked:?}");
+        checked.stderr
+    };
+    for (keys, instead) in [
+        (
+            "header.Authorization = Bearer secret:a",
+            "for a bearer token write `token = secret:NAME`",
+        ),
+        (
+            "header.X-Key = Key secret:a",
+            "write `header.X-Key = secret:NAME`, or `header.X-Key_file`",
+        ),
+        (
+            "headers = X-Bar: secret:a",
+            "write `header.NAME = secret:NAME`",
+        ),
+        (
+            "headers =\n  X-Foo: b\n  X-Bar: secret:a",
+            "write `header.NAME = secret:NAME`",
+        ),
+        (
+            "body = {\"key\": \"secret:a\"}",
+            "only keys for a secret can have one",
+        ),
+        (
+            "[outputs]\nkey = 'secret:a'",
+            "only keys for a secret can have one",
+        ),
+    ] {
+        let said = warn(keys);
+        assert_eq!(said.lines().count(), 1, "{keys}: {said}");
+        assert!(
+            said.contains("the name of a secret is sent literally there"),
+            "{keys}: {said}"
+        );
+        assert!(said.contains(instead), "{keys}: {said}");
+    }
+    for keys in [
+        "token = secret:a",
+        "header.X-Key = secret:a",
+        "headers = X-Bar: client_secret:a",
+        "body = {\"key\": \"secret:b\"}",
+    ] {
+        assert_eq!(warn(keys), "", "{keys}");
+    }
+}
+
+#[test]
+fn a_template_of_a_url_that_can_never_be_right_is_a_problem() {
+    let check = |url: &str| {
+        let sandbox = Sandbox::with_config(&format!(
+            "[secret:dev]\nvalue = http://localhost/canary\n[notifier:n]\ntype = slack\non = any\nurl = {url}\n"
+        ));
+        sandbox.run(&["check-config"])
+    };
+    for (url, problem) in [
+        (
+            "{{ \"secret:\" ~ \"dev\" }}",
+            "there is no name after `secret:`; a template must contain each name whole",
+        ),
+        (
+            "{{ 'secret:%s' | format('dev') }}",
+            "no [secret:%s] in this file or at a farther level; a template must",
+        ),
+        (
+            "{{ 'secret:dev' if check else '' }}/x",
+            "`url`: the template gives none of secret:dev (tried on a sample of",
+        ),
+        (
+            "{{ 'secret:dev' ~ host }}",
+            "`url`: the template gives none of secret:dev (tried on a sample of",
+        ),
+    ] {
+        let checked = check(url);
+        assert_eq!(checked.code, 78, "{url}: {checked:?}");
+        assert_eq!(checked.stderr.lines().count(), 1, "{url}: {checked:?}");
+        assert!(checked.stderr.contains(problem), "{url}: {checked:?}");
+    }
+    for url in [
+        "{{ 'secret:dev' if check else '' }}",
+        "{{ {'a': 'secret:dev'}[host] }}",
+        "{% if check %}{{ 'secret:dev' }}{% endif %}",
+        "{% set x = {'a': 'secret:dev'}[host] %}{{ x }}",
+    ] {
+        let checked = check(url);
+        assert_eq!(checked.code, 0, "{url}: {checked:?}");
+    }
+}
+
+#[test]
+fn an_undefined_choice_of_a_url_is_a_mistake_and_an_empty_one_is_none() {
+    for (url, code, said) in [
+        (
+            "{{ {'a': 'secret:dev'}[host] }}",
+            69,
+            "`url`: the template's result is undefined",
+        ),
+        (
+            "{% set x = {'a': 'secret:dev'}[host] %} {{ x }}",
+            69,
+            "`url`: the template's result is undefined",
+        ),
+        ("{{ {'a': 'secret:dev'}[host] | default('') }}", 0, "nobody"),
+        ("{{ {'a': 'secret:dev', 'h': none}[host] }}", 0, "nobody"),
+        ("{{ 'secret:dev' if check else '' }}", 0, "nobody"),
+    ] {
+        let sandbox = Sandbox::with_config(&format!(
+            "[secret:dev]\nvalue = {}\n[notifier:n]\ntype = slack\non = any\nurl = {url}\n",
+            dead_url()
+        ));
+        let sent = send(&sandbox);
+        assert_eq!(sent.code, code, "{url}: {sent:?}");
+        let history = sandbox.run_on_spool(&["history", "1"]).stdout;
+        assert!(history.contains(said), "{url}: {history}");
+    }
+}
+
+#[test]
+fn what_a_command_for_a_secret_says_is_not_shown() {
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:a]\nvalue_command = sh -c 'cat said >&2; exit 3'\n[inputs]\ncallback_url = {}\ntoken = secret:a\n",
+        dead_url()
+    ));
+    sandbox.file("said", "canary-one\n");
+    let checked = sandbox.run(&["check-config", "--run-commands"]);
+    assert_eq!(checked.code, 78, "{checked:?}");
+    assert!(
+        checked
+            .stderr
+            .contains("`sh` failed: exit status: 3; its messages are not shown"),
+        "{checked:?}"
+    );
+    assert!(
+        checked.stderr.contains("run the command by hand"),
+        "{checked:?}"
+    );
+    let sent = send(&sandbox);
+    assert!(
+        !format!("{checked:?}{sent:?}").contains("canary"),
+        "{checked:?} {sent:?}"
+    );
+    sandbox.expect_no_canary_stored();
+}
+
+#[test]
 fn an_inspection_runs_no_command_of_a_named_secret() {
     let sandbox = Sandbox::with_config(
         "[secret:a]\nvalue_command = sh -c 'touch trace; echo canary'\n[inputs]\ncallback_url = http://localhost/\ntoken = secret:a\n",
