@@ -6,7 +6,7 @@ use std::ops::Range;
 use regex::{Captures, Regex, RegexBuilder};
 
 use crate::event::pairs::{Pairs, Role};
-use crate::event::quoted::{Member, Members, Value};
+use crate::event::quoted::{Member, Members, Quoting, Value};
 use crate::json::tokens::{Token, Tokens, unescaped};
 use crate::secret::MASK;
 use crate::text::sequences;
@@ -220,11 +220,19 @@ impl Mask {
 
     /// Returns the values behind keys in a text.
     fn values(&self, text: &str) -> Vec<Hidden> {
-        let mut hidden = Vec::new();
         if self.key.is_none() {
-            return hidden;
+            return Vec::new();
         }
-        let mut members = Members::new(text);
+        let mut hidden = self.values_in(text, Quoting::Plain);
+        if ["\"\"", "''"].iter().any(|quote| text.contains(quote)) {
+            hidden.extend(self.values_in(text, Quoting::Doubled));
+        }
+        hidden
+    }
+
+    fn values_in(&self, text: &str, quoting: Quoting) -> Vec<Hidden> {
+        let mut hidden = Vec::new();
+        let mut members = Members::new(text, quoting);
         let mut before: Option<(Role, Value)> = None;
         while let Some(member) = members.next() {
             if self.hides_written(member.key()) {
@@ -298,10 +306,10 @@ fn groups_of(found: &Captures<'_>) -> Vec<Hidden> {
 
 /// Returns the replacement of a value in a text: within its quotes, or in quotes like those of the key.
 fn hidden_value(member: &Member<'_>, value: Value) -> Hidden {
-    let quote = member.backslashes();
+    let quote = member.quote();
     match value.inner {
         Some(inner) => (inner, MASK.into()),
-        None => (value.whole, format!("{quote}\"{MASK}{quote}\"").into()),
+        None => (value.whole, format!("{quote}{MASK}{quote}").into()),
     }
 }
 

@@ -1,7 +1,17 @@
 //! Members of objects inside a text, as a command prints them: a key in quotes, and the value behind it. The
-//! quotes may have any number of backslashes before them, as those of JSON within JSON have.
+//! quotes may have any number of backslashes before them, as those of JSON within JSON have; they may be written as
+//! `\u0022` or `\x22`, or be doubled, as in a field of CSV.
 
 use std::ops::Range;
+
+/// Way in which quotes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoting {
+    /// Alone, or as an escape.
+    Plain,
+    /// Each one twice.
+    Doubled,
+}
 
 /// A quote with the backslashes before it.
 #[derive(Clone, Copy, Debug)]
@@ -11,13 +21,25 @@ struct Quote {
     /// Place behind the quote.
     end: usize,
     sign: u8,
+    /// Length without the backslashes.
+    width: usize,
+    /// Number of backslashes, or of those that it would have if it were not written as an escape.
     backslashes: usize,
 }
+
+/// Escapes that stand for a quote, without the backslash before them, and its sign.
+const ESCAPES: [(&str, u8); 4] = [
+    ("u0022", b'"'),
+    ("u0027", b'\''),
+    ("x22", b'"'),
+    ("x27", b'\''),
+];
 
 /// A key in quotes, and the place of its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     text: &'a str,
+    quoting: Quoting,
     opening: Quote,
     closing: Quote,
     /// Place of the value.
@@ -36,6 +58,7 @@ pub struct Value {
 /// Finds the members in a text, in order. The time grows with the text only: no key contains another one.
 pub struct Members<'a> {
     text: &'a str,
+    quoting: Quoting,
     at: usize,
     /// Quotes that may open a key, by their sign; each has more backslashes than the one before.
     double: Vec<Quote>,
@@ -44,9 +67,10 @@ pub struct Members<'a> {
 
 impl<'a> Members<'a> {
     /// Creates a reader at the beginning of a text.
-    pub fn new(text: &'a str) -> Members<'a> {
+    pub fn new(text: &'a str, quoting: Quoting) -> Members<'a> {
         Members {
             text,
+            quoting,
             at: 0,
             double: Vec::new(),
             single: Vec::new(),
@@ -64,7 +88,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Member<'a>> {
         loop {
-            let closing = quote_from(self.text, self.at)?;
+            let closing = quote_from(self.text, self.at, self.quoting)?;
             self.at = closing.end;
             let open = match closing.sign {
                 b'"' => &mut self.double,
@@ -88,6 +112,7 @@ impl<'a> Iterator for Members<'a> {
             self.at = value;
             return Some(Member {
                 text: self.text,
+                quoting: self.quoting,
                 opening,
                 closing,
                 value,
@@ -107,16 +132,24 @@ impl<'a> Member<'a> {
         self.opening.start
     }
 
-    /// Returns the backslashes before each quote.
-    pub fn backslashes(&self) -> &'a str {
-        &self.text[self.opening.start..self.opening.end - 1]
+    /// Returns a double quote as it is written here.
+    pub fn quote(&self) -> String {
+        let Quote {
+            start, end, width, ..
+        } = self.opening;
+        match self.quoting {
+            Quoting::Doubled if self.opening.sign == b'"' => "\"\"".to_owned(),
+            Quoting::Plain if width > 1 => self.text[start..end].to_owned(),
+            _ => self.text[start..end - width].to_owned() + "\"",
+        }
     }
 
     /// Returns the value, if there is one.
     pub fn value(&self) -> Option<Value> {
         let (text, start) = (self.text, self.value);
-        if let Some(quote) = quote_at(text, start) {
-            let (inner, end) = end_of_text(text, quote);
+        let quote = quote_from(text, start, self.quoting);
+        if let Some(quote) = quote.filter(|quote| quote.start == start) {
+            let (inner, end) = end_of_text(text, quote, self.quoting);
             return (!self.ends_at(quote)).then_some(Value {
                 whole: start..end,
                 inner: Some(quote.end..inner),
@@ -168,56 +201,97 @@ impl<'a> Member<'a> {
     fn end_of_brackets(&self) -> usize {
         let text = self.text;
         let (mut at, mut depth) = (self.value, 0_usize);
-        while let Some(next) = text[at..].find(['{', '[', '}', ']', '"', '\'']) {
-            let next = at + next;
-            match text.as_bytes()[next] {
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {
-                    let Some(quote) = quote_from(text, at) else {
-                        break;
-                    };
-                    if self.ends_at(quote) {
-                        return quote.start;
-                    }
-                    at = end_of_text(text, quote).1;
-                    continue;
+        let mut quote = quote_from(text, at, self.quoting);
+        loop {
+            let before = &text[at..quote.map_or(text.len(), |quote| quote.start)];
+            if let Some(next) = before.find(['{', '[', '}', ']']) {
+                match before.as_bytes()[next] {
+                    b'{' | b'[' => depth += 1,
+                    _ => depth = depth.saturating_sub(1),
                 }
+                at += next + 1;
+                if depth == 0 {
+                    return at;
+                }
+                continue;
             }
-            at = next + 1;
-            if depth == 0 {
-                return at;
+            match quote {
+                None => return text.len(),
+                Some(quote) if self.ends_at(quote) => return quote.start,
+                Some(quote) => at = end_of_text(text, quote, self.quoting).1,
             }
+            quote = quote_from(text, at, self.quoting);
         }
-        text.len()
     }
 }
 
 /// Returns the first quote behind a place.
-fn quote_from(text: &str, from: usize) -> Option<Quote> {
-    let rest = &text[from..];
-    let at = rest.find(['"', '\''])?;
-    let before = &rest[..at];
-    let backslashes = before.len() - before.trim_end_matches('\\').len();
-    Some(Quote {
-        start: from + at - backslashes,
-        end: from + at + 1,
-        sign: rest.as_bytes()[at],
-        backslashes,
-    })
+fn quote_from(text: &str, from: usize, quoting: Quoting) -> Option<Quote> {
+    let mut at = from;
+    loop {
+        let place = at + text[at..].find(['"', '\'', 'u', 'x'])?;
+        at = place + 1;
+        let (sign, rest) = (text.as_bytes()[place], &text[place..]);
+        let is_sign = matches!(sign, b'"' | b'\'');
+        let is_escaped = text[from..place].ends_with('\\');
+        let (width, sign) = match quoting {
+            Quoting::Plain if is_sign => (1, sign),
+            Quoting::Plain if is_escaped => escape(rest).unwrap_or_default(),
+            Quoting::Doubled if is_sign => (doubled(rest, sign), sign),
+            _ => (0, 0),
+        };
+        if width == 0 {
+            continue;
+        }
+        let before = text[from..place].bytes().rev();
+        let backslashes = before.take_while(|byte| *byte == b'\\').count();
+        return Some(Quote {
+            start: place - backslashes,
+            end: place + width,
+            sign,
+            width,
+            backslashes: match is_sign {
+                true => backslashes,
+                false => level(backslashes),
+            },
+        });
+    }
 }
 
-/// Returns the quote at a place.
-fn quote_at(text: &str, at: usize) -> Option<Quote> {
-    let is_here = text[at..].trim_start_matches('\\').starts_with(['"', '\'']);
-    is_here.then(|| quote_from(text, at)).flatten()
+/// Returns the length of a doubled quote at the beginning of a text, or 0. A third one there ends the whole field.
+fn doubled(text: &str, sign: u8) -> usize {
+    match text
+        .bytes()
+        .take(4)
+        .take_while(|byte| *byte == sign)
+        .count()
+    {
+        0 | 1 => 0,
+        3 => 3,
+        _ => 2,
+    }
+}
+
+/// Returns the length and the sign of a quote that is written as an escape, without its backslash.
+fn escape(text: &str) -> Option<(usize, u8)> {
+    let found = ESCAPES.iter().find(|(escape, _)| text.starts_with(escape));
+    found.map(|(escape, sign)| (escape.len(), *sign))
+}
+
+/// Returns the number of backslashes that a quote would have in the place of an escape with so many: reading a text
+/// halves them, until one is left over and the escape becomes a quote.
+fn level(backslashes: usize) -> usize {
+    match backslashes > 0 && backslashes.is_multiple_of(2) {
+        true => 2 * level(backslashes / 2) + 1,
+        false => backslashes,
+    }
 }
 
 /// Returns the end of the text that a quote opens, without and with the quote that closes it. One that is cut
 /// off ends with what it is in.
-fn end_of_text(text: &str, opening: Quote) -> (usize, usize) {
+fn end_of_text(text: &str, opening: Quote, quoting: Quoting) -> (usize, usize) {
     let mut at = opening.end;
-    while let Some(quote) = quote_from(text, at) {
+    while let Some(quote) = quote_from(text, at, quoting) {
         at = quote.end;
         if quote.sign != opening.sign {
             continue;
@@ -227,7 +301,11 @@ fn end_of_text(text: &str, opening: Quote) -> (usize, usize) {
         };
         // A backslash of this text is written as one more than are before its quotes.
         if (more / (opening.backslashes + 1)).is_multiple_of(2) {
-            return (quote.end - 1 - opening.backslashes, quote.end);
+            let inner = match quote.width == opening.width {
+                true => quote.end - (opening.end - opening.start),
+                false => quote.start,
+            };
+            return (inner.max(quote.start), quote.end);
         }
     }
     (text.len(), text.len())

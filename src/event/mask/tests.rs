@@ -101,6 +101,113 @@ fn keys_are_found_in_json_within_json_at_any_level() {
     }
 }
 
+/// Returns a text as the content of a JSON string whose quotes are escapes.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\u0022")
+}
+
+/// Returns a text as the content of a usual JSON string.
+fn quoted(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    json[1..json.len() - 1].to_owned()
+}
+
+#[test]
+fn quotes_may_be_escapes_at_any_level() {
+    let mask = mask(&["*password*"], &[]);
+    for value in ["x", "a\"b", "c\\", "\\\"", "l\n'm'", ", \"q\": \"r\""] {
+        let object = serde_json::json!({"a": "b", "my password": value, "z": {"y": "kept"}});
+        let expected = serde_json::json!({"a": "b", "my password": MASK, "z": {"y": "kept"}});
+        // Each way to nest up to four levels of both.
+        for way in 0..64_usize {
+            let levels = 1 + way % 4;
+            let mut text = object.to_string();
+            for level in 0..levels {
+                text = match (way >> (2 + level)) % 2 {
+                    0 => escaped(&text),
+                    _ => quoted(&text),
+                };
+            }
+            let masked = mask.text(&text).unwrap_or_else(|| text.clone());
+            let mut read = masked.clone();
+            for _ in 0..levels {
+                read = serde_json::from_str(&format!("\"{read}\""))
+                    .unwrap_or_else(|_| panic!("{text} {masked}"));
+            }
+            let read: serde_json::Value =
+                serde_json::from_str(&read).unwrap_or_else(|_| panic!("{text} {masked}"));
+            assert_eq!(read, expected, "{text} {masked}");
+        }
+    }
+    for (text, masked) in [
+        (
+            r"{\u0022password\u0022: 12}",
+            r"{\u0022password\u0022: \u0022[redacted]\u0022}",
+        ),
+        (
+            r"{\x27password\x27: \x27y\x27, \x27u\x27: 1}",
+            r"{\x27password\x27: \x27[redacted]\x27, \x27u\x27: 1}",
+        ),
+        (
+            r"{\\u0022password\\u0022: {\\u0022a\\u0022: \\u0022}\\u0022}, x",
+            r"{\\u0022password\\u0022: \\u0022[redacted]\\u0022, x",
+        ),
+        (
+            r"{\u0022name\u0022: \u0022db_password\u0022, \u0022value\u0022: \u0022y\u0022}",
+            r"{\u0022name\u0022: \u0022db_password\u0022, \u0022value\u0022: \u0022[redacted]\u0022}",
+        ),
+    ] {
+        assert_eq!(mask.text(text).as_deref(), Some(masked), "{text}");
+    }
+}
+
+#[test]
+fn quotes_may_be_doubled_as_in_csv() {
+    let mask = mask(&["*password*"], &[]);
+    for value in ["x", "a\"b", "c\\", ",\n", "q\": \"r"] {
+        let object = serde_json::json!({"a": "", "my password": value, "z": {"y": "kept"}});
+        let expected = serde_json::json!({"a": "", "my password": MASK, "z": {"y": "kept"}});
+        let text = format!("1,\"{}\",2", object.to_string().replace('"', "\"\""));
+        let masked = mask.text(&text).unwrap_or_else(|| text.clone());
+        let field = masked.strip_prefix("1,\"").unwrap();
+        let field = field.strip_suffix("\",2").unwrap().replace("\"\"", "\"");
+        let read: serde_json::Value = serde_json::from_str(&field).unwrap();
+        assert_eq!(read, expected, "{text} {masked}");
+    }
+    for (text, masked) in [
+        (
+            r#""{""db_password"": 12}""#,
+            r#""{""db_password"": ""[redacted]""}""#,
+        ),
+        (
+            r#"a,"""password"": ""x""",b"#,
+            r#"a,"""password"": ""[redacted]""",b"#,
+        ),
+        (
+            r#""{""password"": {""a"": ""}""}}""#,
+            r#""{""password"": ""[redacted]""}""#,
+        ),
+        (
+            r#""{""key"": ""password"", ""value"": ""x""}""#,
+            r#""{""key"": ""password"", ""value"": ""[redacted]""}""#,
+        ),
+        (
+            "'{''password'': ''it''}'",
+            "'{''password'': ''[redacted]''}'",
+        ),
+    ] {
+        assert_eq!(mask.text(text).as_deref(), Some(masked), "{text}");
+    }
+    for text in [
+        r#""{""password"": """"}""#,
+        r#"{"a": "", "b": ""}"#,
+        "''''",
+        "it''s: x",
+    ] {
+        assert_eq!(mask.text(text), None, "{text}");
+    }
+}
+
 #[test]
 fn the_value_of_a_named_pair_is_hidden() {
     let mask = mask(&["*password*"], &["canary"]);
@@ -229,6 +336,13 @@ fn the_time_grows_with_the_text_only() {
             .collect::<String>()
             + "\":1",
         format!("\"{}\":canary", "\\u005c".repeat(50_000)),
+        format!("{}canary", "\\u0022pass\\u0022:[".repeat(50_000)),
+        format!("{}canary", "\"\"pass\"\":[".repeat(50_000)),
+        format!("{}canary", "''".repeat(50_000)),
+        format!("{}canary", "\"pass\":u".repeat(50_000)),
+        (0..1000)
+            .map(|level| format!("{}u0022:canary", "\\".repeat(level)))
+            .collect(),
         lines,
     ] {
         let begun = std::time::Instant::now();
