@@ -58,6 +58,8 @@ pub enum Reads {
     NoCommands,
     /// A file that somebody else may have written gets none of the user's secrets.
     None,
+    /// A notifier that is muted needs none.
+    Muted,
 }
 
 impl Reads {
@@ -66,7 +68,7 @@ impl Reads {
         match (self, source) {
             (Reads::All, _) | (_, Source::Inline(_)) => true,
             (Reads::NoCommands, source) => !matches!(source, Source::Command(_)),
-            (Reads::None, _) => false,
+            (Reads::None | Reads::Muted, _) => false,
         }
     }
 }

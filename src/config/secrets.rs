@@ -80,7 +80,8 @@ impl Section {
         let withheld = !self.reads.allows(&given.source);
         let (key, place) = (&given.held.key, given.held.origin.to_string());
         let mut noted = self.withheld.borrow_mut();
-        if withheld && !noted.iter().any(|note| note.place == place) {
+        let is_noted = self.reads == Reads::Muted || noted.iter().any(|note| note.place == place);
+        if withheld && !is_noted {
             let text = match self.reads {
                 Reads::None => {
                     format!("`{key}` is not read, as the spool may be somebody else's")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::entry::Shown;
+use crate::config::entry::{Reads, Shown};
 use crate::config::event::Variables;
 use crate::config::levels::Level;
 use crate::config::problem::{Harm, Problem};
@@ -24,6 +24,7 @@ use crate::notifier::{KINDS, Kind, Notifier, SINGLE, UNKNOWN, Unavailable, choic
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
 use crate::route::{CheckMode, Defaults, Rules};
+use crate::secret;
 use crate::spool::Limits;
 use crate::template::context::Context;
 
@@ -70,6 +71,10 @@ impl Config {
     /// Reads all levels and builds their destinations, trying every expression on `samples`. Never fails:
     /// errors are in `problems`.
     pub fn load(options: &Options, samples: &[Context], http: &Http) -> Config {
+        secret::asking_once(|| Config::read(options, samples, http))
+    }
+
+    fn read(options: &Options, samples: &[Context], http: &Http) -> Config {
         let kinds = KINDS.iter().map(|kind| kind.name).collect();
         let read = Reading::new(options, kinds);
         let mut sections = read.sections;
@@ -287,7 +292,7 @@ impl Config {
     /// Turns a notifier's section into a destination.
     fn destination(
         &mut self,
-        section: Section,
+        mut section: Section,
         output: Option<Section>,
         times: &Named,
         http: &Http,
@@ -308,6 +313,9 @@ impl Config {
             );
         }
         let enabled = section.flag("enabled", true);
+        if !enabled {
+            section.reads = Reads::Muted;
+        }
         let main = section.name == "inputs";
         let cuts_off = section.entries.iter().any(|entry| entry.key == "inherit");
         if main || cuts_off {
@@ -366,6 +374,11 @@ impl Config {
             section.report_unknown();
         }
         self.collect(&section);
+        let name = section.name.strip_prefix("notifier:");
+        let name = name.unwrap_or("callback").to_owned();
+        if !enabled {
+            return self.muted.push((name, known.name));
+        }
         let withheld = section.withheld().into_iter().next();
         let withheld = withheld.filter(|_| notifier.is_none());
         let withheld = withheld.map(|note| note.with(Harm::Unread));
@@ -376,14 +389,6 @@ impl Config {
             None => notifier,
         };
         if let Some(notifier) = notifier {
-            let name = section
-                .name
-                .strip_prefix("notifier:")
-                .unwrap_or("callback")
-                .to_owned();
-            if !enabled {
-                return self.muted.push((name, known.name));
-            }
             self.destinations.push(Destination {
                 name,
                 kind: known,

@@ -5,6 +5,7 @@ mod forms;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -101,10 +102,7 @@ impl Source {
             Source::Environment(name) => std::env::var(name)
                 .ok()
                 .with_context(|| format!("environment variable `{name}` is not set"))?,
-            Source::Command(words) => match answered(words) {
-                Some(answer) => answer?,
-                None => run(words)?,
-            },
+            Source::Command(words) => answer(words)?,
         };
         let value = value.trim_end_matches(['\r', '\n']);
         ensure!(!value.is_empty(), "the secret is empty");
@@ -113,18 +111,37 @@ impl Source {
 }
 
 /// A command, and its output or error.
-type Answer = (Vec<String>, Result<String>);
+type Answer = (Vec<String>, Result<String, String>);
 
 thread_local! {
-    /// Those that the configuration being read now may use.
-    static ANSWERS: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
+    /// Those known to the configuration being read now; None outside of that.
+    static ANSWERS: RefCell<Option<Vec<Answer>>> = const { RefCell::new(None) };
 }
 
-fn answered(words: &[String]) -> Option<Result<String>> {
-    ANSWERS.with_borrow_mut(|answers| {
-        let known = answers.iter().position(|(asked, _)| asked == words)?;
-        Some(answers.swap_remove(known).1)
-    })
+/// Runs `read`, in which each command runs at most once, however many keys use it.
+pub fn asking_once<T>(read: impl FnOnce() -> T) -> T {
+    match ANSWERS.with_borrow(Option::is_some) {
+        true => read(),
+        false => Answers::default().used_by(read),
+    }
+}
+
+/// Returns the output of a command.
+fn answer(words: &[String]) -> Result<String> {
+    let is_same = |(asked, _): &&Answer| asked == words;
+    let known = ANSWERS.with_borrow(|answers| {
+        let found = answers.iter().flatten().find(is_same);
+        found.map(|(_, answer)| answer.clone())
+    });
+    let answer = known.unwrap_or_else(|| {
+        let answer = run(words).map_err(|error| format!("{error:#}"));
+        ANSWERS.with_borrow_mut(|answers| {
+            let answer = (words.to_vec(), answer.clone());
+            answers.iter_mut().for_each(|all| all.push(answer.clone()));
+        });
+        answer
+    });
+    answer.map_err(anyhow::Error::msg)
 }
 
 /// Results of commands that were run ahead.
@@ -132,24 +149,25 @@ fn answered(words: &[String]) -> Option<Result<String>> {
 pub struct Answers(Vec<Answer>);
 
 impl Answers {
-    /// Runs commands for secrets, without blocking other tasks.
+    /// Runs commands for secrets, each once, without blocking other tasks.
     pub async fn of(commands: Vec<Vec<String>>) -> Answers {
         if commands.is_empty() {
             return Answers::default();
         }
         let ask = |words: Vec<String>| {
-            let answer = run(&words);
+            let answer = run(&words).map_err(|error| format!("{error:#}"));
             (words, answer)
         };
+        let commands: BTreeSet<Vec<String>> = commands.into_iter().collect();
         let asked = tokio::task::spawn_blocking(move || commands.into_iter().map(ask).collect());
         Answers(asked.await.unwrap_or_default())
     }
 
     /// Runs `read`, which uses these results instead of running the commands.
     pub fn used_by<T>(self, read: impl FnOnce() -> T) -> T {
-        ANSWERS.set(self.0);
+        let before = ANSWERS.replace(Some(self.0));
         let result = read();
-        ANSWERS.take();
+        ANSWERS.set(before);
         result
     }
 }

@@ -630,3 +630,55 @@ fn what_the_environment_sets_is_no_name() {
     let expected = "Basic YW5uYTpzZWNyZXQ6YQ==";
     assert_eq!(header(&server, "authorization").as_deref(), Some(expected));
 }
+
+#[test]
+fn a_command_runs_once_however_many_keys_use_it() {
+    let server = Server::start([OK]);
+    let command = "sh -c 'echo >>runs; echo canary-one'";
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:a]\nvalue_command = {command}\n\
+         [notifier:one]\ntype = webhook\nurl = {url}/one\non = any\ntoken = secret:a\nheader.X-Key = secret:a\n\
+         [notifier:two]\ntype = webhook\nurl = {url}/two\non = any\ntoken = secret:a\n\
+         [notifier:three]\ntype = webhook\nurl = {url}/three\non = any\ntoken_command = {command}\n",
+        url = server.url()
+    ));
+    let runs = || {
+        std::fs::read_to_string(sandbox.path("runs"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    sandbox
+        .run(&["check-config", "--run-commands"])
+        .expect(0, "");
+    assert_eq!(runs(), 1);
+    assert_eq!(send(&sandbox).code, 0);
+    assert_eq!(runs(), 2);
+    for request in server.wait_for(3) {
+        assert_eq!(request.header("authorization"), Some("Bearer canary-one"));
+    }
+}
+
+#[test]
+fn a_muted_notifier_needs_none_of_its_secrets() {
+    let sandbox = Sandbox::with_config(&format!(
+        "[secret:a]\nvalue_command = touch ran\n[inputs]\ncallback_url = {}\n\
+         [notifier:one]\ntype = slack\nenabled = false\nurl_env = NOT_SET\n\
+         [notifier:two]\ntype = pagerduty\nenabled = false\nrouting_key_file = nowhere\n\
+         [notifier:three]\ntype = webhook\nenabled = false\nurl = secret:a\ntoken_env = NOT_SET\n\
+         [notifier:four]\ntype = awssns\nenabled = false\ntopic_arn = arn:aws:sns:eu-central-1:123456789012:x\n",
+        dead_url()
+    ));
+    for arguments in [&["check-config"][..], &["check-config", "--run-commands"]] {
+        sandbox.run(arguments).expect(0, "");
+    }
+    assert!(!sandbox.path("ran").exists());
+    // Other mistakes are found all the same.
+    sandbox.file(
+        "plugin_config.ini",
+        "[inputs]\ncallback_url = http://localhost/\n[notifier:one]\ntype = slack\nenabled = false\nurl_env = NOT_SET\ncolour = x\n",
+    );
+    sandbox
+        .run(&["check-config"])
+        .expect_line(78, &["unknown key `colour`"]);
+}
