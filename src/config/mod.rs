@@ -21,6 +21,7 @@ pub mod problem;
 mod secrets;
 pub mod section;
 pub mod strays;
+mod times;
 pub mod trouble;
 pub mod units;
 mod unknown;

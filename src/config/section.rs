@@ -4,14 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::advice;
 use super::entry::{Address, Entry, Origin, Reads, Shown, family, resolve};
 use super::lines::{is_comment, without_comments};
 use super::literal::{self, Expected};
 use super::problem::{Harm, Problem};
-use super::units::{self, parse_duration, parse_size};
+use super::units::{self, parse_size};
 use crate::secret::{self, Secret};
 use crate::system::trusted::{self, Trusted};
 
@@ -200,19 +199,6 @@ impl Section {
             number.ok_or_else(|| {
                 let given = advice::quoted(text);
                 format!("`{key}` must be a whole number from 1 to {most}, not {given}")
-            })
-        })
-    }
-
-    /// Returns a time such as `500ms`, `30s`, `5m`, `72h` or `14d`; a bare number is in seconds.
-    pub fn duration(&self, key: &str, default: Duration) -> Duration {
-        if !self.is_given(key) {
-            self.note_default(key, units::duration(default));
-        }
-        self.parsed(key, default, |text| {
-            parse_duration(text).ok_or_else(|| {
-                let given = advice::quoted(text);
-                format!("`{key}` must be a duration such as 500ms, 30s, 5m or 72h, not {given}")
             })
         })
     }
@@ -439,7 +425,7 @@ impl Section {
     }
 
     /// Notes the default that applies to a key that is not set.
-    fn note_default(&self, key: &str, default: impl ToString) {
+    pub(super) fn note_default(&self, key: &str, default: impl ToString) {
         let mut defaults = self.defaults.borrow_mut();
         defaults.insert(key.to_owned(), default.to_string());
     }

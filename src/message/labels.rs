@@ -54,6 +54,16 @@ impl Labels {
                     if let Some(problem) = failure {
                         section.warning(&entry.key, format!("`{}` may fail: {problem}", entry.key));
                     }
+                    if ["labels", "event.labels"]
+                        .iter()
+                        .any(|name| template.uses(name))
+                    {
+                        let text = format!(
+                            "`{}` does not see the other labels, so `labels` is empty there; repeat what the other label is",
+                            entry.key
+                        );
+                        section.warning(&entry.key, text);
+                    }
                     Text::Template(template)
                 }
                 Some(_) => Text::Fixed(section.text(&entry.key)?.to_owned()),

@@ -28,6 +28,9 @@ impl Expected {
     pub fn list(section: &Section, triggers: &[&str]) -> Vec<Expected> {
         let mut expected: Vec<Expected> = Vec::new();
         for line in section.list("expect") {
+            for time in line.rsplit(" every ").next().unwrap_or_default().split(' ') {
+                section.warn_of_unit("expect", time);
+            }
             match Expected::parse(line) {
                 Some(one) if expected.iter().any(|known| known.playbook == one.playbook) => {
                     let given = advice::quoted(&one.playbook);

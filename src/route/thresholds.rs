@@ -64,6 +64,7 @@ fn threshold(
             format!("`{key}` must be a duration such as 30s, 10m or 2h, longer than 0, not {given}")
         })
     });
+    section.warn_of_unit(key, section.text(key).unwrap_or_default());
     let is_asked = triggers.contains(&trigger);
     if section.is_given(key) && !is_asked {
         section.problem(key, format!("`{key}` requires `{trigger}` in `on`"));

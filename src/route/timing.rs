@@ -64,6 +64,8 @@ impl Timing {
         if drop && !is_muted {
             section.needs("muted", "mute");
         }
+        let digest = section.text("digest").unwrap_or_default();
+        section.warn_of_unit("digest", digest.split(' ').next().unwrap_or_default());
         let digest = section.parsed("digest", None, |text| {
             Digest::parse(text, &system).map(Some)
         });

@@ -213,18 +213,31 @@ impl Template {
 
     /// Returns the undefined names it uses.
     pub fn unknown_variables(&self) -> Vec<String> {
-        let used: HashSet<String> = match &self.compiled {
-            Compiled::Variable(_) => HashSet::new(),
-            Compiled::Expression(expression, _) => expression.undeclared_variables(false),
-            Compiled::Text(template) => template.undeclared_variables(false),
-        };
         let known = |name: &String| {
             VARIABLES.contains(&name.as_str())
                 || ENVIRONMENT.globals().any(|(global, _)| global == name)
         };
-        let mut unknown: Vec<String> = used.into_iter().filter(|name| !known(name)).collect();
+        let used = self.used(false).into_iter();
+        let mut unknown: Vec<String> = used.filter(|name| !known(name)).collect();
         unknown.sort();
         unknown
+    }
+
+    /// Returns true if it uses a variable, or something in it, by these names with dots between them.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.used(true).iter().any(|name| {
+            let rest = name.strip_prefix(variable);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// Returns the names that it uses; with `nested`, those with dots, too.
+    fn used(&self, nested: bool) -> HashSet<String> {
+        match &self.compiled {
+            Compiled::Variable(name) => HashSet::from([(*name).to_owned()]),
+            Compiled::Expression(expression, _) => expression.undeclared_variables(nested),
+            Compiled::Text(template) => template.undeclared_variables(nested),
+        }
     }
 
     /// Returns its value for an event as JSON. A part of the result is copied verbatim, because it may be

@@ -198,3 +198,25 @@ fn a_mask_covers_own_data() {
     );
     assert_eq!(end["e"]["stats"]["h"]["ok"], 1);
 }
+
+#[test]
+fn a_label_made_of_other_labels_warns() {
+    for (label, warns) in [
+        ("{{ labels.env }}", true),
+        ("{{ event.labels.env | default('x') }}", true),
+        ("{% if labels %}x{% endif %}", true),
+        ("{{ event.run.playbook }} labels", false),
+    ] {
+        let sandbox = Sandbox::with_config(&format!(
+            "[inputs]\ncallback_url = http://localhost/\n[event]\nlabel.env = prod\nlabel.x = {label}\n"
+        ));
+        let checked = sandbox.run(&["check-config"]);
+        assert_eq!(checked.code, 0, "{checked:?}");
+        let warning = "`label.x` does not see the other labels";
+        assert_eq!(
+            checked.stderr.contains(warning),
+            warns,
+            "{label}: {checked:?}"
+        );
+    }
+}

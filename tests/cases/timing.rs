@@ -829,3 +829,37 @@ fn without_a_spool_events_are_told_at_once() {
     world.stream("2026-11-28T08:00:00Z", &run("r1", &[], "error"));
     expect(&world.told(0), &["site.yml failed"]);
 }
+
+#[test]
+fn a_time_without_a_unit_warns_that_it_is_in_seconds() {
+    for (keys, time) in [
+        (
+            "repeat = 4",
+            Some("`repeat`: 4 means 4 seconds; write `4s`, or the unit that is meant"),
+        ),
+        ("digest = 3600", Some("`digest`: 3600 means 3600 seconds")),
+        (
+            "on = error, missing\nexpect = site.yml every 24 within 1h",
+            Some("`expect`: 24 means 24 seconds"),
+        ),
+        (
+            "on = error, overdue\noverdue_after = 90",
+            Some("`overdue_after`: 90 means 90 seconds"),
+        ),
+        ("repeat = 4h\ntimeout = 1.5s\ndigest = 1d at 08:00", None),
+        (
+            "repeat = 0\ntimeout = 30\ngroup_wait = 2\ngroup_by = run",
+            None,
+        ),
+    ] {
+        let sandbox = Sandbox::with_config(&format!(
+            "[notifier:x]\ntype = webhook\nurl = http://localhost/\n{keys}\n"
+        ));
+        let checked = sandbox.run(&["check-config"]);
+        assert_eq!(checked.code, 0, "{keys}: {checked:?}");
+        match time {
+            Some(warning) => assert!(checked.stderr.contains(warning), "{keys}: {checked:?}"),
+            None => assert_eq!(checked.stderr, "", "{keys}"),
+        }
+    }
+}
