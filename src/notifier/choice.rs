@@ -12,8 +12,8 @@ use crate::config::vault::PREFIX;
 use crate::failure::{Check, Failure};
 use crate::message::Message;
 use crate::net::http::Http;
-use crate::template::context::Context;
 use crate::template::Template;
+use crate::template::context::Context;
 use crate::text::Escape;
 
 /// Reason why a choice without a defined value is a mistake.

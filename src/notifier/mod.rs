@@ -17,6 +17,7 @@ pub mod pagerduty;
 pub mod recipients;
 pub mod rocketchat;
 pub mod slack;
+mod snippet;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;

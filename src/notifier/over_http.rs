@@ -53,6 +53,17 @@ pub trait Service {
         None
     }
 
+    /// Returns the next request after a message was delivered, which only adds to it, such as a file; `name` is the
+    /// service's name for the message, `replies` are those to earlier such requests.
+    fn follow_up(
+        &self,
+        _message: &Message,
+        _name: Option<&str>,
+        _replies: &[Reply],
+    ) -> Result<Option<Request>, Failure> {
+        Ok(None)
+    }
+
     /// Returns a request that changes nothing, to check the address and the credentials.
     fn probe(&self, method: Method) -> Request;
 
@@ -61,6 +72,9 @@ pub trait Service {
         None
     }
 }
+
+/// Beginning of a note about a message that was delivered without what follows it.
+const MISSING: &str = "sent without its attachment";
 
 /// Maximum length of a stored name of a message, in bytes.
 const MAX_NAME: usize = 256;
@@ -232,6 +246,23 @@ impl<S: Service> HttpNotifier<S> {
         self.service.check_response(&reply)
     }
 
+    /// Sends what belongs to a delivered message. Returns a note if that fails: the message is not sent again.
+    async fn follow_up(&self, message: &Message, name: Option<&str>) -> Option<String> {
+        let mut replies = Vec::new();
+        loop {
+            let next = self.service.follow_up(message, name, &replies);
+            let reply = match next {
+                Ok(None) => return None,
+                Ok(Some(request)) => self.exchange(request).await,
+                Err(failure) => Err(failure),
+            };
+            match reply {
+                Ok(reply) => replies.push(reply),
+                Err(failure) => return Some(format!("{MISSING}: {}", failure.error())),
+            }
+        }
+    }
+
     async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
         match &self.oauth {
             Some(oauth) => oauth.exchange(&self.endpoint, request).await,
@@ -277,6 +308,7 @@ impl<S: Service> Notifier for HttpNotifier<S> {
         let requests = self.service.requests(message)?;
         let recipients = requests.len();
         let (mut reached, mut failures) = (Receipts::new(), Vec::new());
+        let mut replaced = self.service.note(message);
         for (recipient, request) in requests {
             if message.reached.contains_key(&recipient) {
                 continue;
@@ -284,12 +316,14 @@ impl<S: Service> Notifier for HttpNotifier<S> {
             let delivered = panics::caught_async(self.deliver(message, &recipient, request)).await;
             match delivered.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
                 Ok(name) => {
-                    reached.insert(recipient, name.filter(|name| is_name(name)));
+                    let name = name.filter(|name| is_name(name));
+                    let missing = self.follow_up(message, name.as_deref()).await;
+                    replaced = missing.or(replaced);
+                    reached.insert(recipient, name);
                 }
                 Err(failure) => failures.push((recipient, failure)),
             }
         }
-        let replaced = self.service.note(message);
         if let Some(note) = &replaced
             && !self.has_said.replace(true)
         {

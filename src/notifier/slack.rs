@@ -22,6 +22,7 @@ use crate::notifier::over_http::{
     Service, api_url, fields_within, join_path, json_with, over_http,
 };
 use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::snippet::Uploads;
 use crate::text::{Escape, characters, cut};
 
 /// Slack, as a kind of notifier.
@@ -79,7 +80,12 @@ struct Bot {
     channels: Recipients,
     /// True if a run's later messages replace its first.
     update: bool,
+    /// True if the output of a command of `ansible-notify run` is attached.
+    attaches_output: bool,
 }
+
+/// Values of `attach`.
+const ATTACHMENTS: [(&str, bool); 2] = [("none", false), ("output", true)];
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let color = section.parsed("color", None, |text| match color(text) {
@@ -96,6 +102,10 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
                 "`url` is a webhook with a channel of its own; keep it, or `token` and `channels`";
             section.problem("url", problem);
         }
+        if section.choice("attach", false, &ATTACHMENTS) {
+            let problem = "`attach` requires a bot: an incoming webhook takes no files; set `token` and `channels` instead of `url`";
+            section.problem("attach", problem);
+        }
         (read_secret_url(section, "url"), Some(None))
     } else {
         let api = api_url(section, "https://slack.com/api");
@@ -110,11 +120,13 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 fn bot(section: &Section) -> Option<Bot> {
     let authorization = bearer(section, "token");
     let update = section.flag("update", false);
+    let attaches_output = section.choice("attach", false, &ATTACHMENTS);
     let channels = Recipients::required(section, "channels", &recipients::CHANNELS, channel);
     Some(Bot {
         authorization: authorization?,
         channels: channels?,
         update,
+        attaches_output,
     })
 }
 
@@ -302,6 +314,22 @@ impl Service for Slack {
             .is_some_and(|error| NOT_UPDATED.contains(&error));
         let updated = self.bot.as_ref()?.update && message.threads.contains_key(recipient);
         (gone && updated).then(|| self.post(message, recipient, Place::Channel).ok())?
+    }
+
+    fn follow_up(
+        &self,
+        message: &Message,
+        name: Option<&str>,
+        replies: &[Reply],
+    ) -> Result<Option<Request>, Failure> {
+        let Some(bot) = self.bot.as_ref().filter(|bot| bot.attaches_output) else {
+            return Ok(None);
+        };
+        let uploads = Uploads {
+            api: &self.url,
+            authorization: &bot.authorization,
+        };
+        uploads.next(message, name, replies)
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -297,3 +297,81 @@ fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
         .count();
     assert_eq!(told, 1);
 }
+
+/// Runs a command whose output is attached to the message of its end.
+fn attached(config: &str) -> (Sandbox, crate::sandbox::Outcome) {
+    let sandbox = Sandbox::with_config(&config.replace("on = any", "on = error\nattach = output"));
+    let script = "echo Gr\u{fc}\u{df}e; echo 'ERROR! no'; exit 1";
+    let outcome = sandbox.run_on_spool(&["run", "sh", "-c", script]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    (sandbox, outcome)
+}
+
+#[test]
+fn slack_gets_the_output_of_a_command_as_a_snippet_in_the_thread_of_its_message() {
+    let server = slack::start();
+    let (_sandbox, outcome) = attached(&SLACK.config(&server, "ops, dev"));
+    assert_eq!(outcome.stderr, DELIVERED);
+    let requests = server.requests();
+    let targets: Vec<&str> = requests.iter().map(|one| one.target.as_str()).collect();
+    let (post, place) = ("/api/chat.postMessage", "/api/files.getUploadURLExternal");
+    let done = "/api/files.completeUploadExternal";
+    assert_eq!(
+        targets,
+        [
+            post,
+            place,
+            "/upload/v1/F0000",
+            done,
+            post,
+            place,
+            "/upload/v1/F0001",
+            done
+        ]
+    );
+    assert_eq!(requests[2].body, "Gr\u{fc}\u{df}e\nERROR! no");
+    let completed = [3, 7].map(|at: usize| requests[at].json());
+    assert_eq!(
+        completed.map(|body| (body["channel_id"].clone(), body["thread_ts"].clone())),
+        [
+            (json!("C0OPS"), json!("1712.000000")),
+            (json!("C0DEV"), json!("1712.000001")),
+        ]
+    );
+}
+
+#[test]
+fn slack_keeps_the_message_of_a_bot_that_may_not_upload_files() {
+    let server = slack::start();
+    let config = SLACK
+        .config(&server, "ops")
+        .replace(slack::TOKEN, slack::FILELESS);
+    let (sandbox, outcome) = attached(&config);
+    let note = "sent without its attachment: missing_scope: give the bot the scope `files:write`";
+    assert_eq!(
+        outcome.stderr,
+        format!("ansible-notify: {note}\n{DELIVERED}")
+    );
+    let history = sandbox.run_on_spool(&["history", "1"]);
+    assert!(history.stdout.contains(note), "{history:?}");
+    assert_eq!(server.requests().len(), 2);
+    // It is sent no second time.
+    sandbox.run_on_spool(&["flush"]);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn slack_attaches_nothing_where_there_is_no_output_or_no_bot() {
+    let server = slack::start();
+    let config = SLACK.config(&server, "ops");
+    send(
+        &config.replace("on = any", "on = any\nattach = output"),
+        &failed_run(1),
+    )
+    .expect(0, DELIVERED);
+    assert_eq!(server.requests().len(), 1);
+    let webhook = SLACK_WEBHOOK.config(&server, "ops");
+    Sandbox::with_config(&webhook.replace("on = any", "on = any\nattach = output"))
+        .run(&["check-config"])
+        .expect_line(78, &["`attach` requires a bot"]);
+}

@@ -1,6 +1,6 @@
 //! Slack: the Web API's methods for messages and an incoming webhook, with what they refuse.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,13 +9,27 @@ use serde_json::{Value, json};
 use super::{Reply, Request, Server};
 
 pub const TOKEN: &str = "xoxb-canary-slack";
+/// Token of a bot that may not upload files.
+pub const FILELESS: &str = "xoxb-canary-fileless";
+
+/// Files by their ids: the length that was announced, and the content once it has come.
+type Files = Mutex<HashMap<String, (usize, Option<String>)>>;
 
 /// Knows the channels `ops` and `dev`, is `busy` at first, and knows no others; so its webhooks
 /// `/services/T0/B0/canary-ops` and others.
 pub fn start() -> Server {
     let posts = AtomicU32::new(0);
     let told = Mutex::new(HashSet::new());
+    let files = Files::default();
     Server::answering(move |request| {
+        if let Some(id) = request.target.strip_prefix("/upload/v1/") {
+            return upload(request, id, &files);
+        }
+        if let Some(method) = request.target.strip_prefix("/api/files.") {
+            let said = place(request, method, &files);
+            let refused = |error| json!({"ok": false, "error": error});
+            return super::json(200, &said.unwrap_or_else(refused));
+        }
         let number = posts.fetch_add(1, Ordering::Relaxed);
         let channel =
             serde_json::from_str::<Value>(&request.body).unwrap_or_default()["channel"].to_string();
@@ -37,6 +51,68 @@ pub fn start() -> Server {
     })
 }
 
+/// The content of a file, at an address that needs no token, once.
+fn upload(request: &Request, id: &str, files: &Files) -> Reply {
+    let mut files = files.lock().unwrap();
+    match files.get_mut(id) {
+        Some((length, content @ None)) if *length == request.body.len() => {
+            assert_eq!(request.header("authorization"), None, "a token for no one");
+            *content = Some(request.body.clone());
+            Reply::Full(200, "", "OK - 1")
+        }
+        _ => Reply::Full(400, "", "invalid upload"),
+    }
+}
+
+/// The methods before and after that.
+fn place(request: &Request, method: &str, files: &Files) -> Result<Value, &'static str> {
+    let mut files = files.lock().unwrap();
+    match request.header("authorization") {
+        Some(bearer) if bearer == format!("Bearer {TOKEN}") => {}
+        Some(bearer) if bearer == format!("Bearer {FILELESS}") => return Err("missing_scope"),
+        _ => return Err("invalid_auth"),
+    }
+    match method {
+        "getUploadURLExternal" => {
+            if request.header("content-type") != Some("application/x-www-form-urlencoded") {
+                return Err("invalid_arguments");
+            }
+            let form: HashMap<_, _> = url::form_urlencoded::parse(request.body.as_bytes())
+                .into_owned()
+                .collect();
+            let length = form.get("length").and_then(|length| length.parse().ok());
+            let length = length
+                .filter(|length| *length > 0)
+                .ok_or("invalid_arguments")?;
+            form.get("filename")
+                .filter(|name| !name.is_empty())
+                .ok_or("invalid_arguments")?;
+            let id = format!("F{:04}", files.len());
+            let host = request.header("host").unwrap_or_default();
+            let url = format!("http://{host}/upload/v1/{id}");
+            files.insert(id.clone(), (length, None));
+            Ok(json!({"ok": true, "upload_url": url, "file_id": id}))
+        }
+        "completeUploadExternal" => {
+            let body: Value = serde_json::from_str(&request.body).map_err(|_| "invalid_json")?;
+            let id = body["files"][0]["id"].as_str().ok_or("invalid_arguments")?;
+            let (_, content) = files.get(id).ok_or("file_not_found")?;
+            content.as_ref().ok_or("file_not_found")?;
+            // A channel's name is refused, and so is what is no time of a message.
+            let channel = body["channel_id"]
+                .as_str()
+                .filter(|id| id.starts_with("C0"));
+            channel.ok_or("invalid_channel")?;
+            let thread = body["thread_ts"]
+                .as_str()
+                .and_then(|time| time.split_once('.'));
+            thread.ok_or("invalid_arguments")?;
+            Ok(json!({"ok": true, "files": [{"id": id}]}))
+        }
+        _ => Err("unknown_method"),
+    }
+}
+
 fn webhook(request: &Request, first: bool) -> Reply {
     let body = serde_json::from_str::<Value>(&request.body).unwrap_or_default();
     match (request.target.rsplit('-').next(), unfit(&body)) {
@@ -50,7 +126,11 @@ fn webhook(request: &Request, first: bool) -> Reply {
 }
 
 fn api(request: &Request, number: u32, first: bool) -> Result<Value, &'static str> {
-    if request.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
+    let tokens = [TOKEN, FILELESS].map(|token| format!("Bearer {token}"));
+    if !tokens
+        .iter()
+        .any(|token| request.header("authorization") == Some(token))
+    {
         return Err("invalid_auth");
     }
     if request.target == "/api/auth.test" {
