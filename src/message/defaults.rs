@@ -49,7 +49,9 @@ const MESSAGE_SOURCE: &str = "\
 {% endfor %}
 {%- if failures > 10 %}and {{ failures - 10 }} more
 {% endif %}
-{{- stats | length }} host{{ '' if stats | length == 1 else 's' }}, {{ changed_hosts | length }} changed, {{ failures }} failed, in {{ elapsed | round(1) }} s
+{%- if stats %}{{ stats | length }} host{{ '' if stats | length == 1 else 's' }}, {% endif %}
+{%- if stats or failures or changed_hosts %}{{ changed_hosts | length }} changed, {{ failures }} failed, in {% else %}after {% endif %}
+{{- elapsed | round(1) }} s
 {%- if reason and not failed_tasks %}
 {{ reason | truncate(length=1000, leeway=0) }}
 {%- endif %}
