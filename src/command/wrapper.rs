@@ -112,9 +112,10 @@ impl Wrapper {
         self.ask(&Request::Claim(claimant))?
     }
 
-    /// Returns the end of the command. Waits for it if the plugin did not report its own.
-    pub fn ending(&mut self, ended: bool) -> Ending {
-        self.ask(&Request::Ending { ended }).unwrap_or_default()
+    /// Returns the end of the command; None if the other side is gone. Waits for it if the plugin did not report its
+    /// own.
+    pub fn ending(&mut self, ended: bool) -> Option<Ending> {
+        self.ask(&Request::Ending { ended })
     }
 
     /// Notes that the end of the run is safe.

@@ -25,6 +25,10 @@ const INTERRUPTED: [i64; 2] = [99, 130];
 /// Reasons of ends that came without one.
 const INTERRUPTION: &str = "interrupted";
 const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
+const UNREAD: &str = "`ansible-notify run` was killed, so nobody read Ansible's output any longer";
+/// Exit code of Python if its output cannot be written, and the words for it in an error: for a pipe, for a terminal.
+const UNWRITTEN: i64 = 120;
+const BROKEN: [&str; 3] = ["Broken pipe", "BrokenPipeError", "Input/output error"];
 
 /// State left by earlier runs of the playbook, as its end reports it.
 #[derive(Default)]
@@ -192,6 +196,14 @@ impl RunSummary {
         self.signal = exited.signal.clone();
         self.interrupted = exited.status() == Status::Canceled;
         self.error = self.error.take().or(reason);
+    }
+
+    /// Notes that the `ansible-notify run` around it is gone: an error of the output is the consequence.
+    pub fn note_unread(&mut self) {
+        let is_broken = |text: &String| BROKEN.iter().any(|words| text.contains(words));
+        if self.exit_code == Some(UNWRITTEN) || self.error.iter().chain(&self.said).any(is_broken) {
+            self.error = Some(UNREAD.to_owned());
+        }
     }
 
     /// Returns how the run ended.

@@ -34,6 +34,7 @@ inventory = inventory
 status = status
 exit_code = exit_code
 signal = signal
+previous = previous
 reason = reason
 output = output
 [delivery]
@@ -44,6 +45,11 @@ FAILS = "- hosts: localhost\n  gather_facts: false\n  tasks: [{name: breaks, com
 SLEEPS = (
     "- hosts: localhost\n  gather_facts: false\n"
     "  tasks: [{name: asleep, shell: 'touch asleep; exec sleep 60'}]\n"
+)
+SPEAKS = (
+    "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+    "    - {shell: 'touch asleep; while ! test -e go; do sleep 0.1; done'}\n"
+    "    - {debug: {msg: hello}}\n    - {debug: {msg: hello}}\n"
 )
 KILLS = (
     "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
@@ -121,15 +127,45 @@ class Place:
         return end
 
 
-# Command, exit code, status and reason, where nothing calls a plugin
+# A YAML error in the words of ansible-core before 2.19, and of later ones
+YAML = "(YAML parsing failed|Syntax Error while loading YAML): "
+# Command, exit code and reason, where nothing calls a plugin
 BEFORE = {
     "no such playbook": ("ansible-playbook nowhere.yml", 1, ".*nowhere.yml.* could not be found"),
-    "syntax error": ("ansible-playbook syntax.yml", 4, "."),
-    "not a list": ("ansible-playbook scalar.yml", 4, "."),
-    "empty playbook": ("ansible-playbook empty.yml", 4, "."),
-    "no such role": ("ansible-playbook role.yml", 1, "[tT]he role 'nowhere' was not found.*"),
-    "no such import": ("ansible-playbook import.yml", 1, ".*nowhere.*"),
-    "no such module": ("ansible-playbook module.yml", 4, ".*nowhere.*"),
+    "syntax error": ("ansible-playbook syntax.yml", 4, YAML + r".*node content.*/syntax\.yml:2\)$"),
+    "syntax error in a role": (
+        "ansible-playbook roles.yml",
+        4,
+        YAML + r".*node content.*/roles/r/tasks/main\.yml:2\)$",
+    ),
+    "not a list": ("ansible-playbook scalar.yml", 4, r".* list of plays.*/scalar\.yml:1\)$"),
+    "empty playbook": ("ansible-playbook empty.yml", 4, "Empty playbook, nothing to do"),
+    "unknown key": ("ansible-playbook key.yml", 4, r"'taks' is not a valid .*/key\.yml:\d\)$"),
+    "no such role": (
+        "ansible-playbook role.yml",
+        1,
+        r"[tT]he role 'nowhere' was not found.*/role\.yml:2\)$",
+    ),
+    "no such import": (
+        "ansible-playbook import.yml",
+        1,
+        r"Unable to retrieve .*/nowhere\.yml' on the Ansible Controller",
+    ),
+    "no such module": (
+        "ansible-playbook module.yml",
+        4,
+        r"couldn't resolve module/action 'nowhere'.*/module\.yml:2\)$",
+    ),
+    "bad inventory": (
+        "env ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=1 ansible-playbook -i broken.ini ok.yml",
+        1,
+        "Completely failed to parse inventory source .*/broken.ini.*\\(Failed to parse .*values to",
+    ),
+    "no inventory": (
+        "env ANSIBLE_INVENTORY_UNPARSED_FAILED=1 ansible-playbook -i plugin.yml ok.yml",
+        1,
+        "No inventory was parsed.*\\(Failed to parse .*unknown plugin 'nowhere'",
+    ),
     "unknown option": ("ansible-playbook --nowhere ok.yml", 2, ".*unrecognized arguments.*"),
     "no argument": ("ansible-playbook", 2, ".*error.*"),
     "limit to nobody": ("ansible-playbook ok.yml --limit nowhere", 1, ".*limit.*"),
@@ -139,9 +175,21 @@ BEFORE = {
         ".*nowhere.* was not found",
     ),
     "no such extra vars": ("ansible-playbook -e @nowhere.yml ok.yml", 1, ".*nowhere.yml.*"),
-    "broken extra vars": ("ansible-playbook -e @syntax.yml ok.yml", None, "."),
-    "broken ansible.cfg": ("env ANSIBLE_CONFIG=broken.cfg ansible-playbook ok.yml", None, "."),
-    "git failure": ("ansible-pull -U ./nowhere.git -d checkout", None, "."),
+    "broken extra vars": (
+        "ansible-playbook -e @syntax.yml ok.yml",
+        None,
+        YAML + r".*/syntax\.yml:2\)$",
+    ),
+    "broken ansible.cfg": (
+        "env ANSIBLE_CONFIG=broken.cfg ansible-playbook ok.yml",
+        None,
+        r".*Error reading config file \(.*broken.cfg\): .*no section headers",
+    ),
+    "git failure": (
+        "ansible-pull -U ./nowhere.git -d checkout",
+        None,
+        r"localhost: .*fatal: .*'\./nowhere\.git' does not ",
+    ),
     "python traceback": ("python -c 'import nowhere'", 1, "ModuleNotFoundError: .*"),
     "no such program": ("ansible-playbok ok.yml", 127, "cannot run `ansible-playbok`: No such .*"),
     "not executable": ("./ok.yml", 126, "cannot run `./ok.yml`: Permission denied"),
@@ -160,6 +208,12 @@ def test_a_run_that_never_begins(ansible, endpoint, name):
     place.write("role.yml", "- hosts: localhost\n  roles: [nowhere]\n")
     place.write("import.yml", "- import_playbook: nowhere.yml\n")
     place.write("module.yml", "- hosts: localhost\n  tasks: [{nowhere: }]\n")
+    place.write("key.yml", "- hosts: localhost\n  taks: []\n")
+    place.write("roles.yml", "- hosts: localhost\n  roles: [r]\n")
+    (place.folder / "roles" / "r" / "tasks").mkdir(parents=True)
+    place.write("roles/r/tasks/main.yml", "- hosts: [\n")
+    place.write("broken.ini", "[web\nx\n")
+    place.write("plugin.yml", "plugin: nowhere\n")
     place.write("broken.cfg", "[defaults\nforks = x\n")
     rc, printed = place.run(*shlex.split(command))
     end = place.the_end()
@@ -167,9 +221,46 @@ def test_a_run_that_never_begins(ansible, endpoint, name):
     assert rc == (code if code is not None else rc)
     assert rc != 0
     assert end["exit_code"] == (rc if rc >= 0 else 128 - rc)
-    assert re.match(reason, end["reason"], re.S), (end["reason"], printed)
+    assert re.match(reason, end["reason"]), (end["reason"], printed)
     if code not in (126, 127, -9) and printed.strip() and "bash -c" not in command:
         assert end["output"]
+
+
+@pytest.mark.parametrize("option", ["--syntax-check", "--list-tasks", "--list-hosts", "--version"])
+def test_a_command_that_runs_no_playbook(ansible, endpoint, option):
+    place = Place(ansible, endpoint, "place")
+    assert place.run("ansible-playbook", "fails.yml")[0] == 2
+    place.reported()
+    assert place.run("ansible-playbook", "fails.yml", option)[0] == 0
+    start, end = place.reported(4)[2:]
+    assert [start["status"], end["status"]] == ["running", "success"]
+    assert end["name"] == "ansible-playbook %s fails.yml" % option
+    assert end["path"] is None
+    place.run("ansible-playbook", "fails.yml")
+    assert place.reported(6)[5]["previous"] == "error"
+
+
+def test_a_wrapper_that_is_killed(ansible, endpoint):
+    """Ansible goes on without a reader of its output, and fails."""
+    place = Place(ansible, endpoint, "place")
+    place.write("speaks.yml", SPEAKS)
+    process = subprocess.Popen(
+        [BINARY, "run", "ansible-playbook", "speaks.yml"],
+        cwd=place.folder,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    wait_for((place.folder / "asleep").exists)
+    process.kill()
+    process.wait(timeout=PATIENCE)
+    place.write("go", "")
+    end = place.the_end()
+    assert end["status"] == "error"
+    assert end["reason"].startswith("`ansible-notify run` was killed"), end
+    process.stdout.close()
 
 
 @pytest.mark.parametrize("has_plugin", [True, False])

@@ -59,6 +59,7 @@ mod room;
 mod routes;
 mod rows;
 mod run;
+mod run_reports;
 mod runner;
 mod running;
 mod runs;

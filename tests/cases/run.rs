@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{BINARY, Outcome, Sandbox, outcome, side_by_side};
+use rustix::process::Pid;
+
+use crate::sandbox::{BINARY, Outcome, PATIENCE, Sandbox, outcome, side_by_side};
 use crate::server::smtp::Smtp;
 use crate::server::{OK, Server, dead_url};
 
@@ -328,6 +330,28 @@ fn much_output_needs_little_memory() {
     assert_eq!(output, "the end");
 }
 
+/// Waits until a condition holds.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "no {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// True if a process has a child that runs the program of this name.
+fn is_parent_of(parent: i32, program: &str) -> bool {
+    let list = Command::new("ps")
+        .args(["-A", "-o", "ppid=,comm="])
+        .output()
+        .unwrap();
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    list.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(&parent.to_string()) && words.next() == Some(program)
+    })
+}
+
 #[test]
 fn signals_sent_to_this_program_alone_reach_the_command() {
     for (name, number, status) in [
@@ -339,19 +363,19 @@ fn signals_sent_to_this_program_alone_reach_the_command() {
         let server = Server::start([OK]);
         let sandbox = Sandbox::with_config(&config(&server.url()));
         let script = "echo ready; exec sleep 60";
-        let mut child = sandbox
+        let child = sandbox
             .command(&["run", "-q", "sh", "-c", script])
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        // Not the shell before it: that may yet fail to become `sleep`.
+        let pid = Pid::from_child(&child).as_raw_nonzero().get();
+        eventually("the final program", || is_parent_of(pid, "sleep"));
         let kill = Command::new("kill")
-            .args([format!("-{name}"), child.id().to_string()])
+            .args([format!("-{name}"), pid.to_string()])
             .status();
         assert!(kill.unwrap().success());
-        assert_eq!(child.wait().unwrap().signal(), Some(number), "{name}");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{name}: {output:?}");
         let [reported, code, signal, _] = end(&server.bodies());
         assert_eq!(
             (reported, code, signal),

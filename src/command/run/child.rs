@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::oneshot;
 
+use super::copier::plain;
 use super::output::Streams;
 
 /// Exit codes of a shell for a program that it cannot run, and for one that it does not find.
@@ -66,33 +68,43 @@ pub fn start(
     [stdout, stderr]: Streams,
     target: &Target,
 ) -> Result<oneshot::Receiver<ExitStatus>, NotStarted> {
+    let cannot = |error: &std::io::Error| NotStarted {
+        reason: format!("cannot run `{}`: {}", words[0].display(), plain(error)),
+        code: match error.kind() {
+            ErrorKind::NotFound => NOT_FOUND,
+            _ => NOT_EXECUTABLE,
+        },
+    };
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdout(stdout).stderr(stderr);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    let mut child = command.spawn().map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        NotStarted {
-            reason: format!("cannot run `{}`: {reason}", words[0].display()),
-            code: match error.kind() {
-                ErrorKind::NotFound => NOT_FOUND,
-                _ => NOT_EXECUTABLE,
-            },
-        }
-    })?;
-    let pid = Pid::from_child(&child);
-    target.lock().pid = Some(pid);
+    // Without a thread, its end would never be seen.
+    let waiting = waiter(target.clone()).map_err(|error| cannot(&error))?;
+    let child = command.spawn().map_err(|error| cannot(&error))?;
+    target.lock().pid = Some(Pid::from_child(&child));
     let (sender, receiver) = oneshot::channel();
-    let target = target.clone();
-    std::thread::spawn(move || {
+    // It waits for this.
+    let _ = waiting.send((child, sender));
+    Ok(receiver)
+}
+
+/// Starts a thread that waits for the end of a command, and sends its status.
+fn waiter(target: Target) -> std::io::Result<mpsc::Sender<(Child, oneshot::Sender<ExitStatus>)>> {
+    let (command, started) = mpsc::channel::<(Child, oneshot::Sender<ExitStatus>)>();
+    std::thread::Builder::new().spawn(move || {
+        let Ok((mut child, sender)) = started.recv() else {
+            return;
+        };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        let pid = WaitId::Pid(Pid::from_child(&child));
+        while let Err(Errno::INTR) = waitid(pid.clone(), options) {}
         target.end();
         // There is a child, so there is a status.
-        let status = child.wait().unwrap_or_default();
-        let _ = sender.send(status);
-    });
-    Ok(receiver)
+        if let Ok(status) = child.wait() {
+            let _ = sender.send(status);
+        }
+    })?;
+    Ok(command)
 }
 
 /// Returns the exit code that a shell reports.

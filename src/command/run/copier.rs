@@ -34,6 +34,8 @@ struct State {
     is_last: bool,
     /// True once it has ended.
     is_over: bool,
+    /// Why the rest of the output could not be written to a file.
+    failure: Option<String>,
 }
 
 /// A thread that copies output.
@@ -89,6 +91,11 @@ impl Copier {
             .wait_timeout_while(state, limit, is_busy);
         drop(waited);
     }
+
+    /// Returns why the rest of the output could not be written to a file, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.progress.lock().failure.clone()
+    }
 }
 
 impl Progress {
@@ -136,8 +143,8 @@ impl Copying {
                         let length = self.complete(&mut piece, length);
                         self.tail.push(&piece[..length]);
                         let piece = untranslated([&self.source, &self.target], &piece[..length]);
-                        if self.write(&piece).is_err() {
-                            return;
+                        if let Err(error) = self.write(&piece) {
+                            return self.fail(&error);
                         }
                         follow(&self.source, &self.target);
                         if asked.is_some() {
@@ -155,6 +162,14 @@ impl Copying {
                     return;
                 }
             }
+        }
+    }
+
+    /// Notes that a file takes no more. The command did not see that, but would without this program; if a reader
+    /// leaves, it gets a signal, as without.
+    fn fail(&self, error: &std::io::Error) {
+        if self.target.metadata().is_ok_and(|file| file.is_file()) {
+            self.progress.lock().failure = Some(plain(error));
         }
     }
 
@@ -243,6 +258,13 @@ fn follow(made: &File, real: &File) {
 struct Ready {
     has_output: bool,
     is_woken: bool,
+}
+
+/// Returns an error of the system without its number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let plain = text.split(" (os error").next();
+    plain.unwrap_or_default().to_owned()
 }
 
 fn is_passing(error: &std::io::Error) -> bool {

@@ -39,6 +39,15 @@ const LONG: [&str; 24] = [
     "--become-user",
     "--become-password-file",
 ];
+/// Options with which Ansible's commands list or check something and run nothing.
+const IDLE: [&str; 6] = [
+    "--list-tasks",
+    "--list-hosts",
+    "--list-tags",
+    "--syntax-check",
+    "--version",
+    "--help",
+];
 /// Inventory of an Ansible that is not configured.
 const DEFAULT_INVENTORY: &str = "/etc/ansible/hosts";
 
@@ -66,18 +75,29 @@ impl Job {
             .collect();
         let programs: Vec<&str> = words.iter().map(|word| base_name(word)).collect();
         let place = |program: &str| programs.iter().position(|known| *known == program);
-        let mut run = Run {
+        let plain = Run {
             id: new_id(),
             user: user(),
             controller: Some(rustix::system::uname().nodename().to_string_lossy().into()),
             ..Run::default()
         };
-        let playbook = place("ansible-playbook").map(|place| Arguments::of(&words[place + 1..]));
-        if let Some(arguments) = &playbook {
-            arguments.describe(&mut run);
+        let mut run = plain.clone();
+        if let Some(place) = place("ansible-playbook") {
+            Arguments::of(&words[place + 1..]).describe(&mut run);
+        }
+        let project = run.path.as_deref().and_then(project_of);
+        let program = programs[0].to_owned();
+        let ansible = programs
+            .iter()
+            .position(|program| program.starts_with("ansible"));
+        let idle = ansible.and_then(|place| idle(programs[place], &words[place + 1..]));
+        if idle.is_some() {
+            // It says nothing about the playbook.
+            run = plain;
         }
         let is_named = name.is_some() || run.playbook.is_none();
-        run.title = is_named.then(|| name.unwrap_or(programs[0]).to_owned());
+        let title = name.map_or_else(|| idle.unwrap_or_else(|| program.clone()), str::to_owned);
+        run.title = is_named.then_some(title);
         let here = std::env::current_dir().unwrap_or_default();
         let key = match run.playbook_key() {
             key if key.is_empty() => format!("{} in {}", run.name(), here.display()),
@@ -90,16 +110,32 @@ impl Job {
         let shows =
             |word: &String| ["stdout", "--mode=stdout", "-mstdout"].contains(&word.as_str());
         Job {
-            project: run.path.as_deref().and_then(project_of),
+            project,
             only_playbooks: place("ansible-pull").is_some(),
-            is_ansible: programs
-                .iter()
-                .any(|program| program.starts_with("ansible")),
+            is_ansible: ansible.is_some(),
             takes_screen: place("ansible-navigator").is_some() && !words.iter().any(shows),
-            program: programs[0].to_owned(),
+            program,
             run,
         }
     }
+}
+
+/// Returns the name of an Ansible command that only lists or checks something, with its option and files; None for
+/// any other one.
+fn idle(program: &str, words: &[String]) -> Option<String> {
+    let arguments = Arguments::of(words);
+    // Ansible accepts the beginning of a long option, too.
+    let is_idle = |flag: &&String| {
+        let is_meant = |option: &str| flag.len() > 3 && option.starts_with(flag.as_str());
+        *flag == "-h" || IDLE.into_iter().any(is_meant)
+    };
+    let option = arguments.flags.iter().find(is_idle)?;
+    let files = match program {
+        "ansible-playbook" => arguments.playbooks.join(" "),
+        _ => String::new(),
+    };
+    let title = format!("{program} {option} {files}");
+    Some(title.trim_end().to_owned())
 }
 
 fn base_name(word: &str) -> &str {
@@ -143,15 +179,17 @@ impl Arguments {
                 Some((option, value)) if option.starts_with("--") => (option.to_owned(), value),
                 _ if word.starts_with("--") => (word.clone(), ""),
                 // Several letters: the value begins after the first option that has one.
-                _ => match word[1..].find(|letter| SHORT.contains(letter)) {
-                    Some(place) => (
-                        format!("-{}", &word[place + 1..place + 2]),
-                        &word[place + 2..],
-                    ),
-                    None => (word.clone(), ""),
-                },
+                _ => {
+                    let place = word[1..].find(|letter| SHORT.contains(letter));
+                    let flags = &word[1..place.map_or(word.len(), |place| place + 1)];
+                    let flags = flags.chars().map(|letter| format!("-{letter}"));
+                    arguments.flags.extend(flags);
+                    let Some(place) = place else { continue };
+                    let option = format!("-{}", &word[place + 1..place + 2]);
+                    (option, &word[place + 2..])
+                }
             };
-            let is_short = option.len() == 2 && SHORT.contains(&option[1..]);
+            let is_short = !option.starts_with("--");
             match value {
                 "" if is_short || LONG.contains(&option.as_str()) => {
                     let value = words.next().cloned().unwrap_or_default();
@@ -289,6 +327,45 @@ mod tests {
         assert_eq!((run.limit.as_deref(), run.tags.len()), (Some("web"), 2));
         assert_eq!((run.name(), &run.title), ("site.yml".to_owned(), &None));
         assert!(job.is_ansible && !job.only_playbooks && !job.takes_screen);
+    }
+
+    #[test]
+    fn a_command_that_only_lists_or_checks_is_no_run_of_the_playbook() {
+        for (line, name) in [
+            ("ansible-playbook --syntax-check site.yml", None),
+            (
+                "ansible-playbook -vh site.yml",
+                Some("ansible-playbook -h site.yml"),
+            ),
+            (
+                "env A=1 /bin/ansible-playbook site.yml -l a --list-ta",
+                Some("ansible-playbook --list-ta site.yml"),
+            ),
+            ("ansible-playbook --version", None),
+            ("ansible-pull --help -U x", Some("ansible-pull --help")),
+            ("ansible web --list-hosts", Some("ansible --list-hosts")),
+        ] {
+            let run = job(line).run;
+            assert_eq!(run.name(), name.unwrap_or(line), "{line}");
+            assert_eq!(
+                (&run.playbook, &run.path, &run.limit),
+                (&None, &None, &None)
+            );
+            let key = run.wrapped.unwrap().key;
+            assert!(
+                key.starts_with(&format!("{} in /", name.unwrap_or(line))),
+                "{key}"
+            );
+        }
+        for line in [
+            "ansible-playbook site.yml -e a=--help",
+            "ansible-playbook site.yml -e --version",
+            "ansible-playbook -CDv site.yml",
+        ] {
+            let run = job(line).run;
+            assert_eq!(run.playbook.as_deref(), Some("site.yml"), "{line}");
+            assert_eq!(run.check, line.contains('C'));
+        }
     }
 
     #[test]

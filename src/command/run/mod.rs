@@ -4,6 +4,7 @@ mod child;
 mod copier;
 mod job;
 mod output;
+mod reason;
 mod report;
 mod server;
 mod signals;
@@ -15,12 +16,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signal_hook::consts::SIGPIPE;
 use tokio::sync::{oneshot, watch};
 
 use crate::cli;
 use crate::command::run::child::{NotStarted, Target};
 use crate::command::run::job::Job;
 use crate::command::run::output::{Output, Streams};
+use crate::command::run::reason::reason_of;
 use crate::command::run::report::Reporter;
 use crate::command::run::server::{Server, Told};
 use crate::command::run::signals::Signals;
@@ -159,8 +162,8 @@ impl Wrapping {
     /// Waits for the end of the command, for its last lines, and for what others report of it.
     async fn end_of(&self, started: Started) -> Ended {
         let (status, failure) = match started {
-            // The thread that waits for the command sends its status.
-            Ok(ended) => (ended.await.unwrap_or_default(), None),
+            // The thread that waits for the command sends its status. Without one, it was no success.
+            Ok(ended) => (ended.await.unwrap_or(ExitStatus::from_raw(1 << 8)), None),
             Err(failure) => {
                 stderr::say(&failure.reason);
                 (
@@ -169,12 +172,21 @@ impl Wrapping {
                 )
             }
         };
-        let exited = self.reporter.exited(status);
-        let name = self.reporter.program();
+        let (name, is_ansible) = (self.reporter.program(), self.reporter.is_ansible());
         let (output, server) = (self.output.clone(), self.server.clone());
         let wait = move || {
             let text = output.text(OUTPUT);
-            let reason = failure.or_else(|| tail::reason_of(&name, &exited, text.as_deref()));
+            let lost = output.failure();
+            let status = match &lost {
+                Some(_) => unwritten(status),
+                None => status,
+            };
+            let exited = report::exited(status, is_ansible);
+            let lost =
+                lost.map(|reason| format!("the output of `{name}` cannot be written: {reason}"));
+            lost.iter().for_each(stderr::say);
+            let reason = failure.or(lost);
+            let reason = reason.or_else(|| reason_of(&name, &exited, output.whole().as_deref()));
             let told = server.end(exited.clone(), reason.clone(), REPORT);
             Ended {
                 status,
@@ -187,7 +199,7 @@ impl Wrapping {
         let waited = tokio::task::spawn_blocking(wait).await;
         waited.unwrap_or_else(|_| Ended {
             status,
-            exited: self.reporter.exited(status),
+            exited: report::exited(status, is_ansible),
             ..Ended::default()
         })
     }
@@ -205,6 +217,15 @@ impl Wrapping {
             _ = stopped.wait_for(|stop| *stop) => {}
         }
         self.server.close();
+    }
+}
+
+/// Returns the status of a command whose output could not be written to a file, as it would probably be without this
+/// program: the command itself did not see the error, or it, or a command of a shell, got a signal instead.
+fn unwritten(status: ExitStatus) -> ExitStatus {
+    match status.success() || child::code_of(status) == 128 + SIGPIPE {
+        true => ExitStatus::from_raw(1 << 8),
+        false => status,
     }
 }
 

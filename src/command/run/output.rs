@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,19 +44,23 @@ impl Output {
     }
 
     /// Puts a terminal or a pipe in the place of each stream. Both get the same one if they are the same now, so
-    /// that the order of their lines stays.
+    /// that the order of their lines stays. A device is left to the command: only it knows what it takes.
     pub fn captured(lines: usize) -> std::io::Result<(Output, Streams)> {
         let (mut output, _) = Output::untouched();
         output.tail = Arc::new(Tail::new(lines));
         let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-        let are_same = is_same(&stdout, &stderr);
-        let first = output.capture(stdout)?;
-        let second = match are_same {
-            true => first.try_clone()?,
-            false => output.capture(stderr)?,
-        };
-        Ok((output, [first.into(), second.into()]))
+        if is_same(&stdout, &stderr) && !is_device(&stdout) {
+            let both = output.capture(stdout)?;
+            return Ok((output, [both.try_clone()?.into(), both.into()]));
+        }
+        let mut streams = [Stdio::inherit(), Stdio::inherit()];
+        for (stream, target) in streams.iter_mut().zip([stdout, stderr]) {
+            if !is_device(&target) {
+                *stream = output.capture(target)?.into();
+            }
+        }
+        Ok((output, streams))
     }
 
     /// Returns the end of a terminal or a pipe that is copied to `target`.
@@ -91,6 +95,16 @@ impl Output {
         self.tail.text()
     }
 
+    /// Returns everything that is kept of what was copied so far, for the reason of a failure.
+    pub fn whole(&self) -> Option<String> {
+        self.tail.whole()
+    }
+
+    /// Returns why not all of the output could be written, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.copiers.iter().find_map(Copier::failure)
+    }
+
     /// Copies what is there and stops: a process left behind by the command may keep its output open.
     pub fn finish(&self, limit: Duration) {
         self.settle(true, limit);
@@ -110,6 +124,15 @@ fn is_same(one: &File, other: &File) -> bool {
         Some((metadata.dev(), metadata.ino(), metadata.rdev()))
     };
     id(one).is_some() && id(one) == id(other)
+}
+
+/// Returns true for a device that is no terminal, such as `/dev/full`: what is written to it may fail in a way of its
+/// own. What is written to `/dev/null` never does.
+fn is_device(file: &File) -> bool {
+    let null = std::fs::metadata("/dev/null").map(|null| null.rdev()).ok();
+    let is_other =
+        |file: std::fs::Metadata| file.file_type().is_char_device() && Some(file.rdev()) != null;
+    !isatty(file) && file.metadata().is_ok_and(is_other)
 }
 
 /// Creates a terminal with the size and the modes of another one, and returns both ends of it. It controls no

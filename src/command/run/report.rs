@@ -48,6 +48,8 @@ pub struct Reporter {
     quiet: bool,
     /// The start of the run.
     start: Event,
+    /// True once it is in the spool, which then knows what became of it.
+    is_stored: Cell<bool>,
     /// Longest time that deliveries are waited for, once it is known.
     drain: Cell<Duration>,
     /// Sign that the run goes on, if it is recorded.
@@ -68,6 +70,7 @@ impl Reporter {
         Reporter {
             search,
             start: Event::new(Callback::RunStart, run.clone(), 0),
+            is_stored: Cell::default(),
             run,
             program: job.program,
             is_ansible: job.is_ansible,
@@ -88,15 +91,9 @@ impl Reporter {
         self.drain.get()
     }
 
-    /// Returns how the command ended, in the terms of an event.
-    pub fn exited(&self, status: ExitStatus) -> Exited {
-        let name = |number| signal_hook::low_level::signal_name(number).map(str::to_owned);
-        let name = |number: i32| name(number).unwrap_or_else(|| format!("signal {number}"));
-        Exited {
-            code: child::code_of(status).into(),
-            signal: status.signal().map(name),
-            is_ansible: self.is_ansible,
-        }
+    /// Returns true if the command is one of Ansible's.
+    pub fn is_ansible(&self) -> bool {
+        self.is_ansible
     }
 
     /// Reports the start, unless another process has, and calls `accepted` once it is safe. Once there is a
@@ -119,6 +116,8 @@ impl Reporter {
             let mut event = self.start.clone();
             masks.iter().for_each(|masks| masks.apply(&mut event));
             deliverer.accept(vec![(1, event)], &destinations).await;
+            self.is_stored
+                .set(deliverer.shared.unspooled.borrow().last == 0);
             accepted();
             let drained = async {
                 tokio::select! {
@@ -170,7 +169,14 @@ impl Reporter {
             if is_second {
                 event.id = format!("{}-exit", self.run.id);
             }
-            let wanted = deliverer.accept(vec![(1, event)], &destinations).await;
+            let mut events = vec![(2, event)];
+            if self.is_stored.get() {
+                // It is not sent again, but counts.
+                let mut start = self.start.clone();
+                masks.iter().for_each(|masks| masks.apply(&mut start));
+                events.insert(0, (1, start));
+            }
+            let wanted = deliverer.accept(events, &destinations).await;
             let drained = async {
                 tokio::select! {
                     () = deliverer.drain(drain) => {}
@@ -204,6 +210,7 @@ impl Reporter {
     async fn open(&self, deliverer: &std::rc::Rc<Deliverer>, config: Config) -> Vec<usize> {
         deliverer.shared.open(|| command::open_spool(&config));
         deliverer.prune(config.keep);
+        deliverer.label(&config.labels);
         deliverer.record(config.recording, config.keep_runs);
         if config.recording != Recording::Off && self.alive.borrow().is_none() {
             let alive = deliverer.spool().live(&self.run.id, Part::Command);
@@ -217,6 +224,17 @@ impl Reporter {
             destinations.push(deliverer.add(destination, key).await);
         }
         destinations
+    }
+}
+
+/// Returns how a command ended, in the terms of an event.
+pub fn exited(status: ExitStatus, is_ansible: bool) -> Exited {
+    let name = |number| signal_hook::low_level::signal_name(number).map(str::to_owned);
+    let name = |number: i32| name(number).unwrap_or_else(|| format!("signal {number}"));
+    Exited {
+        code: child::code_of(status).into(),
+        signal: status.signal().map(name),
+        is_ansible,
     }
 }
 

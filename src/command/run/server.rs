@@ -100,10 +100,11 @@ impl Server {
             };
         };
         let served = shared.clone();
-        std::thread::spawn(move || {
+        // Without a thread, nobody is answered, and every process reports for itself.
+        let _ = std::thread::Builder::new().spawn(move || {
             for stream in listener.incoming().flatten() {
                 let served = served.clone();
-                std::thread::spawn(move || served.answer(stream));
+                let _ = std::thread::Builder::new().spawn(move || served.answer(stream));
             }
         });
         Server {

@@ -1,16 +1,17 @@
 //! Signals while a command runs. Those of the terminal reach the command, too; those sent to this process alone
 //! are passed on.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, getsid, kill_process};
 use signal_hook::consts::{
-    SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Origin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::watch;
 
 use super::child::Target;
@@ -23,22 +24,30 @@ const HANDLED: [i32; 8] = [
 const GRACE: Duration = Duration::from_millis(300);
 
 /// Signals that are being caught.
-pub struct Signals(SignalsInfo<WithOrigin>);
+pub struct Signals {
+    /// Lets the thread begin that handles them.
+    begin: mpsc::Sender<(Target, Arc<Output>)>,
+    stopped: watch::Receiver<bool>,
+}
 
 impl Signals {
     /// Catches signals from now on, except those that were ignored: the command must ignore them, too.
     pub fn catch() -> std::io::Result<Signals> {
         let ignored = ignored();
-        let is_open = |signal: &&i32| ignored & (1 << (**signal - 1)) == 0;
-        let signals = HANDLED.iter().filter(is_open);
-        Ok(Signals(SignalsInfo::new(signals)?))
-    }
-
-    /// Handles them on a thread. Once the command has ended, a signal to stop arrives in the channel.
-    pub fn handle(mut self, target: Target, output: Arc<Output>) -> watch::Receiver<bool> {
+        let is_open = |signal: &i32| ignored & (1 << (*signal - 1)) == 0;
+        let mut signals =
+            SignalsInfo::<WithOrigin>::new(HANDLED.iter().filter(|signal| is_open(signal)))?;
+        if !is_open(&SIGCHLD) {
+            // The system keeps no status of children while it is ignored.
+            signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+        }
+        let (begin, begun) = mpsc::channel::<(Target, Arc<Output>)>();
         let (stop, stopped) = watch::channel(false);
-        std::thread::spawn(move || {
-            for origin in self.0.forever() {
+        std::thread::Builder::new().spawn(move || {
+            let Ok((target, output)) = begun.recv() else {
+                return;
+            };
+            for origin in signals.forever() {
                 let Some(ended) = target.ended() else {
                     pass_on(&origin, &target, &output);
                     continue;
@@ -48,8 +57,16 @@ impl Signals {
                     let _ = stop.send(true);
                 }
             }
-        });
-        stopped
+        })?;
+        Ok(Signals { begin, stopped })
+    }
+
+    /// Begins to handle them, those that have come meanwhile, too. Once the command has ended, a signal to stop
+    /// arrives in the channel.
+    pub fn handle(self, target: Target, output: Arc<Output>) -> watch::Receiver<bool> {
+        // The thread waits for this.
+        let _ = self.begin.send((target, output));
+        self.stopped
     }
 }
 
@@ -74,9 +91,14 @@ fn leads_session() -> bool {
     getsid(None).is_ok_and(|leader| leader == getpid())
 }
 
-/// Returns true if a process sent the signal, and not the terminal.
+/// Returns true if a process sent the signal, and not the terminal. A process outside of this container has no id here.
 fn was_sent(origin: &Origin) -> bool {
-    origin.process.is_some_and(|process| process.pid > 0)
+    match origin.cause {
+        Cause::Sent(_) => true,
+        Cause::Kernel | Cause::Chld(_) => false,
+        // Where the system does not say.
+        _ => origin.process.is_some_and(|process| process.pid > 0),
+    }
 }
 
 /// Returns the signals that are ignored, as a set of bits; none where the system does not say.
@@ -88,8 +110,12 @@ fn ignored() -> u64 {
     set.unwrap_or(0)
 }
 
-/// Ends this process as the signal ended the command.
+/// Ends this process as the signal ended the command. Returns in the first process of a container, which no signal of
+/// its own ends.
 pub fn die_of(number: i32) {
+    if getpid().is_init() {
+        return;
+    }
     if number == SIGKILL {
         // Nothing handles it, and the function below would fail.
         let _ = kill_process(getpid(), Signal::KILL);

@@ -56,6 +56,9 @@ impl Stream {
                 return;
             };
             wrapper = answered;
+            let Some(ending) = ending else {
+                return self.progress.note_unread();
+            };
             self.progress.output = ending.output.map(|text| crate::secret::redact(&text));
             if let (false, Some(exited)) = (ended, ending.exited) {
                 self.progress.note_exit(&exited, ending.reason);
