@@ -28,6 +28,8 @@ const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
 const UNREAD: &str = "`ansible-notify run` was killed, so nobody read Ansible's output any longer";
 /// Exit code of Python if its output cannot be written, and the words for it in an error: for a pipe, for a terminal.
 const UNWRITTEN: i64 = 120;
+/// Text in an error of a YAML file, which is not all that Ansible says.
+const YAML: &str = "Syntax Error while loading YAML";
 const BROKEN: [&str; 3] = ["Broken pipe", "BrokenPipeError", "Input/output error"];
 
 /// State left by earlier runs of the playbook, as its end reports it.
@@ -196,6 +198,25 @@ impl RunSummary {
         self.signal = exited.signal.clone();
         self.interrupted = exited.status() == Status::Canceled;
         self.error = self.error.take().or(reason);
+    }
+
+    /// Takes the error as Ansible printed it, on one line and with its place, if it is the same one.
+    pub fn note_printed(&mut self, printed: &str) {
+        let words = |text: &str| {
+            let words = text.split(|one: char| !one.is_alphanumeric());
+            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            words.join(" ")
+        };
+        let Some((message, _)) = printed.rsplit_once(" (") else {
+            return;
+        };
+        let is_same = |error: &String| {
+            let (error, message) = (words(error), words(message));
+            error == message || error.contains(YAML) && error.ends_with(&message)
+        };
+        if self.error.as_ref().is_some_and(is_same) {
+            self.error = Some(printed.to_owned());
+        }
     }
 
     /// Notes that the `ansible-notify run` around it is gone: an error of the output is the consequence.

@@ -226,6 +226,17 @@ def test_a_run_that_never_begins(ansible, endpoint, name):
         assert end["output"]
 
 
+def test_a_run_that_ends_before_its_first_play_names_the_place_too(ansible, endpoint):
+    place = Place(ansible, endpoint, "place")
+    place.write("syntax.yml", "- hosts: [\n")
+    place.write(
+        "site.yml", "- hosts: localhost\n  gather_facts: false\n  vars_files: [syntax.yml]\n"
+    )
+    place.run("ansible-playbook", "site.yml")
+    end = place.the_end()
+    assert re.match(YAML + r".*node content.*/syntax\.yml:2\)$", end["reason"]), end
+
+
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-tasks", "--list-hosts", "--version"])
 def test_a_command_that_runs_no_playbook(ansible, endpoint, option):
     place = Place(ansible, endpoint, "place")

@@ -4,7 +4,7 @@ mod child;
 mod copier;
 mod job;
 mod output;
-mod reason;
+pub mod reason;
 mod report;
 mod server;
 mod signals;

@@ -65,7 +65,7 @@ pub fn reason_of(name: &str, exited: &Exited, output: Option<&str>) -> Option<St
 }
 
 /// Returns the last error in the output of a command that failed.
-fn last_error(output: &str) -> Option<String> {
+pub fn last_error(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().collect();
     let marked = (0..lines.len()).rev().find(|at| is_marked(&lines[*at..]));
     let raised = lines.iter().rposition(|line| is_exception(line));

@@ -1,6 +1,7 @@
 //! A run in the command of `ansible-notify run`: both report it as one.
 
 use super::Stream;
+use crate::command::run::reason::last_error;
 use crate::command::wrapper::{Claim, Wrapper};
 use crate::event::{Run, Status, run_summary};
 
@@ -60,6 +61,10 @@ impl Stream {
                 return self.progress.note_unread();
             };
             self.progress.output = ending.output.map(|text| crate::secret::redact(&text));
+            let printed = self.progress.output.as_deref().and_then(last_error);
+            printed
+                .iter()
+                .for_each(|error| self.progress.note_printed(error));
             if let (false, Some(exited)) = (ended, ending.exited) {
                 self.progress.note_exit(&exited, ending.reason);
             }
