@@ -55,7 +55,8 @@ options:
   binary:
     description:
       - Path of the program C(ansible-notify). By default, it is searched for next to the running
-        Python, then on C(PATH).
+        Python, where C(pip install --user) puts programs, in C(bin) of the collection, and on
+        C(PATH).
     type: str
     env:
       - name: ANSIBLE_NOTIFY_BINARY
@@ -953,8 +954,8 @@ def record(name, content):
 
 
 ADVICE = (
-    "Put ansible-notify on PATH, or set ANSIBLE_NOTIFY_BINARY, or `binary` in the section "
-    "[callback_ansible_notify] of ansible.cfg. The run is not reported"
+    "Install it (`pip install ansible-notify`), put it on PATH, or set ANSIBLE_NOTIFY_BINARY, or "
+    "`binary` in the section [callback_ansible_notify] of ansible.cfg. The run is not reported"
 )
 
 
@@ -1018,15 +1019,27 @@ def warn(text):
 
 
 def find_binary(option):
-    """Returns the program: the configured one, or one next to the running Python, or from PATH."""
+    """Returns the program: the configured one, an installed one, or the one on PATH."""
     if option:
         return os.path.expanduser(option)
-    places = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
-    for place in filter(None, places):
+    for place in filter(None, install_places()):
         candidate = os.path.join(place, "ansible-notify")
-        if os.access(candidate, os.X_OK):
+        # Without a home directory, Python's own would be below the current one.
+        if os.path.isabs(candidate) and os.access(candidate, os.X_OK):
             return candidate
     return "ansible-notify"
+
+
+def install_places():
+    """Returns the directories in which the program may be installed, in the order of the search."""
+    places = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
+    if "posix_user" in sysconfig.get_scheme_names():
+        places.append(sysconfig.get_path("scripts", "posix_user"))
+    collection, _, tail = os.path.dirname(os.path.abspath(__file__)).rpartition("/plugins/callback")
+    if not tail:
+        system, _node, _release, _version, machine = os.uname()
+        places.append("%s/bin/%s-%s" % (collection, system.lower(), machine))
+    return places
 
 
 def find_project(playbook_directory):

@@ -19,6 +19,6 @@ def find_binary():
         folders.append(sysconfig.get_path("scripts", scheme=user_scheme))
     for folder in filter(None, folders):
         candidate = os.path.join(folder, NAME)
-        if os.access(candidate, os.X_OK):
+        if os.path.isabs(candidate) and os.access(candidate, os.X_OK):
             return candidate
     return NAME

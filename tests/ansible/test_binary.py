@@ -3,11 +3,12 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import time
 
 import pytest
-from conftest import wait_for
+from conftest import PEER, wait_for
 
 ROOT = pathlib.Path(__file__).parents[2]
 VERSION = re.search(
@@ -53,6 +54,58 @@ def test_binary_on_path(ansible):
     assert result.reported() == result.called
     assert len(result.of("start")[0]["argv"]) == 3
     assert result.warnings == []
+
+
+def put_binary(ansible, folder):
+    """A program in this folder that says where it was found, and then is the peer."""
+    said = ansible.directory / "found"
+    text = '#!/bin/sh\necho %s > %s\nexec %s "$@"\n' % (folder, said, PEER)
+    ansible.write("%s/ansible-notify" % folder, text).chmod(0o755)
+    return ansible.directory / folder
+
+
+def test_binary_where_packages_put_it(ansible):
+    """The option, then pip's user scheme, then the collection, then PATH."""
+    collection = "collections/ansible_collections/ansible_notify/notify"
+    plugin = ansible.directory / collection / "plugins/callback/ansible_notify.py"
+    plugin.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "callback_plugins/ansible_notify.py", plugin)
+    environment = {
+        "ANSIBLE_COLLECTIONS_PATH": str(ansible.directory / "collections"),
+        "ANSIBLE_COLLECTIONS_PATHS": str(ansible.directory / "collections"),
+        "ANSIBLE_CALLBACK_PLUGINS": "",
+        "ANSIBLE_CALLBACKS_ENABLED": "ansible_notify.notify.ansible_notify",
+        "ANSIBLE_NOTIFY_BINARY": "",
+    }
+    missing = ansible.play(PLAY, **environment)
+    assert missing.rc == 0
+    [warning] = missing.warnings
+    warning = " ".join(warning.split())
+    assert "cannot run ansible-notify: No such file or directory. Install it" in warning
+    assert "`pip install ansible-notify`" in warning
+
+    machine = "%s-%s" % (os.uname().sysname.lower(), os.uname().machine)
+    environment["PATH"] = "%s:%s" % (put_binary(ansible, "path"), ansible.environment["PATH"])
+    places = ["path", "%s/bin/%s" % (collection, machine), ".local/bin"]
+    for place in places:
+        put_binary(ansible, place)
+        result = ansible.play(PLAY, **environment)
+        assert result.rc == 0
+        assert result.warnings == []
+        assert (ansible.directory / "found").read_text() == place + "\n"
+    chosen = put_binary(ansible, "chosen")
+    environment["ANSIBLE_NOTIFY_BINARY"] = str(chosen / "ansible-notify")
+    ansible.play(PLAY, **environment)
+    assert (ansible.directory / "found").read_text() == "chosen\n"
+
+
+def test_binary_is_not_looked_for_in_the_project(ansible):
+    """Python's directory of the user may be a relative path, as it is without a home directory."""
+    put_binary(ansible, "base/bin")
+    environment = {"PYTHONUSERBASE": "base", "ANSIBLE_NOTIFY_BINARY": ""}
+    [warning] = ansible.play(PLAY, **environment).warnings
+    assert "cannot run ansible-notify" in " ".join(warning.split())
+    assert not (ansible.directory / "found").exists()
 
 
 @pytest.mark.parametrize("code", [65, 69, 74, 75])
