@@ -24,13 +24,15 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
+use clap::error::ErrorKind;
 use tokio::signal::unix::SignalKind;
 
 use cli::{Cli, Command, Described};
 use console::{stderr, stdout};
 use delivery::keys::KnownKeys;
 use exit::Exit;
+use protocol::{PROTOCOL, VERSION};
 
 /// Schema of an event, for programs that read or write one.
 const SCHEMA: &str = include_str!("../docs/event.schema.json");
@@ -40,7 +42,13 @@ fn main() -> ExitCode {
     if let Some(exit) = command::completions::answer() {
         return exit.into();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && is_verbose() => {
+            std::process::exit(stdout::exit(versions()) as i32)
+        }
+        Err(error) => error.exit(),
+    };
     if !matches!(cli.command, Command::Run(_)) {
         // Its command inherits the limit, so it sets this one later.
         system::forbid_core_file();
@@ -48,12 +56,27 @@ fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => command::completions::run(shell),
-        Command::Man => manual_page(),
+        Command::Man(arguments) => command::man::run(&arguments),
         Command::Init(arguments) => command::init::run(&arguments),
         command => run_async(command),
     };
     // A thread may still wait for standard input; the process does not.
     std::process::exit(stdout::exit(exit) as i32);
+}
+
+/// Returns true if the command line has `--verbose`, which is parsed only up to `--version`.
+fn is_verbose() -> bool {
+    std::env::args_os().any(|argument| argument == "--verbose")
+}
+
+/// Prints the versions of the program and of everything that others read or write.
+fn versions() -> Exit {
+    stdout::print(format!(
+        "ansible-notify {VERSION}\nprotocol: {PROTOCOL}\nspool: {}\nevent schema: {}\n",
+        spool::SCHEMA,
+        event::SCHEMA
+    ));
+    Exit::Ok
 }
 
 fn run_async(command: Command) -> Exit {
@@ -96,7 +119,7 @@ fn run_async(command: Command) -> Exit {
             Command::Import(arguments) => command::import::run(&arguments),
             Command::Schema { .. }
             | Command::Completions { .. }
-            | Command::Man
+            | Command::Man(_)
             | Command::Init(_) => Exit::Ok,
         }
     })
@@ -109,17 +132,6 @@ fn schema(of: Described) -> Exit {
             Ok(keys) => print(&keys),
             Err(_) => Exit::Unexpected,
         },
-    }
-}
-
-fn manual_page() -> Exit {
-    let mut page = Vec::new();
-    match clap_mangen::Man::new(Cli::command()).render(&mut page) {
-        Ok(()) => print(&page),
-        Err(error) => {
-            stderr::say(format!("cannot write the manual page: {error}"));
-            Exit::Unexpected
-        }
     }
 }
 

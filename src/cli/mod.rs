@@ -23,6 +23,9 @@ use crate::spool::DeliveryState;
 #[derive(Parser)]
 #[command(name = "ansible-notify", version, max_term_width = 100)]
 pub struct Cli {
+    /// With --version: also print the versions of the protocol, the spool and the event schema
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -78,8 +81,8 @@ pub enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write all of them
+    Man(Man),
 }
 
 /// Formats that `schema` describes.
@@ -361,7 +364,8 @@ pub struct Which {
 /// Arguments of `init`.
 #[derive(Args)]
 pub struct Init {
-    /// Replace a callback plugin of another version or with local changes; plugin_config.ini is kept
+    /// Replace a callback plugin of another version, unless it was changed since `init` wrote it;
+    /// plugin_config.ini is kept
     #[arg(long)]
     pub upgrade: bool,
     /// Directory of the playbook
@@ -406,6 +410,17 @@ pub enum Source {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+}
+
+/// Arguments of `man`.
+#[derive(Args)]
+pub struct Man {
+    /// Subcommand, or plugin_config.ini for the configuration (default: the program)
+    #[arg(value_name = "PAGE", conflicts_with = "output")]
+    pub page: Vec<String>,
+    /// Write all pages to this directory
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `receive`.

@@ -9,6 +9,7 @@ pub mod flush;
 pub mod history;
 pub mod import;
 pub mod init;
+pub mod man;
 mod orphan;
 pub mod receive;
 mod rendered;

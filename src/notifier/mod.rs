@@ -40,25 +40,37 @@ pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
 /// unless `group_by` says so.
 pub const SINGLE: [&str; 2] = ["pagerduty", "grafana"];
 
-/// The kinds, in the order in which help and documentation list them.
-pub const KINDS: &[&Kind] = &[
-    &webhook::KIND,
-    &email::KIND,
-    &slack::KIND,
-    &hipchat::KIND,
-    &mattermost::KIND,
-    &rocketchat::KIND,
-    &pagerduty::KIND,
-    &twilio::KIND,
-    &irc::KIND,
-    &grafana::KIND,
-    &awssns::KIND,
-    &teams::KIND,
-    &discord::KIND,
-    &telegram::KIND,
-    &ntfy::KIND,
-    &zeromq::KIND,
-];
+/// Declares the kinds of notifiers, by the names of their modules.
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        /// The kinds, in the order in which help and documentation list them.
+        pub const KINDS: &[&Kind] = &[$(&$kind::KIND),*];
+
+        /// Their pages in the documentation, in the same order.
+        pub const PAGES: &[&str] = &[$(
+            include_str!(concat!("../../docs/notifiers/", stringify!($kind), ".md"))
+        ),*];
+    };
+}
+
+kinds! {
+    webhook
+    email
+    slack
+    hipchat
+    mattermost
+    rocketchat
+    pagerduty
+    twilio
+    irc
+    grafana
+    awssns
+    teams
+    discord
+    telegram
+    ntfy
+    zeromq
+}
 
 /// Placeholder for an unknown kind, so that the section's events can wait.
 pub const UNKNOWN: Kind = Kind {

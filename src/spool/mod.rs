@@ -62,6 +62,7 @@ pub use leadership::{Leadership, MAX_CRASHES};
 pub use listing::{Attempts, DeliveryFilter, Listed};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
+pub use schema::NEWEST as SCHEMA;
 pub use scope::{DestinationId, Scope};
 pub use state::DeliveryState;
 pub use viewer::{Unseen, Viewer};

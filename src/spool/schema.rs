@@ -9,7 +9,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 /// that has the file open continues to work: nothing is removed or renamed.
 const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH];
 
-const NEWEST: u32 = VERSIONS.len() as u32;
+/// Version of the tables that this program writes.
+pub const NEWEST: u32 = VERSIONS.len() as u32;
 
 const FIRST: &str = "
     CREATE TABLE destination (

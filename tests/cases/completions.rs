@@ -195,7 +195,12 @@ fn zsh_completes_at_its_prompt() {
 #[test]
 fn installing_builds_nothing() {
     let (_sandbox, prefix) = installed();
-    for file in ["bin/ansible-notify", "share/man/man1/ansible-notify.1"] {
+    for file in [
+        "bin/ansible-notify",
+        "share/man/man1/ansible-notify.1",
+        "share/man/man1/ansible-notify-import-awx.1",
+        "share/man/man5/plugin_config.ini.5",
+    ] {
         assert!(prefix.join(file).is_file(), "{file}");
     }
     let version = Command::new(prefix.join("bin/ansible-notify"))

@@ -31,6 +31,7 @@ mod insertions;
 mod inspection;
 mod irc;
 mod lines;
+mod man;
 mod masking;
 mod masks;
 mod memory;

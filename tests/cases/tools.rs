@@ -24,10 +24,9 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
     }
     let plugin =
         std::fs::read_to_string(sandbox.path("site/callback_plugins/ansible_notify.py")).unwrap();
-    assert_eq!(
-        plugin,
-        include_str!("../../callback_plugins/ansible_notify.py")
-    );
+    let last = plugin.strip_prefix(include_str!("../../callback_plugins/ansible_notify.py"));
+    // Below it is only the line by which `--upgrade` knows it.
+    assert_eq!(last.map(|line| line.lines().count()), Some(1));
     sandbox
         .run(&["check-config", "--project", "site/callback_plugins"])
         .expect(0, "");
@@ -103,12 +102,26 @@ fn completions_and_the_manual_are_printed() {
             .stdout
             .contains(".TH ansible-notify 1")
     );
-    assert!(
-        sandbox
-            .run(&["--version"])
-            .stdout
-            .starts_with("ansible-notify ")
-    );
+    let version = format!("ansible-notify {}\n", env!("CARGO_PKG_VERSION"));
+    for arguments in [&["--version"], &["-V"]] {
+        // Plugins read it: it stays one line.
+        assert_eq!(sandbox.run(arguments).stdout, version);
+    }
+    for arguments in [["--version", "--verbose"], ["--verbose", "-V"]] {
+        let outcome = sandbox.run(&arguments);
+        outcome.expect(0, "");
+        let versions = outcome.stdout.strip_prefix(&version).unwrap();
+        let names = versions.lines().map(|line| {
+            let (name, number) = line.split_once(": ").unwrap();
+            assert!(number.parse::<u32>().unwrap() > 0, "{line}");
+            name
+        });
+        let names: Vec<&str> = names.collect();
+        assert_eq!(names, ["protocol", "spool", "event schema"]);
+    }
+    let refused = sandbox.run(&["--verbose", "status"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--version"), "{refused:?}");
 }
 
 #[test]
