@@ -10,12 +10,15 @@ use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout;
 use crate::exit::Exit;
+use crate::net::digest::sha256_hex;
 use crate::protocol::VERSION;
 use crate::system::trusted;
 
 const PLUGIN: &str = include_str!("../../callback_plugins/ansible_notify.py");
 /// Size limit when a plugin is read, in bytes.
 const LONGEST: u64 = 1 << 20;
+/// Start of the last line of a written plugin. The hash of everything above it shows later changes.
+const STAMP: &str = "# Written by `ansible-notify init`; sha256 of the lines above: ";
 const CONFIG: &str = include_str!("../../examples/plugin_config.ini");
 
 /// Runs `init`: installs the plugin and a configuration to start with.
@@ -39,10 +42,15 @@ pub fn run(arguments: &cli::Init) -> Exit {
     Exit::Ok
 }
 
-/// Writes the plugin; an existing one is replaced only with `--upgrade`.
+/// Returns the plugin with its last line.
+fn stamped() -> String {
+    format!("{PLUGIN}{STAMP}{}\n", sha256_hex(PLUGIN.as_bytes()))
+}
+
+/// Writes the plugin; an existing one is replaced only with `--upgrade`, and only if nobody changed it.
 fn install(path: &Path, upgrade: bool) -> Exit {
     if path.symlink_metadata().is_err() {
-        return write(path, PLUGIN, 0o644);
+        return write(path, &stamped(), 0o644);
     }
     let there = match DestinationSummary::read(path) {
         Ok(there) => there,
@@ -58,9 +66,15 @@ fn install(path: &Path, upgrade: bool) -> Exit {
         ));
         return Exit::Ok;
     }
-    if !upgrade {
+    if !upgrade || there.is_changed {
+        let advice = match there.is_changed {
+            true => {
+                ", not as `init` wrote it; to replace it, delete it and run `ansible-notify init`"
+            }
+            false => "; `--upgrade` replaces it",
+        };
         stderr::say(format!(
-            "`{}` already exists, left unchanged: {}; `--upgrade` replaces it",
+            "`{}` already exists, left unchanged: {}{advice}",
             path.display(),
             there.describe()
         ));
@@ -85,6 +99,8 @@ fn install(path: &Path, upgrade: bool) -> Exit {
 pub(super) struct DestinationSummary {
     /// True if its text is identical to this program's plugin.
     pub(super) is_ours: bool,
+    /// True unless its text is one that `init` wrote.
+    is_changed: bool,
     version: Option<String>,
     /// Version of the protocol that it speaks.
     pub(super) protocol: Option<u32>,
@@ -100,6 +116,10 @@ impl DestinationSummary {
         let mut text = Vec::new();
         file.take(LONGEST).read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
+        let (body, is_changed) = match text.rsplit_once(STAMP) {
+            Some((body, hash)) => (body, hash.trim_end() != sha256_hex(body.as_bytes())),
+            None => (&*text, true),
+        };
         let mut versions = text
             .lines()
             .filter_map(|line| line.strip_prefix("VERSION = \""));
@@ -108,7 +128,8 @@ impl DestinationSummary {
             .lines()
             .filter_map(|line| line.strip_prefix("PROTOCOL = "));
         Ok(DestinationSummary {
-            is_ours: text == PLUGIN,
+            is_ours: body == PLUGIN && (!is_changed || text == PLUGIN),
+            is_changed,
             protocol: protocols.next().and_then(|number| number.parse().ok()),
             version: version
                 .filter(|(version, _)| version.len() < 64)
@@ -129,8 +150,8 @@ impl DestinationSummary {
             (Some(its), Some(ours)) if its > ours => {
                 format!("version {version}, newer than {VERSION} of this program")
             }
-            (Some(_), _) => format!("version {version} as in this program, changed by hand"),
-            (None, _) => format!("version `{version}`, changed by hand"),
+            (Some(_), _) => format!("version {version} as in this program, with another text"),
+            (None, _) => format!("version `{version}`"),
         }
     }
 }
@@ -140,7 +161,7 @@ fn replace(path: &Path) -> io::Result<()> {
     let path = path.canonicalize()?;
     let new = path.with_extension(format!("py.{}.new", std::process::id()));
     let mode = path.metadata()?.permissions();
-    let written = std::fs::write(&new, PLUGIN)
+    let written = std::fs::write(&new, stamped())
         .and_then(|()| std::fs::set_permissions(&new, mode))
         .and_then(|()| std::fs::rename(&new, &path));
     if written.is_err() {

@@ -69,61 +69,126 @@ fn another_version_with_the_same_protocol_goes_on_in_silence() {
     }
 }
 
+/// A plugin as `init` writes it: with a last line that has the hash of the others.
+fn written(plugin: &str) -> String {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["init"]).expect(0, "");
+    let file = sandbox.path("callback_plugins/ansible_notify.py");
+    let last = std::fs::read_to_string(file).unwrap();
+    let last = last.strip_prefix(PLUGIN).unwrap();
+    let (start, _) = last.rsplit_once(' ').unwrap();
+    let hash = ring::digest::digest(&ring::digest::SHA256, plugin.as_bytes());
+    let hash = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("{plugin}{start} {}\n", hash.collect::<String>())
+}
+
+/// A sandbox with this plugin and a configuration of the user's.
+fn with_plugin(plugin: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.file("callback_plugins/ansible_notify.py", plugin);
+    sandbox.file("callback_plugins/plugin_config.ini", "mine");
+    sandbox
+}
+
+fn read(sandbox: &Sandbox, name: &str) -> String {
+    std::fs::read_to_string(sandbox.path(&format!("callback_plugins/{name}"))).unwrap()
+}
+
+/// The plugin with another version, or without one.
+fn of_version(line: &str) -> String {
+    PLUGIN.replace(&format!("VERSION = \"{VERSION}\""), line)
+}
+
 #[test]
-fn init_says_which_plugin_stands_there_and_replaces_it_on_demand() {
-    let ours = format!("VERSION = \"{VERSION}\"");
-    let older = PLUGIN.replace(&ours, "VERSION = \"0.0.9\"");
+fn init_replaces_a_plugin_that_nobody_changed_on_demand() {
     let cases = [
         (
-            older.clone(),
+            of_version("VERSION = \"0.0.9\""),
             format!("version 0.0.9, older than {VERSION} of this program"),
         ),
         (
-            PLUGIN.replace(&ours, "VERSION = \"99.1.0-rc.1\""),
+            of_version("VERSION = \"99.1.0-rc.1\""),
             format!("version 99.1.0-rc.1, newer than {VERSION} of this program"),
         ),
         (
-            format!("{PLUGIN}# mine\n"),
-            format!("version {VERSION} as in this program, changed by hand"),
-        ),
-        (
-            PLUGIN.replace(&ours, "VERSION = \"mine\""),
-            "version `mine`, changed by hand".to_owned(),
-        ),
-        (
-            PLUGIN.replace(&ours, ""),
-            format!("a version before {VERSION}, or a file of your own"),
+            format!("{PLUGIN}# a later build\n"),
+            format!("version {VERSION} as in this program, with another text"),
         ),
     ];
     for (text, said) in &cases {
-        let sandbox = Sandbox::new();
-        let plugin = sandbox.file("callback_plugins/ansible_notify.py", text);
-        sandbox.file("callback_plugins/plugin_config.ini", "mine");
-        let read = || std::fs::read_to_string(&plugin).unwrap();
-
+        let text = written(text);
+        let sandbox = with_plugin(&text);
         let outcome = sandbox.run(&["init"]);
         assert_eq!(outcome.code, 0);
         let expected = format!("already exists, left unchanged: {said}; `--upgrade` replaces it\n");
         assert!(outcome.stderr.contains(&expected), "{outcome:?}");
-        assert_eq!(&read(), text);
+        assert_eq!(read(&sandbox, "ansible_notify.py"), text);
 
         let outcome = sandbox.run(&["init", "--upgrade"]);
         assert_eq!(outcome.code, 0);
-        assert!(
-            outcome.stdout.contains(&format!(
-                "replaced ./callback_plugins/ansible_notify.py with version {VERSION}; it was {said}\n"
-            )),
-            "{outcome:?}"
+        let expected = format!(
+            "replaced ./callback_plugins/ansible_notify.py with version {VERSION}; it was {said}\n"
         );
-        assert_eq!(read(), PLUGIN);
-        let config = sandbox.path("callback_plugins/plugin_config.ini");
-        assert_eq!(std::fs::read_to_string(config).unwrap(), "mine");
+        assert!(outcome.stdout.contains(&expected), "{outcome:?}");
+        assert_eq!(read(&sandbox, "ansible_notify.py"), written(PLUGIN));
+        assert_eq!(read(&sandbox, "plugin_config.ini"), "mine");
 
         let outcome = sandbox.run(&["init", "--upgrade"]);
         let expected = format!("already exists: version {VERSION}, as in this program\n");
         assert!(outcome.stderr.contains(&expected), "{outcome:?}");
     }
+}
 
+#[test]
+fn init_keeps_a_plugin_with_changes_and_says_so() {
+    let cases = [
+        // Changed after `init` wrote it: in the middle, and at the end.
+        (
+            written(&of_version("VERSION = \"0.0.9\"")).replace("PYTHON2", "PYTHON_2"),
+            format!("version 0.0.9, older than {VERSION} of this program"),
+        ),
+        (
+            written(PLUGIN) + "# mine\n",
+            format!("version {VERSION} as in this program, with another text"),
+        ),
+        // Not written by `init` at all.
+        (
+            of_version("VERSION = \"0.0.9\""),
+            format!("version 0.0.9, older than {VERSION} of this program"),
+        ),
+        (
+            of_version("VERSION = \"mine\""),
+            "version `mine`".to_owned(),
+        ),
+        (
+            of_version(""),
+            format!("a version before {VERSION}, or a file of your own"),
+        ),
+    ];
+    for (text, said) in &cases {
+        let sandbox = with_plugin(text);
+        for arguments in [&["init"][..], &["init", "--upgrade"]] {
+            let outcome = sandbox.run(arguments);
+            assert_eq!(outcome.code, 0);
+            let expected = format!(
+                "already exists, left unchanged: {said}, not as `init` wrote it; \
+                 to replace it, delete it and run `ansible-notify init`\n"
+            );
+            assert!(outcome.stderr.contains(&expected), "{outcome:?}");
+            assert_eq!(&read(&sandbox, "ansible_notify.py"), text);
+        }
+    }
+    // A copy of this program's plugin is as good as one that `init` wrote.
+    let sandbox = with_plugin(PLUGIN);
+    let outcome = sandbox.run(&["init", "--upgrade"]);
+    let expected = format!("already exists: version {VERSION}, as in this program\n");
+    assert!(outcome.stderr.contains(&expected), "{outcome:?}");
+    assert_eq!(read(&sandbox, "ansible_notify.py"), PLUGIN);
+}
+
+#[test]
+fn init_replaces_only_plugins() {
+    let older = written(&of_version("VERSION = \"0.0.9\""));
     // A link stays one, and so does the mode; nothing else is left behind.
     let sandbox = Sandbox::new();
     let shared = sandbox.file("shared/plugin.py", &older);
@@ -133,7 +198,7 @@ fn init_says_which_plugin_stands_there_and_replaces_it_on_demand() {
     symlink(&shared, folder.join("ansible_notify.py")).unwrap();
     assert_eq!(sandbox.run(&["init", "--upgrade"]).code, 0);
     assert!(folder.join("ansible_notify.py").is_symlink());
-    assert_eq!(std::fs::read_to_string(&shared).unwrap(), PLUGIN);
+    assert_eq!(std::fs::read_to_string(&shared).unwrap(), written(PLUGIN));
     assert_eq!(
         shared.metadata().unwrap().permissions().mode() & 0o777,
         0o640
