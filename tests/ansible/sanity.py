@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs ansible-test's sanity checks over the plugin, as if it were part of a collection.
+"""Runs ansible-test's sanity checks over the plugin in its collection.
 
     python3 tests/ansible/sanity.py            with 2.16 and the newest version
     python3 tests/ansible/sanity.py 2.19
@@ -15,27 +15,20 @@ import sys
 
 import venvs
 
+sys.path.insert(0, str(venvs.ROOT / "packaging"))
+import collection  # noqa: E402 - it is there only now
+
 TESTS = ["validate-modules", "ansible-doc", "import", "compile", "pep8", "pylint"]
 PLUGIN = "plugins/callback/ansible_notify.py"
 WORK = venvs.ROOT / "target" / "sanity"
 # ansible-test takes only what lies in a tree of this form and is known to git.
-COLLECTION = WORK / "ansible_collections" / "ansible_notify" / "callbacks"
+COLLECTION = WORK / "ansible_collections" / "ansible_notify" / "notify"
 NO_PIP = 'at "(.*/bin/python)" does not have pip'
-GALAXY = """
-namespace: ansible_notify
-name: callbacks
-version: 1.0.0
-readme: README.md
-authors: [ansible-notify]
-"""
 
 
 def make_collection():
     shutil.rmtree(COLLECTION, ignore_errors=True)
-    (COLLECTION / PLUGIN).parent.mkdir(parents=True)
-    shutil.copy(venvs.ROOT / "callback_plugins" / "ansible_notify.py", COLLECTION / PLUGIN)
-    (COLLECTION / "galaxy.yml").write_text(GALAXY.lstrip())
-    (COLLECTION / "README.md").write_text("For checks only.\n")
+    collection.make_tree(COLLECTION)
     for command in (["init", "--quiet"], ["add", "."]):
         subprocess.run(["git", *command], cwd=COLLECTION, check=True)
 

