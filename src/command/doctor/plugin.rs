@@ -75,7 +75,7 @@ impl Plugins {
         let mut findings = vec![self.found(path, probe)];
         findings.push(version(path));
         if let Some(answer) = probe.answer() {
-            findings.extend(program(answer));
+            findings.extend(program(answer, path));
         }
         findings
     }
@@ -171,14 +171,31 @@ fn version(path: &Path) -> Finding {
     .advise(upgrade)
 }
 
+/// Returns the program that a collection brings with this plugin.
+fn bundled(plugin: &Path) -> Option<PathBuf> {
+    let root = plugin
+        .parent()?
+        .to_str()?
+        .strip_suffix("/plugins/callback")?;
+    let system = rustix::system::uname();
+    let (name, machine) = (
+        system.sysname().to_str().ok()?,
+        system.machine().to_str().ok()?,
+    );
+    let name = name.to_lowercase();
+    let path = PathBuf::from(format!("{root}/bin/{name}-{machine}/ansible-notify"));
+    is_executable(&path).then_some(path)
+}
+
 /// Says which program the plugin starts.
-fn program(answer: &Answer) -> Option<Finding> {
+fn program(answer: &Answer, plugin: &Path) -> Option<Finding> {
     let check = "plugin's program";
     let variable = std::env::var_os("ANSIBLE_NOTIFY_BINARY").filter(|value| !value.is_empty());
     let option = answer
         .options
         .get("binary")
         .filter(|value| !value.is_empty());
+    let bundled = bundled(plugin);
     let (found, set_by) = match (variable, option) {
         (Some(path), _) => (
             Some(expanded(Path::new(&path))),
@@ -189,14 +206,17 @@ fn program(answer: &Answer) -> Option<Finding> {
             Some("`binary` in ansible.cfg"),
         ),
         (None, None) => (
-            answer.program.clone().or_else(|| on_path("ansible-notify")),
+            answer
+                .program
+                .clone()
+                .or_else(|| bundled.clone())
+                .or_else(|| on_path("ansible-notify")),
             None,
         ),
     };
-    let advice =
-        "put ansible-notify on PATH, or set `binary` in [callback_ansible_notify] of ansible.cfg";
+    let advice = "install it with `pip install ansible-notify`, put it on PATH, or set `binary` in [callback_ansible_notify] of ansible.cfg";
     let Some(path) = found else {
-        let text = "the plugin finds no ansible-notify beside Ansible's Python or on PATH";
+        let text = "the plugin finds no ansible-notify beside Ansible's Python, in its collection or on PATH";
         return Some(Finding::problem(check, text, Exit::Config).advise(advice));
     };
     if !is_executable(&path) {
@@ -213,14 +233,12 @@ fn program(answer: &Answer) -> Option<Finding> {
     if this.is_some_and(|this| same(&this, &path) == Some(true)) {
         return Some(Finding::ok(check, format!("{} (this one)", path.display())));
     }
-    Some(other_program(
-        &path,
-        set_by == Some("`binary` in ansible.cfg"),
-    ))
+    let is_from_file = set_by == Some("`binary` in ansible.cfg") || bundled.as_ref() == Some(&path);
+    Some(other_program(&path, is_from_file))
 }
 
-/// Describes another program than this one, which the plugin would start. One that an ansible.cfg names is not
-/// run to ask it.
+/// Describes another program than this one, which the plugin would start. One that an ansible.cfg names, or
+/// that a collection brings, is not run to ask it.
 fn other_program(path: &Path, is_from_file: bool) -> Finding {
     let check = "plugin's program";
     let text = format!("{}, which is not this one", path.display());

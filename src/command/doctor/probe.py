@@ -95,11 +95,13 @@ def options(file):
 
 
 def program():
-    """Returns the program beside this Python, where the plugin looks first."""
+    """Returns the program where pip puts it: beside this Python, or for the user."""
     places = [sysconfig and sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
+    if sysconfig and "posix_user" in sysconfig.get_scheme_names():
+        places.append(sysconfig.get_path("scripts", "posix_user"))
     for place in filter(None, places):
         candidate = os.path.join(place, "ansible-notify")
-        if os.access(candidate, os.X_OK):
+        if os.path.isabs(candidate) and os.access(candidate, os.X_OK):
             return candidate
     return None
 
