@@ -57,7 +57,7 @@ fn destination(status: &DestinationStatus, stranger: Option<&Path>) -> Result<De
         absent(first.unwrap_or_default())
     })?;
     let Some(found) = config.position(&status.name) else {
-        return Err(absent(unclaimed::not_there(&config, &status.name)));
+        return Err(absent(unclaimed::not_there(&config.muted, &status.name)));
     };
     let destination = config.destinations.swap_remove(found);
     match (&destination.trouble, stranger) {

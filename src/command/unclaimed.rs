@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use crate::config::levels::Search;
 use crate::console::stderr;
-use crate::delivery::setup::Config;
 use crate::spool::DestinationId;
 use crate::spool::DestinationStatus;
 
@@ -78,9 +77,9 @@ pub fn address_is_elsewhere(file: &Path, name: &str) -> String {
     )
 }
 
-/// Returns the reason for a notifier that is missing from a configuration, or muted in it.
-pub fn not_there(config: &Config, name: &str) -> String {
-    match config.is_muted(name) {
+/// Returns the reason for a notifier that is missing from a configuration, or among those muted in it.
+pub fn not_there(muted: &[(String, &str)], name: &str) -> String {
+    match muted.iter().any(|(muted, _)| muted == name) {
         true => format!("`{name}` {MUTED}"),
         false => "the notifier is no longer configured".to_owned(),
     }

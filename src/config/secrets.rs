@@ -104,6 +104,15 @@ impl Section {
         self.withheld.borrow().clone()
     }
 
+    /// Allows the commands for its secrets from now on. Returns true if some were not run before.
+    pub fn allow_commands(&mut self) -> bool {
+        if self.reads != Reads::NoCommands {
+            return false;
+        }
+        self.reads = Reads::All;
+        !self.withheld.take().is_empty()
+    }
+
     /// Treats the value of `key` as one that contains a secret, which is not always so: others must not be
     /// able to read its file.
     pub fn holds_secret(&self, key: &str) {
@@ -135,8 +144,11 @@ impl Section {
         leads_elsewhere
     }
 
-    /// Returns the commands that print the section's secrets.
+    /// Returns the commands that print the section's secrets, unless none of them may run.
     pub fn commands(&self) -> Vec<Vec<String>> {
+        if self.reads == Reads::None {
+            return Vec::new();
+        }
         let secrets = self.secrets.borrow();
         let used = self.named.keys().filter(|key| secrets.contains(*key));
         let named = used.flat_map(|key| self.holders(key));

@@ -16,7 +16,8 @@ use crate::message::defaults;
 use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageTemplates};
-use crate::notifier::{Kind, Notifier};
+use crate::net::http::Http;
+use crate::notifier::{Kind, Notifier, Unavailable, choice};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
 use crate::route::timing::Timing;
@@ -26,6 +27,17 @@ use crate::template::context::Context;
 /// Returns the environment variable that sets a key of `[inputs]`.
 pub fn variable(key: &str) -> String {
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
+}
+
+/// Returns the notifier, or in its place one that cannot deliver, if there is trouble.
+pub fn unless_in_trouble(
+    notifier: Option<Rc<dyn Notifier>>,
+    trouble: Option<&Trouble>,
+) -> Option<Rc<dyn Notifier>> {
+    match trouble {
+        Some(trouble) => Some(Rc::new(Unavailable(trouble.reason.clone()))),
+        None => notifier,
+    }
 }
 
 /// A configured notifier, ready for use.
@@ -62,6 +74,30 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Returns the commands that print its secrets, unless a mistake keeps it from delivering anyway.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        match self.is_mistaken() {
+            true => Vec::new(),
+            false => self.section.commands(),
+        }
+    }
+
+    /// Builds its notifier again if commands for its secrets were not run, now that they may be.
+    pub fn read_withheld(&mut self, http: &Http) {
+        if self.is_mistaken() || !self.section.allow_commands() {
+            return;
+        }
+        let notifier = choice::build(self.kind, &self.section, http);
+        self.trouble = Trouble::of(&self.section.take_problems());
+        if let Some(notifier) = unless_in_trouble(notifier, self.trouble.as_ref()) {
+            self.notifier = notifier;
+        }
+    }
+
+    fn is_mistaken(&self) -> bool {
+        self.trouble.as_ref().is_some_and(Trouble::is_mistake)
+    }
+
     /// Returns the message about an event, or about several that are sent together.
     pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
         if !self.grouping.is_batch() {

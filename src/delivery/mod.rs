@@ -135,12 +135,12 @@ impl Deliverer {
             // Without a spool nobody can look up the reason.
             let _ = self.spool().note_error(id, reason).await;
         }
-        self.start(destination, id);
+        self.start(Rc::new(destination), id);
         number
     }
 
     /// Starts a worker for a destination whose number in the spool is known.
-    pub fn start(self: &Rc<Self>, destination: Destination, id: DestinationId) {
+    pub fn start(self: &Rc<Self>, destination: Rc<Destination>, id: DestinationId) {
         let worker = worker::start(self.shared.clone(), destination, id);
         self.workers.borrow_mut().push(worker);
     }

@@ -12,7 +12,7 @@ use crate::config::problem::{Harm, Problem};
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
-use crate::delivery::destination::Destination;
+use crate::delivery::destination::{Destination, unless_in_trouble};
 use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
 use crate::message::fields::Fields;
@@ -20,7 +20,7 @@ use crate::message::labels::Labels;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier, SINGLE, UNKNOWN, Unavailable, choice};
+use crate::notifier::{KINDS, Kind, SINGLE, UNKNOWN, choice};
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
 use crate::route::{CheckMode, Defaults, Rules};
@@ -384,11 +384,7 @@ impl Config {
         let withheld = withheld.map(|note| note.with(Harm::Unread));
         let trouble = Trouble::of(&self.problems[begin..]);
         let trouble = trouble.or_else(|| Trouble::of(withheld.as_slice()));
-        let notifier = match &trouble {
-            Some(trouble) => Some(Rc::new(Unavailable(trouble.reason.clone())) as Rc<dyn Notifier>),
-            None => notifier,
-        };
-        if let Some(notifier) = notifier {
+        if let Some(notifier) = unless_in_trouble(notifier, trouble.as_ref()) {
             self.destinations.push(Destination {
                 name,
                 kind: known,
@@ -438,12 +434,6 @@ impl Config {
         } else {
             Ok(self)
         }
-    }
-
-    /// Returns the commands that print the secrets of its destinations.
-    pub fn commands(&self) -> Vec<Vec<String>> {
-        let sections = self.destinations.iter().map(|one| &one.section);
-        sections.flat_map(Section::commands).collect()
     }
 
     /// Returns the place of the destination with this name.

@@ -115,7 +115,40 @@ fn a_slow_command_for_a_secret_holds_up_no_other_configuration() {
     sandbox.file("arrived", "");
     outcome(flushing).expect_line(0, &["3 deliveries: all delivered"]);
     let runs = std::fs::read_to_string(runs).unwrap();
-    assert_eq!(runs, "run\n".repeat(2), "once for each notifier");
+    assert_eq!(runs, "run\n", "once for both notifiers");
+}
+
+#[test]
+fn a_configuration_is_read_once_and_only_what_is_due_asks_for_secrets() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    let notifier = |name: &str, on: &str| {
+        let url = server.url();
+        format!(
+            "[notifier:{name}]\ntype = webhook\non = {on}\nurl = {url}\ntoken_command = ./token {name}\n"
+        )
+    };
+    let due = notifier("one", "any") + &notifier("two", "any");
+    let config = sandbox.file("all.ini", due + &notifier("idle", "unreachable"));
+    sandbox.file("token", "#!/bin/sh\necho $1 >> runs\necho secret-$1\n");
+    sandbox.mode("token", 0o700);
+    let arguments = ["send", "--config", "all.ini", "--no-wait", "--quiet", "-"];
+    let sent = run(&sandbox, &arguments, &event("h"));
+    assert_eq!(sent.code, 0, "{sent:?}");
+    let runs = sandbox.file("runs", "");
+    // Were it read again after its commands, nothing could be sent with it.
+    let token = "#!/bin/sh\necho $1 >> runs\necho '[broken' > all.ini\necho secret-$1\n";
+    sandbox.file("token", token);
+    sandbox.mode("token", 0o700);
+    flush(&sandbox, &[]).expect_line(0, &["2 deliveries: all delivered"]);
+    assert_eq!(std::fs::read_to_string(config).unwrap(), "[broken\n");
+    let runs = std::fs::read_to_string(runs).unwrap();
+    assert_eq!(runs, "one\ntwo\n");
+    let requests = server.requests();
+    let tokens = requests.iter().map(|one| one.header("authorization"));
+    let mut tokens: Vec<_> = tokens.flatten().collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, ["Bearer secret-one", "Bearer secret-two"]);
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! Destinations of one configuration, which is loaded once for all of them.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::SystemTime;
 
+use crate::command::unclaimed;
 use crate::config::Options;
+use crate::config::entry::Reads;
 use crate::config::levels::Search;
+use crate::config::problem::Problem;
+use crate::delivery::destination::Destination;
+use crate::delivery::setup::Config;
+use crate::net::http::Http;
+use crate::secret::Answers;
 use crate::spool::DestinationStatus;
 
 /// Destinations to be started with one loading of their configuration.
@@ -14,17 +22,73 @@ pub struct Due<'a> {
 }
 
 impl<'a> Due<'a> {
-    /// Adds a destination to those of the same configuration, unless it has another one of that name.
+    /// Adds a destination to those of the same configuration.
     pub fn add(due: &mut Vec<Due<'a>>, options: Options, status: &'a DestinationStatus) {
-        let is_new = |due: &Due| due.of.iter().all(|other| other.name != status.name);
-        let same = |due: &&mut Due| due.options == options && is_new(due);
-        match due.iter_mut().find(same) {
+        match due.iter_mut().find(|due| due.options == options) {
             Some(due) => due.of.push(status),
             None => due.push(Due {
                 options,
                 of: vec![status],
             }),
         }
+    }
+
+    /// Loads the configuration, without running its commands for secrets; every problem if nothing can be
+    /// sent with it.
+    pub fn load(&self, http: &Http) -> Result<Config, Vec<Problem>> {
+        let reads = match self.options.reads {
+            Reads::All => Reads::NoCommands,
+            other => other,
+        };
+        let options = Options {
+            reads,
+            ..self.options.clone()
+        };
+        Config::load(&options, &[], http).usable()
+    }
+
+    /// Returns the commands for the secrets of these destinations.
+    pub fn commands(&self, config: &Config) -> Vec<Vec<String>> {
+        let destinations = config.destinations.iter();
+        let due = destinations.filter(|destination| self.includes(&destination.name));
+        due.flat_map(Destination::commands).collect()
+    }
+
+    /// Returns the notifiers of the configuration, those that are due with the secrets that the commands
+    /// printed.
+    pub fn notifiers(&self, config: Config, answers: Answers, http: &Http) -> Notifiers {
+        let mut destinations = config.destinations;
+        let due = destinations
+            .iter_mut()
+            .filter(|destination| self.includes(&destination.name));
+        answers.used_by(|| due.for_each(|destination| destination.read_withheld(http)));
+        Notifiers {
+            destinations: destinations.into_iter().map(Rc::new).collect(),
+            muted: config.muted,
+        }
+    }
+
+    fn includes(&self, name: &str) -> bool {
+        self.of.iter().any(|status| status.name == name)
+    }
+}
+
+/// Notifiers of a configuration. Several destinations may be of one, with other values from the environment.
+pub struct Notifiers {
+    destinations: Vec<Rc<Destination>>,
+    muted: Vec<(String, &'static str)>,
+}
+
+impl Notifiers {
+    /// Returns the notifier with this name.
+    pub fn named(&self, name: &str) -> Option<Rc<Destination>> {
+        let mut destinations = self.destinations.iter();
+        destinations.find(|one| one.name == name).cloned()
+    }
+
+    /// Returns the reason for a notifier that is not among them.
+    pub fn why_absent(&self, name: &str) -> String {
+        unclaimed::not_there(&self.muted, name)
     }
 }
 

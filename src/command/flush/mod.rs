@@ -17,13 +17,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::cli;
 use crate::config::Options;
-use crate::config::entry::Reads;
 use crate::config::levels::Search;
 use crate::console::progress;
 use crate::console::stderr;
 use crate::delivery::Deliverer;
-use crate::delivery::destination::Destination;
-use crate::delivery::setup::Config;
 use crate::delivery::tally::Counts;
 use crate::exit::Exit;
 use crate::net::http::Http;
@@ -87,7 +84,6 @@ async fn flush(arguments: &cli::Flush, spool: &Spool) -> anyhow::Result<Exit> {
         revivable: HashMap::new(),
         unread: Vec::new(),
         unclaimed: Unclaimed::default(),
-        loaded: Vec::new(),
         stranger: super::only_named_by(&arguments.place),
         exit: Exit::Ok,
     };
@@ -120,9 +116,6 @@ struct Flush<'a> {
     /// Destinations with an unreadable secret, and when it was last tried.
     unread: Vec<(Instant, DestinationId)>,
     unclaimed: Unclaimed,
-    /// Configurations read in this round, with the destinations that no worker has yet: several destinations
-    /// may be of one, and its commands for secrets run only once.
-    loaded: Vec<(Options, Config)>,
     /// The project's file, if no other names the spool: somebody else may have put both there.
     stranger: Option<PathBuf>,
     exit: Exit,
@@ -242,7 +235,6 @@ impl Flush<'_> {
             }
         }
         self.start(due, &known).await?;
-        self.loaded.clear();
         self.unclaimed.say();
         Ok(())
     }
@@ -256,41 +248,28 @@ impl Flush<'_> {
     ) -> anyhow::Result<()> {
         let mut asking = JoinSet::new();
         for (at, due) in due.iter().enumerate() {
-            let commands = self.commands(&due.options);
-            asking.spawn_local(async move { (at, Answers::of(commands).await) });
+            match due.load(self.deliverer.http()) {
+                Ok(config) => {
+                    let commands = due.commands(&config);
+                    asking.spawn_local(async move { (at, config, Answers::of(commands).await) });
+                }
+                Err(problems) => self.report_unusable(due, &problems),
+            }
         }
         while let Some(asked) = asking.join_next().await {
-            let Ok((at, answers)) = asked else { continue };
+            let Ok((at, config, answers)) = asked else {
+                continue;
+            };
             let Due { options, of } = &due[at];
-            let ready: Vec<(Destination, DestinationId)> = answers.used_by(|| {
-                let each = of.iter();
-                let ready =
-                    each.map(|status| Some((self.ready(status, options, known)?, status.id)));
-                ready.flatten().collect()
-            });
-            for (destination, id) in ready {
-                self.revive(id).await?;
-                self.deliverer.start(destination, id);
+            let found = due[at].notifiers(config, answers, self.deliverer.http());
+            for status in of {
+                if let Some(destination) = self.ready(status, &options.search, &found, known) {
+                    self.revive(status.id).await?;
+                    self.deliverer.start(destination, status.id);
+                }
             }
         }
         Ok(())
-    }
-
-    /// Returns the commands for secrets in a configuration. One that has none is loaded with this.
-    fn commands(&mut self, options: &Options) -> Vec<Vec<String>> {
-        if options.reads != Reads::All {
-            return Vec::new();
-        }
-        let inspected = Options {
-            reads: Reads::NoCommands,
-            ..options.clone()
-        };
-        let config = Config::load(&inspected, &[], self.deliverer.http());
-        let commands = config.commands();
-        if let (true, Ok(config)) = (commands.is_empty(), config.usable()) {
-            self.loaded.push((options.clone(), config));
-        }
-        commands
     }
 
     /// Returns how to load a destination's settings again, if they may be used.

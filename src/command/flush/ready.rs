@@ -1,66 +1,46 @@
 //! Destinations of `flush`: their settings, if the pending deliveries may go where these lead now.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::Flush;
+use super::due::{Due, Notifiers};
 use super::environment::{not_stored, unset};
 use super::trust::{is_all_of, of_stranger};
 use crate::command::unclaimed;
-use crate::config::Options;
 use crate::config::emitters;
 use crate::config::levels::Search;
 use crate::config::problem::Problem;
 use crate::console::stderr;
 use crate::delivery::destination::Destination;
-use crate::delivery::setup::Config;
 use crate::exit::Exit;
 use crate::spool::DestinationStatus;
 
 impl Flush<'_> {
-    /// Loads a destination's settings; None if nothing can be delivered to it.
+    /// Returns the notifier of a destination; None if nothing can be delivered to it.
     pub(super) fn ready(
         &mut self,
         status: &DestinationStatus,
-        options: &Options,
+        search: &Search,
+        found: &Notifiers,
         known: &[DestinationStatus],
-    ) -> Option<Destination> {
-        let mut config = match self.load(options, &status.name) {
-            Ok(config) => config,
-            Err(problems) => {
-                let gone = unclaimed::missing_file(&options.search);
-                if let Some(file) = gone.filter(|_| options.search.config.is_some()) {
-                    self.skip(status, unclaimed::address_is_gone(&file, &status.name));
-                    return None;
-                }
-                problems.iter().for_each(stderr::say);
-                // The destination may exist only with those variables.
-                let missing = unset(status);
-                let reason = match missing.is_empty() || options.search.runner.is_some() {
-                    true => "its configuration has a problem".to_owned(),
-                    false => not_stored(&missing),
-                };
-                self.pass_over(status, &reason, Exit::Config);
-                return None;
-            }
-        };
-        let Some(found) = config.position(&status.name) else {
-            self.report_absent(status, &options.search, &config);
+    ) -> Option<Rc<Destination>> {
+        let Some(destination) = found.named(&status.name) else {
+            self.report_absent(status, search, found);
             return None;
         };
-        let destination = config.destinations.swap_remove(found);
-        self.loaded.push((options.clone(), config));
         if let Some(file) = &self.stranger
             && !is_all_of(&destination.section, file)
         {
             self.pass_over(status, &of_stranger(file), Exit::Config);
             return None;
         }
-        if let Some(reason) = self.lacks(status, &options.search, &destination, known) {
+        if let Some(reason) = self.lacks(status, search, &destination, known) {
             self.pass_over(status, &reason, Exit::Undelivered);
             return None;
         }
-        if let (true, Some(file)) = (status.own, options.search.file())
+        if let (true, Some(file)) = (status.own, search.file())
             && !destination.section.is_addressed_by(&file)
         {
             let reason = unclaimed::address_is_elsewhere(&file, &status.name);
@@ -79,25 +59,36 @@ impl Flush<'_> {
         Some(destination)
     }
 
-    /// Reads a configuration, unless one is there already with a destination of this name.
-    fn load(&mut self, options: &Options, name: &str) -> Result<Config, Vec<Problem>> {
-        let has_it = |(known, config): &(Options, Config)| {
-            known == options && config.position(name).is_some()
-        };
-        match self.loaded.iter().position(has_it) {
-            Some(at) => Ok(self.loaded.swap_remove(at).1),
-            None => Config::load(options, &[], self.deliverer.http()).usable(),
+    /// Reports the destinations of a configuration with which nothing can be sent.
+    pub(super) fn report_unusable(&mut self, due: &Due, problems: &[Problem]) {
+        let search = &due.options.search;
+        let gone = unclaimed::missing_file(search).filter(|_| search.config.is_some());
+        if gone.is_none() {
+            problems.iter().for_each(stderr::say);
+        }
+        for status in &due.of {
+            if let Some(file) = &gone {
+                self.skip(status, unclaimed::address_is_gone(file, &status.name));
+                continue;
+            }
+            // The destination may exist only with those variables.
+            let missing = unset(status);
+            let reason = match missing.is_empty() || search.runner.is_some() {
+                true => "its configuration has a problem".to_owned(),
+                false => not_stored(&missing),
+            };
+            self.pass_over(status, &reason, Exit::Config);
         }
     }
 
     /// Reports a destination that is missing from its configuration.
-    fn report_absent(&mut self, status: &DestinationStatus, search: &Search, config: &Config) {
+    fn report_absent(&mut self, status: &DestinationStatus, search: &Search, found: &Notifiers) {
         if let Some(file) = &search.runner {
             let reason = emitters::how_to_name(&status.name, file);
             return self.pass_over(status, &reason, Exit::Undelivered);
         }
         match unset(status)[..] {
-            [] => self.skip(status, unclaimed::not_there(config, &status.name)),
+            [] => self.skip(status, found.why_absent(&status.name)),
             // The destination may exist only with those variables.
             ref missing => self.pass_over(status, &not_stored(missing), Exit::Config),
         }

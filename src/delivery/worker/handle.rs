@@ -74,13 +74,13 @@ pub struct WorkerHandle {
 
 impl WorkerHandle {
     /// Creates the handle of a destination, which the spool knows by `id`.
-    pub(super) fn new(destination: Destination, id: DestinationId) -> WorkerHandle {
+    pub(super) fn new(destination: Rc<Destination>, id: DestinationId) -> WorkerHandle {
         let trouble = destination.trouble.as_ref();
         let mut own = Tally::default();
         own.last_error = trouble.map(|trouble| trouble.in_short().to_owned());
         WorkerHandle {
             id,
-            destination: Rc::new(destination),
+            destination,
             own: RefCell::new(own),
             done: Cell::default(),
             under_way: Cell::new(0),

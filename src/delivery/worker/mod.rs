@@ -83,7 +83,11 @@ enum Step {
 }
 
 /// Starts the worker of a destination, which the spool knows by `id`. Needs a `LocalSet`.
-pub fn start(shared: Rc<Shared>, destination: Destination, id: DestinationId) -> Rc<WorkerHandle> {
+pub fn start(
+    shared: Rc<Shared>,
+    destination: Rc<Destination>,
+    id: DestinationId,
+) -> Rc<WorkerHandle> {
     let handle = Rc::new(WorkerHandle::new(destination, id));
     tokio::task::spawn_local(run(Worker::new(shared, handle.clone())));
     handle
