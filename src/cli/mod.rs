@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::levels::Search;
@@ -59,7 +59,7 @@ pub enum Command {
     Flush(Flush),
     /// Discard pending or dead deliveries
     ///
-    /// IDs, --notifier, --run and --all select both pending and dead deliveries. --waiting and --dead select
+    /// IDs, --notifier, --run and --all select both pending and dead deliveries. --pending and --dead select
     /// only one of the two, and can be combined with --notifier and --run. Delivered events are kept.
     Discard(Discard),
     /// Show what is in the spool on a page, with a JSON API
@@ -342,14 +342,14 @@ pub struct Discard {
 #[group(required = true, multiple = true)]
 pub struct Which {
     /// Deliveries to discard, pending or dead, by their number in `history`
-    #[arg(value_name = "ID", conflicts_with_all = ["dead", "waiting", "notifier", "run", "all"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["dead", "pending", "notifier", "run", "all"])]
     pub ids: Vec<i64>,
     /// Only dead deliveries
     #[arg(long)]
     pub dead: bool,
-    /// Only pending deliveries (`waiting` in `history`)
-    #[arg(long, conflicts_with = "dead")]
-    pub waiting: bool,
+    /// Only pending deliveries
+    #[arg(long, alias = "waiting", conflicts_with = "dead")]
+    pub pending: bool,
     /// Only deliveries to these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
@@ -357,7 +357,7 @@ pub struct Which {
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// All pending and dead deliveries
-    #[arg(long, conflicts_with_all = ["dead", "waiting", "notifier", "run"])]
+    #[arg(long, conflicts_with_all = ["dead", "pending", "notifier", "run"])]
     pub all: bool,
 }
 
@@ -478,7 +478,8 @@ pub struct Receive {
 
 /// Returns the parser of states, which completions list.
 fn states() -> impl TypedValueParser<Value = DeliveryState> {
-    let names = DeliveryState::ALL.map(DeliveryState::name);
+    // The name in JSON is accepted, too.
+    let names = DeliveryState::ALL.map(|state| PossibleValue::new(state.name()).alias(state.key()));
     PossibleValuesParser::new(names).try_map(|name| DeliveryState::named(&name).ok_or("no state"))
 }
 

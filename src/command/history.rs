@@ -278,7 +278,7 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
         ids: which.ids.clone(),
         run: which.run.clone(),
         no_waiting: which.dead,
-        no_dead: which.waiting,
+        no_dead: which.pending,
         ..Choice::default()
     };
     let file = place.config.as_deref().filter(|_| which.ids.is_empty());

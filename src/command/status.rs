@@ -18,7 +18,7 @@ const COLUMNS: [Column; 7] = [
     ("NOTIFIER", Align::Left),
     ("ACCEPTED", Align::Right),
     ("DELIVERED", Align::Right),
-    ("WAITING", Align::Right),
+    ("PENDING", Align::Right),
     ("DEAD", Align::Right),
     ("DROPPED", Align::Right),
     ("CONFIGURATION", Align::Left),
@@ -155,7 +155,7 @@ fn notes(row: &DestinationStatus) -> Vec<Styled> {
         dim(format!("{} held {}", row.held, until.shown()));
     }
     if let Some(oldest) = row.oldest {
-        dim(format!("oldest waiting since {}", clock::local(oldest)));
+        dim(format!("oldest pending since {}", clock::local(oldest)));
     }
     if let Some(next) = row.next_attempt.filter(|next| *next > 0) {
         dim(format!("next attempt at {}", clock::local(next)));

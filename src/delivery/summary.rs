@@ -96,7 +96,7 @@ mod tests {
                 needs: Vec::new(),
             },
         ];
-        let expected = "4 events, 4 deliveries: 1 delivered, 1 dead, 2 waiting for the next run, `flush` or the timer (callback: 503 Service Unavailable)";
+        let expected = "4 events, 4 deliveries: 1 delivered, 1 dead, 2 pending until the next run, `flush` or the timer (callback: 503 Service Unavailable)";
         assert_eq!(summary(4, &standings), expected);
         assert_eq!(exit_of(&standings), Exit::Refused);
     }

@@ -114,9 +114,9 @@ impl Counts {
             true => {
                 let names: BTreeSet<&str> = needs.iter().flatten().map(String::as_str).collect();
                 let names: Vec<&str> = names.into_iter().collect();
-                format!("waiting for `flush` with {} set", names.join(", "))
+                format!("pending until `flush` runs with {} set", names.join(", "))
             }
-            false => "waiting for the next run, `flush` or the timer".to_owned(),
+            false => "pending until the next run, `flush` or the timer".to_owned(),
         };
         let all = self.delivered + self.waiting + self.dead + self.dropped;
         let all = all + self.held + self.suppressed + self.skipped;
@@ -207,7 +207,7 @@ mod tests {
             ((0, 0, 1, 0), "1 delivery: 1 dead"),
             (
                 (1, 2, 3, 4),
-                "10 deliveries: 1 delivered, 3 dead, 4 dropped, 2 waiting for the next run, `flush` or the timer",
+                "10 deliveries: 1 delivered, 3 dead, 4 dropped, 2 pending until the next run, `flush` or the timer",
             ),
         ] {
             let counts = Counts {
@@ -225,7 +225,10 @@ mod tests {
         };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let told = waits.told(&[names(&["B", "A"]), names(&["A"])]);
-        assert_eq!(told, "2 deliveries: 2 waiting for `flush` with A, B set");
+        assert_eq!(
+            told,
+            "2 deliveries: 2 pending until `flush` runs with A, B set"
+        );
         let told = waits.told(&[names(&["A"]), Vec::new()]);
         assert!(told.ends_with("the next run, `flush` or the timer"));
     }

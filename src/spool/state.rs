@@ -36,13 +36,21 @@ impl DeliveryState {
     /// Returns the state of a name; None for any other word.
     pub fn named(name: &str) -> Option<DeliveryState> {
         let mut all = DeliveryState::ALL.into_iter();
-        all.find(|state| state.name() == name)
+        all.find(|state| [state.name(), state.key()].contains(&name))
     }
 
-    /// Returns the name that `history` shows, as text and in JSON.
-    pub fn name(self) -> &'static str {
+    /// Returns the name in JSON.
+    pub fn key(self) -> &'static str {
         match self {
             DeliveryState::Pending => "waiting",
+            other => other.name(),
+        }
+    }
+
+    /// Returns the name that people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "pending",
             DeliveryState::Delivered => "delivered",
             DeliveryState::Dead => "dead",
             DeliveryState::Discarded => "discarded",
@@ -67,9 +75,12 @@ impl ToSql for DeliveryState {
     }
 }
 
+/// Name of a state that cannot be read.
+const UNKNOWN: &str = "unknown";
+
 /// Returns the name of a state that may be unreadable.
 pub fn name_of(state: Option<DeliveryState>) -> &'static str {
-    state.map_or("unknown", DeliveryState::name)
+    state.map_or(UNKNOWN, DeliveryState::name)
 }
 
 /// Writes the name of a state that may be unreadable, for JSON.
@@ -77,7 +88,9 @@ pub fn serialize<S: Serializer>(
     state: &Option<DeliveryState>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    name_of(*state).serialize(serializer)
+    state
+        .map_or(UNKNOWN, DeliveryState::key)
+        .serialize(serializer)
 }
 
 #[cfg(test)]

@@ -342,7 +342,10 @@ def test_the_plays_vars_say_where(ansible, start_endpoint):
         (["--status", "400"], "(callback: 400 Bad Request)"),
         (["--delay", "50ms"], ": all delivered"),
         (["--delay", "1h"], "(callback: no answer yet)"),
-        (["--drop"], "waiting for the next run, `flush` or the timer (callback: http://127.0.0.1:"),
+        (
+            ["--drop"],
+            "pending until the next run, `flush` or the timer (callback: http://127.0.0.1:",
+        ),
         (None, "Connection refused"),
     ],
 )
@@ -368,7 +371,7 @@ def test_what_waits_is_delivered_later(ansible, start_endpoint):
     result = ansible.play(SHORT)
     assert result.rc == 0
     assert len(summary(result)) == 1
-    assert "4 events, 4 deliveries: 4 waiting for the next run" in summary(result)[0]
+    assert "4 events, 4 deliveries: 4 pending until the next run" in summary(result)[0]
     endpoint = start_endpoint(on="ok failed")
     flushed = ansible.run(BINARY, "flush")
     assert flushed.rc == 0, flushed.stderr
@@ -389,7 +392,7 @@ def test_each_project_gets_what_is_its_own_later(ansible):
         playbook.write_text(SHORT.replace("first", "in the " + project))
         plugins = "%s:%s" % (folder / "callback_plugins", venvs.ROOT / "tests/ansible/oracle")
         result = ansible.run("ansible-playbook", playbook, ANSIBLE_CALLBACK_PLUGINS=plugins)
-        assert "4 events, 4 deliveries: 4 waiting for the next run" in summary(result)[0]
+        assert "4 events, 4 deliveries: 4 pending until the next run" in summary(result)[0]
     endpoints = [Endpoint(ansible.directory / project) for project in projects]
     try:
         for project, endpoint in zip(projects, endpoints):

@@ -52,7 +52,7 @@ def in_the_runner(bench):
     rounds = 2 if bench.quick else 7
     print("ansible-runner 2.4.3, 10 hosts x 24 debug tasks. Wall time of `ansible-runner run`.\n")
     print("| endpoint | no plugin, s | ansible-notify, s | to no plugin | ", end="")
-    print("delivered, waiting, dead | ansible-runner-http, s | its run |")
+    print("delivered, pending, dead | ansible-runner-http, s | its run |")
     print("|---|---|---|---|---|---|---|")
     for name, options in TROUBLE.items():
         bare, with_ours, kept = [], [], ""

@@ -90,7 +90,7 @@ fn one_in_trouble_gets_one_attempt_at_a_time_in_every_process() {
         let flushed = run(&sandbox, &["flush"], "");
         flushed.expect_line(
             75,
-            &["16 deliveries: 16 waiting for the next run, `flush` or the timer (callback: 503 "],
+            &["16 deliveries: 16 pending until the next run, `flush` or the timer (callback: 503 "],
         );
         assert_eq!(server.requests().len(), 16 + more);
     }
@@ -155,7 +155,7 @@ fn refused_credentials_lock_no_account() {
     sandbox.file("plugin_config.ini", config.delivery("drain = 500ms").text());
     send(&sandbox, 20).expect_line(
         75,
-        &["20 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized)"],
+        &["20 pending until the next run, `flush` or the timer (callback: 401 Unauthorized)"],
     );
     assert_eq!(
         server.requests().len(),
@@ -301,7 +301,7 @@ fn a_timer_cuts_no_pause_short() {
     let sandbox = Sandbox::new();
     configure(&sandbox, &server.url());
     assert_eq!(send(&sandbox, 1).code, 75);
-    run(&sandbox, &["flush", "--due"], "").expect_line(75, &["1 waiting", "503"]);
+    run(&sandbox, &["flush", "--due"], "").expect_line(75, &["1 pending", "503"]);
     assert_eq!(server.requests().len(), 1);
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 1 delivery: delivered\n");
 }

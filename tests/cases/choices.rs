@@ -81,7 +81,7 @@ fn discard_takes_what_was_chosen_and_nothing_else() {
         2,
         "ansible-notify: unknown notifier `nosuch`; known notifiers: a-dead, b-waits\n",
     );
-    discard(&["--waiting"]).expect(0, &count(2));
+    discard(&["--pending"]).expect(0, &count(2));
     assert_eq!(states(&sandbox), "di di di di di di di di");
     discard(&["--all"]).expect(0, &count(0));
 
@@ -112,7 +112,7 @@ fn discard_without_a_clear_choice_takes_nothing() {
         &["--all", "--dead"],
         &["--all", "--notifier", "b-waits"],
         &["--all", "--run", "r1"],
-        &["--dead", "--waiting"],
+        &["--dead", "--pending"],
         &["1", "--all"],
         &["1", "--notifier", "b-waits"],
         &["1", "--waiting"],

@@ -93,7 +93,7 @@ fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
     let started = std::time::Instant::now();
     send(&server, "300ms").expect(
         75,
-        "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: no answer yet)\n",
+        "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: no answer yet)\n",
     );
     assert!(started.elapsed() < Duration::from_secs(20));
 
@@ -102,7 +102,7 @@ fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
     outcome.expect_line(
         75,
         &[
-            "1 delivery: 1 waiting for the next run, `flush` or the timer (callback: http://127.0.0.1:",
+            "1 delivery: 1 pending until the next run, `flush` or the timer (callback: http://127.0.0.1:",
             "Connection refused",
         ],
     );
@@ -140,7 +140,7 @@ fn refused_credentials_are_read_anew_once() {
     let server = Server::start([status(401)]);
     send(&server, "300ms").expect(
         75,
-        "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized)\n",
+        "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: 401 Unauthorized)\n",
     );
     assert_eq!(server.requests().len(), 2, "one more attempt, then a pause");
 }
@@ -268,7 +268,7 @@ fn one_dead_notifier_does_not_delay_the_others() {
     let outcome = sandbox.run_with_input(&["send", "-"], &events);
     outcome.expect_line(
         75,
-        &["50 events, 100 deliveries: 50 delivered, 50 waiting for the next run, `flush` or the timer (dead: http://127.0.0.1:"],
+        &["50 events, 100 deliveries: 50 delivered, 50 pending until the next run, `flush` or the timer (dead: http://127.0.0.1:"],
     );
     assert_eq!(server.requests().len(), 50);
 }

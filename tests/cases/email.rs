@@ -428,7 +428,7 @@ fn a_server_that_proves_nothing_gets_nothing() {
         );
         let outcome = send(&sandbox, &failed("x"));
         let place = format!("(mail: {host}:{}: ", server.port());
-        outcome.expect_line(75, &["1 waiting", &place, reason]);
+        outcome.expect_line(75, &["1 pending", &place, reason]);
         said_nothing(&server, reason);
     });
 }

@@ -59,7 +59,7 @@ fn it_ends_however_much_waits_for_an_endpoint_that_is_gone() {
         let sandbox = Sandbox::with_config(&config(&dead_url(), keys));
         leave(&sandbox, EVENTS, *hosts);
         let waiting = format!(
-            "{EVENTS} deliveries: {EVENTS} waiting for the next run, `flush` or the timer (callback: http://127.0.0.1:"
+            "{EVENTS} deliveries: {EVENTS} pending until the next run, `flush` or the timer (callback: http://127.0.0.1:"
         );
         for options in [&["--due"][..], &[], &[], &["--due"]] {
             flush(&sandbox, options).expect_line(75, &[&waiting]);
@@ -166,7 +166,7 @@ fn a_dead_one_of_three_holds_up_neither_flush_nor_who_stays() {
     leave(&sandbox, EVENTS, 40);
     let ended = flush(&sandbox, &[]);
     let line = format!(
-        "{} deliveries: {} delivered, {EVENTS} waiting for the next run, `flush` or the timer (dead: ",
+        "{} deliveries: {} delivered, {EVENTS} pending until the next run, `flush` or the timer (dead: ",
         3 * EVENTS,
         2 * EVENTS
     );

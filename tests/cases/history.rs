@@ -50,12 +50,12 @@ fn events_are_named_in_words() {
     assert_eq!(
         rows(&shown),
         [
-            "waiting|hook|run ok",
-            "waiting|hook|run failed",
-            "waiting|hook|unreachable|db1|ping",
-            "waiting|hook|failed, ignored|web1|probe",
-            "waiting|hook|failed|web2|install",
-            "waiting|hook|changed|web1|write",
+            "pending|hook|run ok",
+            "pending|hook|run failed",
+            "pending|hook|unreachable|db1|ping",
+            "pending|hook|failed, ignored|web1|probe",
+            "pending|hook|failed|web2|install",
+            "pending|hook|changed|web1|write",
         ],
         "{shown}"
     );
@@ -99,13 +99,13 @@ fn deliveries_are_chosen_by_run_and_state() {
     assert_eq!(count(&["--run", "r1", "--state", "dead"]), 1);
     assert_eq!(count(&["--run", "r1", "--state", "dead,delivered"]), 4);
     assert_eq!(count(&["--run", "r1", "--limit", "2"]), 2);
-    assert_eq!(count(&["--state", "waiting,held"]), 0);
+    assert_eq!(count(&["--state", "pending,held"]), 0);
     history(&sandbox, &["--run", "r", "--state", "dead"])
         .expect(0, "ansible-notify: no delivery matches --run and --state\n");
     let wrong = history(&sandbox, &["--state", "failed"]);
     assert_eq!(wrong.code, 2);
     assert!(
-        wrong.stderr.contains("waiting, delivered, dead"),
+        wrong.stderr.contains("pending, delivered, dead"),
         "{wrong:?}"
     );
 

@@ -316,7 +316,7 @@ fn a_server_that_proves_nothing_hears_nothing() {
         let outcome = send(&sandbox, &failed("x"));
         outcome.expect_line(
             75,
-            &["1 waiting", &format!("(chat: localhost:{port}: "), reason],
+            &["1 pending", &format!("(chat: localhost:{port}: "), reason],
         );
         assert_eq!(reader.messages(), [""; 0]);
         if *encrypted {
@@ -427,7 +427,7 @@ fn a_server_in_trouble_is_tried_again() {
             "targets = #ops, #dev\nnickname = bot\ntls = no\ntimeout = 1s",
         );
         drain(&sandbox, 4);
-        send(&sandbox, &failed("x")).expect_line(75, &["1 waiting", reason]);
+        send(&sandbox, &failed("x")).expect_line(75, &["1 pending", reason]);
     });
 }
 

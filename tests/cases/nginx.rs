@@ -43,7 +43,7 @@ fn statuses(requests: &[Value]) -> Vec<&str> {
 
 #[test]
 fn basic_authentication() {
-    let waiting = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 401 Unauthorized: 401 Authorization Required)\n";
+    let waiting = "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: 401 Unauthorized: 401 Authorization Required)\n";
     // What the command prints the first time, and from then on.
     let cases = [
         ("right", "right", 0, DELIVERED, &["204"][..]),
@@ -107,7 +107,7 @@ fn a_certificate_is_trusted_as_the_configuration_says() {
             outcome.expect_line(
                 75,
                 &[
-                    "1 delivery: 1 waiting for the next run, `flush` or the timer",
+                    "1 delivery: 1 pending until the next run, `flush` or the timer",
                     &reason,
                 ],
             );
@@ -129,7 +129,7 @@ fn client_certificates() {
         " ssl",
         &format!("{TLS}ssl_client_certificate ca.pem; ssl_verify_client on;"),
     );
-    let refused = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 400 Bad Request: 400 No required SSL certificate was sent)\n";
+    let refused = "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: 400 Bad Request: 400 No required SSL certificate was sent)\n";
     for (keys, code, stderr) in [
         (
             "client_cert = client.pem\nclient_key = client.key",
@@ -195,7 +195,7 @@ fn a_unix_socket_with_and_without_tls() {
 fn plain_http_goes_through_a_proxy_that_may_ask_for_a_password() {
     // "anna:s3cret".
     let guard = r#"if ($http_proxy_authorization != "Basic YW5uYTpzM2NyZXQ=") { return 407; }"#;
-    let refused = "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: 407 Proxy Authentication Required)\n";
+    let refused = "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: 407 Proxy Authentication Required)\n";
     let cases = [
         ("", "", 0, DELIVERED),
         (guard, "anna:s3cret@", 0, DELIVERED),
@@ -251,7 +251,7 @@ fn https_goes_through_a_tunnel_that_shows_the_proxy_nothing() {
                 nginx.port(),
                 proxy.url("")
             );
-            outcome.expect_line(75, &["1 waiting", &reason]);
+            outcome.expect_line(75, &["1 pending", &reason]);
             assert_eq!(
                 proxy.heads().len(),
                 2,

@@ -128,7 +128,7 @@ fn a_bad_day_can_be_rehearsed() {
     let receiver = Receiver::start(Sandbox::new(), &["--drop"]);
     receiver
         .send("timeout = 1s")
-        .expect_line(75, &["1 waiting"]);
+        .expect_line(75, &["1 pending"]);
 
     let receiver = Receiver::start(Sandbox::new(), &["--delay", "1s"]);
     let started = std::time::Instant::now();

@@ -7,7 +7,7 @@ use crate::server::{OK, Reply, Server, status};
 
 const DELIVERED: &str = "1 event, 1 delivery: delivered\n";
 const HELD: &str =
-    "1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: ";
+    "1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: ";
 
 /// Sends an event by a program that gets no more than 64 MiB of memory.
 fn send(server: &Server) -> Outcome {

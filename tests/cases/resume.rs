@@ -141,7 +141,7 @@ fn a_secret_that_cannot_be_read_holds_up_no_other_notifier() {
     assert!(sent.stderr.contains(reason), "{sent:?}");
     assert!(
         sent.stderr
-            .contains("2 deliveries: 1 delivered, 1 waiting for the next run, `flush` or the timer (callback: "),
+            .contains("2 deliveries: 1 delivered, 1 pending until the next run, `flush` or the timer (callback: "),
         "{sent:?}"
     );
     assert_eq!((first.requests().len(), second.requests().len()), (0, 1));

@@ -42,7 +42,7 @@ fn what_waited_longest_gives_way_where_that_is_wanted() {
         (&json!(10_000), 10_000)
     );
     let counts = format!(
-        "10000 events, 10000 deliveries: {dropped} dropped, {waiting} waiting for the next run, `flush` or the timer (callback: "
+        "10000 events, 10000 deliveries: {dropped} dropped, {waiting} pending until the next run, `flush` or the timer (callback: "
     );
     let reason =
         format!("the spool was full: dropped the {dropped} oldest pending deliveries to make room");

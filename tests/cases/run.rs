@@ -202,7 +202,7 @@ fn an_endpoint_that_is_down_gets_the_end_later() {
     let outcome = sandbox.run_on_spool(&["run", "false"]);
     assert_eq!(outcome.code, 1);
     assert!(
-        outcome.stderr.contains("waiting for the next run"),
+        outcome.stderr.contains("pending until the next run"),
         "{outcome:?}"
     );
     let server = Server::start([OK]);

@@ -317,7 +317,7 @@ fn ctrl_c_says_where_the_events_are() {
     let said = String::from_utf8(sent.stderr).unwrap();
     assert_eq!(sent.status.signal(), Some(2), "{said}");
     assert!(
-        said.contains("3 events, 3 deliveries: 3 waiting for the next run, `flush` or the timer"),
+        said.contains("3 events, 3 deliveries: 3 pending until the next run, `flush` or the timer"),
         "{said}"
     );
 
@@ -325,7 +325,7 @@ fn ctrl_c_says_where_the_events_are() {
     let _unanswered = interrupt(&flushing);
     outcome(flushing).expect_line(
         75,
-        &["3 deliveries: 3 waiting for the next run, `flush` or the timer"],
+        &["3 deliveries: 3 pending until the next run, `flush` or the timer"],
     );
 }
 

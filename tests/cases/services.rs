@@ -242,7 +242,7 @@ fn what_twilio_refuses_is_said_in_its_words() {
     refused.expect_line(69, &["1 dead", said]);
     let keys = TEXTED.replace("canary-twilio-token", "canary-wrong");
     let refused = send(&twilio_keys(&server, &keys), FAILED);
-    refused.expect_line(75, &["1 waiting", "401 Unauthorized: Authenticate (20003)"]);
+    refused.expect_line(75, &["1 pending", "401 Unauthorized: Authenticate (20003)"]);
     assert!(!refused.stderr.contains("canary"), "{refused:?}");
     for (more, problem) in [
         ("from_number = 1\nto_numbers = 2\n", "has no `auth_token`"),
@@ -321,7 +321,7 @@ fn what_grafana_refuses_is_said_in_its_words() {
     let unknown = grafana_keys(&server, &format!("{token}dashboard_uid = other\n"));
     send(&unknown, FAILED).expect_line(69, &["1 dead", "404 Not Found: Dashboard not found"]);
     let refused = send(&grafana_keys(&server, "token = canary-wrong\n"), FAILED);
-    refused.expect_line(75, &["1 waiting", "401 Unauthorized: Invalid API key"]);
+    refused.expect_line(75, &["1 pending", "401 Unauthorized: Invalid API key"]);
     for (more, problem) in [
         ("", "[notifier:service] has no `token`"),
         (

@@ -39,7 +39,7 @@ fn slack_says_in_a_success_what_passes_and_what_does_not() {
     let config = SLACK
         .config_draining(&server, "ops", "500ms")
         .replace(slack::TOKEN, "xoxb-wrong");
-    send(&config, &failed_run(1)).expect_line(75, &["1 waiting", "invalid_auth"]);
+    send(&config, &failed_run(1)).expect_line(75, &["1 pending", "invalid_auth"]);
     let forbidden = SLACK_WEBHOOK.send(&server, "forbidden", &failed_run(1));
     forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
 }
@@ -274,7 +274,7 @@ fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", failed_run(1).to_string());
     let sent = sandbox.run_on_spool(&["send", "event.json"]);
-    sent.expect_line(75, &["1 waiting", "busy"]);
+    sent.expect_line(75, &["1 pending", "busy"]);
     sandbox
         .run_on_spool(&["flush"])
         .expect(0, "ansible-notify: 1 delivery: delivered\n");

@@ -63,7 +63,7 @@ fn what_could_not_be_delivered_is_delivered_later() {
     sent.expect_line(
         75,
         &[
-            "30 events, 30 deliveries: 30 waiting for the next run, `flush` or the timer (callback: ",
+            "30 events, 30 deliveries: 30 pending until the next run, `flush` or the timer (callback: ",
             "Connection refused",
         ],
     );
@@ -79,7 +79,7 @@ fn what_could_not_be_delivered_is_delivered_later() {
     flushed.expect_line(
         75,
         &[
-            "30 deliveries: 30 waiting for the next run, `flush` or the timer (callback: ",
+            "30 deliveries: 30 pending until the next run, `flush` or the timer (callback: ",
             "Connection refused",
         ],
     );
@@ -460,7 +460,7 @@ fn what_only_waited_for_long_is_no_failure() {
     configure(&sandbox, &server.url());
     run(&sandbox, &["send", "-", "--no-wait"], &event("h")).expect(
         0,
-        "ansible-notify: 1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer\n",
+        "ansible-notify: 1 event, 1 delivery: 1 pending until the next run, `flush` or the timer\n",
     );
     assert!(server.requests().is_empty());
     let spool = rusqlite::Connection::open(sandbox.path("state/ansible-notify/spool.db")).unwrap();

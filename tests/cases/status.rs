@@ -27,7 +27,7 @@ fn questions_do_not_wait_for_who_writes() {
             &["status"][..],
             "\ncallback         1          0        1     0        0\n",
         ),
-        (&["history"], "  waiting  callback  failed  web1  install"),
+        (&["history"], "  pending  callback  failed  web1  install"),
         (&["history", "1"], " ms  "),
     ] {
         let started = Instant::now();

@@ -204,7 +204,7 @@ fn is_named_while_it_delivers() -> bool {
     }
     assert_eq!(sent.code, 75, "{sent:?}");
     let flushed = bounded("flush", || spooled.run(&["flush"]));
-    flushed.expect_line(75, &["6 deliveries: 6 waiting", &stopped.name()]);
+    flushed.expect_line(75, &["6 deliveries: 6 pending", &stopped.name()]);
     assert_eq!(stopped.go_on().code, 0);
     spooled.run(&["flush"]).expect_line(0, &["deliver"]);
     assert_eq!(spooled.check_arrived(&server.requests()), 0);

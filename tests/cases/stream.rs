@@ -254,7 +254,7 @@ fn a_dead_endpoint_costs_the_drain_and_no_more() {
     outcome.expect_line(
         75,
         &[
-            "1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: ",
+            "1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: ",
             "Connection refused",
         ],
     );

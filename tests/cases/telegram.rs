@@ -86,5 +86,5 @@ fn a_refusal_of_a_proxy_is_none_of_telegram() {
     );
     let sandbox = Sandbox::with_config(&config);
     let told = sandbox.run_with_input(&["send", "-"], failed_run(1).to_string());
-    told.expect_line(75, &["1 waiting", "403 Forbidden"]);
+    told.expect_line(75, &["1 pending", "403 Forbidden"]);
 }

@@ -58,10 +58,10 @@ fn the_summary_names_what_flush_needs() {
     ));
     let other = dead_url();
     let variables = [("ANSIBLE_NOTIFY_CALLBACK_URL", other.as_str())];
-    let said = "1 delivery: 1 waiting for `flush` with ANSIBLE_NOTIFY_CALLBACK_URL set (";
+    let said = "1 delivery: 1 pending until `flush` runs with ANSIBLE_NOTIFY_CALLBACK_URL set (";
     waits(&sandbox, &["send", "event.json"], &variables, said);
     waits(&sandbox, &["flush"], &[], said);
-    let usual = "1 delivery: 1 waiting for the next run, `flush` or the timer (";
+    let usual = "1 delivery: 1 pending until the next run, `flush` or the timer (";
     waits(&sandbox, &["send", "event.json"], &[], usual);
 }
 

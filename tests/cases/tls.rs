@@ -42,7 +42,7 @@ fn refuses(
     outcome.expect_line(
         75,
         &[
-            &format!("1 event, 1 delivery: 1 waiting for the next run, `flush` or the timer (callback: {origin}: "),
+            &format!("1 event, 1 delivery: 1 pending until the next run, `flush` or the timer (callback: {origin}: "),
             reason,
         ],
     );

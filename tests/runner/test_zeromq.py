@@ -138,7 +138,7 @@ def test_a_large_message_arrives_whole(notify, receive, url):
 def test_what_nobody_takes_waits_for_who_comes_late(notify, receive, url):
     code, said = notify.send(HOSTS[:3])
     assert code == 75
-    assert "3 waiting" in said
+    assert "3 pending" in said
     pull = receive(zmq.PULL, url)
     assert notify.flush() == 0
     assert hosts(pull.take(3)) == HOSTS[:3]

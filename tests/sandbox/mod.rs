@@ -203,7 +203,7 @@ impl Outcome {
         for part in ["warning: "].iter().chain(parts) {
             assert!(lines[0].contains(part), "no `{part}` in {self:?}");
         }
-        assert!(lines[1].contains(" waiting for "), "{self:?}");
+        assert!(lines[1].contains(" pending until "), "{self:?}");
     }
 }
 

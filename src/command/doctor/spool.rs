@@ -83,7 +83,7 @@ fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
     }
     if row.owed() > 0 && inspected.delivering.contains(&row.id) {
         let text = format!(
-            "{name}: {} waiting; a process is delivering them",
+            "{name}: {} pending; a process is delivering them",
             row.owed()
         );
         findings.push(Finding::note(check, text));
@@ -91,7 +91,7 @@ fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
         let since = row.oldest.map_or_else(String::new, |oldest| {
             format!(" since {}", clock::local(oldest))
         });
-        let text = format!("{name}: {} waiting{since}{error}", row.owed());
+        let text = format!("{name}: {} pending{since}{error}", row.owed());
         let advice = "`flush` sends them now";
         findings.push(Finding::problem(check, text, Exit::Undelivered).advise(advice));
     }

@@ -64,9 +64,9 @@ impl Filters {
             let known = DeliveryState::ALL.into_iter();
             known
                 .clone()
-                .find(|state| state.name() == name)
+                .find(|state| state.key() == name)
                 .ok_or_else(|| {
-                    let names: Vec<&str> = known.map(DeliveryState::name).collect();
+                    let names: Vec<&str> = known.map(DeliveryState::key).collect();
                     format!("`state` must be one of {}, not `{name}`", names.join(", "))
                 })
         });

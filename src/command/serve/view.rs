@@ -114,7 +114,7 @@ impl From<Listed> for Delivery {
             task: row.task,
             notifier: row.notifier,
             notifier_id: row.destination.0,
-            state: row.state.map_or("unknown", DeliveryState::name),
+            state: row.state.map_or("unknown", DeliveryState::key),
             attempts: row.attempts,
             next_attempt: next.map(time),
             finished: row.finished.map(time),
