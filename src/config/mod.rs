@@ -18,7 +18,7 @@ pub mod mask;
 mod mentions;
 mod misread;
 pub mod problem;
-mod secrets;
+pub mod secrets;
 pub mod section;
 pub mod strays;
 mod times;

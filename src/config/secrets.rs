@@ -11,6 +11,15 @@ use crate::secret::{self, Secret, Source};
 /// Placeholder for a secret that is not read, in a form that every kind accepts.
 const STAND_IN: &str = "notReadHere0";
 
+/// Way in which a value was given that may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// In the configuration: it may be shown.
+    Open,
+    /// As a secret: it never is.
+    Secret,
+}
+
 /// A secret as configured.
 struct Given<'a> {
     /// Entry of the key itself: it decides to which address the secret belongs.
@@ -54,13 +63,13 @@ impl Section {
         self.read(&given)
     }
 
-    /// Returns a text that may be a secret, and true if it was given as one, by `KEY_file`, `KEY_env`,
+    /// Returns a text that may be a secret, and whether it was given as one, by `KEY_file`, `KEY_env`,
     /// `KEY_command` or a name.
-    pub fn text_or_secret(&self, key: &str) -> Option<(String, bool)> {
+    pub fn text_or_secret(&self, key: &str) -> Option<(Secrecy, String)> {
         let given = self.secret_source(key)?;
         match (given.is_named(), given.source) {
-            (false, Source::Inline(text)) => Some((text, false)),
-            _ => Some((self.secret(key)?.expose().to_owned(), true)),
+            (false, Source::Inline(text)) => Some((Secrecy::Open, text)),
+            _ => Some((Secrecy::Secret, self.secret(key)?.expose().to_owned())),
         }
     }
 
@@ -161,8 +170,8 @@ impl Section {
         commands.chain(named).collect()
     }
 
-    /// Returns a URL, and whether it was given as a secret; a plain one may be shown.
-    pub fn url(&self, key: &str) -> Option<(bool, String)> {
+    /// Returns a URL, and whether it was given as a secret.
+    pub fn url(&self, key: &str) -> Option<(Secrecy, String)> {
         let given = self.secret_source(key)?;
         let entry = given.entry;
         match (&given.source, &entry.origin) {
@@ -173,14 +182,14 @@ impl Section {
                 if !url.contains(['"', '\'', '{', ' ']) {
                     self.doubt(entry, url, Expected::Plain);
                 }
-                Some((false, url.clone()))
+                Some((Secrecy::Open, url.clone()))
             }
             _ => {
                 self.secrets.borrow_mut().insert(entry.key.clone());
                 if self.leads_elsewhere(entry) || self.withholds(&given) {
                     return None;
                 }
-                Some((true, self.read(&given)?.expose().to_owned()))
+                Some((Secrecy::Secret, self.read(&given)?.expose().to_owned()))
             }
         }
     }

@@ -6,6 +6,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 
 use crate::config::checked::noted;
 use crate::config::literal;
+use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::net::http::is_credential;
@@ -44,7 +45,7 @@ struct Given {
     name: String,
     value: String,
     /// True if the value comes from a file, the environment or a command: no template, and never shown.
-    is_secret: bool,
+    secrecy: Secrecy,
 }
 
 impl Headers {
@@ -58,7 +59,7 @@ impl Headers {
             key: "headers".into(),
             name,
             value,
-            is_secret: false,
+            secrecy: Secrecy::Open,
         });
         for given in lines.chain(singles(section)) {
             headers.add(section, &given);
@@ -94,7 +95,7 @@ impl Headers {
             let warning = format!("the header `{name}` is set twice; only the last one is sent");
             section.warning(key, warning);
         }
-        if given.is_secret {
+        if given.secrecy == Secrecy::Secret {
             parsed_value.set_sensitive(true);
             self.templates.retain(|(known, _)| *known != parsed_name);
             self.fixed.insert(parsed_name, parsed_value);
@@ -181,12 +182,12 @@ fn mask_words(text: &str) {
 /// Returns the headers that have a key of their own, `header.NAME` or a form of it for a secret.
 fn singles(section: &Section) -> Vec<Given> {
     let given = |key: String| {
-        let (value, is_secret) = section.text_or_secret(&key)?;
+        let (secrecy, value) = section.text_or_secret(&key)?;
         Some(Given {
             name: key.strip_prefix(HEADER)?.to_owned(),
             key,
             value,
-            is_secret,
+            secrecy,
         })
     };
     let keys = section.families(HEADER);

@@ -21,7 +21,7 @@ use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::net::connector::{Client, Connector, PROXIES};
 use crate::net::response::{classify, describe, reason, redirect_target, retry_after};
-use crate::net::tls::{Trust, read_identity};
+use crate::net::tls::{Channel, Trust, read_identity};
 use crate::net::urls::origin;
 use crate::secret::{self, MASK};
 use crate::text;
@@ -196,7 +196,7 @@ impl Http {
 impl Settings {
     fn read(section: &Section, url: &Url) -> Option<Settings> {
         let tls = url.scheme() == "https";
-        let trust = Trust::read(section, tls);
+        let trust = Trust::read(section, Channel::encrypted_if(tls));
         let proxy = section.url("proxy").map(|(_, proxy)| proxy);
         let proxy = proxy.filter(|proxy| section.is_plain("proxy", proxy));
         if let Some(proxy) = proxy.as_deref().and_then(proxy_url) {

@@ -50,11 +50,19 @@ struct Client {
     secret: Secret,
 }
 
+/// Place of the client's credentials in a request for a token.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Header,
+    Body,
+}
+
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// True if the server did not accept the client in the header, but in the body.
-    client_in_body: bool,
+    /// Place in which the server accepted the client last.
+    client_in: Place,
     /// Time and reason of the last failure.
     failed: Option<(Instant, Failure)>,
     /// Tokens that are masked for this source alone.
@@ -156,19 +164,22 @@ impl OAuth {
 
     async fn fetch(&self, state: &mut State) -> Result<Token, Failure> {
         let begun = Instant::now();
-        let mut reply = self.ask(state.client_in_body).await?;
-        let mut in_body = state.client_in_body;
+        let mut reply = self.ask(state.client_in).await?;
+        let mut place = state.client_in;
         // Servers must support the header, but some take the client only from the body.
-        if !in_body && token_reply::refuses_client(&reply) {
-            let other = self.ask(true).await?;
-            in_body = true;
+        if place == Place::Header && token_reply::refuses_client(&reply) {
+            let other = self.ask(Place::Body).await?;
+            place = Place::Body;
             // A server that knew the client in the header says more about it there.
             if !token_reply::misses_client(&other) || token_reply::misses_client(&reply) {
                 reply = other;
             }
         }
         let read = token_reply::read(&reply).map_err(|failure| self.failed(&failure));
-        state.client_in_body = in_body && read.is_ok();
+        state.client_in = match read.is_ok() {
+            true => place,
+            false => Place::Header,
+        };
         let (value, lifetime) = read?;
         if secret::mask_new(&value) {
             state.masked.push(value.clone());
@@ -182,12 +193,12 @@ impl OAuth {
         })
     }
 
-    async fn ask(&self, client_in_body: bool) -> Result<Reply, Failure> {
+    async fn ask(&self, client_in: Place) -> Result<Reply, Failure> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         form.extend_pairs(&self.parameters);
         let mut headers = HeaderMap::new();
-        if client_in_body {
+        if client_in == Place::Body {
             form.append_pair("client_id", &self.client.id);
             form.append_pair("client_secret", self.client.secret.expose());
         } else {

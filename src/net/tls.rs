@@ -21,11 +21,28 @@ pub struct Trust {
     pub ca_file: Option<Vec<u8>>,
 }
 
+/// A connection, to which these keys matter only if it is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    Plain,
+    Encrypted,
+}
+
+impl Channel {
+    /// Returns the channel of a connection.
+    pub fn encrypted_if(is_encrypted: bool) -> Channel {
+        match is_encrypted {
+            true => Channel::Encrypted,
+            false => Channel::Plain,
+        }
+    }
+}
+
 impl Trust {
-    /// Reads the keys; `encrypted` is true if they matter to the connection.
-    pub fn read(section: &Section, encrypted: bool) -> Option<Trust> {
+    /// Reads the keys.
+    pub fn read(section: &Section, channel: Channel) -> Option<Trust> {
         let validate_certs = section.flag("validate_certs", true);
-        if !validate_certs && encrypted {
+        if !validate_certs && channel == Channel::Encrypted {
             section.warning(
                 "validate_certs",
                 "certificates are not checked, so anyone on the path can impersonate the endpoint; for a private CA, set `ca_file`",

@@ -55,9 +55,7 @@ pub fn read(reply: &Reply) -> Result<(String, Duration), Failure> {
             false => Failure::Denied(text),
         });
     }
-    if !is_success {
-        reply.from("a token endpoint", false)?;
-    }
+    reply.from("a token endpoint", is_success)?;
     if token.is_empty() {
         return Err(without_token(reply, &said));
     }

@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::config::checked::noted;
+use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::failure::Failure;
 use crate::net::urls::{origin, parse_url, unfit};
@@ -34,8 +35,8 @@ fn without_templates(text: &str) -> String {
 pub struct Address {
     /// The URL up to the first template.
     pub base: Url,
-    /// True if it was given as a secret: only its origin is shown.
-    pub is_secret: bool,
+    /// Only the origin of a secret one is shown.
+    pub secrecy: Secrecy,
     template: Option<Template>,
     /// True if its path is meant to end with a `/`.
     ends_open: bool,
@@ -44,11 +45,11 @@ pub struct Address {
 impl Address {
     /// Reads the URL of `key`.
     pub fn read(section: &Section, key: &str) -> Option<Address> {
-        let (is_secret, text) = section.url(key).or_else(|| section.missing(key))?;
+        let (secrecy, text) = section.url(key).or_else(|| section.missing(key))?;
         let marks = ["{{", "{%"].into_iter().filter_map(|mark| text.find(mark));
         let start = marks.min();
         let fixed = &text[..start.unwrap_or(text.len())];
-        let base = parse_url(section, key, fixed, is_secret)?;
+        let base = parse_url(section, key, fixed, secrecy)?;
         if start.is_some()
             && !fixed
                 .splitn(2, "://")
@@ -69,7 +70,7 @@ impl Address {
         };
         Some(Address {
             base,
-            is_secret,
+            secrecy,
             template,
             ends_open: text
                 .split(['?', '#'])

@@ -2,26 +2,26 @@
 
 use url::Url;
 
+use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::secret;
 use crate::text;
 
 /// Returns the URL of `key`, and whether it was given as a secret; secret parts of it are masked.
-pub fn read_url(section: &Section, key: &str) -> Option<(bool, Url)> {
+pub fn read_url(section: &Section, key: &str) -> Option<(Secrecy, Url)> {
     let read = section.url(key).or_else(|| section.missing(key));
-    let (is_secret, text) = read?;
-    parse_url(section, key, &text, is_secret).map(|url| (is_secret, url))
+    let (secrecy, text) = read?;
+    parse_url(section, key, &text, secrecy).map(|url| (secrecy, url))
 }
 
 /// Returns a URL that is itself a secret, as those of incoming webhooks are.
 pub fn read_secret_url(section: &Section, key: &str) -> Option<Url> {
     let read = section.secret_url(key).or_else(|| section.missing(key));
-    let is_secret = true;
-    parse_url(section, key, read?.expose(), is_secret)
+    parse_url(section, key, read?.expose(), Secrecy::Secret)
 }
 
 /// Parses `text`, the value of `key`, as a URL; secret parts of it are masked.
-pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> Option<Url> {
+pub fn parse_url(section: &Section, key: &str, text: &str, secrecy: Secrecy) -> Option<Url> {
     if !section.is_plain(key, text) {
         return None;
     }
@@ -29,7 +29,7 @@ pub fn parse_url(section: &Section, key: &str, text: &str, is_secret: bool) -> O
     let problem = match (unfit(text), Url::parse(text)) {
         (Some(problem), _) => not_url(&problem),
         (None, Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-            if is_secret {
+            if secrecy == Secrecy::Secret {
                 secret::mask_url(&url);
             }
             url.query_pairs()

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{Kind, Notifier};
 use crate::config::advice;
+use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::event::Event;
 use crate::failure::Failure;
@@ -61,7 +62,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         &Headers::default(),
     );
     let place = place(section);
-    let service = url.clone().and_then(|(secret_url, url)| {
+    let service = url.clone().and_then(|(secrecy, url)| {
         warn_of_plain_http(section, "url", &url);
         let authorization = authorization.or_else(|| {
             // If there is a password that cannot be read, that is the problem.
@@ -70,7 +71,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         })?;
         Some(Grafana {
             annotations: join_path(&without_credentials(url), &["api", "annotations"]),
-            secret_url,
+            secret_url: secrecy == Secrecy::Secret,
             authorization,
             place,
         })

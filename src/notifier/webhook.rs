@@ -9,6 +9,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::{Kind, Notifier};
+use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::event::callback::Callback;
 use crate::event::sample;
@@ -147,7 +148,7 @@ impl Webhook {
         Request {
             method,
             url: without_credentials(url),
-            secret_url: self.address.is_secret,
+            secret_url: self.address.secrecy == Secrecy::Secret,
             headers,
             body,
         }

@@ -1,6 +1,8 @@
 //! Secrets with some of their characters escaped as in JSON, HTML, URLs and programming languages. Each
 //! format may choose different characters, and formats may be nested.
 
+use super::Case;
+
 /// Limit of nested escapes.
 const MAX_LAYERS: usize = 3;
 
@@ -15,14 +17,14 @@ const ENTITIES: [(char, &str); 6] = [
 ];
 
 /// Replaces `value` wherever it occurs in `text`, escaped or not; None if it does not occur.
-pub fn replace(text: &str, value: &str, any_case: bool, by: &str) -> Option<String> {
+pub fn replace(text: &str, value: &str, case: Case, by: &str) -> Option<String> {
     let is_plain = !text.contains(['\\', '%', '&', '+']);
-    if is_plain && (!any_case || value.is_ascii()) {
+    if is_plain && (case == Case::Exact || value.is_ascii()) {
         // An unescaped occurrence has already been found.
         return None;
     }
     let first = value.chars().next()?;
-    let matcher = Matcher { text, any_case };
+    let matcher = Matcher { text, case };
     let mut replaced = String::new();
     let (mut copied, mut next) = (0, 0);
     while let Some(character) = text[next..].chars().next() {
@@ -41,7 +43,7 @@ pub fn replace(text: &str, value: &str, any_case: bool, by: &str) -> Option<Stri
 
 struct Matcher<'a> {
     text: &'a str,
-    any_case: bool,
+    case: Case,
 }
 
 impl Matcher<'_> {
@@ -92,7 +94,7 @@ impl Matcher<'_> {
     }
 
     fn is_same(&self, one: char, other: char) -> bool {
-        one == other || self.any_case && one.to_lowercase().eq(other.to_lowercase())
+        one == other || self.case == Case::Any && one.to_lowercase().eq(other.to_lowercase())
     }
 
     /// Parses this many hexadecimal digits at a position.
@@ -194,7 +196,7 @@ mod tests {
     fn masked(text: &str) {
         let around = format!("it's {text}; \u{e9}");
         let expected = Some("it's -; \u{e9}".to_owned());
-        assert_eq!(replace(&around, SECRET, true, "-"), expected, "{text}");
+        assert_eq!(replace(&around, SECRET, Case::Any, "-"), expected, "{text}");
     }
 
     #[test]
@@ -234,10 +236,13 @@ mod tests {
             "%%%2",
             "\\",
         ] {
-            assert_eq!(replace(text, SECRET, true, "-"), None, "{text}");
+            assert_eq!(replace(text, SECRET, Case::Any, "-"), None, "{text}");
         }
-        assert_eq!(replace("a+b A+B", "a b", false, "-").unwrap(), "- A+B");
+        assert_eq!(
+            replace("a+b A+B", "a b", Case::Exact, "-").unwrap(),
+            "- A+B"
+        );
         let marks = "%25&amp;\\\\u005c".repeat(1000);
-        assert_eq!(replace(&marks, SECRET, true, "-"), None);
+        assert_eq!(replace(&marks, SECRET, Case::Any, "-"), None);
     }
 }

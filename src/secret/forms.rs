@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use super::Case;
+
 /// Minimum length for matches inside base64: a shorter text could be part of anything.
 const SHORTEST_EMBEDDED: usize = 6;
 
@@ -86,8 +88,8 @@ fn embedded(value: &str, before: usize) -> [String; 2] {
 }
 
 /// Replaces `form` wherever it occurs in `text`.
-pub fn replace(text: &str, form: &str, any_case: bool, by: &str) -> String {
-    if !any_case {
+pub fn replace(text: &str, form: &str, case: Case, by: &str) -> String {
+    if case == Case::Exact {
         return text.replace(form, by);
     }
     // ASCII lowercasing keeps every byte's position.
@@ -145,9 +147,9 @@ mod tests {
     #[test]
     fn upper_and_lower_case_are_alike_where_that_is_asked_for() {
         assert_eq!(
-            replace("\u{c9}aBcDe\u{e9}", "AbCd", true, "-"),
+            replace("\u{c9}aBcDe\u{e9}", "AbCd", Case::Any, "-"),
             "\u{c9}-e\u{e9}"
         );
-        assert_eq!(replace("aBcD", "AbCd", false, "-"), "aBcD");
+        assert_eq!(replace("aBcD", "AbCd", Case::Exact, "-"), "aBcD");
     }
 }

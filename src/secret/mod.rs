@@ -32,6 +32,23 @@ const SHORTEST_MASKED: usize = 4;
 /// Minimum length of a secret that is masked regardless of case.
 const LONG: usize = 8;
 
+/// Way in which the letters of a secret are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Exact,
+    Any,
+}
+
+impl Case {
+    /// Returns how to look for a secret: a short one could be part of an ordinary text in another case.
+    fn of(secret: &str) -> Case {
+        match secret.len() >= LONG {
+            true => Case::Any,
+            false => Case::Exact,
+        }
+    }
+}
+
 /// Size limit of a file with a secret, in bytes.
 pub const MAX_FILE: u64 = 64 << 10;
 
@@ -322,18 +339,18 @@ pub fn redact(text: &str) -> String {
     let mut text = text.to_owned();
     let mut lower = text.to_ascii_lowercase();
     for form in &known.forms {
-        let any_case = form.len() >= LONG;
-        let found = match any_case {
-            true => lower.contains(&form.to_ascii_lowercase()),
-            false => text.contains(form.as_str()),
+        let case = Case::of(form);
+        let found = match case {
+            Case::Any => lower.contains(&form.to_ascii_lowercase()),
+            Case::Exact => text.contains(form.as_str()),
         };
         if found {
-            text = forms::replace(&text, form, any_case, MASK);
+            text = forms::replace(&text, form, case, MASK);
             lower = text.to_ascii_lowercase();
         }
     }
     for value in &known.values {
-        if let Some(masked) = escaped::replace(&text, value, value.len() >= LONG, MASK) {
+        if let Some(masked) = escaped::replace(&text, value, Case::of(value), MASK) {
             text = masked;
         }
     }

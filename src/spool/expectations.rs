@@ -79,13 +79,20 @@ pub fn expect(
     Ok(())
 }
 
-/// Records that an expected playbook ran; `is_end` is true at a successful end, false at a start.
+/// Progress of a run that may meet an expectation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    Started,
+    Succeeded,
+}
+
+/// Records that an expected playbook ran.
 pub fn ran(
     connection: &Connection,
     source: &str,
     playbook: &str,
     run: &str,
-    is_end: bool,
+    ran: Ran,
     now: i64,
 ) -> rusqlite::Result<()> {
     connection
@@ -93,7 +100,7 @@ pub fn ran(
             "UPDATE expectation SET last_run = ?5, run = ?3, due = ?5 + every + within
              WHERE source = ?1 AND playbook = ?2 AND successful = ?4",
         )?
-        .execute(params![source, playbook, run, is_end, now])?;
+        .execute(params![source, playbook, run, ran == Ran::Succeeded, now])?;
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub use breakers::{BREAKER, BreakerRow};
 pub use conditions::{Condition, Streak, Treatment};
 pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 pub use error::Error;
-pub use expectations::{Expectation, Missing};
+pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
 pub use held::HeldRange;

@@ -40,7 +40,9 @@ pub fn open(folder: &Path, limits: &Limits, patience: Patience) -> Result<Store>
     let guard = lock.acquire(patience, &mut || ())?;
     let users = private_file(&folder.join("spool.users")).ok();
     let is_alone = users.as_ref().is_none_or(|users| users.try_lock().is_ok());
-    let (connection, told) = open_sound(&path, limits, is_alone)
+    // If other processes have it open, SQLite does not read its log again.
+    let log = is_alone.then(|| wal::damage(&path)).flatten();
+    let (connection, told) = open_sound(&path, limits, log)
         .with_context(|| format!("cannot use `{}`", path.display()))?;
     let reserve = Reserve::in_folder(folder);
     if reserve.is_short(&connection, 0) {
@@ -110,14 +112,12 @@ pub fn check_made(folder: &Path, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Opens the file, or a new one in its place if it is damaged, and returns a message about that. If other
-/// processes have it open, SQLite does not read its log again.
+/// Opens the file, or a new one in its place if it or its log is damaged, and returns a message about that.
 fn open_sound(
     path: &Path,
     limits: &Limits,
-    is_alone: bool,
+    log: Option<wal::Damage>,
 ) -> Result<(Connection, Option<String>)> {
-    let log = is_alone.then(|| wal::damage(path)).flatten();
     if log.is_some() || rescue::is_condemned(path) {
         return replace(path, log);
     }

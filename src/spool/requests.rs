@@ -8,7 +8,7 @@ use super::breakers::{self, BreakerRow};
 use super::conditions;
 use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
 use super::error::Error;
-use super::expectations::{self, Expectation, Missing};
+use super::expectations::{self, Expectation, Missing, Ran};
 use super::held::{self, HeldRange, Released};
 use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
@@ -105,13 +105,13 @@ impl Spool {
         &self,
         met: Vec<(String, String)>,
         run: String,
-        is_end: bool,
+        ran: Ran,
         now: i64,
     ) -> Result<()> {
         self.write(move |connection| {
             let mut met = met.iter();
             met.try_for_each(|(source, playbook)| {
-                expectations::ran(connection, source, playbook, &run, is_end, now)
+                expectations::ran(connection, source, playbook, &run, ran, now)
             })
         })
         .await

@@ -102,7 +102,7 @@ impl Flush<'_> {
             task: String::new(),
             body: EventCodec::default().write(&event),
             destinations: vec![status.id],
-            conditions: condition(destination, status.id, &event, true)
+            conditions: condition(destination, status.id, &event, wants)
                 .into_iter()
                 .collect(),
         });

@@ -106,7 +106,7 @@ pub fn hide(text: &str) -> String {
     let value: Result<Value, _> = serde_json::from_str(text);
     match value {
         Ok(value) if value.is_object() || value.is_array() => {
-            let hidden = in_json(value.clone(), false);
+            let hidden = in_json(value.clone());
             match hidden == value {
                 true => text.to_owned(),
                 false => format!("{hidden:#}"),
@@ -116,22 +116,32 @@ pub fn hide(text: &str) -> String {
     }
 }
 
-/// Hides secrets in the texts of a value, or all of its texts and numbers.
-fn in_json(value: Value, is_secret: bool) -> Value {
+/// Hides secrets in the texts of a value.
+fn in_json(value: Value) -> Value {
     match value {
-        Value::String(text) if is_secret && is_hidden(&text) && !text.contains("{{") => MASK.into(),
         Value::String(text) => in_prose(&text).into(),
-        Value::Number(_) if is_secret => MASK.into(),
-        Value::Array(values) => values
-            .into_iter()
-            .map(|value| in_json(value, is_secret))
-            .collect(),
+        Value::Array(values) => values.into_iter().map(in_json).collect(),
         Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| {
-                let is_secret = is_secret || is_name(&name);
-                (name, in_json(value, is_secret))
+            .map(|(name, value)| match is_name(&name) {
+                true => (name, all_of(value)),
+                false => (name, in_json(value)),
             })
+            .collect(),
+        value => value,
+    }
+}
+
+/// Hides all texts and numbers of a value.
+fn all_of(value: Value) -> Value {
+    match value {
+        Value::String(text) if is_hidden(&text) && !text.contains("{{") => MASK.into(),
+        Value::String(text) => in_prose(&text).into(),
+        Value::Number(_) => MASK.into(),
+        Value::Array(values) => values.into_iter().map(all_of).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, all_of(value)))
             .collect(),
         value => value,
     }

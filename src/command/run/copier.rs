@@ -17,6 +17,18 @@ const PIECE: usize = 64 << 10;
 /// Bytes that are copied at most after the command has ended: more than any pipe or terminal holds, so that
 /// a process left behind cannot go on for ever.
 const REST: usize = 2 << 20;
+/// Limit of a wait that only looks.
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Continuation once everything printed so far is copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Continue,
+    Stop,
+}
 
 /// Progress that the copying thread and the others share.
 #[derive(Default)]
@@ -75,12 +87,11 @@ impl Copier {
         })
     }
 
-    /// Waits until everything that was printed before has been copied, at most `limit`. If it is the `last`
-    /// time, nothing more is copied after that.
-    pub fn settle(&self, last: bool, limit: Duration) {
+    /// Waits until everything that was printed before has been copied, at most `limit`.
+    pub fn settle(&self, then: Then, limit: Duration) {
         let mut state = self.progress.lock();
         state.asked += 1;
-        state.is_last |= last;
+        state.is_last |= then == Then::Stop;
         let asked = state.asked;
         // If the pipe is full, it is being woken already.
         let _ = rustix::io::write(&self.waker, b"x");
@@ -126,7 +137,7 @@ impl Copying {
                     state.is_last,
                 )
             };
-            let Some(ready) = self.wait(asked.is_some()) else {
+            let Some(ready) = self.wait(asked.map(|_| &AT_ONCE)) else {
                 return;
             };
             if ready.is_woken {
@@ -173,18 +184,14 @@ impl Copying {
         }
     }
 
-    /// Waits for output, or only looks for it; None if nobody reads the target any longer.
-    fn wait(&self, only_looks: bool) -> Option<Ready> {
+    /// Waits for output, at most `limit`; None if nobody reads the target any longer.
+    fn wait(&self, limit: Option<&Timespec>) -> Option<Ready> {
         let mut ends = [
             PollFd::new(&self.source, PollFlags::IN),
             PollFd::new(&self.wakened, PollFlags::IN),
             PollFd::new(&self.target, PollFlags::empty()),
         ];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let polled = poll(&mut ends, only_looks.then_some(&now));
+        let polled = poll(&mut ends, limit);
         let [source, wakened, target] = ends.map(|end| end.revents());
         match polled {
             Ok(_) if target.intersects(PollFlags::ERR | PollFlags::HUP) => None,
@@ -203,7 +210,10 @@ impl Copying {
     /// Reads the second half of a line end, if it is there; returns the new length of the piece.
     fn complete(&mut self, piece: &mut [u8], length: usize) -> usize {
         let is_cut = piece[..length].ends_with(b"\r") && length < piece.len();
-        let has_more = || self.wait(true).is_some_and(|ready| ready.has_output);
+        let has_more = || {
+            self.wait(Some(&AT_ONCE))
+                .is_some_and(|ready| ready.has_output)
+        };
         match is_cut && has_more() {
             true => length + self.source.read(&mut piece[length..]).unwrap_or(0),
             false => length,

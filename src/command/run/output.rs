@@ -13,7 +13,7 @@ use rustix::io::FdFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
-use super::copier::Copier;
+use super::copier::{Copier, Then};
 use super::tail::Tail;
 
 /// Copies of what the command prints, and its last lines.
@@ -91,7 +91,7 @@ impl Output {
 
     /// Waits until everything printed so far is copied, each stream at most `limit`, and returns the last lines.
     pub fn text(&self, limit: Duration) -> Option<String> {
-        self.settle(false, limit);
+        self.settle(Then::Continue, limit);
         self.tail.text()
     }
 
@@ -107,12 +107,12 @@ impl Output {
 
     /// Copies what is there and stops: a process left behind by the command may keep its output open.
     pub fn finish(&self, limit: Duration) {
-        self.settle(true, limit);
+        self.settle(Then::Stop, limit);
     }
 
-    fn settle(&self, last: bool, limit: Duration) {
+    fn settle(&self, then: Then, limit: Duration) {
         for copier in &self.copiers {
-            copier.settle(last, limit);
+            copier.settle(then, limit);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::delivery::destination::Destination;
 use crate::event::callback::Callback;
 use crate::event::{Event, Run, Status};
 use crate::route::expected::Expected;
-use crate::spool::DestinationKey;
+use crate::spool::{DestinationKey, Ran};
 use crate::system::clock;
 
 /// Expectations of the configuration, and the runs of playbooks that may have met them.
@@ -42,7 +42,7 @@ impl Stream {
             return;
         }
         self.expectations.begun.push(event.run.clone());
-        self.store_met(&event.run, false).await;
+        self.store_met(&event.run, Ran::Started).await;
     }
 
     /// Notes how the run ended: each playbook before the last one succeeded.
@@ -55,20 +55,21 @@ impl Stream {
             begun.pop();
         }
         for run in begun {
-            self.store_met(&run, true).await;
+            self.store_met(&run, Ran::Succeeded).await;
         }
     }
 
-    async fn store_met(&self, run: &Run, is_end: bool) {
+    async fn store_met(&self, run: &Run, ran: Ran) {
         let known = self.expectations.known.iter();
-        let met = known.filter(|(_, one)| one.is_met_by(run) && one.successful == is_end);
+        let counts = |successful| successful == (ran == Ran::Succeeded);
+        let met = known.filter(|(_, one)| one.is_met_by(run) && counts(one.successful));
         let met: Vec<_> = met
             .map(|(source, one)| (source.clone(), one.playbook.clone()))
             .collect();
         if !met.is_empty() {
             let text = serde_json::to_string(run).unwrap_or_default();
             let now = clock::now().as_millisecond();
-            let _ = self.deliverer.spool().ran(met, text, is_end, now).await;
+            let _ = self.deliverer.spool().ran(met, text, ran, now).await;
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::failure::{Check, Failure};
 use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, Http};
 use crate::net::response::{explained, innermost};
-use crate::net::tls::Trust;
+use crate::net::tls::{Channel, Trust};
 use crate::net::wire::{self, Allowance, Wire};
 use crate::notifier::email::login::{Credential, Login, bearer};
 use crate::notifier::email::mail::MailTemplate;
@@ -119,7 +119,10 @@ impl Server {
         };
         let encryption = section.choice("encryption", default, &Encryption::NAMES);
         let port = if port == 0 { encryption.port() } else { port };
-        let trust = Trust::read(section, encryption != Encryption::None);
+        let trust = Trust::read(
+            section,
+            Channel::encrypted_if(encryption != Encryption::None),
+        );
         let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
         let login = Login::read(section, http, host.unwrap_or_default());
         let (host, login) = (host?, login?);

@@ -13,7 +13,7 @@ use crate::config::section::Section;
 use crate::failure::{Check, Failure};
 use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
-use crate::net::tls::{Trust, read_identity};
+use crate::net::tls::{Channel, Trust, read_identity};
 use crate::notifier::irc::client::{Login, Server, Session};
 use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients};
 use crate::panics;
@@ -80,7 +80,7 @@ fn server(section: &Section) -> Option<Server> {
     if !is_word(nickname) || nickname.starts_with(|first: char| first.is_ascii_digit()) {
         section.problem("nickname", format!("`{nickname}` is not a valid nickname"));
     }
-    let trust = Trust::read(section, encrypted);
+    let trust = Trust::read(section, Channel::encrypted_if(encrypted));
     let identity = read_identity(section);
     // A certificate that cannot be read is a different problem.
     let has_certificate = identity.is_some() || section.is_given("client_cert");

@@ -106,8 +106,8 @@ fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> 
     write_json(
         state,
         value,
-        given.flag(1),
-        MessageFormat {
+        JsonFormat {
+            sorted: given.flag(1),
             indent,
             ascii,
             comma,
@@ -118,28 +118,24 @@ fn to_json(state: &State, value: &Value, given: Given) -> Result<String, Error> 
 
 fn to_nice_json(state: &State, value: &Value, given: Given) -> Result<String, Error> {
     let given = Arguments::new(given, ["indent", "sort_keys", "ensure_ascii"])?;
-    let form = MessageFormat {
+    let form = JsonFormat {
+        sorted: given.get(1).is_none_or(Value::is_true),
         indent: Some(given.size(0, 4)?),
         ascii: given.get(2).is_none_or(Value::is_true),
         comma: ",".to_owned(),
         colon: ": ".to_owned(),
     };
-    write_json(state, value, given.get(1).is_none_or(Value::is_true), form)
+    write_json(state, value, form)
 }
 
-fn write_json(
-    state: &State,
-    value: &Value,
-    sorted: bool,
-    form: MessageFormat,
-) -> Result<String, Error> {
+fn write_json(state: &State, value: &Value, form: JsonFormat) -> Result<String, Error> {
     let indent = form.indent.unwrap_or(0);
     if indent > 100 {
         return Err(error("an indent must be at most 100"));
     }
     ensure_bytes(state, weigh(value)?.saturating_mul(2 + indent))?;
     let mut json = serde_json::to_value(value).map_err(|reason| error(reason.to_string()))?;
-    if sorted {
+    if form.sorted {
         json.sort_all_objects();
     }
     let mut out = Vec::new();
@@ -157,7 +153,9 @@ fn write_json(
 }
 
 /// Layout of JSON.
-struct MessageFormat {
+struct JsonFormat {
+    /// True if the keys are sorted.
+    sorted: bool,
     indent: Option<usize>,
     ascii: bool,
     comma: String,
@@ -166,7 +164,7 @@ struct MessageFormat {
 
 /// Writes JSON in the layout of Python's encoder.
 struct PythonFormatter {
-    form: MessageFormat,
+    form: JsonFormat,
     depth: usize,
     /// True if the innermost open list or dictionary has no items yet.
     empty: bool,

@@ -36,12 +36,13 @@ enum Matching {
     Whole,
 }
 
-fn compile(
-    pattern: &str,
+/// Flags of a pattern.
+struct Flags {
     ignore_case: bool,
     multi_line: bool,
-    matching: &Matching,
-) -> Result<Regex, Error> {
+}
+
+fn compile(pattern: &str, flags: &Flags, matching: &Matching) -> Result<Regex, Error> {
     if pattern.len() > MAX_PATTERN {
         return Err(error(format!(
             "a regular expression can have at most {MAX_PATTERN} bytes; this one has {}",
@@ -55,8 +56,8 @@ fn compile(
         Matching::Whole => format!(r"\A(?:{pattern})\z"),
     };
     RegexBuilder::new(&pattern)
-        .case_insensitive(ignore_case)
-        .multi_line(multi_line)
+        .case_insensitive(flags.ignore_case)
+        .multi_line(flags.multi_line)
         .backtrack_limit(MAX_STEPS)
         .build()
         .map_err(|reason| error(format!("not a regular expression: {}", one_line(&reason))))
@@ -91,7 +92,11 @@ fn failed(reason: &fancy_regex::Error) -> Error {
 fn is_match(value: &Value, given: Given, matching: Matching) -> Result<bool, Error> {
     let given = Arguments::new(given, ["pattern", "ignorecase", "multiline"])?;
     let pattern = given.text(0, "")?;
-    let pattern = compile(&pattern, given.flag(1), given.flag(2), &matching)?;
+    let flags = Flags {
+        ignore_case: given.flag(1),
+        multi_line: given.flag(2),
+    };
+    let pattern = compile(&pattern, &flags, &matching)?;
     pattern
         .is_match(text_of(value)?.as_str())
         .map_err(|reason| failed(&reason))
@@ -110,7 +115,11 @@ fn is_regex(value: &Value, given: Given) -> Result<bool, Error> {
         }
     };
     let pattern = given.text(0, "")?;
-    let pattern = compile(&pattern, given.flag(1), given.flag(2), &matching)?;
+    let flags = Flags {
+        ignore_case: given.flag(1),
+        multi_line: given.flag(2),
+    };
+    let pattern = compile(&pattern, &flags, &matching)?;
     pattern
         .is_match(text_of(value)?.as_str())
         .map_err(|reason| failed(&reason))
@@ -121,7 +130,11 @@ fn regex_search(value: &Value, pattern: &str, given: Given) -> Result<Value, Err
     let (groups, flags) = separate(given);
     let groups: Vec<String> = groups.iter().map(group_name).collect::<Result<_, _>>()?;
     let flags = Arguments::of(flags, ["ignorecase", "multiline"])?;
-    let pattern = compile(pattern, flags.flag(0), flags.flag(1), &Matching::Anywhere)?;
+    let flags = Flags {
+        ignore_case: flags.flag(0),
+        multi_line: flags.flag(1),
+    };
+    let pattern = compile(pattern, &flags, &Matching::Anywhere)?;
     let text = text_of(value)?;
     let Some(found) = pattern
         .captures(text.as_str())
@@ -179,7 +192,11 @@ fn regex_findall(
     given: Given,
 ) -> Result<Value, Error> {
     let given = Arguments::new(given, ["multiline", "ignorecase"])?;
-    let pattern = compile(pattern, given.flag(1), given.flag(0), &Matching::Anywhere)?;
+    let flags = Flags {
+        ignore_case: given.flag(1),
+        multi_line: given.flag(0),
+    };
+    let pattern = compile(pattern, &flags, &Matching::Anywhere)?;
     let text = text_of(value)?;
     let mut all = Vec::new();
     for found in pattern.captures_iter(text.as_str()) {
@@ -207,7 +224,11 @@ fn regex_replace(state: &State, value: &Value, given: Given) -> Result<String, E
     ];
     let given = Arguments::new(given, names)?;
     let pattern = given.text(0, "")?;
-    let pattern = compile(&pattern, given.flag(2), given.flag(3), &Matching::Anywhere)?;
+    let flags = Flags {
+        ignore_case: given.flag(2),
+        multi_line: given.flag(3),
+    };
+    let pattern = compile(&pattern, &flags, &Matching::Anywhere)?;
     let replacement = Replacement::new(&given.text(1, "")?)?;
     let (count, mandatory) = (given.size(4, 0)?, given.size(5, 0)?);
     let text = text_of(value)?;
