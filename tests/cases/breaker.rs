@@ -116,7 +116,7 @@ fn one_that_is_gone_is_off_until_its_configuration_changes() {
     assert_eq!(only_status(&sandbox)["breaker"], "off");
     assert!(status_line(&sandbox).contains(&format!("\n    {off}\n")));
 
-    let config = Config::to(&server.url()).inputs("timeout = 20s").text();
+    let config = Config::to(&server.url()).with("timeout = 20s").text();
     sandbox.file("plugin_config.ini", config);
     assert_eq!(send(&sandbox, 1).code, 0);
     assert_eq!(only_status(&sandbox)["breaker"], "closed");
@@ -151,7 +151,7 @@ fn what_a_secret_names_is_part_of_the_configuration() {
 fn refused_credentials_lock_no_account() {
     let server = Server::start([status(401)]);
     let sandbox = Sandbox::new();
-    let config = Config::to(&server.url()).inputs("concurrency = 4");
+    let config = Config::to(&server.url()).with("concurrency = 4");
     sandbox.file("plugin_config.ini", config.delivery("drain = 500ms").text());
     send(&sandbox, 20).expect_line(
         75,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, side_by_side};
+use crate::sandbox::{Config, Outcome, Sandbox, side_by_side};
 use crate::server::{Server, discord, hipchat, mattermost, rocketchat, slack, teams, telegram};
 
 /// One kind, and its service.
@@ -135,13 +135,11 @@ const CHATS: [&Chat; 8] = [
 pub const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";
 
 impl Chat {
-    pub fn config(&self, server: &Server, channel: &str) -> String {
-        self.config_draining(server, channel, "5")
-    }
-
-    pub fn config_draining(&self, server: &Server, channel: &str, drain: &str) -> String {
+    pub fn config(&self, server: &Server, channel: &str) -> Config {
         let (kind, keys) = (self.kind, (self.keys)(server, channel));
-        format!("[notifier:chat]\ntype = {kind}\non = any\n{keys}\n[delivery]\ndrain = {drain}\n")
+        Config::from(format!(
+            "[notifier:chat]\ntype = {kind}\non = any\n{keys}\n[delivery]\ndrain = 60\n"
+        ))
     }
 
     pub fn send(&self, server: &Server, channel: &str, event: &Value) -> Outcome {
@@ -218,11 +216,8 @@ fn what_is_too_long_is_cut_between_characters() {
     side_by_side(&CHATS, |chat| {
         for text in ["😀", "\"\\", "<&", "é"] {
             let server = (chat.start)();
-            let config = chat.config(&server, "ops");
-            let config = config.replace(
-                "on = any",
-                "on = any\nmessage = {{ result.msg }}\nsubject = {{ result.msg }}",
-            );
+            let texts = "message = {{ result.msg }}\nsubject = {{ result.msg }}";
+            let config = chat.config(&server, "ops").with(texts).text();
             let name = "a name ".repeat(100);
             let fields: String = (0..60)
                 .map(|n| format!("field-{n} {name} = result.short\n"))
@@ -275,20 +270,13 @@ fn no_secret_is_shown_or_kept() {
 #[test]
 fn a_body_of_ones_own_replaces_what_it_names() {
     let server = mattermost::start();
-    let config = MATTERMOST.config(&server, "ops");
+    let with = |body: &str| MATTERMOST.config(&server, "ops").with(body);
     let body = r#"body = {"priority": {"priority": "{{ 'urgent' if status == 'error' }}"}}"#;
-    send(
-        &config.replace("on = any", &format!("on = any\n{body}")),
-        &failed_run(1),
-    )
-    .expect(0, DELIVERED);
+    send(&with(body), &failed_run(1)).expect(0, DELIVERED);
     let sent = server.requests()[0].json();
     assert_eq!(sent["priority"]["priority"], "urgent");
     assert!(sent["attachments"][0]["text"].is_string());
-    let refused = send(
-        &config.replace("on = any", "on = any\nbody = [1]"),
-        &failed_run(1),
-    );
+    let refused = send(&with("body = [1]"), &failed_run(1));
     refused.expect_line(69, &["`body` must give a JSON object"]);
 }
 
@@ -296,9 +284,8 @@ fn a_body_of_ones_own_replaces_what_it_names() {
 fn rocketchat_knows_a_poster_by_two_names() {
     let server = rocketchat::start();
     let chat = &ROCKETCHAT;
-    let more =
-        "on = any\nusername = Ansible\nicon_url = https://h/i.png\nemoji = :robot:\nchannel = #ops";
-    let config = chat.config(&server, "ops").replace("on = any", more);
+    let more = "username = Ansible\nicon_url = https://h/i.png\nemoji = :robot:\nchannel = #ops";
+    let config = chat.config(&server, "ops").with(more);
     send(&config, &failed_run(1)).expect(0, DELIVERED);
     let sent = server.requests()[0].json();
     assert_eq!(
@@ -310,7 +297,7 @@ fn rocketchat_knows_a_poster_by_two_names() {
         (&json!("https://h/i.png"), &json!(":robot:"))
     );
     assert_eq!(sent["attachments"][0]["color"], "#e01e5a");
-    send(&config.replace("#ops", "#none"), &failed_run(1))
+    send(&config.with("channel = #none"), &failed_run(1))
         .expect_line(69, &["400 Bad Request: invalid-channel"]);
 }
 
@@ -341,10 +328,8 @@ pub fn incident() -> String {
 fn hipchat_tells_every_room_in_its_colour() {
     let server = hipchat::start();
     let chat = &HIPCHAT;
-    let more = "on = any\nnotify = true\nmessage_from = Ansible\ncolor = Purple";
-    let config = chat
-        .config(&server, "ops, war room, none")
-        .replace("on = any", more);
+    let more = "notify = true\nmessage_from = Ansible\ncolor = Purple";
+    let config = chat.config(&server, "ops, war room, none").with(more);
     let told = send(&config, &hostile());
     told.expect_line(
         69,
@@ -369,13 +354,14 @@ fn hipchat_tells_every_room_in_its_colour() {
 #[test]
 fn a_sender_that_hipchat_would_refuse_is_a_problem() {
     let server = hipchat::start();
-    let from = format!("on = any\nmessage_from = {}", "é".repeat(65));
-    let config = HIPCHAT.config(&server, "ops").replace("on = any", &from);
-    let checked = Sandbox::with_config(&config).run(&["check-config"]);
+    let from = |length| {
+        let name = format!("message_from = {}", "é".repeat(length));
+        HIPCHAT.config(&server, "ops").with(&name)
+    };
+    let checked = Sandbox::with_config(&from(65)).run(&["check-config"]);
     let problem = "`message_from` must have at most 64 characters, not 65";
     assert!(checked.stderr.contains(problem), "{checked:?}");
-    let config = config.replace(&"é".repeat(65), &"é".repeat(64));
-    send(&config, &failed_run(1)).expect(0, DELIVERED);
+    send(&from(64), &failed_run(1)).expect(0, DELIVERED);
 }
 
 #[test]
@@ -420,8 +406,8 @@ fn a_retired_connector_of_teams_is_told_apart() {
 #[test]
 fn discord_mentions_nobody_and_posts_into_a_thread() {
     let server = discord::start();
-    let more = "on = any\nthread_id = 42\nusername = Ansible\navatar_url = https://h/i.png";
-    let config = DISCORD.config(&server, "ops").replace("on = any", more);
+    let more = "thread_id = 42\nusername = Ansible\navatar_url = https://h/i.png";
+    let config = DISCORD.config(&server, "ops").with(more);
     send(&config, &hostile()).expect(0, DELIVERED);
     let request = &server.requests()[0];
     assert_eq!(
@@ -437,31 +423,25 @@ fn discord_mentions_nobody_and_posts_into_a_thread() {
     assert_eq!(sent["embeds"][0]["color"], 0xe0_1e5a);
     assert_eq!(sent["embeds"][0]["url"], "https://ci.example.com/1");
     // A thread that is gone is no webhook that is gone.
-    let refused = send(&config.replace("= 42", "= 43"), &hostile());
+    let refused = send(&config.with("thread_id = 43"), &hostile());
     refused.expect_line(69, &["404 Not Found: Unknown Channel)"]);
 }
 
 #[test]
 fn connecting_asks_the_service_whether_it_knows_the_token() {
     let connect = |config: &str| Sandbox::with_config(config).run(&["check-config", "--connect"]);
-    for (chat, good, bad, reason) in [
+    for (chat, channel, more, reason) in [
         (
             &TELEGRAM,
-            telegram::TOKEN,
-            "1:wrong",
+            "ops",
+            "token = 1:wrong",
             "401 Unauthorized: Unauthorized",
         ),
-        (
-            &DISCORD,
-            "canary-ops",
-            "canary-gone",
-            "404 Not Found: Unknown Webhook",
-        ),
+        (&DISCORD, "gone", "", "404 Not Found: Unknown Webhook"),
     ] {
         let server = (chat.start)();
-        let config = chat.config(&server, "ops");
-        connect(&config).expect(0, "");
-        let refused = connect(&config.replace(good, bad));
+        connect(&chat.config(&server, "ops")).expect(0, "");
+        let refused = connect(&chat.config(&server, channel).with(more));
         refused.expect(78, &format!("ansible-notify: chat: {reason}\n"));
         assert!(
             server

@@ -111,7 +111,7 @@ fn an_endpoint_that_does_not_answer_leaves_the_event_waiting() {
 #[test]
 fn an_attempt_has_a_time_limit() {
     let server = Server::start([Reply::Silence, OK]);
-    let config = Config::to(&server.url()).inputs("timeout = 200ms").text();
+    let config = Config::to(&server.url()).with("timeout = 200ms").text();
     Sandbox::with_config(&config)
         .run_with_input(&["send", "-"], EVENT)
         .expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");

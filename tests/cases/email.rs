@@ -3,18 +3,22 @@
 use rcgen::date_time_ymd;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, side_by_side};
+use crate::sandbox::{Config, Outcome, Sandbox, side_by_side};
 use crate::server::certificates::{Authority, Identity, certified_sandbox};
 use crate::server::smtp::Smtp;
 
 const CANARY: &str = "canary";
 
-fn configure(sandbox: &Sandbox, server: &Smtp, keys: &str) {
+fn config(server: &Smtp, keys: &str) -> Config {
     let port = server.port();
-    sandbox.file("plugin_config.ini", format!(
+    Config::from(format!(
         "[delivery]\ndrain = 4\n[notifier:mail]\ntype = email\non = any\nhost = localhost\nport = {port}\nca_file = ca.pem\n\
          from = Ansible <ansible@example.com>\n{keys}\n"
-    ));
+    ))
+}
+
+fn configure(sandbox: &Sandbox, server: &Smtp, keys: &str) {
+    sandbox.file("plugin_config.ini", config(server, keys).text());
 }
 
 fn failed(message: &str) -> Value {
@@ -201,12 +205,8 @@ fn no_line_of_a_mail_is_too_long() {
         "encryption = none\nto = {}\nreply_to = {name} <a@example.com>",
         people.join(", ")
     );
-    configure(&sandbox, &server, &keys);
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("drain = 4", "drain = 100"),
-    );
+    let config = config(&server, &keys).delivery("drain = 100");
+    sandbox.file("plugin_config.ini", config.text());
     let mut event = failed(&"x".repeat(5000));
     event["task"]["name"] = json!("y".repeat(5000));
     event["run"]["id"] = json!("z".repeat(5000));
@@ -416,16 +416,9 @@ fn a_server_that_proves_nothing_gets_nothing() {
         identity.install(&sandbox);
         let server = Smtp::start(&sandbox, options);
         let keys = "username = svc\npassword = canary-password";
-        configure(
-            &sandbox,
-            &server,
-            &format!("{TO}\n{keys}\nencryption = {encryption}"),
-        );
-        let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-        sandbox.file(
-            "plugin_config.ini",
-            config.replace("host = localhost", &format!("host = {host}")),
-        );
+        let config = config(&server, &format!("{TO}\n{keys}\nencryption = {encryption}"));
+        let config = config.with(&format!("host = {host}"));
+        sandbox.file("plugin_config.ini", config.text());
         let outcome = send(&sandbox, &failed("x"));
         let place = format!("(mail: {host}:{}: ", server.port());
         outcome.expect_line(75, &["1 pending", &place, reason]);

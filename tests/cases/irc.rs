@@ -12,16 +12,14 @@ use crate::server::certificates::{Authority, certified_sandbox};
 use crate::server::irc::{Inspircd, Reader};
 
 fn configure(sandbox: &Sandbox, port: u16, keys: &str) {
-    sandbox.file("plugin_config.ini", format!(
-        "[delivery]\ndrain = 20\n[notifier:chat]\ntype = irc\non = any\nserver = localhost\nport = {port}\nca_file = ca.pem\n{keys}\n"
-    ));
+    configure_draining(sandbox, port, keys, 20);
 }
 
 /// Waits only so many seconds for what will not be delivered.
-fn drain(sandbox: &Sandbox, seconds: u32) {
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    let config = config.replace("drain = 20", &format!("drain = {seconds}"));
-    sandbox.file("plugin_config.ini", config);
+fn configure_draining(sandbox: &Sandbox, port: u16, keys: &str, seconds: u32) {
+    sandbox.file("plugin_config.ini", format!(
+        "[delivery]\ndrain = {seconds}\n[notifier:chat]\ntype = irc\non = any\nserver = localhost\nport = {port}\nca_file = ca.pem\n{keys}\n"
+    ));
 }
 
 fn failed(message: &str) -> Value {
@@ -220,12 +218,12 @@ fn a_channel_that_is_closed_does_not_stop_the_others() {
         ),
     ];
     for (targets, keys, code, reason) in cases {
-        configure(
+        configure_draining(
             &sandbox,
             server.tls,
             &format!("targets = {targets}\n{keys}"),
+            4,
         );
-        drain(&sandbox, 4);
         let before = reader.messages().len();
         let outcome = send(&sandbox, &failed("x"));
         let reason = reason.replace("PORT", &server.tls.to_string());
@@ -251,12 +249,12 @@ fn the_password_opens_the_server() {
         checked.code == 0 && checked.stdout.contains(": logged in"),
         "{checked:?}"
     );
-    configure(
+    configure_draining(
         &sandbox,
         server.tls,
         "targets = #ops\npassword = canary-wrong",
+        4,
     );
-    drain(&sandbox, 4);
     let outcome = send(&sandbox, &failed("x"));
     assert_eq!(outcome.code, 75, "{outcome:?}");
     assert!(
@@ -310,9 +308,13 @@ fn a_server_that_proves_nothing_hears_nothing() {
         let server = Inspircd::start(&sandbox, "");
         let mut reader = Reader::start(server.plain, "reader", &["JOIN #ops"]);
         let port = if *encrypted { server.tls } else { server.plain };
-        configure(&sandbox, port, "targets = #ops\npassword = canary-password");
         // inspircd waits for the rest of what it takes for a line, and that is given up after 5 s.
-        drain(&sandbox, 9);
+        configure_draining(
+            &sandbox,
+            port,
+            "targets = #ops\npassword = canary-password",
+            9,
+        );
         let outcome = send(&sandbox, &failed("x"));
         outcome.expect_line(
             75,
@@ -397,8 +399,12 @@ fn sasl_is_spoken_to_the_letter() {
         "QUIT :done",
     ];
     assert_eq!(*told.lock().unwrap(), expected);
-    configure(&sandbox, port, &format!("{keys}\npassword = canary-wrong"));
-    drain(&sandbox, 4);
+    configure_draining(
+        &sandbox,
+        port,
+        &format!("{keys}\npassword = canary-wrong"),
+        4,
+    );
     let outcome = send(&sandbox, &failed("x"));
     outcome.expect_line(75, &["904 SASL authentication failed"]);
     assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
@@ -421,12 +427,12 @@ fn a_server_in_trouble_is_tried_again() {
     side_by_side(&cases, |(answers, reason)| {
         let (port, _) = scripted(answers);
         let sandbox = certified_sandbox();
-        configure(
+        configure_draining(
             &sandbox,
             port,
             "targets = #ops, #dev\nnickname = bot\ntls = no\ntimeout = 1s",
+            4,
         );
-        drain(&sandbox, 4);
         send(&sandbox, &failed("x")).expect_line(75, &["1 pending", reason]);
     });
 }

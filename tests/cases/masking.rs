@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Config, Sandbox};
 use crate::server::{OK, Server, status};
 
 const MASK: &str = "[mask]\nkeys = *password*, api?key\npatterns =\n    Bearer (\\S+)\n    \
@@ -217,10 +217,8 @@ fn no_level_shows_what_another_one_hides() {
         "[mask]\nkeys = secret\npatterns = canary-\\w+\n",
     );
     let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("[inputs]\n", "[inputs]\ninherit = false\n"),
-    );
+    let config = Config::from(config).with("inherit = false");
+    sandbox.file("plugin_config.ini", config.text());
     let event = json!({"state": "failed", "result": {"token": "canary1", "secret": "canary2", "msg": "canary-x"}});
     sandbox.file("event.json", event.to_string());
     let sent = sandbox.run_on_spool(&["send", "event.json"]);

@@ -160,8 +160,7 @@ fn what_is_hidden_stays_so_in_the_item_and_under_any_spelling_of_a_key() {
     }
     let hello = r#"{"hello":{"protocol":1,"run":{"id":"r"}}}"#;
     let event = r#"{"event":{"seq":1,"event":"runner_on_failed","time":1.0,"item":{"_ansible_no_log":true,"a":"canary"},"result":{"\u005fansible_no_log":true,"msg":"canary"}}}"#;
-    let sandbox =
-        Sandbox::with_config(&config.replace("[outputs]", "[delivery]\ndrain = 0\n[outputs]"));
+    let sandbox = Sandbox::with_config(&format!("[delivery]\ndrain = 0\n{config}"));
     sandbox.file("input", format!("{hello}\n{event}\n{{\"end\":{{}}}}\n"));
     let mut command = sandbox.command_on_spool(&["stream"]);
     command.stdin(std::fs::File::open(sandbox.path("input")).unwrap());

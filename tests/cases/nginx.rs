@@ -16,7 +16,7 @@ const TLS: &str = "ssl_certificate server.pem; ssl_certificate_key server.key;\n
 
 /// Configures `url` with further keys of `[inputs]`, a line each.
 fn configure(sandbox: &Sandbox, url: &str, keys: &str) {
-    let config = Config::to(url).inputs(keys).delivery("drain = 2");
+    let config = Config::to(url).with(keys).delivery("drain = 2");
     sandbox.file("plugin_config.ini", config.text());
 }
 
@@ -342,7 +342,7 @@ fn a_certificate_renewed_in_time_loses_no_event() {
     let expired = authority.sign(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     serve_as(&sandbox, &expired);
     let mut nginx = Nginx::start(&sandbox, " ssl", TLS);
-    let config = Config::to(&nginx.https()).inputs("ca_file = ca.pem");
+    let config = Config::to(&nginx.https()).with("ca_file = ca.pem");
     sandbox.file("plugin_config.ini", config.delivery("drain = 2m").text());
     sandbox.file("event.json", EVENT);
     let sending = sandbox.command(&["send", "event.json"]).spawn().unwrap();

@@ -3,18 +3,14 @@
 use serde_json::{Value, json};
 
 use super::chat::{DELIVERED, failed_run};
-use crate::sandbox::{Outcome, Sandbox};
+use crate::sandbox::{Config, Outcome, Sandbox};
 use crate::server::{Server, ntfy};
 
-fn config(server: &Server, more: &str) -> String {
+fn config(server: &Server, more: &str) -> Config {
     let (api, token) = (server.at(""), ntfy::TOKEN);
-    let topic = match more.contains("topic =") {
-        true => "",
-        false => "topic = ops\n",
-    };
-    format!(
-        "[notifier:phone]\ntype = ntfy\non = any\napi_url = {api}\ntoken = {token}\n{topic}{more}\n[delivery]\ndrain = 5\n"
-    )
+    let keys = format!("on = any\napi_url = {api}\ntoken = {token}\ntopic = ops");
+    let text = format!("[notifier:phone]\ntype = ntfy\n{keys}\n[delivery]\ndrain = 5\n");
+    Config::from(text).with(more)
 }
 
 fn send(config: &str, event: &Value) -> Outcome {
@@ -131,7 +127,7 @@ fn the_token_is_tried_without_a_message() {
     let good = connect(&config);
     good.expect(0, "");
     assert!(good.stdout.contains("answered 200 OK"), "{good:?}");
-    let bad = connect(&config.replace(ntfy::TOKEN, "tk_other"));
+    let bad = connect(&config.with("token = tk_other"));
     assert_ne!(bad.code, 0, "{bad:?}");
     let printed = bad.printed();
     assert!(

@@ -15,15 +15,23 @@ use crate::server::{OK, Reply, Server, dead_url, json, status};
 const EVENT: &str = r#"{"state":"failed","host":"h"}"#;
 
 fn keys(idp: &Server) -> String {
-    format!(
-        "oauth_token_url = {}\noauth_client_id = {ID}\noauth_client_secret = {SECRET}\n",
-        idp.at("/token")
-    )
+    keys_with(idp, &format!("oauth_client_secret = {SECRET}"))
+}
+
+/// The same with another secret, or another way to give it.
+fn keys_with(idp: &Server, secret: &str) -> String {
+    let url = idp.at("/token");
+    format!("oauth_token_url = {url}\noauth_client_id = {ID}\n{secret}\n")
 }
 
 fn sandbox(service: &Server, keys: &str) -> Sandbox {
+    sandbox_draining(service, keys, "4")
+}
+
+/// Waits only so long for what will not be delivered.
+fn sandbox_draining(service: &Server, keys: &str, drain: &str) -> Sandbox {
     let sandbox = Sandbox::with_config(&format!(
-        "[inputs]\ncallback_url = {}\n{keys}[delivery]\ndrain = 4\n",
+        "[inputs]\ncallback_url = {}\n{keys}[delivery]\ndrain = {drain}\n",
         service.url()
     ));
     sandbox.file("event.json", EVENT);
@@ -166,12 +174,7 @@ fn a_token_that_is_refused_is_replaced_once() {
 #[track_caller]
 fn waits(idp: &Server, more: &str, reason: &str) {
     let service = Server::start([OK]);
-    let sandbox = sandbox(&service, &format!("{}{more}", keys(idp)));
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("drain = 4", "drain = 500ms"),
-    );
+    let sandbox = sandbox_draining(&service, &format!("{}{more}", keys(idp)), "500ms");
     let sent = send(&sandbox);
     assert_eq!(sent.code, 75, "{sent:?}");
     assert!(sent.stderr.contains(reason), "{reason} in {sent:?}");
@@ -340,10 +343,8 @@ fn a_server_that_misses_the_client_in_the_body_gets_it_there() {
 #[test]
 fn a_new_secret_is_read_when_the_old_one_is_refused() {
     let (idp, service) = (oauth::start(Client::Header, hour()), Server::start([OK]));
-    let keys = keys(&idp).replace(
-        &format!("oauth_client_secret = {SECRET}"),
-        "oauth_client_secret_command = sh -c 'cat next; cp new next'",
-    );
+    let command = "oauth_client_secret_command = sh -c 'cat next; cp new next'";
+    let keys = keys_with(&idp, command);
     let sandbox = sandbox(&service, &keys);
     sandbox.file("next", "old-canary\n");
     sandbox.file("new", format!("{SECRET}\n"));
@@ -355,13 +356,11 @@ fn a_new_secret_is_read_when_the_old_one_is_refused() {
 #[test]
 fn a_check_gets_a_token_and_a_preview_none() {
     let (idp, service) = (oauth::start(Client::Header, hour()), Server::start([OK]));
-    let sandbox = sandbox(
-        &service,
-        &format!(
-            "oauth_client_secret = secret:idp\n{}[secret:idp]\nvalue = {SECRET}\n",
-            keys(&idp).replace(&format!("oauth_client_secret = {SECRET}\n"), "")
-        ),
-    );
+    let keys = |secret: &str| {
+        let keys = keys_with(&idp, "oauth_client_secret = secret:idp");
+        format!("{keys}[secret:idp]\nvalue = {secret}\n")
+    };
+    let sandbox = sandbox(&service, &keys(SECRET));
     let shown = sandbox.run(&["send", "--dry-run", "event.json"]);
     assert!(
         shown.stdout.contains("authorization: [redacted]"),
@@ -378,8 +377,7 @@ fn a_check_gets_a_token_and_a_preview_none() {
     assert_eq!(tokens(&service), ["Bearer canary-token-1"]);
     sandbox.expect_no_canary();
     // A check says what is wrong with the client.
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file("plugin_config.ini", config.replace(SECRET, "canary-wrong"));
+    let sandbox = self::sandbox(&service, &keys("canary-wrong"));
     let checked = sandbox.run(&["check-config", "--connect"]);
     assert_eq!(checked.code, 78, "{checked:?}");
     assert!(
@@ -478,7 +476,7 @@ fn a_spool_of_a_checkout_gets_no_token_of_the_user_s() {
         "_env = SECRET",
         "_file = event.json",
     ] {
-        let keys = keys(&idp).replace(&format!("_secret = {SECRET}"), &format!("_secret{form}"));
+        let keys = keys_with(&idp, &format!("oauth_client_secret{form}"));
         let config = format!(
             "[inputs]\ncallback_url = {}\n{keys}[delivery]\nspool = ./spool\ndrain = 0\n",
             service.url()
@@ -506,14 +504,10 @@ fn a_spool_of_a_checkout_gets_no_token_of_the_user_s() {
 #[test]
 fn a_socket_is_not_the_way_to_the_token() {
     let idp = oauth::start(Client::Header, hour());
-    let sandbox = sandbox(
+    let sandbox = sandbox_draining(
         &Server::start([OK]),
         &format!("socket = ./no-socket\n{}", keys(&idp)),
-    );
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    sandbox.file(
-        "plugin_config.ini",
-        config.replace("drain = 4", "drain = 500ms"),
+        "500ms",
     );
     assert_eq!(send(&sandbox).code, 75);
     assert_eq!(idp.requests().len(), 1);

@@ -20,7 +20,7 @@ fn a_socks_proxy_is_spoken_to() {
         // Only the proxy can say where the host is.
         let url = server.url().replace("127.0.0.1", target);
         let key = format!("proxy = {}", proxy.url(scheme, user));
-        let config = Config::to(&url).inputs(&key).text();
+        let config = Config::to(&url).with(&key).text();
         let sent = Sandbox::with_config(&config).run_with_input(&["send", "-"], FAILED);
         assert_eq!(sent.code, 0, "{scheme}: {sent:?}");
         assert_eq!(
@@ -35,7 +35,7 @@ fn what_a_socks_proxy_refuses_waits_and_names_it() {
     let proxy = Socks::start("127.0.0.1:9", Some(("anna", "s3cret")));
     let url = proxy.url("socks5h", "anna:canary@");
     let config = Config::to("http://nowhere.invalid/")
-        .inputs(&format!("proxy = {url}"))
+        .with(&format!("proxy = {url}"))
         .delivery("drain = 1");
     let sent = Sandbox::with_config(&config.text()).run_with_input(&["send", "-"], FAILED);
     let shown = format!("(proxy {})", proxy.url("socks5h", ""));
@@ -52,7 +52,7 @@ fn a_proxy_that_speaks_something_else_is_refused_with_its_line() {
         "localhost:3128",
     ] {
         let key = format!("proxy = {proxy}");
-        let config = Config::to("http://localhost/").inputs(&key).text();
+        let config = Config::to("http://localhost/").with(&key).text();
         let checked = Sandbox::with_config(&config).run(&["check-config"]);
         assert_eq!(checked.code, 78, "{checked:?}");
         let problem = "plugin_config.ini:3: `proxy` must be `env`, or a URL such as http://proxy.example.com:3128";

@@ -43,7 +43,7 @@ impl Receiver {
         } else {
             "http://localhost/".to_owned()
         };
-        let config = Config::to(&url).inputs(more).text();
+        let config = Config::to(&url).with(more).text();
         self.sandbox.file("plugin_config.ini", config);
         self.sandbox.run_with_input(
             &["send", "-"],

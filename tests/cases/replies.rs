@@ -13,7 +13,7 @@ const HELD: &str =
 fn send(server: &Server) -> Outcome {
     let config = Config::to(&server.url())
         .delivery("drain = 2")
-        .inputs("timeout = 1s")
+        .with("timeout = 1s")
         .text();
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", r#"{"state":"failed","host":"h"}"#);
@@ -190,7 +190,7 @@ fn the_forms_of_an_address() {
 fn headers_cannot_be_split() {
     let server = Server::start([OK]);
     let config = Config::to(&server.url())
-        .inputs("headers = X-Name: Zoë")
+        .with("headers = X-Name: Zoë")
         .text();
     let sandbox = Sandbox::with_config(&config);
     for (id, header) in [
@@ -215,7 +215,7 @@ fn an_answer_given_in_advance_is_no_delivery() {
     // Two answers to the first request, so that the second one would find its own already there.
     let twice = "Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n";
     let server = Server::start([Reply::Full(200, twice, ""), status(400)]);
-    let config = Config::to(&server.url()).inputs("concurrency = 1").text();
+    let config = Config::to(&server.url()).with("concurrency = 1").text();
     let event = r#"{"state":"failed","host":"h"}"#;
     let outcome = Sandbox::with_config(&config).run_with_input(&["send", "-"], event.repeat(2));
     outcome.expect_line(69, &["2 events, 2 deliveries: 1 delivered, 1 dead"]);

@@ -37,8 +37,9 @@ fn slack_says_in_a_success_what_passes_and_what_does_not() {
     assert_eq!(server.requests().len(), 2);
     // A token may be mended: the message waits.
     let config = SLACK
-        .config_draining(&server, "ops", "500ms")
-        .replace(slack::TOKEN, "xoxb-wrong");
+        .config(&server, "ops")
+        .delivery("drain = 500ms")
+        .with("token = xoxb-wrong");
     send(&config, &failed_run(1)).expect_line(75, &["1 pending", "invalid_auth"]);
     let forbidden = SLACK_WEBHOOK.send(&server, "forbidden", &failed_run(1));
     forbidden.expect_line(69, &["1 dead", "action_prohibited"]);
@@ -73,8 +74,7 @@ fn slacks_settings_are_checked() {
         good.stdout.contains("chat: POST http://127.0.0.1:"),
         "{good:?}"
     );
-    connect(&config.replace(slack::TOKEN, "xoxb-wrong"))
-        .expect(78, "ansible-notify: chat: invalid_auth\n");
+    connect(&config.with("token = xoxb-wrong")).expect(78, "ansible-notify: chat: invalid_auth\n");
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -99,9 +99,7 @@ fn slack_tells_what_follows_in_the_thread_of_the_first_message() {
 #[test]
 fn slack_updates_the_first_message_where_that_is_asked_for() {
     let server = slack::start();
-    let config = SLACK
-        .config(&server, "ops")
-        .replace("on = any", "on = any\nupdate = true");
+    let config = SLACK.config(&server, "ops").with("update = true");
     Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
     let requests = server.requests();
     let targets: Vec<&str> = requests
@@ -137,7 +135,7 @@ fn slack_keeps_one_thread_where_many_hosts_fail_at_once() {
     for channel in ["ops", "passing", "busy"] {
         let server = slack::start();
         let config = SLACK.config(&server, channel);
-        let sandbox = Sandbox::with_config(&config.replace("on = any", "on = any, failed"));
+        let sandbox = Sandbox::with_config(&config.with("on = any, failed"));
         let told = sandbox.run_with_input(&["send", "-"], failing_at_once());
         assert_eq!(told.code, 0, "{told:?}");
         // The first one may be refused.
@@ -157,7 +155,7 @@ fn slack_updates_one_message_where_many_hosts_fail_at_once() {
     let server = slack::start();
     let config = SLACK
         .config(&server, "ops")
-        .replace("on = any", "on = any, failed\nupdate = true");
+        .with("on = any, failed\nupdate = true");
     let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], failing_at_once());
     assert_eq!(told.code, 0, "{told:?}");
     let requests = server.requests();
@@ -174,7 +172,7 @@ fn slack_updates_one_message_where_many_hosts_fail_at_once() {
 fn slack_keeps_the_end_of_a_run_from_being_updated_by_what_comes_late() {
     let server = slack::start();
     let config = SLACK.config(&server, "ops");
-    let config = config.replace("on = any", "on = any, failed\nupdate = true");
+    let config = config.with("on = any, failed\nupdate = true");
     let sandbox = Sandbox::with_config(&config);
     let run = r#"{"id":"r","playbook":"site.yml"}"#;
     let failed = |host: &str| format!(r#"{{"state":"failed","host":"{host}","run":{run}}}"#);
@@ -217,7 +215,7 @@ fn slack_keeps_the_end_of_a_run_from_being_updated_by_what_comes_late() {
 fn slack_answers_to_a_run_that_failed_on_some_hosts_in_the_thread_of_the_incident() {
     let server = slack::start();
     let config = SLACK.config(&server, "ops");
-    let sandbox = Sandbox::with_config(&config.replace("on = any", "on = error, failed"));
+    let sandbox = Sandbox::with_config(&config.with("on = error, failed"));
     for run in ["r1", "r2"] {
         let run = format!(r#"{{"id":"{run}","playbook":"site.yml"}}"#);
         let events = format!(
@@ -236,9 +234,7 @@ fn slack_answers_to_a_run_that_failed_on_some_hosts_in_the_thread_of_the_inciden
 fn slack_posts_anew_what_it_cannot_update() {
     // A channel in which every message is forgotten at once.
     let server = slack::start();
-    let config = SLACK
-        .config(&server, "forgetful")
-        .replace("on = any", "on = any\nupdate = true");
+    let config = SLACK.config(&server, "forgetful").with("update = true");
     let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
     told.expect(0, "ansible-notify: 3 events, 3 deliveries: all delivered\n");
     let requests = server.requests();
@@ -270,7 +266,8 @@ fn who_has_a_message_is_not_told_again() {
 #[test]
 fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
     let server = slack::start();
-    let config = SLACK.config_draining(&server, "ops, busy", "800ms");
+    let config = SLACK.config(&server, "ops, busy");
+    let config = config.delivery("drain = 800ms");
     let sandbox = Sandbox::with_config(&config);
     sandbox.file("event.json", failed_run(1).to_string());
     let sent = sandbox.run_on_spool(&["send", "event.json"]);

@@ -474,10 +474,8 @@ fn what_only_waited_for_long_is_no_failure() {
 fn the_spool_that_the_configuration_names_is_the_one_asked() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::new();
-    configure(&sandbox, &server.url());
-    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-    let config = config.replace("[delivery]", "[delivery]\nspool = other");
-    sandbox.file("plugin_config.ini", config);
+    let config = Config::to(&server.url()).delivery("spool = other");
+    sandbox.file("plugin_config.ini", config.text());
     assert_eq!(
         run(&sandbox, &["send", "-", "--no-wait"], &event("h")).code,
         0

@@ -9,8 +9,8 @@ use crate::server::{Server, status, telegram};
 #[test]
 fn telegram_answers_the_first_message_of_a_run() {
     let server = telegram::start();
-    let more = "on = any\nmessage_thread_id = 42\ndisable_notification = true";
-    let config = TELEGRAM.config(&server, "ops").replace("on = any", more);
+    let more = "message_thread_id = 42\ndisable_notification = true";
+    let config = TELEGRAM.config(&server, "ops").with(more);
     let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], incident());
     told.expect(0, "ansible-notify: 3 events, 3 deliveries: all delivered\n");
     let sent = server.bodies();
@@ -37,7 +37,7 @@ fn telegram_answers_the_first_message_of_a_run() {
 fn telegram_answers_one_message_where_many_hosts_fail_at_once() {
     let server = telegram::start();
     let config = TELEGRAM.config(&server, "ops");
-    let config = config.replace("on = any", "on = any, failed");
+    let config = config.with("on = any, failed");
     let failed = |n| format!(r#"{{"state":"failed","host":"h{n}","task":"t","run":"r"}}"#);
     let events: String = (0..20).map(failed).collect();
     let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], events);
@@ -67,10 +67,7 @@ fn telegram_finds_a_group_that_moved_and_says_without_markup_what_it_cannot_read
         .collect();
     assert_eq!(chats, ["2", "-5", "-1005", "3", "1"]);
     let config = chat.config(&server, "ops");
-    let config = config.replace(
-        "on = any",
-        "on = any\nmessage = <h1>{{ playbook }}</h1><br>a &amp; b < c <web1>",
-    );
+    let config = config.with("message = <h1>{{ playbook }}</h1><br>a &amp; b < c <web1>");
     send(&config, &failed_run(1)).expect(0, DELIVERED);
     let sent = server.requests()[6].json();
     assert_eq!(sent["text"], "site.yml failed\nsite.yml\na & b < c <web1>");

@@ -1,6 +1,7 @@
 //! A directory of its own for each test, and the binary run in it.
 
 mod canary;
+mod config;
 pub mod page;
 pub mod spooled;
 
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+pub use config::Config;
 
 /// Time after which something that must happen has not happened: far above what a busy machine takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -210,40 +213,6 @@ impl Outcome {
 /// A configuration that sends `state` and `host` of every result to `url`.
 pub fn config_for(url: &str) -> String {
     Config::to(url).text()
-}
-
-/// The same configuration with other settings.
-pub struct Config {
-    inputs: String,
-    delivery: String,
-}
-
-impl Config {
-    pub fn to(url: &str) -> Config {
-        Config {
-            inputs: format!("callback_url = {url}"),
-            delivery: "drain = 5".to_owned(),
-        }
-    }
-
-    /// Adds lines to the section of the notifier.
-    pub fn inputs(mut self, lines: &str) -> Config {
-        self.inputs += &format!("\n{lines}");
-        self
-    }
-
-    /// Sets the lines of `[delivery]`, in place of its `drain`.
-    pub fn delivery(mut self, lines: &str) -> Config {
-        lines.clone_into(&mut self.delivery);
-        self
-    }
-
-    pub fn text(&self) -> String {
-        let Config { inputs, delivery } = self;
-        format!(
-            "[inputs]\n{inputs}\n[delivery]\n{delivery}\n[outputs]\nstate = state\nhost = host\n"
-        )
-    }
 }
 
 /// Tests all cases at once, where each of them waits more than it works.
