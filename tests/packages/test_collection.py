@@ -1,6 +1,7 @@
 """The collection: built, checked as Galaxy does it, installed, and used."""
 
 import os
+import re
 import shutil
 import tarfile
 
@@ -8,6 +9,7 @@ import collection
 import pytest
 import venvs
 from conftest import TIME, run
+from versions import manifest
 
 PLUGIN = "ansible_notify.notify.ansible_notify"
 PLAY = "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - debug: {msg: hello}\n"
@@ -128,6 +130,13 @@ def test_without_the_program_it_says_how_to_get_it(ansible, home, build, endpoin
     assert said.count("[WARNING]: ansible_notify") == 1
     assert "Install it (`pip install ansible-notify`)" in said
     assert endpoint.requests == 0
+
+
+def test_the_one_of_the_python_package_has_a_version(ansible, home):
+    """Only `galaxy.yml` says it: there is no manifest, as nothing installed it."""
+    environment = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(venvs.ROOT / "python"))
+    said = run(ansible / "ansible-galaxy", "collection", "list", env=environment).stdout
+    assert re.search(r"^ansible_notify\.notify +%s *$" % manifest("version"), said, re.MULTILINE)
 
 
 def test_galaxy_would_take_it(home, tools, build):

@@ -13,6 +13,7 @@ from versions import manifest
 VERSION = manifest("version")
 PROGRAM = "ansible_notify-%s.data/scripts/ansible-notify" % VERSION
 WHEEL = "ansible_notify-%s-py3-none-%s.whl"
+NAMED = ("--output-filename", "Containerfile")
 WORKFLOWS = [".github/workflows/ci.yml", ".github/workflows/release.yml", ".gitlab-ci.yml"]
 
 
@@ -98,6 +99,6 @@ def test_workflows_run_targets_that_exist(tools, workflow):
 def test_the_execution_environment_is_sound(tmp_path, tools):
     definition = venvs.ROOT / "examples" / "execution-environment.yml"
     context = tmp_path / "context"
-    run(tools / "ansible-builder", "create", "--file", definition, "--context", context)
+    run(tools / "ansible-builder", "create", "--file", definition, "--context", context, *NAMED)
     assert "ansible_notify.notify" in (context / "_build" / "requirements.yml").read_text()
     assert "ENV ANSIBLE_CALLBACKS_ENABLED" in (context / "Containerfile").read_text()
