@@ -10,7 +10,7 @@ use super::Spool;
 use super::error::Error;
 use super::folder::pages_in_use;
 use super::history::prune;
-use super::record::{self, Record, forget_one};
+use super::record::{self, Record, forget_of_live, forget_one};
 use super::rescue::says_damage;
 use super::reserve::Reserve;
 use super::scope::DestinationId;
@@ -23,8 +23,8 @@ const PAGES: i64 = 250;
 /// Free pages kept in the file: they will be needed again.
 const SPARE_PAGES: i64 = 2000;
 
-/// Part of the maximum size that the record of runs leaves to deliveries: one in so many pages.
-const LEFT: i64 = 8;
+/// Part of the maximum size that the record of runs leaves to deliveries, in eighths.
+const LEFT: i64 = 1;
 
 /// Room for what is new, in the file and on its disk.
 pub struct Available {
@@ -54,7 +54,9 @@ impl Available {
         if record.rows.is_empty() {
             return Ok(true);
         }
-        let most = self.most_pages.map(|most| most - most / LEFT);
+        // Without its end, a run would seem to be cut off.
+        let left = if record.is_only_ends() { 0 } else { LEFT };
+        let most = self.most_pages.map(|most| most - most * left / 8);
         if most.is_some_and(|most| has_used(connection, most)) {
             forget(connection, &self.folder)?;
             if most.is_some_and(|most| has_used(connection, most)) {
@@ -116,6 +118,9 @@ impl Spool {
                 forgotten: forget(connection, &folder)?,
                 ..Room::default()
             };
+            if room.forgotten == 0 {
+                room.forgotten = usize::from(forget_of_live(connection)?);
+            }
             // Not if the disk is full of other things.
             let is_full = most_pages.map(|most| Ok(pages_in_use(connection)? >= most));
             if room.forgotten == 0 && is_full.unwrap_or(Ok::<_, rusqlite::Error>(false))? {

@@ -363,6 +363,51 @@ fn nothing_that_is_hidden_is_recorded() {
     sandbox.expect_no_canary_stored();
 }
 
+#[test]
+fn a_full_spool_gives_up_the_record_before_any_event() {
+    let sandbox = Sandbox::with_config(&config(&dead_url(), "any", "max_size = 1MiB"));
+    let say = |run: &str, first: u64, count: u64| {
+        let text = json!({"msg": "x".repeat(900)});
+        let results = (first..first + count).map(|seq| {
+            result(
+                seq,
+                "runner_on_failed",
+                "1",
+                &format!("h{seq}"),
+                text.clone(),
+            )
+        });
+        start(run) + &results.collect::<String>() + &end(first + count, 1)
+    };
+    let count = |table: &str| {
+        rows(&sandbox, &format!("SELECT count(*) FROM {table}"))[0]
+            .parse::<u64>()
+            .unwrap()
+    };
+    let warning = "warning: the spool has no room to record the rest of this run; see `record` and `max_size` in [delivery]";
+    let first = stream(&sandbox, &say("r1", 1, 80));
+    assert!(!first.stderr.contains("warning"), "{first:?}");
+    assert_eq!(count("run"), 1);
+    // The first run gives way to the second one, and the record of that one to its events.
+    let second = stream(&sandbox, &say("r2", 1, 220));
+    assert_eq!(second.stderr.matches(warning).count(), 1, "{second:?}");
+    assert!(!second.stderr.contains("memory only"), "{second:?}");
+    assert_eq!(count("delivery"), 302);
+    assert!(count("result") < 220);
+    let run = rows(&sandbox, "SELECT run_id, status, partial FROM run");
+    assert_eq!(run, ["r2 | error | 1"]);
+    // Only now are events refused.
+    let third = stream(&sandbox, &say("r3", 1, 300));
+    assert!(third.stderr.contains("memory only"), "{third:?}");
+    assert_eq!(rows(&sandbox, "SELECT count(*) FROM result"), ["0"]);
+    let waiting = "SELECT count(*) FROM delivery WHERE state = 0";
+    assert_eq!(
+        rows(&sandbox, waiting),
+        [count("delivery").to_string()],
+        "none is dropped"
+    );
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn an_old_run_is_forgotten_but_not_its_day() {

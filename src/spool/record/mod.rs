@@ -4,7 +4,7 @@
 //! [`write`] adds to it in the commit that accepts events. [`runs`] and [`results`] answer questions about it,
 //! [`prune`] deletes what is old, and [`alive`] knows which runs are still going on.
 
-// Its readers are on their way.
+// Not every question has been asked yet.
 #![allow(dead_code)]
 
 pub mod alive;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::event::{Run, Status};
 
 pub use outcome::{Counts, Outcome};
-pub use prune::forget_one;
+pub use prune::{forget_of_live, forget_one};
 pub use write::write;
 
 /// Something that happened in a run, as it is recorded.
@@ -144,6 +144,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns true if it holds nothing but the ends of runs.
+    pub fn is_only_ends(&self) -> bool {
+        let mut rows = self.rows.iter();
+        rows.all(|row| matches!(row.what, What::End(_)))
+    }
+
     /// Returns the approximate number of bytes it takes in the file.
     pub fn size(&self) -> u64 {
         let details = self.rows.iter().filter_map(|row| match &row.what {

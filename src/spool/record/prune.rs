@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::{Error, Spool};
 use super::{alive, trends};
@@ -44,6 +44,20 @@ pub fn forget_one(connection: &Connection, folder: &Path) -> rusqlite::Result<bo
     forget_some(connection, folder, clock::now().as_millisecond())
 }
 
+/// Deletes a part of a run that goes on, to make room when nothing else can. Returns true if there was any.
+pub fn forget_of_live(connection: &Connection) -> rusqlite::Result<bool> {
+    let run = connection
+        .prepare_cached("SELECT run FROM task ORDER BY id LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(run) = run else { return Ok(false) };
+    forget_tasks(connection, run)?;
+    connection
+        .prepare_cached("UPDATE run SET partial = 1 WHERE id = ?1")?
+        .execute([run])?;
+    Ok(true)
+}
+
 /// Deletes a part of the oldest run that is over, and whose last event is older than this (milliseconds since
 /// 1970). Returns true if there was any.
 pub fn forget_some(connection: &Connection, folder: &Path, before: i64) -> rusqlite::Result<bool> {
@@ -65,17 +79,28 @@ pub fn forget_some(connection: &Connection, folder: &Path, before: i64) -> rusql
 
 /// Deletes a part of a run, and the run itself once nothing else of it is left.
 fn forget(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    let last = if forget_tasks(connection, run)? {
+        trends::keep(connection, run)?;
+        [
+            "DELETE FROM host WHERE run = ?1",
+            "DELETE FROM run WHERE id = ?1",
+        ]
+        .as_slice()
+    } else {
+        &["UPDATE run SET partial = 1 WHERE id = ?1"]
+    };
+    for sql in last {
+        connection.prepare_cached(sql)?.execute([run])?;
+    }
+    Ok(())
+}
+
+/// Deletes some tasks of a run with their results. Returns true if none is left.
+fn forget_tasks(connection: &Connection, run: i64) -> rusqlite::Result<bool> {
     let mut deleted = 0;
     while deleted < STEP {
         let Some(task) = next_task(connection, run)? else {
-            trends::keep(connection, run)?;
-            for sql in [
-                "DELETE FROM host WHERE run = ?1",
-                "DELETE FROM run WHERE id = ?1",
-            ] {
-                connection.prepare_cached(sql)?.execute([run])?;
-            }
-            return Ok(());
+            return Ok(true);
         };
         for sql in [
             "DELETE FROM detail WHERE id IN (SELECT detail FROM result WHERE task = ?1 AND detail IS NOT NULL)",
@@ -85,10 +110,7 @@ fn forget(connection: &Connection, run: i64) -> rusqlite::Result<()> {
             deleted += connection.prepare_cached(sql)?.execute([task])?;
         }
     }
-    connection
-        .prepare_cached("UPDATE run SET partial = 1 WHERE id = ?1")?
-        .execute(params![run])?;
-    Ok(())
+    Ok(false)
 }
 
 fn next_task(connection: &Connection, run: i64) -> rusqlite::Result<Option<i64>> {
