@@ -140,10 +140,15 @@ class Tab:
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.requests, self.complaints, self.dialogs = [], [], []
+        self.loads = 0
+        self.page.on("load", self.count)
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", self.note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
+
+    def count(self, _page):
+        self.loads += 1
 
     def note(self, message):
         # Asking whether there is a session may be answered with 401.

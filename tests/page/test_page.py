@@ -1,9 +1,11 @@
 """The page in a real browser: readable by everyone, at every size, and by keyboard alone."""
 
+import time
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 SCREENS = {
@@ -68,8 +70,12 @@ def test_the_token_leaves_the_address_and_lasts(tab):
 def test_a_wrong_token_is_asked_for_again(tab):
     looking = tab()
     looking.page.goto(looking.base + "/#token=wrong")
+    # The page that found out is loaded again.
+    deadline = time.monotonic() + PATIENCE / 1000
+    while looking.loads < 2:
+        assert time.monotonic() < deadline
+        looking.page.wait_for_timeout(50)
     field = looking.page.get_by_label("Token")
-    field.wait_for()
     field.fill(looking.token)
     field.press("Enter")
     looking.page.wait_for_selector("nav")
@@ -122,8 +128,8 @@ def test_times_are_the_readers_own(tab):
     looking = tab(timezone_id="Asia/Tokyo")
     looking.sign_in()
     looking.open("/deliveries/1")
-    time = looking.page.locator("dd time").first
-    utc, local = time.get_attribute("title"), time.inner_text()
+    shown = looking.page.locator("dd time").first
+    utc, local = shown.get_attribute("title"), shown.inner_text()
     assert utc.endswith(" UTC")
     hours = int(local[11:13]) - int(utc[11:13])
     assert hours % 24 == 9
