@@ -49,7 +49,7 @@ fn a_pause_that_was_asked_for_holds_for_every_process() {
     let left = status["paused_until"].as_i64().unwrap() - jiff::Timestamp::now().as_millisecond();
     assert!((980_000..1_100_000).contains(&left), "{left}");
     assert_eq!(status["next_attempt"], status["paused_until"]);
-    assert!(status_line(&sandbox).contains("breaker open: paused until 20"));
+    assert!(status_line(&sandbox).contains("breaker open: paused until "));
 
     // A person who asks for it knows better.
     run(&sandbox, &["flush"], "").expect(0, "ansible-notify: 3 deliveries: all delivered\n");
@@ -261,7 +261,7 @@ fn a_secret_that_could_not_be_read_anew_can_be_the_next_time() {
     let watch = Watch::start(&sandbox);
     server.wait_for(1);
     let deadline = Instant::now() + PATIENCE;
-    while !status_line(&sandbox).contains("breaker open: paused until 20") {
+    while !status_line(&sandbox).contains("breaker open: paused until ") {
         assert!(Instant::now() < deadline, "it makes no pause");
     }
     std::fs::remove_file(sandbox.path("broken")).unwrap();

@@ -31,6 +31,12 @@ fn stream_over(spooled: &mut Spooled, disk: &Disk, fault: &str, ends: bool) -> S
     })
 }
 
+/// Returns what was said of deliveries: that the record of the run has a gap depends on when the disk failed.
+fn said(stderr: &str) -> Vec<&str> {
+    let is_record = |line: &&str| line.contains("to record the rest of this run");
+    stderr.lines().filter(|line| !is_record(line)).collect()
+}
+
 #[test]
 fn a_disk_that_fails_for_a_while_costs_nothing() {
     side_by_side(&FAULTS, |fault| {
@@ -39,7 +45,7 @@ fn a_disk_that_fails_for_a_while_costs_nothing() {
         let disk = Disk::of(&spooled);
         let ended = stream_over(&mut spooled, &disk, fault, true);
         assert_eq!(ended.status.code(), Some(0), "{fault}: {ended:?}");
-        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let lines = said(&ended.stderr);
         assert_eq!(lines.len(), 2, "{fault}: {ended:?}");
         assert!(lines[1].ends_with("90 events, 90 deliveries: all delivered"));
         assert_eq!(spooled.safe(), COUNT);
@@ -83,7 +89,7 @@ fn what_a_broken_disk_cannot_take_is_said_and_was_not_answered_for() {
         assert!((1..=65).contains(&lost), "{fault}: {lost}");
         let told = format!("{lost} of the pending deliveries were in memory only and are lost");
         assert!(ended.stderr.contains(&told), "{fault}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 3, "{fault}: {ended:?}");
+        assert_eq!(said(&ended.stderr).len(), 3, "{fault}: {ended:?}");
         disk.mend();
         spooled.check_numbers();
 
@@ -145,7 +151,7 @@ fn a_disk_that_cannot_be_written_at_the_start_costs_only_the_safety() {
         let command = disk.under(spooled.command(&["stream"]));
         let ended = spooled.stream(command, "r", COUNT, |_, _| ());
         assert_eq!(ended.status.code(), Some(0), "{fault}: {ended:?}");
-        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let lines = said(&ended.stderr);
         assert_eq!(lines.len(), 2, "{fault}: {ended:?}");
         assert!(lines[0].starts_with("ansible-notify: events are kept in memory only: "));
         assert!(lines[1].ends_with("90 events, 90 deliveries: all delivered"));

@@ -64,7 +64,8 @@ fn an_inspection_says_which_commands_there_are_and_runs_none() {
             (0, ""),
             "{inspected:?}"
         );
-        assert_eq!(runs(&sandbox.path("trace")), 5, "{arguments:?}");
+        // Two keys have the same command, which runs once.
+        assert_eq!(runs(&sandbox.path("trace")), 4, "{arguments:?}");
         std::fs::remove_file(sandbox.path("trace")).unwrap();
     }
     assert_eq!(server.requests().len(), 0);
