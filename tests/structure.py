@@ -4,8 +4,8 @@
 Prints files, cycles, the longest files and functions, and how doc comments open. With --check,
 fails where a bound does not hold, and says which: a module uses only what is below it in FLOORS,
 files make no cycle, SQL stays in the spool, modules and public items have doc comments, and
-neither the names below src/, nor files and functions, nor odd openings of doc comments grow beyond
-their bounds.
+neither the names below src/, nor files (those of tests, too) and functions, nor odd openings of doc
+comments grow beyond their bounds.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import pathlib
 import re
 import sys
 
-SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"
+TESTS = pathlib.Path(__file__).resolve().parent
+SOURCE = TESTS.parent / "src"
 
 # From the ground up: each may use those before it, and none behind it.
 FLOORS = [
@@ -62,6 +63,16 @@ def modules():
         if parts[-1] not in ("tests", "simulation"):
             found[parts] = path
     return found
+
+
+def tests():
+    """The lines of each file of tests, by its name below tests/."""
+    paths = [path for ending in ("rs", "py", "sh") for path in TESTS.rglob("*." + ending)]
+    # An older plugin is kept as it was.
+    paths = [path for path in paths if "older" not in path.parts]
+    return {
+        str(path.relative_to(TESTS.parent)): path.read_text().count("\n") for path in sorted(paths)
+    }
 
 
 def without_tests(text):
@@ -190,6 +201,7 @@ def measure():
     lengths = sorted(length for text in texts.values() for length in functions(text))
     p95 = lengths[len(lengths) * 95 // 100]
     files = sorted(((text.count("\n"), module) for module, text in whole.items()), reverse=True)
+    tested = sorted(((length, name) for name, length in tests().items()), reverse=True)
     opened = [line for text in whole.values() for line in openings(text)]
     odd = sum(1 for line in opened if ODD_OPENING.match(line)) / len(opened)
     lines = sum(length for length, _ in files)
@@ -199,6 +211,8 @@ def measure():
     print(
         "longest files:", ", ".join(f"{'::'.join(module)} {length}" for length, module in files[:5])
     )
+    print(f"{len(tested)} files of tests, {sum(length for length, _ in tested)} lines")
+    print("longest of them:", ", ".join(f"{name} {length}" for length, name in tested[:5]))
     print(f"{len(opened)} doc comments, {odd:.1%} open with What, Whether, How, Where, Who or That")
     wrong = list(upward(graph))
     wrong += [
@@ -213,6 +227,7 @@ def measure():
     wrong += [
         f"{'::'.join(module)} has {length} lines" for length, module in files if length > MOST_LINES
     ]
+    wrong += [f"{name} has {length} lines" for length, name in tested if length > MOST_LINES]
     wrong += [line for module, text in texts.items() for line in undocumented(module, text)]
     bounds = [
         (len(names), MOST_NAMES, "names below src/"),

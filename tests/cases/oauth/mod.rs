@@ -1,16 +1,16 @@
 //! Access tokens of OAuth 2.0: got with the client's credentials, used until they expire, and shown nowhere.
 
+mod mail;
+mod settings;
+
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, outcome};
-use crate::server::certificates::certified_sandbox;
+use crate::sandbox::{Outcome, Sandbox};
 use crate::server::oauth::{self, Client, ID, SECRET, form};
-use crate::server::smtp::Smtp;
-use crate::server::{OK, Reply, Server, dead_url, json, status};
+use crate::server::{OK, Reply, Server, json, status};
 
 const EVENT: &str = r#"{"state":"failed","host":"h"}"#;
 
@@ -386,185 +386,4 @@ fn a_check_gets_a_token_and_a_preview_none() {
             .contains("401 Unauthorized: invalid_client: no"),
         "{checked:?}"
     );
-}
-
-#[test]
-fn mistakes_are_said_with_their_place() {
-    let all = "oauth_token_url = https://idp.example.com/token\noauth_client_id = a\noauth_client_secret = canary\n";
-    for (keys, problem) in [
-        (
-            format!("{all}token = canary\n"),
-            "ini:3: `oauth_token_url` and `token` are set; keep one of them",
-        ),
-        (
-            format!("{all}username = a\npassword = canary\n"),
-            "ini:3: `oauth_token_url` and `password` are set",
-        ),
-        (
-            format!("{all}headers = Authorization: canary\n"),
-            "ini:3: `oauth_token_url` and `Authorization` in `headers` are set",
-        ),
-        (
-            "oauth_client_id = a\n".to_owned(),
-            "ini:3: `oauth_client_id` requires `oauth_token_url`",
-        ),
-        (
-            "oauth_token_url = https://h/\noauth_client_id = a\n".to_owned(),
-            "[inputs] has no `oauth_client_secret`",
-        ),
-        (
-            "oauth_token_url = https://h/\noauth_client_secret = canary\n".to_owned(),
-            "[inputs] has no `oauth_client_id`",
-        ),
-        (
-            all.replace("https://", "https://u:canary@"),
-            "`oauth_token_url` contains a user",
-        ),
-        (
-            all.replace("https://", "ftp://"),
-            "`oauth_token_url` must begin with http:// or https://",
-        ),
-    ] {
-        let sandbox = Sandbox::with_config(&format!("[inputs]\ncallback_url = https://h/\n{keys}"));
-        let checked = sandbox.run(&["check-config"]);
-        assert_eq!(checked.code, 78, "{keys}: {checked:?}");
-        assert_eq!(checked.stderr.lines().count(), 1, "{keys}: {checked:?}");
-        assert!(checked.stderr.contains(problem), "{keys}: {checked:?}");
-        assert!(!checked.printed().contains("canary"), "{checked:?}");
-    }
-    // Other kinds have no such keys.
-    let sandbox = Sandbox::with_config(
-        "[notifier:n]\ntype = ntfy\ntopic = a\noauth_token_url = https://h/\n",
-    );
-    sandbox
-        .run(&["check-config"])
-        .expect_line(78, &["unknown key `oauth_token_url` in [notifier:n]"]);
-}
-
-#[test]
-fn no_nearer_address_gets_the_client_or_its_tokens() {
-    let (idp, service, stranger) = (
-        oauth::start(Client::Header, hour()),
-        Server::start([OK]),
-        Server::start([OK]),
-    );
-    let user = format!("[inputs]\ncallback_url = {}\n{}", service.url(), keys(&idp));
-    for project in [
-        format!("[inputs]\noauth_token_url = {}\n", stranger.at("/token")),
-        format!("[inputs]\ncallback_url = {}\n", stranger.url()),
-    ] {
-        let sandbox = Sandbox::with_config(&project);
-        sandbox.file("home/.config/ansible-notify/plugin_config.ini", &user);
-        sandbox.file("event.json", EVENT);
-        let sent = send(&sandbox);
-        assert_eq!(sent.code, 78, "{sent:?}");
-        assert!(
-            sent.stderr.contains(
-                "differs in scheme, host or port from the address that `oauth_client_secret`"
-            ),
-            "{sent:?}"
-        );
-    }
-    assert_eq!(idp.requests().len() + stranger.requests().len(), 0);
-}
-
-#[test]
-fn a_spool_of_a_checkout_gets_no_token_of_the_user_s() {
-    let (idp, service) = (oauth::start(Client::Header, hour()), Server::start([OK]));
-    for form in [
-        "_command = sh -c 'touch trace; echo t'",
-        "_env = SECRET",
-        "_file = event.json",
-    ] {
-        let keys = keys_with(&idp, &format!("oauth_client_secret{form}"));
-        let config = format!(
-            "[inputs]\ncallback_url = {}\n{keys}[delivery]\nspool = ./spool\ndrain = 0\n",
-            service.url()
-        );
-        let sandbox = Sandbox::new();
-        sandbox.file("checkout/plugin_config.ini", config);
-        sandbox.file("checkout/event.json", EVENT);
-        let run = |arguments: &[&str]| {
-            let mut command = sandbox.command(arguments);
-            command
-                .current_dir(sandbox.path("checkout"))
-                .env("SECRET", SECRET);
-            outcome(command.spawn().unwrap())
-        };
-        assert_eq!(run(&["send", "event.json", "--no-wait"]).code, 0);
-        let _ = std::fs::remove_file(sandbox.path("checkout/trace"));
-        let flushed = run(&["flush"]);
-        assert_eq!(flushed.code, 78, "{form}: {flushed:?}");
-        assert!(flushed.stderr.contains("selects this spool"), "{flushed:?}");
-        assert!(!sandbox.path("checkout/trace").exists());
-    }
-    assert_eq!(idp.requests().len() + service.requests().len(), 0);
-}
-
-#[test]
-fn a_socket_is_not_the_way_to_the_token() {
-    let idp = oauth::start(Client::Header, hour());
-    let sandbox = sandbox_draining(
-        &Server::start([OK]),
-        &format!("socket = ./no-socket\n{}", keys(&idp)),
-        "500ms",
-    );
-    assert_eq!(send(&sandbox).code, 75);
-    assert_eq!(idp.requests().len(), 1);
-}
-
-fn mail(sandbox: &Sandbox, server: &Smtp, keys: &str) {
-    sandbox.file("plugin_config.ini", format!(
-        "[delivery]\ndrain = 4\n[notifier:mail]\ntype = email\non = any\nhost = localhost\nport = {}\nca_file = ca.pem\n\
-         from = ansible@example.com\nto = ops@example.com\nusername = svc\n{keys}",
-        server.port()
-    ));
-    sandbox.file("event.json", EVENT);
-}
-
-#[test]
-fn a_mail_server_gets_a_token_and_a_new_one_if_it_refuses_that() {
-    let count = AtomicUsize::new(0);
-    let idp = Server::answering(move |_| {
-        let token = match count.fetch_add(1, Ordering::Relaxed) {
-            0 => "canary-old",
-            _ => "canary-token",
-        };
-        json(
-            200,
-            &json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600}),
-        )
-    });
-    let sandbox = certified_sandbox();
-    let server = Smtp::start(&sandbox, &["--starttls", "--auth", "XOAUTH2"]);
-    mail(&sandbox, &server, &keys(&idp));
-    send(&sandbox).expect(0, "ansible-notify: 1 event, 1 delivery: delivered\n");
-    assert_eq!((server.mails().len(), idp.requests().len()), (1, 2));
-    sandbox.expect_no_canary();
-    for (more, problem) in [
-        (
-            "password = canary\n",
-            "`oauth_token_url` and `password` are set; keep one of them",
-        ),
-        (
-            "token = canary\n",
-            "`oauth_token_url` and `token` are set; keep one of them",
-        ),
-        (
-            "auth = plain\n",
-            "`auth` must be `xoauth2` with `oauth_token_url`",
-        ),
-    ] {
-        mail(&sandbox, &server, &format!("{}{more}", keys(&idp)));
-        sandbox.run(&["check-config"]).expect_line(78, &[problem]);
-    }
-    // Without a token, there is no mail, and the reason is told.
-    mail(
-        &sandbox,
-        &server,
-        &keys(&idp).replace(&idp.at(""), &dead_url().replace("/events", "")),
-    );
-    let sent = send(&sandbox);
-    assert_eq!(sent.code, 75, "{sent:?}");
-    assert_eq!(server.mails().len(), 3);
 }

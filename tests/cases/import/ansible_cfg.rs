@@ -1,0 +1,217 @@
+//! The callbacks of an ansible.cfg.
+
+use serde_json::{Value, json};
+
+use super::{checked, expect_said, form, run_with, variables};
+use crate::cases::services::run_end;
+use crate::sandbox::Sandbox;
+use crate::server::certificates::certified_sandbox;
+use crate::server::smtp::Smtp;
+use crate::server::{Reply, Request, Server};
+
+/// Callbacks of community.general, each with a secret in clear text.
+const ANSIBLE_CFG: &str = "[defaults]\ncallbacks_enabled = community.general.slack, mail, community.general.splunk, \
+    nrdp,\n  logstash, timer, loganalytics\n\
+    [callback_slack]\nwebhook_url = SLACK\nchannel = #ops\nodd = 1\n\
+    [callback_mail]\nsmtphost = localhost\nsmtpport = SMTP\nsender = a@example.com\nto = ops@example.com, root\n\
+    [callback_splunk]\nurl = SPLUNK\nauthtoken = canary-splunk\nbatch = b1\n\
+    [callback_nrdp]\nurl = NRDP\ntoken = canary nrdp\nhostname = a<b\nservicename = {{ x }}\n\
+    [callback_loganalytics]\nworkspace_id = w\nshared_key = canary-azure\n\
+    [callback_logstash]\nserver = ls.example.com ; the server\n\
+    [callback_hipchat]\ntoken = canary-hipchat\nroom = ops\n\
+    [callback_syslog_json]\nsyslog_server = x\n";
+
+#[test]
+fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
+    let sandbox = certified_sandbox();
+    let smtp = Smtp::start(&sandbox, &[]);
+    let server = Server::answering(|request| match request.target.as_str() {
+        "/slack" => Reply::Full(200, "", "ok"),
+        _ => Reply::Full(200, "", ""),
+    });
+    let text = ANSIBLE_CFG
+        .replace("SMTP", &smtp.port().to_string())
+        .replace("SLACK", &server.at("/slack"))
+        .replace("SPLUNK", &server.at("/services/collector/event"))
+        .replace("NRDP", &server.at("/nrdp"));
+    sandbox.file("ansible.cfg", text);
+    let outcome = sandbox.run(&["import", "ansible.cfg"]);
+    assert_eq!(outcome.code, 78, "{outcome:?}");
+    expect_said(
+        &outcome,
+        &[
+            "slack: `odd` has no counterpart.\n",
+            "logstash: `server` has no counterpart yet.\n",
+            "logstash: not active: no counterpart yet: it writes to a TCP port",
+            "loganalytics: `shared_key` has no counterpart yet.\n",
+            "hipchat: It is muted: the callback knows only api.hipchat.com",
+            "hipchat: It is muted: `callbacks_enabled` does not name the callback.\n",
+            "[callback_syslog_json] is left out: the callback is not enabled.\n",
+            "The callback `timer` stays in ansible.cfg",
+        ],
+    );
+    let config = outcome.stdout.clone();
+    for text in [&config, &outcome.stderr] {
+        assert!(!text.contains("canary"), "{text}");
+        assert!(!text.contains(&server.at("/slack")), "{text}");
+    }
+    assert_eq!(
+        sandbox
+            .run(&["import", "ansible-cfg", "ansible.cfg"])
+            .stdout,
+        config
+    );
+    let names = ["mail", "nrdp", "slack", "splunk"];
+    let kinds = ["email", "webhook", "slack", "webhook"];
+    let expected: Vec<Value> = std::iter::zip(names, kinds)
+        .map(|(name, kind)| json!({"name": name, "type": kind, "timing": []}))
+        .collect();
+    let mut variables = variables(&config);
+    variables.insert("SLACK_WEBHOOK_URL".into(), server.at("/slack"));
+    variables.insert(
+        "ANSIBLE_NOTIFY_SPLUNK_AUTHORIZATION".into(),
+        "Splunk canary-splunk".into(),
+    );
+    assert_eq!(checked(&sandbox, &config)["notifiers"], json!(expected));
+    let failed = json!({
+        "event": "runner_on_failed", "state": "failed", "host": "web1", "time": "2026-11-20T20:42:01.5Z",
+        "task": {"name": "Install", "id": "5", "action": "apt"}, "result": {"rc": 2},
+        "run": {"id": "r0", "playbook": "site.yml", "user": "anna", "controller": "control", "ansible_version": "2.21"},
+    });
+    let ignored = failed
+        .to_string()
+        .replace(r#""state""#, r#""ignored":true,"state""#);
+    let start =
+        json!({"event": "playbook_on_play_start", "play": {"name": "web"}, "run": {"id": "r0"}});
+    let events = [
+        failed.to_string(),
+        ignored,
+        start.to_string(),
+        run_end("r0", "error", None),
+    ];
+    sandbox.file("events.json", events.join("\n"));
+    let arguments = ["send", "--wait", "--config", "imported.ini", "events.json"];
+    let sent = run_with(&sandbox, &arguments, &variables);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    assert!(!sent.stderr.contains("canary"), "{sent:?}");
+    let requests = server.requests();
+    let to = |path: &str| -> Vec<&Request> {
+        let mine = requests.iter().filter(|one| one.target.starts_with(path));
+        mine.collect()
+    };
+    let posts: Vec<Value> = to("/slack").iter().map(|request| request.json()).collect();
+    assert_eq!(posts.len(), 2);
+    assert!(
+        posts
+            .iter()
+            .all(|post| post["channel"] == "#ops" && post["username"] == "ansible")
+    );
+    let splunk = to("/services");
+    assert_eq!(splunk.len(), 2);
+    assert_eq!(
+        splunk[0].header("authorization"),
+        Some("Splunk canary-splunk")
+    );
+    let event = &splunk[0].json()["event"];
+    let expected = json!({
+        "uuid": "5", "session": "r0", "batch": "b1", "status": "FAILED", "timestamp": "2026-11-20 20:42:01 +0000",
+        "host": "control", "user": "anna", "runtime": null, "ansible_version": "2.21", "ansible_check_mode": false,
+        "ansible_host": "web1", "ansible_playbook": "site.yml", "ansible_role": null,
+        "ansible_task": {"name": "Install", "action": "apt"}, "ansible_result": {"rc": 2},
+    });
+    assert_eq!(event, &expected);
+    let [nrdp] = to("/nrdp")[..] else {
+        panic!("one check: {requests:?}")
+    };
+    assert_eq!(nrdp.target, "/nrdp/");
+    let fields = form(&nrdp.body);
+    assert_eq!(
+        (fields["cmd"].as_str(), fields["token"].as_str()),
+        ("submitcheck", "canary-NRDP_TOKEN")
+    );
+    let check = &fields["XMLDATA"];
+    for part in [
+        "<hostname>a&lt;b</hostname>",
+        "<servicename>&#123;&#123; x }}</servicename>",
+        "<state>2</state>",
+        "<output>site.yml | 'web1_ok'=3 ",
+    ] {
+        assert!(check.contains(part), "no {part} in {check}");
+    }
+    let [mail] = &smtp.mails()[..] else {
+        panic!("one mail")
+    };
+    assert_eq!(mail["to"], json!(["ops@example.com", "root@localhost"]));
+}
+
+#[test]
+fn the_ansible_cfg_is_the_one_that_ansible_reads() {
+    let sandbox = Sandbox::new();
+    let with_host = |host: &str| {
+        format!(
+            "[defaults]\ncallback_whitelist = mail\n[callback_mail]\nsmtphost = {host}\nsender = a@b\n"
+        )
+    };
+    let host_with = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| (*name, *value));
+        let child = sandbox
+            .command(&["import", "ansible-cfg"])
+            .envs(variables)
+            .spawn();
+        let outcome = crate::sandbox::outcome(child.unwrap());
+        let host = outcome
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("host = "));
+        (
+            outcome.code,
+            host.unwrap_or_default().to_owned(),
+            outcome.stderr,
+        )
+    };
+    let host = |variables: &[(&str, &str)]| host_with(variables).1;
+    if !std::path::Path::new("/etc/ansible/ansible.cfg").exists() {
+        let (code, _, said) = host_with(&[]);
+        assert_eq!(code, 66, "{said}");
+        assert!(said.contains("as there is no ansible.cfg"), "{said}");
+    }
+    let enabled = ("ANSIBLE_CALLBACKS_ENABLED", "community.general.mail");
+    assert_eq!(
+        host(&[enabled, ("SMTPHOST", "of-the-environment")]),
+        "of-the-environment"
+    );
+    sandbox.file("home/.ansible.cfg", with_host("home"));
+    assert_eq!(host(&[]), "home");
+    sandbox.file("ansible.cfg", with_host("here"));
+    assert_eq!(host(&[]), "here");
+    assert_eq!(
+        host(&[("SMTPHOST", "of-the-environment")]),
+        "of-the-environment"
+    );
+    sandbox.file("named/ansible.cfg", with_host("named"));
+    for path in ["named", "named/ansible.cfg"] {
+        assert_eq!(
+            host(&[("ANSIBLE_CONFIG", sandbox.path(path).to_str().unwrap())]),
+            "named"
+        );
+    }
+    sandbox.mode(".", 0o777);
+    let (_, found, said) = host_with(&[]);
+    assert_eq!(found, "home");
+    assert!(
+        said.contains("./ansible.cfg is ignored: everyone can write to its directory"),
+        "{said}"
+    );
+    sandbox.mode(".", 0o755);
+    sandbox
+        .run(&["import", "ansible-cfg", "none"])
+        .expect_line(66, &["`none`: cannot be read"]);
+    sandbox.file("bad", "a = 1\n");
+    sandbox
+        .run(&["import", "ansible-cfg", "bad"])
+        .expect_line(65, &["`bad`: line 1: there is no [section] above it"]);
+    sandbox.file("other", "[defaults]\nforks = 5\n");
+    sandbox
+        .run(&["import", "ansible-cfg", "other"])
+        .expect_line(65, &["no callback that notifies is enabled"]);
+}
