@@ -111,6 +111,8 @@ fn run_async(command: Command) -> Exit {
             Command::Routes(arguments) => command::routes::run(arguments).await,
             Command::Test(arguments) => command::test::run(arguments).await,
             Command::Flush(arguments) => command::flush::run(arguments).await,
+            Command::Runs(arguments) => command::runs::run(arguments).await,
+            Command::Report(arguments) => command::report::run(arguments).await,
             Command::Status(arguments) => command::status::run(arguments).await,
             Command::History(arguments) => command::history::history(arguments).await,
             Command::Discard(arguments) => command::history::discard(arguments).await,

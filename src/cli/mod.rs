@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+pub mod runs;
 pub mod serve;
 pub mod since;
 
@@ -51,6 +52,10 @@ pub enum Command {
     /// that of the first one: 69 for dead deliveries; 74 for the spool; 75 for an endpoint that does not answer
     /// and for deliveries that wait; 78 for the plugin and the configuration.
     Doctor(Doctor),
+    /// List runs of Ansible, or show what happened in one
+    Runs(runs::Runs),
+    /// Write a run as one HTML file, for an artifact of CI or an attachment
+    Report(runs::Report),
     /// Show delivery counts per notifier
     Status(Status),
     /// List deliveries, or show one with all its attempts
@@ -255,7 +260,7 @@ pub struct Routes {
 /// Arguments of `status`.
 #[derive(Args)]
 pub struct Status {
-    /// Count only deliveries of this run, given by the `run.id` of its events
+    /// Count only deliveries of this run: the `run.id` of its events, the beginning of a recorded one, or `last`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// Only notifiers that have deliveries in one of these states
@@ -286,7 +291,7 @@ pub struct History {
     /// Only to this notifier
     #[arg(long, value_name = "NAME")]
     pub notifier: Option<String>,
-    /// Only of this run, given by the `run.id` of its events
+    /// Only of this run: the `run.id` of its events, the beginning of a recorded one, or `last`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// Only deliveries in these states

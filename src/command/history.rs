@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rendered;
+use super::asking::{ask, print_json, state_of};
+use super::{rendered, runs};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
@@ -11,7 +12,7 @@ use crate::exit::Exit;
 use crate::json::bulk;
 use crate::secret;
 use crate::spool::{
-    self, AttemptRow, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
+    AttemptRow, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
 };
 use crate::system::clock;
 use crate::text::visible;
@@ -24,12 +25,16 @@ pub async fn history(arguments: cli::History) -> Exit {
     if let Err(exit) = check_notifier(&arguments).await {
         return exit;
     }
+    let run = match runs::named(&arguments.place, arguments.run.as_ref()).await {
+        Ok(run) => run,
+        Err(exit) => return exit,
+    };
     let filter = Filter {
         failed: arguments.failed,
         host: arguments.host.clone(),
         task: arguments.task.clone(),
         notifier: arguments.notifier.clone(),
-        run: arguments.run.clone(),
+        run,
         states: arguments.state.clone(),
         since: arguments.since.unwrap_or(0),
         most: arguments.limit,
@@ -136,7 +141,7 @@ fn details(
 ) -> Vec<Styled> {
     let mut parts = vec![
         Styled::Plain(format!("delivery {}  ", row.id)),
-        state(row),
+        state_of(row.state),
         Styled::Plain("\n".to_owned()),
     ];
     let about = [&row.result, &row.host, &row.task];
@@ -204,24 +209,13 @@ fn cells(row: &HistoryRow) -> Vec<Styled> {
     vec![
         Styled::Plain(row.id.to_string()),
         Styled::Dim(clock::stamp(row.created)),
-        state(row),
+        state_of(row.state),
         Styled::Plain(row.notifier.clone()),
         result(&row.result),
         Styled::Plain(row.host.clone()),
         Styled::Plain(row.task.clone()),
         Styled::Plain(error.unwrap_or_default()),
     ]
-}
-
-/// Returns the state of a delivery, in its colour.
-fn state(row: &HistoryRow) -> Styled {
-    let name = row.state_name().to_owned();
-    match row.state {
-        Some(DeliveryState::Delivered) => Styled::Good(name),
-        Some(DeliveryState::Pending | DeliveryState::Held) => Styled::Warn(name),
-        Some(DeliveryState::Dead) | None => Styled::Bad(name),
-        Some(DeliveryState::Discarded | DeliveryState::Suppressed) => Styled::Dim(name),
-    }
 }
 
 /// Returns an event in words, in its colour.
@@ -293,22 +287,4 @@ async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> 
         choice.destinations = Some(chosen.collect());
     }
     Ok(choice)
-}
-
-/// Returns what the spool says, or the default if there is none.
-pub(super) async fn ask<T: Default>(
-    place: &cli::Place,
-    question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,
-) -> Result<T, Exit> {
-    let Some(spool) = super::open_to_read(place)? else {
-        return Ok(T::default());
-    };
-    let answer = question(&spool).await;
-    answer.map_err(|error| super::spool_failed(&error.into()))
-}
-
-/// Prints JSON.
-pub(super) fn print_json(text: &str) -> Exit {
-    stdout::show_json(text);
-    Exit::Ok
 }

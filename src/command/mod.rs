@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and the code they share.
 
+mod asking;
 pub mod check_config;
 pub mod completions;
 mod config_table;
@@ -13,8 +14,10 @@ pub mod man;
 mod orphan;
 pub mod receive;
 mod rendered;
+pub mod report;
 pub mod routes;
 pub mod run;
+pub mod runs;
 pub mod send;
 pub mod serve;
 pub mod status;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::history::{ask, print_json};
+use super::asking::{ask, print_json};
+use super::runs;
 use crate::cli;
 use crate::config::levels::Search;
 use crate::console::stderr;
@@ -26,7 +27,10 @@ const COLUMNS: [Column; 7] = [
 
 /// Runs `status`: prints the counts of each destination in the spool, or those of one run.
 pub async fn run(arguments: cli::Status) -> Exit {
-    let run = arguments.run.clone();
+    let run = match runs::named(&arguments.place, arguments.run.as_ref()).await {
+        Ok(run) => run,
+        Err(exit) => return exit,
+    };
     let asked = ask(&arguments.place, async |spool: &Spool| match run {
         Some(run) => spool.status_of_run(run).await,
         None => spool.status().await,

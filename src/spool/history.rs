@@ -11,6 +11,7 @@ use super::fields;
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
 use super::state::{self, DeliveryState};
+use crate::event::Status;
 use crate::event::callback::words::Head;
 
 /// A destination and the state of its deliveries.
@@ -269,13 +270,6 @@ pub struct HistoryRow {
     pub run: Option<String>,
 }
 
-impl HistoryRow {
-    /// Returns the name of its state, which may be unreadable.
-    pub fn state_name(&self) -> &'static str {
-        state::name_of(self.state)
-    }
-}
-
 /// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
 /// attempt row too, for a note.
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
@@ -291,12 +285,16 @@ pub const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host
 pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
     let (event_id, callback) = (text(1)?, text(3)?);
-    let head = head(connection, fields::number(row, 11)?.unwrap_or_default());
+    let mut head = head(connection, fields::number(row, 11)?.unwrap_or_default());
+    let run = head.run(&event_id);
+    if let (Some(run), true) = (&run, head.lacks_status(&callback)) {
+        head = head.with_status(recorded_status(connection, run)?);
+    }
     Ok(HistoryRow {
         id: row.get(0)?,
         created: fields::number(row, 2)?.unwrap_or_default(),
         result: head.words(&callback),
-        run: head.run(&event_id),
+        run,
         event_id,
         callback,
         host: text(4)?,
@@ -315,6 +313,15 @@ fn head(connection: &Connection, event: i64) -> Head {
         .prepare_cached("SELECT body FROM event WHERE id = ?1")
         .and_then(|mut body| body.query_row([event], |row| fields::sound_text(row, 0)));
     Head::read(body.ok().flatten().as_deref())
+}
+
+/// Returns how a run ended, if that is recorded.
+fn recorded_status(connection: &Connection, run: &str) -> rusqlite::Result<Option<Status>> {
+    let status = connection
+        .prepare_cached("SELECT status FROM run WHERE run_id = ?1")?
+        .query_row([run], |row| fields::text(row, 0))
+        .optional()?;
+    Ok(status.flatten().as_deref().and_then(Status::named))
 }
 
 /// Returns the newest deliveries that match the filter, newest first.
@@ -490,13 +497,6 @@ fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     let body = fields::sound_text(row, column)?;
     let body = body.and_then(|body| serde_json::from_str::<Body>(&body).ok());
     Ok(body.map(|body| body.run.id))
-}
-
-/// Returns true if finished deliveries can make room for new ones.
-pub fn can_forget(connection: &Connection) -> rusqlite::Result<bool> {
-    let finished =
-        "SELECT EXISTS (SELECT 1 FROM delivery WHERE state > 0 AND finished IS NOT NULL)";
-    connection.query_row(finished, [], |row| row.get(0))
 }
 
 /// Deletes up to `most` deliveries that finished before this time (milliseconds since 1970), oldest first.

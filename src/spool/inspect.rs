@@ -120,7 +120,7 @@ fn examine(path: &Path, limits: &Limits) -> Result<Inspected> {
     if let Some(limit) = limits.max_size.filter(|limit| size >= *limit)
         && !limits.drop_oldest
         && !is_old
-        && !history::can_forget(&connection)?
+        && !can_forget(&connection)?
     {
         bail!(
             "{}: {} MiB, and all of it is waiting; `flush` delivers it, `discard` gives it up, and a larger \
@@ -136,6 +136,13 @@ fn examine(path: &Path, limits: &Limits) -> Result<Inspected> {
         destinations,
         is_old,
     })
+}
+
+/// Returns true if finished deliveries can make room for new ones.
+fn can_forget(connection: &Connection) -> rusqlite::Result<bool> {
+    let finished =
+        "SELECT EXISTS (SELECT 1 FROM delivery WHERE state > 0 AND finished IS NOT NULL)";
+    connection.query_row(finished, [], |row| row.get(0))
 }
 
 /// Returns true if a process delivers to a destination.

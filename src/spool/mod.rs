@@ -64,7 +64,7 @@ pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
 pub use schema::NEWEST as SCHEMA;
 pub use scope::{DestinationId, Scope};
-pub use state::DeliveryState;
+pub use state::{DeliveryState, name_of as state_name};
 pub use viewer::{Unseen, Viewer};
 
 /// Error when the writing thread has ended.

@@ -47,6 +47,7 @@ mod own_data;
 mod owners;
 mod poison;
 mod proxy;
+mod reading;
 mod readme;
 mod reasons;
 mod receive;

@@ -41,6 +41,17 @@ impl Head {
         (is_number || ["end", "exit"].contains(&last)).then(|| run.to_owned())
     }
 
+    /// Returns true if this callback is the end of a run, and its status is unknown.
+    pub fn lacks_status(&self, callback: &str) -> bool {
+        let callback = Callback::from(callback);
+        self.status.is_none() && matches!(callback, Callback::PlaybookOnStats | Callback::RunEnd)
+    }
+
+    /// Returns the same with the status of the run.
+    pub fn with_status(self, status: Option<Status>) -> Head {
+        Head { status, ..self }
+    }
+
     /// Returns the event in words.
     pub fn words(&self, callback: &str) -> String {
         let words = match Callback::from(callback) {

@@ -226,7 +226,7 @@ pub fn hosts(connection: &Connection, run: i64) -> rusqlite::Result<Vec<Recorded
 }
 
 const RESULT: &str =
-    "SELECT seq, task.id, (SELECT text FROM name WHERE name.id = task.name), host.name, time,
+    "SELECT result.seq, task.id, (SELECT text FROM name WHERE name.id = task.name), host.name, time,
         duration, flags, message, item, CASE WHEN ?2 THEN detail.result END
     FROM task CROSS JOIN result ON result.task = task.id
     LEFT JOIN host ON host.id = result.host LEFT JOIN detail ON detail.id = result.detail
@@ -263,7 +263,7 @@ pub fn results(
         let wanted = wanted.fold(0_i64, |bits, one| bits | 1 << (*one as i64));
         add(" AND ?? >> (flags & 7) & 1 = 1", wanted.into());
     }
-    add(" ORDER BY seq LIMIT ??", limit(filter.most).into());
+    add(" ORDER BY result.seq LIMIT ??", limit(filter.most).into());
     connection
         .prepare_cached(&sql)?
         .query_map(rusqlite::params_from_iter(values), recorded_result)?
@@ -277,7 +277,9 @@ pub fn result(
     event: i64,
 ) -> rusqlite::Result<Option<RecordedResult>> {
     connection
-        .prepare_cached(&format!("{RESULT} AND task.seq >= ?3 AND seq = ?3 LIMIT 1"))?
+        .prepare_cached(&format!(
+            "{RESULT} AND task.seq >= ?3 AND result.seq = ?3 LIMIT 1"
+        ))?
         .query_row(params![run, true, event], recorded_result)
         .optional()
 }

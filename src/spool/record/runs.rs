@@ -83,6 +83,12 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
+    /// Returns true if this is its name, or the name or the path of its playbook.
+    fn is_of(&self, playbook: &str) -> bool {
+        let named = [self.run.playbook.as_deref(), self.run.path.as_deref()];
+        self.name == playbook || named.contains(&Some(playbook))
+    }
+
     /// Returns how long it took, or has taken until its last event, in milliseconds.
     pub fn took(&self) -> i64 {
         self.ended.unwrap_or(self.seen) - self.started
@@ -155,18 +161,16 @@ pub fn list(
 ) -> rusqlite::Result<Vec<RecordedRun>> {
     let mut statement = connection.prepare_cached(&format!(
         "{RUN} WHERE (?1 IS NULL OR started >= ?1)
-            AND (?2 IS NULL OR ?2 IN (name, about ->> 'playbook', about ->> 'path'))
-            AND (?3 IS NULL OR id IN (SELECT run FROM host WHERE host.name = ?3))
-            AND (?4 IS NULL OR (started, id) < (SELECT started, id FROM run WHERE id = ?4))
-            AND (?5 IS NULL OR status IS ?5 OR ?5 = 'canceled' AND status IS NULL)
-            AND (NOT ?6 OR status IS NULL)
+            AND (?2 IS NULL OR id IN (SELECT run FROM host WHERE host.name = ?2))
+            AND (?3 IS NULL OR (started, id) < (SELECT started, id FROM run WHERE id = ?3))
+            AND (?4 IS NULL OR status IS ?4 OR ?4 = 'canceled' AND status IS NULL)
+            AND (NOT ?5 OR status IS NULL)
          ORDER BY started DESC, id DESC"
     ))?;
     let status = filter.state.and_then(status_of);
     let is_open = filter.state.is_some() && status.is_none();
     let mut rows = statement.query(params![
         filter.since,
-        filter.playbook,
         filter.host,
         filter.after,
         status,
@@ -175,7 +179,9 @@ pub fn list(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let run = recorded_run(row, folder)?;
-        if filter.state.is_none_or(|state| state == run.state) {
+        let playbook = filter.playbook.as_deref();
+        let is_wanted = filter.state.is_none_or(|state| state == run.state);
+        if is_wanted && playbook.is_none_or(|playbook| run.is_of(playbook)) {
             found.push(run);
         }
         if filter.most > 0 && found.len() == filter.most {

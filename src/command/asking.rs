@@ -1,0 +1,35 @@
+//! Questions of commands to the spool, and the form of their answers.
+
+use crate::cli;
+use crate::console::stdout::{self, Styled};
+use crate::exit::Exit;
+use crate::spool::{self, DeliveryState, Spool, state_name};
+
+/// Returns what the spool says, or the default if there is none.
+pub async fn ask<T: Default>(
+    place: &cli::Place,
+    question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,
+) -> Result<T, Exit> {
+    let Some(spool) = super::open_to_read(place)? else {
+        return Ok(T::default());
+    };
+    let answer = question(&spool).await;
+    answer.map_err(|error| super::spool_failed(&error.into()))
+}
+
+/// Prints JSON.
+pub fn print_json(text: &str) -> Exit {
+    stdout::show_json(text);
+    Exit::Ok
+}
+
+/// Returns the state of a delivery, in its colour.
+pub fn state_of(state: Option<DeliveryState>) -> Styled {
+    let name = state_name(state).to_owned();
+    match state {
+        Some(DeliveryState::Delivered) => Styled::Good(name),
+        Some(DeliveryState::Pending | DeliveryState::Held) => Styled::Warn(name),
+        Some(DeliveryState::Dead) | None => Styled::Bad(name),
+        Some(DeliveryState::Discarded | DeliveryState::Suppressed) => Styled::Dim(name),
+    }
+}
