@@ -89,14 +89,6 @@ def test_a_killed_play_and_stream_are_known_to_be_gone(ansible, sleeping):
     assert not is_alive(ansible) or status(ansible) == [("canceled",)]
 
 
-def test_a_killed_stream_goes_on_in_another_one(ansible, sleeping):
-    for pid in binaries(ansible):
-        os.kill(pid, signal.SIGKILL)
-    sleeping.send_signal(signal.SIGTERM)
-    wait_for(lambda: status(ansible) not in ([], [(None,)]))
-    assert len(status(ansible)) == 1
-
-
 def test_a_command_and_the_plugin_in_it_are_one_run(ansible, start_endpoint):  # noqa: F811
     start_endpoint(on="canceled")
     playbook = ansible.write("site.yml", SHORT)
