@@ -74,7 +74,7 @@ fn an_inspection_says_which_commands_there_are_and_runs_none() {
     assert!(shown.contains("authorization: [redacted]"), "{shown}");
     assert!(shown.contains("\"routing_key\":\"[redacted]\""), "{shown}");
     sandbox.run(&["check-config", "--connect"]);
-    assert_eq!(runs(&sandbox.path("trace")), 5);
+    assert_eq!(runs(&sandbox.path("trace")), 4);
 }
 
 /// A checkout with a spool of its own in which something waits, made by somebody else.

@@ -167,7 +167,7 @@ fn an_unknown_overflow_is_a_problem() {
     let checked = sandbox.run(&["check-config"]);
     checked.expect_line(
         78,
-        &["plugin_config.ini:4: `overflow` must be `refuse` or `drop_oldest`, not `drop`"],
+        &["plugin_config.ini:5: `overflow` must be `refuse` or `drop_oldest`, not `drop`"],
     );
 }
 
