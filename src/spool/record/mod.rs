@@ -1,7 +1,7 @@
 //! Record of runs: every run of Ansible with its tasks, its hosts and the result of each task on each host,
 //! no matter which of them some notifier wanted.
 //!
-//! [`write`] adds to it in the commit that accepts events. [`runs`] and [`results`] answer questions about it,
+//! [`mod@write`] adds to it in the commit that accepts events. [`runs`] and [`results`] answer questions about it,
 //! [`prune`] deletes what is old, and [`alive`] knows which runs are still going on.
 
 // Not every question has been asked yet.
