@@ -390,13 +390,11 @@ pub struct AttemptRow {
 
 /// Returns the body of a delivery's event, if it is still kept.
 pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
-    let body = connection
-        .prepare_cached(
-            "SELECT body FROM delivery JOIN event ON event.id = delivery.event WHERE delivery.id = ?1",
-        )?
-        .query_row([id], |row| fields::text(row, 0))
-        .optional()?;
-    Ok(body.flatten())
+    let sql =
+        "SELECT body FROM delivery JOIN event ON event.id = delivery.event WHERE delivery.id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let body = statement.query_row([id], |row| fields::text(row, 0));
+    Ok(body.optional()?.flatten())
 }
 
 /// Returns a delivery with all its attempts.
