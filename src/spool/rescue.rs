@@ -38,7 +38,9 @@ fn lacks_something(error: &rusqlite::Error) -> bool {
     else {
         return false;
     };
-    said.starts_with("no such ") || said.contains(" has no column ")
+    // Not a missing function: that is a mistake of a query, and the file is sound.
+    let missing = ["no such table: ", "no such column: "];
+    missing.iter().any(|text| said.starts_with(text)) || said.contains(" has no column ")
 }
 
 /// Returns true if the error shows that the file is damaged.
