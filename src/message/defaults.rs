@@ -116,13 +116,16 @@ pub fn with_lines(context: Context) -> Context {
     }
 }
 
-/// Returns the events that a message about several shows one by one, in order: all of them, or those that failed
-/// before any others.
+/// Returns the events that a message about several shows one by one, in the order in which they happened: all of
+/// them, or those that failed before any others.
 pub fn shown(context: &Context) -> impl Iterator<Item = &Arc<Event>> {
+    // Those of different hosts wait side by side, and come in any order.
+    let mut events: Vec<_> = context.events().collect();
+    events.sort_by_key(|event| event.time);
     let failed = context.events().filter(|event| event.is_bad()).count();
     let mut failed = failed.min(SHOWN);
     let mut others = SHOWN - failed;
-    context.events().filter(move |event| {
+    events.into_iter().filter(move |event| {
         let left = match event.is_bad() {
             true => &mut failed,
             false => &mut others,
