@@ -15,6 +15,7 @@ from waiting import PATIENCE
 
 sys.path.insert(0, str(venvs.ROOT / "packaging"))
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
+UNITS = venvs.ROOT / "examples" / "systemd"
 TIME = "1764288000"
 
 

@@ -13,7 +13,7 @@ from versions import manifest
 
 PLUGIN = "ansible_notify.notify.ansible_notify"
 PLAY = "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - debug: {msg: hello}\n"
-LINT = """
+LINT = """\
 profile: production
 offline: true
 """
@@ -159,7 +159,7 @@ def test_ansible_lint_has_no_complaint(home, tools):
     collection.make_tree(tree)
     (tree / ".ansible-lint").write_text(LINT)
     environment = dict(os.environ, PATH="%s:%s" % (tools, os.environ["PATH"]))
-    said = run(tools / "ansible-lint", "--offline", cwd=tree, env=environment).stdout
+    said = run(tools / "ansible-lint", "--offline", "--nocolor", cwd=tree, env=environment).stdout
     assert "Passed: 0 failure(s), 0 warning(s)" in said
 
 
