@@ -1035,7 +1035,8 @@ def install_places():
     places = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
     if "posix_user" in sysconfig.get_scheme_names():
         places.append(sysconfig.get_path("scripts", "posix_user"))
-    collection, _, tail = os.path.dirname(os.path.abspath(__file__)).rpartition("/plugins/callback")
+    beside = os.path.dirname(os.path.abspath(__file__))
+    collection, _plugins, tail = beside.rpartition("/plugins/callback")
     if not tail:
         system, _node, _release, _version, machine = os.uname()
         places.append("%s/bin/%s-%s" % (collection, system.lower(), machine))
