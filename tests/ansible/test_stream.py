@@ -84,7 +84,11 @@ def test_all_arrives_in_order_and_nothing_is_said(driven):
 
 
 def test_no_more_is_kept_than_is_not_safe(driven):
-    driven.run(UNTIL_SAFE + "assert driver.stream.unsafe[0][0] == driver.stream.safe + 1")
+    # All of it may be safe by then.
+    driven.run(
+        UNTIL_SAFE + "kept = [entry[0] for entry in driver.stream.unsafe]; "
+        "assert kept[:1] in ([], [driver.stream.safe + 1])"
+    )
     driven.run(
         UNTIL_SAFE + "size = sum(len(entry[1] if len(entry) == 2 else entry[3])"
         " for entry in driver.stream.unsafe); assert driver.stream.unsafe_size == size"
