@@ -113,7 +113,8 @@ fn huge_values_are_cut_within_bounded_memory() {
         format!(r#"{{"state":"success","host":"h","result":{{"stdout":"{huge}","rc":0}}}}"#);
     let server = Server::start([OK]);
     let config = format!(
-        "[inputs]\ncallback_url = {}\n[outputs]\nout = result.stdout\nrc = result.rc\ncut = event.truncated\n",
+        "[inputs]\ncallback_url = {}\n[outputs]\nout = result.stdout\nrc = result.rc\ncut = event.truncated\n\
+         [delivery]\ndrain = 100s\n",
         server.url()
     );
     let sandbox = Sandbox::with_config(&config);
