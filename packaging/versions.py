@@ -1,4 +1,4 @@
-"""What all packages have in common: version, address and time."""
+"""Version, address and time that all packages share."""
 
 import os
 import re

@@ -68,14 +68,11 @@ fn nothing_to_show(arguments: &cli::History) -> String {
         (!arguments.state.is_empty(), "--state"),
         (arguments.since.is_some(), "--since"),
     ];
-    let given: Vec<&str> = options
-        .into_iter()
-        .filter_map(|(is_given, option)| is_given.then_some(option))
-        .collect();
-    match (given.as_slice(), super::spool_folder(&arguments.place)) {
-        ([], Ok(folder)) => format!("no deliveries in the spool in {}", folder.display()),
-        ([], Err(_)) => "no deliveries in the spool".to_owned(),
-        (given, _) => format!("no delivery matches {}", given.join(" and ")),
+    let given = super::given(&options);
+    match (given.as_str(), super::spool_folder(&arguments.place)) {
+        ("", Ok(folder)) => format!("no deliveries in the spool in {}", folder.display()),
+        ("", Err(_)) => "no deliveries in the spool".to_owned(),
+        (given, _) => format!("no delivery matches {given}"),
     }
 }
 

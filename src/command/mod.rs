@@ -121,6 +121,13 @@ fn limits_for_commands() -> Limits {
     }
 }
 
+/// Returns the options that are given, for a sentence; empty without any.
+pub fn given(options: &[(bool, &str)]) -> String {
+    let given = options.iter().filter(|(is_given, _)| *is_given);
+    let given: Vec<&str> = given.map(|(_, option)| *option).collect();
+    given.join(" and ")
+}
+
 /// Returns the spool's directory: as given by `--spool`, or from the configuration that is named or found
 /// here.
 pub fn spool_folder(place: &cli::Place) -> Result<PathBuf, Exit> {

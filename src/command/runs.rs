@@ -111,14 +111,11 @@ fn nothing(arguments: &cli::runs::Runs) -> String {
         (arguments.host.is_some(), "--host"),
         (arguments.since.is_some(), "--since"),
     ];
-    let given: Vec<&str> = options
-        .into_iter()
-        .filter_map(|(is_given, option)| is_given.then_some(option))
-        .collect();
-    match (given.as_slice(), super::spool_folder(&arguments.place)) {
-        ([], Ok(folder)) => format!("no run is recorded in the spool in {}", folder.display()),
-        ([], Err(_)) => "no run is recorded".to_owned(),
-        (given, _) => format!("no run matches {}", given.join(" and ")),
+    let given = super::given(&options);
+    match (given.as_str(), super::spool_folder(&arguments.place)) {
+        ("", Ok(folder)) => format!("no run is recorded in the spool in {}", folder.display()),
+        ("", Err(_)) => "no run is recorded".to_owned(),
+        (given, _) => format!("no run matches {given}"),
     }
 }
 

@@ -14,11 +14,11 @@ use crate::exit::Exit;
 /// Program that asks Ansible.
 const QUESTION: &str = include_str!("probe.py");
 
-/// What is known of Ansible.
+/// Result of the search for Ansible.
 pub enum Probe {
     /// There is none on `PATH`.
     Missing,
-    /// It is at this path, but does not answer.
+    /// One is at this path, but does not answer.
     Silent(PathBuf, String),
     Found(PathBuf, Box<Answer>),
 }

@@ -25,7 +25,7 @@ pub struct Finding {
     check: &'static str,
     state: State,
     text: String,
-    /// What to do about it.
+    /// Remedy for the user.
     advice: Option<String>,
     /// Exit code that it causes.
     #[serde(skip)]

@@ -9,7 +9,7 @@ use super::{Finding, process};
 use crate::exit::Exit;
 use crate::system::home;
 
-/// Where to read how to install one.
+/// Command that installs one.
 const ADVICE: &str =
     "`systemctl --user enable --now ansible-notify-flush.timer` starts one every five minutes";
 /// Largest file that is read, in bytes.
