@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rustix::process::{Signal, getpid, getsid, kill_process};
+use nix::unistd::getsid;
+use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -88,7 +89,8 @@ fn pass_on(origin: &Origin, target: &Target, output: &Output) {
 
 /// Returns true if this process leads its session: a terminal that closes tells nobody else.
 fn leads_session() -> bool {
-    getsid(None).is_ok_and(|leader| leader == getpid())
+    // A leader outside of this container is 0 here, which rustix's `getsid` does not allow for.
+    getsid(None).is_ok_and(|leader| leader.as_raw() == getpid().as_raw_pid())
 }
 
 /// Returns true if a process sent the signal, and not the terminal. A process outside of this container has no id here.
