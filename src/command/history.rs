@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::json::bulk;
 use crate::secret;
 use crate::spool::{
-    AttemptRow, Choice, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
+    Choice, DeliveryDetails, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
 };
 use crate::system::clock;
 use crate::text::visible;
@@ -95,29 +95,29 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    let Some((row, attempts, body)) = found else {
+    let Some(found) = found else {
         stderr::say(format!("there is no delivery {id}"));
         return Exit::NoInput;
     };
     let mut known = known.into_iter();
-    let status = known.find(|status| status.id == row.destination);
+    let status = known.find(|status| status.id == found.row.destination);
     let stranger = super::only_named_by(place);
-    let message = match (status, &body) {
+    let now = match (status, &found.body) {
         (Some(status), Some(body)) => rendered::now(&status, body, stranger.as_deref()),
         (None, _) => Err("its destination in the spool cannot be read".to_owned()),
         (_, None) => Err(NOT_KEPT.to_owned()),
     };
     if arguments.json {
         let mut shown = json!({
-            "delivery": row,
-            "attempts": attempts,
-            "event": body.as_deref().and_then(event),
-            "message": {"now": message.as_ref().ok(), "problem": message.as_ref().err()},
+            "delivery": found.row,
+            "attempts": found.attempts,
+            "event": found.body.as_deref().and_then(event),
+            "message": {"sent": found.message, "now": now.as_ref().ok(), "problem": now.as_ref().err()},
         });
         secret::redact_values(&mut shown);
         return print_json(&format!("{shown:#}\n"));
     }
-    stdout::show_styled(&details(&row, &attempts, &message));
+    stdout::show_styled(&details(&found, &now));
     Exit::Ok
 }
 
@@ -131,11 +131,8 @@ fn event(body: &str) -> Option<Value> {
 }
 
 /// Describes a delivery: what it is about, its attempts, and its message.
-fn details(
-    row: &HistoryRow,
-    attempts: &[AttemptRow],
-    message: &Result<String, String>,
-) -> Vec<Styled> {
+fn details(found: &DeliveryDetails, now: &Result<String, String>) -> Vec<Styled> {
+    let row = &found.row;
     let mut parts = vec![
         Styled::Plain(format!("delivery {}  ", row.id)),
         state_of(row.state),
@@ -159,7 +156,7 @@ fn details(
         }
     }
     parts.push(Styled::Dim("attempts\n".to_owned()));
-    for attempt in attempts {
+    for attempt in &found.attempts {
         parts.push(Styled::Dim(format!(
             "  {}  ",
             clock::stamp(attempt.started)
@@ -168,24 +165,37 @@ fn details(
         let text = format!("{} ms  {outcome}\n", attempt.duration);
         parts.push(Styled::Plain(text));
     }
-    if attempts.is_empty() {
+    if found.attempts.is_empty() {
         parts.push(Styled::Plain("  none\n".to_owned()));
     }
-    match message {
-        Ok(text) => {
-            parts.push(Styled::Dim("message, as it would be sent now\n".to_owned()));
-            let lines = text.lines();
-            parts.extend(lines.map(|line| Styled::Plain(format!("  {line}\n"))));
-        }
-        Err(reason) => {
-            parts.push(Styled::Dim("message\n".to_owned()));
-            parts.push(Styled::Plain(format!(
-                "  cannot be shown: {}\n",
-                visible(reason)
-            )));
-        }
-    }
+    parts.extend(message(found, now));
     parts
+}
+
+/// Shows the message of a delivery: as it was sent or, if it is pending or was not kept, as it would be sent now.
+fn message(found: &DeliveryDetails, now: &Result<String, String>) -> Vec<Styled> {
+    let is_pending = found.row.state == Some(DeliveryState::Pending);
+    let sent = found
+        .message
+        .as_ref()
+        .filter(|_| !is_pending || now.is_err());
+    let (label, text) = match (sent, now) {
+        (Some(sent), _) => (
+            format!("message, as sent at {}", clock::stamp(sent.time)),
+            &sent.text,
+        ),
+        (None, Ok(text)) => ("message, as it would be sent now".to_owned(), text),
+        (None, Err(reason)) => {
+            let reason = format!("  cannot be shown: {}\n", visible(reason));
+            return vec![Styled::Dim("message\n".to_owned()), Styled::Plain(reason)];
+        }
+    };
+    let lines = text
+        .lines()
+        .map(|line| Styled::Plain(format!("  {}\n", visible(line))));
+    std::iter::once(Styled::Dim(format!("{label}\n")))
+        .chain(lines)
+        .collect()
 }
 
 /// Columns of the list.

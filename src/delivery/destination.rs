@@ -9,6 +9,7 @@ use crate::config::levels::Search;
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::delivery::lanes::Delivery;
+use crate::delivery::record::Recording;
 use crate::event::Event;
 use crate::event::masked::Masks;
 use crate::event::stored::EventCodec;
@@ -64,6 +65,8 @@ pub struct Destination {
     pub drain: Duration,
     /// True if delivered events stay in the spool.
     pub keep_bodies: bool,
+    /// Which messages stay in the spool as they were sent.
+    pub recording: Recording,
     /// Everything that events must not show.
     pub masks: Option<Rc<Masks>>,
     pub notifier: Rc<dyn Notifier>,
@@ -130,6 +133,19 @@ impl Destination {
     fn single(&self, context: Context) -> Message {
         let payload = self.payload.render(&context);
         self.texts.message(&context, payload, self.fields)
+    }
+
+    /// Returns true if the message about these events is kept as it is sent.
+    pub fn keeps_message(&self, events: &[Arc<Event>]) -> bool {
+        match self.recording {
+            Recording::Off => false,
+            // One a run, and what a person looks for.
+            Recording::Failed => {
+                let mut events = events.iter();
+                events.any(|event| event.is_failure() || event.host.is_none())
+            }
+            Recording::All => true,
+        }
     }
 
     /// Returns true if these deliveries are sent as a batch, which can be divided.

@@ -403,6 +403,7 @@ impl Config {
                 max_age: self.max_age,
                 drain: self.drain,
                 keep_bodies: self.keep_bodies,
+                recording: self.recording,
                 masks: self.masks.clone(),
                 notifier,
                 trouble,

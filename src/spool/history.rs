@@ -397,16 +397,55 @@ pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>
     Ok(body.optional()?.flatten())
 }
 
-/// Returns a delivery with all its attempts.
-pub fn delivery(
-    connection: &Connection,
-    id: i64,
-) -> rusqlite::Result<Option<(HistoryRow, Vec<AttemptRow>)>> {
-    let found = connection
+/// Message as it was last sent, secrets masked.
+#[derive(Debug, serde::Serialize)]
+pub struct SentMessage {
+    /// Start of the attempt, in milliseconds since 1970.
+    pub time: i64,
+    pub text: String,
+}
+
+/// Everything about a delivery.
+pub struct DeliveryDetails {
+    pub row: HistoryRow,
+    pub attempts: Vec<AttemptRow>,
+    /// Body of its event, if it is still kept.
+    pub body: Option<String>,
+    /// Its last message, if that is kept.
+    pub message: Option<SentMessage>,
+}
+
+/// Returns everything about a delivery.
+pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<DeliveryDetails>> {
+    let row = connection
         .prepare_cached(&format!("{HISTORY} WHERE delivery.id = ?1"))?
         .query_row([id], |row| history_row(connection, row))
         .optional()?;
-    let Some(found) = found else { return Ok(None) };
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(DeliveryDetails {
+        row,
+        attempts: attempts(connection, id)?,
+        body: body(connection, id)?,
+        message: message(connection, id)?,
+    }))
+}
+
+/// Returns the last message of a delivery, if it is kept.
+pub fn message(connection: &Connection, id: i64) -> rusqlite::Result<Option<SentMessage>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT time, text FROM message JOIN delivery ON delivery.message = message.delivery WHERE delivery.id = ?1",
+    )?;
+    let message = statement.query_row([id], |row| {
+        Ok(SentMessage {
+            time: fields::number(row, 0)?.unwrap_or_default(),
+            text: fields::text(row, 1)?.unwrap_or_default(),
+        })
+    });
+    message.optional()
+}
+
+/// Returns all attempts of a delivery, oldest first.
+pub fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<AttemptRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT started, duration, outcome FROM attempt WHERE delivery = ?1
          UNION ALL
@@ -420,7 +459,7 @@ pub fn delivery(
             outcome: fields::text(row, 2)?.unwrap_or_default(),
         })
     })?;
-    Ok(Some((found, attempts.collect::<rusqlite::Result<_>>()?)))
+    attempts.collect()
 }
 
 /// Selection of pending or dead deliveries for `discard`.
@@ -511,6 +550,9 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
     for (delivery, event) in &chosen {
         connection
             .prepare_cached("DELETE FROM attempt WHERE delivery = ?1")?
+            .execute([delivery])?;
+        connection
+            .prepare_cached("DELETE FROM message WHERE delivery = ?1")?
             .execute([delivery])?;
         connection
             .prepare_cached("DELETE FROM delivery WHERE id = ?1")?

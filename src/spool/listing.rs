@@ -161,9 +161,9 @@ impl Viewer {
             let Some(found) = found.filter(|found| found.id == id) else {
                 return Ok(None);
             };
-            let attempts = history::delivery(connection, id)?.map(|(_, attempts)| attempts);
+            let attempts = history::attempts(connection, id)?;
             let body = history::body(connection, id)?;
-            Ok(Some((found, attempts.unwrap_or_default(), body)))
+            Ok(Some((found, attempts, body)))
         })
         .await
     }

@@ -56,7 +56,9 @@ pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
 pub use held::HeldRange;
-pub use history::{AttemptRow, BreakerState, Choice, DestinationStatus, Filter, HistoryRow};
+pub use history::{
+    AttemptRow, BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow,
+};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use listing::{Attempts, DeliveryFilter, Listed};

@@ -10,7 +10,7 @@ use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent
 use super::error::Error;
 use super::expectations::{self, Expectation, Missing, Ran};
 use super::held::{self, HeldRange, Released};
-use super::history::{self, AttemptRow, Choice, DestinationStatus, Filter, HistoryRow};
+use super::history::{self, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
 use super::memory::{self, Before, Ended};
 use super::record::Record;
 use super::scope::DestinationId;
@@ -285,17 +285,9 @@ impl Spool {
             .await
     }
 
-    /// Returns a delivery with all its attempts, and the body of its event if that is still kept.
-    pub async fn delivery(
-        &self,
-        id: i64,
-    ) -> Result<Option<(HistoryRow, Vec<AttemptRow>, Option<String>)>> {
-        self.read(move |connection| {
-            let Some((row, attempts)) = history::delivery(connection, id)? else {
-                return Ok(None);
-            };
-            Ok(Some((row, attempts, history::body(connection, id)?)))
-        })
-        .await
+    /// Returns everything about a delivery.
+    pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>> {
+        self.read(move |connection| history::delivery(connection, id))
+            .await
     }
 }

@@ -7,7 +7,9 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 8] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH];
+const VERSIONS: [&str; 9] = [
+    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH,
+];
 
 /// Version of the tables that this program writes.
 pub const NEWEST: u32 = VERSIONS.len() as u32;
@@ -266,6 +268,19 @@ const EIGHTH: &str = "
         took INTEGER NOT NULL,
         PRIMARY KEY (day, name)
     ) WITHOUT ROWID;
+";
+
+const NINTH: &str = "
+    -- messages as they were last sent, secrets masked
+    CREATE TABLE message (
+        -- the first delivery that it contained
+        delivery INTEGER PRIMARY KEY,
+        -- start of the attempt, in milliseconds since 1970
+        time INTEGER NOT NULL,
+        text TEXT NOT NULL
+    );
+    -- the message that contained it, by that message's first delivery
+    ALTER TABLE delivery ADD COLUMN message INTEGER;
 ";
 
 /// Reads the version of a file; 0 for an empty one.

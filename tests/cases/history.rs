@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::spool::run;
 use crate::sandbox::{Outcome, Sandbox, outcome};
-use crate::server::{OK, Server, dead_url, status};
+use crate::server::{OK, Reply, Server, dead_url, status};
 
 /// Results and ends of two runs, which a notifier for everything gets.
 const EVENTS: &str = r#"
@@ -196,6 +196,100 @@ fn a_delivery_shows_its_message() {
 }
 
 #[test]
+fn a_message_is_shown_as_it_was_sent() {
+    let server = Server::start([Reply::Full(200, "", "ok")]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:chat]\ntype = slack\nurl = {url}/canary-path\non = any\nmessage = first {{{{ host }}}}\n\
+         [notifier:hook]\ntype = webhook\nurl = {url}/hook\ntoken = canary-token\non = failed\nbatch = 10\n\
+         [delivery]\ndrain = 60\n",
+        url = server.url()
+    ));
+    run(&sandbox, &["send", "-"], EVENTS);
+    // Neither the settings of now nor a missing file change what was sent.
+    std::fs::remove_file(sandbox.path("plugin_config.ini")).unwrap();
+    let rows = history(&sandbox, &["--json", "--limit", "100"]).stdout;
+    let rows: Vec<Value> = rows
+        .lines()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
+    let detail = |notifier: &str, event: &str| -> Value {
+        let is_it = |row: &&Value| row["notifier"] == notifier && row["event_id"] == event;
+        let id = rows.iter().find(is_it).unwrap()["id"].to_string();
+        let shown = history(&sandbox, &[&id]).stdout;
+        let detail: Value =
+            serde_json::from_str(&history(&sandbox, &[&id, "--json"]).stdout).unwrap();
+        let is_kept = detail["message"]["sent"] != Value::Null;
+        assert_eq!(
+            shown.contains("\nmessage, as sent at 20"),
+            is_kept,
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("canary") && !detail.to_string().contains("canary"),
+            "{shown}"
+        );
+        detail["message"]["sent"].clone()
+    };
+    let failed = detail("chat", "r1-2");
+    assert!(
+        failed["text"].as_str().unwrap().contains("first web2"),
+        "{failed}"
+    );
+    assert!(
+        failed["time"].as_i64().unwrap() > 1_700_000_000_000,
+        "{failed}"
+    );
+    let end = detail("chat", "chosen");
+    assert!(end["text"].as_str().unwrap().starts_with("POST "), "{end}");
+    // Only what failed, and what concerns the run, unless `record` says otherwise.
+    assert_eq!(detail("chat", "r1-1"), Value::Null);
+    assert_eq!(
+        detail("hook", "r1-2")["text"]
+            .as_str()
+            .map(|text| text.contains("web2")),
+        Some(true)
+    );
+}
+
+#[test]
+fn record_says_which_messages_are_kept() {
+    let server = Server::start([OK]);
+    for (record, kept) in [
+        ("all", [true, true]),
+        ("failed", [false, true]),
+        ("off", [false, false]),
+    ] {
+        let sandbox = Sandbox::with_config(&format!(
+            "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\nrecord = {record}\n",
+            server.url()
+        ));
+        let events = r#"[{"state":"success","host":"h"},{"state":"unreachable","host":"h"}]"#;
+        run(&sandbox, &["send", "-"], events);
+        let is_kept = ["1", "2"].map(|id| history(&sandbox, &[id]).stdout.contains("as sent at"));
+        assert_eq!(is_kept, kept, "{record}");
+    }
+}
+
+#[test]
+fn a_batch_is_one_message() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:hook]\ntype = webhook\nurl = {}\non = failed\nbatch = 10\n[delivery]\ndrain = 0\n",
+        server.url()
+    ));
+    let events = r#"[{"state":"failed","host":"one"},{"state":"failed","host":"two"}]"#;
+    run(&sandbox, &["send", "-", "--no-wait"], events);
+    run(&sandbox, &["flush"], "");
+    let shown = ["1", "2"].map(|id| history(&sandbox, &[id]).stdout);
+    for text in &shown {
+        assert!(
+            text.contains(r#""host":"one""#) && text.contains(r#""host":"two""#),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_message_of_the_past_is_not_made_up() {
     let server = Server::start([OK]);
     for (keys, expected) in [
@@ -209,7 +303,7 @@ fn a_message_of_the_past_is_not_made_up() {
         ),
     ] {
         let sandbox = Sandbox::with_config(&format!(
-            "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\n{keys}",
+            "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 60\nrecord = off\n{keys}",
             server.url()
         ));
         run(&sandbox, &["send", "-"], r#"{"state":"failed","host":"h"}"#);

@@ -138,7 +138,7 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     let one = run(&["history", "1"]).stdout;
     let attempts = one.find(" 12 ms  503 Service Unavailable\n").unwrap();
     assert!(
-        one[attempts..].contains(" ms  delivered\nmessage\n"),
+        one[attempts..].contains(" ms  delivered\nmessage, as sent at "),
         "{one}"
     );
     let mut ids: Vec<String> = server

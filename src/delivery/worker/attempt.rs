@@ -19,14 +19,18 @@ use crate::event::Event;
 use crate::event::shorten::shortened;
 use crate::failpoint;
 use crate::failure::Failure;
-use crate::message::Receipts;
+use crate::message::{Message, Receipts};
 use crate::notifier::{Notifier, Thread};
 use crate::panics;
 use crate::secret;
 use crate::spool::{DestinationId, Leadership};
+use crate::text::{characters, cut};
 
 /// Time after which an attempt gives up its turn: endpoints that answer slowly do not hold up the others.
 const MAX_TURN: Duration = Duration::from_secs(2);
+
+/// Length limit of a message that is kept, in characters.
+const MAX_KEPT: usize = 16_000;
 
 /// An attempt at claimed deliveries, with everything that it needs.
 pub struct Attempt {
@@ -62,6 +66,8 @@ pub struct Reply {
     pub reached: Receipts,
     /// Error of a template that failed.
     pub note: Option<String>,
+    /// The message as it was sent, if it is kept.
+    pub message: Option<String>,
     /// Threads that the spool keeps.
     pub threads: Vec<(String, String)>,
 }
@@ -72,6 +78,7 @@ impl From<Failure> for Reply {
             result: Err(failure),
             reached: Receipts::new(),
             note: None,
+            message: None,
             threads: Vec::new(),
         }
     }
@@ -170,6 +177,7 @@ impl Attempt {
     async fn send(&self, events: Vec<Arc<Event>>, reached: Receipts) -> Reply {
         failpoint::pass_for("make_message", self.claimed[0].event.host_name());
         // Rendered at delivery: fixing a template also fixes pending deliveries.
+        let is_kept = self.destination.keeps_message(&events);
         let mut message = self.destination.message(events);
         message.reached = reached;
         // A message about events of several runs belongs to none of their threads.
@@ -186,6 +194,7 @@ impl Attempt {
             kept.extend(self.threads.clone());
             message.threads = threads::recall(event, kept);
         }
+        let kept = is_kept.then(|| self.shown(&message)).flatten();
         let result = match self.notifier.send(&message).await {
             Ok(sent) => {
                 message.note = sent.note().or(message.note);
@@ -204,7 +213,15 @@ impl Attempt {
             result,
             reached: message.reached,
             note: note.map(|note| secret::redact(&note)),
+            message: kept,
             threads,
         }
+    }
+
+    /// Returns the message for the eyes of people, with secrets masked.
+    fn shown(&self, message: &Message) -> Option<String> {
+        let preview = panics::caught(|| self.notifier.preview(message)).ok()?;
+        let text = secret::redact(&preview.ok()?);
+        Some(cut(&text, MAX_KEPT, characters).into_owned())
     }
 }

@@ -150,6 +150,7 @@ impl Worker {
             next_at: 0,
             note: Some(error.to_owned()),
             keep_body: true,
+            message: None,
             breaker: self.breaker.row(Instant::now()),
             reopened: false,
             threads: Vec::new(),

@@ -111,6 +111,7 @@ impl Worker {
             result,
             reached,
             note,
+            message,
             threads,
         } = outcome.reply;
         let verdict = self.verdict(&claimed, secrets, result);
@@ -120,7 +121,8 @@ impl Worker {
         for delivery in &mut claimed {
             delivery.attempts += 1;
         }
-        let mark = self.mark(&claimed, outcome.started, &verdict, (note, threads));
+        let mut mark = self.mark(&claimed, outcome.started, &verdict, (note, threads));
+        mark.message = message;
         if mark.deliveries.is_empty() {
             self.threads.extend(mark.threads);
             self.settle(claimed, verdict);
@@ -216,6 +218,7 @@ impl Worker {
             next_at: verdict.next_at(),
             note: verdict.error().map(str::to_owned).or(note),
             keep_body: self.handle.destination.keep_bodies,
+            message: None,
             breaker: self.breaker.row(Instant::now()),
             reopened: matches!(verdict, Verdict::Delivered { reopened: true }),
             threads,
@@ -301,7 +304,7 @@ async fn record(
     let mut result = shared.spool().mark(mark.clone()).await;
     if result.is_err() {
         // The first failure may have made room, and dropping a body would take some of it.
-        mark.keep_body = true;
+        (mark.keep_body, mark.message) = (true, None);
         result = shared.spool().mark(mark.clone()).await;
     }
     Recorded {
