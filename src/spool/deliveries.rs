@@ -460,7 +460,6 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     for (key, value) in &mark.threads {
         set_thread(connection, mark.destination, key, value)?;
     }
-    keep_message(connection, mark)?;
     let changed = mark_deliveries(connection, mark)?;
     let counts = |state| if mark.state == state { changed } else { 0 };
     connection
@@ -480,30 +479,17 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Keeps the message of an attempt in place of the one before.
-fn keep_message(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
-    if let (Some(text), Some(first)) = (&mark.message, mark.deliveries.first()) {
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO message (delivery, time, text) VALUES (?1, ?2, ?3)",
-            )?
-            .execute(params![first, mark.started, text])?;
-    }
-    Ok(())
-}
-
 /// Records the effect of an attempt on its deliveries. Returns how many of them were still pending.
 fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64> {
     let is_finished = mark.state != DeliveryState::Pending;
     let finished = is_finished.then_some(mark.started + mark.duration);
     let outcome = mark.outcome();
     let duration = outcome.is_none().then_some(mark.duration);
-    let message = mark.message.as_ref().and(mark.deliveries.first());
     let mut changed = 0;
     // A delivery that was discarded in the meantime stays discarded.
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
-         duration = ?6, message = ?7 WHERE id = ?1 AND state = 0",
+         duration = ?6 WHERE id = ?1 AND state = 0",
     )?;
     let mut drop_body = connection.prepare_cached(
         "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
@@ -516,8 +502,7 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
             mark.next_at,
             mark.error(),
             finished,
-            duration,
-            message
+            duration
         ])?;
         if updated == 0 {
             continue;

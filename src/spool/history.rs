@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::attempts::{self, AttemptRow, SentMessage};
 use super::breakers::BREAKER;
 use super::conditions;
 use super::fields;
@@ -378,16 +379,6 @@ pub fn status_of_run(
     Ok(found)
 }
 
-/// An attempt as shown by `history ID`.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct AttemptRow {
-    /// Milliseconds since 1970.
-    pub started: i64,
-    /// Milliseconds.
-    pub duration: i64,
-    pub outcome: String,
-}
-
 /// Returns the body of a delivery's event, if it is still kept.
 pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
     let sql =
@@ -395,14 +386,6 @@ pub fn body(connection: &Connection, id: i64) -> rusqlite::Result<Option<String>
     let mut statement = connection.prepare_cached(sql)?;
     let body = statement.query_row([id], |row| fields::text(row, 0));
     Ok(body.optional()?.flatten())
-}
-
-/// Message as it was last sent, secrets masked.
-#[derive(Debug, serde::Serialize)]
-pub struct SentMessage {
-    /// Start of the attempt, in milliseconds since 1970.
-    pub time: i64,
-    pub text: String,
 }
 
 /// Everything about a delivery.
@@ -424,42 +407,10 @@ pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<Del
     let Some(row) = row else { return Ok(None) };
     Ok(Some(DeliveryDetails {
         row,
-        attempts: attempts(connection, id)?,
+        attempts: attempts::of(connection, id)?,
         body: body(connection, id)?,
-        message: message(connection, id)?,
+        message: attempts::message(connection, id)?,
     }))
-}
-
-/// Returns the last message of a delivery, if it is kept.
-pub fn message(connection: &Connection, id: i64) -> rusqlite::Result<Option<SentMessage>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT time, text FROM message JOIN delivery ON delivery.message = message.delivery WHERE delivery.id = ?1",
-    )?;
-    let message = statement.query_row([id], |row| {
-        Ok(SentMessage {
-            time: fields::number(row, 0)?.unwrap_or_default(),
-            text: fields::text(row, 1)?.unwrap_or_default(),
-        })
-    });
-    message.optional()
-}
-
-/// Returns all attempts of a delivery, oldest first.
-pub fn attempts(connection: &Connection, id: i64) -> rusqlite::Result<Vec<AttemptRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT started, duration, outcome FROM attempt WHERE delivery = ?1
-         UNION ALL
-         SELECT finished - duration, duration, 'delivered' FROM delivery WHERE id = ?1 AND duration IS NOT NULL
-         ORDER BY started",
-    )?;
-    let attempts = statement.query_map([id], |row| {
-        Ok(AttemptRow {
-            started: fields::number(row, 0)?.unwrap_or_default(),
-            duration: fields::number(row, 1)?.unwrap_or_default(),
-            outcome: fields::text(row, 2)?.unwrap_or_default(),
-        })
-    })?;
-    attempts.collect()
 }
 
 /// Selection of pending or dead deliveries for `discard`.
@@ -551,9 +502,7 @@ pub fn prune(connection: &Connection, before: i64, most: i64) -> rusqlite::Resul
         connection
             .prepare_cached("DELETE FROM attempt WHERE delivery = ?1")?
             .execute([delivery])?;
-        connection
-            .prepare_cached("DELETE FROM message WHERE delivery = ?1")?
-            .execute([delivery])?;
+        attempts::forget_message(connection, *delivery)?;
         connection
             .prepare_cached("DELETE FROM delivery WHERE id = ?1")?
             .execute([delivery])?;

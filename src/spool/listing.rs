@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, Row, params};
 
+use super::attempts::{self, AttemptRow};
 use super::fields;
-use super::history::{self, AttemptRow, DestinationStatus};
+use super::history::{self, DestinationStatus};
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 use super::viewer::{Unseen, Viewer};
@@ -161,7 +162,7 @@ impl Viewer {
             let Some(found) = found.filter(|found| found.id == id) else {
                 return Ok(None);
             };
-            let attempts = history::attempts(connection, id)?;
+            let attempts = attempts::of(connection, id)?;
             let body = history::body(connection, id)?;
             Ok(Some((found, attempts, body)))
         })

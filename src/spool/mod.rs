@@ -2,6 +2,7 @@
 //!
 //! A dedicated thread writes ([`writer`]). All processes of a user share the file.
 
+mod attempts;
 mod breakers;
 mod checkpoint;
 mod conditions;
@@ -48,6 +49,7 @@ use lock::Patience;
 use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
+pub use attempts::AttemptRow;
 pub use breakers::{BREAKER, BreakerRow};
 pub use conditions::{Condition, Streak, Treatment};
 pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
@@ -56,9 +58,7 @@ pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
 pub use held::HeldRange;
-pub use history::{
-    AttemptRow, BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow,
-};
+pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use listing::{Attempts, DeliveryFilter, Listed};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Spool;
+use super::attempts;
 use super::breakers::{self, BreakerRow};
 use super::conditions;
 use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
@@ -58,7 +59,15 @@ impl Spool {
     /// Records an attempt and its effect on the deliveries. Not `async`, so that the mark is not copied into
     /// the caller's future.
     pub fn mark(&self, mark: Mark) -> impl Future<Output = Result<()>> {
-        self.write(move |connection| deliveries::mark(connection, &mark))
+        let room = self.room();
+        self.write(move |connection| {
+            let text = mark.message.as_deref();
+            let text = text.filter(|text| room.has_spare(connection, text.len() as u64));
+            if let Some(text) = text {
+                attempts::keep_message(connection, &mark.deliveries, (mark.started, text))?;
+            }
+            deliveries::mark(connection, &mark)
+        })
     }
 
     /// Records several attempts, or none of them.

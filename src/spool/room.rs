@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::Spool;
+use super::attempts;
 use super::error::Error;
 use super::folder::pages_in_use;
 use super::history::prune;
@@ -23,7 +24,7 @@ const PAGES: i64 = 250;
 /// Free pages kept in the file: they will be needed again.
 const SPARE_PAGES: i64 = 2000;
 
-/// Part of the maximum size that the record of runs leaves to deliveries, in eighths.
+/// Part of the maximum size that the record of runs and sent messages leave to deliveries, in eighths.
 const LEFT: i64 = 1;
 
 /// Room for what is new, in the file and on its disk.
@@ -48,6 +49,19 @@ impl Available {
         Ok(())
     }
 
+    /// Returns true if so many bytes that nothing depends on take no room from deliveries.
+    pub fn has_spare(&self, connection: &Connection, size: u64) -> bool {
+        let is_full = self
+            .most(LEFT)
+            .is_some_and(|most| has_used(connection, most));
+        !is_full && !self.reserve.is_short(connection, size)
+    }
+
+    /// Returns how many pages may be in use if so many eighths of them are left to deliveries.
+    fn most(&self, left: i64) -> Option<i64> {
+        self.most_pages.map(|most| most - most * left / 8)
+    }
+
     /// Records what happened, unless the room is needed for deliveries. Returns true if it is recorded. An error
     /// is one of the file: everything else is undone.
     pub fn record(&self, connection: &Connection, record: &Record) -> rusqlite::Result<bool> {
@@ -56,7 +70,7 @@ impl Available {
         }
         // Without its end, a run would seem to be cut off.
         let left = if record.is_only_ends() { 0 } else { LEFT };
-        let most = self.most_pages.map(|most| most - most * left / 8);
+        let most = self.most(left);
         if most.is_some_and(|most| has_used(connection, most)) {
             forget(connection, &self.folder)?;
             if most.is_some_and(|most| has_used(connection, most)) {
@@ -144,11 +158,13 @@ impl Spool {
     }
 }
 
-/// Deletes some finished deliveries, or else a part of the oldest recorded run that is over. Returns how many.
+/// Deletes some finished deliveries, or else a part of the oldest recorded run that is over, or else some messages.
+/// Returns how many.
 fn forget(connection: &Connection, folder: &Path) -> rusqlite::Result<usize> {
-    match prune(connection, Timestamp::now().as_millisecond(), STEP)? {
-        0 => forget_one(connection, folder).map(usize::from),
-        forgotten => Ok(forgotten),
+    let finished = prune(connection, Timestamp::now().as_millisecond(), STEP)?;
+    match finished == 0 && !forget_one(connection, folder)? {
+        true => attempts::forget_messages(connection, STEP),
+        false => Ok(finished.max(1)),
     }
 }
 

@@ -227,7 +227,7 @@ impl Worker {
 
     /// Goes on after an attempt whose mark was written, or could not be.
     pub(super) fn finish_recording(&mut self, recorded: Recorded) {
-        let mark = recorded.mark;
+        let mut mark = recorded.mark;
         match recorded.result {
             Ok(()) => {
                 let unrecorded = &self.handle.unrecorded;
@@ -242,6 +242,7 @@ impl Worker {
                     "deliveries cannot be recorded now and may be repeated: {error}"
                 ));
                 self.threads.extend(mark.threads.clone());
+                mark.message = None;
                 self.unrecorded.push(mark);
             }
         }
