@@ -116,6 +116,7 @@ fn run_async(command: Command) -> Exit {
             Command::Status(arguments) => command::status::run(arguments).await,
             Command::History(arguments) => command::history::history(arguments).await,
             Command::Discard(arguments) => command::history::discard(arguments).await,
+            Command::Demo(arguments) => command::demo::run(arguments).await,
             Command::Receive(arguments) => command::receive::run(arguments).await,
             Command::Serve(arguments) => command::serve::run(arguments).await,
             Command::Import(arguments) => command::import::run(&arguments),

@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+pub mod demo;
 pub mod runs;
 pub mod serve;
 pub mod since;
@@ -69,6 +70,11 @@ pub enum Command {
     Discard(Discard),
     /// Show what is in the spool on a page, with a JSON API
     Serve(serve::Serve),
+    /// Show in a minute what this program does, without Ansible and without a configuration
+    ///
+    /// A recorded run is sent to services that the program itself plays on this machine. What they got is shown,
+    /// and on a terminal the page, until Ctrl-C. Nothing is sent to other machines, and no configuration is read.
+    Demo(demo::Demo),
     /// Run an HTTP endpoint for tests
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini

@@ -4,6 +4,7 @@ mod asking;
 pub mod check_config;
 pub mod completions;
 mod config_table;
+pub mod demo;
 pub mod doctor;
 mod ended;
 pub mod flush;

@@ -11,6 +11,7 @@ mod conformance;
 mod credentials;
 mod damage;
 mod delivery;
+mod demo;
 mod digests;
 mod disk;
 mod doctor;

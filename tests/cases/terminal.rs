@@ -259,3 +259,17 @@ fn states_have_colours_at_a_terminal_unless_they_are_not_wanted() {
         );
     }
 }
+
+#[test]
+fn a_demo_at_a_terminal_shows_the_page_until_it_is_interrupted() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("tmp")).unwrap();
+    let tmp = sandbox.path("tmp");
+    let script = format!(r#"TMPDIR='{}' exec "$BINARY" demo"#, tmp.display());
+    let mut terminal = Terminal::run(sandbox, &script);
+    terminal.wait_until(|terminal| terminal.screen().contains("/#token="));
+    terminal.press(CTRL_C);
+    let status = terminal.wait_for_end("The page, until Ctrl-C");
+    assert_eq!(status.code(), Some(0), "{}", terminal.screen());
+    assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0);
+}
