@@ -25,7 +25,7 @@ impl KnownKeys {
     /// Collects the keys by building every section and every kind without any value.
     pub fn collect() -> KnownKeys {
         let mut sections = Sections::new();
-        for name in ["inputs", "delivery", "event"] {
+        for name in ["inputs", "delivery", "event", "time:NAME"] {
             sections.insert(name.to_owned(), Section::new(name, Origin::DropIn));
         }
         for kind in KINDS {
