@@ -15,8 +15,8 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
             .stdout
             .contains("wrote site/callback_plugins/ansible_notify.py")
     );
-    let readme = include_str!("../../README.md");
-    let (_, settings) = readme.split_once("```ini ansible.cfg\n").unwrap();
+    let page = include_str!("../../docs/getting-started.md");
+    let (_, settings) = page.split_once("```ini ansible.cfg\n").unwrap();
     for line in settings.lines().take_while(|line| *line != "```") {
         assert!(outcome.stdout.contains(&format!("    {line}\n")), "{line}");
         let example = include_str!("../../examples/ansible.cfg");
@@ -158,20 +158,22 @@ fn what_cannot_be_printed_is_said() {
 #[test]
 fn the_units_for_systemd_are_sound() {
     let sandbox = Sandbox::new();
-    let verify = |from: &str, to: &str| {
+    let verify = |manager: &str, folder: &str, from: &str, to: &str| {
         let mut command = std::process::Command::new("systemd-analyze");
         command
-            .args(["--user", "--man=no", "verify"])
+            .args([manager, "--man=no", "verify"])
             .env("XDG_RUNTIME_DIR", sandbox.root())
             .env("HOME", sandbox.root());
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/systemd");
-        for unit in std::fs::read_dir(examples).unwrap() {
-            let path = unit.unwrap().path();
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let units = std::fs::read_dir(examples).unwrap();
+        let paths = units.map(|unit| unit.unwrap().path());
+        for path in paths.filter(|path| path.is_file()) {
             let text = std::fs::read_to_string(&path).unwrap();
             // It looks whether the program is there.
             let text = text.replace("/usr/local/bin/ansible-notify", BINARY);
             let name = path.file_name().unwrap().to_str().unwrap();
-            command.arg(sandbox.file(name, text.replace(from, to)));
+            let name = format!("{manager}/{name}");
+            command.arg(sandbox.file(&name, text.replace(from, to)));
         }
         let output = command
             .output()
@@ -181,7 +183,12 @@ fn the_units_for_systemd_are_sound() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    assert_eq!(verify("", ""), (true, String::new()));
-    let (sound, said) = verify("UMask=", "UMaks=");
-    assert!(said.contains("UMaks"), "{sound} {said}");
+    for (manager, folder) in [
+        ("--user", "examples/systemd"),
+        ("--system", "examples/systemd/system"),
+    ] {
+        assert_eq!(verify(manager, folder, "", ""), (true, String::new()));
+        let (sound, said) = verify(manager, folder, "UMask=", "UMaks=");
+        assert!(said.contains("UMaks"), "{sound} {said}");
+    }
 }

@@ -12,6 +12,8 @@ use crate::system::home;
 /// Command that installs one.
 const ADVICE: &str =
     "`systemctl --user enable --now ansible-notify-flush.timer` starts one every five minutes";
+/// Directory of the system's enabled units.
+const SYSTEM_UNITS: &str = "/etc/systemd/system";
 /// Largest file that is read, in bytes.
 const MOST: u64 = 1 << 20;
 
@@ -20,6 +22,9 @@ pub fn finding(configured: &Configured) -> Finding {
     let check = "timer";
     if let Some(unit) = unit() {
         return of_unit(unit);
+    }
+    if let Some(unit) = user_name().and_then(|name| system_unit(Path::new(SYSTEM_UNITS), &name)) {
+        return Finding::ok(check, format!("{} is enabled", unit.display()));
     }
     if let Some(place) = cron() {
         return Finding::ok(check, format!("`flush` is in {place}"));
@@ -65,9 +70,23 @@ fn of_unit(unit: Unit) -> Finding {
 
 /// Returns true if the user's units run without a login.
 fn lingers() -> bool {
+    user_name().is_some_and(|name| Path::new("/var/lib/systemd/linger").join(name).exists())
+}
+
+fn user_name() -> Option<String> {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::current());
-    let name = user.ok().flatten().map(|user| user.name);
-    name.is_some_and(|name| Path::new("/var/lib/systemd/linger").join(name).exists())
+    user.ok().flatten().map(|user| user.name)
+}
+
+/// Returns the unit of the system that delivers for a user, if it is enabled.
+fn system_unit(folder: &Path, user: &str) -> Option<PathBuf> {
+    let units = [
+        format!("timers.target.wants/ansible-notify-flush@{user}.timer"),
+        format!("multi-user.target.wants/ansible-notify-watch@{user}.service"),
+    ];
+    let mut paths = units.into_iter().map(|unit| folder.join(unit));
+    // A link to a unit that is gone enables nothing.
+    paths.find(|path| path.exists())
 }
 
 /// Directories of the user's units, the first one wins.
@@ -190,5 +209,19 @@ mod tests {
         let service = "[Service]\nExecStart=-/opt/bin/ansible-notify flush --watch\n";
         assert_eq!(flushing(service), Some("/opt/bin/ansible-notify".into()));
         assert_eq!(flushing("[Service]\nExecStart=/bin/true\n"), None);
+    }
+
+    #[test]
+    fn a_unit_of_the_system_counts_for_its_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let unit = "multi-user.target.wants/ansible-notify-watch@anna.service";
+        let path = folder.path().join(unit);
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        assert_eq!(system_unit(folder.path(), "anna"), None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "[Service]\n").unwrap();
+        assert_eq!(system_unit(folder.path(), "anna"), Some(path));
+        assert_eq!(system_unit(folder.path(), "bert"), None);
     }
 }
