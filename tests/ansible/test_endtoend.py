@@ -290,13 +290,13 @@ def test_ad_hoc(ansible, start_endpoint):
     ]
 
 
-def test_the_lines_of_the_readme(ansible, start_endpoint):
+def test_the_lines_of_the_documentation(ansible, start_endpoint):
     """They are enough for playbooks, ad hoc and for ansible-doc, and each event comes once."""
     endpoint = start_endpoint(on="ok")
     for name in [name for name in ansible.environment if "CALLBACK" in name]:
         del ansible.environment[name]
-    readme = (venvs.ROOT / "README.md").read_text(encoding="utf-8")
-    settings = readme.split("```ini ansible.cfg\n")[1].split("```")[0]
+    page = (venvs.ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    settings = page.split("```ini ansible.cfg\n")[1].split("```")[0]
     if ansible.version < (2, 11):
         settings = settings.replace("callbacks_enabled", "callback_whitelist")
     ansible.write("ansible.cfg", settings)

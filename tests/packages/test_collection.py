@@ -8,8 +8,7 @@ import tarfile
 import collection
 import pytest
 import venvs
-from conftest import TIME, run
-from versions import manifest
+from conftest import TIME, VERSION, run
 
 PLUGIN = "ansible_notify.notify.ansible_notify"
 PLAY = "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - debug: {msg: hello}\n"
@@ -26,17 +25,10 @@ RUN_ANSIBLE_TEST = False
 """
 
 
-@pytest.fixture(scope="session")
-def galaxy():
-    [newest] = venvs.resolve(["newest"])
-    return venvs.ensure(newest) / "bin" / "ansible-galaxy"
-
-
 @pytest.fixture
-def build(galaxy, monkeypatch, tmp_path):
-    """A function that builds the collection, with or without a program."""
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", TIME)
-    return lambda binary=None, place="built": collection.build(galaxy, tmp_path / place, binary)
+def plain(release):
+    """The collection without the program."""
+    return release("ansible_notify-notify-%s.tar.gz" % VERSION)
 
 
 def names(tarball):
@@ -44,8 +36,8 @@ def names(tarball):
         return set(content.getnames())
 
 
-def test_it_has_what_users_and_galaxy_need(build):
-    found = names(build())
+def test_it_has_what_users_and_galaxy_need(plain):
+    found = names(plain)
     assert {
         "MANIFEST.json",
         "README.md",
@@ -77,12 +69,21 @@ def test_links_lead_somewhere(tmp_path):
                 assert (page.parent / target).exists(), "%s: %s" % (page.name, target)
 
 
-def test_the_same_files_give_the_same_bytes(build, binary):
-    first = [build(None, "first"), build(binary, "first")]
-    os.utime(collection.PLUGIN)
+def test_the_same_files_give_the_same_bytes(galaxy, monkeypatch, tmp_path):
+    """No matter who builds it, and when."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", TIME)
+    program = tmp_path / "ansible-notify"
+    program.write_bytes(b"program")
+
+    def build(place):
+        return [collection.build(galaxy, tmp_path / place, inside) for inside in (None, program)]
+
+    first = build("first")
+    for path in (collection.PLUGIN, program):
+        os.utime(path)
     before = os.umask(0o077)
     try:
-        second = [build(None, "second"), build(binary, "second")]
+        second = build("second")
     finally:
         os.umask(before)
     for one, other in zip(first, second):
@@ -103,8 +104,8 @@ def play(ansible, home, endpoint, path):
     return run(ansible / "ansible-playbook", "site.yml", env=environment).stdout
 
 
-def test_it_works_with_the_program_on_path(ansible, home, build, binary, endpoint):
-    install(ansible, build())
+def test_it_works_with_the_program_on_path(ansible, home, plain, binary, endpoint):
+    install(ansible, plain)
     shown = run(ansible / "ansible-doc", "-t", "callback", PLUGIN).stdout
     assert "ANSIBLE_NOTIFY_BINARY" in shown
     said = play(ansible, home, endpoint, "%s:/usr/bin:/bin" % binary.parent)
@@ -113,10 +114,9 @@ def test_it_works_with_the_program_on_path(ansible, home, build, binary, endpoin
     assert endpoint.requests == 1
 
 
-def test_it_works_with_the_program_inside(ansible, home, build, binary, endpoint):
-    tarball = build(binary)
+def test_it_works_with_the_program_inside(ansible, home, release, endpoint):
     machine = "linux-%s" % os.uname().machine
-    assert tarball.name.endswith("-%s.tar.gz" % machine)
+    tarball = release("ansible_notify-notify-*-%s.tar.gz" % machine)
     assert "bin/%s/ansible-notify" % machine in names(tarball)
     install(ansible, tarball)
     said = play(ansible, home, endpoint, "/usr/bin:/bin")
@@ -124,8 +124,8 @@ def test_it_works_with_the_program_inside(ansible, home, build, binary, endpoint
     assert endpoint.requests == 1
 
 
-def test_without_the_program_it_says_how_to_get_it(ansible, home, build, endpoint):
-    install(ansible, build())
+def test_without_the_program_it_says_how_to_get_it(ansible, home, plain, endpoint):
+    install(ansible, plain)
     said = " ".join(play(ansible, home, endpoint, "/usr/bin:/bin").split())
     assert said.count("[WARNING]: ansible_notify") == 1
     assert "Install it (`pip install ansible-notify`)" in said
@@ -136,10 +136,10 @@ def test_the_one_of_the_python_package_has_a_version(ansible, home):
     """Only `galaxy.yml` says it: there is no manifest, as nothing installed it."""
     environment = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(venvs.ROOT / "python"))
     said = run(ansible / "ansible-galaxy", "collection", "list", env=environment).stdout
-    assert re.search(r"^ansible_notify\.notify +%s *$" % manifest("version"), said, re.MULTILINE)
+    assert re.search(r"^ansible_notify\.notify +%s *$" % VERSION, said, re.MULTILINE)
 
 
-def test_galaxy_would_take_it(home, tools, build):
+def test_galaxy_would_take_it(home, tools, plain):
     config = home / "importer.cfg"
     config.write_text(IMPORTER)
     environment = dict(
@@ -147,7 +147,7 @@ def test_galaxy_would_take_it(home, tools, build):
         GALAXY_IMPORTER_CONFIG=str(config),
         PATH="%s:%s" % (tools, os.environ["PATH"]),
     )
-    said = run(tools / "python", "-m", "galaxy_importer.main", build(), env=environment).stdout
+    said = run(tools / "python", "-m", "galaxy_importer.main", plain, env=environment).stdout
     assert "Loading callback ansible_notify" in said
     assert "Importer processing completed successfully" in said
     for word in ("WARNING", "ERROR"):
