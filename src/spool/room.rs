@@ -68,14 +68,16 @@ impl Available {
         if record.rows.is_empty() {
             return Ok(true);
         }
-        // Without its end, a run would seem to be cut off.
-        let left = if record.is_only_ends() { 0 } else { LEFT };
-        let most = self.most(left);
-        if most.is_some_and(|most| has_used(connection, most)) {
+        // Without its end, a run would seem to be cut off: it outweighs the rest of the record.
+        let is_end = record.is_only_ends();
+        let most = self.most(if is_end { 0 } else { LEFT });
+        let is_full = || most.is_some_and(|most| has_used(connection, most));
+        if is_full() {
             forget(connection, &self.folder)?;
-            if most.is_some_and(|most| has_used(connection, most)) {
-                return Ok(false);
-            }
+            while is_end && is_full() && forget_of_live(connection)? {}
+        }
+        if is_full() {
+            return Ok(false);
         }
         if self.reserve.is_short(connection, record.size()) {
             return Ok(false);
