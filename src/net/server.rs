@@ -114,7 +114,7 @@ pub trait Handler: 'static {
     /// Limit of concurrent connections; further ones wait until one ends.
     const MAX_CONNECTIONS: usize;
     /// Body of an answer.
-    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
     /// Reason to close the connection without an answer.
     type Error: std::error::Error + Send + Sync + 'static;
 

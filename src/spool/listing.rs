@@ -20,6 +20,8 @@ pub struct DeliveryFilter {
     pub task: Option<String>,
     /// Milliseconds since 1970.
     pub since: i64,
+    /// Range of the ids of their events, without its end.
+    pub events: Option<[String; 2]>,
     /// Only those older than this one; they are numbered in their order.
     pub before: Option<i64>,
     pub most: i64,
@@ -49,11 +51,8 @@ pub struct Listed {
     pub error: Option<String>,
 }
 
-const LISTED: &str =
-    "SELECT delivery.id, event_id, created, callback, host, task, delivery.destination,
-        destination.name, state, attempts, next_at, finished, duration, error, hold
-    FROM delivery LEFT JOIN event ON event.id = delivery.event
-    LEFT JOIN destination ON destination.id = delivery.destination";
+const COLUMNS: &str = "delivery.id, event_id, created, callback, host, task, delivery.destination,
+    destination.name, state, attempts, next_at, finished, duration, error, hold";
 
 fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
@@ -83,8 +82,24 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
 }
 
 fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Result<Vec<Listed>> {
+    let [first, last] = filter
+        .events
+        .clone()
+        .map_or([None, None], |range| range.map(Some));
+    // A range of events is found by its index, everything else from the newest delivery on.
+    let (from, condition) = match first {
+        Some(_) => (
+            "event CROSS JOIN delivery ON delivery.event = event.id",
+            "event_id >= ?9 AND event_id < ?10",
+        ),
+        None => (
+            "delivery LEFT JOIN event ON event.id = delivery.event",
+            "?9 IS NULL AND ?10 IS NULL",
+        ),
+    };
     let mut statement = connection.prepare_cached(&format!(
-        "{LISTED} WHERE (?1 IS NULL OR delivery.id < ?1) AND (?2 IS NULL OR state = ?2)
+        "SELECT {COLUMNS} FROM {from} LEFT JOIN destination ON destination.id = delivery.destination
+         WHERE {condition} AND (?1 IS NULL OR delivery.id < ?1) AND (?2 IS NULL OR state = ?2)
          AND (?3 IS NULL OR delivery.destination = ?3) AND (?4 IS NULL OR destination.name = ?4)
          AND (?5 IS NULL OR host = ?5) AND (?6 IS NULL OR task = ?6) AND coalesce(created, ?7) >= ?7
          ORDER BY delivery.id DESC LIMIT ?8"
@@ -97,7 +112,9 @@ fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Res
         filter.host,
         filter.task,
         filter.since,
-        filter.most
+        filter.most,
+        first,
+        last
     ];
     statement.query_map(values, listed)?.collect()
 }

@@ -33,6 +33,7 @@ mod scope;
 mod state;
 mod viewer;
 mod wal;
+mod watched;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,10 @@ impl From<&rusqlite::Error> for Unseen {
         match Error::from(error) {
             _ if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Unseen::Slow,
             Error::Damaged => Unseen::Damaged,
+            // It would come with the whole question.
+            _ if matches!(error, rusqlite::Error::SqlInputError { .. }) => {
+                Unseen::Other("this cannot be read from the spool".to_owned())
+            }
             error => Unseen::Other(error.to_string()),
         }
     }
@@ -76,16 +81,21 @@ type Question = Box<dyn FnOnce(Result<&Connection, Unseen>) + Send>;
 
 /// Handle to the thread that reads.
 pub struct Viewer {
+    folder: PathBuf,
     questions: mpsc::Sender<Question>,
+    /// Number of connections that were opened.
+    openings: Arc<AtomicU64>,
 }
 
 impl Viewer {
     /// Returns the view of the spool in `folder`, which need not exist yet.
     pub fn new(folder: &Path) -> Viewer {
         let (questions, queue) = mpsc::channel::<Question>();
+        let openings = Arc::new(AtomicU64::new(0));
         let mut eye = Eye {
             folder: folder.to_owned(),
             open: None,
+            openings: openings.clone(),
             until: Arc::new(Mutex::new(Instant::now())),
         };
         std::thread::spawn(move || {
@@ -93,7 +103,16 @@ impl Viewer {
                 eye.answer(question);
             }
         });
-        Viewer { questions }
+        Viewer {
+            folder: folder.to_owned(),
+            questions,
+            openings,
+        }
+    }
+
+    /// Returns the folder of the spool.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns what `look` finds, in one state of the file.
@@ -116,6 +135,15 @@ impl Viewer {
         asked.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
+
+    /// Returns numbers that change whenever another process commits to the spool, or the file is replaced.
+    pub async fn version(&self) -> Result<(u64, i64), Unseen> {
+        let version = |connection: &Connection| {
+            connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+        };
+        let version = self.ask(version).await?;
+        Ok((self.openings.load(atomic::Ordering::Relaxed), version))
+    }
 }
 
 /// State of the thread that reads.
@@ -123,6 +151,7 @@ struct Eye {
     folder: PathBuf,
     /// The connection, and the number of its file.
     open: Option<(Option<u64>, Connection)>,
+    openings: Arc<AtomicU64>,
     /// Time at which SQLite gives up on a question.
     until: Arc<Mutex<Instant>>,
 }
@@ -135,7 +164,10 @@ impl Eye {
         }
         if self.open.is_none() {
             match self.connect() {
-                Ok(connection) => self.open = Some((inode, connection)),
+                Ok(connection) => {
+                    self.openings.fetch_add(1, atomic::Ordering::Relaxed);
+                    self.open = Some((inode, connection));
+                }
                 Err(unseen) => return question(Err(unseen)),
             }
         }

@@ -11,7 +11,7 @@ use crate::server::certificates::certified_sandbox;
 use crate::server::dead_url;
 
 /// Every kind of path that needs a token.
-const PROTECTED: [&str; 9] = [
+const PROTECTED: [&str; 13] = [
     "/",
     "/notifiers",
     "/notifiers/1",
@@ -20,6 +20,10 @@ const PROTECTED: [&str; 9] = [
     "/metrics",
     "/api/v1/notifiers",
     "/api/v1/deliveries",
+    "/api/v1/runs",
+    "/runs/r-1",
+    "/runs/r-1/results",
+    "/api/v1/runs/r-1/results/1",
     "/nothing",
 ];
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,38 @@ def pytest_addoption(parser):
     parser.addoption(
         "--screenshots", metavar="DIR", help="also write pictures of the screens there"
     )
+
+
+def records(run, failed="web3"):
+    """What the plugin writes for a run of two tasks on two hosts."""
+    about = {"id": run, "playbook": "site.yml", "path": "/srv/site.yml", "user": "deploy"}
+    about.update(controller="ctl1", ansible_version="2.21.5", limit="web*", tags=["web"])
+    now = time.time() - 60
+
+    def result(seq, name, task, host, result):
+        event = {"seq": seq, "event": name, "time": now + seq, "play": "p", "task": task}
+        event.update(host={"name": host}, duration=1.5, result=result)
+        event["changed"] = bool(result.get("changed"))
+        return {"event": event}
+
+    before, after = "port = 80\nhost = web1\n", "port = 8080\nhost = web1\n"
+    diff = {"before": before, "after": after, "after_header": "/etc/app.conf"}
+    failure = {"msg": "No package nginx available.", "rc": 1, "stderr": "\x1b[31mE: none\x1b[0m"}
+    stats = {failed: {"ok": 1, "failures": 1}, "web1": {"ok": 2, "changed": 1}}
+    end = {"seq": 6, "event": "playbook_on_stats", "time": now + 19, "result": {"stats": stats}}
+    return [
+        {"hello": {"protocol": 1, "run": about}},
+        {"play": {"id": "p", "name": "web"}},
+        {"task": {"id": "1", "name": "write the configuration", "action": "copy"}},
+        {"task": {"id": "2", "name": "install nginx", "path": "roles/web/tasks/main.yml:12"}},
+        {"event": {"seq": 1, "event": "playbook_on_start", "time": now}},
+        result(2, "runner_on_ok", "1", "web1", {"changed": True, "diff": [diff]}),
+        result(3, "runner_on_ok", "1", failed, {"changed": False}),
+        result(4, "runner_on_ok", "2", "web1", {"msg": "there already"}),
+        result(5, "runner_on_failed", "2", failed, failure),
+        {"event": end},
+        {"end": {"reason": "exit", "code": 2}},
+    ]
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
@@ -77,6 +110,9 @@ class Control:
     def send(self, *events):
         return self.run("send", "-", "--quiet", text="\n".join(map(json.dumps, events)))
 
+    def stream(self, *records):
+        return self.run("stream", text="".join(json.dumps(record) + "\n" for record in records))
+
     def serve(self, *arguments):
         """Starts the page; its address, with the token."""
         command = [str(BINARY), "serve", "--listen", "127.0.0.1:0", *arguments]
@@ -119,6 +155,8 @@ def control(tmp_path_factory, endpoint):
         (HOSTILE, HOSTILE, attack),
     ]:
         control.send({"state": "failed", "host": host, "task": task, "result": result})
+    control.stream(*records("r-1"))
+    control.stream(*records("r-2", HOSTILE))
     yield control
     control.stop()
 

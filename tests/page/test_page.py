@@ -5,10 +5,16 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, records
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 SCREENS = {
+    "runs": "/",
+    "run": "/runs/r-1",
+    "hostile run": "/runs/r-2",
+    "results": "/runs/r-1/results?state=failed",
+    "result": "/runs/r-1/results/5",
+    "difference": "/runs/r-1/results/2",
     "notifiers": "/notifiers",
     "notifier": "/notifiers/2",
     "deliveries": "/deliveries",
@@ -19,7 +25,7 @@ SCREENS = {
     "problem": "/deliveries?state=open",
 }
 # What the documentation shows of them.
-PICTURES = ["notifiers", "notifier", "deliveries", "delivery"]
+PICTURES = ["runs", "run", "difference", "notifiers", "deliveries", "delivery"]
 
 
 def violations(page):
@@ -79,7 +85,7 @@ def test_a_wrong_token_is_asked_for_again(tab):
     field.fill(looking.token)
     field.press("Enter")
     looking.page.wait_for_selector("nav")
-    assert looking.page.url == looking.base + "/notifiers"
+    assert looking.page.url == looking.base + "/"
 
 
 def test_without_a_script_everything_is_there(tab):
@@ -109,11 +115,11 @@ def test_by_keyboard_alone(tab):
     page = looking.page
     focused = "document.activeElement.textContent.trim() || document.activeElement.name"
     order = []
-    for _ in range(9):
+    for _ in range(10):
         page.keyboard.press("Tab")
         order.append(page.evaluate(focused))
-    assert order[:4] == ["Skip to the content", "ansible-notify", "Notifiers", "Deliveries"]
-    assert order[5:] == ["notifier", "host", "task", "since"]
+    assert order[:4] == ["Skip to the content", "ansible-notify", "Runs", "Notifiers"]
+    assert order[6:] == ["notifier", "host", "task", "since"]
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.type("web1")
@@ -142,6 +148,23 @@ def test_states_have_words_and_signs(tab):
     looking.open("/deliveries")
     states = set(looking.page.locator(".state").all_inner_texts())
     assert states == {"✓ delivered", "✗ dead", "… waiting"}
+
+
+def test_an_open_page_follows_a_run(tab, control):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/")
+    page = looking.page
+    beginning = records("r-live", "web9")
+    assert page.locator("a[href='/runs/r-live']").count() == 0
+    control.stream(*beginning[:6])
+    page.wait_for_selector("a[href='/runs/r-live']")
+    page.focus("a[href='/runs/r-1']")
+    control.stream(*records("r-later"))
+    page.wait_for_selector("a[href='/runs/r-later']")
+    focused = page.evaluate("document.activeElement.getAttribute('href')")
+    assert focused == "/runs/r-1", "it does not lose its place"
+    page.wait_for_function("document.getElementById('live').textContent.startsWith('updated')")
 
 
 def test_pictures(tab, request):

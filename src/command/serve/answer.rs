@@ -1,6 +1,6 @@
 //! Answers, with the headers that every one of them has.
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
@@ -9,10 +9,14 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::events::Stream;
 use crate::secret;
 
 /// An answer of the page.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Content>;
+
+/// Body of an answer: whole, or a stream of live updates.
+pub type Content = Either<Full<Bytes>, Stream>;
 
 /// Sources that a page may use: its own, and no inline script or style.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -43,7 +47,7 @@ pub fn protect(answer: &mut Answer) {
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
     answer.headers_mut().insert(CONTENT_TYPE, kind);
@@ -78,6 +82,19 @@ pub fn asset(kind: &'static str, body: &'static str, tag: &str) -> Answer {
     answer.headers_mut().insert(CACHE_CONTROL, forever);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
         answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
+}
+
+/// Returns live updates. A proxy must not keep them back.
+pub fn stream(stream: Stream) -> Answer {
+    let mut answer = Response::new(Either::Right(stream));
+    for (name, value) in [
+        (CONTENT_TYPE, "text/event-stream"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        answer.headers_mut().insert(name, value);
     }
     answer
 }

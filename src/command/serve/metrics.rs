@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::answer::{self, Answer};
 use crate::command::status::config_of;
 use crate::secret;
+use crate::spool::record::runs::RunState;
 use crate::spool::{Attempts, BreakerState, DestinationStatus};
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -71,8 +72,19 @@ const METRICS: [Metric; 8] = [
 ];
 
 /// Returns the numbers as they are at this time.
-pub fn answer(rows: &[DestinationStatus], attempts: &[Attempts], now: Timestamp) -> Answer {
-    let text = secret::redact(&text(rows, attempts, now.as_millisecond()));
+pub fn answer(
+    rows: &[DestinationStatus],
+    attempts: &[Attempts],
+    runs: &[(RunState, i64)],
+    now: Timestamp,
+) -> Answer {
+    let mut text = text(rows, attempts, now.as_millisecond());
+    begin(&mut text, "runs", "gauge", "Runs in the record");
+    for (state, count) in runs {
+        let state = format!("state=\"{}\"", state.name());
+        add(&mut text, "runs", &state, *count as f64);
+    }
+    let text = secret::redact(&text);
     let mut answer = answer::text(StatusCode::OK, text);
     let format = HeaderValue::from_static(FORMAT);
     answer.headers_mut().insert(CONTENT_TYPE, format);

@@ -3,10 +3,13 @@
 mod access;
 mod answer;
 mod assets;
+mod events;
 mod metrics;
 mod query;
 mod render;
 mod routes;
+mod run_view;
+mod runs;
 mod view;
 
 use std::fs::OpenOptions;
@@ -73,7 +76,7 @@ async fn serve(arguments: &Serve, folder: &Path) -> Result<()> {
     check_reach(&access)?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     announce(&listener.name(scheme)?, arguments, token);
-    let page = Rc::new(Page::new(access, Viewer::new(folder), folder));
+    let page = Rc::new(Page::new(access, Viewer::new(folder)));
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         () = server::accept(&listener, &page, acceptor.as_ref()) => {}

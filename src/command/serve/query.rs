@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use crate::cli::since;
+use crate::spool::record::Outcome;
+use crate::spool::record::results::{self, ResultFilter};
+use crate::spool::record::runs::{RunFilter, RunState};
 use crate::spool::{DeliveryFilter, DeliveryState, DestinationId};
 
 /// Number of rows on a page, and the most of one answer of the API.
@@ -11,26 +14,47 @@ const MAX_ROWS: i64 = 200;
 /// Limit of a value, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// Filters of a list of deliveries as they were given; empty ones are left out of links.
+/// Filters of a list as they were given; empty ones are left out of links.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Filters {
     pub state: String,
     pub notifier: String,
     pub notifier_id: String,
+    pub playbook: String,
+    pub run: String,
     pub host: String,
     pub task: String,
+    pub items: String,
     pub since: String,
     pub after: String,
     pub limit: String,
 }
 
 impl Filters {
-    /// Reads a query. What is unknown, too long or given twice is an error: a filter that is ignored would
+    /// Filters of deliveries.
+    pub const DELIVERIES: [&str; 9] = [
+        "state",
+        "notifier",
+        "notifier_id",
+        "run",
+        "host",
+        "task",
+        "since",
+        "after",
+        "limit",
+    ];
+    /// Filters of runs.
+    pub const RUNS: [&str; 6] = ["state", "playbook", "host", "since", "after", "limit"];
+    /// Filters of the results of a run.
+    pub const RESULTS: [&str; 6] = ["state", "host", "task", "items", "after", "limit"];
+
+    /// Reads a query with these filters. What is unknown, too long or given twice is an error: a filter that is ignored would
     /// show more than was asked for.
-    pub fn parse(query: Option<&str>) -> Result<Filters, String> {
+    pub fn parse(query: Option<&str>, known: &[&str]) -> Result<Filters, String> {
         let mut filters = Filters::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            let field = filters.field(&name);
+            let is_known = known.contains(&&*name);
+            let field = filters.field(&name).filter(|_| is_known);
             let field = field.ok_or_else(|| format!("unknown parameter `{name}`"))?;
             if value.len() > MAX_VALUE {
                 return Err(format!("`{name}` can have at most {MAX_VALUE} bytes"));
@@ -48,8 +72,11 @@ impl Filters {
             "state" => &mut self.state,
             "notifier" => &mut self.notifier,
             "notifier_id" => &mut self.notifier_id,
+            "playbook" => &mut self.playbook,
+            "run" => &mut self.run,
             "host" => &mut self.host,
             "task" => &mut self.task,
+            "items" => &mut self.items,
             "since" => &mut self.since,
             "after" => &mut self.after,
             "limit" => &mut self.limit,
@@ -77,9 +104,58 @@ impl Filters {
             host: given(&self.host).map(str::to_owned),
             task: given(&self.task).map(str::to_owned),
             since: given(&self.since).map_or(Ok(0), since::parse)?,
+            events: given(&self.run).map(results::events_of),
             before: number("after", &self.after)?,
             most: self.rows()? + 1,
         })
+    }
+
+    /// Returns the selection of runs, with one more than is shown.
+    pub fn runs(&self) -> Result<RunFilter, String> {
+        let names = || RunState::ALL.map(RunState::name).join(", ");
+        let state = given(&self.state).map(|name| {
+            let state = RunState::named(name);
+            state.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
+        });
+        Ok(RunFilter {
+            state: state.transpose()?,
+            playbook: given(&self.playbook).map(str::to_owned),
+            host: given(&self.host).map(str::to_owned),
+            since: given(&self.since).map(since::parse).transpose()?,
+            after: number("after", &self.after)?,
+            most: self.one_more()?,
+        })
+    }
+
+    /// Returns the selection of results, with one more than is shown.
+    pub fn results(&self) -> Result<ResultFilter, String> {
+        let names = || Outcome::ALL.map(Outcome::name).join(", ");
+        let outcome = given(&self.state).map(|name| {
+            let outcome = Outcome::named(name);
+            outcome.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
+        });
+        Ok(ResultFilter {
+            outcomes: outcome.transpose()?.into_iter().collect(),
+            task: number("task", &self.task)?,
+            host: given(&self.host).map(str::to_owned),
+            after: number("after", &self.after)?,
+            items: match self.items.as_str() {
+                "" | "no" => false,
+                "yes" => true,
+                other => return Err(format!("`items` must be yes or no, not `{other}`")),
+            },
+            whole: false,
+            most: self.one_more()?,
+        })
+    }
+
+    /// Returns true if nothing is selected.
+    pub fn is_empty(&self) -> bool {
+        self.following(0) == "after=0"
+    }
+
+    fn one_more(&self) -> Result<usize, String> {
+        Ok(usize::try_from(self.rows()?).unwrap_or_default() + 1)
     }
 
     /// Returns the number of rows to show.
@@ -98,8 +174,11 @@ impl Filters {
             ("state", &self.state),
             ("notifier", &self.notifier),
             ("notifier_id", &self.notifier_id),
+            ("playbook", &self.playbook),
+            ("run", &self.run),
             ("host", &self.host),
             ("task", &self.task),
+            ("items", &self.items),
             ("since", &self.since),
             ("limit", &self.limit),
             ("after", &after),
@@ -125,13 +204,14 @@ mod tests {
 
     #[test]
     fn a_query_is_taken_whole_or_refused() {
-        let filters = Filters::parse(Some("state=dead&host=web+1&after=7")).unwrap();
+        let filters =
+            Filters::parse(Some("state=dead&host=web+1&after=7"), &Filters::DELIVERIES).unwrap();
         let selection = filters.selection().unwrap();
         assert_eq!(selection.state, Some(DeliveryState::Dead));
         assert_eq!(selection.host.as_deref(), Some("web 1"));
         assert_eq!((selection.before, selection.most), (Some(7), 101));
         assert_eq!(filters.following(3), "state=dead&host=web+1&after=3");
-        let reason = |query| match Filters::parse(Some(query)) {
+        let reason = |query| match Filters::parse(Some(query), &Filters::DELIVERIES) {
             Ok(filters) => filters.selection().err(),
             Err(reason) => Some(reason),
         };

@@ -17,9 +17,13 @@ use crate::template::limits;
 use crate::text;
 
 /// Templates by name; each extends the layout or is used by others.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 12] = [
     ("layout", include_str!("pages/layout.html")),
     ("parts", include_str!("pages/parts.html")),
+    ("runs", include_str!("pages/runs.html")),
+    ("run", include_str!("pages/run.html")),
+    ("results", include_str!("pages/results.html")),
+    ("result", include_str!("pages/result.html")),
     ("notifiers", include_str!("pages/notifiers.html")),
     ("notifier", include_str!("pages/notifier.html")),
     ("deliveries", include_str!("pages/deliveries.html")),
@@ -119,7 +123,11 @@ const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("waiting", "…", &["waiting"]),
     ("running", "▸", &["running"]),
     ("paused", "‖", &["paused", "held"]),
-    ("skipped", "–", &["skipped", "discarded", "suppressed"]),
+    (
+        "skipped",
+        "–",
+        &["skipped", "discarded", "suppressed", "ignored"],
+    ),
     ("failed", "!", &["unreachable"]),
 ];
 
@@ -150,8 +158,8 @@ fn words(callback: &str) -> String {
 }
 
 /// Escapes a value of a link's query.
-fn query(text: String) -> String {
-    text::Escape::Url.apply(&text)
+fn query(text: Option<String>) -> String {
+    text::Escape::Url.apply(&text.unwrap_or_default())
 }
 
 #[cfg(test)]

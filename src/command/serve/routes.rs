@@ -2,19 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderValue, SET_COOKIE};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, SET_COOKIE};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::access::{Access, Credentials, Refused};
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Content};
+use super::events::Events;
 use super::query::Filters;
 use super::view::{self, Attempt, Delivery, Notifier};
 use super::{assets, metrics, render};
@@ -30,21 +31,21 @@ const PENALTY: Duration = Duration::from_millis(500);
 /// The page, and everything that it needs.
 pub struct Page {
     access: Access,
-    viewer: Viewer,
-    folder: PathBuf,
+    pub(super) viewer: Rc<Viewer>,
+    events: Rc<Events>,
     /// Held by a client that gave a wrong token or password.
     penalty: Mutex<()>,
 }
 
 /// Form of an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Page,
     Api,
 }
 
 /// Reason why something is not shown.
-struct Problem(StatusCode, String);
+pub(super) struct Problem(StatusCode, String);
 
 impl From<Unseen> for Problem {
     fn from(unseen: Unseen) -> Problem {
@@ -52,11 +53,13 @@ impl From<Unseen> for Problem {
     }
 }
 
-fn bad(reason: String) -> Problem {
+/// Returns the problem of a request that makes no sense.
+pub(super) fn bad(reason: String) -> Problem {
     Problem(StatusCode::BAD_REQUEST, reason)
 }
 
-fn absent(reason: impl Into<String>) -> Problem {
+/// Returns the problem of something that is not there.
+pub(super) fn absent(reason: impl Into<String>) -> Problem {
     Problem(StatusCode::NOT_FOUND, reason.into())
 }
 
@@ -68,8 +71,30 @@ struct Shown<'a, T> {
     spool: String,
     /// Path of the same data in the API.
     json: String,
+    /// Version of the spool before it was read; empty for a page that does not change.
+    version: String,
     #[serde(flatten)]
     data: T,
+}
+
+impl<T> Shown<'_, T> {
+    /// Returns the context of a page for a client that may know nothing else.
+    fn bare(data: T) -> Shown<'static, T> {
+        Shown {
+            place: "",
+            spool: String::new(),
+            json: String::new(),
+            version: String::new(),
+            data,
+        }
+    }
+}
+
+fn page<T: Serialize>(status: StatusCode, template: &str, shown: Shown<'_, T>) -> Answer {
+    match render::page(template, shown) {
+        Ok(text) => answer::html(status, text),
+        Err(reason) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
+    }
 }
 
 /// A page that only says why there is none.
@@ -80,14 +105,14 @@ struct Reason<'a> {
 
 impl Handler for Page {
     const MAX_CONNECTIONS: usize = 64;
-    type Body = Full<Bytes>;
+    type Body = Content;
     type Error = Infallible;
 
     async fn answer(
         &self,
         request: Request<Incoming>,
         from: Option<SocketAddr>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    ) -> Result<Answer, Infallible> {
         let (head, body) = request.into_parts();
         let mut answer = self.respond(&head, body, from).await;
         answer::protect(&mut answer);
@@ -97,11 +122,12 @@ impl Handler for Page {
 
 impl Page {
     /// Creates the page of the spool in `folder`.
-    pub fn new(access: Access, viewer: Viewer, folder: &Path) -> Page {
+    pub fn new(access: Access, viewer: Viewer) -> Page {
+        let viewer = Rc::new(viewer);
         Page {
             access,
+            events: Events::new(viewer.clone()),
             viewer,
-            folder: folder.to_owned(),
             penalty: Mutex::new(()),
         }
     }
@@ -128,12 +154,38 @@ impl Page {
             let answer = answer::problem(StatusCode::METHOD_NOT_ALLOWED, reason);
             return answer::allowing(answer, "GET, HEAD");
         }
+        let query = head.uri.query();
+        if path == "/events" {
+            return self.stream(&head.headers, query);
+        }
         let (form, rest) = match path.strip_prefix("/api/v1/") {
             Some(rest) => (Form::Api, rest),
             None => (Form::Page, path.trim_start_matches('/')),
         };
-        let shown = self.show(form, rest, head.uri.query()).await;
-        shown.unwrap_or_else(|problem| self.problem(form, &problem))
+        let asked = Asked {
+            viewer: &self.viewer,
+            form,
+            // Before anything is read: a change after that is not missed.
+            version: self.events.now().await,
+        };
+        let shown = asked.show(rest, query).await;
+        shown.unwrap_or_else(|problem| asked.problem(&problem))
+    }
+
+    /// Opens a stream of live updates for a client that has seen a version of the spool.
+    fn stream(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
+        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let mut fields = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let after = fields.find(|(name, _)| name == "after");
+        let known = last.map(str::to_owned);
+        let known = known.or(after.map(|(_, version)| version.into_owned()));
+        match self.events.open(known) {
+            Some(stream) => answer::stream(stream),
+            None => {
+                let reason = "too many pages are open; close one of them";
+                answer::problem(StatusCode::TOO_MANY_REQUESTS, reason)
+            }
+        }
     }
 
     /// Begins a session for a client that has the token, or says whether there is one.
@@ -194,29 +246,44 @@ impl Page {
             return answer::asking_for(answer, "Basic realm=\"ansible-notify\", charset=\"UTF-8\"");
         }
         let answer = match is_page && status == StatusCode::UNAUTHORIZED {
-            true => self.page(status, "session", "", Reason { reason }),
+            true => page(status, "session", Shown::bare(Reason { reason })),
             false => answer::problem(status, reason),
         };
         answer::asking_for(answer, "Bearer realm=\"ansible-notify\"")
     }
+}
 
-    async fn show(&self, form: Form, path: &str, query: Option<&str>) -> Result<Answer, Problem> {
+/// A request that may be answered.
+pub(super) struct Asked<'a> {
+    pub(super) viewer: &'a Viewer,
+    pub(super) form: Form,
+    /// Version of the spool before it was read.
+    version: String,
+}
+
+impl Asked<'_> {
+    async fn show(&self, path: &str, query: Option<&str>) -> Result<Answer, Problem> {
         let parts: Vec<&str> = path.split('/').collect();
-        match (form, parts.as_slice()) {
-            (Form::Page, [""]) => Ok(answer::see("/notifiers")),
+        match (self.form, parts.as_slice()) {
+            (Form::Page, [""]) | (Form::Api, ["runs"]) => self.runs(query).await,
             (Form::Page, ["metrics"]) => self.metrics().await,
-            (_, ["notifiers"]) => self.notifiers(form).await,
-            (_, ["notifiers", id]) => self.notifier(form, number(id)?).await,
-            (_, ["deliveries"]) => self.deliveries(form, query).await,
-            (_, ["deliveries", id]) => self.delivery(form, number(id)?).await,
+            (Form::Api, ["runs", id, "tasks"]) => self.tasks(id).await,
+            (Form::Api, ["runs", id, "hosts"]) => self.hosts(id).await,
+            (_, ["runs", id]) => self.run(id).await,
+            (_, ["runs", id, "results"]) => self.results(id, query).await,
+            (_, ["runs", id, "results", event]) => self.result(id, number(event)?).await,
+            (_, ["notifiers"]) => self.notifiers().await,
+            (_, ["notifiers", id]) => self.notifier(number(id)?).await,
+            (_, ["deliveries"]) => self.deliveries(query).await,
+            (_, ["deliveries", id]) => self.delivery(number(id)?).await,
             _ => Err(absent("there is no such page")),
         }
     }
 
     /// Returns the data itself, or the page of this template that shows it.
-    fn reply<T: Serialize>(&self, form: Form, template: &str, path: &str, data: T) -> Answer {
-        match form {
-            Form::Page => self.page(StatusCode::OK, template, path, data),
+    pub(super) fn reply<T: Serialize>(&self, template: &str, path: &str, data: T) -> Answer {
+        match self.form {
+            Form::Page => page(StatusCode::OK, template, self.shown(path, data)),
             Form::Api => match serde_json::to_value(data) {
                 Ok(value) => answer::json(StatusCode::OK, value),
                 Err(_) => answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
@@ -224,31 +291,22 @@ impl Page {
         }
     }
 
-    fn page<T: Serialize>(
-        &self,
-        status: StatusCode,
-        template: &str,
-        path: &str,
-        data: T,
-    ) -> Answer {
-        let shown = Shown {
+    fn shown<'b, T>(&self, path: &'b str, data: T) -> Shown<'b, T> {
+        Shown {
             place: path.split(['/', '?']).next().unwrap_or_default(),
-            spool: self.folder.display().to_string(),
+            spool: self.viewer.folder().display().to_string(),
             json: match path {
                 "" => String::new(),
                 path => format!("/api/v1/{path}"),
             },
+            version: self.version.clone(),
             data,
-        };
-        match render::page(template, shown) {
-            Ok(text) => answer::html(status, text),
-            Err(reason) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
         }
     }
 
-    fn problem(&self, form: Form, Problem(status, reason): &Problem) -> Answer {
-        match form {
-            Form::Page => self.page(*status, "problem", "", Reason { reason }),
+    fn problem(&self, Problem(status, reason): &Problem) -> Answer {
+        match self.form {
+            Form::Page => page(*status, "problem", self.shown("", Reason { reason })),
             Form::Api => answer::problem(*status, reason),
         }
     }
@@ -261,17 +319,17 @@ impl Page {
         }
     }
 
-    async fn notifiers(&self, form: Form) -> Result<Answer, Problem> {
+    async fn notifiers(&self) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct Notifiers {
             notifiers: Vec<Notifier>,
         }
         let rows = together(self.destinations().await?);
         let notifiers = rows.into_iter().map(Notifier::from).collect();
-        Ok(self.reply(form, "notifiers", "notifiers", Notifiers { notifiers }))
+        Ok(self.reply("notifiers", "notifiers", Notifiers { notifiers }))
     }
 
-    async fn notifier(&self, form: Form, id: i64) -> Result<Answer, Problem> {
+    async fn notifier(&self, id: i64) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct OneNotifier {
             notifier: Notifier,
@@ -290,7 +348,7 @@ impl Page {
             notifier: Notifier::from(row),
             deliveries,
         };
-        Ok(self.reply(form, "notifier", &format!("notifiers/{id}"), data))
+        Ok(self.reply("notifier", &format!("notifiers/{id}"), data))
     }
 
     /// Returns the deliveries that the filters select, and the query of those that follow.
@@ -308,7 +366,7 @@ impl Page {
         Ok((rows.into_iter().map(Delivery::from).collect(), next))
     }
 
-    async fn deliveries(&self, form: Form, query: Option<&str>) -> Result<Answer, Problem> {
+    async fn deliveries(&self, query: Option<&str>) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct Deliveries {
             deliveries: Vec<Delivery>,
@@ -316,7 +374,7 @@ impl Page {
             next: Option<String>,
             filters: Filters,
         }
-        let filters = Filters::parse(query).map_err(bad)?;
+        let filters = Filters::parse(query, &Filters::DELIVERIES).map_err(bad)?;
         let (deliveries, next) = self.listed(&filters).await?;
         let path = match query {
             Some(query) => format!("deliveries?{query}"),
@@ -327,10 +385,10 @@ impl Page {
             next,
             filters,
         };
-        Ok(self.reply(form, "deliveries", &path, data))
+        Ok(self.reply("deliveries", &path, data))
     }
 
-    async fn delivery(&self, form: Form, id: i64) -> Result<Answer, Problem> {
+    async fn delivery(&self, id: i64) -> Result<Answer, Problem> {
         let found = match self.viewer.delivery(id).await {
             Err(Unseen::Missing(_)) => None,
             found => found?,
@@ -339,7 +397,7 @@ impl Page {
         let (row, attempts, body) = found;
         let delivery = Delivery::from(row);
         let attempts: Vec<Attempt> = attempts.into_iter().map(Attempt::from).collect();
-        if form == Form::Api {
+        if self.form == Form::Api {
             let event = view::event(body.as_deref());
             let data = serde_json::json!({
                 "delivery": delivery, "attempts": attempts, "event": event,
@@ -360,17 +418,26 @@ impl Page {
             event,
             is_cut: is_cut.unwrap_or_default(),
         };
-        Ok(self.reply(form, "delivery", &format!("deliveries/{id}"), data))
+        Ok(self.reply("delivery", &format!("deliveries/{id}"), data))
     }
 
     async fn metrics(&self) -> Result<Answer, Problem> {
         let rows = self.destinations().await?;
+        let runs = match self.viewer.runs_by_state().await {
+            Err(Unseen::Missing(_)) => Vec::new(),
+            found => found?,
+        };
         let attempts = match self.viewer.attempts().await {
             // Counting a great many takes long; the counts of the notifiers are there all the same.
             Err(Unseen::Missing(_) | Unseen::Slow) => Vec::new(),
             found => found?,
         };
-        Ok(metrics::answer(&rows, &attempts, jiff::Timestamp::now()))
+        Ok(metrics::answer(
+            &rows,
+            &attempts,
+            &runs,
+            jiff::Timestamp::now(),
+        ))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::json::bulk;
 use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, Listed, Scope};
 
 /// Length of an event's text on a page, in bytes; the API has it whole.
-const MAX_TEXT: usize = 64 << 10;
+pub const MAX_TEXT: usize = 64 << 10;
 
 /// A notifier, with the counts of its deliveries.
 #[derive(Serialize)]
@@ -161,10 +161,22 @@ pub fn event_text(body: Option<&str>) -> Option<(String, bool)> {
         Some(value) => format!("{value:#}"),
         None => body.to_owned(),
     };
-    if whole.len() <= MAX_TEXT {
-        return Some((whole, false));
+    let Cut { text, is_cut } = cut(&whole, MAX_TEXT);
+    Some((text, is_cut))
+}
+
+/// A text, or its beginning.
+pub struct Cut {
+    pub text: String,
+    pub is_cut: bool,
+}
+
+/// Returns a text of at most this length, in bytes.
+pub fn cut(text: &str, most: usize) -> Cut {
+    let mut ends = (0..=most.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    Cut {
+        text: text[..end].to_owned(),
+        is_cut: end < text.len(),
     }
-    let mut ends = (0..=MAX_TEXT).rev();
-    let end = ends.find(|end| whole.is_char_boundary(*end)).unwrap_or(0);
-    Some((whole[..end].to_owned(), true))
 }

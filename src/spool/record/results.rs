@@ -168,7 +168,7 @@ fn limit(most: usize) -> i64 {
 }
 
 /// Returns the range of the ids of a run's events: they begin with its id and a hyphen.
-fn events_of(run_id: &str) -> [String; 2] {
+pub fn events_of(run_id: &str) -> [String; 2] {
     [format!("{run_id}-"), format!("{run_id}.")]
 }
 
@@ -303,7 +303,8 @@ fn recorded_result(row: &Row<'_>) -> rusqlite::Result<RecordedResult> {
     })
 }
 
-fn notified(
+/// Returns how many deliveries of the events in a range are in which state, by notifier.
+pub fn notified(
     connection: &Connection,
     [first, last]: &[String; 2],
 ) -> rusqlite::Result<Vec<Notified>> {

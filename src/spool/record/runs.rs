@@ -191,6 +191,34 @@ pub fn list(
     Ok(found)
 }
 
+/// Returns how many runs are in each state.
+pub fn by_state(connection: &Connection, folder: &Path) -> rusqlite::Result<Vec<(RunState, i64)>> {
+    let mut count = connection.prepare_cached("SELECT count(*) FROM run WHERE status = ?1")?;
+    let mut open = connection.prepare_cached("SELECT run_id FROM run WHERE status IS NULL")?;
+    let (mut running, mut canceled) = (0, 0);
+    let mut rows = open.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = fields::text(row, 0)?.unwrap_or_default();
+        match alive::is_alive(folder, &id) {
+            true => running += 1,
+            false => canceled += 1,
+        }
+    }
+    let counted = RunState::ALL.into_iter().map(|state| {
+        let ended: i64 = match status_of(state) {
+            Some(status) => count.query_row([status], |row| row.get(0))?,
+            None => 0,
+        };
+        let more = match state {
+            RunState::Running => running,
+            RunState::Canceled => canceled,
+            _ => 0,
+        };
+        Ok((state, ended + more))
+    });
+    counted.collect()
+}
+
 /// Returns the stored status of a state; None for those that have no end.
 fn status_of(state: RunState) -> Option<&'static str> {
     let status = match state {

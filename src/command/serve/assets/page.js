@@ -32,5 +32,76 @@ function localTimes(root) {
   }
 }
 
+// Parts of the page that change are fetched again when the server says that something has changed: at once, then
+// at most once a second. The status line speaks at most every two seconds.
+const parts = new Map();
+const partsOf = (page) => page.querySelectorAll("[data-live]");
+for (const part of partsOf(document)) parts.set(part.dataset.live, part.innerHTML);
+let source, waiting, last = 0, spoken = 0, text = "";
+
+function say(status) {
+  text = status;
+  const line = document.getElementById("live");
+  if (!line || line.textContent === text) return;
+  const wait = spoken + 2000 - Date.now();
+  if (wait > 0) {
+    setTimeout(() => say(text), wait);
+  } else {
+    spoken = Date.now();
+    line.textContent = text;
+  }
+}
+
+async function refresh() {
+  waiting = undefined;
+  last = Date.now();
+  let answer;
+  try {
+    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  } catch {
+    return;
+  }
+  if (answer.status === 401) return location.reload();
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!answer.ok) return say(page.querySelector("[role=alert]")?.textContent ?? "");
+  document.title = page.title;
+  for (const part of partsOf(page)) {
+    const name = part.dataset.live;
+    const shown = document.querySelector(`[data-live="${name}"]`);
+    if (!shown || parts.get(name) === part.innerHTML) continue;
+    parts.set(name, part.innerHTML);
+    const focused = shown.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    shown.replaceChildren(...part.childNodes);
+    localTimes(shown);
+    if (focused) shown.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    if (part.dataset.status) shown.dataset.status = part.dataset.status;
+  }
+  const status = page.querySelector("[data-status]")?.dataset.status;
+  say(status ?? `updated ${new Date().toTimeString().slice(0, 8)}`);
+}
+
+function listen() {
+  const version = document.body.dataset.version;
+  if (!version || source) return;
+  source = new EventSource(`/events?after=${encodeURIComponent(version)}`);
+  source.addEventListener("change", (event) => {
+    document.body.dataset.version = event.lastEventId;
+    waiting ??= setTimeout(refresh, Math.max(0, last + 1000 - Date.now()));
+  });
+  source.addEventListener("error", () => say("not connected: this may be out of date"));
+  source.addEventListener("open", () => text.startsWith("not connected") && refresh());
+}
+
+// A browser opens few connections to a server: only the pages that are looked at keep one.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    source?.close();
+    source = undefined;
+  } else {
+    listen();
+  }
+});
+
 localTimes(document);
 signIn();
+if (!document.hidden) listen();

@@ -1,0 +1,66 @@
+//! Questions of pages about the record of runs.
+
+use super::record::results::{
+    self, Notified, RecordedHost, RecordedResult, RecordedTask, ResultFilter,
+};
+use super::record::runs::{self, Found, RecordedRun, RunFilter, RunState};
+use super::viewer::{Unseen, Viewer};
+
+/// A run is given by its number.
+impl Viewer {
+    /// Returns the recorded runs that match the filter, newest first.
+    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RecordedRun>, Unseen> {
+        let folder = self.folder().to_owned();
+        self.ask(move |connection| runs::list(connection, &folder, &filter))
+            .await
+    }
+
+    /// Returns a recorded run by its id, or by the beginning of one.
+    pub async fn run(&self, id: &str) -> Result<Found, Unseen> {
+        let (folder, id) = (self.folder().to_owned(), id.to_owned());
+        self.ask(move |connection| runs::find(connection, &folder, &id))
+            .await
+    }
+
+    /// Returns the tasks of a run, in the order in which they began.
+    pub async fn tasks(&self, run: i64) -> Result<Vec<RecordedTask>, Unseen> {
+        self.ask(move |connection| results::tasks(connection, run))
+            .await
+    }
+
+    /// Returns the hosts of a run by name.
+    pub async fn hosts(&self, run: i64) -> Result<Vec<RecordedHost>, Unseen> {
+        self.ask(move |connection| results::hosts(connection, run))
+            .await
+    }
+
+    /// Returns the results of a run that match the filter, in the order in which they came.
+    pub async fn results(
+        &self,
+        run: i64,
+        filter: ResultFilter,
+    ) -> Result<Vec<RecordedResult>, Unseen> {
+        self.ask(move |connection| results::results(connection, run, &filter))
+            .await
+    }
+
+    /// Returns a result of a run by the number of its event, with all that is recorded of it.
+    pub async fn result(&self, run: i64, event: i64) -> Result<Option<RecordedResult>, Unseen> {
+        self.ask(move |connection| results::result(connection, run, event))
+            .await
+    }
+
+    /// Returns how many deliveries of a run are in which state, by notifier.
+    pub async fn notified(&self, run_id: &str) -> Result<Vec<Notified>, Unseen> {
+        let range = results::events_of(run_id);
+        self.ask(move |connection| results::notified(connection, &range))
+            .await
+    }
+
+    /// Returns how many runs are in each state.
+    pub async fn runs_by_state(&self) -> Result<Vec<(RunState, i64)>, Unseen> {
+        let folder = self.folder().to_owned();
+        self.ask(move |connection| runs::by_state(connection, &folder))
+            .await
+    }
+}
