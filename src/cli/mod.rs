@@ -129,7 +129,7 @@ impl Configuration {
 }
 
 /// Location of the spool.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Place {
     /// Use the spool that this configuration file sets, else the default one; `flush` delivers only events
     /// that belong to this file

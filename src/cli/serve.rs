@@ -50,6 +50,9 @@ pub struct Serve {
     /// Private key of --tls-cert
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Show everything, and change nothing
+    #[arg(long)]
+    pub read_only: bool,
     #[command(flatten)]
     pub place: Place,
 }

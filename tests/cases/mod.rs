@@ -71,6 +71,7 @@ mod sections;
 mod send;
 mod serve;
 mod serve_access;
+mod serve_actions;
 mod serve_runs;
 mod services;
 mod slack;

@@ -1,10 +1,12 @@
 //! `serve`: a page and an API that show what is in the spool.
 
 mod access;
+mod actions;
 mod answer;
 mod assets;
 mod events;
 mod metrics;
+mod problem;
 mod query;
 mod render;
 mod routes;
@@ -76,7 +78,7 @@ async fn serve(arguments: &Serve, folder: &Path) -> Result<()> {
     check_reach(&access)?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     announce(&listener.name(scheme)?, arguments, token);
-    let page = Rc::new(Page::new(access, Viewer::new(folder)));
+    let page = Rc::new(Page::new(access, Viewer::new(folder), arguments));
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         () = server::accept(&listener, &page, acceptor.as_ref()) => {}

@@ -14,11 +14,14 @@ use tokio::sync::Mutex;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::access::{Access, Credentials, Refused};
+use super::actions::{Action, Actions, Said};
 use super::answer::{self, Answer, Content};
 use super::events::Events;
+use super::problem::{Problem, absent, bad};
 use super::query::Filters;
 use super::view::{self, Attempt, Delivery, Notifier};
 use super::{assets, metrics, render};
+use crate::cli::serve::Serve;
 use crate::command::status::together;
 use crate::net::server::{Handler, PATIENCE};
 use crate::spool::{DestinationStatus, Unseen, Viewer};
@@ -33,6 +36,8 @@ pub struct Page {
     access: Access,
     pub(super) viewer: Rc<Viewer>,
     events: Rc<Events>,
+    actions: Actions,
+    is_read_only: bool,
     /// Held by a client that gave a wrong token or password.
     penalty: Mutex<()>,
 }
@@ -42,25 +47,6 @@ pub struct Page {
 pub(super) enum Form {
     Page,
     Api,
-}
-
-/// Reason why something is not shown.
-pub(super) struct Problem(StatusCode, String);
-
-impl From<Unseen> for Problem {
-    fn from(unseen: Unseen) -> Problem {
-        Problem(StatusCode::SERVICE_UNAVAILABLE, unseen.to_string())
-    }
-}
-
-/// Returns the problem of a request that makes no sense.
-pub(super) fn bad(reason: String) -> Problem {
-    Problem(StatusCode::BAD_REQUEST, reason)
-}
-
-/// Returns the problem of something that is not there.
-pub(super) fn absent(reason: impl Into<String>) -> Problem {
-    Problem(StatusCode::NOT_FOUND, reason.into())
 }
 
 /// Context of every template.
@@ -73,6 +59,9 @@ struct Shown<'a, T> {
     json: String,
     /// Version of the spool before it was read; empty for a page that does not change.
     version: String,
+    can_act: bool,
+    /// Outcome of the action that led here.
+    said: Option<Said>,
     #[serde(flatten)]
     data: T,
 }
@@ -85,6 +74,8 @@ impl<T> Shown<'_, T> {
             spool: String::new(),
             json: String::new(),
             version: String::new(),
+            can_act: false,
+            said: None,
             data,
         }
     }
@@ -122,11 +113,13 @@ impl Handler for Page {
 
 impl Page {
     /// Creates the page of the spool in `folder`.
-    pub fn new(access: Access, viewer: Viewer) -> Page {
+    pub fn new(access: Access, viewer: Viewer, arguments: &Serve) -> Page {
         let viewer = Rc::new(viewer);
         Page {
             access,
             events: Events::new(viewer.clone()),
+            actions: Actions::new(arguments.place.clone(), viewer.clone()),
+            is_read_only: arguments.read_only,
             viewer,
             penalty: Mutex::new(()),
         }
@@ -149,6 +142,13 @@ impl Page {
         if let Err(refused) = self.access.check_user(&head.headers, from) {
             return self.refuse(head, refused).await;
         }
+        let (form, rest) = match path.strip_prefix("/api/v1/") {
+            Some(rest) => (Form::Api, rest),
+            None => (Form::Page, path.trim_start_matches('/')),
+        };
+        if let (&Method::POST, Some(action)) = (&head.method, Action::of(rest)) {
+            return self.act(form, action).await;
+        }
         if !is_read {
             let reason = "this can only be read";
             let answer = answer::problem(StatusCode::METHOD_NOT_ALLOWED, reason);
@@ -158,18 +158,44 @@ impl Page {
         if path == "/events" {
             return self.stream(&head.headers, query);
         }
-        let (form, rest) = match path.strip_prefix("/api/v1/") {
-            Some(rest) => (Form::Api, rest),
-            None => (Form::Page, path.trim_start_matches('/')),
-        };
+        let said = query.and_then(|query| query.strip_prefix("said="));
+        let query = query.filter(|_| said.is_none());
+        let said = said.and_then(|number| self.actions.said(number.parse().ok()?));
         let asked = Asked {
             viewer: &self.viewer,
             form,
             // Before anything is read: a change after that is not missed.
             version: self.events.now().await,
+            can_act: !self.is_read_only,
+            said,
         };
         let shown = asked.show(rest, query).await;
         shown.unwrap_or_else(|problem| asked.problem(&problem))
+    }
+
+    /// Does what a button or a program asks for.
+    async fn act(&self, form: Form, action: Action) -> Answer {
+        let done = match self.is_read_only {
+            true => Err(Problem(
+                StatusCode::FORBIDDEN,
+                "nothing can be changed: it was started with `--read-only`".to_owned(),
+            )),
+            false => self.actions.act(action).await,
+        };
+        let asked = Asked {
+            viewer: &self.viewer,
+            form,
+            version: String::new(),
+            can_act: !self.is_read_only,
+            said: None,
+        };
+        match (form, done) {
+            (Form::Page, Ok((number, _))) => {
+                answer::see(&format!("{}?said={number}", action.page()))
+            }
+            (Form::Api, Ok((_, said))) => asked.reply("", "", said),
+            (_, Err(problem)) => asked.problem(&problem),
+        }
     }
 
     /// Opens a stream of live updates for a client that has seen a version of the spool.
@@ -259,6 +285,9 @@ pub(super) struct Asked<'a> {
     pub(super) form: Form,
     /// Version of the spool before it was read.
     version: String,
+    can_act: bool,
+    /// Outcome of the action that led to this page.
+    said: Option<Said>,
 }
 
 impl Asked<'_> {
@@ -300,6 +329,8 @@ impl Asked<'_> {
                 path => format!("/api/v1/{path}"),
             },
             version: self.version.clone(),
+            can_act: self.can_act,
+            said: self.said.clone(),
             data,
         }
     }

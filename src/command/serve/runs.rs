@@ -4,8 +4,9 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::answer::{self, Answer};
+use super::problem::{Problem, absent, bad};
 use super::query::Filters;
-use super::routes::{Asked, Form, Problem, absent, bad};
+use super::routes::{Asked, Form};
 use super::run_view::{Content, Host, Outcome, Run, Task, Told};
 use super::view::Delivery;
 use crate::spool::record::runs::{Found, RecordedRun};
