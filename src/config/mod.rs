@@ -349,7 +349,7 @@ fn is_section(name: &str) -> bool {
     };
     matches!(
         name,
-        "inputs" | "outputs" | "delivery" | event::NAME | mask::NAME
+        "inputs" | "outputs" | "delivery" | "page" | event::NAME | mask::NAME
     ) || named("notifier:")
         || named("outputs:")
         || named("time:")

@@ -5,7 +5,7 @@ use super::{Sections, advice, mask};
 use crate::text::{nearest, suggest};
 
 /// Sections without a name of their own.
-const PLAIN: [&str; 5] = ["inputs", "outputs", "delivery", "event", "mask"];
+const PLAIN: [&str; 6] = ["inputs", "outputs", "delivery", "event", "mask", "page"];
 /// Sections with a name after a colon.
 const NAMED: [&str; 4] = ["notifier", "outputs", "secret", "time"];
 
@@ -55,7 +55,7 @@ fn meant(name: &str, kinds: &[&'static str]) -> (String, String) {
 }
 
 fn among() -> String {
-    "; known sections: [inputs], [outputs], [delivery], [event], [mask], [notifier:NAME], [outputs:NAME], [secret:NAME], [time:NAME]"
+    "; known sections: [inputs], [outputs], [delivery], [event], [mask], [page], [notifier:NAME], [outputs:NAME], [secret:NAME], [time:NAME]"
         .to_owned()
 }
 

@@ -8,6 +8,7 @@ use crate::config::Sections;
 use crate::config::entry::{Entry, Origin};
 use crate::config::mask;
 use crate::config::section::Section;
+use crate::delivery::page;
 use crate::delivery::setup::Config;
 use crate::net::http::Http;
 use crate::notifier::KINDS;
@@ -25,7 +26,7 @@ impl KnownKeys {
     /// Collects the keys by building every section and every kind without any value.
     pub fn collect() -> KnownKeys {
         let mut sections = Sections::new();
-        for name in ["inputs", "delivery", "event", "time:NAME"] {
+        for name in ["inputs", "delivery", "event", page::NAME, "time:NAME"] {
             sections.insert(name.to_owned(), Section::new(name, Origin::DropIn));
         }
         for kind in KINDS {

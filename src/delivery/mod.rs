@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod destination;
 pub mod keys;
 pub mod lanes;
+pub mod page;
 pub mod record;
 pub mod setup;
 pub mod shared;
@@ -159,7 +160,10 @@ impl Deliverer {
         let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
         let labels = self.labels.borrow().clone();
         let mut wanted_by_some = 0;
-        for (sequence, event) in events {
+        for (sequence, mut event) in events {
+            if let Some(link) = self.recorder.link(sequence, &event) {
+                event.url = Some(link);
+            }
             let event = Arc::new(labels.apply(event));
             self.note(sequence, &event);
             let (destinations, conditions, event) = self.wanting(event, candidates);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::console::stderr;
 use crate::delivery::Deliverer;
+use crate::delivery::page::PageAddress;
 use crate::event::shorten::shortened;
 use crate::event::{Event, Play, Run, RunEnd, State, Task};
 use crate::json::lookup;
@@ -52,6 +53,8 @@ struct KnownTask {
 #[derive(Default)]
 pub struct Recorder {
     recording: Cell<Recording>,
+    /// Address of the page that shows what is recorded.
+    page: RefCell<Option<PageAddress>>,
     /// True if this process shows that the runs live.
     shows_alive: Cell<bool>,
     runs: RefCell<Option<(Arc<Run>, Arc<RunAbout>)>>,
@@ -67,9 +70,22 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Returns true if an event is recorded.
+    fn wants(&self, event: &Event) -> bool {
+        self.recording.get() != Recording::Off && !event.test && !event.run.id.is_empty()
+    }
+
+    /// Returns the address at which a recorded event is shown, if the page has one.
+    pub(super) fn link(&self, sequence: u64, event: &Event) -> Option<String> {
+        let page = self.page.borrow();
+        let page = page.as_ref().filter(|_| self.wants(event))?;
+        let is_result = is_result(event) && !self.gave_up.get();
+        Some(page.of(&event.run, is_result.then_some(sequence)))
+    }
+
     /// Adds an event to those that wait.
     fn note(&self, sequence: u64, event: &Event, spool: &Spool) {
-        if self.recording.get() == Recording::Off || event.test || event.run.id.is_empty() {
+        if !self.wants(event) {
             return;
         }
         let what = self.what(event);
@@ -113,9 +129,8 @@ impl Recorder {
         if let Some(end) = &event.end {
             return What::End(Box::new(end_of(end)));
         }
-        let is_result = event.event.is_task_end() || event.event.is_item();
         match (event.state, &event.host, &event.task) {
-            (Some(state), Some(host), task) if is_result => {
+            (Some(state), Some(host), task) if is_result(event) => {
                 let task = task.clone().unwrap_or_default();
                 let outcome = outcome(event, state);
                 let is_hidden = is_hidden(event);
@@ -240,9 +255,11 @@ impl Recorder {
 }
 
 impl Deliverer {
-    /// Sets what is recorded from here on, and deletes runs that ended longer than `keep` ago, in the background.
-    pub fn record(&self, recording: Recording, keep: Duration) {
+    /// Sets what is recorded from here on, and where it is shown; deletes runs that ended longer than `keep` ago,
+    /// in the background.
+    pub fn record(&self, recording: Recording, page: Option<PageAddress>, keep: Duration) {
         self.recorder.recording.set(recording);
+        self.recorder.page.replace(page);
         let spool = self.spool().clone();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = crate::system::clock::now()
@@ -338,6 +355,12 @@ fn end_of(end: &RunEnd) -> NewEnd {
         reason: end.reason.as_deref().map(secret::redact),
         rescued: rescued.sum(),
     }
+}
+
+/// Returns true if an event is the result of a task on a host, or of one item of its loop.
+fn is_result(event: &Event) -> bool {
+    let is_end = event.event.is_task_end() || event.event.is_item();
+    is_end && event.state.is_some() && event.host.is_some()
 }
 
 /// Returns true if Ansible hid what a result holds.

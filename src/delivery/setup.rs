@@ -13,6 +13,7 @@ use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
 use crate::delivery::destination::{Destination, unless_in_trouble};
+use crate::delivery::page::{self, PageAddress};
 use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
 use crate::message::fields::Fields;
@@ -50,6 +51,8 @@ pub struct Config {
     pub spool: Option<PathBuf>,
     /// Labels that every event gets when it is accepted.
     pub labels: Rc<Labels>,
+    /// Address of the page, for links to what is recorded.
+    pub page: Option<PageAddress>,
     /// Notifiers muted by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
     /// Everything that events must not show.
@@ -156,6 +159,7 @@ impl Config {
             keep_bodies: false,
             spool: None,
             labels: Rc::default(),
+            page: None,
             muted: Vec::new(),
             masks: None,
             levels: Vec::new(),
@@ -190,6 +194,11 @@ impl Config {
             self.labels = Rc::new(Labels::new(&event, samples));
             event.report_unknown();
             self.collect_slight(&event);
+        }
+        if let Some(page) = sections.remove(page::NAME) {
+            self.page = PageAddress::read(&page);
+            page.report_unknown();
+            self.collect_slight(&page);
         }
         let times = Named::take(&mut sections, |section| self.collect(section));
         let mut outputs: Sections = BTreeMap::new();

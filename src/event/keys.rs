@@ -1,7 +1,7 @@
 //! Keys of an event: those of the schema, and `record` and `output`, which this program adds where one is wanted.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
-pub const KEYS: [&str; 40] = [
+pub const KEYS: [&str; 41] = [
     "state",
     "event",
     "host",
@@ -34,6 +34,7 @@ pub const KEYS: [&str; 40] = [
     "last_run",
     "vars",
     "labels",
+    "url",
     "custom_stats",
     "custom_stats_per_host",
     "schema",
@@ -185,6 +186,7 @@ mod tests {
             }),
             vars: Some(Arc::new(own("deploy_id"))),
             labels: Some(own("env")),
+            url: some("https://page/runs/r"),
             result: raw(&json!({"rc": 1})),
             truncated: true,
             repaired: true,

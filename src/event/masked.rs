@@ -57,6 +57,7 @@ impl Masks {
             vars,
             host,
             labels,
+            url,
             result,
             loop_reason,
             truncated: _,
@@ -88,6 +89,7 @@ impl Masks {
         if let Some(labels) = labels {
             self.members(labels);
         }
+        self.option(url);
         if !(*callback == Callback::PlaybookOnStats && is_counts(result.as_deref())) {
             self.raw(result);
         }

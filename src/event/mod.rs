@@ -12,6 +12,7 @@ pub mod mask;
 pub mod masked;
 pub mod pairs;
 pub mod parse;
+mod playbooks;
 pub mod quoted;
 pub mod reason;
 pub mod redact;
@@ -137,40 +138,6 @@ pub struct Run {
     pub wrapped: Option<wrapped::Wrapped>,
 }
 
-impl Run {
-    /// Returns a key that identifies the playbook, or all those of one command line, and the inventory; the
-    /// same in each of their runs, and empty if nothing identifies them.
-    pub fn playbook_key(&self) -> String {
-        if self.playbooks.len() > 1 {
-            return self.key_of(&self.playbooks.join(" + "));
-        }
-        self.own_key()
-    }
-
-    /// Returns the key that the current playbook has when run alone.
-    pub fn own_key(&self) -> String {
-        let playbook = self.path.as_ref().or(self.playbook.as_ref());
-        let name = playbook.cloned().or_else(|| self.command());
-        name.map_or_else(String::new, |name| self.key_of(&name))
-    }
-
-    /// Returns the keys of the playbooks before the current one: Ansible continued, so they succeeded.
-    pub fn earlier_keys(&self) -> Vec<String> {
-        let earlier = self.playbooks.iter();
-        let earlier = earlier.take_while(|path| Some(*path) != self.path.as_ref());
-        earlier.map(|path| self.key_of(path)).collect()
-    }
-
-    fn key_of(&self, playbook: &str) -> String {
-        let mut key = playbook.to_owned();
-        for inventory in &self.inventory {
-            key.push_str(" @ ");
-            key.push_str(inventory);
-        }
-        key
-    }
-}
-
 /// The play that an event belongs to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -233,6 +200,9 @@ pub struct Event {
     /// Labels of the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Map<String, Value>>,
+    /// Address at which a person can look at it on the page of this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Return value of the module, stripped; kept as text until an expression asks for it.
     pub result: Option<Box<RawValue>>,
     /// Items of a loop that failed, and why: its result does not hold them.
@@ -387,6 +357,7 @@ impl Event {
             vars: None,
             host: None,
             labels: None,
+            url: None,
             result: None,
             loop_reason: None,
             truncated: false,
@@ -405,6 +376,11 @@ impl Event {
         let start = matches!(self.event, Callback::PlaybookOnStart | Callback::RunStart);
         let started = start.then_some(Status::Running);
         self.end.as_ref().map(|end| end.status).or(started)
+    }
+
+    /// Returns the address at which a person can look at it, or at its run in a CI system.
+    pub fn link(&self) -> Option<&str> {
+        self.url.as_deref().or(self.run.url.as_deref())
     }
 
     /// Returns its approximate size in memory, in bytes.

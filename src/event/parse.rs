@@ -170,6 +170,7 @@ impl EventParser {
         event.host = part(object, "host", "name")?;
         event.vars = typed(object, "vars")?;
         event.labels = typed(object, "labels")?;
+        event.url = typed(object, "url")?;
         event.test = typed(object, "test")?.unwrap_or(false);
         event.result = object
             .get("result")

@@ -65,6 +65,8 @@ struct StoredEvent<'a> {
     host: Option<Cow<'a, Host>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Cow<'a, Map<String, Value>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<Cow<'a, str>>,
     result: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
@@ -226,6 +228,7 @@ impl<'a> StoredEvent<'a> {
             duration: event.duration,
             host: event.host.as_ref().map(Cow::Borrowed),
             labels: event.labels.as_ref().map(Cow::Borrowed),
+            url: event.url.as_deref().map(Cow::Borrowed),
             result: event.result.as_deref().map(Cow::Borrowed),
             reason: event.loop_reason.as_deref().map(Cow::Borrowed),
             truncated: event.truncated,
@@ -252,6 +255,7 @@ impl<'a> StoredEvent<'a> {
             vars: common.vars.clone(),
             host: self.host.map(Cow::into_owned),
             labels: self.labels.map(Cow::into_owned),
+            url: self.url.map(Cow::into_owned),
             result: self.result.map(Cow::into_owned),
             loop_reason: self.reason.map(Cow::into_owned),
             truncated: self.truncated,

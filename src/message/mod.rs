@@ -63,10 +63,10 @@ impl Message {
         self.context.event().end.is_none() && self.threads.contains_key(ENDED)
     }
 
-    /// Returns the URL at which a person can look at the run, unless it is longer than services accept; none for
-    /// events of several runs.
+    /// Returns the URL at which a person can look at the event or its run, unless it is longer than services
+    /// accept; none for events of several runs.
     pub fn link(&self) -> Option<&str> {
-        let url = self.context.event().run.url.as_deref();
+        let url = self.context.event().link();
         let is_link = |url: &&str| !url.is_empty() && url.len() <= LINK;
         url.filter(|url| is_link(url) && self.context.is_of_one_run())
     }

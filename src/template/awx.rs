@@ -17,7 +17,7 @@ pub fn job(event: &Event) -> Value {
     json!({
         "id": run.id,
         "type": "job",
-        "url": run.url.as_deref().unwrap_or_default(),
+        "url": event.link().unwrap_or_default(),
         "created": started,
         "modified": time_text(event.time),
         "name": name(event),
@@ -54,7 +54,7 @@ pub fn metadata(event: &Event) -> Value {
     json!({
         "id": run.id,
         "name": name(event),
-        "url": run.url.as_deref().unwrap_or_default(),
+        "url": event.link().unwrap_or_default(),
         "created_by": run.user,
         "started": started(event),
         "finished": event.end.as_ref().map(|_| time_text(event.time)),

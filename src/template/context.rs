@@ -16,7 +16,7 @@ use crate::template::awx;
 type Read = fn(&Arc<View>) -> Option<Value>;
 
 /// Variables that expressions and templates may use.
-const TABLE: [(&str, Read); 59] = [
+const TABLE: [(&str, Read); 60] = [
     ("event", |view| Some(whole(&view.event, view.share()))),
     ("state", |view| {
         text(view.event.state.map(|state| state.name()))
@@ -157,7 +157,8 @@ const TABLE: [(&str, Read); 59] = [
     ("custom_stats_per_host", |view| {
         members(view.end().map(|end| &end.custom_stats_per_host))
     }),
-    ("url", |view| text(view.event.run.url.as_deref())),
+    ("url", |view| text(view.event.link())),
+    ("ci_url", |view| text(view.event.run.url.as_deref())),
     ("test", |view| Some(Value::from(view.event.test))),
     ("job", |view| Some(from_json(awx::job(&view.event)))),
     ("job_friendly_name", |_| {

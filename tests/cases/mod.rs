@@ -46,6 +46,7 @@ mod oauth;
 mod order;
 mod own_data;
 mod owners;
+mod page_url;
 mod poison;
 mod proxy;
 mod reading;

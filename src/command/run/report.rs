@@ -211,7 +211,7 @@ impl Reporter {
         deliverer.shared.open(|| command::open_spool(&config));
         deliverer.prune(config.keep);
         deliverer.label(&config.labels);
-        deliverer.record(config.recording, config.keep_runs);
+        deliverer.record(config.recording, config.page.clone(), config.keep_runs);
         if config.recording != Recording::Off && self.alive.borrow().is_none() {
             let alive = deliverer.spool().live(&self.run.id, Part::Command);
             self.alive.replace(alive);

@@ -358,7 +358,8 @@ impl Stream {
             .open(|| crate::command::open_spool(&config));
         self.deliverer.prune(config.keep);
         self.deliverer.show_alive();
-        self.deliverer.record(config.recording, config.keep_runs);
+        self.deliverer
+            .record(config.recording, config.page.clone(), config.keep_runs);
         self.deliverer.label(&config.labels);
         self.destinations.clear();
         let mut thresholds = Vec::new();
