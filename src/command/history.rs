@@ -122,7 +122,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
 }
 
 /// Reason why no message can be shown for a delivered event.
-const NOT_KEPT: &str =
+pub const NOT_KEPT: &str =
     "its event is no longer kept; `keep_bodies = true` in [delivery] keeps delivered ones, too";
 
 /// Returns the body of an event, if it can be parsed.

@@ -12,6 +12,7 @@ pub mod signing;
 pub mod sigv4;
 pub mod tls;
 pub mod token_reply;
+pub mod unasked;
 pub mod url_template;
 pub mod urls;
 pub mod wire;

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::unasked::Completed;
 use crate::console::stderr;
 use crate::panics;
 use crate::system::trusted;
@@ -118,6 +119,14 @@ pub trait Handler: 'static {
     /// Reason to close the connection without an answer.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// True to answer a client that has closed its side of the connection already.
+    const ANSWERS_LATE: bool = true;
+
+    /// Returns the headers that an answer to a request that cannot be read has, too; each ends with its line.
+    fn headers() -> &'static str {
+        ""
+    }
+
     /// Answers a request of a client; a unix socket's client has no address.
     fn answer(
         &self,
@@ -201,7 +210,8 @@ async fn exchange<H: Handler>(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD)
-        .half_close(true);
+        .half_close(H::ANSWERS_LATE);
+    let stream = Completed::new(stream, H::headers());
     // An error here is a disconnected client, or the handler's wish to drop it.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }

@@ -12,8 +12,7 @@ use super::fields;
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
 use super::state::{self, DeliveryState};
-use crate::event::Status;
-use crate::event::callback::words::Head;
+use super::wording::{self, Wording};
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -286,15 +285,12 @@ pub const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host
 pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
     let (event_id, callback) = (text(1)?, text(3)?);
-    let mut head = head(connection, fields::number(row, 11)?.unwrap_or_default());
-    let run = head.run(&event_id);
-    if let (Some(run), true) = (&run, head.lacks_status(&callback)) {
-        head = head.with_status(recorded_status(connection, run)?);
-    }
+    let event = fields::number(row, 11)?.unwrap_or_default();
+    let Wording { result, run } = wording::of(connection, event, &event_id, &callback)?;
     Ok(HistoryRow {
         id: row.get(0)?,
         created: fields::number(row, 2)?.unwrap_or_default(),
-        result: head.words(&callback),
+        result,
         run,
         event_id,
         callback,
@@ -306,23 +302,6 @@ pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<H
         error: fields::text(row, 9)?,
         destination: fields::number(row, 10)?.unwrap_or_default(),
     })
-}
-
-/// Reads what the text of an event says in short. If that cannot be read, the rest of its row still can.
-fn head(connection: &Connection, event: i64) -> Head {
-    let body = connection
-        .prepare_cached("SELECT body FROM event WHERE id = ?1")
-        .and_then(|mut body| body.query_row([event], |row| fields::sound_text(row, 0)));
-    Head::read(body.ok().flatten().as_deref())
-}
-
-/// Returns how a run ended, if that is recorded.
-fn recorded_status(connection: &Connection, run: &str) -> rusqlite::Result<Option<Status>> {
-    let status = connection
-        .prepare_cached("SELECT status FROM run WHERE run_id = ?1")?
-        .query_row([run], |row| fields::text(row, 0))
-        .optional()?;
-    Ok(status.flatten().as_deref().and_then(Status::named))
 }
 
 /// Returns the newest deliveries that match the filter, newest first.

@@ -2,12 +2,14 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::attempts::{self, AttemptRow};
+use super::attempts::{self, AttemptRow, SentMessage};
 use super::fields;
 use super::history::{self, DestinationStatus};
+use super::record::results::OF_THIS_RUN;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 use super::viewer::{Unseen, Viewer};
+use super::wording::{self, Wording};
 
 /// Selection of deliveries.
 #[derive(Clone, Debug, Default)]
@@ -49,12 +51,26 @@ pub struct Listed {
     /// Duration of the attempt that delivered it, in milliseconds.
     pub duration: Option<i64>,
     pub error: Option<String>,
+    /// The event in words: `failed`, `run ok`.
+    pub result: String,
+    /// Run of the event, if it is known.
+    pub run: Option<String>,
+}
+
+/// A delivery with everything that is kept of it.
+pub struct ListedInFull {
+    pub row: Listed,
+    pub attempts: Vec<AttemptRow>,
+    /// Message as it was last sent.
+    pub sent: Option<SentMessage>,
+    /// Body of its event.
+    pub body: Option<String>,
 }
 
 const COLUMNS: &str = "delivery.id, event_id, created, callback, host, task, delivery.destination,
-    destination.name, state, attempts, next_at, finished, duration, error, hold";
+    destination.name, state, attempts, next_at, finished, duration, error, hold, delivery.event";
 
-fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+fn listed(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
     let number =
         |column| Ok::<_, rusqlite::Error>(fields::number(row, column)?.unwrap_or_default());
@@ -63,11 +79,13 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
         Some(DeliveryState::Held) => number(14)?,
         _ => number(10)?,
     };
+    let (event_id, callback) = (text(1)?, text(3)?);
+    let Wording { result, run } = wording::of(connection, number(15)?, &event_id, &callback)?;
     Ok(Listed {
         id: row.get(0)?,
-        event_id: text(1)?,
+        event_id,
         created: number(2)?,
-        callback: text(3)?,
+        callback,
         host: text(4)?,
         task: text(5)?,
         destination: DestinationId(number(6)?),
@@ -78,6 +96,8 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
         finished: fields::number(row, 11)?,
         duration: fields::number(row, 12)?,
         error: fields::text(row, 13)?,
+        result,
+        run,
     })
 }
 
@@ -90,21 +110,23 @@ fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Res
     let (from, condition) = match first {
         Some(_) => (
             "event CROSS JOIN delivery ON delivery.event = event.id",
-            "event_id >= ?9 AND event_id < ?10",
+            format!("event_id >= ?1 AND event_id < ?2 AND {OF_THIS_RUN}"),
         ),
         None => (
             "delivery LEFT JOIN event ON event.id = delivery.event",
-            "?9 IS NULL AND ?10 IS NULL",
+            "?1 IS NULL AND ?2 IS NULL".to_owned(),
         ),
     };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM {from} LEFT JOIN destination ON destination.id = delivery.destination
-         WHERE {condition} AND (?1 IS NULL OR delivery.id < ?1) AND (?2 IS NULL OR state = ?2)
-         AND (?3 IS NULL OR delivery.destination = ?3) AND (?4 IS NULL OR destination.name = ?4)
-         AND (?5 IS NULL OR host = ?5) AND (?6 IS NULL OR task = ?6) AND coalesce(created, ?7) >= ?7
-         ORDER BY delivery.id DESC LIMIT ?8"
+         WHERE {condition} AND (?3 IS NULL OR delivery.id < ?3) AND (?4 IS NULL OR state = ?4)
+         AND (?5 IS NULL OR delivery.destination = ?5) AND (?6 IS NULL OR destination.name = ?6)
+         AND (?7 IS NULL OR host = ?7) AND (?8 IS NULL OR task = ?8) AND coalesce(created, ?9) >= ?9
+         ORDER BY delivery.id DESC LIMIT ?10"
     ))?;
     let values = params![
+        first,
+        last,
         filter.before,
         filter.state,
         filter.destination,
@@ -112,11 +134,10 @@ fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Res
         filter.host,
         filter.task,
         filter.since,
-        filter.most,
-        first,
-        last
+        filter.most
     ];
-    statement.query_map(values, listed)?.collect()
+    let rows = statement.query_map(values, |row| listed(connection, row))?;
+    rows.collect()
 }
 
 /// Attempts for a destination, as far as its deliveries are still in the spool.
@@ -164,11 +185,8 @@ impl Viewer {
             .await
     }
 
-    /// Returns a delivery with all its attempts, and the body of its event if that is still kept.
-    pub async fn delivery(
-        &self,
-        id: i64,
-    ) -> Result<Option<(Listed, Vec<AttemptRow>, Option<String>)>, Unseen> {
+    /// Returns a delivery with everything that is kept of it.
+    pub async fn delivery(&self, id: i64) -> Result<Option<ListedInFull>, Unseen> {
         self.ask(move |connection| {
             let filter = DeliveryFilter {
                 before: id.checked_add(1),
@@ -176,12 +194,15 @@ impl Viewer {
                 ..DeliveryFilter::default()
             };
             let found = deliveries(connection, &filter)?.pop();
-            let Some(found) = found.filter(|found| found.id == id) else {
+            let Some(row) = found.filter(|found| found.id == id) else {
                 return Ok(None);
             };
-            let attempts = attempts::of(connection, id)?;
-            let body = history::body(connection, id)?;
-            Ok(Some((found, attempts, body)))
+            Ok(Some(ListedInFull {
+                row,
+                attempts: attempts::of(connection, id)?,
+                sent: attempts::message(connection, id)?,
+                body: history::body(connection, id)?,
+            }))
         })
         .await
     }

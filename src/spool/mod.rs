@@ -34,6 +34,7 @@ mod state;
 mod viewer;
 mod wal;
 mod watched;
+mod wording;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ use lock::Patience;
 use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
-pub use attempts::AttemptRow;
+pub use attempts::{AttemptRow, SentMessage};
 pub use breakers::{BREAKER, BreakerRow};
 pub use conditions::{Condition, Streak, Treatment};
 pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
@@ -62,7 +63,7 @@ pub use held::HeldRange;
 pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
-pub use listing::{Attempts, DeliveryFilter, Listed};
+pub use listing::{Attempts, DeliveryFilter, Listed, ListedInFull};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
 pub use schema::NEWEST as SCHEMA;

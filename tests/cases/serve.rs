@@ -49,7 +49,7 @@ fn notifiers_and_deliveries_are_shown_alike_by_page_and_api() {
     let one = served.get("/notifiers/3").body;
     assert!(one.contains("<h1>pager "), "{one}");
     assert!(
-        one.contains("waiting · pager · ansible-notify</title>"),
+        one.contains("pending · pager · ansible-notify</title>"),
         "{one}"
     );
 
@@ -59,10 +59,27 @@ fn notifiers_and_deliveries_are_shown_alike_by_page_and_api() {
     let newest = run(&sandbox, &["history", "--json", "--limit", "1"], "").stdout;
     let newest: Value = serde_json::from_str(&newest).unwrap();
     for key in [
-        "id", "event_id", "callback", "host", "task", "notifier", "state", "attempts",
+        "id", "event_id", "callback", "host", "task", "notifier", "state", "attempts", "result",
+        "run",
     ] {
         assert_eq!(rows[0][key], newest[key], "{key}");
     }
+    // People read other words than programs.
+    assert_eq!(rows[0]["callback"], "runner_on_failed");
+    let pending = served.get("/api/v1/deliveries?state=pending").json();
+    assert_eq!(pending["deliveries"][0]["state"], "waiting");
+    let waiting = served.get("/api/v1/deliveries?state=waiting").json();
+    assert_eq!(waiting["deliveries"], pending["deliveries"]);
+    let visible = served.get("/deliveries").body + &one;
+    for word in ["pending", ">failed<"] {
+        assert!(visible.contains(word), "{word}: {visible}");
+    }
+    for word in ["waiting", "runner_on"] {
+        assert!(!visible.to_lowercase().contains(word), "{word}: {visible}");
+    }
+    let pending = pending["deliveries"][0]["id"].as_i64().unwrap();
+    let page = served.get(&format!("/deliveries/{pending}")).body;
+    assert!(page.contains("As it would be sent now"), "{page}");
     let dead = served.get("/api/v1/deliveries?state=dead&host=web2").json();
     let dead = dead["deliveries"].as_array().unwrap();
     assert_eq!(dead.len(), 1);
@@ -75,9 +92,24 @@ fn notifiers_and_deliveries_are_shown_alike_by_page_and_api() {
     let one = served.get(&format!("/api/v1/deliveries/{id}")).json();
     assert_eq!(one["attempts"][0]["outcome"], "404 Not Found");
     assert_eq!(one["event"]["host"]["name"], "web2");
+    let history = run(&sandbox, &["history", &id.to_string(), "--json"], "").stdout;
+    let history: Value = serde_json::from_str(&history).unwrap();
+    for key in ["now", "problem"] {
+        assert_eq!(one["message"][key], history["message"][key], "{key}");
+    }
+    assert_eq!(
+        one["message"]["sent"]["text"],
+        history["message"]["sent"]["text"]
+    );
+    assert!(
+        one["message"]["now"].as_str().unwrap().contains("POST "),
+        "{one}"
+    );
     let page = served.get(&format!("/deliveries/{id}")).body;
     for part in [
         "dead · delivery",
+        "<p>As sent <time",
+        "POST http",
         "404 Not Found",
         "&quot;name&quot;: &quot;web2&quot;",
     ] {
@@ -92,16 +124,16 @@ fn a_list_is_filtered_and_paged_by_its_address() {
     let events: String = (0..130).map(|n| event(&format!("h{n}"))).collect();
     run(&sandbox, &["send", "-", "--no-wait"], &events);
     let served = Served::start(&sandbox, &[]);
-    let first = served.get("/deliveries?state=waiting&task=install").body;
+    let first = served.get("/deliveries?state=pending&task=install").body;
     assert!(first.contains(">h129</a>") && !first.contains(">h29</a>"));
     assert!(
-        first.contains("<option selected>waiting</option>"),
+        first.contains("<option selected>pending</option>"),
         "{first}"
     );
     assert!(first.contains("name=\"task\" value=\"install\""), "{first}");
     let (before, _) = first.split_once("\">Older</a>").unwrap();
     let link = before.rsplit('"').next().unwrap().replace("&amp;", "&");
-    assert_eq!(link, "/deliveries?state=waiting&task=install&after=31");
+    assert_eq!(link, "/deliveries?state=pending&task=install&after=31");
     let second = served.get(&link).body;
     assert!(second.contains(">h29</a>") && second.contains(">h0</a>"));
     assert!(!second.contains(">Older</a>"));
@@ -118,7 +150,7 @@ fn a_list_is_filtered_and_paged_by_its_address() {
     }
     assert_eq!(seen, (1..=130).rev().collect::<Vec<i64>>());
     for (query, reason) in [
-        ("state=open", "`state` must be one of waiting, delivered"),
+        ("state=open", "`state` must be one of pending, delivered"),
         ("colour=red", "unknown parameter `colour`"),
         ("since=never", "`never` is not a date, time or age"),
     ] {

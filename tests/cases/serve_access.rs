@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::spool::{configure, event, run};
-use crate::sandbox::page::{Answer, Served};
+use crate::sandbox::page::{self, Answer, Served};
 use crate::sandbox::{PATIENCE, Sandbox};
 use crate::server::certificates::certified_sandbox;
 use crate::server::dead_url;
@@ -299,6 +299,22 @@ fn every_answer_is_protected_and_no_page_has_inline_code() {
     ]);
     let allowed = format!("{}Accept: text/html\r\n", served.allowed());
     let bare = format!("{}Accept: text/html\r\n", served.host());
+    for said in [
+        "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "G\0T / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        &format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000)),
+    ] {
+        let refused = page::answer(&served.talk(said.as_bytes()));
+        assert!([400, 431].contains(&refused.status), "{refused:?}");
+        let asked = served.ask("GET", "/", "Host: evil.example\r\n", "");
+        for (name, value) in &asked.headers {
+            let is_of_content = name.starts_with("content-") && *name != "content-security-policy";
+            if !is_of_content && name != "date" {
+                assert_eq!(refused.header(name), Some(value.as_str()), "{said}");
+            }
+        }
+    }
     for path in paths {
         for (method, headers) in [
             ("GET", allowed.as_str()),

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,9 +35,9 @@ def pytest_addoption(parser):
     )
 
 
-def records(run, failed="web3"):
+def records(run, failed="web3", playbook="site.yml"):
     """What the plugin writes for a run of two tasks on two hosts."""
-    about = {"id": run, "playbook": "site.yml", "path": "/srv/site.yml", "user": "deploy"}
+    about = {"id": run, "playbook": playbook, "path": "/srv/" + playbook, "user": "deploy"}
     about.update(controller="ctl1", ansible_version="2.21.5", limit="web*", tags=["web"])
     now = time.time() - 60
 
@@ -134,10 +135,8 @@ class Control:
             serving.wait()
 
 
-@pytest.fixture(scope="session")
-def control(tmp_path_factory, endpoint):
-    """With deliveries in every state, and texts that attack whoever shows them."""
-    directory = tmp_path_factory.mktemp("control")
+def configured(directory, endpoint):
+    """A user with a notifier that delivers, one that is refused, and one that reaches nobody."""
     notifiers = [("chat", endpoint + "/ok"), ("ops", endpoint), ("pager", "http://127.0.0.1:1/")]
     lines = ["[delivery]", "drain = 1s", "keep_bodies = true"]
     for name, url in notifiers:
@@ -145,7 +144,13 @@ def control(tmp_path_factory, endpoint):
     config = directory / "plugin_config.ini"
     config.write_text("\n".join(lines) + "\n")
     config.chmod(0o600)
-    control = Control(directory)
+    return Control(directory)
+
+
+@pytest.fixture(scope="session")
+def control(tmp_path_factory, endpoint):
+    """With deliveries in every state, and texts that attack whoever shows them."""
+    control = configured(tmp_path_factory.mktemp("control"), endpoint)
     failure = {"msg": "No package nginx available.", "rc": 1}
     attack = {"msg": HOSTILE, "stdout": "x" * (1 << 20)}
     long = "a-host-with-a-very-long-name.in.a.very.long.domain.example.com" * 2
@@ -159,6 +164,20 @@ def control(tmp_path_factory, endpoint):
     control.stream(*records("r-2", HOSTILE))
     yield control
     control.stop()
+
+
+@pytest.fixture
+def showroom(endpoint):
+    """With what a documentation may show."""
+    with tempfile.TemporaryDirectory(prefix="deploy-") as directory:
+        control = configured(Path(directory), endpoint)
+        control.stream(
+            *records("r-0", playbook="backup.yml")[:8], {"end": {"reason": "exit", "code": 0}}
+        )
+        control.stream(*records("r-1"))
+        control.stream(*records("r-2", playbook="rollout.yml")[:7])
+        yield control
+        control.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, records
+from conftest import PATIENCE, Tab, records
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 SCREENS = {
@@ -24,8 +24,17 @@ SCREENS = {
     "nothing": "/deliveries?host=nobody",
     "problem": "/deliveries?state=open",
 }
-# What the documentation shows of them.
-PICTURES = ["runs", "run", "difference", "notifiers", "deliveries", "delivery"]
+# What the documentation shows.
+PICTURES = {
+    "runs": "/",
+    "run": "/runs/r-1",
+    "result": "/runs/r-1/results/5",
+    "difference": "/runs/r-1/results/2",
+    "notifiers": "/notifiers",
+    "notifier": "/notifiers/2",
+    "deliveries": "/deliveries",
+    "delivery": "/deliveries/2",
+}
 
 
 def violations(page):
@@ -147,7 +156,7 @@ def test_states_have_words_and_signs(tab):
     looking.sign_in()
     looking.open("/deliveries")
     states = set(looking.page.locator(".state").all_inner_texts())
-    assert states == {"✓ delivered", "✗ dead", "… waiting"}
+    assert states == {"✓ delivered", "✗ dead", "… pending"}
 
 
 def test_an_open_page_follows_a_run(tab, control):
@@ -167,13 +176,17 @@ def test_an_open_page_follows_a_run(tab, control):
     page.wait_for_function("document.getElementById('live').textContent.startsWith('updated')")
 
 
-def test_pictures(tab, request):
+def test_pictures(browser, showroom, request):
     directory = request.config.getoption("--screenshots")
-    looking = tab(viewport={"width": 1100, "height": 620})
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    looking = Tab(context, showroom.serve())
     looking.sign_in()
-    for name in PICTURES:
-        looking.open(SCREENS[name])
+    for name, path in PICTURES.items():
+        looking.open(path)
         picture = looking.page.screenshot()
         assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 100_000, name
         if directory:
             (Path(directory) / (name + ".png")).write_bytes(picture)
+    looking.check()
+    context.close()

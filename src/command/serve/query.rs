@@ -87,15 +87,10 @@ impl Filters {
     /// Returns the selection that the filters stand for, with one row more than is shown: it tells whether there
     /// are others.
     pub fn selection(&self) -> Result<DeliveryFilter, String> {
+        let names = || DeliveryState::ALL.map(DeliveryState::name).join(", ");
         let state = given(&self.state).map(|name| {
-            let known = DeliveryState::ALL.into_iter();
-            known
-                .clone()
-                .find(|state| state.key() == name)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = known.map(DeliveryState::key).collect();
-                    format!("`state` must be one of {}, not `{name}`", names.join(", "))
-                })
+            let state = DeliveryState::named(name);
+            state.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
         });
         Ok(DeliveryFilter {
             state: state.transpose()?,
@@ -226,7 +221,7 @@ mod tests {
         ] {
             assert_eq!(reason(query).as_deref(), expected, "{query}");
         }
-        assert!(reason("state=open").unwrap().contains("waiting, delivered"));
+        assert!(reason("state=open").unwrap().contains("pending, delivered"));
         assert!(
             reason("since=never")
                 .unwrap()

@@ -9,10 +9,9 @@ use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior
 use serde::Serialize;
 
 use super::assets;
-use crate::event::State as TaskState;
-use crate::event::callback::Callback;
 use crate::panics;
 use crate::secret;
+use crate::spool::DeliveryState;
 use crate::template::limits;
 use crate::text;
 
@@ -42,7 +41,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("took", took);
     environment.add_filter("query", query);
     environment.add_filter("badge", badge);
-    environment.add_filter("words", |callback: String| words(&callback));
+    environment.add_filter("word", word);
     environment.add_global("css", assets::path(assets::CSS));
     environment.add_global("js", assets::path(assets::JS));
     environment.add_global("icon", assets::path(assets::ICON));
@@ -120,7 +119,7 @@ fn took(milliseconds: Option<f64>) -> String {
 const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("ok", "✓", &["fine", "delivered", "ok", "success"]),
     ("changed", "~", &["changed"]),
-    ("waiting", "…", &["waiting"]),
+    ("pending", "…", &["pending"]),
     ("running", "▸", &["running"]),
     ("paused", "‖", &["paused", "held"]),
     (
@@ -133,6 +132,7 @@ const SIGNS: [(&str, &str, &[&str]); 7] = [
 
 /// Shows a state as a word with a sign. Any other state is a failure.
 fn badge(state: String) -> Value {
+    let state = word(state);
     let known = SIGNS
         .iter()
         .find(|(.., words)| words.contains(&state.as_str()));
@@ -143,18 +143,9 @@ fn badge(state: String) -> Value {
     ))
 }
 
-/// Returns the name of a callback for people: `failed`, `run end`.
-fn words(callback: &str) -> String {
-    let known = Callback::from(callback);
-    match known.state().filter(|_| known.is_task_end()) {
-        Some(TaskState::Success) => return "ok".to_owned(),
-        Some(state) => return state.name().to_owned(),
-        None => {}
-    }
-    let bare = ["runner_on_", "runner_", "playbook_on_"]
-        .into_iter()
-        .find_map(|start| callback.strip_prefix(start));
-    bare.unwrap_or(callback).replace('_', " ")
+/// Returns the word that people read for a state of a delivery or a notifier; any other state has one name.
+fn word(state: String) -> String {
+    DeliveryState::named(&state).map_or(state, |state| state.name().to_owned())
 }
 
 /// Escapes a value of a link's query.

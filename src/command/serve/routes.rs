@@ -17,9 +17,10 @@ use super::access::{Access, Credentials, Refused};
 use super::actions::{Action, Actions, Said};
 use super::answer::{self, Answer, Content};
 use super::events::Events;
+use super::preview::Previews;
 use super::problem::{Problem, absent, bad};
 use super::query::Filters;
-use super::view::{self, Attempt, Delivery, Notifier};
+use super::view::{Delivery, Notifier};
 use super::{assets, metrics, render};
 use crate::cli::serve::Serve;
 use crate::command::status::together;
@@ -37,6 +38,7 @@ pub struct Page {
     pub(super) viewer: Rc<Viewer>,
     events: Rc<Events>,
     actions: Actions,
+    previews: Previews,
     is_read_only: bool,
     /// Held by a client that gave a wrong token or password.
     penalty: Mutex<()>,
@@ -96,8 +98,14 @@ struct Reason<'a> {
 
 impl Handler for Page {
     const MAX_CONNECTIONS: usize = 64;
+    // A client that has left needs no live updates.
+    const ANSWERS_LATE: bool = false;
     type Body = Content;
     type Error = Infallible;
+
+    fn headers() -> &'static str {
+        &answer::PROTECTION
+    }
 
     async fn answer(
         &self,
@@ -119,6 +127,7 @@ impl Page {
             access,
             events: Events::new(viewer.clone()),
             actions: Actions::new(arguments.place.clone(), viewer.clone()),
+            previews: Previews::new(arguments.place.clone()),
             is_read_only: arguments.read_only,
             viewer,
             penalty: Mutex::new(()),
@@ -163,6 +172,7 @@ impl Page {
         let said = said.and_then(|number| self.actions.said(number.parse().ok()?));
         let asked = Asked {
             viewer: &self.viewer,
+            previews: &self.previews,
             form,
             // Before anything is read: a change after that is not missed.
             version: self.events.now().await,
@@ -184,6 +194,7 @@ impl Page {
         };
         let asked = Asked {
             viewer: &self.viewer,
+            previews: &self.previews,
             form,
             version: String::new(),
             can_act: !self.is_read_only,
@@ -282,6 +293,7 @@ impl Page {
 /// A request that may be answered.
 pub(super) struct Asked<'a> {
     pub(super) viewer: &'a Viewer,
+    pub(super) previews: &'a Previews,
     pub(super) form: Form,
     /// Version of the spool before it was read.
     version: String,
@@ -343,7 +355,7 @@ impl Asked<'_> {
     }
 
     /// Returns all destinations; none if nothing was ever sent.
-    async fn destinations(&self) -> Result<Vec<DestinationStatus>, Unseen> {
+    pub(super) async fn destinations(&self) -> Result<Vec<DestinationStatus>, Unseen> {
         match self.viewer.destinations().await {
             Err(Unseen::Missing(_)) => Ok(Vec::new()),
             found => found,
@@ -417,39 +429,6 @@ impl Asked<'_> {
             filters,
         };
         Ok(self.reply("deliveries", &path, data))
-    }
-
-    async fn delivery(&self, id: i64) -> Result<Answer, Problem> {
-        let found = match self.viewer.delivery(id).await {
-            Err(Unseen::Missing(_)) => None,
-            found => found?,
-        };
-        let found = found.ok_or_else(|| absent(format!("there is no delivery {id}")))?;
-        let (row, attempts, body) = found;
-        let delivery = Delivery::from(row);
-        let attempts: Vec<Attempt> = attempts.into_iter().map(Attempt::from).collect();
-        if self.form == Form::Api {
-            let event = view::event(body.as_deref());
-            let data = serde_json::json!({
-                "delivery": delivery, "attempts": attempts, "event": event,
-            });
-            return Ok(answer::json(StatusCode::OK, data));
-        }
-        #[derive(Serialize)]
-        struct OneDelivery {
-            delivery: Delivery,
-            attempts: Vec<Attempt>,
-            event: Option<String>,
-            is_cut: bool,
-        }
-        let (event, is_cut) = view::event_text(body.as_deref()).unzip();
-        let data = OneDelivery {
-            delivery,
-            attempts,
-            event,
-            is_cut: is_cut.unwrap_or_default(),
-        };
-        Ok(self.reply("delivery", &format!("deliveries/{id}"), data))
     }
 
     async fn metrics(&self) -> Result<Answer, Problem> {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::view::{Cut, cut, time};
 use crate::json::bulk;
+use crate::spool::DeliveryState;
 use crate::spool::record::Counts;
 use crate::spool::record::results::{Notified, RecordedHost, RecordedResult, RecordedTask};
 use crate::spool::record::runs::RecordedRun;
@@ -99,12 +100,13 @@ pub struct Told {
 
 impl From<Notified> for Told {
     fn from(row: Notified) -> Told {
-        let is_pending = row
-            .state
-            .is_some_and(|state| ["waiting", "held"].contains(&state.name()));
+        let is_pending = matches!(
+            row.state,
+            Some(DeliveryState::Pending | DeliveryState::Held)
+        );
         Told {
             notifier: row.notifier,
-            state: row.state.map_or("unknown", |state| state.name()),
+            state: row.state.map_or("unknown", DeliveryState::key),
             deliveries: row.deliveries,
             next_attempt: row.next_attempt.filter(|_| is_pending).map(time),
             error: row.error,
@@ -241,7 +243,7 @@ impl Content {
         content.is_cut |= content.diff.len() > MAX_LINES;
         content.diff.truncate(MAX_LINES);
         let is_only_diff = value.as_object().is_some_and(|object| object.len() == 1);
-        if !(is_only_diff && !content.diff.is_empty()) {
+        if !is_only_diff || content.diff.is_empty() {
             content.whole = Some(content.shortened(&format!("{value:#}")));
         }
         content

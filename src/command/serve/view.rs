@@ -96,6 +96,9 @@ pub struct Delivery {
     /// Milliseconds that the successful attempt took.
     pub duration: Option<i64>,
     pub error: Option<String>,
+    /// The event in words.
+    pub result: String,
+    pub run: Option<String>,
 }
 
 impl From<Listed> for Delivery {
@@ -120,6 +123,8 @@ impl From<Listed> for Delivery {
             finished: row.finished.map(time),
             duration: row.duration,
             error: row.error,
+            result: row.result,
+            run: row.run,
         }
     }
 }

@@ -4,9 +4,6 @@
 //! [`mod@write`] adds to it in the commit that accepts events. [`runs`] and [`results`] answer questions about it,
 //! [`prune`] deletes what is old, and [`alive`] knows which runs are still going on.
 
-// Not every question has been asked yet.
-#![allow(dead_code)]
-
 pub mod alive;
 mod outcome;
 mod prune;

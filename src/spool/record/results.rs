@@ -4,8 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
-use super::super::history::{HISTORY, history_row};
-use super::super::{DeliveryState, Error, HistoryRow, Spool, fields};
+use super::super::{DeliveryState, Error, Spool, fields};
 use super::runs::counts;
 use super::write::{CUT, HIDDEN, ITEM, OUTCOME};
 use super::{Counts, Outcome};
@@ -31,9 +30,6 @@ pub struct RecordedTask {
     pub longest: i64,
     /// One for each host.
     pub counts: Counts,
-    /// Highest number of its events; it grows with each result.
-    #[serde(skip)]
-    pub last_event: i64,
 }
 
 /// A host of a recorded run.
@@ -104,15 +100,6 @@ pub struct Notified {
     pub error: Option<String>,
 }
 
-/// Selection of the deliveries of a run.
-#[derive(Clone, Debug, Default)]
-pub struct DeliveryFilter {
-    pub notifier: Option<String>,
-    pub state: Option<DeliveryState>,
-    /// Number of deliveries at most; 0 for no limit.
-    pub most: usize,
-}
-
 /// Reads. A run is given by its number.
 impl Spool {
     /// Returns the tasks of a run, in the order in which they began.
@@ -135,27 +122,10 @@ impl Spool {
             .await
     }
 
-    /// Returns a result of a run by the number of its event, with all that is recorded of it.
-    pub async fn result(&self, run: i64, event: i64) -> Result<Option<RecordedResult>, Error> {
-        self.read(move |connection| result(connection, run, event))
-            .await
-    }
-
     /// Returns how many deliveries of a run are in which state, by notifier.
     pub async fn notified(&self, run_id: &str) -> Result<Vec<Notified>, Error> {
         let range = events_of(run_id);
         self.read(move |connection| notified(connection, &range))
-            .await
-    }
-
-    /// Returns the deliveries of a run that match the filter, oldest first.
-    pub async fn deliveries_of(
-        &self,
-        run_id: &str,
-        filter: DeliveryFilter,
-    ) -> Result<Vec<HistoryRow>, Error> {
-        let range = events_of(run_id);
-        self.read(move |connection| deliveries(connection, &range, &filter))
             .await
     }
 }
@@ -171,6 +141,11 @@ fn limit(most: usize) -> i64 {
 pub fn events_of(run_id: &str) -> [String; 2] {
     [format!("{run_id}-"), format!("{run_id}.")]
 }
+
+/// SQL condition: the events in such a range are of that very run, not of one whose id goes on after a hyphen. What
+/// follows in the id of an event is a number, a word or a UUID.
+pub const OF_THIS_RUN: &str = "(instr(substr(event_id, length(?1) + 1), '-') = 0
+    OR length(event_id) = length(?1) + 36)";
 
 /// Returns the tasks of a run, in the order in which they began.
 pub fn tasks(connection: &Connection, run: i64) -> rusqlite::Result<Vec<RecordedTask>> {
@@ -194,7 +169,6 @@ pub fn tasks(connection: &Connection, run: i64) -> rusqlite::Result<Vec<Recorded
                 started: fields::number(row, 7)?.unwrap_or_default(),
                 ended: fields::number(row, 8)?.filter(|time| *time > 0),
                 longest: fields::number(row, 9)?.unwrap_or_default(),
-                last_event: fields::number(row, 10)?.unwrap_or_default(),
                 counts: counts(row, 11)?,
             })
         })?
@@ -310,13 +284,13 @@ pub fn notified(
 ) -> rusqlite::Result<Vec<Notified>> {
     // The error is that of the row with the highest id.
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT destination.name, state, count(*), max(next_at), error, max(delivery.id)
              FROM event CROSS JOIN delivery ON delivery.event = event.id
              LEFT JOIN destination ON destination.id = delivery.destination
-             WHERE event_id >= ?1 AND event_id < ?2
-             GROUP BY destination.id, state ORDER BY destination.id, state",
-        )?
+             WHERE event_id >= ?1 AND event_id < ?2 AND {OF_THIS_RUN}
+             GROUP BY destination.id, state ORDER BY destination.id, state"
+        ))?
         .query_map([first, last], |row| {
             Ok(Notified {
                 notifier: fields::text(row, 0)?.unwrap_or_default(),
@@ -325,23 +299,6 @@ pub fn notified(
                 next_attempt: fields::number(row, 3)?.filter(|time| *time > 0),
                 error: fields::text(row, 4)?,
             })
-        })?
-        .collect()
-}
-
-fn deliveries(
-    connection: &Connection,
-    [first, last]: &[String; 2],
-    filter: &DeliveryFilter,
-) -> rusqlite::Result<Vec<HistoryRow>> {
-    let most = limit(filter.most);
-    connection
-        .prepare_cached(&format!(
-            "{HISTORY} WHERE event_id >= ?1 AND event_id < ?2 AND (?3 IS NULL OR destination.name = ?3)
-             AND (?4 IS NULL OR state = ?4) ORDER BY delivery.id LIMIT ?5"
-        ))?
-        .query_map(params![first, last, filter.notifier, filter.state, most], |row| {
-            history_row(connection, row)
         })?
         .collect()
 }

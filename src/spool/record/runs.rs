@@ -140,13 +140,6 @@ impl Spool {
         self.read(move |connection| find(connection, &folder, &id))
             .await
     }
-
-    /// Returns a number that is another one whenever something was recorded, delivered or marked by any process
-    /// since.
-    pub async fn version(&self) -> Result<i64, Error> {
-        self.read(|connection| connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
-            .await
-    }
 }
 
 const RUN: &str =

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::super::{Error, Spool, fields};
+use super::super::fields;
 
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
 
 /// Runs of a playbook that began on the same day.
+#[allow(dead_code)] // No screen shows it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Day {
     /// Begin of the day in UTC, in milliseconds since 1970.
@@ -23,18 +24,12 @@ pub struct Day {
     pub took: i64,
 }
 
-impl Spool {
-    /// Returns the runs by day and name, oldest first, from this time on (milliseconds since 1970).
-    pub async fn days(&self, since: i64) -> Result<Vec<Day>, Error> {
-        self.read(move |connection| days(connection, since)).await
-    }
-}
-
 /// Columns of a run as one of its day.
 const ONE: &str = "started / ?1 AS day, name, 1 AS runs, status IS 'error' AS failed,
     coalesce(status, 'canceled') = 'canceled' AS canceled, coalesce(ended, seen) - started AS took";
 
 /// Returns the runs by day and name, oldest first.
+#[allow(dead_code)] // No screen shows it yet.
 pub fn days(connection: &Connection, since: i64) -> rusqlite::Result<Vec<Day>> {
     connection
         .prepare_cached(&format!(

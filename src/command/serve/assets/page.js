@@ -33,11 +33,11 @@ function localTimes(root) {
 }
 
 // Parts of the page that change are fetched again when the server says that something has changed: at once, then
-// at most once a second. The status line speaks at most every two seconds.
+// at most once a second, and less often where that takes long. The status line speaks at most every two seconds.
 const parts = new Map();
 const partsOf = (page) => page.querySelectorAll("[data-live]");
 for (const part of partsOf(document)) parts.set(part.dataset.live, part.innerHTML);
-let source, waiting, last = 0, spoken = 0, text = "";
+let source, waiting, wanted = false, last = 0, pause = 1000, spoken = 0, text = "";
 
 function say(status) {
   text = status;
@@ -52,15 +52,22 @@ function say(status) {
   }
 }
 
+function plan() {
+  wanted = true;
+  waiting ??= setTimeout(refresh, Math.max(0, last + pause - Date.now()));
+}
+
 async function refresh() {
-  waiting = undefined;
+  wanted = false;
   last = Date.now();
-  let answer;
-  try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  } catch {
-    return;
-  }
+  await update().catch(disconnected);
+  pause = Math.max(1000, 4 * (Date.now() - last));
+  waiting = undefined;
+  if (wanted) plan();
+}
+
+async function update() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (answer.status === 401) return location.reload();
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (!answer.ok) return say(page.querySelector("[role=alert]")?.textContent ?? "");
@@ -80,16 +87,24 @@ async function refresh() {
   say(status ?? `updated ${new Date().toTimeString().slice(0, 8)}`);
 }
 
+// A browser connects again by itself, unless the server refuses: too many pages may be open.
+function disconnected() {
+  say("not connected: this may be out of date");
+  if (source?.readyState !== EventSource.CLOSED) return;
+  source = undefined;
+  setTimeout(listen, 10000);
+}
+
 function listen() {
   const version = document.body.dataset.version;
-  if (!version || source) return;
+  if (!version || source || document.hidden) return;
   source = new EventSource(`/events?after=${encodeURIComponent(version)}`);
   source.addEventListener("change", (event) => {
     document.body.dataset.version = event.lastEventId;
-    waiting ??= setTimeout(refresh, Math.max(0, last + 1000 - Date.now()));
+    plan();
   });
-  source.addEventListener("error", () => say("not connected: this may be out of date"));
-  source.addEventListener("open", () => text.startsWith("not connected") && refresh());
+  source.addEventListener("error", disconnected);
+  source.addEventListener("open", () => text.startsWith("not connected") && plan());
 }
 
 // A browser opens few connections to a server: only the pages that are looked at keep one.
@@ -104,4 +119,4 @@ document.addEventListener("visibilitychange", () => {
 
 localTimes(document);
 signIn();
-if (!document.hidden) listen();
+listen();
