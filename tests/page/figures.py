@@ -99,7 +99,9 @@ def main():
     directory = tempfile.TemporaryDirectory()
     control = conftest.Control(pathlib.Path(directory.name))
     config = control.directory / "plugin_config.ini"
-    config.write_text("[delivery]\nmax_size = 1GiB\n")
+    # A notifier that wants nothing of it.
+    notifier = "[inputs]\ncallback_url = http://127.0.0.1:1/\non = canceled\n"
+    config.write_text(notifier + "[delivery]\nmax_size = 1GiB\n")
     config.chmod(0o600)
     begin = time.perf_counter()
     text = "".join(json.dumps(line) + "\n" for line in lines(arguments.hosts, arguments.tasks))
