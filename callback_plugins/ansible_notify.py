@@ -164,7 +164,7 @@ except ImportError:  # Python 2
     import collections as abc
 
 from ansible import context
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.executor.stats import AggregateStats
 from ansible.executor.task_queue_manager import TaskQueueManager
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -176,9 +176,9 @@ from ansible.template import Templar
 from ansible.utils.display import Display
 
 try:
-    from ansible._internal._datatag._tags import VaultedValue  # from 2.19 on
+    from ansible._internal._datatag._tags import Origin, VaultedValue  # from 2.19 on
 except ImportError:
-    VaultedValue = None
+    Origin = VaultedValue = None
 
 # The program's version; the program reads it from here.
 VERSION = "0.1.0"
@@ -1177,6 +1177,11 @@ EXIT_INTERRUPTED = 130
 EXIT_LOST_OUTPUT = 120
 # The text with which Ansible up to 2.18 begins to quote the lines of an error.
 QUOTED = re.compile(r"\n\nThe (?:error appears to|offending line)")
+PLACE = re.compile(r"The error appears to (?:be|have been) in '(.+)': line (\d+)")
+# Errors that replaced one another are followed so far.
+CAUSES = 10
+# The line before the error of a YAML file; what is before it is no help.
+YAML_ERROR = "Syntax Error while loading YAML."
 
 
 class Noted(object):
@@ -1219,11 +1224,47 @@ def error_text(error):
     if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
         code = getattr(error, "code", None)
         return short(code) if isinstance(code, (TEXT, bytes)) else ""
-    text = QUOTED.split("%s" % error)[0].strip()
+    full = "%s" % error
+    text = QUOTED.split(full)[0].strip()
+    if isinstance(error, AnsibleParserError):
+        text = with_place(text, error_place(error, full))
     if not isinstance(error, AnsibleError):
         kind = error.__class__.__name__
         text = "%s: %s" % (kind, text) if text else kind
     return short(text)
+
+
+def error_place(error, text):
+    """Returns FILE:LINE of what cannot be parsed, or None; the error may hide another one."""
+    said = PLACE.search(text)
+    if said:
+        return "%s:%s" % said.groups()
+    for _step in range(CAUSES):
+        place = own_place(error)
+        error = getattr(error, "__cause__", None) or getattr(error, "__context__", None)
+        if place or error is None:
+            return place
+    return None
+
+
+def own_place(error):
+    thing = getattr(error, "obj", None)
+    thing = getattr(error, "_obj", None) if thing is None else thing
+    position = getattr(thing, "ansible_pos", None)  # before 2.19
+    if position is None and Origin is not None:
+        origin = thing if isinstance(thing, Origin) else Origin.get_tag(thing)
+        position = origin and (origin.path, origin.line_num)
+    if not position or not position[0]:
+        return None
+    return "%s:%s" % tuple(position[:2]) if position[1] else position[0]
+
+
+def with_place(text, place):
+    """Returns an error with its place, as `ansible-notify run` reads it from the output."""
+    start, yaml, detail = text.partition(YAML_ERROR)
+    if yaml:
+        text = "%s: %s" % (yaml.rstrip("."), detail.strip().split("\n")[0])
+    return "%s (%s)" % (text, place) if place and place not in text else text
 
 
 def lost_output():

@@ -75,6 +75,8 @@ def writing(shell, rc, *told, playbook="reader"):
     return Case(playbook, rc, *told, shell=shell)
 
 
+# The error of a file, and its place.
+YAML = r".*YAML.*: .* \(/.*/malformed:\d+\)"
 # The pipe that is closed after one line, and what Ansible ends with
 HEAD = "| head -1; exit ${{PIPESTATUS[0]}}"
 CASES = {
@@ -86,12 +88,12 @@ CASES = {
     "limit to nobody": Case("ok", 1, options="--limit nowhere"),
     # Before the first play, or a later one
     "vaulted vars_files": Case("vaulted_vars", 1, *error(1, ".*no vault secrets found.?")),
-    "malformed vars_files": Case("malformed_vars", 4, *error(4, "[^$]*YAML[^$]*")),
+    "malformed vars_files": Case("malformed_vars", 4, *error(4, YAML)),
     "undefined hosts": Case("undefined_hosts", 4, *error(4, UNDEFINED)),
     "undefined serial": Case("undefined_serial", 4, *error(4, UNDEFINED)),
     "no such strategy": Case("no_strategy", 1, *error(1, "Invalid play strategy .*nowhere")),
     "later hosts": Case("later_hosts", 4, *error(4, UNDEFINED)),
-    "later vars_files": Case("later_vars", 4, *error(4, "[^$]*YAML[^$]*")),
+    "later vars_files": Case("later_vars", 4, *error(4, YAML)),
     "prompt, Ctrl-C": typed("prompt", 99, *INTERRUPTED, key=b"\x03"),
     "prompt, Ctrl-D": typed("prompt", 250, *error(250, "EOFError"), key=b"\x04"),
     "prompt, terminal closed": typed("prompt", -1, *KILLED, key=None),
