@@ -130,3 +130,33 @@ def test_a_slow_task_is_told_once_in_all_batches_of_a_play(ansible, endpoint):
     bodies = endpoint.bodies()
     assert [body["hosts"] for body in bodies if body["event"] == "task_slow"] == [["web1"]]
     assert [slow["task"] for slow in bodies[-1]["slow"]] == ["in each batch"]
+
+
+STEPS = """
+- hosts: web1
+  gather_facts: false
+  tasks:
+    - name: steps
+      command: test -e "{{ playbook_dir }}/go"
+      register: found
+      until: found.rc == 0
+      retries: 100000
+      delay: 0
+"""
+
+
+def test_a_play_that_is_stopped_has_stalled(ansible, endpoint):
+    """Ansible itself, not the task: nothing comes any more, whatever the host does."""
+    process = ansible.start("ansible-playbook", ansible.write("site.yml", STEPS))
+    endpoint.wait_for(lambda bodies: has(bodies, "task_slow", ["web1"]))
+    os.kill(process.pid, signal.SIGSTOP)
+    endpoint.wait_for(lambda bodies: has(bodies, "run_stalled", ["web1"]))
+    assert process.poll() is None
+    ansible.write("go", "")
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=PATIENCE) == 0
+    bodies = endpoint.bodies()
+    [stalled] = [body for body in bodies if body["event"] == "run_stalled"][:1]
+    assert stalled["task"] == "steps"
+    assert bodies[-1]["event"] == "run_end"
+    assert bodies[-1]["stalls"][0]["task"] == "steps"
