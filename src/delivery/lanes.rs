@@ -314,12 +314,12 @@ impl Lanes {
     }
 
     /// Reloads evicted deliveries of lanes that can proceed: everything that waited from `first` to `last`.
-    /// Others among them are here already, or stay evicted. `complete` if nothing waits beyond.
+    /// Others among them are here already, or stay evicted. More of them may wait from `rest` on.
     pub fn reload(
         &mut self,
         deliveries: Vec<Delivery>,
         (first, last): (i64, i64),
-        complete: bool,
+        rest: Option<i64>,
         now: Instant,
     ) {
         let lanes = &self.lanes;
@@ -333,8 +333,8 @@ impl Lanes {
                 self.push(delivery, now);
             }
         }
-        if !complete {
-            self.aside.put_back(back, last + 1);
+        if let Some(rest) = rest {
+            self.aside.put_back(back, rest);
         }
     }
 

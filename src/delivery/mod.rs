@@ -2,6 +2,7 @@
 //! worker each.
 
 pub mod breaker;
+mod building;
 pub mod conditions;
 pub mod destination;
 pub mod keys;

@@ -5,26 +5,21 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::entry::{Reads, Shown};
+use crate::config::entry::Shown;
 use crate::config::event::Variables;
 use crate::config::levels::Level;
 use crate::config::problem::{Harm, Problem};
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
-use crate::config::{Options, Reading, Sections, advice, emitters, listing, mask, strays, units};
-use crate::delivery::destination::{Destination, unless_in_trouble};
+use crate::config::{Options, Reading, Sections, emitters, listing, mask, strays, units};
+use crate::delivery::destination::Destination;
 use crate::delivery::page::{self, PageAddress};
 use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
-use crate::message::fields::Fields;
 use crate::message::labels::Labels;
-use crate::message::outputs::Payload;
-use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, SINGLE, UNKNOWN, choice};
-use crate::route::grouping::{Batching, Grouping};
-use crate::route::timing::{Named, Timing};
-use crate::route::{CheckMode, Defaults, Rules};
+use crate::notifier::KINDS;
+use crate::route::timing::Named;
 use crate::secret;
 use crate::spool::Limits;
 use crate::template::context::Context;
@@ -42,7 +37,7 @@ pub struct Config {
     /// Time after which finished entries are deleted.
     pub keep: Duration,
     pub limits: Limits,
-    /// What is recorded of runs, and the time after which it is deleted.
+    /// Amount that is recorded of runs, and the time after which it is deleted.
     pub recording: Recording,
     pub keep_runs: Duration,
     /// True if delivered events stay in the spool, for `history`.
@@ -55,7 +50,7 @@ pub struct Config {
     pub page: Option<PageAddress>,
     /// Notifiers muted by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
-    /// Everything that events must not show.
+    /// Mask for everything that events must not show.
     pub masks: Option<Rc<Masks>>,
     pub levels: Vec<(Level, bool)>,
     /// Every value with its origin, for `check-config`.
@@ -66,7 +61,7 @@ pub struct Config {
     pub withheld: Vec<Problem>,
     /// Defaults in effect, by section and key.
     pub defaults: BTreeMap<String, BTreeMap<String, String>>,
-    /// Keys that were asked for, by section.
+    /// Keys that were read, by section.
     keys: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -128,8 +123,8 @@ impl Config {
         config
     }
 
-    /// Builds the configuration that a text would be as the only file, at `path`, trying every expression on
-    /// `samples`. The environment counts only for its secrets.
+    /// Builds the configuration from a text as the only file, at `path`, trying every expression on `samples`.
+    /// Of the environment, only its secrets are used.
     pub fn of_text(path: &Path, text: &str, samples: &[Context], http: &Http) -> Config {
         let kinds = KINDS.iter().map(|kind| kind.name).collect();
         let read = Reading::of_text(path, text, kinds);
@@ -172,7 +167,7 @@ impl Config {
         }
     }
 
-    /// Returns the keys asked for while these sections are built.
+    /// Returns the keys that are read while these sections are built.
     pub fn known_keys(sections: Sections, http: &Http) -> BTreeMap<String, BTreeSet<String>> {
         let mut config = Config::empty();
         config.build(sections, &[], http, &[]);
@@ -216,7 +211,7 @@ impl Config {
                 Some(notifier) => outputs.remove(&format!("outputs:{notifier}")),
                 None => outputs.remove("outputs"),
             };
-            self.destination(section, output, &times, http, samples);
+            self.add_destination(section, output, &times, http, samples);
         }
         for output in outputs.values() {
             // [outputs] alone is fine: the play's vars may bring the URL.
@@ -261,8 +256,8 @@ impl Config {
         self.collect_slight(delivery);
     }
 
-    /// Collects a section whose mistakes keep no notifier from delivering. A notifier that uses it has noted
-    /// those that concern it.
+    /// Collects a section whose mistakes keep no notifier from delivering. A notifier that uses it has already
+    /// noted them.
     fn collect_slight(&mut self, section: &Section) {
         let begin = self.problems.len();
         self.collect(section);
@@ -298,130 +293,8 @@ impl Config {
         );
     }
 
-    /// Turns a notifier's section into a destination.
-    fn destination(
-        &mut self,
-        mut section: Section,
-        output: Option<Section>,
-        times: &Named,
-        http: &Http,
-        samples: &[Context],
-    ) {
-        let begin = self.problems.len();
-        let payload = Payload::new(output.as_ref());
-        let mut entries = section.entries.iter();
-        let mut shows_output = entries.any(|entry| names_output(&entry.value));
-        if let Some(output) = &output {
-            let mut entries = output.entries.iter();
-            shows_output |= entries.any(|entry| names_output(&entry.value));
-        }
-        if section.name == "notifier:callback" {
-            section.problem(
-                "",
-                "[inputs] is the notifier `callback`; give this one another name",
-            );
-        }
-        let enabled = section.flag("enabled", true);
-        if !enabled {
-            section.reads = Reads::Muted;
-        }
-        let main = section.name == "inputs";
-        let cuts_off = section.entries.iter().any(|entry| entry.key == "inherit");
-        if main || cuts_off {
-            section.flag("inherit", true);
-        }
-        if cuts_off && !main {
-            section.warning("inherit", "`inherit` has an effect only in [inputs]");
-        }
-        let kind = if main {
-            Some(&crate::notifier::webhook::KIND)
-        } else {
-            kind_of(&section)
-        };
-        let default = Defaults {
-            on: if main {
-                &["ok", "failed", "skipped", "unreachable"]
-            } else {
-                &["error", "success"]
-            },
-            check_mode: match kind {
-                Some(kind) if crate::notifier::WAKING.contains(&kind.name) => CheckMode::Exclude,
-                _ => CheckMode::Include,
-            },
-        };
-        let rules = Rules::new(&section, default);
-        let samples = rules.samples(samples);
-        if let Some(output) = &output {
-            payload.try_on(output, &samples);
-            output.warn_of_mentions();
-            self.collect(output);
-        }
-        rules.try_on(&section, &samples);
-        let known = kind.unwrap_or(&UNKNOWN);
-        let texts = MessageTemplates::new(&section, known.form);
-        texts.try_on(&section, &samples);
-        let batching = match kind.map(|kind| kind.form) {
-            Some(MessageFormat::Data) => Batching::Possible,
-            _ => Batching::Impossible,
-        };
-        let mut grouping = Grouping::new(&section, batching);
-        let timing = Timing::new(&section, times);
-        let tells_each = known.form == MessageFormat::Data || SINGLE.contains(&known.name);
-        if timing.is_some() && !tells_each {
-            grouping = grouping.telling_together();
-        }
-        let concurrency = section.count("concurrency", 16, 64);
-        let verbatim = section
-            .entries
-            .iter()
-            .any(|entry| entry.key == "format" && entry.value.eq_ignore_ascii_case("runner"));
-        let notifier = kind.and_then(|kind| choice::build(kind, &section, http));
-        if notifier.is_some() {
-            choice::try_on(&section, &samples);
-        }
-        if kind.is_some() {
-            section.report_unknown();
-        }
-        self.collect(&section);
-        let name = section.name.strip_prefix("notifier:");
-        let name = name.unwrap_or("callback").to_owned();
-        if !enabled {
-            return self.muted.push((name, known.name));
-        }
-        let withheld = section.withheld().into_iter().next();
-        let withheld = withheld.filter(|_| notifier.is_none());
-        let withheld = withheld.map(|note| note.with(Harm::Unread));
-        let trouble = Trouble::of(&self.problems[begin..]);
-        let trouble = trouble.or_else(|| Trouble::of(withheld.as_slice()));
-        if let Some(notifier) = unless_in_trouble(notifier, trouble.as_ref()) {
-            self.destinations.push(Destination {
-                name,
-                kind: known,
-                rules: rules.unless(trouble.as_ref().is_some_and(Trouble::is_unclear)),
-                payload,
-                texts,
-                grouping,
-                fields: match output {
-                    Some(_) => Fields::OfPayload,
-                    None => Fields::OfEvent,
-                },
-                timing: timing.filter(|_| !trouble.as_ref().is_some_and(Trouble::is_mistake)),
-                concurrency,
-                verbatim,
-                shows_output,
-                max_age: self.max_age,
-                drain: self.drain,
-                keep_bodies: self.keep_bodies,
-                recording: self.recording,
-                masks: self.masks.clone(),
-                notifier,
-                trouble,
-                section,
-            });
-        }
-    }
-
-    fn collect(&mut self, section: &Section) {
+    /// Collects the values, keys and problems of a section.
+    pub fn collect(&mut self, section: &Section) {
         self.values.extend(section.shown());
         self.problems.extend(section.take_problems());
         self.warnings.extend(section.take_warnings());
@@ -496,31 +369,4 @@ fn limits(delivery: &Section) -> Limits {
         on_network: delivery.flag("spool_on_network", false),
         check: false,
     }
-}
-
-fn kind_of(section: &Section) -> Option<&'static Kind> {
-    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let Some(name) = section.text("type") else {
-        section.problem(
-            "",
-            format!(
-                "[{}] has no `type`; set it to one of: {}",
-                section.name,
-                names.join(", ")
-            ),
-        );
-        return None;
-    };
-    let kind = KINDS.iter().copied().find(|kind| kind.name == name);
-    if kind.is_none() {
-        section.problem("type", advice::unknown_kind(name, &names));
-    }
-    kind
-}
-/// Returns true if a value may refer to the variable `output`: only then is it stored with an event.
-fn names_output(value: &str) -> bool {
-    let is_part = |character: char| character.is_alphanumeric() || character == '_';
-    value
-        .split(|character| !is_part(character))
-        .any(|word| word == "output")
 }

@@ -66,15 +66,15 @@ impl Window {
         self.loaded = number;
     }
 
-    /// Adds the deliveries read for evicted lanes: everything that waited from `first` to `last`.
+    /// Adds the deliveries read for evicted lanes: everything pending from `first` to `last`.
     pub fn reload(&mut self, deliveries: Vec<Delivery>, (first, last): (i64, i64), now: Instant) {
         // Anything accepted since was left to the spool.
-        let complete = last >= self.loaded;
-        self.lanes.reload(deliveries, (first, last), complete, now);
+        let rest = (last < self.loaded).then_some(last + 1);
+        self.lanes.reload(deliveries, (first, last), rest, now);
     }
 
-    /// Adds a delivery that was just accepted, if everything before it is here and there is room.
-    /// `previous` is the highest number pending before it.
+    /// Adds a newly accepted delivery, if everything before it is here and there is room. `previous` is the
+    /// highest number pending before it.
     pub fn push_new(&mut self, delivery: Delivery, previous: Option<i64>, now: Instant) {
         if delivery.id <= self.loaded {
             return;

@@ -24,7 +24,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// Reads `content`; notes problems in the section.
+    /// Reads `content`; notes problems in the section. Both templates and notifiers read it, because a notifier
+    /// is built again from its section alone when its credentials are rejected.
     pub fn of(section: &Section) -> Content {
         let contents = [
             ("json", Content::Json),
@@ -85,7 +86,7 @@ impl Content {
         }
     }
 
-    /// Adds fields to data of JSON or a form; they replace those of the same name in JSON.
+    /// Adds fields to JSON or form data; in JSON, they replace fields of the same name.
     pub fn with_fields<'a>(
         self,
         data: &[u8],

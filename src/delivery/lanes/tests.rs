@@ -120,17 +120,17 @@ fn what_waits_behind_a_failure_makes_room_and_comes_back() {
     lanes.finish(&other, now);
     assert_eq!(lanes.needed(now), Some(2));
     let read = |found: &[i64]| found.iter().map(|id| delivery(*id, "a")).collect();
-    lanes.reload(read(&[2]), (2, 2), false, now);
+    lanes.reload(read(&[2]), (2, 2), Some(3), now);
     assert_eq!((lanes.length, lanes.needed(now)), (2, None));
     let second = lanes.claim(now).unwrap();
     assert_eq!(ids(&second), [2]);
     lanes.finish(&second, now);
     assert_eq!(lanes.needed(now), Some(3));
-    lanes.reload(read(&[4]), (4, 5), true, now);
+    lanes.reload(read(&[4]), (4, 5), None, now);
     assert_eq!(lanes.needed(now), Some(3), "it came to be needed meanwhile");
     let mut rest: Vec<Delivery> = read(&[4, 5, 6]);
     rest.insert(0, delivery(3, "b"));
-    lanes.reload(rest, (3, 5), true, now);
+    lanes.reload(rest, (3, 5), None, now);
     assert_eq!((lanes.length, lanes.needed(now)), (3, None), "3, 4 and 5");
     lanes.push(delivery(6, "a"), now);
     assert_eq!(lanes.length, 4);
@@ -263,7 +263,7 @@ fn lanes_that_all_fail_make_room_for_others() {
     let last = now + Duration::from_secs(512);
     assert_eq!(lanes.needed(last), Some(257));
     let read = (257..=300).map(|id| delivery(id, &format!("h{id}")));
-    lanes.reload(read.collect(), (257, 300), false, last);
+    lanes.reload(read.collect(), (257, 300), Some(301), last);
     assert_eq!(lanes.needed(last), Some(301));
 }
 
