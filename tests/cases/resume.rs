@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::spool::run;
 use super::stream::{END, event, greeting as hello};
-use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::sandbox::{Config, Outcome, Sandbox, outcome};
 use crate::server::{OK, Server, dead_url, status};
 
 fn result(seq: u64) -> String {
@@ -61,7 +61,8 @@ fn the_end_of_a_run_is_said_by_whoever_goes_on_with_it() {
 
 #[test]
 fn what_a_process_left_behind_is_waited_for() {
-    let sandbox = Sandbox::with_config(&config(&dead_url()).replace("2s", "100ms"));
+    let sandbox =
+        Sandbox::with_config(&Config::from(config(&dead_url())).delivery("drain = 100ms"));
     assert_eq!(stream(&sandbox, &(hello(json!({})) + &result(1))).code, 75);
     let server = Server::start([OK]);
     sandbox.file("plugin_config.ini", config(&server.url()));

@@ -1,4 +1,4 @@
-//! `run`: a command is as it is alone, and its start and its end are reported once.
+//! `run`: a command behaves as it does alone, and its start and end are reported once.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use rustix::process::Pid;
 
-use crate::sandbox::{BINARY, Outcome, PATIENCE, Sandbox, outcome, side_by_side};
+use crate::sandbox::{BINARY, Config, Outcome, PATIENCE, Sandbox, outcome, side_by_side};
 use crate::server::smtp::Smtp;
 use crate::server::{OK, Server, dead_url};
 
@@ -278,7 +278,7 @@ fn both_streams_in_one_pipe_keep_their_order() {
 }
 
 #[test]
-fn a_process_left_behind_does_not_hold_up_the_end() {
+fn a_background_process_does_not_delay_the_end() {
     let began = Instant::now();
     let (outcome, bodies) = run("echo first; sleep 60 & echo last; exit 5");
     assert!(began.elapsed() < Duration::from_secs(50));
@@ -367,7 +367,7 @@ fn signals_sent_to_this_program_alone_reach_the_command() {
             .command(&["run", "-q", "sh", "-c", script])
             .spawn()
             .unwrap();
-        // Not the shell before it: that may yet fail to become `sleep`.
+        // Not the shell before it, which may still fail to become `sleep`.
         let pid = Pid::from_child(&child).as_raw_nonzero().get();
         eventually("the final program", || is_parent_of(pid, "sleep"));
         let kill = Command::new("kill")
@@ -389,7 +389,7 @@ fn signals_sent_to_this_program_alone_reach_the_command() {
 }
 
 #[test]
-fn the_output_goes_only_to_those_who_ask_for_it() {
+fn the_output_goes_only_to_notifiers_that_use_it() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:one]\ntype = webhook\nurl = {url}/one\non = error\nbody = {{{{ event }}}}\n\
@@ -413,7 +413,7 @@ fn the_output_goes_only_to_those_who_ask_for_it() {
 fn secrets_of_the_configuration_are_masked_in_the_output() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(
-        &config(&server.url()).replace("type =", "username = a\npassword = S3cret-Canary\ntype ="),
+        &Config::from(config(&server.url())).with("username = a\npassword = S3cret-Canary"),
     );
     sandbox.mode("plugin_config.ini", 0o600);
     sandbox.run(&[
@@ -464,7 +464,7 @@ fn the_output_is_attached_to_a_mail() {
 }
 
 #[test]
-fn with_no_tail_the_command_writes_itself() {
+fn without_tail_the_command_writes_directly() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     let outcome = sandbox.run(&[
@@ -487,7 +487,7 @@ fn with_no_tail_the_command_writes_itself() {
 }
 
 #[test]
-fn a_run_in_a_run_is_the_same() {
+fn a_nested_run_is_the_same_run() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     let outcome = sandbox.run(&["run", "-q", BINARY, "run", "-q", "sh", "-c", "exit 4"]);
@@ -498,9 +498,7 @@ fn a_run_in_a_run_is_the_same() {
 #[test]
 fn a_success_after_an_error_has_recovered() {
     let server = Server::start([OK]);
-    let sandbox = Sandbox::with_config(
-        &config(&server.url()).replace("on = started, success, error, canceled", "on = recovered"),
-    );
+    let sandbox = Sandbox::with_config(&Config::from(config(&server.url())).with("on = recovered"));
     for script in ["exit 0", "exit 1", "exit 1", "exit 0", "exit 0"] {
         sandbox.run_on_spool(&["run", "-q", "--name", "deploy", "sh", "-c", script]);
     }

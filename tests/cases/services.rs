@@ -4,16 +4,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::sandbox::{Outcome, Sandbox};
+use crate::sandbox::{Config, Outcome, Sandbox};
 use crate::server::{Server, grafana, pagerduty, twilio};
 
 pub const FAILED: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no space left"},
     "run":{"playbook":"site.yml","inventory":["hosts"],"controller":"control","url":"https://ci.example.com/7"}}"#;
 
+/// Returns the configuration of a notifier with these keys.
+pub fn service(keys: &str) -> Config {
+    format!("[notifier:service]\non = any\n{keys}\n[delivery]\ndrain = 3\n").into()
+}
+
+/// Sends events with a configuration.
+pub fn send_with(config: &Config, events: &str) -> Outcome {
+    Sandbox::with_config(config).run_with_input(&["send", "-"], events)
+}
+
 /// Sends events to a notifier with these keys.
 pub fn send(keys: &str, events: &str) -> Outcome {
-    let config = format!("[notifier:service]\non = any\n{keys}\n[delivery]\ndrain = 3\n");
-    Sandbox::with_config(&config).run_with_input(&["send", "-"], events)
+    send_with(&service(keys), events)
 }
 
 /// The end of a run with `status` after one that ended with `previous`.
@@ -137,10 +146,10 @@ fn pagerduty_takes_what_is_too_long_or_empty() {
 }
 
 #[test]
-fn what_pagerduty_refuses_is_said_in_its_words() {
+fn rejections_by_pagerduty_are_quoted() {
     let (server, _) = pagerduty::start();
-    let keys = pagerduty_keys(&server, "").replace(pagerduty::ROUTING_KEY, "canary-of-nobody");
-    let refused = send(&keys, FAILED);
+    let config = service(&pagerduty_keys(&server, "")).with("routing_key = canary-of-nobody");
+    let refused = send_with(&config, FAILED);
     refused.expect_line(69, &["1 dead", "400 Bad Request: 'routing_key' is invalid"]);
     assert!(!refused.stderr.contains("canary"), "{refused:?}");
     for (keys, problem) in [
@@ -212,7 +221,7 @@ fn every_telephone_gets_its_text() {
 }
 
 #[test]
-fn who_has_a_text_gets_no_second_one() {
+fn a_recipient_of_a_text_gets_no_second_one() {
     let refused = AtomicBool::new(false);
     let server = Server::answering(move |request| {
         let is_first = twilio::form(request)["To"].ends_with('1');
@@ -234,14 +243,14 @@ fn who_has_a_text_gets_no_second_one() {
 }
 
 #[test]
-fn what_twilio_refuses_is_said_in_its_words() {
+fn rejections_by_twilio_are_quoted() {
     let server = twilio::start();
-    let keys = TEXTED.replace("+4915100000002", twilio::OPTED_OUT);
-    let refused = send(&twilio_keys(&server, &keys), FAILED);
+    let config = service(&twilio_keys(&server, TEXTED));
+    let numbers = format!("to_numbers = +4915100000001, {}", twilio::OPTED_OUT);
+    let refused = send_with(&config.clone().with(&numbers), FAILED);
     let said = "1 of 2 not reached: +4915111111111: 400 Bad Request: Attempt to send to unsubscribed recipient (21610)";
     refused.expect_line(69, &["1 dead", said]);
-    let keys = TEXTED.replace("canary-twilio-token", "canary-wrong");
-    let refused = send(&twilio_keys(&server, &keys), FAILED);
+    let refused = send_with(&config.with("auth_token = canary-wrong"), FAILED);
     refused.expect_line(75, &["1 pending", "401 Unauthorized: Authenticate (20003)"]);
     assert!(!refused.stderr.contains("canary"), "{refused:?}");
     for (more, problem) in [

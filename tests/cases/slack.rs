@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::chat::{DELIVERED, SLACK, SLACK_WEBHOOK, failed_run, incident, send};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Config, Sandbox};
 use crate::server::slack;
 
 #[test]
@@ -296,8 +296,8 @@ fn a_channel_that_has_the_message_gets_it_from_no_other_process() {
 }
 
 /// Runs a command whose output is attached to the message of its end.
-fn attached(config: &str) -> (Sandbox, crate::sandbox::Outcome) {
-    let sandbox = Sandbox::with_config(&config.replace("on = any", "on = error\nattach = output"));
+fn attached(config: Config) -> (Sandbox, crate::sandbox::Outcome) {
+    let sandbox = Sandbox::with_config(&config.with("on = error\nattach = output"));
     let script = "echo Gr\u{fc}\u{df}e; echo 'ERROR! no'; exit 1";
     let outcome = sandbox.run_on_spool(&["run", "sh", "-c", script]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
@@ -307,7 +307,7 @@ fn attached(config: &str) -> (Sandbox, crate::sandbox::Outcome) {
 #[test]
 fn slack_gets_the_output_of_a_command_as_a_snippet_in_the_thread_of_its_message() {
     let server = slack::start();
-    let (_sandbox, outcome) = attached(&SLACK.config(&server, "ops, dev"));
+    let (_sandbox, outcome) = attached(SLACK.config(&server, "ops, dev"));
     assert_eq!(outcome.stderr, DELIVERED);
     let requests = server.requests();
     let targets: Vec<&str> = requests.iter().map(|one| one.target.as_str()).collect();
@@ -338,12 +338,12 @@ fn slack_gets_the_output_of_a_command_as_a_snippet_in_the_thread_of_its_message(
 }
 
 #[test]
-fn slack_keeps_the_message_of_a_bot_that_may_not_upload_files() {
+fn slack_gets_the_message_of_a_bot_that_cannot_upload_files() {
     let server = slack::start();
     let config = SLACK
         .config(&server, "ops")
-        .replace(slack::TOKEN, slack::FILELESS);
-    let (sandbox, outcome) = attached(&config);
+        .with(&format!("token = {}", slack::FILELESS));
+    let (sandbox, outcome) = attached(config);
     let note = "sent without its attachment: missing_scope: give the bot the scope `files:write`";
     assert_eq!(
         outcome.stderr,
@@ -358,17 +358,13 @@ fn slack_keeps_the_message_of_a_bot_that_may_not_upload_files() {
 }
 
 #[test]
-fn slack_attaches_nothing_where_there_is_no_output_or_no_bot() {
+fn slack_attaches_nothing_without_output_or_bot() {
     let server = slack::start();
     let config = SLACK.config(&server, "ops");
-    send(
-        &config.replace("on = any", "on = any\nattach = output"),
-        &failed_run(1),
-    )
-    .expect(0, DELIVERED);
+    send(&config.with("attach = output"), &failed_run(1)).expect(0, DELIVERED);
     assert_eq!(server.requests().len(), 1);
     let webhook = SLACK_WEBHOOK.config(&server, "ops");
-    Sandbox::with_config(&webhook.replace("on = any", "on = any\nattach = output"))
+    Sandbox::with_config(&webhook.with("attach = output"))
         .run(&["check-config"])
         .expect_line(78, &["`attach` requires a bot"]);
 }

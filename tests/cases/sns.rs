@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::services::{FAILED, delivered, run_end, send};
+use super::services::{FAILED, delivered, run_end, send, send_with, service};
 use crate::sandbox::{Sandbox, side_by_side};
 use crate::server::{Server, sns};
 
@@ -113,30 +113,24 @@ fn the_keys_may_come_from_the_usual_variables() {
 #[test]
 fn the_errors_of_sns_are_told_apart() {
     let server = sns::start();
-    let keys = sns_keys(&server, sns::TOPIC, "");
+    let config = service(&sns_keys(&server, sns::TOPIC, ""));
+    let other = format!("topic_arn = {}", sns::TOPIC.replace(":runs", ":other"));
     side_by_side(
         &[
             (
-                sns::KEY.1,
-                "canary-wrong",
+                "secret_access_key = canary-wrong",
                 75,
                 "403 Forbidden: SignatureDoesNotMatch: The request",
             ),
             (
-                sns::KEY.0,
-                "AKIDCANARY2",
+                "access_key_id = AKIDCANARY2",
                 75,
                 "403 Forbidden: InvalidClientTokenId: The security",
             ),
-            (
-                ":runs\n",
-                ":other\n",
-                69,
-                "404 Not Found: NotFound: Topic does not exist",
-            ),
+            (&other, 69, "404 Not Found: NotFound: Topic does not exist"),
         ],
-        |(from, to, code, error)| {
-            let refused = send(&keys.replace(from, to), FAILED);
+        |(key, code, error)| {
+            let refused = send_with(&config.clone().with(key), FAILED);
             refused.expect_line(*code, &[error]);
             assert!(!refused.stderr.contains("canary"), "{refused:?}");
         },
@@ -174,12 +168,12 @@ fn a_topic_is_named_by_its_arn() {
 }
 
 #[test]
-fn the_topic_s_region_decides_who_is_asked() {
-    let keys = format!(
-        "[notifier:service]\ntype = awssns\ntopic_arn = {}\naccess_key_id = AKID\nsecret_access_key = canary-secret\n",
-        sns::TOPIC
+fn the_topic_s_region_decides_the_host() {
+    let topic = sns::TOPIC.replace("eu-central-1", "cn-north-1");
+    let config = format!(
+        "[notifier:service]\ntype = awssns\ntopic_arn = {topic}\naccess_key_id = AKID\nsecret_access_key = canary-secret\n"
     );
-    let sandbox = Sandbox::with_config(&keys.replace("eu-central-1", "cn-north-1"));
+    let sandbox = Sandbox::with_config(&config);
     let shown = sandbox.run_with_input(&["send", "--dry-run", "-"], run_end("r", "error", None));
     assert!(
         shown

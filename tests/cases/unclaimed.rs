@@ -1,7 +1,7 @@
 //! What waits for a notifier that is gone or muted: it goes nowhere else, and fails no timer.
 
 use super::spool::{event, run};
-use crate::sandbox::{Outcome, Sandbox};
+use crate::sandbox::{Config, Outcome, Sandbox};
 use crate::server::{OK, Server, dead_url, status};
 
 const USER: &str = "home/.config/ansible-notify/plugin_config.ini";
@@ -225,7 +225,7 @@ fn what_is_muted_is_named() {
 }
 
 #[test]
-fn what_is_skipped_stays_held_or_dead() {
+fn skipped_deliveries_stay_held_or_dead() {
     let refusing = Server::start([status(400)]);
     let server = Server::start([OK]);
     let held = "mute_until = 2999-12-31 08:00";
@@ -233,6 +233,7 @@ fn what_is_skipped_stays_held_or_dead() {
         hook(name, &format!("type = webhook\nurl = {url}\n{keys}"))
     };
     let both = notifier("held", &server.url(), held) + &notifier("dead", &refusing.url(), "");
+    let both = Config::from(both);
     let sandbox = Sandbox::with_config(&both);
     let sent = run(&sandbox, &["send", "-"], &event("h"));
     assert_eq!(sent.code, 69, "{sent:?}");
@@ -258,11 +259,8 @@ fn what_is_skipped_stays_held_or_dead() {
     // Removed, muted, and with a mistake.
     for (config, code) in [
         (String::new(), 78),
-        (both.replace("on = any", "on = any\nenabled = false"), 78),
-        (
-            both.replace("type = webhook", "type = webhook\nno_such_key = 1"),
-            78,
-        ),
+        (both.clone().with("enabled = false").text(), 78),
+        (both.with("no_such_key = 1").text(), 78),
     ] {
         sandbox.file("plugin_config.ini", &config);
         let flushed = run(&sandbox, &["flush", "--held", "--dead"], "");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::expect;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Config, Sandbox};
 use crate::server::Server;
 
 #[test]
@@ -226,7 +226,7 @@ fn what_is_no_url_and_no_host_is_a_problem() {
 }
 
 #[test]
-fn a_value_taken_as_it_stands_is_warned_of() {
+fn a_value_that_is_used_literally_is_a_warning() {
     let config = |key: &str, value: &str| {
         format!("[inputs]\ncallback_url = https://h/\nusername = u\n{key} = {value}\n")
     };
@@ -278,10 +278,10 @@ fn a_value_taken_as_it_stands_is_warned_of() {
         let checked = Sandbox::with_config(&config("password", value)).run(&["check-config"]);
         checked.expect(0, "");
     }
-    // As they stand, they are sent.
+    // They are sent literally.
     let server = Server::start([crate::server::OK]);
-    let sandbox =
-        Sandbox::with_config(&config("password", "\"pw\"").replace("https://h/", &server.url()));
+    let quoted = Config::from(config("password", "\"pw\""));
+    let sandbox = Sandbox::with_config(&quoted.with(&format!("callback_url = {}", server.url())));
     sandbox.run(&["test"]).expect(0, "");
     assert_eq!(
         server.requests()[0].header("authorization"),

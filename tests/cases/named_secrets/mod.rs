@@ -80,7 +80,7 @@ fn a_hook_is_a_secret_by_its_name() {
 }
 
 #[test]
-fn what_begins_like_a_name_can_be_a_secret() {
+fn a_secret_may_begin_like_a_name() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&format!(
         "[secret:a]\nvalue = secret:b\n[inputs]\ncallback_url = {}\ntoken = secret:a\n",
@@ -93,7 +93,7 @@ fn what_begins_like_a_name_can_be_a_secret() {
     );
 }
 
-/// A mistake is said with its line, in the sections behind `[inputs]`, which has three lines.
+/// Asserts that a mistake is reported with its line, in the sections after `[inputs]`, which has three lines.
 #[track_caller]
 fn wrong(reference: &str, secrets: &str, line: usize, problem: &str) {
     let sandbox = Sandbox::with_config(&format!(
@@ -113,18 +113,18 @@ fn wrong(reference: &str, secrets: &str, line: usize, problem: &str) {
 }
 
 #[test]
-fn mistakes_are_said_once_with_their_place() {
+fn mistakes_are_reported_once_with_their_place() {
     wrong(
         "secret:opz",
         "[secret:ops]\nvalue = canary\n",
         3,
-        "`token`: there is no [secret:opz] in this file or at a farther level; did you mean `ops`?",
+        "`token`: there is no [secret:opz] in this file or at a higher level; did you mean `ops`?",
     );
     wrong(
         "secret:a",
         "",
         3,
-        "`token`: there is no [secret:a] in this file or at a farther level",
+        "`token`: there is no [secret:a] in this file or at a higher level",
     );
     wrong(
         "secret:a",
@@ -153,7 +153,7 @@ fn mistakes_are_said_once_with_their_place() {
 }
 
 #[test]
-fn a_secret_that_nobody_uses_is_neither_read_nor_wrong() {
+fn an_unused_secret_is_neither_read_nor_a_problem() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&format!(
         "[inputs]\ncallback_url = {}\n[secret:a]\nvalue_command = touch trace\n[secret:b]\nvalue = canary\n",
@@ -171,7 +171,7 @@ fn a_secret_that_nobody_uses_is_neither_read_nor_wrong() {
 }
 
 #[test]
-fn a_key_that_takes_no_secret_warns() {
+fn a_name_in_an_ordinary_key_is_a_warning() {
     let sandbox = Sandbox::with_config(
         "[secret:a]\nvalue = b\n[notifier:n]\ntype = mattermost\nurl = http://localhost/a\nusername = secret:a\n",
     );
@@ -183,7 +183,7 @@ fn a_key_that_takes_no_secret_warns() {
 }
 
 #[test]
-fn a_name_inside_of_another_text_warns() {
+fn a_name_inside_a_text_is_a_warning() {
     let warn = |keys: &str| {
         let sandbox = Sandbox::with_config(&format!(
             "[secret:a]\nvalue = canary-one\n[inputs]\ncallback_url = http://localhost/a\n{keys}\n"
@@ -238,7 +238,7 @@ fn a_name_inside_of_another_text_warns() {
 }
 
 #[test]
-fn what_a_command_for_a_secret_says_is_not_shown() {
+fn messages_of_a_secret_command_are_not_shown() {
     let sandbox = Sandbox::with_config(&format!(
         "[secret:a]\nvalue_command = sh -c 'cat said >&2; exit 3'\n[inputs]\ncallback_url = {}\ntoken = secret:a\n",
         dead_url()
@@ -280,7 +280,7 @@ fn an_inspection_runs_no_command_of_a_named_secret() {
 }
 
 #[test]
-fn a_nearer_level_uses_the_secrets_of_a_farther_one_and_replaces_none() {
+fn a_level_uses_the_secrets_of_higher_ones_and_replaces_none() {
     let (own, other) = (Server::start([OK]), Server::start([OK]));
     let sandbox = Sandbox::with_config(&format!(
         "[secret:t]\nvalue = project\n[inputs]\ncallback_url = {}\ntoken = secret:t\nheader.X-Far = secret:far\n",
@@ -307,7 +307,7 @@ fn a_nearer_level_uses_the_secrets_of_a_farther_one_and_replaces_none() {
 }
 
 #[test]
-fn a_url_of_the_same_name_gets_no_credentials_of_a_farther_level() {
+fn a_url_of_the_same_name_gets_no_credentials_of_a_higher_level() {
     let (own, stranger) = (Server::start([OK]), Server::start([OK]));
     let user = |url: &str| {
         format!(
@@ -342,7 +342,7 @@ fn a_url_of_the_same_name_gets_no_credentials_of_a_farther_level() {
 }
 
 #[test]
-fn a_changed_secret_is_read_again_when_it_is_refused() {
+fn a_changed_secret_is_read_again_when_it_is_rejected() {
     let server = Server::answering(|request| match request.header("authorization") {
         Some("Bearer new") => OK,
         _ => crate::server::status(401),
@@ -360,7 +360,7 @@ fn a_changed_secret_is_read_again_when_it_is_refused() {
 fn a_spool_of_a_checkout_reads_no_named_secret() {
     let server = Server::start([OK]);
     let inputs = |key: &str| format!("[inputs]\ncallback_url = {}\n{key}", server.url());
-    let trace = "sh -c 'touch trace; echo t'";
+    let trace = format!("sh -c 'touch trace; echo {}'", server.url());
     for keys in [
         inputs(&format!(
             "token = secret:t\n[secret:t]\nvalue_command = {trace}"
@@ -379,10 +379,7 @@ fn a_spool_of_a_checkout_reads_no_named_secret() {
         let sandbox = Sandbox::new();
         sandbox.file(USER, "[secret:far]\nvalue = canary-far\n");
         let config = format!("{keys}\n[delivery]\nspool = ./spool\ndrain = 0\n");
-        sandbox.file(
-            "checkout/plugin_config.ini",
-            config.replace("echo t'", &format!("echo {}'", server.url())),
-        );
+        sandbox.file("checkout/plugin_config.ini", &config);
         sandbox.file("checkout/event.json", EVENT);
         let run = |arguments: &[&str]| {
             let mut command = sandbox.command(arguments);
@@ -408,7 +405,7 @@ fn a_spool_of_a_checkout_reads_no_named_secret() {
 }
 
 #[test]
-fn a_command_runs_once_however_many_keys_use_it() {
+fn a_command_of_several_keys_runs_once() {
     let server = Server::start([OK]);
     let command = "sh -c 'echo >>runs; echo canary-one'";
     let sandbox = Sandbox::with_config(&format!(
@@ -449,7 +446,7 @@ fn a_muted_notifier_needs_none_of_its_secrets() {
         sandbox.run(arguments).expect(0, "");
     }
     assert!(!sandbox.path("ran").exists());
-    // Other mistakes are found all the same.
+    // Other mistakes are still found.
     sandbox.file(
         "plugin_config.ini",
         "[inputs]\ncallback_url = http://localhost/\n[notifier:one]\ntype = slack\nenabled = false\nurl_env = NOT_SET\ncolour = x\n",
