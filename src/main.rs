@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if !matches!(cli.command, Command::Run(_)) {
-        // Its command inherits the limit, so it sets this one later.
+        // Its command inherits the limit, so it sets the limit later.
         system::forbid_core_file();
     }
     let exit = match cli.command {

@@ -37,25 +37,25 @@ pub struct Cli {
 pub enum Command {
     /// Deliver events from files: an object, an array, NDJSON, or ansible-runner's job events
     Send(Send),
-    /// Deliver the records that a plugin of Ansible or ansible-runner writes to standard input
+    /// Deliver the records that the plugin for Ansible or ansible-runner writes to standard input
     Stream(Stream),
-    /// Run a command, and report its start and its end, even if Ansible never begins
+    /// Run a command and report its start and end, even if Ansible never starts
     Run(Run),
-    /// Report configuration problems, and the origin of each value
+    /// Report configuration problems and the source of each value
     CheckConfig(CheckConfig),
-    /// Send a sample event to the notifiers, with their real settings
+    /// Send a sample event to the notifiers with their real settings
     Test(Test),
     /// Show which notifiers an event would reach, and why others are skipped
     Routes(Routes),
-    /// Check the plugin, the configuration, the endpoints and the spool, and say what to do
+    /// Check the plugin, configuration, endpoints and spool, and suggest fixes
     ///
-    /// Changes nothing, and runs no command of the configuration. Exit codes: 0 if there is no problem, otherwise
-    /// that of the first one: 69 for dead deliveries; 74 for the spool; 75 for an endpoint that does not answer
-    /// and for deliveries that wait; 78 for the plugin and the configuration.
+    /// Changes nothing and runs no command from the configuration. Exit codes: 0 if there is no problem, otherwise
+    /// that of the first problem: 69 for dead deliveries; 74 for the spool; 75 for an endpoint that does not answer
+    /// and for pending deliveries; 78 for the plugin and the configuration.
     Doctor(Doctor),
-    /// List runs of Ansible, or show what happened in one
+    /// List recorded runs, or show one in detail
     Runs(runs::Runs),
-    /// Write a run as one HTML file, for an artifact of CI or an attachment
+    /// Write a recorded run to a single HTML file
     Report(runs::Report),
     /// Show delivery counts per notifier
     Status(Status),
@@ -68,7 +68,7 @@ pub enum Command {
     /// IDs, --notifier, --run and --all select both pending and dead deliveries. --pending and --dead select
     /// only one of the two, and can be combined with --notifier and --run. Delivered events are kept.
     Discard(Discard),
-    /// Show what is in the spool on a page, with a JSON API
+    /// Serve a web page and a JSON API that show the spool
     Serve(serve::Serve),
     /// Show in a minute what this program does, without Ansible and without a configuration
     ///
@@ -79,7 +79,7 @@ pub enum Command {
     Receive(Receive),
     /// Write the callback plugin and a commented plugin_config.ini
     Init(Init),
-    /// Write a configuration from AWX's notification templates, or from the callbacks of an ansible.cfg
+    /// Convert AWX notification templates or the callbacks of an ansible.cfg to a configuration
     Import(Import),
     /// Print the JSON Schema of an event, or the keys of the configuration
     Schema {
@@ -92,7 +92,7 @@ pub enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print a manual page, or write all of them
+    /// Print a manual page, or write all of them to a directory
     Man(Man),
 }
 
@@ -101,7 +101,7 @@ pub enum Command {
 pub enum Described {
     /// JSON Schema of an event
     Event,
-    /// The keys of `plugin_config.ini`, by section and kind of notifier, as JSON
+    /// Keys of `plugin_config.ini` as JSON, by section and notifier kind
     Configuration,
 }
 
@@ -131,8 +131,8 @@ impl Configuration {
 /// Location of the spool.
 #[derive(Args, Clone)]
 pub struct Place {
-    /// Use the spool that this configuration file sets, else the default one; `flush` delivers only events
-    /// that belong to this file
+    /// Use the spool that this configuration file sets, or the default one; `flush` delivers only this file's
+    /// events
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Spool directory, if not the default
@@ -158,7 +158,7 @@ pub struct Send {
     /// Wait until everything is delivered or dead, instead of at most `drain`
     #[arg(long, conflicts_with = "no_wait")]
     pub wait: bool,
-    /// Accept the events, and leave their delivery to the next run or `flush`
+    /// Accept the events and leave delivery to the next run or `flush`
     #[arg(long)]
     pub no_wait: bool,
     /// Do not print a summary
@@ -184,11 +184,11 @@ pub struct Stream {
 /// Arguments of `run`.
 #[derive(Args)]
 pub struct Run {
-    /// Name of the run in messages (default: the playbook's, or the program's)
+    /// Name of the run in messages (default: that of the playbook or the program)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Keep the last N lines of output, for `output` and `attach`; with 0, the command writes to the terminal
-    /// itself
+    /// Keep the last N lines of output for `output` and `attach`; with 0, the command writes directly to the
+    /// terminal
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub tail: usize,
     /// Do not print a summary
@@ -220,8 +220,7 @@ pub struct CheckConfig {
 /// Arguments of `doctor`.
 #[derive(Args)]
 pub struct Doctor {
-    /// Also read the secrets that the configuration found here names, run its commands for them, and contact
-    /// its endpoints with them
+    /// Trust the configuration found here: read its secrets, run its secret commands and contact its endpoints
     #[arg(long)]
     pub connect: bool,
     /// Print JSON
@@ -266,7 +265,7 @@ pub struct Routes {
 /// Arguments of `status`.
 #[derive(Args)]
 pub struct Status {
-    /// Count only deliveries of this run: the `run.id` of its events, the beginning of a recorded one, or `last`
+    /// Count only deliveries of this run: its id, the beginning of the id of a recorded run, or `last`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// Only notifiers that have deliveries in one of these states
@@ -288,23 +287,23 @@ pub struct History {
     /// Only deliveries that failed at least once
     #[arg(long)]
     pub failed: bool,
-    /// Only for this host
+    /// Only deliveries about this host
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Only for this task
+    /// Only deliveries about this task
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
     /// Only to this notifier
     #[arg(long, value_name = "NAME")]
     pub notifier: Option<String>,
-    /// Only of this run: the `run.id` of its events, the beginning of a recorded one, or `last`
+    /// Only deliveries of this run: its id, the beginning of the id of a recorded run, or `last`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// Only deliveries in these states
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = states())]
     pub state: Vec<DeliveryState>,
-    /// Only since this date, time or age: 2026-11-27, 2026-11-27T10:00, 19:00 (today), 5min, 2h, 3d; in local
-    /// time unless it has a time zone
+    /// Only since this date, time or age: 2026-11-27, 2026-11-27T10:00, 19:00 (today), 5min, 2h, 3d (local time
+    /// unless a time zone is given)
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     pub since: Option<i64>,
     /// Show at most N deliveries
@@ -326,13 +325,13 @@ pub struct Flush {
     /// Also retry dead deliveries
     #[arg(long)]
     pub dead: bool,
-    /// Also deliver now what `mute` or `digest` holds
+    /// Also deliver events that `mute` or `digest` holds
     #[arg(long)]
     pub held: bool,
-    /// Deliver only what is due, without cutting pauses short; for timers
+    /// Deliver only what is due and respect pauses; for timers
     #[arg(long)]
     pub due: bool,
-    /// Keep running and deliver new events, until stopped
+    /// Keep running and deliver new events until stopped
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
@@ -352,7 +351,7 @@ pub struct Discard {
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub struct Which {
-    /// Deliveries to discard, pending or dead, by their number in `history`
+    /// Pending or dead deliveries to discard, by their `history` ID
     #[arg(value_name = "ID", conflicts_with_all = ["dead", "pending", "notifier", "run", "all"])]
     pub ids: Vec<i64>,
     /// Only dead deliveries
@@ -364,7 +363,7 @@ pub struct Which {
     /// Only deliveries to these notifiers
     #[arg(long, value_name = "NAME")]
     pub notifier: Vec<String>,
-    /// Only deliveries of this run, given by the `run.id` of its events; see `history ID --json`
+    /// Only deliveries of this run: the `run.id` in `history ID --json`
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
     /// All pending and dead deliveries
@@ -396,28 +395,28 @@ pub struct Import {
 /// Secrets become environment variables, which are listed at the end.
 #[derive(Subcommand)]
 pub enum Source {
-    /// Read notification templates from `awx export`, or from AWX's API
+    /// Convert notification templates from `awx export` or AWX's API
     ///
-    /// Exit codes: 65 if a file holds nothing of AWX's; 66 if it cannot be read; 74 if the output cannot be
-    /// written or exists; 78 if a notifier is written as a comment, because it is incomplete.
+    /// Exit codes: 65 if a file contains no AWX templates; 66 if it cannot be read; 74 if the output exists or
+    /// cannot be written; 78 if a notifier is incomplete and was written as a comment.
     Awx {
-        /// JSON or YAML: exports, answers of the API, or several of them; `-` is standard input
+        /// JSON or YAML files with exports or API responses; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Write to this new file instead of standard output
+        /// Write to this file, which must not exist, instead of standard output
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Read the notification callbacks of community.general from an ansible.cfg and the environment
+    /// Convert the notification callbacks of community.general, from an ansible.cfg and the environment
     ///
-    /// Exit codes: 65 if the file sets none; 66 if it cannot be read; 74 if the output cannot be written or
-    /// exists; 78 if a callback is written as a comment, because it has no counterpart or is incomplete.
+    /// Exit codes: 65 if the file configures none; 66 if it cannot be read; 74 if the output exists or cannot be
+    /// written; 78 if a callback has no counterpart or is incomplete and was written as a comment.
     #[command(visible_alias = "ansible.cfg")]
     AnsibleCfg {
-        /// The file; without it, the one that Ansible would read here
+        /// File to read (default: the one that Ansible would use here)
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
-        /// Write to this new file instead of standard output
+        /// Write to this file, which must not exist, instead of standard output
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -426,7 +425,7 @@ pub enum Source {
 /// Arguments of `man`.
 #[derive(Args)]
 pub struct Man {
-    /// Subcommand, or plugin_config.ini for the configuration (default: the program)
+    /// Subcommand or `plugin_config.ini` (default: the program's own page)
     #[arg(value_name = "PAGE", conflicts_with = "output")]
     pub page: Vec<String>,
     /// Write all pages to this directory

@@ -13,13 +13,13 @@ pub struct Serve {
     /// Address to listen on; port 0 picks a free port
     #[arg(long, default_value = "127.0.0.1:8484", value_name = "ADDRESS:PORT")]
     pub listen: String,
-    /// Listen on a unix socket instead, which only you can open; reach it with `ssh -L 8484:PATH`
+    /// Listen on a unix socket that only you can open; forward it with `ssh -L 8484:PATH`
     #[arg(long, value_name = "PATH", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
-    /// Also answer requests for this host name; loopback names are known
+    /// Also answer requests for this host name, in addition to loopback names
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
-    /// File with the token, at least 32 characters; made if missing (default: a new token at each start)
+    /// File with the token, at least 32 characters; created if missing (default: a new token at each start)
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Ask for a user name and password instead of a token
@@ -33,10 +33,10 @@ pub struct Serve {
         conflicts_with = "token_file"
     )]
     pub password_file: Option<PathBuf>,
-    /// Believe a proxy, on the unix socket or at --proxy, which user it has let in: the value of this header
+    /// Trust the user name in this header, set by a proxy on the unix socket or at --proxy
     #[arg(long, value_name = "HEADER", conflicts_with_all = ["token_file", "password_file"])]
     pub trust_header: Option<String>,
-    /// Address of the proxy; all others are refused
+    /// Address of the proxy; connections from other addresses are refused
     #[arg(
         long,
         value_name = "ADDRESS",

@@ -1,11 +1,11 @@
-//! Questions of commands to the spool, and the form of their answers.
+//! Queries that commands make to the spool, and the form of their output.
 
 use crate::cli;
 use crate::console::stdout::{self, Styled};
 use crate::exit::Exit;
 use crate::spool::{self, DeliveryState, Spool, state_name};
 
-/// Returns what the spool says, or the default if there is none.
+/// Returns the spool's answer, or the default value if there is no spool.
 pub async fn ask<T: Default>(
     place: &cli::Place,
     question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,

@@ -100,7 +100,7 @@ fn as_text(config: &Config, connections: &[(String, Check)]) -> Vec<Styled> {
     parts
 }
 
-/// Returns the first line: whether everything is good, or how much is not.
+/// Returns the first line: the verdict, with the numbers of problems and warnings.
 fn verdict(config: &Config, connections: &[(String, Check)]) -> Styled {
     let counted = |count: usize, what: &str| match count {
         0 => None,

@@ -96,7 +96,7 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         Err(exit) => return exit,
     };
     let Some(found) = found else {
-        stderr::say(format!("there is no delivery {id}"));
+        stderr::say(format!("delivery {id} does not exist"));
         return Exit::NoInput;
     };
     let mut known = known.into_iter();

@@ -97,7 +97,7 @@ pub fn find_spool(place: &cli::Place) -> Result<Option<PathBuf>, Exit> {
         return Ok(Some(folder));
     }
     if place.spool.is_some() {
-        stderr::say(format!("there is no spool in `{}`", folder.display()));
+        stderr::say(format!("no spool in `{}`", folder.display()));
         return Err(Exit::NoInput);
     }
     Ok(None)

@@ -1,4 +1,4 @@
-//! The message of a delivery in the spool, as the present configuration makes it.
+//! The message of a delivery in the spool, built with the current configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub fn now(
     made.map_err(|failure| failure.error().to_owned())
 }
 
-/// Loads the settings of a destination, as far as they may be used to look at a message.
+/// Loads the settings of a destination that may be used to show a message.
 fn destination(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Destination, String> {
     let search = search_of(status).ok_or("its destination in the spool cannot be read")?;
     if let (Some(file), true) = (unclaimed::missing_file(&search), status.own) {

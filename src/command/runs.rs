@@ -1,4 +1,4 @@
-//! `runs`: the recorded runs, and what happened in one of them.
+//! `runs`: lists the recorded runs, or shows one of them.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::text::{one_line, visible};
 const SHORT: usize = 8;
 /// Rows of each part of a run.
 const MOST: usize = 50;
-/// Hosts that are named where a task changed them.
+/// Maximum number of hosts listed for a changing task.
 const HOSTS: usize = 5;
 
 const COLUMNS: [Column; 9] = [
@@ -38,7 +38,7 @@ const COLUMNS: [Column; 9] = [
     ("FIRST FAILURE", Align::Left),
 ];
 
-/// A run with everything that is told about it.
+/// A run with everything that is shown about it.
 pub struct Whole {
     pub run: RecordedRun,
     pub hosts: Vec<RecordedHost>,
@@ -132,15 +132,17 @@ pub async fn whole(place: &cli::Place, id: &str) -> Result<Whole, Exit> {
         Asked::Id(_) | Asked::None => {
             match id {
                 LAST => stderr::say("no run is recorded yet"),
-                id => stderr::say(format!("there is no run `{id}`; see `ansible-notify runs`")),
+                id => stderr::say(format!(
+                    "run `{id}` does not exist; see `ansible-notify runs`"
+                )),
             }
             Err(Exit::NoInput)
         }
     }
 }
 
-/// Returns the id of the run that an option names: `last` or the beginning of an id is that of a recorded run.
-/// Anything else stays, because not every run is recorded.
+/// Returns the id of the run that an option names: `last` or the beginning of an id means a recorded run. Other
+/// values are returned unchanged, because not every run is recorded.
 pub async fn named(place: &cli::Place, id: Option<&String>) -> Result<Option<String>, Exit> {
     let Some(id) = id else { return Ok(None) };
     let found = ask(place, async |spool: &Spool| {
@@ -157,11 +159,11 @@ pub async fn named(place: &cli::Place, id: Option<&String>) -> Result<Option<Str
     }
 }
 
-/// Reports that the beginning of an id is not enough.
+/// Reports that the beginning of an id is ambiguous.
 fn several(id: &str, runs: &[RecordedRun]) -> Exit {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     stderr::say(format!(
-        "`{id}` fits several runs: {}; write more of the id",
+        "`{id}` matches several runs: {}; write more of the id",
         ids.join(", ")
     ));
     Exit::NoInput
@@ -228,7 +230,7 @@ fn as_json(whole: &Whole) -> Value {
     shown
 }
 
-/// Returns the shortest beginning of an id that fits no other one.
+/// Returns the shortest unique beginning of an id.
 fn short<'a>(id: &'a str, all: &[&str]) -> &'a str {
     let is_alone = |end: &usize| {
         id.is_char_boundary(*end)
@@ -275,7 +277,7 @@ pub fn took(run: &RecordedRun) -> String {
     length(run.took())
 }
 
-/// Returns a length of milliseconds for people.
+/// Returns a duration in milliseconds as text.
 pub fn length(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     match seconds {
@@ -315,7 +317,7 @@ fn details(whole: &Whole) -> Vec<Styled> {
     parts
 }
 
-/// Returns what is known of a run as a whole, by label.
+/// Returns the facts about a run as a whole, by label.
 pub fn facts(run: &RecordedRun) -> Vec<(&'static str, String)> {
     let about = &run.run;
     let by = [about.user.as_deref(), about.controller.as_deref()];
@@ -336,12 +338,12 @@ pub fn facts(run: &RecordedRun) -> Vec<(&'static str, String)> {
         .collect();
     let took = match (run.state, run.ended) {
         (RunState::Running, _) => format!("{} so far", took(run)),
-        (_, None) => format!("{} until its last event; it was cut off", took(run)),
+        (_, None) => format!("{} until its last event; it was killed", took(run)),
         _ => took(run),
     };
     let check = if about.check { "yes" } else { "" };
     let partial = if run.is_partial {
-        "a part of it could not be recorded"
+        "part of it could not be recorded"
     } else {
         ""
     };
@@ -455,7 +457,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_for_people() {
+    fn durations_are_readable() {
         for (milliseconds, expected) in [
             (-5, "0.0 s"),
             (450, "0.5 s"),
@@ -468,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_as_long_as_it_must_be() {
+    fn an_id_is_shortened_while_it_stays_unique() {
         let ids = ["0199aa2e-1111", "0199aa2e-1122", "r"];
         assert_eq!(short(ids[0], &ids), "0199aa2e-111");
         assert_eq!(short("abcdefghij", &["abcdefghij"]), "abcdefgh");

@@ -93,7 +93,7 @@ fn has(row: &DestinationStatus, state: DeliveryState) -> bool {
     count > 0
 }
 
-/// Merges the rows of finished runs that had settings of their own.
+/// Merges the rows of finished runs with their own settings.
 pub fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
     let mut shown: Vec<DestinationStatus> = Vec::new();
     let is_done = |row: &DestinationStatus| {
@@ -145,7 +145,7 @@ fn cells(row: &DestinationStatus, is_ambiguous: bool) -> Vec<Styled> {
     ]
 }
 
-/// Returns everything to know about a destination beside its counts, one line each.
+/// Returns everything else about a destination than its counts, one line each.
 fn notes(row: &DestinationStatus) -> Vec<Styled> {
     let mut notes = Vec::new();
     let mut dim = |text: String| notes.push(Styled::Dim(text));

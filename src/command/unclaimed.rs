@@ -77,7 +77,7 @@ pub fn address_is_elsewhere(file: &Path, name: &str) -> String {
     )
 }
 
-/// Returns the reason for a notifier that is missing from a configuration, or among those muted in it.
+/// Returns the reason why a notifier is missing from a configuration, or that it is muted.
 pub fn not_there(muted: &[(String, &str)], name: &str) -> String {
     match muted.iter().any(|(muted, _)| muted == name) {
         true => format!("`{name}` {MUTED}"),

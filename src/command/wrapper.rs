@@ -1,8 +1,8 @@
-//! Line between `ansible-notify run` and the processes that report what Ansible does in its command, so that both
-//! report one run: who has its id, how the command ended, and who reported the end.
+//! Connection between `ansible-notify run` and the processes that report events of its command, so that all
+//! report one run: its id, how the command ended, and which process reported the end.
 //!
-//! The environment variable holds an id only. The socket is in a directory named after it, which nobody else can
-//! enter.
+//! The environment variable contains only an id. The socket is in a directory named after the id, which no
+//! other user can enter.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -31,7 +31,7 @@ const MOST: u64 = 1 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
-    /// A run begins; answered by a [`Claim`] or null.
+    /// A run starts; answered by a [`Claim`] or null.
     Claim(Claimant),
     /// A run is over; answered by an [`Ending`].
     Ending {
@@ -42,10 +42,10 @@ pub enum Request {
     Told(Status),
 }
 
-/// A run that begins in the command.
+/// A run that starts in the command.
 #[derive(Serialize, Deserialize)]
 pub struct Claimant {
-    /// Id that the plugin gave it.
+    /// Id from the plugin.
     pub run: String,
     /// True if it runs a playbook.
     pub playbook: bool,
@@ -103,7 +103,7 @@ impl Wrapper {
         Some(Wrapper(BufReader::new(stream)))
     }
 
-    /// Returns the identity of the command's run, if `run` is the one to have it.
+    /// Returns the identity of the command's run, if `run` is to have it.
     pub fn claim(&mut self, run: &Run) -> Option<Claim> {
         let claimant = Claimant {
             run: run.id.clone(),
@@ -123,7 +123,7 @@ impl Wrapper {
         let _: Option<()> = self.ask(&Request::Told(status));
     }
 
-    /// Returns the answer to a request; None if there is none in time.
+    /// Returns the answer to a request; None after a timeout.
     fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Option<T> {
         let mut line = serde_json::to_vec(request).ok()?;
         line.push(b'\n');
@@ -132,14 +132,14 @@ impl Wrapper {
     }
 }
 
-/// Reads one message; None at the end, and for anything that is none.
+/// Reads one message; None at the end, and for anything else.
 pub fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Option<T> {
     let mut line = Vec::new();
     stream.take(MOST).read_until(b'\n', &mut line).ok()?;
     serde_json::from_slice(&line).ok()
 }
 
-/// Returns the directories in which the socket of a run may be, in the order in which they are tried.
+/// Returns the possible directories of a run's socket, in search order.
 pub fn folders(id: &str) -> Vec<PathBuf> {
     let runtime = home::variable("XDG_RUNTIME_DIR");
     let places = runtime
@@ -149,7 +149,7 @@ pub fn folders(id: &str) -> Vec<PathBuf> {
     places.map(|place| place.join(&name)).collect()
 }
 
-/// Returns true if the directory belongs to this user and nobody else can enter it.
+/// Returns true if the directory belongs to this user and no other user can enter it.
 fn is_own(folder: &Path) -> bool {
     let user = rustix::process::geteuid().as_raw();
     folder.symlink_metadata().is_ok_and(|metadata| {

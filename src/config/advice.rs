@@ -240,7 +240,7 @@ pub fn key<'a>(section: &str, key: &str, known: &'a [&'a str]) -> (String, Optio
     (hint, near)
 }
 
-/// Returns one of the named values of a key, in upper or lower case; else the problem.
+/// Returns one of the named values of a key, ignoring case; otherwise the problem.
 pub fn one_of<T: Copy>(key: &str, choices: &[(&str, T)], text: &str) -> Result<T, String> {
     let mut all = choices.iter();
     let found = all.find(|(name, _)| name.eq_ignore_ascii_case(text));

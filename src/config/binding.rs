@@ -123,8 +123,8 @@ impl Section {
         Some(Problem::new(self.place(key), text))
     }
 
-    /// Reduces a value to the part that identifies an address. A secret is not read for this: another file,
-    /// command or named secret counts as another address.
+    /// Reduces a value to the part that identifies an address. Secrets are not read: a different file, command
+    /// or named secret counts as a different address.
     pub(super) fn normal(&self, entry: &Entry) -> String {
         if family(&entry.key) != entry.key {
             return format!("{} of {}", entry.value, file_of(&entry.origin));

@@ -1,4 +1,4 @@
-//! `[event]`: the variables that may leave Ansible. The plugin resolves them, so it has to know them first.
+//! `[event]`: the variables that may leave Ansible. The plugin resolves them, so it needs this list first.
 
 use super::Reading;
 use super::advice;
@@ -8,12 +8,12 @@ use super::section::Section;
 /// Name of the section.
 pub const NAME: &str = "event";
 
-/// Variables that events carry.
+/// Variables that events contain.
 #[derive(Default, serde::Serialize)]
 pub struct Variables {
     /// Names, and globs of names.
     pub vars: Vec<String>,
-    /// True if a host's groups are carried even if no variable is.
+    /// True if events contain the host's groups even without variables.
     pub groups: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The `[mask]` sections: what is masked in events. Those of all levels count together, so that no level can
-//! show what another one hides.
+//! The `[mask]` sections, which hide parts of events. Those of all levels are combined, so that no level can
+//! reveal what another one hides.
 
 use std::rc::Rc;
 
@@ -16,8 +16,8 @@ use crate::event::masked::Masks;
 /// Name of the section.
 pub const NAME: &str = "mask";
 
-/// Returns what the sections of all levels mask, if anything. A mistake in one of them is a problem of
-/// everything: without it, events would be stored and sent with what was meant to be hidden.
+/// Returns the combined mask of all levels, if any. A mistake in one of them stops everything: otherwise events
+/// would be stored and sent with parts that should be hidden.
 pub fn read(sections: &[Section]) -> (Option<Rc<Masks>>, Vec<Problem>) {
     let mut keys = Vec::new();
     let mut patterns = Vec::new();

@@ -1,4 +1,4 @@
-//! Names of secrets where they have no effect: such a `secret:NAME` is a text like any other.
+//! Names of secrets where they have no effect: there, `secret:NAME` is ordinary text.
 
 use super::entry::{Entry, family};
 use super::problem::Problem;
@@ -6,7 +6,7 @@ use super::section::Section;
 use super::vault::PREFIX;
 
 impl Section {
-    /// Warns of the name of a secret in a value that is used literally. The value may be masked, so the
+    /// Warns about the name of a secret in a value that is used literally. The value may be masked, so the
     /// warning does not repeat it.
     pub fn warn_of_mentions(&self) {
         let keys = self.mentioned.iter();
@@ -43,7 +43,7 @@ impl Section {
     }
 }
 
-/// Returns what to write instead.
+/// Returns the advice on what to write instead.
 fn instead(entry: &Entry) -> String {
     let key = family(&entry.key);
     let is_bearer = entry.value.to_ascii_lowercase().contains("bearer ");

@@ -1,4 +1,4 @@
-//! Keys and patterns of `[mask]` that are valid, but would hide something else than is meant, or nothing.
+//! Keys and patterns of `[mask]` that are valid, but would hide something else than intended, or nothing.
 
 use regex::Regex;
 
@@ -34,7 +34,7 @@ pub fn key(key: &str) -> Option<&'static str> {
 /// Returns the problem of a pattern.
 pub fn pattern(line: &str, pattern: &Regex) -> Option<String> {
     if seems_commented(line) {
-        let text = "contains what looks like a comment; put a comment on a line of its own, and write `[#]` or `[;]` for one that is meant";
+        let text = "contains what looks like a comment; put a comment on a line of its own, and write `[#]` or `[;]` for a literal one";
         return Some(text.to_owned());
     }
     for quote in ["\"", "'", "`"] {
@@ -43,7 +43,7 @@ pub fn pattern(line: &str, pattern: &Regex) -> Option<String> {
             .and_then(|line| line.strip_suffix(quote));
         if inner.is_some_and(|inner| !inner.contains(quote)) {
             return Some(format!(
-                "is in quotes, which would be part of the pattern; remove them, or write `[{quote}]` for one that is meant"
+                "is in quotes, which would be part of the pattern; remove them, or write `[{quote}]` for a literal one"
             ));
         }
     }
@@ -53,11 +53,11 @@ pub fn pattern(line: &str, pattern: &Regex) -> Option<String> {
             false => "",
         };
         return Some(format!(
-            "is in slashes, which would be part of the pattern; write `{flags}{inner}`, or `[/]` for a slash that is meant"
+            "is in slashes, which would be part of the pattern; write `{flags}{inner}`, or `[/]` for a literal slash"
         ));
     }
     can_be_empty(pattern).then(|| {
-        "can match the empty text; write `+` instead of `*`, or what is always there".to_owned()
+        "can match the empty text; write `+` instead of `*`, or add a part that is always present".to_owned()
     })
 }
 

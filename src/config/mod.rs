@@ -170,7 +170,7 @@ impl Reading {
         read
     }
 
-    /// Reads a text as if it were the only file, at `path`.
+    /// Reads a text as the only configuration file, at `path`.
     pub fn of_text(path: &Path, text: &str, kinds: Vec<&'static str>) -> Reading {
         let mut read = Reading {
             kinds,

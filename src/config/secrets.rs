@@ -11,18 +11,18 @@ use crate::secret::{self, Secret, Source};
 /// Placeholder for a secret that is not read, in a form that every kind accepts.
 const STAND_IN: &str = "notReadHere0";
 
-/// Way in which a value was given that may be a secret.
+/// Form of a value that may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
-    /// In the configuration: it may be shown.
+    /// Literal: it may be shown.
     Open,
-    /// As a secret: it never is.
+    /// Secret: it is never shown.
     Secret,
 }
 
 /// A secret as configured.
 struct Given<'a> {
-    /// Entry of the key itself: it decides to which address the secret belongs.
+    /// Entry of the key itself, which decides to which address the secret belongs.
     entry: &'a Entry,
     /// Entry that holds the secret: the same, or one of a `[secret:NAME]`.
     held: &'a Entry,
@@ -93,7 +93,7 @@ impl Section {
         if withheld && !is_noted {
             let text = match self.reads {
                 Reads::None => {
-                    format!("`{key}` is not read, as the spool may be somebody else's")
+                    format!("`{key}` is not read, because someone else may have written the spool")
                 }
                 _ => format!("`{key}` is not run here; use --run-commands to run it"),
             };

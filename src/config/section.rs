@@ -86,7 +86,7 @@ impl Section {
         }
     }
 
-    /// Sets a key, replacing its value from a farther level in whatever form that was given.
+    /// Sets a key, replacing its value from a higher level, in whichever form that was given.
     pub fn set(&mut self, entry: Entry) {
         let family = family(&entry.key).to_owned();
         let is_field = self.name.starts_with("outputs");
@@ -430,7 +430,7 @@ impl Section {
         defaults.insert(key.to_owned(), default.to_string());
     }
 
-    /// Returns the keys asked for so far.
+    /// Returns the keys read so far.
     pub fn asked(&self) -> BTreeSet<String> {
         self.asked.borrow().clone()
     }

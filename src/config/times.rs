@@ -24,12 +24,12 @@ impl Section {
         })
     }
 
-    /// Warns of a time without a unit, which is in seconds: minutes or hours may be meant.
+    /// Warns about a time without a unit, which is in seconds: minutes or hours may be meant.
     pub fn warn_of_unit(&self, key: &str, time: &str) {
         let is_bare = time.parse().is_ok_and(|number: f64| number > 0.0);
         if is_bare && !SHORT.contains(&key) {
             let text = format!(
-                "`{key}`: {time} means {time} seconds; write `{time}s`, or the unit that is meant, as in `{time}m` or `{time}h`"
+                "`{key}`: {time} means {time} seconds; write `{time}s`, or the unit that you mean, such as `{time}m` or `{time}h`"
             );
             self.warning(key, text);
         }

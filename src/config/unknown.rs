@@ -1,4 +1,4 @@
-//! Keys of a section that nothing asked for, and those that are missing.
+//! Keys of a section that nothing has read, and missing keys.
 
 use super::advice;
 use super::entry::{Entry, family};

@@ -16,8 +16,8 @@ pub const PREFIX: &str = "secret:";
 /// Keys whose template may choose among named secrets.
 const CHOOSING: [&str; 2] = ["url", "callback_url"];
 
-/// The named secrets of all levels. A file refers only to those of its own level and of farther ones, so a
-/// nearer level cannot replace a secret under the name that a farther one uses.
+/// The named secrets of all levels. A file can refer only to those of its own level and of higher ones, so a
+/// more specific level cannot replace a secret that a higher one uses.
 #[derive(Default)]
 pub struct Vault {
     /// Those that the file being read may refer to.
@@ -26,7 +26,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Adds a section of the file being read, in place of a farther one of the same name.
+    /// Adds a section of the file being read, replacing one of the same name from a higher level.
     pub fn add(&mut self, section: Section) {
         section.check_named();
         let section = Rc::new(section);
@@ -35,7 +35,7 @@ impl Vault {
         self.all.push(section);
     }
 
-    /// Forgets those of farther levels.
+    /// Forgets those of higher levels.
     pub fn clear(&mut self) {
         *self = Vault::default();
     }
@@ -105,7 +105,7 @@ pub(super) fn section_of<'a>(named: &'a Named, key: &str) -> Result<&'a Section,
             return format!("`{key}`: there is no name after `{PREFIX}`{hint}");
         }
         format!(
-            "`{key}`: there is no [{PREFIX}{}] in this file or at a farther level{hint}",
+            "`{key}`: there is no [{PREFIX}{}] in this file or at a higher level{hint}",
             named.name
         )
     };
@@ -141,7 +141,7 @@ impl Section {
         self.named.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the named secret that is the value of an entry, if that is all of it.
+    /// Returns the named secret if it is the whole value of an entry.
     pub(super) fn reference(&self, entry: &Entry) -> Option<&Named> {
         let is_all = !has_template(&entry.value);
         self.named(&entry.key).first().filter(|_| is_all)
@@ -154,7 +154,7 @@ impl Section {
             .filter_map(|named| named.found.as_deref().ok())
     }
 
-    /// Returns the places of everything that this section consists of, named secrets included.
+    /// Returns the places of all parts of this section, including named secrets.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         let own = self.entries.iter();
         let named = self.named.keys().flat_map(|key| self.holders(key));
@@ -216,7 +216,7 @@ impl Section {
         }
     }
 
-    /// Returns the names of the secrets among which the template of a URL chooses; None if it is no such
+    /// Returns the names of the secrets among which the template of a URL chooses; None if it is not such a
     /// template.
     pub fn choices(&self, key: &str) -> Option<Vec<&str>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
@@ -251,7 +251,7 @@ impl Section {
         let after = one.normal(&entry);
         for (bound, address) in &self.bound {
             let mut address = address.as_ref().clone();
-            // Only an address that the template itself was part of is the same as before.
+            // Only an address that contains the template itself is the same as before.
             if let Some(known) = address.get_mut(key).filter(|known| **known == before) {
                 known.clone_from(&after);
             }
@@ -260,7 +260,7 @@ impl Section {
         one
     }
 
-    /// Takes over what the getters of a section noted that `choosing` returned.
+    /// Takes over the notes of the getters of a section that `choosing` returned.
     pub fn absorb(&self, one: &Section) {
         self.asked.borrow_mut().extend(one.asked.take());
         self.secrets.borrow_mut().extend(one.secrets.take());

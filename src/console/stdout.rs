@@ -39,7 +39,7 @@ pub enum Styled {
     /// Less important than the rest.
     Dim(String),
     Good(String),
-    /// Not as it should be, but nothing is lost.
+    /// Unexpected, but nothing is lost.
     Warn(String),
     Bad(String),
 }

@@ -6,12 +6,12 @@ use super::stdout::Styled;
 use crate::secret;
 use crate::text::visible;
 
-/// Widest column, in characters of a terminal. A longer text moves the rest of its own row only.
+/// Widest column, in characters of a terminal. A longer text shifts only the rest of its own row.
 const WIDEST: usize = 40;
 /// Space between columns.
 const GAP: &str = "  ";
 
-/// Side of its column at which a text stands.
+/// Alignment of a text in its column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     Left,
@@ -104,7 +104,7 @@ impl Table {
     }
 }
 
-/// Returns a text as it will be printed, on one line, so that its width is known.
+/// Returns a text as it will be printed, on one line, to measure its width.
 fn shown(part: &Styled) -> Styled {
     part.with(visible(&secret::redact(part.text())))
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_by_what_is_seen() {
+    fn columns_are_aligned_by_their_visible_width() {
         let columns = [
             ("ID", Align::Right),
             ("HOST", Align::Left),

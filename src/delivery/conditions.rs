@@ -1,4 +1,4 @@
-//! Conditions under which notifiers are told about an event, from their rules.
+//! Conditions for sending an event to notifiers, from their rules.
 
 use jiff::Timestamp;
 
@@ -9,8 +9,8 @@ use crate::route::timing::{self, Timing};
 use crate::spool::{Condition, DestinationId, Streak, Treatment};
 use crate::system::clock;
 
-/// Returns the condition under which a destination is told about an event that it wants, or in which it counts
-/// one that it does not want; None if there is none.
+/// Returns the condition for sending an event that a destination wants, or for counting one that it does not
+/// want; None if there is none.
 pub fn condition(
     destination: &Destination,
     id: DestinationId,
@@ -20,7 +20,7 @@ pub fn condition(
     let timing = destination.timing.as_deref()?;
     let streak = streak(destination, timing, event);
     let is_counted = |streak: &Streak| {
-        // To know whether its end is to be told.
+        // To know whether to send its end.
         !streak.failed || event.end.is_some() && destination.rules.heeds_recovery()
     };
     if !is_wanted && !streak.as_ref().is_some_and(is_counted) {

@@ -49,9 +49,9 @@ pub struct Destination {
     pub payload: Payload,
     pub texts: MessageTemplates,
     pub grouping: Grouping,
-    /// Origin of the fields shown beside a text.
+    /// Origin of the fields shown with a text.
     pub fields: Fields,
-    /// Rules for when it is told, if it has any.
+    /// Rules for when it sends, if any.
     pub timing: Option<Box<Timing>>,
     /// Number of lanes that deliver concurrently.
     pub concurrency: usize,
@@ -85,7 +85,7 @@ impl Destination {
         }
     }
 
-    /// Builds its notifier again if commands for its secrets were not run, now that they may be.
+    /// Rebuilds its notifier if commands for its secrets were not allowed before, and are now.
     pub fn read_withheld(&mut self, http: &Http) {
         if self.is_mistaken() || !self.section.allow_commands() {
             return;

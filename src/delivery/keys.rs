@@ -1,4 +1,4 @@
-//! Keys that the configuration knows, collected from the getters that ask for them.
+//! Keys that the configuration knows, collected from the getters that read them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::notifier::KINDS;
 /// Known keys, as `ansible-notify schema configuration` prints them.
 #[derive(Serialize)]
 pub struct KnownKeys {
-    /// Keys of each section that is no notifier's, and of `[inputs]`.
+    /// Keys of each section other than a notifier's, and of `[inputs]`.
     pub sections: BTreeMap<String, BTreeSet<String>>,
     /// Keys of `[notifier:NAME]` for each value of `type`.
     pub kinds: BTreeMap<String, BTreeSet<String>>,

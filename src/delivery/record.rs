@@ -1,5 +1,5 @@
-//! Record of runs: what of each event is kept, no matter which notifier wants it. What finds no room is left out,
-//! and never in the way of a delivery.
+//! Record of runs: the parts of each event that are kept, whether or not a notifier wants it. Records without
+//! space are left out; they never obstruct a delivery.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,10 +32,10 @@ pub enum Recording {
 
 /// Number of tasks remembered; larger than the number of those that run at once.
 const TASKS: usize = 16;
-/// Events that wait for a commit at most: their number, and the size of their texts.
+/// Maximum number and size of the events that wait for a commit.
 const MOST: usize = 1000;
 const MOST_BYTES: u64 = 1 << 20;
-/// Longest time for which they wait.
+/// Maximum time for which they wait.
 const WAIT: Duration = Duration::from_millis(500);
 /// Length limit of a message, in characters.
 const MESSAGE: usize = 1000;
@@ -59,10 +59,10 @@ pub struct Recorder {
     shows_alive: Cell<bool>,
     runs: RefCell<Option<(Arc<Run>, Arc<RunAbout>)>>,
     tasks: RefCell<Vec<KnownTask>>,
-    /// Events that are not written yet.
+    /// Events that have not been written yet.
     waiting: RefCell<Record>,
     bytes: Cell<u64>,
-    /// True if they are going to be written without a further event.
+    /// True if they will be written without a further event.
     is_planned: Cell<bool>,
     /// True if something could not be recorded: from then on only the ends of runs are.
     gave_up: Cell<bool>,
@@ -106,7 +106,7 @@ impl Recorder {
         self.waiting.borrow_mut().rows.push(row);
     }
 
-    /// Returns a run as it is recorded; shows from then on that it lives, where that is wanted.
+    /// Returns a run in its recorded form; if wanted, shows from then on that it is alive.
     fn run(&self, run: &Arc<Run>, spool: &Spool) -> Arc<RunAbout> {
         let mut known = self.runs.borrow_mut();
         if let Some((_, about)) = known.as_ref().filter(|(known, _)| Arc::ptr_eq(known, run)) {
@@ -200,7 +200,7 @@ impl Recorder {
         (!detail.is_empty()).then_some(detail)
     }
 
-    /// Takes what waits, to be written.
+    /// Takes the pending events, to be written.
     pub(super) fn take(&self) -> Arc<Record> {
         self.bytes.set(0);
         let mut record = self.waiting.take();
@@ -208,20 +208,21 @@ impl Recorder {
         Arc::new(record)
     }
 
-    /// Notes the result of writing a record.
+    /// Handles the result of writing a record.
     pub(super) fn note_written(&self, is_written: bool, record: &Record) {
         if is_written || record.rows.is_empty() {
             return;
         }
         if !self.gave_up.get() {
             stderr::say(
-                "warning: the spool has no room to record the rest of this run; see `record` and `max_size` in [delivery]",
+                "warning: the spool has no space to record the rest of this run; see `record` and `max_size` in [delivery]",
             );
         }
         self.lose(record);
     }
 
-    /// Notes that a record is lost. The end of a run is tried again: without it, the run would seem to be cut off.
+    /// Handles the loss of a record. The end of a run is tried again: without it, the run would seem to have
+    /// been killed.
     pub(super) fn lose(&self, record: &Record) {
         if self.gave_up.replace(true) {
             return;
@@ -231,21 +232,21 @@ impl Recorder {
         self.waiting.borrow_mut().rows.extend(ends.cloned());
     }
 
-    /// Writes what waits.
+    /// Writes the pending events.
     async fn write(&self, spool: &Spool) {
         self.is_planned.set(false);
         let record = self.take();
         if record.rows.is_empty() {
             return;
         }
-        // Without a spool there is no record, and it was said that there is none.
+        // Without a spool there is no record, and the missing spool was reported.
         match spool.record(record.clone()).await {
             Ok(is_written) => self.note_written(is_written, &record),
             Err(_) => self.lose(&record),
         }
     }
 
-    /// Returns true if what waits should not wait any longer.
+    /// Returns true if the pending events should be written now.
     fn is_due(&self) -> bool {
         let waiting = self.waiting.borrow();
         let is_end = |row: &Recorded| matches!(row.what, What::End(_));
@@ -278,17 +279,17 @@ impl Deliverer {
         });
     }
 
-    /// Shows that the runs live whose events are recorded, until the end of this process.
+    /// Shows that the recorded runs are alive, until the end of this process.
     pub fn show_alive(&self) {
         self.recorder.shows_alive.set(true);
     }
 
-    /// Notes an event for the record.
+    /// Adds an event to the record.
     pub(super) fn note(&self, sequence: u64, event: &Event) {
         self.recorder.note(sequence, event, self.spool());
     }
 
-    /// Writes what waits for the record with nothing else, soon.
+    /// Schedules a write of the pending records alone.
     pub(super) async fn record_soon(&self) {
         if self.recorder.is_due() {
             return self.recorder.write(self.spool()).await;
@@ -304,12 +305,12 @@ impl Deliverer {
         });
     }
 
-    /// Writes what still waits for the record.
+    /// Writes the remaining records.
     pub(super) async fn record_rest(&self) {
         self.recorder.write(self.spool()).await;
     }
 
-    /// Shows no longer that the runs of this process live.
+    /// Stops showing that the runs of this process are alive.
     pub(super) fn end_record(&self) {
         self.recorder.alive.take();
     }
@@ -370,7 +371,7 @@ fn is_hidden(event: &Event) -> bool {
         && lookup::member(result, "censored").is_some_and(|text| text.get().starts_with('"'))
 }
 
-/// Returns the result as JSON; one that is large with its long texts cut.
+/// Returns the result as JSON; in a large one, long texts are cut.
 fn whole(event: &Event) -> Option<String> {
     let result = event.result.as_deref()?.get();
     if result.len() <= RESULT {

@@ -1,4 +1,4 @@
-//! Events about time that the program makes itself: a run, a task or the next run takes too long.
+//! Events about time, created by the program itself: a run, a task or the next run takes too long.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,16 +7,16 @@ use crate::event::callback::Callback;
 use crate::event::{Event, time_text};
 use crate::system::clock;
 
-/// Number of hosts that a reason names.
+/// Maximum number of hosts in a reason.
 const HOSTS: usize = 10;
 
 /// Data of an event about time.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Alert {
-    /// Time after which the event was made, in seconds.
+    /// Time after which the event was created, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
-    /// Hosts that began the task and have no result yet.
+    /// Hosts that have started the task and have no result yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
     /// Last run of a missing playbook.
@@ -34,7 +34,7 @@ fn optional_time<S: serde::Serializer>(
     time.map(time_text).serialize(serializer)
 }
 
-/// Times that a run took too long, as its end lists them.
+/// Delays of a run, as its end lists them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Delays {
     #[serde(skip_serializing_if = "super::is_false")]
@@ -45,13 +45,13 @@ pub struct Delays {
     pub slow_tasks: Vec<Delay>,
 }
 
-/// A time in which a task took too long, or in which nothing happened.
+/// Period in which a task took too long, or in which nothing happened.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Delay {
-    /// Name of the task; empty if none had begun.
+    /// Name of the task; empty if none had started.
     pub task: String,
-    /// Hosts without a result when it was noticed.
+    /// Hosts without a result when the delay was noticed.
     pub hosts: Vec<String>,
     pub seconds: f64,
 }

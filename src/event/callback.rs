@@ -124,7 +124,7 @@ impl Callback {
         self.state().map(Callback::of_state).as_ref() == Some(self)
     }
 
-    /// Returns true if it reports that a task begins.
+    /// Returns true if it reports the start of a task.
     pub fn is_task_start(&self) -> bool {
         matches!(
             self,

@@ -1,14 +1,14 @@
-//! End of a command as a shell reports it, and the status of a run that ended so.
+//! End of a command as a shell reports it, and the corresponding status of its run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Status;
 
-/// Signals by which a person, or the system on a person's behalf, ends a command.
+/// Signals by which a user, or the system on a user's behalf, ends a command.
 const REQUESTS: [&str; 4] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
-/// The exit codes with which a shell reports those signals.
+/// Exit codes with which a shell reports those signals.
 const REQUEST_CODES: [i64; 4] = [129, 130, 131, 143];
-/// Ansible's own exit code when a person interrupted it.
+/// Ansible's own exit code when a user interrupted it.
 const ANSIBLE_INTERRUPTED: i64 = 99;
 
 /// How a command ended.

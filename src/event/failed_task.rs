@@ -1,4 +1,4 @@
-//! Tasks that failed, as the end of a run lists them.
+//! Failed tasks, as the end of a run lists them.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct FailedTask {
     pub path: Option<String>,
     pub role: Option<String>,
     pub play: Option<String>,
-    /// True if the host could not even be reached.
+    /// True if the host was unreachable.
     pub unreachable: bool,
     /// Short reason.
     pub message: String,

@@ -1,4 +1,4 @@
-//! Keys of an event: those of the schema, and `record` and `output`, which this program adds where one is wanted.
+//! Keys of an event: those of the schema, and `record` and `output`, which this program adds if needed.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
 pub const KEYS: [&str; 41] = [

@@ -11,13 +11,13 @@ use crate::json::tokens::{Token, Tokens, unescaped};
 use crate::secret::MASK;
 use crate::text::sequences;
 
-/// Keys that tell how to read the rest of a result: `no_log`, and the name of a loop's variable.
+/// Keys that determine how to read the rest of a result: `no_log`, and the name of a loop's variable.
 const KEPT: [&str; 2] = ["_ansible_no_log", "ansible_loop_var"];
 
-/// Loop variable of a task that names none.
+/// Default loop variable.
 const LOOP_VARIABLE: &str = "item";
 
-/// Number of times that the escapes of a key in a text are read, as one escape may hide another.
+/// Number of passes over the escapes of a key in a text, because one escape may hide another.
 const LEVELS: usize = 16;
 
 /// Keys and patterns of the configuration.
@@ -35,7 +35,7 @@ type Hidden = (Range<usize>, Cow<'static, str>);
 pub fn pattern(text: &str) -> Result<Regex, String> {
     let compiled = RegexBuilder::new(text).multi_line(true).build();
     compiled.map_err(|error| match error {
-        // The message draws the pattern on several lines; its last line is the reason.
+        // The message shows the pattern on several lines; its last line is the reason.
         regex::Error::Syntax(text) => {
             let reason = text.lines().last().unwrap_or_default();
             reason.trim_start_matches("error: ").to_owned()
@@ -64,7 +64,7 @@ impl Mask {
         self.key.as_ref().is_some_and(|known| known.is_match(key))
     }
 
-    /// Returns true if values of a key are hidden that a text may write with escapes.
+    /// Returns true if values of a key, which may be written with escapes, are hidden.
     fn hides_written(&self, key: &str) -> bool {
         let mut key = Cow::Borrowed(key);
         for _ in 0..LEVELS {
@@ -76,13 +76,13 @@ impl Mask {
         self.hides(&key)
     }
 
-    /// Returns a text with everything masked that a pattern matches; None if nothing is.
+    /// Returns a text with all matches of patterns masked; None if nothing matches.
     pub fn text(&self, text: &str) -> Option<String> {
         let hidden = self.hidden(text);
         (!hidden.is_empty()).then(|| replaced(text, &hidden))
     }
 
-    /// Returns a JSON text with its values masked, at every depth; None if nothing is.
+    /// Returns a JSON text with its values masked, at every depth; None if nothing is masked.
     pub fn json(&self, text: &str) -> Option<String> {
         let mut hidden: Vec<Hidden> = Vec::new();
         let mut tokens = Tokens::new(text);
@@ -127,7 +127,7 @@ impl Mask {
         (!hidden.is_empty()).then(|| replaced(text, &hidden))
     }
 
-    /// Returns true if a JSON value is a text that is a key whose values are hidden.
+    /// Returns true if a JSON value is the name of a key whose values are hidden.
     fn names(&self, value: &str) -> bool {
         self.key.is_some() && value.starts_with('"') && self.hides(&unescaped(value))
     }
@@ -143,8 +143,8 @@ impl Mask {
         Some((place, json_string(&masked)))
     }
 
-    /// Returns the replacements in a list of texts, which may be the lines of one: what a pattern matches may
-    /// go over several of them.
+    /// Returns the replacements in a list of texts, which may be the lines of one: a match may span several of
+    /// them.
     fn lines(&self, text: &str, places: Vec<Range<usize>>) -> Vec<Hidden> {
         let lines: Vec<_> = places
             .iter()
@@ -200,7 +200,7 @@ impl Mask {
         merged
     }
 
-    /// Returns what patterns match in a text.
+    /// Returns the matches of patterns in a text.
     fn matches(&self, text: &str) -> Vec<Hidden> {
         let mut hidden: Vec<Hidden> = Vec::new();
         for pattern in &self.patterns {
@@ -218,7 +218,7 @@ impl Mask {
         hidden
     }
 
-    /// Returns the values behind keys in a text.
+    /// Returns the values after keys in a text.
     fn values(&self, text: &str) -> Vec<Hidden> {
         if self.key.is_none() {
             return Vec::new();
@@ -237,7 +237,7 @@ impl Mask {
         while let Some(member) = members.next() {
             if self.hides_written(member.key()) {
                 if let Some(value) = member.value() {
-                    // Keys inside a hidden value are not looked for.
+                    // Keys inside a hidden value need no search.
                     members.skip_to(value.whole.end);
                     hidden.push(hidden_value(&member, value));
                 }
@@ -285,7 +285,7 @@ impl Mask {
     }
 }
 
-/// Hides a value, and with it what is hidden inside it.
+/// Hides a value with everything inside it.
 fn hide_whole(hidden: &mut Vec<Hidden>, value: Range<usize>) {
     let first = hidden.partition_point(|(range, _)| range.start < value.start);
     let mut behind = hidden.split_off(first);
@@ -294,7 +294,7 @@ fn hide_whole(hidden: &mut Vec<Hidden>, value: Range<usize>) {
     hidden.extend(behind);
 }
 
-/// Returns the groups of a match that take part in it; the whole match if none does.
+/// Returns the participating groups of a match; the whole match if there are none.
 fn groups_of(found: &Captures<'_>) -> Vec<Hidden> {
     let groups = found.iter().skip(1).flatten();
     let mut groups: Vec<Hidden> = groups.map(|group| (group.range(), MASK.into())).collect();
@@ -313,7 +313,7 @@ fn hidden_value(member: &Member<'_>, value: Value) -> Hidden {
     }
 }
 
-/// Returns true if a part of a text is masked already; `masks` are the places of the masks in it.
+/// Returns true if part of a text is already masked; `masks` are the places of the masks in it.
 fn is_masked(masks: &[usize], range: &Range<usize>) -> bool {
     let before = masks.partition_point(|at| *at <= range.start);
     let last = before.checked_sub(1).map(|last| masks[last]);

@@ -1,4 +1,4 @@
-//! An event with everything masked that the configuration says, before it is stored or shown.
+//! An event with everything masked that the configuration names, before it is stored or shown.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,10 +17,10 @@ use crate::secret::MASK;
 /// Number of parts remembered of each type; larger than the number of tasks that run at once.
 const REMEMBERED: usize = 16;
 
-/// Parts that many events share, each with its masked form.
+/// Shared parts of many events, each with its masked form.
 type Known<T> = RefCell<Vec<(Arc<T>, Arc<T>)>>;
 
-/// Masks events. The parts that events share are masked once, and shared still.
+/// Masks events. The parts that events share are masked once, and stay shared.
 #[derive(Debug, Default)]
 pub struct Masks {
     mask: Mask,
@@ -31,7 +31,7 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// Creates what applies `mask` to events.
+    /// Creates a masker with `mask`.
     pub fn new(mask: Mask) -> Masks {
         Masks {
             mask,
@@ -39,7 +39,7 @@ impl Masks {
         }
     }
 
-    /// Masks an event. Its ids and the names of hosts stay: everything else about a run refers to them.
+    /// Masks an event. Ids and host names stay: everything else about a run refers to them.
     pub fn apply(&self, event: &mut Event) {
         let Event {
             schema: _,
@@ -64,7 +64,7 @@ impl Masks {
             repaired: _,
             test: _,
             end,
-            // It holds times, and names of hosts.
+            // It contains times and host names.
             alert: _,
             held: _,
             held_back: _,
@@ -187,7 +187,7 @@ impl Masks {
         let Some(masked) = self.mask.json(&text) else {
             return false;
         };
-        // A value that was read can be read again.
+        // A parsed value can be parsed again.
         *members = serde_json::from_str(&masked).unwrap_or_default();
         true
     }
@@ -247,7 +247,7 @@ impl Masks {
         if self.mask.hides_item(variable.as_deref()) {
             *item = Value::from(MASK);
         } else if let Some(masked) = self.mask.json(&item.to_string()) {
-            // A value that was read can be read again.
+            // A parsed value can be parsed again.
             *item = serde_json::from_str(&masked).unwrap_or_default();
         }
     }
@@ -272,7 +272,7 @@ impl Masks {
     }
 }
 
-/// Returns true if a result has only the counts of each host, from which the end of the run follows.
+/// Returns true if a result has only the counts of each host, from which the end of the run is derived.
 fn is_counts(result: Option<&RawValue>) -> bool {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -283,7 +283,7 @@ fn is_counts(result: Option<&RawValue>) -> bool {
     result.is_some_and(|result| serde_json::from_str::<Counts>(result.get()).is_ok())
 }
 
-/// Returns the masked form of a shared part: the same one each time, and the part itself if nothing in it is
+/// Returns the masked form of a shared part: the same object each time, or the part itself if nothing in it is
 /// masked.
 fn shared<T: Clone>(known: &Known<T>, part: &Arc<T>, mask: impl FnOnce(&mut T) -> bool) -> Arc<T> {
     let mut known = known.borrow_mut();
@@ -310,7 +310,7 @@ mod tests {
     use crate::event::mask::pattern;
 
     #[test]
-    fn what_events_share_is_masked_once_and_shared_still() {
+    fn shared_parts_are_masked_once_and_stay_shared() {
         let masks = Masks::new(Mask::new(&[], vec![pattern("canary").unwrap()]));
         let run = Arc::new(Run {
             path: Some("/canary/site.yml".into()),

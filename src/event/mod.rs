@@ -130,7 +130,7 @@ pub struct Run {
     /// Name that ansible-runner gives the run; two runs may share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ident: Option<String>,
-    /// Name that `ansible-notify run` gives its command: that of `--name`, or the program's.
+    /// Name of the command of `ansible-notify run`: from `--name`, or the program's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Present in the process that reports a command of `ansible-notify run`.
@@ -166,10 +166,10 @@ pub struct Host {
     pub name: String,
     pub address: Option<String>,
     pub delegated_to: Option<String>,
-    /// Variables that the configuration lists, as this host sees them.
+    /// Variables that the configuration lists, with this host's values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vars: Option<Arc<Map<String, Value>>>,
-    /// Groups of the inventory that it is in.
+    /// Its inventory groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Arc<Vec<String>>>,
 }
@@ -193,7 +193,7 @@ pub struct Event {
     pub run: Arc<Run>,
     pub play: Option<Arc<Play>>,
     pub task: Option<Arc<Task>>,
-    /// Variables that the configuration lists, as the play sees them without a host.
+    /// Variables that the configuration lists, with the play's values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vars: Option<Arc<Map<String, Value>>>,
     pub host: Option<Host>,
@@ -222,10 +222,10 @@ pub struct Event {
     /// Present only if the event is about time.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Arc<Alert>>,
-    /// True if it was held until a certain time before it is told.
+    /// True if it was held until a certain time before it is sent.
     #[serde(skip)]
     pub held: bool,
-    /// Number of earlier failures of the same thing that a notifier was not told.
+    /// Number of earlier failures of the same thing that were not sent to a notifier.
     #[serde(skip)]
     pub held_back: u32,
     /// Original record of ansible-runner; only for notifiers that want it, and not part of the schema.
@@ -269,11 +269,11 @@ pub struct RunEnd {
     /// Data of `set_stats` with `per_host`, by host.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom_stats_per_host: Map<String, Value>,
-    /// Times that it took too long, as far as notifiers ask for them.
+    /// Its delays, as far as notifiers need them.
     #[serde(flatten)]
     pub delays: Delays,
-    /// Last lines that the command of `ansible-notify run` printed; only for notifiers that ask for them, and
-    /// not part of the schema.
+    /// Last lines that the command of `ansible-notify run` printed; only for notifiers that use them, and not
+    /// part of the schema.
     #[serde(skip)]
     pub output: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Objects of a name and a value, as lists of environment variables and loops over `dict2items` have them.
+//! Objects with a name and a value, as in lists of environment variables and loops over `dict2items`.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ struct Object {
     members: usize,
     name: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    /// The member being read, and the place where its value begins.
+    /// The member being read, and the start of its value.
     last: Option<(Role, usize)>,
 }
 
@@ -48,7 +48,7 @@ impl Pairs {
         self.open.push(Object::default());
     }
 
-    /// Adds a member to the innermost object: its key, which begins at `start`, and where its value begins.
+    /// Adds a member to the innermost object: its key, which starts at `start`, and the start of its value.
     pub fn member(&mut self, text: &str, start: usize, key: &str, value: usize) {
         if let Some(object) = self.open.last_mut() {
             object.finish(text, start);
@@ -57,7 +57,7 @@ impl Pairs {
         }
     }
 
-    /// Closes the innermost object, whose bracket is at `end`, and returns its pair if it is nothing else.
+    /// Closes the innermost object, whose bracket is at `end`, and returns its pair if it has only that.
     pub fn end(&mut self, text: &str, end: usize) -> Option<Pair> {
         let mut object = self.open.pop()?;
         object.finish(text, end);

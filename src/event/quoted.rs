@@ -1,15 +1,15 @@
-//! Members of objects inside a text, as a command prints them: a key in quotes, and the value behind it. The
-//! quotes may have any number of backslashes before them, as those of JSON within JSON have; they may be written as
-//! `\u0022` or `\x22`, or be doubled, as in a field of CSV.
+//! Members of objects inside a text, as a command prints them: a key in quotes, and the value after it. The
+//! quotes may be escaped by any number of backslashes, as in JSON within JSON, written as `\u0022` or `\x22`,
+//! or doubled, as in a CSV field.
 
 use std::ops::Range;
 
-/// Way in which quotes are written.
+/// Form of quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quoting {
-    /// Alone, or as an escape.
+    /// Plain, or as an escape.
     Plain,
-    /// Each one twice.
+    /// Doubled.
     Doubled,
 }
 
@@ -18,16 +18,16 @@ pub enum Quoting {
 struct Quote {
     /// Place of the first backslash, or of the quote if there is none.
     start: usize,
-    /// Place behind the quote.
+    /// Place after the quote.
     end: usize,
     sign: u8,
     /// Length without the backslashes.
     width: usize,
-    /// Number of backslashes, or of those that it would have if it were not written as an escape.
+    /// Number of backslashes; for an escape, the number that a plain quote would have in its place.
     backslashes: usize,
 }
 
-/// Escapes that stand for a quote, without the backslash before them, and its sign.
+/// Escapes for a quote, without their backslash, and the quote.
 const ESCAPES: [(&str, u8); 4] = [
     ("u0022", b'"'),
     ("u0027", b'\''),
@@ -55,18 +55,18 @@ pub struct Value {
     pub inner: Option<Range<usize>>,
 }
 
-/// Finds the members in a text, in order. The time grows with the text only: no key contains another one.
+/// Finds the members in a text, in order, in linear time: no key contains another one.
 pub struct Members<'a> {
     text: &'a str,
     quoting: Quoting,
     at: usize,
-    /// Quotes that may open a key, by their sign; each has more backslashes than the one before.
+    /// Quotes that may open a key, by character; each has more backslashes than the one before.
     double: Vec<Quote>,
     single: Vec<Quote>,
 }
 
 impl<'a> Members<'a> {
-    /// Creates a reader at the beginning of a text.
+    /// Creates a reader at the start of a text.
     pub fn new(text: &'a str, quoting: Quoting) -> Members<'a> {
         Members {
             text,
@@ -77,7 +77,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Continues behind a value.
+    /// Continues after a value.
     pub fn skip_to(&mut self, at: usize) {
         self.at = at;
     }
@@ -132,7 +132,7 @@ impl<'a> Member<'a> {
         self.opening.start
     }
 
-    /// Returns a double quote as it is written here.
+    /// Returns a double quote in the form used here.
     pub fn quote(&self) -> String {
         let Quote {
             start, end, width, ..
@@ -185,7 +185,7 @@ impl<'a> Member<'a> {
             && skip_blanks(self.text, comma + 1, is_within) == self.opening.start
     }
 
-    /// Returns true if a quote ends the text that the member is in.
+    /// Returns true if a quote ends the text that contains the member.
     fn ends_at(&self, quote: Quote) -> bool {
         quote.sign == self.closing.sign && quote.backslashes < self.closing.backslashes
     }
@@ -225,7 +225,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Returns the first quote behind a place.
+/// Returns the first quote after a place.
 fn quote_from(text: &str, from: usize, quoting: Quoting) -> Option<Quote> {
     let mut at = from;
     loop {
@@ -258,7 +258,7 @@ fn quote_from(text: &str, from: usize, quoting: Quoting) -> Option<Quote> {
     }
 }
 
-/// Returns the length of a doubled quote at the beginning of a text, or 0. A third one there ends the whole field.
+/// Returns the length of a doubled quote at the start of a text, or 0. A third one ends the whole field.
 fn doubled(text: &str, sign: u8) -> usize {
     match text
         .bytes()
@@ -272,14 +272,14 @@ fn doubled(text: &str, sign: u8) -> usize {
     }
 }
 
-/// Returns the length and the sign of a quote that is written as an escape, without its backslash.
+/// Returns the length and the character of an escaped quote, without its backslash.
 fn escape(text: &str) -> Option<(usize, u8)> {
     let found = ESCAPES.iter().find(|(escape, _)| text.starts_with(escape));
     found.map(|(escape, sign)| (escape.len(), *sign))
 }
 
-/// Returns the number of backslashes that a quote would have in the place of an escape with so many: reading a text
-/// halves them, until one is left over and the escape becomes a quote.
+/// Returns the number of backslashes that a plain quote would have in place of an escape with this number: each
+/// reading halves them, until one is left and the escape becomes a quote.
 fn level(backslashes: usize) -> usize {
     match backslashes > 0 && backslashes.is_multiple_of(2) {
         true => 2 * level(backslashes / 2) + 1,
@@ -287,8 +287,8 @@ fn level(backslashes: usize) -> usize {
     }
 }
 
-/// Returns the end of the text that a quote opens, without and with the quote that closes it. One that is cut
-/// off ends with what it is in.
+/// Returns the end of the text that a quote opens, without and with the quote that closes it. A cut text ends
+/// with its container.
 fn end_of_text(text: &str, opening: Quote, quoting: Quoting) -> (usize, usize) {
     let mut at = opening.end;
     while let Some(quote) = quote_from(text, at, quoting) {
@@ -299,7 +299,7 @@ fn end_of_text(text: &str, opening: Quote, quoting: Quoting) -> (usize, usize) {
         let Some(more) = quote.backslashes.checked_sub(opening.backslashes) else {
             return (quote.start, quote.start);
         };
-        // A backslash of this text is written as one more than are before its quotes.
+        // A backslash in this text has one backslash more than its quotes.
         if (more / (opening.backslashes + 1)).is_multiple_of(2) {
             let inner = match quote.width == opening.width {
                 true => quote.end - (opening.end - opening.start),
@@ -311,7 +311,7 @@ fn end_of_text(text: &str, opening: Quote, quoting: Quoting) -> (usize, usize) {
     (text.len(), text.len())
 }
 
-/// Returns the place behind blanks; within a text that is written with escapes, `\n` is one.
+/// Returns the place after blanks; in an escaped text, `\n` counts as one.
 fn skip_blanks(text: &str, at: usize, is_within: bool) -> usize {
     let mut rest = text[at..].trim_start();
     while is_within && rest.starts_with('\\') {
@@ -324,7 +324,7 @@ fn skip_blanks(text: &str, at: usize, is_within: bool) -> usize {
     text.len() - rest.len()
 }
 
-/// Returns a text without the blanks at its end.
+/// Returns a text without trailing blanks.
 fn trim_blanks(text: &str, is_within: bool) -> &str {
     let mut text = text.trim_end();
     while let Some(before) = text.strip_suffix(['n', 'r', 't']) {

@@ -25,10 +25,10 @@ const INTERRUPTED: [i64; 2] = [99, 130];
 /// Reasons of ends that came without one.
 const INTERRUPTION: &str = "interrupted";
 const CUT_OFF: &str = "Ansible was killed, or ended without saying so";
-const UNREAD: &str = "`ansible-notify run` was killed, so nobody read Ansible's output any longer";
+const UNREAD: &str = "`ansible-notify run` was killed, so Ansible could not write its output";
 /// Exit code of Python if its output cannot be written, and the words for it in an error: for a pipe, for a terminal.
 const UNWRITTEN: i64 = 120;
-/// Text in an error of a YAML file, which is not all that Ansible says.
+/// Text in an error of a YAML file, which Ansible reports with more detail elsewhere.
 const YAML: &str = "Syntax Error while loading YAML";
 const BROKEN: [&str; 3] = ["Broken pipe", "BrokenPipeError", "Input/output error"];
 
@@ -106,7 +106,7 @@ pub struct RunSummary {
     pub output: Option<String>,
     /// True if some of its events went to a process that died.
     pub resumed: bool,
-    /// Times that it took too long.
+    /// Its delays.
     pub delays: Delays,
 }
 
@@ -200,7 +200,7 @@ impl RunSummary {
         self.error = self.error.take().or(reason);
     }
 
-    /// Takes the error as Ansible printed it, on one line and with its place, if it is the same one.
+    /// Takes over the error that Ansible printed, on one line and with its place, if it is the same error.
     pub fn note_printed(&mut self, printed: &str) {
         let words = |text: &str| {
             let words = text.split(|one: char| !one.is_alphanumeric());
@@ -219,7 +219,7 @@ impl RunSummary {
         }
     }
 
-    /// Notes that the `ansible-notify run` around it is gone: an error of the output is the consequence.
+    /// Records that the surrounding `ansible-notify run` is gone, which causes errors of the output.
     pub fn note_unread(&mut self) {
         let is_broken = |text: &String| BROKEN.iter().any(|words| text.contains(words));
         if self.exit_code == Some(UNWRITTEN) || self.error.iter().chain(&self.said).any(is_broken) {

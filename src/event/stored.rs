@@ -25,7 +25,7 @@ const WRITABLE: &str = "an event can be written";
 #[derive(Default)]
 pub struct EventCodec {
     remembered: Vec<Rc<Common>>,
-    /// Applied to what is read: it may have been stored before they were configured.
+    /// Applied to events that are read: they may have been stored before it was configured.
     masks: Option<Rc<Masks>>,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_nested_too_deeply_costs_nothing_else() {
+fn too_deep_nesting_affects_only_its_own_value() {
     for levels in [99, 100, 101, 900] {
         let text = format!("{}\"]\\\"[\"{}", "[".repeat(levels), "]".repeat(levels));
         let text = format!("{{\"a\":{text},\"b\":1}}");

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use crate::json::depth::Nesting;
 
-/// A part of a JSON text that is a value, a key, or a bracket that matters.
+/// A value, a key, or a relevant bracket of a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// A text that is a value, with its quotes.
+    /// A string that is a value, with its quotes.
     Text(Range<usize>),
     /// A key of an object, with its quotes.
     Key(Range<usize>),
@@ -29,12 +29,12 @@ pub struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Creates a reader at the beginning of a text.
+    /// Creates a reader at the start of a text.
     pub fn new(text: &'a str) -> Tokens<'a> {
         Tokens { text, at: 0 }
     }
 
-    /// Returns the place where the value of the key that was just read begins.
+    /// Returns the start of the value of the last key.
     pub fn value(&mut self) -> usize {
         self.at += blanks(&self.text[self.at..]);
         if self.text[self.at..].starts_with(':') {
@@ -44,14 +44,14 @@ impl<'a> Tokens<'a> {
         self.at
     }
 
-    /// Skips the value of the key that was just read, and returns its place.
+    /// Skips the value of the last key, and returns its place.
     pub fn skip_value(&mut self) -> Range<usize> {
         let start = self.value();
         self.at += value_length(&self.text[start..]);
         start..self.at
     }
 
-    /// Skips the rest of the list that was just opened if it has only texts, and returns their places.
+    /// Skips the rest of the list just opened if it contains only texts, and returns their places.
     pub fn skip_texts(&mut self) -> Option<Vec<Range<usize>>> {
         let mut texts = Vec::new();
         let mut at = self.at;
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_told_from_texts() {
+    fn keys_differ_from_texts() {
         let text = r#"{"a" : ["b\"", {"c":-1.5e3}],"d\\":null,"e":"f"}"#;
         let expected = [
             ('{', ""),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_list_of_nothing_but_texts_is_one() {
+    fn a_list_of_texts_contains_only_texts() {
         let texts = |text: &str| {
             let mut tokens = Tokens::new(text);
             assert_eq!(tokens.next(), Some(Token::List));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_the_characters_that_they_stand_for() {
+    fn escapes_are_decoded() {
         for (token, text) in [
             (r#""a\u0041\/\n""#, "aA/\n"),
             (r#""\ud83d\ude00 \ud83d x\"""#, "\u{1f600} \u{fffd} x\""),

@@ -9,7 +9,7 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, one_line};
 
-/// Number of events that such a message shows one by one.
+/// Maximum number of events that such a message lists.
 const SHOWN: usize = 20;
 /// Length limit of the reason in a line, in characters.
 const REASON: usize = 200;
@@ -63,7 +63,7 @@ took too long:{% if overdue %} overdue{% endif %}
 {%- if slow_tasks | length > 3 %} and {{ slow_tasks | length - 3 }} more{% endif %}{% endif %}
 {%- endif %}
 {%- if still_failing and status == 'success' %}
-not mended yet, from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
+still failing from earlier runs: {{ still_failing[:10] | join(', ') }}{% if still_failing | length > 10 %} and {{ still_failing | length - 10 }} more{% endif %}
 {%- endif %}
 {%- elif waiting_for is defined %}{{ (reason or '') | truncate(length=1000, leeway=0) }}
 {%- if task_path %}
@@ -98,14 +98,14 @@ static MESSAGES: LazyLock<Vec<Template>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Returns the default of `message`: nothing if that is left empty.
+/// Returns the default of `message`: empty if the key is empty.
 pub fn message(section: &Section, escape: Escape) -> &'static Template {
     let is_meant = |one: &Escape| *one == escape && !section.is_blank("message");
     let position = Escape::ALL.iter().position(is_meant);
     &MESSAGES[position.unwrap_or(Escape::ALL.len())]
 }
 
-/// Returns the context with a line about each event to be shown, if it is about several that were held.
+/// Returns the context with a line about each listed event, if it is about several held events.
 pub fn with_lines(context: Context) -> Context {
     match context.is_digest() {
         true => {
@@ -116,10 +116,10 @@ pub fn with_lines(context: Context) -> Context {
     }
 }
 
-/// Returns the events that a message about several shows one by one, in the order in which they happened: all of
-/// them, or those that failed before any others.
+/// Returns the events that a message about several lists, in the order in which they happened: all of them, or
+/// failures first.
 pub fn shown(context: &Context) -> impl Iterator<Item = &Arc<Event>> {
-    // Those of different hosts wait side by side, and come in any order.
+    // Events of different hosts are not ordered.
     let mut events: Vec<_> = context.events().collect();
     events.sort_by_key(|event| event.time);
     let failed = context.events().filter(|event| event.is_bad()).count();
@@ -136,7 +136,7 @@ pub fn shown(context: &Context) -> impl Iterator<Item = &Arc<Event>> {
     })
 }
 
-/// Returns a line about an event: when it happened, its subject, and the reason of what is not well.
+/// Returns a line about an event: its time, its subject, and the reason of a failure.
 fn line(event: &Arc<Event>) -> String {
     let time = clock::local_time(event.time);
     let subject = SUBJECT.render(&Context::new(event.clone()));

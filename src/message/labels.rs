@@ -1,4 +1,4 @@
-//! Labels of `[event]`: fixed or templated texts that every event carries.
+//! Labels of `[event]`: fixed or templated texts on every event.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Labels(Vec<Label>);
 struct Label {
     name: String,
     text: Text,
-    /// True once its template failed: reported once, not once per event.
+    /// True once its template has failed: reported once, not once per event.
     failed: Cell<bool>,
 }
 
@@ -77,8 +77,7 @@ impl Labels {
         Labels(section.entries.iter().filter_map(label).collect())
     }
 
-    /// Returns the event with these labels, beside those that it has already. A label whose text is empty is
-    /// left out.
+    /// Returns the event with these labels, in addition to its own. A label whose text is empty is left out.
     pub fn apply(&self, event: Event) -> Event {
         if self.0.is_empty() {
             return event;

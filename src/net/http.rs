@@ -107,7 +107,7 @@ impl Reply {
             200..=299 if is_its_own => Ok(()),
             200..=299 | 302 | 303 | 307 => {
                 let said = describe(self.status, self.location(), &self.body);
-                let problem = "is there a proxy or login portal in between?";
+                let problem = "is a proxy or login portal in between?";
                 Err(Failure::retry(format!(
                     "{said}; not a response from {service}: {problem}"
                 )))
@@ -146,7 +146,7 @@ impl Http {
         self.endpoint_with(section, url, &settings)
     }
 
-    /// Returns the client for an address beside the notifier's own: without its socket.
+    /// Returns the client for an address other than the notifier's own: without its socket.
     pub fn endpoint_beside(&self, section: &Section, url: &Url) -> Option<Endpoint> {
         let settings = Settings {
             socket: None,

@@ -1,4 +1,4 @@
-//! Access tokens of OAuth 2.0 for a program that acts for itself: client credentials (RFC 6749, section 4.4).
+//! Access tokens of OAuth 2.0 for a program without a user: client credentials (RFC 6749, section 4.4).
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::net::token_reply;
 use crate::net::urls::{origin, read_url};
 use crate::secret::{self, Secret};
 
-/// Key of the address that gives tokens.
+/// Key of the token endpoint's address.
 const URL: &str = "oauth_token_url";
 /// Keys that need it.
 const OTHERS: [&str; 4] = [
@@ -30,9 +30,9 @@ const OTHERS: [&str; 4] = [
     "oauth_audience",
 ];
 
-/// Time before the end of its lifetime in which a token is not used any more, a tenth of it at most.
+/// Time before its expiry from which a token is no longer used, at most a tenth of its lifetime.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Number of tokens that stay masked: the current one, and those that a late message may still show.
+/// Number of tokens that stay masked: the current one, and those that a late message may still contain.
 const MASKED: usize = 4;
 
 /// A source of access tokens. The current one is kept in memory only.
@@ -61,11 +61,11 @@ enum Place {
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// Place in which the server accepted the client last.
+    /// Place in which the server last accepted the client.
     client_in: Place,
     /// Time and reason of the last failure.
     failed: Option<(Instant, Failure)>,
-    /// Tokens that are masked for this source alone.
+    /// Tokens that are masked only for this source.
     masked: Vec<String>,
 }
 
@@ -75,8 +75,8 @@ struct Token {
 }
 
 impl OAuth {
-    /// Reads the keys of a section. None if they are wrong, or their secret cannot be read; Some(None) if
-    /// there are none.
+    /// Reads the keys of a section. None if they are wrong, or their secret cannot be read; Some(None) if there
+    /// are no such keys.
     pub fn read(section: &Section, http: &Http) -> Option<Option<OAuth>> {
         if !section.is_given(URL) {
             for key in OTHERS {
@@ -116,8 +116,8 @@ impl OAuth {
         }))
     }
 
-    /// Returns a token that is still valid, and not the one that was `refused`. Callers share one request
-    /// for it, and its failure.
+    /// Returns a token that is still valid and is not the `refused` one. Callers share one request for it, and
+    /// its failure.
     pub async fn token(&self, refused: Option<&Secret>) -> Result<Secret, Failure> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
@@ -157,7 +157,7 @@ impl OAuth {
         endpoint.exchange(bearing(request, &token)).await
     }
 
-    /// Returns the step of a check that got a token.
+    /// Returns the step of a check that obtained a token.
     pub fn step(&self) -> String {
         format!("POST {} gave a token", origin(&self.url))
     }
@@ -166,11 +166,11 @@ impl OAuth {
         let begun = Instant::now();
         let mut reply = self.ask(state.client_in).await?;
         let mut place = state.client_in;
-        // Servers must support the header, but some take the client only from the body.
+        // Servers must support the header, but some accept the client only in the body.
         if place == Place::Header && token_reply::refuses_client(&reply) {
             let other = self.ask(Place::Body).await?;
             place = Place::Body;
-            // A server that knew the client in the header says more about it there.
+            // A server that recognized the client in the header gives the better error there.
             if !token_reply::misses_client(&other) || token_reply::misses_client(&reply) {
                 reply = other;
             }
@@ -220,8 +220,8 @@ impl OAuth {
         self.endpoint.exchange(request).await
     }
 
-    /// Returns the failure of a delivery without a token. Only what may pass by itself is retried soon; a
-    /// refusal says nothing about the message.
+    /// Returns the failure of a delivery without a token. Only temporary errors are retried soon; a rejection
+    /// is not about the message.
     fn failed(&self, failure: &Failure) -> Failure {
         let text = format!("no token from {}: {}", origin(&self.url), failure.error());
         match failure {

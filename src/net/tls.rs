@@ -21,7 +21,7 @@ pub struct Trust {
     pub ca_file: Option<Vec<u8>>,
 }
 
-/// A connection, to which these keys matter only if it is encrypted.
+/// A connection for which these keys matter only if it is encrypted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     Plain,

@@ -1,5 +1,5 @@
-//! Replies of a token endpoint of OAuth 2.0 (RFC 6749, sections 5.1 and 5.2). The body of one with a success
-//! status is never quoted: it may contain a token, in whatever form.
+//! Replies of a token endpoint of OAuth 2.0 (RFC 6749, sections 5.1 and 5.2). The body of a reply with a
+//! success status is never quoted: it may contain a token in any form.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ const LONGEST: Duration = Duration::from_secs(86400);
 /// Longest content type in an error.
 const LONGEST_TYPE: usize = 60;
 
-/// Errors that may pass by themselves.
+/// Temporary errors.
 const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
-/// Returns true if a server refuses the client, which it may know when it is named in another way.
+/// Returns true if a server rejects the client, which it may recognize in another place of the request.
 pub fn refuses_client(reply: &Reply) -> bool {
     error(reply)
         .is_some_and(|error| ["invalid_client", "invalid_request"].contains(&error.as_str()))
 }
 
-/// Returns true if a server says that something is missing in the request, such as the client.
+/// Returns true if a server reports that something is missing in the request, such as the client.
 pub fn misses_client(reply: &Reply) -> bool {
     error(reply).is_some_and(|error| error == "invalid_request")
 }
@@ -61,7 +61,7 @@ pub fn read(reply: &Reply) -> Result<(String, Duration), Failure> {
     }
     let kind = said["token_type"].as_str().unwrap_or("bearer");
     if !kind.eq_ignore_ascii_case("bearer") {
-        let text = "the server gives tokens of another type than Bearer";
+        let text = "the server issues tokens of a type other than Bearer";
         return Err(Failure::Denied(text.to_owned()));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -83,13 +83,13 @@ fn without_token(reply: &Reply, said: &Value) -> Failure {
     let missing = match said {
         Value::Null => {
             return Failure::retry(format!(
-                "{about}: not JSON, so not a response from a token endpoint: is there a proxy or login portal in between?"
+                "{about}: not JSON, so not a response from a token endpoint: is a proxy or login portal in between?"
             ));
         }
         Value::Object(fields) => match fields.get("access_token") {
-            None => "there is no `access_token` in the reply",
+            None => "the reply has no `access_token`",
             Some(Value::String(_)) => "`access_token` in the reply is empty",
-            Some(_) => "`access_token` in the reply is not a text",
+            Some(_) => "`access_token` in the reply is not a string",
         },
         _ => "the reply is not a JSON object with an `access_token`",
     };

@@ -55,16 +55,16 @@ const REFUSED: [&str; 4] = [
 
 struct AwsSns {
     topics: Recipients,
-    /// Address for every topic, if `api_url` gives one.
+    /// Address for every topic, if `api_url` sets one.
     url: Option<Url>,
-    /// Region of every topic, if `region` gives one.
+    /// Region of every topic, if `region` sets one.
     region: Option<String>,
     keys: Keys,
-    /// Topic by which the address and the keys are checked.
+    /// Topic with which the address and the keys are checked.
     example: Topic,
 }
 
-/// A topic: where its requests go, and the region that they are signed for.
+/// A topic: the address of its requests, and the region that they are signed for.
 struct Topic {
     url: Url,
     region: String,
@@ -104,7 +104,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     over_http(section, http, Some(&base), service())
 }
 
-/// Region to check the keys in, if only the template of each message names one.
+/// Region in which to check the keys, if only the template of each message names one.
 const USUAL_REGION: &str = "us-east-1";
 
 fn topic_arn(text: &str) -> Result<String, String> {
@@ -187,7 +187,7 @@ fn keys(section: &Section) -> Option<Keys> {
 }
 
 impl AwsSns {
-    /// Returns where to publish to a topic. A region that a template chose must be one: it decides the host.
+    /// Returns the target of a topic. A region from a template must be valid: it decides the host.
     fn topic(&self, arn: &str) -> Result<Topic, Failure> {
         let own = region_of(arn).unwrap_or_default();
         if self.topics.has_template() && self.region.is_none() && !is_region(own) {
@@ -317,7 +317,7 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 impl Service for AwsSns {
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
         match self.topics.of(message)?.as_ref() {
-            // A topic of its own is no name for error messages.
+            // A single topic needs no name in error messages.
             [arn] if !self.topics.has_template() => {
                 let (_, request) = self.request(arn, message)?;
                 Ok(vec![(String::new(), request)])

@@ -16,9 +16,9 @@ use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::Escape;
 
-/// Reason why a choice without a defined value is a mistake.
+/// Reason for a choice without a defined value.
 const UNDEFINED: &str =
-    "the template's result is undefined; add `| default('')` if nobody is meant then";
+    "the template's result is undefined; add `| default('')` to send to nobody in that case";
 
 /// Kinds whose URL is a secret that a template may choose.
 const HOOKS: [&str; 6] = [
@@ -56,7 +56,7 @@ pub fn build(kind: &Kind, section: &Section, http: &Http) -> Option<Rc<dyn Notif
             "`{key}` must begin with http:// or https://, or choose among secrets that its template names, as in {{{{ 'secret:ops' if check else 'secret:dev' }}}}"
         );
         section.problem(key, text);
-        // So that its other keys are known.
+        // Makes its other keys known.
         built(None);
         return None;
     }
@@ -79,7 +79,7 @@ fn compiled(template: &str) -> Result<Template, String> {
     Template::typed_as(template, Escape::Choice)
 }
 
-/// Returns the place of the name that a template chose; None for an empty text.
+/// Returns the index of the name that a template chose; None for an empty text.
 fn chosen(text: &str, names: &[&str]) -> Result<Option<usize>, String> {
     let chosen = text.trim();
     if chosen.is_empty() {
@@ -97,8 +97,8 @@ fn chosen(text: &str, names: &[&str]) -> Result<Option<usize>, String> {
     found.map(Some).ok_or_else(none)
 }
 
-/// Notes in the section if the template of a URL gives something else than a name, or fails, on a sample.
-/// Undefined is no mistake there: a sample has not the data of a real event.
+/// Notes a problem in the section if the template of a URL fails on a sample, or results in anything but a
+/// name. Undefined is allowed: a sample lacks the data of a real event.
 pub fn try_on(section: &Section, samples: &[&Context]) {
     let key = key_of(section);
     let names = section.choices(key).unwrap_or_default();
@@ -127,7 +127,7 @@ fn key_of(section: &Section) -> &'static str {
 }
 
 impl Choice {
-    /// Returns the notifier for a message; None if nobody is to get it.
+    /// Returns the notifier for a message; None if nobody is to be notified.
     fn of(&self, message: &Message) -> Result<Option<&dyn Notifier>, Failure> {
         let failed = |problem: &str| Failure::permanent(format!("`{}`: {problem}", self.key));
         let names = self.candidates.iter().map(|(name, _)| name.as_str());

@@ -7,10 +7,10 @@ use crate::template::limits::is_template;
 use crate::template::{Template, Texts};
 use crate::text;
 
-/// Returns the value that a text names, or what is wrong with it.
+/// Returns the value that a text names, or the problem with it.
 pub type Parse<T> = fn(&str) -> Result<T, String>;
 
-/// The value of a key that may be absent.
+/// The value of an optional key.
 pub struct Chosen<T> {
     key: &'static str,
     choice: Choice<T>,
@@ -41,7 +41,7 @@ impl<T: Clone> Chosen<T> {
         }
     }
 
-    /// Returns the value for a message, or why there is none. A template that gives nothing is no mistake.
+    /// Returns the value for a message, or the reason why there is none. An empty result is not a mistake.
     pub fn of(&self, message: &Message) -> Result<Option<T>, String> {
         let template = match &self.choice {
             Choice::Absent => return Ok(None),

@@ -1,4 +1,4 @@
-//! Format of the data sent for an event, where it can be chosen: the keys `format`, `content` and `body.NAME`.
+//! Format of the data sent for an event, for kinds with a choice: the keys `format`, `content` and `body.NAME`.
 
 use hyper::body::Bytes;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ const BODY: &str = "body.";
 pub struct Format {
     envelope: Envelope,
     content: Content,
-    /// Fields of the body that are secrets, such as an API key: they are in no event and no template.
+    /// Secret fields of the body, such as an API key: they appear in no event and no template.
     fields: Vec<(String, Secret)>,
 }
 
@@ -104,7 +104,7 @@ impl Format {
     }
 }
 
-/// Reads the fields of the body that have a key of their own, `body.NAME` or a form of it for a secret.
+/// Reads the fields of the body with separate keys, `body.NAME` or one of its forms for a secret.
 fn fields(section: &Section) -> Vec<(String, Secret)> {
     let field = |key: String| {
         let name = key.strip_prefix(BODY)?.to_owned();

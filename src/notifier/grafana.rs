@@ -51,7 +51,7 @@ struct Place {
     tags: Option<Recipients>,
 }
 
-/// Tag of an annotation that has no others.
+/// Tag of an annotation without other tags.
 const TAG: &str = "ansible";
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
@@ -112,8 +112,8 @@ fn place(section: &Section) -> Place {
 }
 
 impl Place {
-    /// Returns the fields that place an annotation. One that cannot be made is left out: an
-    /// annotation without its dashboard would appear on others, so that is a failure.
+    /// Returns the fields that place an annotation. A tag that fails is left out. A dashboard that fails is an
+    /// error: without it, the annotation would appear on other dashboards.
     fn of(&self, message: &Message) -> Result<Map<String, Value>, Failure> {
         let uid = self.dashboard.of(message).map_err(Failure::permanent)?;
         let tags = self.tags.as_ref().map(|tags| tags.of(message));

@@ -36,8 +36,8 @@ use crate::net::http::Http;
 /// Kinds that page people: without `check_mode`, they get no events in check mode.
 pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
 
-/// Kinds with a record of their own for each event: several events are never told in one message of theirs,
-/// unless `group_by` says so.
+/// Kinds with a separate record for each event: their messages never combine several events, except with
+/// `group_by`.
 pub const SINGLE: [&str; 2] = ["pagerduty", "grafana"];
 
 /// Declares the kinds of notifiers, by the names of their modules.
@@ -104,7 +104,7 @@ pub enum Thread {
 }
 
 /// Note of a message whose template chose no recipients.
-const NO_RECIPIENTS: &str = "nobody was notified: there are no recipients for this event";
+const NO_RECIPIENTS: &str = "nobody was notified: this event has no recipients";
 
 /// Result of an attempt that did not fail as a whole.
 #[derive(Default)]
@@ -115,7 +115,7 @@ pub struct Sent {
     pub failure: Option<Failure>,
     /// True if the message has no recipients: a template chose none.
     pub to_nobody: bool,
-    /// Note about a default that was sent instead of what a template gave.
+    /// Note about a default that was sent instead of a template's result.
     pub replaced: Option<String>,
 }
 

@@ -32,8 +32,8 @@ pub trait Service {
     /// none. The caller leaves out those that already have the message.
     fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure>;
 
-    /// Returns a note for the record if the request has a default where a template gave something that the
-    /// service does not take.
+    /// Returns a note for the record if the request has a default in place of a template's result that the
+    /// service does not accept.
     fn note(&self, _message: &Message) -> Option<String> {
         None
     }
@@ -53,8 +53,8 @@ pub trait Service {
         None
     }
 
-    /// Returns the next request after a message was delivered, which only adds to it, such as a file; `name` is the
-    /// service's name for the message, `replies` are those to earlier such requests.
+    /// Returns the next request after a delivered message, which only adds something to it, such as a file.
+    /// `name` is the service's name for the message; `replies` are the replies to earlier such requests.
     fn follow_up(
         &self,
         _message: &Message,
@@ -73,7 +73,7 @@ pub trait Service {
     }
 }
 
-/// Beginning of a note about a message that was delivered without what follows it.
+/// Beginning of a note about a message that was delivered without a further part.
 const MISSING: &str = "sent without its attachment";
 
 /// Maximum length of a stored name of a message, in bytes.
@@ -87,9 +87,9 @@ fn is_name(name: &str) -> bool {
 struct HttpNotifier<S> {
     endpoint: Endpoint,
     service: S,
-    /// True once a default replaced what a template gave: reported once, not once per event.
+    /// True once a default has replaced a template's result: reported once, not once per event.
     has_said: Cell<bool>,
-    /// Source of the token of each request, if it has one.
+    /// Source of the token of each request, if any.
     oauth: Option<OAuth>,
 }
 
@@ -103,7 +103,7 @@ pub fn over_http(
     over_http_with(section, http, url, service, None)
 }
 
-/// Creates the same, with a token of OAuth in each request.
+/// Creates the same, with an OAuth token in each request.
 pub fn over_http_with(
     section: &Section,
     http: &Http,
@@ -163,8 +163,8 @@ pub fn fields_within(
     fields.take_while(fits).take(most).collect()
 }
 
-/// Returns a JSON object as a body; fields of the user's own `body` replace the same ones, and null removes
-/// them.
+/// Returns a JSON object as a body; fields of the user's own `body` replace fields of the same name, and null
+/// removes them.
 pub fn json_with(mut object: Map<String, Value>, message: &Message) -> Result<Bytes, Failure> {
     match &message.body {
         None => {}
@@ -246,7 +246,8 @@ impl<S: Service> HttpNotifier<S> {
         self.service.check_response(&reply)
     }
 
-    /// Sends what belongs to a delivered message. Returns a note if that fails: the message is not sent again.
+    /// Sends the further parts of a delivered message. Returns a note if that fails: the message is not sent
+    /// again.
     async fn follow_up(&self, message: &Message, name: Option<&str>) -> Option<String> {
         let mut replies = Vec::new();
         loop {

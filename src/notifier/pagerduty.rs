@@ -176,13 +176,13 @@ impl PagerDuty {
         payload
     }
 
-    /// Returns the severity; a page must go out, so one that PagerDuty would reject is replaced.
+    /// Returns the severity. A page must go out, so an invalid one is replaced.
     fn severity(&self, message: &Message) -> &'static str {
         let chosen = self.severity.of(message).ok().flatten();
         chosen.unwrap_or(default_severity(message.level))
     }
 
-    /// Returns the identity of an incident, for which the default replaces a template that fails.
+    /// Returns the identity of an incident; the default replaces a failed template.
     fn dedup_key(&self, context: &Context) -> String {
         let own = self.dedup_key.as_ref();
         let own = own.and_then(|template| template.render(context).ok());
@@ -194,7 +194,7 @@ impl PagerDuty {
         }
     }
 
-    /// Returns what the templates did not give as PagerDuty takes it, with what is sent instead.
+    /// Returns the results of templates that PagerDuty would reject, with their replacements.
     fn mistakes(&self, message: &Message, action: Action) -> Vec<String> {
         if action == Action::Change {
             return Vec::new();

@@ -12,7 +12,7 @@ use crate::template::{Template, Texts};
 use crate::text::{Escape, INNER};
 
 /// Preview of a message without recipients.
-pub const NOBODY: &str = "(nobody: there are no recipients for this event)";
+pub const NOBODY: &str = "(nobody: this event has no recipients)";
 
 /// Maximum number of recipients that a template may choose: more are a mistake, and each costs an attempt.
 const MOST: usize = 100;
@@ -50,8 +50,8 @@ pub type Check = fn(&str) -> Result<String, String>;
 
 enum Choice {
     Fixed(Vec<String>),
-    /// Gives a list, or text in which commas or line breaks separate the recipients, except those in values
-    /// that are inserted into it.
+    /// Results in a list, or in text with recipients separated by commas or line breaks, except for those in
+    /// inserted values.
     Template(Template),
 }
 
@@ -88,7 +88,7 @@ impl Recipients {
         syntax: &Syntax,
         check: Check,
     ) -> Option<Recipients> {
-        // The key is known, even if it is empty.
+        // Makes the key known, even if it is empty.
         section.template(key);
         let is_given = section.is_given(key);
         is_given.then(|| Recipients::required(section, key, syntax, check))?
@@ -136,7 +136,7 @@ impl Recipients {
         }
     }
 
-    /// Returns a recipient, unless a value that was inserted into its name would make it several.
+    /// Returns a recipient, unless an inserted value would split it into several.
     fn checked(&self, name: &str) -> Result<String, String> {
         if !name.contains(INNER) {
             return (self.check)(name);

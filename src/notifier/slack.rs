@@ -151,7 +151,7 @@ fn color(text: &str) -> bool {
 enum Place {
     /// The thread of the run's first message, if there is one.
     Thread,
-    /// The channel, even if there is a first message.
+    /// The channel itself, even if there is a first message.
     Channel,
 }
 

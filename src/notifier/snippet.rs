@@ -1,5 +1,5 @@
-//! Slack's upload of a file to a message of a bot: a URL for it, the content to that URL, and its place (Slack,
-//! "Working with files").
+//! Slack's upload of a file to a bot's message: request a URL, send the content to it, and attach the file
+//! (Slack, "Working with files").
 
 use hyper::Method;
 use hyper::body::Bytes;
@@ -52,7 +52,7 @@ impl Uploads<'_> {
         }
     }
 
-    /// Asks for an address for the content. This method takes no JSON.
+    /// Requests an address for the content. This method does not accept JSON.
     fn place(&self, output: &str) -> Request {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("filename", FILE);
@@ -66,7 +66,7 @@ impl Uploads<'_> {
         )
     }
 
-    /// Sends the content to the address that Slack gave, which is one of Slack's own, without the token.
+    /// Sends the content to the address from Slack, without the token.
     fn content(&self, place: &serde_json::Value, output: &str) -> Result<Request, Failure> {
         let url = place["upload_url"]
             .as_str()
@@ -83,7 +83,7 @@ impl Uploads<'_> {
         })
     }
 
-    /// Puts the file into the thread of the message.
+    /// Adds the file to the message's thread.
     fn completion(&self, place: &serde_json::Value, channel: &str, thread: &str) -> Request {
         let body = json!({
             "files": [{"id": place["file_id"], "title": FILE}],
@@ -113,7 +113,7 @@ impl Uploads<'_> {
     }
 }
 
-/// Returns what Slack answered with success.
+/// Returns Slack's answer if it is a success.
 fn said(reply: &Reply) -> Result<serde_json::Value, Failure> {
     let said = reply.json();
     if said["ok"] == true {

@@ -1,4 +1,4 @@
-//! Times at which a notifier's events are told together: `digest = 1d at 08:00 Europe/Berlin`.
+//! Times at which a notifier's events are sent together: `digest = 1d at 08:00 Europe/Berlin`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Digest {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Every {
-    /// Seconds between two times, counted from the beginning of a day if they divide it.
+    /// Seconds between two times, counted from the start of the day if they divide it.
     Seconds(i64),
     /// Days between two times, and the time of day in minutes.
     Days { days: i64, at: u16 },
@@ -53,7 +53,7 @@ impl Digest {
         let zone = match words.next() {
             None => system.clone(),
             Some(name) => read_zone(name).ok_or_else(|| {
-                format!("`digest`: no time zone `{name}` exists; write one such as `Europe/Berlin`, `UTC` or `local`")
+                format!("`digest`: `{name}` is not a time zone; write one such as `Europe/Berlin`, `UTC` or `local`")
             })?,
         };
         let every = every_of(every, day, at).filter(|_| words.next().is_none());
@@ -63,7 +63,7 @@ impl Digest {
         })
     }
 
-    /// Returns the next of its times after this one.
+    /// Returns its next time after this one.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let today = now.to_zoned_datetime(self.zone.clone()).date();
         match self.every {
@@ -93,7 +93,7 @@ impl Digest {
         times.find(|time| *time > now)
     }
 
-    /// Returns the next multiple of a time since the beginning of the day, or since 1970.
+    /// Returns the next multiple of a duration since the start of the day, or since 1970.
     fn next_step(&self, now: Timestamp, today: Date, seconds: i64) -> Timestamp {
         let divides = DAY.cast_signed() % seconds == 0;
         let midnight = instant(&self.zone, today, 0, Edge::Start).filter(|_| divides);
@@ -179,7 +179,7 @@ mod tests {
                 "2026-11-30T08:00:00Z",
                 "2026-12-07T08:00:00Z",
             ),
-            // 02:30 does not exist, and is reached when the clock is put forward.
+            // 02:30 does not exist, and is reached when the clock moves forward.
             (
                 "1d at 02:30 Europe/Berlin",
                 "2026-03-29T00:00:00Z",

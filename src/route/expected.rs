@@ -7,7 +7,7 @@ use crate::config::section::Section;
 use crate::config::units::parse_duration;
 use crate::event::Run;
 
-/// Longest default of `within`; it is a tenth of the interval.
+/// Maximum default of `within`, which is a tenth of the interval.
 const WITHIN: Duration = Duration::from_secs(3600);
 
 /// A playbook that is expected to run.
@@ -17,7 +17,7 @@ pub struct Expected {
     pub playbook: String,
     /// Longest time from one run to the next.
     pub every: Duration,
-    /// Time by which a run may be late.
+    /// Allowed delay of a run.
     pub within: Duration,
     /// True if only a success counts.
     pub successful: bool,

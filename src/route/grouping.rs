@@ -20,7 +20,7 @@ pub struct Grouping {
     pub wait: Duration,
     /// Maximum number of deliveries that are combined.
     pub most: usize,
-    /// The same for those that were held until a certain time, such as the end of a mute.
+    /// The same for deliveries that were held, for example until the end of a mute.
     pub held: usize,
 }
 
@@ -56,7 +56,7 @@ impl Default for Grouping {
     }
 }
 
-/// Ability of a kind to send several messages as one.
+/// Ways of a kind to send several messages as one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Batching {
     Possible,
@@ -105,7 +105,7 @@ impl Grouping {
         self.by == By::Batch
     }
 
-    /// Returns these rules for a notifier that tells what was held in one message.
+    /// Returns these rules for a notifier that combines held events into one message.
     pub fn telling_together(self) -> Grouping {
         Grouping {
             held: LARGEST,
@@ -147,7 +147,7 @@ impl Grouping {
         }
     }
 
-    /// Returns the group of a result, by a name that it has in every run; None if results are not grouped.
+    /// Returns the group of a result, by a name that is the same in every run; None if results are not grouped.
     pub fn part(&self, event: &Event) -> Option<String> {
         let play = || event.play.as_ref().map_or("", |play| &play.name);
         match self.by {
@@ -170,7 +170,7 @@ impl Grouping {
 }
 
 /// Returns the identity of a task across runs: its file and its name, or its place in the file if it has no
-/// name of its own.
+/// name.
 pub fn task_key(task: &Task) -> String {
     let path = task.path.as_deref().unwrap_or("");
     let action = task.action.as_deref().unwrap_or("");

@@ -276,7 +276,7 @@ impl Rules {
         !is_callback && triggers.all(|(name, _)| *name == "recovered")
     }
 
-    /// Returns true if the notifier wants to know when what failed is over.
+    /// Returns true if the notifier wants to know about recoveries.
     pub fn heeds_recovery(&self) -> bool {
         !self.unclear && self.triggers.iter().any(|(name, _)| *name == "recovered")
     }

@@ -1,4 +1,4 @@
-//! Failures in a row: which events are about the same thing, and whether it failed.
+//! Failures in a row: the thing that an event is about, and whether it failed.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -6,10 +6,10 @@ use super::grouping::{Grouping, task_key};
 use crate::event::callback::Callback;
 use crate::event::{Event, State, Status};
 
-/// Length limit of the key of a thing, in bytes; the rest of a longer one is a hash.
+/// Length limit of a thing's key, in bytes; the rest of a longer key is hashed.
 const MAX_KEY: usize = 500;
 
-/// Thing that an event is about, and how it went.
+/// The thing that an event is about, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// The same in every run.
@@ -19,8 +19,8 @@ pub struct Subject {
     pub is_group: bool,
 }
 
-/// Returns the thing that an event is about; None if it is neither a failure nor a success, or about nothing
-/// that could be recognised in another run.
+/// Returns the thing that an event is about; None if it is neither a failure nor a success, or not recognizable
+/// in another run.
 pub fn subject(event: &Event, grouping: &Grouping) -> Option<Subject> {
     let failed = match event
         .end
@@ -28,7 +28,7 @@ pub fn subject(event: &Event, grouping: &Grouping) -> Option<Subject> {
         .map(|end| (end.status, &end.still_failing))
     {
         Some((Status::Error, _)) => true,
-        // With something broken that this run did not include, the playbook is not well.
+        // While something outside this run is still failing, the playbook has not recovered.
         Some((Status::Success, broken)) if broken.is_empty() => false,
         Some(_) => return None,
         None if event.is_failure() => true,
@@ -62,7 +62,7 @@ pub fn subject(event: &Event, grouping: &Grouping) -> Option<Subject> {
     })
 }
 
-/// Returns true if a task or an item is done with this, unlike with a poll or a difference.
+/// Returns true if this ends a task or an item, unlike a poll or a diff.
 fn is_last_word(event: &Callback) -> bool {
     matches!(
         event,
@@ -84,7 +84,7 @@ fn result(event: &Event) -> String {
     format!("{play}\n{task}\n{}\n{kind}\n{item}", event.host_name())
 }
 
-/// Shortens a long key, so that it stays different from others.
+/// Shortens a long key and keeps it unique.
 fn bounded(key: String) -> String {
     if key.len() <= MAX_KEY {
         return key;

@@ -1,4 +1,4 @@
-//! Times after which a notifier is told that a run or a task takes too long.
+//! Times after which a notifier reports that a run or a task takes too long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::config::section::Section;
 use crate::config::units::parse_duration;
 use crate::event::callback::Callback;
 
-/// Default of `stalled_after`, and that of `slow_task_after`.
+/// Defaults of `stalled_after` and `slow_task_after`.
 const STALLED: Duration = Duration::from_secs(10 * 60);
 const SLOW_TASK: Duration = Duration::from_secs(5 * 60);
 
@@ -20,7 +20,7 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Reads the times of the triggers in `on`, and notes those without their trigger.
+    /// Reads the times of the triggers in `on`, and reports times without their trigger.
     pub fn new(section: &Section, triggers: &[&str]) -> Thresholds {
         Thresholds {
             overdue: threshold(section, triggers, ("overdue", "overdue_after"), None),

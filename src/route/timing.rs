@@ -1,4 +1,4 @@
-//! Rules for when a notifier is told: `after`, `repeat`, `mute`, `muted` and `digest`.
+//! Rules for when a notifier sends: `after`, `repeat`, `mute`, `muted` and `digest`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::text::suggest;
 /// Maximum of `after`.
 const MOST_FAILURES: usize = 1000;
 
-/// Rules for when a notifier is told; only for one that has any.
+/// Rules for when a notifier sends, if it has any.
 #[derive(Clone, Debug, Default)]
 pub struct Timing {
-    /// Number of failures in a row from which on they are told.
+    /// Number of failures in a row from which on they are sent.
     pub after: u32,
-    /// Time for which the same failure is not told again.
+    /// Time for which the same failure is not sent again.
     pub repeat: Duration,
     mute: Vec<Window>,
     /// True if muted events are dropped, not kept.
@@ -56,7 +56,7 @@ impl Timing {
             } else {
                 "mute_until"
             };
-            let text = "its windows leave no time at which anything is sent; to turn a notifier off, write `enabled = false`";
+            let text = "its windows cover all times, so nothing would ever be sent; to turn a notifier off, write `enabled = false`";
             section.problem(key, format!("`{key}`: {text}"));
         }
         let is_muted = !mute.is_empty();
@@ -101,7 +101,7 @@ impl Timing {
         window::end_of_all(&self.mute, now)
     }
 
-    /// Returns what becomes of an event that is accepted now.
+    /// Returns the treatment of an event that is accepted now.
     pub fn treatment(&self, now: Timestamp) -> Treatment {
         if self.drop
             && let Some(until) = self.muted_until(now)
@@ -117,32 +117,32 @@ impl Timing {
         }
     }
 
-    /// Describes what the rules do with an event now, and to which they apply, one sentence each.
+    /// Describes the current effect of each rule, one sentence each.
     pub fn explain(&self, now: Timestamp) -> Vec<String> {
         let mut lines = Vec::new();
         if self.after > 1 {
             let number = self.after;
             lines.push(format!(
-                "told from failure {number} in a row of the same thing (`after`)"
+                "failures are sent only after {number} in a row (`after`)"
             ));
         }
         if !self.repeat.is_zero() {
             let time = clock::length(self.repeat);
             lines.push(format!(
-                "the same failure is not told again for {time} (`repeat`)"
+                "the same failure is not sent again for {time} (`repeat`)"
             ));
         }
         lines.extend(self.explain_mute(now));
         if let (Some(digest), Treatment::Hold(time)) = (&self.digest, self.treatment(now)) {
             let time = clock::local_time(time);
             lines.push(format!(
-                "events are told together every {digest}, next {time}"
+                "events are sent together every {digest}, next at {time}"
             ));
         }
         lines
     }
 
-    /// Describes until when it is muted, or when it will be.
+    /// Describes until when it is muted, or when it will be muted.
     fn explain_mute(&self, now: Timestamp) -> Option<String> {
         let kept = if self.drop { "dropped" } else { "kept" };
         let shown = clock::local_time;
@@ -154,22 +154,22 @@ impl Timing {
             let (from, until) = (shown(from), shown(until));
             format!("not muted now; next from {from} until {until}, when events are {kept}")
         });
-        let never = || "not muted now, nor later: its windows have passed".to_owned();
+        let never = || "not muted: all its windows have passed".to_owned();
         (!self.mute.is_empty()).then(|| next.unwrap_or_else(never))
     }
 }
 
-/// Warns of a period that has passed.
+/// Warns about a period in the past.
 fn warn_of_past(section: &Section, period: Option<&Window>) {
     let past = period.filter(|period| period.is_over(clock::now()));
     if let Some(until) = past.and_then(|period| period.until) {
         let until = clock::local_time(until);
-        let text = format!("`mute_until` has passed ({until}); it mutes nothing any more");
+        let text = format!("`mute_until` has passed ({until}), so it mutes nothing");
         section.warning("mute_until", text);
     }
 }
 
-/// Warns of dates of a window that have passed and will not come again.
+/// Warns about dates of a window that are in the past and will not recur.
 fn warn_of_past_dates(section: &Section, window: &Window) {
     let items = section.list("dates");
     let is_past = |item: &&str| {
@@ -188,24 +188,24 @@ fn warn_of_past_dates(section: &Section, window: &Window) {
     warn_of_past_items(section, "dates", &past);
 }
 
-/// Notes that an item of a list cannot be read, or which key it belongs to.
+/// Notes the problem with an item of a list, or the key that it belongs to.
 fn wrong(section: &Section, key: &str, item: &str, problem: String) {
     section.problem(key, window::misplaced(item, key).unwrap_or(problem));
 }
 
-/// Warns of windows in a list that have passed and will not come again.
+/// Warns about windows in a list that are in the past and will not recur.
 fn warn_of_past_items(section: &Section, key: &str, past: &[&str]) {
     let items: Vec<String> = past.iter().map(|item| format!("`{item}`")).collect();
     match items.as_slice() {
         [] => {}
         [item] => section.warning(
             key,
-            format!("`{key}`: {item} has passed; it mutes nothing any more"),
+            format!("`{key}`: {item} has passed, so it mutes nothing"),
         ),
         items => section.warning(
             key,
             format!(
-                "`{key}`: {} have passed; they mute nothing any more",
+                "`{key}`: {} have passed, so they mute nothing",
                 items.join(", ")
             ),
         ),
@@ -230,7 +230,7 @@ fn period(section: &Section, system: &TimeZone) -> Option<Window> {
     };
     let (from, until) = (time("mute_start"), time("mute_until"));
     if from.is_some() {
-        // Without an end, somebody would have to remember it.
+        // Without an end, it is easily forgotten.
         section.needs("mute_start", "mute_until");
     }
     if let (Some(from), Some(until)) = (from, until)
@@ -250,8 +250,8 @@ fn period(section: &Section, system: &TimeZone) -> Option<Window> {
 pub struct Named(BTreeMap<String, Result<Vec<Window>, Vec<Problem>>>);
 
 impl Named {
-    /// Takes the sections of windows out of all sections; hands each to `collect` once it is read. Their
-    /// mistakes are those of the notifiers that use them.
+    /// Removes the window sections from all sections, and passes each to `collect` once it is read. Their
+    /// problems belong to the notifiers that use them.
     pub fn take(sections: &mut Sections, mut collect: impl FnMut(&Section)) -> Named {
         let mut named = Named::default();
         let names = sections.keys().filter(|name| name.starts_with("time:"));
@@ -306,7 +306,7 @@ impl Named {
                     let hint = suggest(name, self.0.keys().map(String::as_str));
                     section.problem(
                         "mute",
-                        format!("`mute`: there is no section [{name}]{hint}"),
+                        format!("`mute`: section [{name}] does not exist{hint}"),
                     );
                 }
             }
@@ -315,12 +315,12 @@ impl Named {
     }
 }
 
-/// Reads the windows of a `[time:NAME]`: one with all its keys.
+/// Reads the windows of a `[time:NAME]`: its keys combined.
 fn windows_of(section: &Section) -> Vec<Window> {
     let zone = section.parsed("zone", TimeZone::system(), |text| {
         window::read_zone(text).ok_or_else(|| {
             format!(
-                "no time zone `{text}` exists; write one such as `Europe/Berlin`, `UTC` or `local`"
+                "`{text}` is not a time zone; write one such as `Europe/Berlin`, `UTC` or `local`"
             )
         })
     });
@@ -340,7 +340,7 @@ fn windows_of(section: &Section) -> Vec<Window> {
         match window::read_days(item) {
             Some(days) => (0..7).for_each(|day| found.days[day] |= days[day]),
             None => {
-                let problem = format!("`{item}` is no day; write days such as `Mon`, `Fri-Sun`");
+                let problem = format!("`{item}` is not a day; write days such as `Mon`, `Fri-Sun`");
                 wrong(section, "days", item, problem);
             }
         }
@@ -364,7 +364,7 @@ fn windows_of(section: &Section) -> Vec<Window> {
         section.problem(
             "",
             format!(
-                "[{}] is no window; set `days`, `times`, `dates`, or `mute_start` and `mute_until`",
+                "[{}] is not a window; set `days`, `times`, `dates`, or `mute_start` and `mute_until`",
                 section.name
             ),
         );

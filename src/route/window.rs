@@ -6,11 +6,11 @@ use jiff::{Span, Timestamp};
 
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
-/// Number of windows that may follow each other without a gap; more mute forever.
+/// Maximum number of windows without a gap between them; more count as forever.
 const MOST: usize = 400;
-/// Number of whole days that may follow each other.
+/// Maximum number of consecutive whole days.
 const MOST_DAYS: usize = 4000;
-/// Number of days in which every date of a year meets every day of the week, 29 February on a Monday, too.
+/// Number of days in which every date falls on every day of the week, including 29 February.
 const ALL_DAYS: usize = 15000;
 
 /// Examples of a window, for messages about mistakes.
@@ -19,13 +19,13 @@ pub const EXAMPLES: &str = "write windows such as `Sat-Sun`, `22:00-06:00 Europe
 /// Times at which something applies: on the chosen days and dates, in the chosen times of day.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// Days of the week, Monday first; the day on which a time of day begins counts.
+    /// Days of the week, Monday first; a time of day belongs to the day on which it starts.
     pub days: [bool; 7],
     /// Times of day; whole days if empty.
     pub times: Vec<Times>,
     /// Dates; all if empty.
     pub dates: Vec<Dates>,
-    /// Period to which it is limited.
+    /// Period to which the window is limited.
     pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
     pub zone: TimeZone,
@@ -42,7 +42,7 @@ pub struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dates {
     Once(Date, Date),
-    /// Month and day, in every year; may begin in one year and end in the next.
+    /// Month and day, in every year; may start in one year and end in the next.
     Yearly((i8, i8), (i8, i8)),
 }
 
@@ -53,8 +53,8 @@ pub enum Edge {
     End,
 }
 
-/// Returns when a time of day occurs. One that the clock skips is reached when it is put forward; of one that
-/// occurs twice, the first is a start and the second an end.
+/// Returns the moment of a time of day. A skipped time is reached when the clock moves forward. If a time
+/// occurs twice, the first counts as a start and the second as an end.
 pub fn instant(zone: &TimeZone, date: Date, minutes: u16, edge: Edge) -> Option<Timestamp> {
     let date = date
         .checked_add(Span::new().days(i64::from(minutes / DAY)))
@@ -64,7 +64,7 @@ pub fn instant(zone: &TimeZone, date: Date, minutes: u16, edge: Edge) -> Option<
     let ambiguous = zone.to_ambiguous_timestamp(date.to_datetime(time));
     match ambiguous.offset() {
         AmbiguousOffset::Gap { .. } => {
-            // Taken with the later offset, it lies before the change.
+            // With the later offset, it is before the change.
             let before = ambiguous.earlier().ok()?;
             let change = zone.following(before).next()?;
             Some(change.timestamp())
@@ -87,7 +87,7 @@ impl Window {
         }
     }
 
-    /// Returns when it ends, if it applies at this time.
+    /// Returns its end, if it applies at this time.
     pub fn end_of(&self, time: Timestamp) -> Option<Timestamp> {
         let today = time.to_zoned_datetime(self.zone.clone()).date();
         let times = self.times_of_day();
@@ -96,7 +96,7 @@ impl Window {
             let end = self.until.unwrap_or(Timestamp::MAX);
             return (self.from.is_none_or(|from| from <= time) && time < end).then_some(end);
         }
-        // A time of day may have begun yesterday; changes of the clock move neither by a day.
+        // A time of day may have started yesterday; clock changes are shorter than a day.
         let days = (-2..=1).filter_map(|day| today.checked_add(Span::new().days(day)).ok());
         let days = days.filter(|day| self.is_on(*day));
         let parts = days.flat_map(|day| times.iter().map(move |times| (day, *times)));
@@ -107,7 +107,7 @@ impl Window {
             .max()
     }
 
-    /// Returns when it begins to apply after this time, if it does not apply then.
+    /// Returns its next start after this time, if it does not apply then.
     pub fn start_after(&self, time: Timestamp) -> Option<Timestamp> {
         let earliest = self.from.map_or(time, |from| from.max(time));
         let first = earliest.to_zoned_datetime(self.zone.clone()).date();
@@ -133,7 +133,7 @@ impl Window {
         ends && self.end_of(now).is_none() && self.start_after(now).is_none()
     }
 
-    /// Returns the last of its dates; a date that every year has never ends.
+    /// Returns the last of its dates; a yearly date never ends.
     fn last_date(&self) -> Date {
         let last = self.dates.iter().map(|dates| match dates {
             Dates::Once(_, last) => *last,
@@ -173,7 +173,7 @@ impl Window {
             .unwrap_or(day)
     }
 
-    /// Returns true if a time of day may begin on this day.
+    /// Returns true if a time of day may start on this day.
     fn is_on(&self, day: Date) -> bool {
         let weekday = usize::try_from(day.weekday().to_monday_zero_offset()).unwrap_or(0);
         let is_in = |dates: &Dates| dates.contain(day);
@@ -196,7 +196,7 @@ impl Dates {
     }
 }
 
-/// Returns when windows end that apply at this time, including those that follow without a gap.
+/// Returns the end of the windows that apply at this time, including those that follow without a gap.
 pub fn end_of_all(windows: &[Window], time: Timestamp) -> Option<Timestamp> {
     let mut end = time;
     for _ in 0..MOST {
@@ -209,7 +209,7 @@ pub fn end_of_all(windows: &[Window], time: Timestamp) -> Option<Timestamp> {
     (end > time).then_some(end)
 }
 
-/// Returns when one of the windows begins to apply after this time, and when they end; None if none does.
+/// Returns the next start of any window after this time, and the end; None if there is none.
 pub fn next_of_all(windows: &[Window], time: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let starts = windows.iter().filter_map(|one| one.start_after(time));
     let start = starts.min()?;
@@ -224,8 +224,8 @@ pub fn is_endless(windows: &[Window], now: Timestamp) -> bool {
     })
 }
 
-/// Parses the windows of a list: `Sat-Sun`, `22:00-06:00 Europe/Berlin`. A zone holds for the windows before
-/// it that have none, and for those after it.
+/// Parses the windows of a list: `Sat-Sun`, `22:00-06:00 Europe/Berlin`. A zone applies to the windows before
+/// it that have none, and to those after it.
 pub fn parse_list(items: &[&str], system: &TimeZone) -> Result<Vec<Window>, String> {
     let mut windows: Vec<Window> = Vec::new();
     let mut without = 0;
@@ -269,7 +269,7 @@ fn parse(text: &str, system: &TimeZone) -> Result<(Window, Option<TimeZone>), St
         } else {
             let is_second = zone.is_some();
             let named = read_zone(word).ok_or_else(|| {
-                format!("`{word}` is no day, time, date or time zone; {EXAMPLES}")
+                format!("`{word}` is not a day, time, date or time zone; {EXAMPLES}")
             })?;
             zone = Some(named);
             is_second
@@ -281,7 +281,7 @@ fn parse(text: &str, system: &TimeZone) -> Result<(Window, Option<TimeZone>), St
         }
     }
     if !has_days && window.times.is_empty() && window.dates.is_empty() {
-        return Err(format!("`{text}` is no window; {EXAMPLES}"));
+        return Err(format!("`{text}` is not a window; {EXAMPLES}"));
     }
     Ok((window, zone))
 }
@@ -331,8 +331,8 @@ pub fn weekday(index: usize) -> Weekday {
     Weekday::from_monday_zero_offset(offset).unwrap_or(Weekday::Monday)
 }
 
-/// Returns where the parts of a text belong that is no value of one key of a `[time:NAME]`, such as a time with
-/// its zone.
+/// Returns the keys that the parts of a text belong to, if it is not the value of a single key of a
+/// `[time:NAME]`, such as a time with its zone.
 pub fn misplaced(text: &str, key: &str) -> Option<String> {
     let joined = text.replace(" - ", "-");
     let words: Vec<&str> = joined.split_whitespace().collect();
@@ -352,16 +352,15 @@ pub fn misplaced(text: &str, key: &str) -> Option<String> {
     let others: Vec<String> = others.collect();
     (!others.is_empty()).then(|| {
         let others = others.join(" and ");
-        format!(
-            "`{text}` does not belong in `{key}` as a whole; write {others} on a line of its own"
-        )
+        format!("`{text}` does not fit `{key}`; use {others} for that part")
     })
 }
 
-/// Parses a part of a day: `22:00-06:00`.
+/// Parses a range of times: `22:00-06:00`.
 pub fn read_times(text: &str) -> Result<Times, String> {
-    let wrong =
-        || format!("`{text}` is no time of day; write a start and an end, such as `22:00-06:00`");
+    let wrong = || {
+        format!("`{text}` is not a time of day; write a start and an end, such as `22:00-06:00`")
+    };
     let (start, end) = text.split_once('-').ok_or_else(wrong)?;
     let (start, end) = (read_time(start.trim()), read_time(end.trim()));
     let (start, end) = start.zip(end).ok_or_else(wrong)?;
@@ -394,7 +393,7 @@ pub fn read_time(text: &str) -> Option<u16> {
 pub fn read_dates(text: &str) -> Result<Dates, String> {
     let wrong = || {
         format!(
-            "`{text}` is no date; write `2026-12-24`, `2026-12-24..2026-12-26`, or `12-24..12-26` for every year"
+            "`{text}` is not a date; write `2026-12-24`, `2026-12-24..2026-12-26`, or `12-24..12-26` for every year"
         )
     };
     let split = text.split_once("..").or_else(|| text.split_once('/'));

@@ -32,7 +32,7 @@ const SHORTEST_MASKED: usize = 4;
 /// Minimum length of a secret that is masked regardless of case.
 const LONG: usize = 8;
 
-/// Way in which the letters of a secret are compared.
+/// Case sensitivity of the search for a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Case {
     Exact,
@@ -40,7 +40,8 @@ enum Case {
 }
 
 impl Case {
-    /// Returns how to look for a secret: a short one could be part of an ordinary text in another case.
+    /// Returns the case sensitivity for a secret: a short one could be part of an ordinary text in another
+    /// case.
     fn of(secret: &str) -> Case {
         match secret.len() >= LONG {
             true => Case::Any,
@@ -80,7 +81,7 @@ impl Secret {
         Secret(value)
     }
 
-    /// Creates a secret that is still to be shown once, and masked after that.
+    /// Creates a secret that is shown once and masked after that.
     pub fn unmasked(value: impl Into<String>) -> Secret {
         Secret(value.into())
     }
@@ -131,7 +132,7 @@ impl Source {
 type Answer = (Vec<String>, Result<String, String>);
 
 thread_local! {
-    /// Those known to the configuration being read now; None outside of that.
+    /// Outputs known to the configuration being read; None if none is being read.
     static ANSWERS: RefCell<Option<Vec<Answer>>> = const { RefCell::new(None) };
 }
 
@@ -204,7 +205,7 @@ fn run(words: &[String]) -> Result<String> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // What it says there may contain the secret in a form that is not recognised.
+        // Its messages may contain the secret in a form that is not recognized.
         .stderr(Stdio::null())
         .spawn()
         .with_context(cannot)?;
@@ -220,7 +221,7 @@ fn run(words: &[String]) -> Result<String> {
     let Ok(ended) = receiver.recv_timeout(COMMAND_LIMIT) else {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         bail!(
-            "`{program}` timed out after {} s; run the command by hand to see what it waits for",
+            "`{program}` timed out after {} s; run it by hand to see what it waits for",
             COMMAND_LIMIT.as_secs()
         );
     };
@@ -232,7 +233,7 @@ fn run(words: &[String]) -> Result<String> {
     );
     ensure!(
         status.success(),
-        "`{program}` failed: {status}; its messages are not shown, as they may contain the secret: run the command by hand to see them"
+        "`{program}` failed: {status}; its messages may contain the secret and are not shown; run it by hand to see them"
     );
     String::from_utf8(printed).with_context(|| format!("`{program}` did not print UTF-8 text"))
 }
@@ -278,7 +279,8 @@ pub fn mask_new(value: &str) -> bool {
     true
 }
 
-/// Masks a value no longer for which `mask_new` returned true: an old token, of which there may be any number.
+/// Stops masking a value for which `mask_new` returned true, such as an old token: there may be any number of
+/// them.
 pub fn unmask(value: &str) {
     let forms = forms::of(value);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

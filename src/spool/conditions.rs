@@ -1,4 +1,4 @@
-//! Conditions under which an event is told: failures in a row, repetitions, and times. They are decided in the
+//! Conditions for sending an event: failures in a row, repetitions, and times. They are decided in the
 //! transaction that accepts the event, because processes share them.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -8,7 +8,7 @@ use super::scope::DestinationId;
 use super::state::DeliveryState;
 use crate::system::clock;
 
-/// Condition under which a destination is told about an event.
+/// Condition for sending an event to a destination.
 #[derive(Clone, Debug)]
 pub struct Condition {
     pub destination: DestinationId,
@@ -36,7 +36,7 @@ pub enum Treatment {
     Drop(String),
 }
 
-/// A failure or success of a thing, and the rules for telling it.
+/// A failure or success of a thing, and the rules for sending it.
 #[derive(Clone, Debug)]
 pub struct Streak {
     /// Name of the thing, the same in every run.
@@ -49,13 +49,13 @@ pub struct Streak {
     pub is_group: bool,
     /// True if the event is wanted only because a failure is over.
     pub only_recovers: bool,
-    /// True if failures are not wanted, but their end is: they count as if they were told.
+    /// True if failures are not wanted, but their end is: they count as sent.
     pub is_silent: bool,
-    /// True if the same run may still fail after this success: the command around it goes on.
+    /// True if the same run may still fail after this success: the surrounding command continues.
     pub is_provisional: bool,
-    /// Number of failures in a row from which on they are told.
+    /// Number of failures in a row from which on they are sent.
     pub after: u32,
-    /// Time for which the same failure is not told again, in milliseconds.
+    /// Time for which the same failure is not sent again, in milliseconds.
     pub repeat: i64,
 }
 
@@ -65,9 +65,9 @@ pub struct Decision {
     pub state: DeliveryState,
     /// Time until which it is held, in milliseconds since 1970; 0 if it is not.
     pub hold: i64,
-    /// Number of earlier failures that were not told.
+    /// Number of earlier failures that were not sent.
     pub held_back: u32,
-    /// Reason why it is not told.
+    /// Reason why it is not sent.
     pub reason: Option<String>,
 }
 
@@ -98,14 +98,14 @@ struct Row {
     time: i64,
     /// The last run in which its group had a success, or a success that the same run may withdraw.
     well_run: String,
-    /// Time and run of the last failure that was told; 0 if none was.
+    /// Time and run of the last failure that was sent; 0 if none was.
     told_at: i64,
     told_run: String,
-    /// Failures that were not told since then.
+    /// Failures that were not sent since then.
     held_back: u32,
 }
 
-/// Decides what becomes of a delivery, and counts the event.
+/// Decides the state of a new delivery, and counts the event.
 pub fn decide(connection: &Connection, condition: &Condition) -> rusqlite::Result<Decision> {
     let told = match &condition.streak {
         None => Ok(0),
@@ -149,7 +149,7 @@ pub fn forget(connection: &Connection, before: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The first destination of this notifier: runs with settings of their own share its counts.
+/// The first destination of this notifier: runs with their own settings share its counts.
 const OWNER: &str = "(SELECT min(one.id) FROM destination one JOIN destination other
     ON one.search = other.search AND one.name = other.name WHERE other.id = ?1)";
 
@@ -169,7 +169,7 @@ fn told_with(condition: &Condition, held_back: u32) -> Decision {
     }
 }
 
-/// Counts a failure and decides whether it is told.
+/// Counts a failure and decides whether to send it.
 fn fail(
     connection: &Connection,
     condition: &Condition,
@@ -193,7 +193,7 @@ fn fail(
     Ok(decision)
 }
 
-/// Notes a failure that the destination does not want, without a delivery. It may be accepted several times.
+/// Counts a failure that the destination does not want, without a delivery. It may be accepted several times.
 fn note_failure(
     connection: &Connection,
     condition: &Condition,
@@ -232,11 +232,11 @@ impl Row {
         self.time = self.time.max(streak.time);
     }
 
-    /// Returns the reason why the failure just counted is not told, if it is not.
+    /// Returns an error with the reason if the failure just counted is not sent.
     fn tell(&self, streak: &Streak, now: i64) -> Result<(), String> {
         if self.failures < streak.after {
             return Err(format!(
-                "not told: failure {} in a row, told from {} on (`after`)",
+                "not sent: failure {} of {} in a row (`after`)",
                 self.failures, streak.after
             ));
         }
@@ -245,7 +245,7 @@ impl Row {
         let since = now - self.told_at;
         if self.told_at > 0 && (0..streak.repeat).contains(&since) && !is_of_message {
             return Err(format!(
-                "not told: the same failure was told {}, again after {} (`repeat`)",
+                "not sent: the same failure was sent at {}; next after {} (`repeat`)",
                 clock::local(self.told_at),
                 clock::local(self.told_at + streak.repeat)
             ));
@@ -254,7 +254,7 @@ impl Row {
     }
 }
 
-/// Ends a row of failures. Returns how many of them were not told, or the reason why the success is not told.
+/// Ends a row of failures. Returns how many of them were not sent, or the reason why the success is not sent.
 fn recover(
     connection: &Connection,
     condition: &Condition,
@@ -264,13 +264,13 @@ fn recover(
         return Ok(Ok(0));
     };
     if streak.is_group {
-        // Others of the group may fail in the same run.
+        // Other parts of the group may fail in the same run.
         row.well_run.clone_from(&streak.run);
         write(connection, condition, &streak.key, &row)?;
         return Ok(Ok(0));
     }
     if streak.time < row.time {
-        // Sent again: the thing has failed since.
+        // A repeated event: the thing has failed since.
         return Ok(Ok(0));
     }
     let was_well = !row.well_run.is_empty() && row.well_run != streak.run;
@@ -288,7 +288,7 @@ fn recover(
         return Ok(Ok(0));
     }
     if streak.only_recovers && row.told_at == 0 {
-        let reason = "not told: no failure before it was told (`after`)";
+        let reason = "not sent: no earlier failure was sent (`after`)";
         return Ok(Err(reason.to_owned()));
     }
     Ok(Ok(row.held_back))

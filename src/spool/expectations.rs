@@ -1,4 +1,4 @@
-//! Playbooks that are expected to run: when each one last ran, and by when it must run again.
+//! Playbooks that are expected to run: the time of each one's last run, and the deadline of the next.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -22,7 +22,7 @@ pub struct Missing {
     pub id: i64,
     pub destination: DestinationId,
     pub expectation: Expectation,
-    /// Random id: the events about it belong to it as to a run.
+    /// Random id, used as the run of the events about it.
     pub uuid: String,
     /// Time at which it was first seen, in milliseconds since 1970, like those below.
     pub seen: i64,
@@ -32,8 +32,8 @@ pub struct Missing {
     pub due: i64,
 }
 
-/// Stores what a notifier expects; `source` is its file and its name. A new or changed expectation counts
-/// from now, and those that are gone are forgotten.
+/// Stores a notifier's expectations; `source` is its file and its name. A new or changed expectation counts
+/// from now, and removed ones are deleted.
 pub fn expect(
     connection: &Connection,
     source: &str,
@@ -133,8 +133,8 @@ pub fn missing(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Missin
     rows.collect()
 }
 
-/// Accepts the event about an expectation, and sets its next time; nothing happens if another process has
-/// done so, or if the playbook has run.
+/// Accepts the event about an expectation, and sets its next time; does nothing if another process has done so,
+/// or if the playbook has run.
 pub fn report(
     connection: &Connection,
     missing: &Missing,
@@ -151,7 +151,7 @@ pub fn report(
     Ok(())
 }
 
-/// Forgets an expectation.
+/// Deletes an expectation.
 pub fn forget(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM expectation WHERE id = ?1")?

@@ -7,7 +7,7 @@ use super::scope::DestinationId;
 use super::state::DeliveryState;
 use crate::system::clock;
 
-/// Number of deliveries released at a time: as many as one message tells.
+/// Number of deliveries released at a time: as many as fit one message.
 const STEP: i64 = 1000;
 
 /// Times until which deliveries of a destination are held, in milliseconds since 1970.
@@ -26,7 +26,7 @@ impl HeldRange {
         }
     }
 
-    /// Returns the times as people read them, as a continuation of `2 held`.
+    /// Returns the times as text that continues `2 held`.
     pub fn shown(self) -> String {
         let (first, last) = (clock::local(self.first), clock::local(self.last));
         match first == last {
@@ -37,21 +37,21 @@ impl HeldRange {
 }
 
 impl DestinationStatus {
-    /// Returns the times until which deliveries are held, if any is.
+    /// Returns the times until which deliveries are held, if any.
     pub fn held_range(&self) -> Option<HeldRange> {
         let times = self.held_until.zip(self.held_until_last);
         times.map(|(first, last)| HeldRange { first, last })
     }
 }
 
-/// A delivery that was released: it moves behind those that are pending, under a new number.
+/// A released delivery: it moves behind the pending ones, under a new number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     pub before: i64,
     pub now: i64,
 }
 
-/// Returns the first and the last time until which deliveries are held; None if none is.
+/// Returns the first and the last time until which deliveries are held; None if none is held.
 pub fn range(
     connection: &Connection,
     destination: DestinationId,
@@ -84,7 +84,7 @@ pub fn limit(
     Ok(())
 }
 
-/// Makes the deliveries pending that are held until this time or earlier, as one group. Those told together
+/// Makes the deliveries pending that are held until this time or earlier, as one group. Those sent together
 /// have the same `hold`.
 pub fn release(
     connection: &Connection,

@@ -1,4 +1,4 @@
-//! Examination of a spool that changes nothing in it: it can be told what is wrong before anything mends it.
+//! Inspection of a spool without changes, to find problems before anything repairs them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use super::{DestinationId, Error, holder, open, rescue, schema, wal};
 
 /// Time for which another process may hold the lock before that is reported.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Interval between two looks at it.
+/// Interval between checks.
 const LOOK: Duration = Duration::from_millis(50);
-/// Free space that the disk should have, in bytes: the log of a burst of events.
+/// Free space that the disk should have, in bytes, for the log of a burst of events.
 const ROOM: u64 = 8 << 20;
 /// Advice for damage of any kind.
 const DAMAGED: &str =
@@ -30,7 +30,7 @@ pub struct Inspected {
     pub destinations: Vec<DestinationStatus>,
     /// Destinations that a process delivers to now.
     pub delivering: Vec<DestinationId>,
-    /// True if the next process that opens it brings it up to date.
+    /// True if the next process that opens it upgrades it.
     pub is_old: bool,
 }
 
@@ -61,7 +61,7 @@ pub fn inspect(folder: &Path, limits: &Limits) -> Result<Inspected> {
     let path = folder.join("spool.db");
     wait_for_lock(&folder.join("spool.lock"))?;
     ensure!(!rescue::is_condemned(&path), DAMAGED);
-    // While others have the file open, they read past the damage.
+    // While other processes have the file open, they read past the damage.
     let is_damaged = wal::damage(&path).is_some() && !is_open(&folder.join("spool.users"));
     ensure!(!is_damaged, DAMAGED);
     examine(&path, limits).map_err(|error| match rescue::is_damage(&error) {
@@ -70,7 +70,7 @@ pub fn inspect(folder: &Path, limits: &Limits) -> Result<Inspected> {
     })
 }
 
-/// Refuses a disk without room for further events.
+/// Fails if the disk has no space for further events.
 fn check_space(folder: &Path) -> Result<()> {
     let Ok(disk) = rustix::fs::statvfs(folder) else {
         return Ok(());
@@ -151,8 +151,8 @@ fn is_led(path: &Path, destination: DestinationId) -> bool {
     holder::of_lock(&file).is_some()
 }
 
-/// Opens the file for reading. SQLite would create a log where there is none, so it is told that nobody
-/// writes.
+/// Opens the file for reading. SQLite would create a missing log, so without one the file is
+/// opened as immutable.
 fn open_unchanged(path: &Path) -> Result<Connection> {
     use std::os::unix::ffi::OsStrExt as _;
     let log: PathBuf = path.with_extension("db-wal");

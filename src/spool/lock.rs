@@ -59,7 +59,7 @@ impl Lock {
         Ok(Lock { path, file })
     }
 
-    /// Acquires the lock, or fails with the name of its holder. Calls `meanwhile` again and again as it waits.
+    /// Acquires the lock, or fails with the name of its holder. Calls `meanwhile` repeatedly as it waits.
     pub fn acquire(
         &self,
         patience: Patience,

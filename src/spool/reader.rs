@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::folder::BUSY;
 use super::{open, schema, wal};
 
-/// Error for a log that the next process to write repairs.
+/// Error for a log that the next writing process repairs.
 #[derive(Debug)]
 pub struct DamagedLog;
 

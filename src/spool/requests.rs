@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Changes.
 impl Spool {
     /// Accepts events, unless the file has reached its maximum size or the disk is full, and records what
-    /// happened as far as there is room for that, too. Returns true if it is recorded.
+    /// happened if there is space for that, too. Returns true if it is recorded.
     pub async fn accept(
         &self,
         events: Arc<Vec<NewEvent>>,
@@ -37,7 +37,7 @@ impl Spool {
         .await
     }
 
-    /// Records what happened, if there is room. Returns true if it is recorded.
+    /// Records what happened, if there is space. Returns true if it is recorded.
     pub async fn record(&self, record: Arc<Record>) -> Result<bool> {
         let room = self.room();
         self.write(move |connection| room.record(connection, &record))
@@ -95,7 +95,7 @@ impl Spool {
         .await
     }
 
-    /// Stores which playbooks a notifier expects to run; `source` is its file and its name.
+    /// Stores the playbooks that a notifier expects to run; `source` is its file and its name.
     pub async fn expect(
         &self,
         source: String,
@@ -139,7 +139,7 @@ impl Spool {
         .await
     }
 
-    /// Forgets an expectation.
+    /// Deletes an expectation.
     pub async fn forget_expectation(&self, id: i64) -> Result<()> {
         self.write(move |connection| expectations::forget(connection, id))
             .await
@@ -220,7 +220,7 @@ impl Spool {
         Ok(rows.into_iter().find(|row| row.delivery == delivery))
     }
 
-    /// Returns the times until which deliveries of a destination are held; None if none is.
+    /// Returns the times until which deliveries of a destination are held; None if none is held.
     pub async fn held(&self, destination: DestinationId) -> Result<Option<HeldRange>> {
         self.read(move |connection| held::range(connection, destination))
             .await

@@ -38,7 +38,7 @@ fn lacks_something(error: &rusqlite::Error) -> bool {
     else {
         return false;
     };
-    // Not a missing function: that is a mistake of a query, and the file is sound.
+    // A missing function does not count: that is an error in a query, and the file is intact.
     let missing = ["no such table: ", "no such column: "];
     missing.iter().any(|text| said.starts_with(text)) || said.contains(" has no column ")
 }
@@ -221,7 +221,7 @@ fn count(damaged: &Connection) -> rusqlite::Result<i64> {
 struct Kept {
     key: DestinationKey,
     event: NewEvent,
-    /// Its state, and how long it is held.
+    /// Its state, and the time until which it is held.
     decision: Decision,
     is_dead: bool,
     error: Option<String>,

@@ -18,7 +18,7 @@ pub enum DeliveryState {
     Discarded = 3,
     /// Pending, but not to be delivered before a certain time.
     Held = 4,
-    /// Not delivered, because the rules of its notifier say so.
+    /// Not delivered, because of its notifier's rules.
     Suppressed = 5,
 }
 
@@ -47,7 +47,7 @@ impl DeliveryState {
         }
     }
 
-    /// Returns the name that people see.
+    /// Returns the name shown to users.
     pub fn name(self) -> &'static str {
         match self {
             DeliveryState::Pending => "pending",

@@ -25,8 +25,8 @@ pub fn now() -> Timestamp {
     time.unwrap_or_else(Timestamp::now)
 }
 
-/// Returns a time as people read it, in the system's time zone: `Mon 2026-11-30 06:00 CET`, or
-/// `Mon 2026-11-30 06:00:05 CET`. Takes milliseconds since 1970.
+/// Returns a time as text, in the system's time zone: `Mon 2026-11-30 06:00 CET`, or `Mon 2026-11-30 06:00:05
+/// CET`. Takes milliseconds since 1970.
 pub fn local(milliseconds: i64) -> String {
     local_time(Timestamp::from_millisecond(milliseconds).unwrap_or_default())
 }
@@ -53,7 +53,7 @@ fn within(time: Timestamp, zone: &TimeZone) -> String {
     time.strftime(format).to_string()
 }
 
-/// Returns a duration as it is written in a configuration: `4h`, `90m`, `2d`.
+/// Returns a duration in the form of a configuration: `4h`, `90m`, `2d`.
 pub fn length(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86400, "d"), (3600, "h"), (60, "m")];
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_a_zone_and_only_seconds_that_count() {
+    fn times_have_a_zone_and_seconds_only_if_needed() {
         for (time, zone, text) in [
             (
                 "2026-11-30T05:00:00Z",

@@ -4,7 +4,7 @@ pub mod clock;
 pub mod home;
 pub mod trusted;
 
-/// Keeps the system from writing a core file of this process, which holds passwords.
+/// Prevents a core file of this process, which would contain passwords.
 pub fn forbid_core_file() {
     let none = rustix::process::Rlimit {
         current: Some(0),

@@ -212,7 +212,7 @@ impl Context {
         }))
     }
 
-    /// Returns a context of the same events with a line about each of those to be shown.
+    /// Returns a context of the same events with a line about each listed one.
     pub fn with_lines(&self, lines: Arc<[String]>) -> Context {
         Context(Arc::new(View {
             event: self.0.event.clone(),
@@ -228,7 +228,7 @@ impl Context {
         &self.0.event
     }
 
-    /// Returns the event of a context that nobody else has.
+    /// Returns the event of an unshared context.
     pub fn into_event(self) -> Event {
         let event = match Arc::try_unwrap(self.0) {
             Ok(view) => view.event,
@@ -243,7 +243,7 @@ impl Context {
         before.iter().chain([&self.0.event]).chain(after)
     }
 
-    /// Returns true if it is about several events that were held until a certain time.
+    /// Returns true if it is about several held events.
     pub fn is_digest(&self) -> bool {
         self.0.event.held && !self.0.others.is_empty()
     }
@@ -302,7 +302,7 @@ struct View {
     others: Vec<Arc<Event>>,
     /// Number of them that came before `event`.
     before: usize,
-    /// Lines about events that were held, one each.
+    /// Lines about held events, one each.
     lines: Arc<[String]>,
     /// Parsed on first use: most events are delivered without reading their result.
     result: OnceLock<Value>,
@@ -329,8 +329,7 @@ impl View {
             .get_or_init(|| as_result(self.event.result_within(self.share())))
     }
 
-    /// Returns how many events were held until a certain time, how many of them are failures, and a line about
-    /// each of those to be shown.
+    /// Returns the number of held events, the number of failures among them, and a line about each listed one.
     fn held(self: &Arc<Self>) -> Option<Value> {
         if !self.event.held {
             return None;

@@ -80,7 +80,7 @@ fn format_value(
     output.write_str(&text).map_err(minijinja::Error::from)
 }
 
-/// Result of a template that may give a list.
+/// Result of a template that may be a list.
 pub enum Texts {
     One(String),
     List(Vec<String>),
@@ -168,7 +168,7 @@ impl Template {
             .map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// Returns the texts of a list, or the one text; nothing for what is null.
+    /// Returns the texts of a list, or the single text; nothing for null.
     pub fn texts(&self, context: &Context) -> Result<Texts, String> {
         let value = self.evaluate(context)?;
         let is_there = |value: &Value| !value.is_none() && !value.is_undefined();
@@ -223,7 +223,7 @@ impl Template {
         unknown
     }
 
-    /// Returns true if it uses a variable, or something in it, by these names with dots between them.
+    /// Returns true if it uses a variable, or part of it, by these names with dots between them.
     pub fn uses(&self, variable: &str) -> bool {
         self.used(true).iter().any(|name| {
             let rest = name.strip_prefix(variable);

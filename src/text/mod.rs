@@ -24,7 +24,7 @@ pub enum Escape {
     Choice,
 }
 
-/// Stand-in for a separator inside an item of a list: a noncharacter, which no text contains.
+/// Placeholder for a separator inside an item of a list: a noncharacter, which no text contains.
 pub const INNER: char = '\u{fdd0}';
 
 /// Mark of an undefined value in a choice.
@@ -143,7 +143,7 @@ pub fn cut(text: &str, most: usize, measure: fn(char) -> usize) -> Cow<'_, str> 
     Cow::Owned(format!("{}{CUT}", kept.trim_end_matches(['\\', ' ', '\n'])))
 }
 
-/// Returns the end of `text`, of at most `most` bytes: whole lines, or as much as fits of the last one.
+/// Returns the end of `text`, at most `most` bytes: whole lines, or as much of the last one as fits.
 pub fn last_part(text: &str, most: usize) -> &str {
     let Some(excess) = text.len().checked_sub(most).filter(|excess| *excess > 0) else {
         return text;

@@ -6,16 +6,16 @@ use std::str::CharIndices;
 
 type Rest<'a> = Peekable<CharIndices<'a>>;
 
-/// A text without its escape sequences, and the places that its parts had.
+/// A text without its escape sequences, and the original places of its parts.
 #[derive(Default)]
 pub struct Plain {
     pub text: String,
-    /// Of each part, where it begins in this text, and where it did.
+    /// Start of each part in this text, and in the original.
     parts: Vec<(usize, usize)>,
 }
 
 impl Plain {
-    /// Returns the place that a part of this text had, which is not empty, with the sequences in it.
+    /// Returns the original place of a nonempty part of this text, including sequences inside it.
     pub fn within(&self, range: &Range<usize>) -> Range<usize> {
         let before = |at: usize| {
             let behind = self.parts.partition_point(|(start, _)| *start <= at);

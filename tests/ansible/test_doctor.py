@@ -79,7 +79,7 @@ def test_a_plugin_next_to_the_playbook_is_on_by_itself(ansible, place):
     expect(found, "ansible", "ok", str(ansible.place / "bin" / "ansible-playbook"))
     expect(found, "ansible", "ok", "%d.%d" % ansible.version[:2])
     expect(found, "ansible.cfg", "ok", "none in use")
-    expect(found, "plugin", "ok", "on by itself, next to the playbook")
+    expect(found, "plugin", "ok", "on by default, next to the playbook")
     expect(found, "versions", "ok", "plugin and program are ")
     expect(found, "plugin's program", "ok", "(this one)")
     assert not (place.directory / "callback_plugins" / "__pycache__").exists()
@@ -90,7 +90,10 @@ def test_a_plugin_that_is_not_there_is_a_problem(place):
     code, found = place.doctor()
     assert code == 78
     expect(
-        found, "plugin", "problem", "Ansible finds no ansible_notify here; `ansible-notify init`"
+        found,
+        "plugin",
+        "problem",
+        "does not find the plugin ansible_notify; run `ansible-notify init`",
     )
 
 
@@ -154,7 +157,7 @@ def test_the_program_is_searched_as_the_plugin_does(place, tmp_path):
     del place.environment["ANSIBLE_NOTIFY_BINARY"]
     code, found = place.doctor()
     assert code == 78
-    expect(found, "plugin's program", "problem", "finds no ansible-notify beside Ansible's Python")
+    expect(found, "plugin's program", "problem", "finds no ansible-notify next to Ansible's Python")
     there = tmp_path / "there"
     there.mkdir()
     (there / "ansible-notify").symlink_to(BINARY)
@@ -175,7 +178,7 @@ def test_the_program_is_searched_as_the_plugin_does(place, tmp_path):
     place.write("ansible.cfg", "[callback_ansible_notify]\nbinary = %s\n" % other)
     code, found = place.doctor(PATH=path)
     assert code == 0, found
-    expect(found, "plugin's program", "note", "which is not this one; run `doctor` of that one")
+    expect(found, "plugin's program", "note", "a different program; run `doctor` with that program")
     assert not (tmp_path / "ran").exists(), "what an ansible.cfg names is not run"
 
 

@@ -9,7 +9,7 @@ use crate::server::{Server, grafana, ntfy, pagerduty, sns, zmq};
 const EVENT: &str = r#"{"state":"failed","host":"web1","task":"Install","result":{"msg":"no","level":"Critical",
     "wrong":"banana","tags":["a","b,c"],"text":"a,b","bad":"a\u0007b","region":"eu-central-1","team":"db"}}"#;
 
-/// Sends the event to a notifier with these keys; the outcome, and what the record says.
+/// Sends the event to a notifier with these keys; returns the outcome and the recorded note.
 fn send(keys: &str) -> (Outcome, String) {
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:x]\non = any\n{keys}\n[delivery]\ndrain = 60\n"
@@ -19,7 +19,7 @@ fn send(keys: &str) -> (Outcome, String) {
     (outcome, sandbox.run_on_spool(&["history", "1"]).stdout)
 }
 
-/// What a service got from a notifier with these keys, and what the record says.
+/// Returns the requests that a service got from a notifier with these keys, and the recorded note.
 fn body(server: &Server, keys: &str) -> (Value, String) {
     let (outcome, history) = send(keys);
     assert_eq!(outcome.code, 0, "{keys}: {outcome:?} {history}");
@@ -27,7 +27,7 @@ fn body(server: &Server, keys: &str) -> (Value, String) {
 }
 
 #[test]
-fn a_page_goes_out_whatever_a_template_gives() {
+fn a_page_is_sent_whatever_a_template_returns() {
     let (server, _) = pagerduty::start();
     let default = "site: Install: web1";
     let cases = [
@@ -250,7 +250,7 @@ fn only_a_region_chooses_the_host_of_sns() {
         assert!(!shown.contains("POST"), "{region:?}: {shown}");
         assert!(shown.contains("`topic_arn`"), "{region:?}: {shown}");
     }
-    // `region` and `api_url` decide alone.
+    // `region` and `api_url` take precedence.
     let fixed = shown(&format!("{topic}\nregion = eu-west-1"), "evil");
     assert!(
         fixed.contains("POST https://sns.eu-west-1.amazonaws.com/\n"),
@@ -259,7 +259,7 @@ fn only_a_region_chooses_the_host_of_sns() {
 }
 
 #[test]
-fn a_topic_is_a_frame_of_its_own() {
+fn a_topic_is_a_separate_frame() {
     let said = |more: &[u8]| [zmq::greeting(), zmq::ready("SUB"), more.to_vec()].concat();
     let cases = [
         (
@@ -332,7 +332,7 @@ fn a_mistake_in_such_a_key_is_a_problem_of_its_line() {
 }
 
 #[test]
-fn a_test_reveals_what_a_template_gives() {
+fn a_test_shows_the_result_of_a_template() {
     let (server, _) = pagerduty::start();
     let (api, key) = (server.at(""), pagerduty::ROUTING_KEY);
     let sns = crate::server::sns::start();
@@ -351,7 +351,7 @@ fn a_test_reveals_what_a_template_gives() {
     assert!(
         tested
             .stdout
-            .contains("nobody: nobody was notified: there are no recipients"),
+            .contains("nobody: nobody was notified: this event has no recipients"),
         "{tested:?}"
     );
     let nobody = sandbox.run(&["test", "nobody"]);

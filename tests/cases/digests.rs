@@ -1,4 +1,4 @@
-//! Messages about several events that were held: each in words, with its time, its reason and its output.
+//! Messages about several held events: each with its text, time, reason and output.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn timeless(line: &str) -> &str {
 }
 
 #[test]
-fn a_command_has_its_name_and_its_reason() {
+fn a_held_command_has_its_name_and_reason() {
     let keys = "type = mattermost\non = started, error, success, canceled\n";
     let world = World::new(&format!("{keys}{MORNING}"), "");
     world.at(NIGHT);
@@ -58,7 +58,7 @@ fn a_command_has_its_name_and_its_reason() {
 }
 
 #[test]
-fn no_callback_is_named_as_it_is_called() {
+fn no_message_shows_the_internal_name_of_a_callback() {
     let keys = "type = mattermost\non = playbook_on_start, playbook_on_play_start, playbook_on_stats, \
         playbook_on_no_hosts_matched, ok, changed, error\n";
     let world = World::new(&format!("{keys}{MORNING}"), "");
@@ -94,7 +94,7 @@ fn no_callback_is_named_as_it_is_called() {
 }
 
 #[test]
-fn of_many_events_those_that_failed_are_shown() {
+fn failures_are_listed_before_other_events() {
     let world = World::new(&format!("{CHAT}{MORNING}"), "");
     let results: Vec<String> = (1..=30)
         .map(|number| format!("h{number} A {}", if number > 25 { "failed" } else { "ok" }))
@@ -112,7 +112,7 @@ fn of_many_events_those_that_failed_are_shown() {
 }
 
 #[test]
-fn templates_of_ones_own_have_the_lines() {
+fn custom_templates_have_the_lines() {
     let keys = "type = mattermost\non = error\nmessage = {{ held.lines | join(' / ') if held }}\n";
     let world = World::new(&format!("{keys}{MORNING}"), "");
     for number in 1..=2 {
@@ -126,7 +126,7 @@ fn templates_of_ones_own_have_the_lines() {
 }
 
 #[test]
-fn a_digest_is_of_no_single_run() {
+fn a_digest_belongs_to_no_single_run() {
     let keys = "type = mattermost\non = error\n";
     let world = World::new(&format!("{keys}{MORNING}"), "");
     let with_url = |id: &str| {
@@ -202,14 +202,14 @@ fn the_summary_names_the_first_and_the_last_time() {
         "{}",
         flushed.stderr
     );
-    // What was told is no longer held.
+    // Sent events are no longer held.
     let flushed = world.flush(NEXT);
     let rest = "1 delivered, 1 held until Mon 2026-11-30 00:00 UTC\n";
     assert!(flushed.stderr.ends_with(rest), "{}", flushed.stderr);
 }
 
 #[test]
-fn data_says_how_many_failures_were_held_back_only_if_some_were() {
+fn data_has_held_back_only_after_held_back_failures() {
     let world = World::answering(
         "type = webhook\non = error, success\nafter = 3\n",
         "",

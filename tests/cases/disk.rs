@@ -31,7 +31,8 @@ fn stream_over(spooled: &mut Spooled, disk: &Disk, fault: &str, ends: bool) -> S
     })
 }
 
-/// Returns what was said of deliveries: that the record of the run has a gap depends on when the disk failed.
+/// Returns the messages about deliveries. Whether the record of the run has a gap depends on when the disk
+/// failed.
 fn said(stderr: &str) -> Vec<&str> {
     let is_record = |line: &&str| line.contains("to record the rest of this run");
     stderr.lines().filter(|line| !is_record(line)).collect()

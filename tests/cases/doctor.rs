@@ -1,4 +1,4 @@
-//! `doctor`: names what is wrong between Ansible and the endpoints, and changes nothing. Real versions of
+//! `doctor`: finds the problems between Ansible and the endpoints, and changes nothing. Real versions of
 //! Ansible are in tests/ansible/test_doctor.py.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ fn doctor(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     run(sandbox, &[&["doctor"], arguments].concat(), "")
 }
 
-/// The checks in JSON: state and text with what to do, by check.
+/// The checks in JSON: state, and text with advice, by check.
 fn checks(outcome: &Outcome) -> BTreeMap<String, (String, String)> {
     let shown: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
     assert_eq!(shown["exit_code"], outcome.code);
@@ -38,7 +38,7 @@ fn checks(outcome: &Outcome) -> BTreeMap<String, (String, String)> {
     found
 }
 
-/// Checks one finding, and how the command ends.
+/// Asserts one finding and the exit code.
 #[track_caller]
 fn expect(sandbox: &Sandbox, code: i32, check: &str, state: &str, part: &str) {
     let outcome = doctor(sandbox, &["--json"]);
@@ -51,7 +51,7 @@ fn expect(sandbox: &Sandbox, code: i32, check: &str, state: &str, part: &str) {
     assert_eq!(outcome.code, code, "{outcome:?}");
 }
 
-/// Every file below a directory, with its content. SQLite's shared memory is none.
+/// Every file below a directory, with its content, except SQLite's shared memory.
 fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in folder.read_dir().unwrap() {
@@ -74,7 +74,7 @@ fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn all_is_well_without_ansible_too() {
+fn everything_is_fine_without_ansible() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::sending_to(&server.url());
     let before = content(sandbox.root());
@@ -88,16 +88,19 @@ fn all_is_well_without_ansible_too() {
         outcome.stdout.starts_with("no problem found\n"),
         "{outcome:?}"
     );
-    assert!(outcome.stdout.contains("not installed here"), "{outcome:?}");
+    assert!(
+        outcome.stdout.contains("no ansible-playbook on PATH"),
+        "{outcome:?}"
+    );
     assert_eq!(content(sandbox.root()), before);
     let found = checks(&doctor(&sandbox, &["--json"]));
     for (check, state, part) in [
         ("program", "ok", env!("CARGO_PKG_VERSION")),
         ("ansible", "note", "no ansible-playbook on PATH"),
-        ("plugin", "note", "`ansible-notify init` writes it"),
+        ("plugin", "note", "run `ansible-notify init` to write it"),
         ("configuration", "ok", "callback (webhook) in "),
         ("endpoint", "ok", "callback: OPTIONS http://127.0.0.1:"),
-        ("spool", "ok", "nothing was sent yet"),
+        ("spool", "ok", "nothing has been sent yet"),
         ("timer", "note", "ansible-notify-flush.timer"),
     ] {
         let (is, text) = &found[check];
@@ -108,16 +111,16 @@ fn all_is_well_without_ansible_too() {
     }
     let asked = server.requests();
     assert!(asked.iter().all(|request| request.method == "OPTIONS"));
-    // Once something was sent, nothing that is there changes.
+    // Once something was sent, no existing file changes.
     assert_eq!(run(&sandbox, &["send", "-"], FAILED).code, 0);
     let before = content(sandbox.root());
-    expect(&sandbox, 0, "deliveries", "ok", "none waits");
+    expect(&sandbox, 0, "deliveries", "ok", "none pending, none dead");
     expect(&sandbox, 0, "spool", "ok", " of 256.0 MiB in use");
     assert_eq!(content(sandbox.root()), before);
 }
 
 #[test]
-fn the_plugin_beside_a_playbook_is_compared() {
+fn the_plugin_next_to_a_playbook_is_compared() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::new();
     assert_eq!(run(&sandbox, &["init"], "").code, 0);
@@ -199,7 +202,7 @@ fn endpoints_that_do_not_answer_are_named() {
 }
 
 #[test]
-fn a_file_that_is_only_found_gets_no_secret_from_elsewhere() {
+fn a_file_found_by_chance_gets_no_other_secrets() {
     let server = Server::start([OK]);
     let url = server.url();
     let touch = "sh -c 'touch trace; echo canary-token'";
@@ -233,7 +236,7 @@ fn a_file_that_is_only_found_gets_no_secret_from_elsewhere() {
             "{keys}"
         );
     }
-    // What the user's own level has is not for a file that is found here.
+    // A file found here must not use secrets of the user's own level.
     let sandbox = Sandbox::with_config("[notifier:mixed]\ntimeout = 5s\n");
     let own = |name: &str| {
         format!("[notifier:{name}]\ntype = webhook\nurl = {url}\ntoken_file = token\n")
@@ -247,7 +250,7 @@ fn a_file_that_is_only_found_gets_no_secret_from_elsewhere() {
     let outcome = doctor(&sandbox, &[]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let refused =
-        "mixed: not asked: the file here would send it settings or secrets from elsewhere";
+        "mixed: not contacted: the file here would send it settings or secrets from other files";
     assert!(outcome.stdout.contains(refused), "{outcome:?}");
     let asked = &server.requests()[before..];
     let tokens: Vec<_> = asked
@@ -257,7 +260,7 @@ fn a_file_that_is_only_found_gets_no_secret_from_elsewhere() {
     assert_eq!(tokens, [Some("Bearer canary-own")], "{outcome:?}");
 }
 
-/// A sandbox with deliveries that wait.
+/// A sandbox with pending deliveries.
 fn waiting(delivery: &str) -> Sandbox {
     let config = Config::to(&dead_url()).delivery(&format!("drain = 0\n{delivery}"));
     let sandbox = Sandbox::with_config(&config.text());
@@ -272,7 +275,7 @@ fn waiting(delivery: &str) -> Sandbox {
 }
 
 #[test]
-fn a_spool_that_cannot_be_used_says_why_and_stays_as_it_is() {
+fn an_unusable_spool_is_explained_and_unchanged() {
     type Break = fn(&Path);
     let cases: [(Break, &str); 5] = [
         (
@@ -358,7 +361,7 @@ fn a_spool_that_a_stopped_process_holds_is_named() {
 }
 
 #[test]
-fn a_full_spool_is_a_problem_only_if_nothing_can_be_forgotten() {
+fn a_full_spool_is_a_problem_only_if_nothing_can_be_deleted() {
     let sandbox = waiting("max_size = 1MiB");
     let event = format!(
         r#"{{"state":"failed","host":"h","result":{{"stdout":"{}"}}}}"#,
@@ -376,7 +379,7 @@ fn a_full_spool_is_a_problem_only_if_nothing_can_be_forgotten() {
 }
 
 #[test]
-fn what_waits_and_what_is_dead_is_counted() {
+fn pending_and_dead_deliveries_are_counted() {
     let sandbox = waiting("");
     expect(
         &sandbox,
@@ -393,7 +396,7 @@ fn what_waits_and_what_is_dead_is_counted() {
         69,
         "deliveries",
         "problem",
-        "callback: 1 given up (last error: 400",
+        "callback: 1 dead (last error: 400",
     );
 }
 
@@ -405,13 +408,13 @@ fn a_timer_is_found_in_every_place() {
         |program: &str| format!("[Service]\nType=oneshot\nExecStart={program} flush --due\n");
     let units = "home/.config/systemd/user";
     let sandbox = Sandbox::with_config(&config);
-    expect(&sandbox, 0, "timer", "note", "there is none");
+    expect(&sandbox, 0, "timer", "note", "none: pending events wait");
     sandbox.file(&format!("{units}/mine.service"), service(BINARY));
     sandbox.file(
         &format!("{units}/mine.timer"),
         "[Timer]\nOnCalendar=daily\n",
     );
-    expect(&sandbox, 0, "timer", "note", "there is none");
+    expect(&sandbox, 0, "timer", "note", "none: pending events wait");
     sandbox.file(&format!("{units}/timers.target.wants/mine.timer"), "");
     expect(&sandbox, 0, "timer", "ok", "mine.timer is enabled");
     sandbox.file(
@@ -423,7 +426,7 @@ fn a_timer_is_found_in_every_place() {
         78,
         "timer",
         "problem",
-        "/nosuch/ansible-notify, which is not there",
+        "/nosuch/ansible-notify, which does not exist",
     );
 
     let sandbox = Sandbox::with_config(&config);

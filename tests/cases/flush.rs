@@ -136,7 +136,7 @@ fn a_configuration_is_read_once_and_only_what_is_due_asks_for_secrets() {
     let sent = run(&sandbox, &arguments, &event("h"));
     assert_eq!(sent.code, 0, "{sent:?}");
     let runs = sandbox.file("runs", "");
-    // Were it read again after its commands, nothing could be sent with it.
+    // If it were read again after its commands, it would be unusable.
     let token = "#!/bin/sh\necho $1 >> runs\necho '[broken' > all.ini\necho secret-$1\n";
     sandbox.file("token", token);
     sandbox.mode("token", 0o700);

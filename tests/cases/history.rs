@@ -1,4 +1,4 @@
-//! `history` and `status` for people: in words, by run and by state, and the message that would be sent.
+//! `history` and `status` as text: filtered by run and state, and the message that would be sent.
 
 use std::process::Stdio;
 
@@ -44,7 +44,7 @@ fn waiting() -> Sandbox {
 }
 
 #[test]
-fn events_are_named_in_words() {
+fn events_are_shown_as_words() {
     let sandbox = waiting();
     let shown = history(&sandbox, &[]).stdout;
     assert_eq!(
@@ -85,7 +85,7 @@ fn events_are_named_in_words() {
 }
 
 #[test]
-fn deliveries_are_chosen_by_run_and_state() {
+fn deliveries_are_filtered_by_run_and_state() {
     let server = Server::start([OK, status(400), OK]);
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:hook]\ntype = webhook\nurl = {}\non = any\nconcurrency = 1\n[delivery]\ndrain = 60\n",
@@ -94,7 +94,7 @@ fn deliveries_are_chosen_by_run_and_state() {
     assert_eq!(run(&sandbox, &["send", "-"], EVENTS).code, 69);
     let count = |arguments: &[&str]| rows(&history(&sandbox, arguments).stdout).len();
     assert_eq!(count(&["--run", "r1-2"]), 1);
-    // The text of what was delivered is not kept, and the id of its end was chosen by somebody.
+    // The text of a delivered event is deleted, and the id of the end was chosen by a user.
     assert_eq!(count(&["--run", "r1"]), 4);
     assert_eq!(count(&["--run", "r1", "--state", "dead"]), 1);
     assert_eq!(count(&["--run", "r1", "--state", "dead,delivered"]), 4);
@@ -177,7 +177,7 @@ fn a_delivery_shows_its_message() {
     );
     assert_eq!(shown["message"]["problem"], Value::Null);
 
-    // The settings of now count.
+    // The current settings apply.
     sandbox.file(
         "plugin_config.ini",
         "[notifier:other]\ntype = webhook\nurl = http://localhost/\n",
@@ -313,7 +313,7 @@ fn a_message_of_the_past_is_not_made_up() {
 }
 
 #[test]
-fn showing_a_message_runs_nothing_and_trusts_no_stranger() {
+fn showing_a_message_runs_no_command_and_trusts_no_stranger() {
     let sandbox = Sandbox::new();
     let command = "sh -c 'touch trace; echo canary-token'";
     let keys = [
@@ -338,7 +338,7 @@ fn showing_a_message_runs_nothing_and_trusts_no_stranger() {
         let _ = std::fs::remove_file(sandbox.path("checkout/trace"));
         let shown = at(&["history", "1"]).stdout;
         assert!(shown.contains("selects this spool"), "{keys}: {shown}");
-        // The user may look at it, but runs no command with that.
+        // Looking at it runs no command.
         let shown = at(&["history", "1", "--spool", "spool"]);
         assert!(!shown.printed().contains("canary"), "{keys}: {shown:?}");
         assert!(!sandbox.path("checkout/trace").exists(), "{keys}");

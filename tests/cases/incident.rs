@@ -179,7 +179,7 @@ fn a_thread_ends_with_what_resolves_it() {
     let text = |number: usize| bodies[number]["text"].as_str().unwrap();
     assert!(
         text(1).starts_with("site.yml succeeded\n")
-            && text(1).contains("not mended yet, from earlier runs: h1")
+            && text(1).contains("still failing from earlier runs: h1")
     );
     assert!(
         text(2).starts_with("site.yml succeeded (check mode)\n"),

@@ -1,4 +1,4 @@
-//! Texts of a host inserted into addresses, headers and recipients: they add nothing and lead nowhere else.
+//! Texts of a host in addresses, headers and recipients: they cannot add parts or change the destination.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ fn event(value: &str) -> String {
     json!({"state": "failed", "host": "web1", "result": {"text": value}}).to_string()
 }
 
-/// What a notifier with these keys would send.
+/// Returns the request that a notifier with these keys would send.
 fn shown(keys: &str, value: &str) -> String {
     let config = format!("[notifier:x]\non = any\n{keys}\n[outputs:x]\nstate = state\n");
     let sandbox = Sandbox::with_config(&config);
@@ -131,7 +131,7 @@ fn a_value_between_other_text_adds_no_recipient() {
 }
 
 #[test]
-fn only_a_template_that_says_so_inserts_several() {
+fn only_safe_inserts_several_recipients() {
     let keys = "type = ntfy\ntopic = ";
     for (topic, topics) in [
         ("ops, {{ ['a', 'b'] | join(',') | safe }}", 3),

@@ -86,7 +86,7 @@ fn a_page_is_printed_as_it_is_written() {
         .expect_line(74, &["cannot write to `taken`: "]);
 }
 
-/// The text that a reader of `man` sees, and what the formatter complains of.
+/// The text that `man` shows, and the complaints of the formatter.
 fn rendered(sandbox: &Sandbox, name: &str, text: &str) -> (String, String) {
     let file = sandbox.file(name, text);
     let output = Command::new("groff")
@@ -115,7 +115,7 @@ fn pages_are_sound() {
     }
     let pages = pages();
     let (shown, _) = rendered(&sandbox, "awx.1", &pages["ansible-notify-import-awx.1"]);
-    for code in ["0      success", "65     a file holds nothing of AWX's"] {
+    for code in ["0      success", "65     a file contains no AWX templates"] {
         assert!(shown.contains(code), "{shown}");
     }
     let (shown, _) = rendered(&sandbox, "ini.5", &pages["plugin_config.ini.5"]);
@@ -128,7 +128,7 @@ fn pages_are_sound() {
     }
 }
 
-/// The keys are those that the program knows, each with what it is for.
+/// The keys are those that the program knows, each with its meaning.
 #[test]
 fn the_configuration_has_every_key() {
     let sandbox = Sandbox::new();

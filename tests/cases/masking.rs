@@ -128,7 +128,7 @@ fn nothing_that_is_masked_leaves_a_run() {
 }
 
 #[test]
-fn without_a_mask_everything_is_as_it_was() {
+fn without_a_mask_nothing_changes() {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server, "");
     stream(&sandbox, &run());
@@ -176,7 +176,7 @@ fn records_of_ansible_runner_are_masked_too() {
 }
 
 #[test]
-fn what_is_sent_by_hand_is_masked() {
+fn events_sent_by_hand_are_masked() {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server, MASK);
     let event = json!({"state": "failed", "host": "h", "task": "canary-task", "item": {"password": 1},
@@ -208,7 +208,7 @@ fn text_between_the_records_of_ansible_runner_is_masked() {
 }
 
 #[test]
-fn no_level_shows_what_another_one_hides() {
+fn no_level_reveals_what_another_one_hides() {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server, "[mask]\nkeys = token\n");
     std::fs::create_dir_all(sandbox.path("home/.config/ansible-notify")).unwrap();
@@ -265,7 +265,7 @@ fn events_that_wait_are_masked_when_they_are_sent() {
     }
 }
 
-/// A mistake in `[mask]` keeps everything from leaving, and its line is named.
+/// A mistake in `[mask]` blocks everything, and its line is reported.
 #[track_caller]
 fn refused(mask: &str, line: usize, problem: &str) {
     let server = Server::start([OK]);
@@ -333,7 +333,7 @@ fn nothing_leaves_if_it_is_unclear_what_is_masked() {
 }
 
 #[test]
-fn nothing_leaves_if_a_mask_hides_something_else_than_is_meant() {
+fn nothing_leaves_if_a_mask_is_misread() {
     for (mask, line, problem) in [
         (
             "keys = \"password\", token",
@@ -389,7 +389,7 @@ fn nothing_leaves_if_a_mask_hides_something_else_than_is_meant() {
 }
 
 #[test]
-fn names_without_commas_are_doubted() {
+fn names_without_commas_are_a_problem() {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server, "[mask]\nkeys = password token\n");
     let checked = sandbox.run_on_spool(&["check-config"]);
@@ -400,7 +400,7 @@ fn names_without_commas_are_doubted() {
 
 /// JSON within JSON, named pairs and colours, as commands and loops report them.
 #[test]
-fn what_a_text_wraps_is_masked() {
+fn values_inside_texts_are_masked() {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server, MASK);
     let applied = json!({"data": {"password": "canary1", "a": "kept1"}}).to_string();
@@ -437,7 +437,7 @@ fn what_a_text_wraps_is_masked() {
 }
 
 #[test]
-fn what_ansible_runner_s_own_settings_send_is_masked() {
+fn events_for_ansible_runner_s_settings_are_masked() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::new();
     std::fs::create_dir_all(sandbox.path("home/.config/ansible-notify")).unwrap();

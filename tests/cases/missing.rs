@@ -18,7 +18,7 @@ fn config(url: &str, expect: &str) -> String {
     )
 }
 
-/// A sandbox whose processes believe in the time of a file.
+/// A sandbox whose processes take the time from a file.
 struct Faked {
     sandbox: Sandbox,
     server: Server,
@@ -78,7 +78,7 @@ impl Faked {
 }
 
 #[test]
-fn a_run_that_is_missing_is_told_once_for_each_interval() {
+fn a_missing_run_is_reported_once_per_interval() {
     let faked = Faked::new("site.yml every 1d within 1h");
     faked.run("site.yml", false, 0);
     for (time, count) in [
@@ -88,7 +88,7 @@ fn a_run_that_is_missing_is_told_once_for_each_interval() {
         (DAY + 7200, 1),
         (2 * DAY + 3599, 1),
         (2 * DAY + 3600, 2),
-        // Nobody looked for a week: one message.
+        // Nothing checked for a week: one message.
         (9 * DAY + 4000, 3),
         (9 * DAY + 5000, 3),
     ] {
@@ -104,7 +104,7 @@ fn a_run_that_is_missing_is_told_once_for_each_interval() {
     assert_eq!(said["last_run"], "2026-11-18T11:06:40.000000Z");
     let reason = "no run for 9 d 1 h; the last run was at Wed 2026-11-18 11:06:40 UTC";
     assert_eq!(said["reason"], reason);
-    // It runs again, and then no more.
+    // It runs again, and then stops.
     faked.run("site.yml", false, 1);
     faked.flush();
     assert_eq!(faked.count(), 3);
@@ -133,7 +133,7 @@ fn only_a_run_of_that_playbook_counts_and_no_check() {
 }
 
 #[test]
-fn a_failed_run_is_none_where_a_success_is_expected() {
+fn a_failed_run_does_not_meet_an_expected_success() {
     let faked = Faked::new("a.yml every 1d within 0s successful\n  b.yml every 1d within 0s");
     faked.run("a.yml", false, 0);
     faked.set(DAY / 2);
@@ -162,7 +162,7 @@ fn the_first_interval_counts_from_when_it_was_configured() {
     let said = faked.last();
     assert_eq!(said["event"]["run"]["playbook"], "site.yml");
     assert_eq!(said["reason"], "no run for 1 d; no run is known");
-    // What is no longer expected is not missed.
+    // Removed expectations are not reported.
     let none = config(&faked.server.url(), "other.yml every 30d");
     faked.sandbox.file("plugin_config.ini", none);
     faked.set(6 * DAY);
@@ -171,7 +171,7 @@ fn the_first_interval_counts_from_when_it_was_configured() {
 }
 
 #[test]
-fn processes_that_look_at_once_tell_it_once() {
+fn concurrent_processes_report_it_once() {
     let faked = Faked::new("site.yml every 1d within 0s");
     faked.run("site.yml", false, 0);
     for day in 1..4 {
@@ -187,7 +187,7 @@ fn processes_that_look_at_once_tell_it_once() {
 }
 
 #[test]
-fn who_watches_notices_it() {
+fn flush_watch_notices_it() {
     let faked = Faked::new("site.yml every 1d within 0s");
     let mut watch = faked.start(&["flush", "--watch"], None);
     faked.run("site.yml", false, 0);

@@ -42,7 +42,7 @@ fn sent(server: &Server) -> Vec<Value> {
 }
 
 #[test]
-fn variables_are_those_of_the_play_and_the_host() {
+fn variables_have_the_values_of_the_play_and_the_host() {
     let server = Server::start([OK]);
     let fields = "[outputs]\ne = event\nteam = vars.team\nsite = host_vars.site\ngroups = host_groups\n\
         env = labels.env\nmissing = vars.no.such | default('none')\nstats = custom_stats.version\n";
@@ -136,7 +136,7 @@ fn labels_decide_who_is_notified() {
 }
 
 #[test]
-fn a_mistake_concerns_only_its_label() {
+fn a_mistake_affects_only_its_label() {
     let server = Server::start([OK]);
     for (line, problem) in [
         ("label.x = {{ nowhere }}", "unknown variable `nowhere`"),
@@ -200,7 +200,7 @@ fn a_mask_covers_own_data() {
 }
 
 #[test]
-fn a_label_made_of_other_labels_warns() {
+fn a_label_that_uses_other_labels_is_a_warning() {
     for (label, warns) in [
         ("{{ labels.env }}", true),
         ("{{ event.labels.env | default('x') }}", true),

@@ -8,7 +8,7 @@ use super::spool::run;
 use crate::sandbox::{Outcome, Sandbox};
 use crate::server::{OK, Server, dead_url, status};
 
-/// What somebody else may have named a task or a host, or printed.
+/// Hostile names of tasks and hosts, and hostile output.
 const HOSTILE: &str =
     "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }} \u{1b}[31m\u{202e}x";
 
@@ -66,7 +66,7 @@ fn runs(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
     run(sandbox, &[&["runs"], arguments].concat(), "")
 }
 
-/// Three runs: a success, a failure, and one that was cut off.
+/// Three runs: a success, a failure, and a killed one.
 fn three() -> (Server, Sandbox) {
     let server = Server::start([OK]);
     let sandbox = sandbox(&server.url(), "failed");
@@ -80,7 +80,7 @@ fn three() -> (Server, Sandbox) {
 }
 
 #[test]
-fn runs_are_listed_with_their_first_failure_and_who_was_notified() {
+fn runs_are_listed_with_their_first_failure_and_notifications() {
     let (_server, sandbox) = three();
     let shown = runs(&sandbox, &[]);
     assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");
@@ -162,7 +162,7 @@ fn a_run_shows_failures_then_changes_then_notifications() {
     .collect();
     assert!(places.is_sorted(), "{shown}");
     assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
-    // Without a failure, there is no such part.
+    // Without a failure, that part is missing.
     let shown = runs(&sandbox, &["0199aa2e-aaaa-1"]).stdout;
     assert!(
         !shown.contains("\nfailed\n") && shown.contains("\nchanged\n"),
@@ -182,17 +182,17 @@ fn a_run_shows_failures_then_changes_then_notifications() {
     let several = runs(&sandbox, &["0199aa2e"]);
     assert_eq!(several.code, 66);
     assert!(
-        several.stderr.contains("fits several runs: "),
+        several.stderr.contains("matches several runs: "),
         "{several:?}"
     );
     runs(&sandbox, &["nosuch"]).expect(
         66,
-        "ansible-notify: there is no run `nosuch`; see `ansible-notify runs`\n",
+        "ansible-notify: run `nosuch` does not exist; see `ansible-notify runs`\n",
     );
 }
 
 #[test]
-fn what_waits_of_a_run_is_shown_with_its_error() {
+fn pending_deliveries_of_a_run_are_shown_with_their_error() {
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:chat]\ntype = webhook\nurl = {}\non = failed\n[delivery]\ndrain = 0\n",
         dead_url()
@@ -212,7 +212,7 @@ fn what_waits_of_a_run_is_shown_with_its_error() {
 }
 
 #[test]
-fn deliveries_are_chosen_by_a_recorded_run() {
+fn deliveries_are_filtered_by_a_recorded_run() {
     let (_server, sandbox) = three();
     let rows = |arguments: &[&str]| run(&sandbox, arguments, "").stdout.lines().skip(1).count();
     assert_eq!(rows(&["history", "--run", "0199aa2e-b"]), 2);
@@ -226,7 +226,7 @@ fn deliveries_are_chosen_by_a_recorded_run() {
     assert_eq!(rows(&["status", "--run", "0199aa2e-b"]), 1);
     for command in ["history", "status"] {
         let several = run(&sandbox, &[command, "--run", "0199aa2e"], "");
-        several.expect_line(66, &["`0199aa2e` fits several runs: "]);
+        several.expect_line(66, &["`0199aa2e` matches several runs: "]);
     }
 }
 
@@ -297,7 +297,7 @@ fn a_report_is_one_file_in_which_texts_are_only_texts() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_said() {
+fn a_report_that_cannot_be_written_is_an_error() {
     let (_server, sandbox) = three();
     let failed = run(&sandbox, &["report", "-o", "nosuch/run.html"], "");
     failed.expect_line(74, &["cannot write `nosuch/run.html`: "]);

@@ -1,5 +1,5 @@
-//! The page of recipes: each configuration works as it stands, against a service that refuses what the
-//! vendor refuses, or against the real one.
+//! The page of recipes: each configuration works unchanged, against a service that rejects what the vendor
+//! rejects, or against the real one.
 
 use std::sync::LazyLock;
 
@@ -57,7 +57,7 @@ fn files(config: &str) -> impl Iterator<Item = &str> {
     files.map(|(_, file)| file.trim())
 }
 
-/// A sandbox with a recipe, as it stands apart from its addresses.
+/// A sandbox with a recipe, unchanged except for its addresses.
 fn sandbox(name: &str, base: &str, secret: impl Fn(&str) -> String) -> Sandbox {
     let mut config = String::new();
     for line in recipe(name).lines() {
@@ -135,7 +135,7 @@ fn sent(name: &str, events: &[Value]) -> Vec<Request> {
 }
 
 #[test]
-fn every_recipe_is_a_good_configuration() {
+fn every_recipe_is_a_valid_configuration() {
     assert!(RECIPES.len() >= 19, "{}", RECIPES.len());
     for (name, config) in RECIPES.iter() {
         let sandbox = Sandbox::with_config(config);
@@ -157,7 +157,7 @@ fn every_recipe_is_a_good_configuration() {
 }
 
 #[test]
-fn every_service_takes_every_event_of_its_recipe() {
+fn every_service_accepts_every_event_of_its_recipe() {
     let names = RECIPES.iter().map(|(name, _)| name.as_str());
     let names: Vec<&str> = names
         .filter(|name| !["Alertmanager", "Pushgateway"].contains(name))
@@ -182,9 +182,9 @@ fn every_service_takes_every_event_of_its_recipe() {
 }
 
 #[test]
-fn a_wrong_secret_is_refused() {
+fn a_wrong_secret_is_rejected() {
     let names = RECIPES.iter().map(|(name, _)| name.as_str());
-    // Those that anybody may write to, or that say nothing of it.
+    // Services without credentials, or that do not report wrong ones.
     let open = [
         "Alertmanager",
         "Pushgateway",
@@ -217,7 +217,7 @@ fn a_wrong_secret_is_refused() {
 }
 
 #[test]
-fn what_arrives_is_what_the_page_shows() {
+fn the_page_shows_what_arrives() {
     let only = |name: &str, event: Value| sent(name, &[event]).remove(0);
     let reason = "web1: Install: no space left";
     let card = only("Google Chat", failed(reason)).json();

@@ -1,4 +1,5 @@
-//! The record of runs: every result of a run, no matter what a notifier wants, and nothing that must be hidden.
+//! The record of runs: every result of a run, whether or not a notifier wants it, and nothing that must be
+//! hidden.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -184,7 +185,7 @@ fn wait_for(sandbox: &Sandbox, sql: &str, expected: &[&str]) {
 }
 
 #[test]
-fn every_result_is_recorded_no_matter_who_wants_it() {
+fn every_result_is_recorded_even_if_nobody_wants_it() {
     let server = Server::start([OK]);
     for on in ["any", "failed", "canceled"] {
         let sandbox = Sandbox::with_config(&config(&server.url(), on, ""));
@@ -222,7 +223,7 @@ fn every_result_is_recorded_no_matter_who_wants_it() {
 }
 
 #[test]
-fn the_configuration_says_what_is_recorded() {
+fn the_configuration_sets_what_is_recorded() {
     let server = Server::start([OK]);
     let record = |delivery: &str| {
         let sandbox = Sandbox::with_config(&config(&server.url(), "any", delivery));
@@ -241,7 +242,7 @@ fn the_configuration_says_what_is_recorded() {
 }
 
 #[test]
-fn a_run_that_nobody_is_told_about_is_recorded_while_it_goes_on() {
+fn a_run_without_notifications_is_recorded_as_it_happens() {
     let sandbox = Sandbox::with_config(&config(&dead_url(), "canceled", ""));
     let mut fed = Fed::start(&sandbox, "r");
     fed.say(&results());
@@ -258,7 +259,7 @@ fn a_run_that_nobody_is_told_about_is_recorded_while_it_goes_on() {
 }
 
 #[test]
-fn who_goes_on_with_a_run_records_the_rest_of_it() {
+fn a_process_that_resumes_a_run_records_the_rest_of_it() {
     let sandbox = Sandbox::with_config(&config(&dead_url(), "any", ""));
     let mut fed = Fed::start(&sandbox, "r");
     fed.say(&results());
@@ -363,7 +364,7 @@ fn nothing_that_is_hidden_is_recorded() {
 }
 
 #[test]
-fn a_full_spool_gives_up_the_record_before_any_event() {
+fn a_full_spool_drops_the_record_before_any_event() {
     let sandbox = Sandbox::with_config(&config(&dead_url(), "any", "max_size = 1MiB"));
     let say = |run: &str, first: u64, count: u64| {
         let text = json!({"msg": "x".repeat(900)});
@@ -383,7 +384,7 @@ fn a_full_spool_gives_up_the_record_before_any_event() {
             .parse::<u64>()
             .unwrap()
     };
-    let warning = "warning: the spool has no room to record the rest of this run; see `record` and `max_size` in [delivery]";
+    let warning = "warning: the spool has no space to record the rest of this run; see `record` and `max_size` in [delivery]";
     let first = stream(&sandbox, &say("r1", 1, 80));
     assert!(!first.stderr.contains("warning"), "{first:?}");
     assert_eq!(count("run"), 1);
@@ -394,9 +395,9 @@ fn a_full_spool_gives_up_the_record_before_any_event() {
     assert_eq!(count("delivery"), 302);
     assert!(count("result") < 220);
     let run = rows(&sandbox, "SELECT run_id, status, partial FROM run");
-    // How much of it found room depends on how many events were accepted together.
+    // How much of it fits depends on how many events were accepted together.
     assert!(run.is_empty() || run == ["r2 | error | 1"], "{run:?}");
-    // Only now are events refused.
+    // Only then are events refused.
     let third = stream(&sandbox, &say("r3", 1, 300));
     assert!(third.stderr.contains("memory only"), "{third:?}");
     assert_eq!(rows(&sandbox, "SELECT count(*) FROM result"), ["0"]);
@@ -410,7 +411,7 @@ fn a_full_spool_gives_up_the_record_before_any_event() {
 
 #[cfg(feature = "failpoints")]
 #[test]
-fn an_old_run_is_forgotten_but_not_its_day() {
+fn an_old_run_is_deleted_but_not_its_day() {
     let sandbox = Sandbox::with_config(&config(&dead_url(), "any", "keep_runs = 7d"));
     stream(&sandbox, &(start("old") + &results() + &end(8, 1)));
     let mut going_on = Fed::start(&sandbox, "going on");

@@ -1,10 +1,10 @@
-//! A recovery is told only if its failure was, or would have been.
+//! A recovery is sent only if its failure was, or would have been.
 
 use super::timing::{World, expect, run};
 
 const WEEKEND: &str = "mute = Sat-Sun UTC\nmuted = drop";
 
-/// Streams runs at their times, `08:00 error`, on Friday, and returns the titles that were told after each.
+/// Streams runs at their times, `08:00 error`, on Friday, and returns the titles that were sent after each.
 fn told_after(world: &World, runs: &[(&str, &str)]) -> Vec<String> {
     let stream = |(number, (time, status)): (usize, &(&str, &str))| {
         let before = world.server.requests().len();
@@ -22,7 +22,7 @@ const MONDAY: &str = "2026-11-30T08:00:00Z";
 const RECOVERED: &str = "site.yml recovered";
 
 #[test]
-fn without_errors_the_recovery_follows_those_that_would_have_been_told() {
+fn without_errors_a_recovery_follows_failures_that_would_have_been_sent() {
     let world = World::new("type = mattermost\non = recovered\nafter = 3", "");
     let errors = [(FRIDAY, "error"); 3];
     let one = [(FRIDAY, "error"), (FRIDAY, "success")];
@@ -48,14 +48,11 @@ fn a_run_that_is_accepted_twice_fails_once() {
     world.stream(FRIDAY, &run("r2", &[], "success"));
     assert_eq!(world.server.requests().len(), 0);
     let told = world.history();
-    assert_eq!(
-        told[0].1,
-        "not told: no failure before it was told (`after`)"
-    );
+    assert_eq!(told[0].1, "not sent: no earlier failure was sent (`after`)");
 }
 
 #[test]
-fn the_recovery_of_a_failure_that_was_dropped_is_not_told() {
+fn the_recovery_of_a_dropped_failure_is_not_sent() {
     let keys = format!("type = mattermost\non = error, recovered\n{WEEKEND}");
     let world = World::new(&keys, "");
     let runs = [(SATURDAY, "error"), (MONDAY, "success")];
@@ -89,7 +86,7 @@ fn the_recovery_of_a_failure_that_was_dropped_is_not_told() {
 }
 
 #[test]
-fn a_failure_that_its_condition_excludes_has_no_recovery() {
+fn an_excluded_failure_has_no_recovery() {
     let keys = "type = mattermost\non = error, recovered\nafter = 2\nwhen = exit_code != 4";
     let world = World::new(keys, "");
     let failed =
@@ -110,7 +107,7 @@ fn the_time_of_a_repetition_has_its_seconds() {
     assert_eq!(world.server.requests().len(), 2);
     assert_eq!(
         world.history()[1].1,
-        "not told: the same failure was told Fri 2026-11-27 08:00:58 UTC, again after Fri 2026-11-27 08:01:02 UTC (`repeat`)"
+        "not sent: the same failure was sent at Fri 2026-11-27 08:00:58 UTC; next after Fri 2026-11-27 08:01:02 UTC (`repeat`)"
     );
 }
 

@@ -1,4 +1,5 @@
-//! `run`: output that cannot be written, commands that only list or check, and what the reports say and count.
+//! `run`: output that cannot be written, commands that only list or check, and the content and counts of the
+//! reports.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +17,7 @@ fn config(url: &str) -> String {
     )
 }
 
-/// Runs a shell's command line, in which `$RUN` is `ansible-notify run`; or nothing, if it is to be run alone.
+/// Runs a shell's command line, in which `$RUN` is `ansible-notify run`; or nothing, to run it alone.
 fn shell(sandbox: &Sandbox, is_alone: bool, line: &str) -> crate::sandbox::Outcome {
     let run = match is_alone {
         true => String::new(),
@@ -39,7 +40,7 @@ fn shell(sandbox: &Sandbox, is_alone: bool, line: &str) -> crate::sandbox::Outco
 }
 
 #[test]
-fn output_that_a_device_refuses_ends_the_command_as_without() {
+fn output_to_a_failing_device_ends_the_command_as_usual() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     for command in [
@@ -66,7 +67,7 @@ fn output_that_a_device_refuses_ends_the_command_as_without() {
 }
 
 #[test]
-fn output_that_a_file_does_not_take_is_no_success() {
+fn output_that_a_file_rejects_is_a_failure() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     // The shell ignores the signal of a file that is too large, so that writing fails.
@@ -96,7 +97,7 @@ fn output_that_a_file_does_not_take_is_no_success() {
 }
 
 #[test]
-fn a_child_has_a_status_even_where_children_are_ignored() {
+fn a_child_has_a_status_even_if_sigchld_is_ignored() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     for (command, code) in [("exit 3", 3), ("kill -HUP $$", -1), ("exit 0", 0)] {
@@ -106,7 +107,7 @@ fn a_child_has_a_status_even_where_children_are_ignored() {
 }
 
 #[test]
-fn a_command_that_lists_or_checks_says_nothing_about_its_playbook() {
+fn a_command_that_lists_or_checks_does_not_count_for_its_playbook() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url()));
     let program = sandbox.file("bin/ansible-playbook", "#!/bin/sh\ntest -e good\n");
@@ -148,7 +149,7 @@ fn a_command_that_lists_or_checks_says_nothing_about_its_playbook() {
 }
 
 #[test]
-fn the_summary_counts_the_start_too_and_events_have_labels() {
+fn the_summary_counts_the_start_and_events_have_labels() {
     let server = Server::start([OK]);
     let labels = "[event]\nlabel.env = prod\nlabel.name = {{ run_name }}\n";
     let sandbox = Sandbox::with_config(&(config(&server.url()) + labels));
@@ -159,7 +160,7 @@ fn the_summary_counts_the_start_too_and_events_have_labels() {
     for body in bodies {
         assert_eq!(body["labels"], json!({"env": "prod", "name": "true"}));
     }
-    // Nothing is sent twice where the spool cannot be used.
+    // Nothing is sent twice if the spool cannot be used.
     sandbox.file("file", "");
     let mut command = sandbox.command(&["run", "true"]);
     let told = outcome(

@@ -1,4 +1,4 @@
-//! Told while it runs: a run that is overdue or has stalled, and tasks that are slow.
+//! Reports during a run: that it is overdue or has stalled, and that tasks are slow.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
@@ -36,7 +36,7 @@ impl Fed {
         self.input.write_all(lines.concat().as_bytes()).unwrap();
     }
 
-    /// Says the rest at once: between two writes a stall may be reported.
+    /// Writes the rest at once: between two writes a stall may be reported.
     fn end(self, rest: &[String], seq: u64) {
         let stats = json!({"result": {"stats": {"web1": {"ok": 1}, "web2": {"ok": 1}}}});
         let mut input = self.input;
@@ -88,13 +88,13 @@ fn ids(bodies: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn what_takes_too_long_is_told_once_and_before_the_end() {
+fn delays_are_reported_once_and_before_the_end() {
     let server = Server::start([OK]);
     let on = "overdue, stalled, slow_task";
     let sandbox = Sandbox::with_config(&config(&server.url(), on, TIMES));
     let mut fed = Fed::start(&sandbox);
     fed.say(&beginning(json!({})));
-    // The play goes on only when everything has arrived.
+    // The play continues only when everything has arrived.
     let bodies = bodies(&server.wait_for(3));
     let expected = ["r-overdue-300", "r-slow-300-t", "r-stalled-300-5"];
     assert_eq!(ids(&bodies), expected);
@@ -125,7 +125,7 @@ fn what_takes_too_long_is_told_once_and_before_the_end() {
 }
 
 #[test]
-fn a_stall_is_told_again_only_after_something_happened() {
+fn a_stall_is_reported_again_only_after_an_event() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&config(&server.url(), "stalled", "stalled_after = 300ms"));
     let mut fed = Fed::start(&sandbox);
@@ -141,7 +141,7 @@ fn a_stall_is_told_again_only_after_something_happened() {
 }
 
 #[test]
-fn each_notifier_is_told_after_its_own_time() {
+fn each_notifier_has_its_own_times() {
     let servers = [
         Server::start([OK]),
         Server::start([OK]),
@@ -171,7 +171,7 @@ fn each_notifier_is_told_after_its_own_time() {
 }
 
 #[test]
-fn a_process_that_goes_on_after_another_tells_nothing_twice() {
+fn a_process_that_resumes_a_run_reports_nothing_twice() {
     let server = Server::start([OK]);
     let on = "overdue, stalled, slow_task";
     let sandbox = Sandbox::with_config(&config(&server.url(), on, TIMES));
@@ -182,7 +182,7 @@ fn a_process_that_goes_on_after_another_tells_nothing_twice() {
     let delivered = || sandbox.run_on_spool(&["history"]).stdout;
     while delivered().matches(" delivered").count() < 3 {}
     first.kill();
-    // What it did not answer in time comes again.
+    // Unanswered records are sent again.
     let now = jiff_now();
     let mut lines = beginning(json!({"resumed": {"after": 0, "began": now - 60.0}}));
     lines.iter_mut().for_each(|line| *line = dated(line, now));
@@ -208,13 +208,13 @@ fn jiff_now() -> f64 {
     since.unwrap().as_secs_f64()
 }
 
-/// The record with the present as its time.
+/// The record with the current time.
 fn dated(line: &str, now: f64) -> String {
     line.replace("1763670121.5", &now.to_string())
 }
 
 #[test]
-fn hosts_are_asked_for_only_where_a_notifier_needs_them() {
+fn hosts_are_requested_only_if_a_notifier_needs_them() {
     let server = Server::start([OK]);
     for (on, times, starts) in [
         ("stalled", "", json!(true)),
@@ -237,7 +237,7 @@ fn hosts_are_asked_for_only_where_a_notifier_needs_them() {
 }
 
 #[test]
-fn a_time_without_its_trigger_is_a_mistake_and_the_other_way_round() {
+fn a_time_without_its_trigger_is_a_mistake_and_vice_versa() {
     for (on, times, line, problem) in [
         (
             "overdue",
@@ -282,7 +282,7 @@ fn a_time_without_its_trigger_is_a_mistake_and_the_other_way_round() {
 }
 
 #[test]
-fn samples_of_what_takes_too_long_can_be_sent() {
+fn samples_of_delays_can_be_sent() {
     let server = Server::start([OK]);
     let on = "overdue, stalled, slow_task";
     let text = format!(
@@ -317,7 +317,7 @@ fn samples_of_what_takes_too_long_can_be_sent() {
 }
 
 #[test]
-fn a_job_of_ansible_runner_is_told_with_its_hosts() {
+fn a_slow_job_of_ansible_runner_has_its_hosts() {
     let server = Server::start([OK]);
     let on = "overdue, stalled, slow_task";
     let sandbox = Sandbox::with_config(&config(&server.url(), on, TIMES));

@@ -377,7 +377,7 @@ fn an_event_that_was_given_up_says_so_when_it_is_sent_again() {
             assert_eq!(run(&sandbox, &["discard", "1"], "").code, 0);
         }
         let again = run(&sandbox, &["send", "-"], event);
-        again.expect_line(69, &["1 dead (callback: already given up earlier"]);
+        again.expect_line(69, &["1 dead (callback: given up earlier"]);
     }
     assert_eq!(server.requests().len(), 1);
 }

@@ -448,10 +448,7 @@ fn only_the_proxy_may_name_the_user() {
         .arg(url)
         .output();
     let said = String::from_utf8(asked.unwrap().stdout).unwrap();
-    assert!(
-        said.contains("only requests of the proxy are answered"),
-        "{said}"
-    );
+    assert!(said.contains("only the proxy may connect"), "{said}");
 
     let path = sandbox.path("page.sock");
     let arguments = [

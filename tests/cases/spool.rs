@@ -239,7 +239,8 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
     assert_eq!(states, ["discarded", "delivered"]);
     run(&sandbox, &["discard", "99"], "")
         .expect(66, "ansible-notify: no pending or dead delivery: 99\n");
-    run(&sandbox, &["history", "99"], "").expect(66, "ansible-notify: there is no delivery 99\n");
+    run(&sandbox, &["history", "99"], "")
+        .expect(66, "ansible-notify: delivery 99 does not exist\n");
     for which in [
         &[][..],
         &["--spool", "state/ansible-notify"],

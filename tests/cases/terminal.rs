@@ -238,7 +238,7 @@ fn flush_at_a_terminal_says_how_far_it_is() {
 }
 
 #[test]
-fn states_have_colours_at_a_terminal_unless_they_are_not_wanted() {
+fn states_have_colours_on_a_terminal_unless_turned_off() {
     let show = "\"$BINARY\" status; \"$BINARY\" history; \"$BINARY\" history 1; echo shown";
     for (variables, coloured) in [
         ("TERM=xterm", true),

@@ -25,7 +25,7 @@ fn init_writes_what_a_playbook_needs_and_overwrites_nothing() {
     let plugin =
         std::fs::read_to_string(sandbox.path("site/callback_plugins/ansible_notify.py")).unwrap();
     let last = plugin.strip_prefix(include_str!("../../callback_plugins/ansible_notify.py"));
-    // Below it is only the line by which `--upgrade` knows it.
+    // Below it is only the line by which `--upgrade` recognizes it.
     assert_eq!(last.map(|line| line.lines().count()), Some(1));
     sandbox
         .run(&["check-config", "--project", "site/callback_plugins"])

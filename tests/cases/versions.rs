@@ -100,7 +100,7 @@ fn of_version(line: &str) -> String {
 }
 
 #[test]
-fn init_replaces_a_plugin_that_nobody_changed_on_demand() {
+fn init_replaces_an_unchanged_plugin_on_request() {
     let cases = [
         (
             of_version("VERSION = \"0.0.9\""),
@@ -140,7 +140,7 @@ fn init_replaces_a_plugin_that_nobody_changed_on_demand() {
 }
 
 #[test]
-fn init_keeps_a_plugin_with_changes_and_says_so() {
+fn init_keeps_a_changed_plugin_and_reports_it() {
     let cases = [
         // Changed after `init` wrote it: in the middle, and at the end.
         (

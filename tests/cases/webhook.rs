@@ -404,7 +404,7 @@ fn a_field_of_the_body_may_be_a_secret() {
 }
 
 #[test]
-fn a_field_that_no_body_can_have_is_a_problem() {
+fn an_impossible_field_of_the_body_is_a_problem() {
     let cases = [
         ("content = text", "`content` to be `json` or `form`"),
         ("content = ndjson", "`content` to be `json` or `form`"),

@@ -1,16 +1,15 @@
-//! Windows in which nothing is sent: those that have passed, those to come, and where their parts belong.
+//! Windows in which nothing is sent: past and future ones, and misplaced parts.
 
 use super::timing::{CHAT, World};
 use crate::sandbox::Sandbox;
 
 #[test]
-fn windows_that_have_passed_are_warned_of() {
+fn windows_in_the_past_are_a_warning() {
     for (keys, rest, warnings) in [
         (
             "mute_until = 2026-11-28 11:00",
             "",
-            &[":5: `mute_until` has passed (Sat 2026-11-28 11:00 UTC); it mutes nothing any more"]
-                [..],
+            &[":5: `mute_until` has passed (Sat 2026-11-28 11:00 UTC), so it mutes nothing"][..],
         ),
         (
             "mute_start = 2026-11-01 08:00\nmute_until = 2026-11-28T11:59:59Z",
@@ -21,18 +20,18 @@ fn windows_that_have_passed_are_warned_of() {
         (
             "mute = 2026-11-27, 22:00-06:00 UTC",
             "",
-            &[":5: `mute`: `2026-11-27` has passed; it mutes nothing any more"],
+            &[":5: `mute`: `2026-11-27` has passed, so it mutes nothing"],
         ),
         (
             "mute = 2025-12-24..2025-12-26, 2026-11-28 08:00-12:00, 12-24..01-02, 2026-11-28",
             "",
             &[
-                ":5: `mute`: `2025-12-24..2025-12-26`, `2026-11-28 08:00-12:00` have passed; they mute nothing any more",
+                ":5: `mute`: `2025-12-24..2025-12-26`, `2026-11-28 08:00-12:00` have passed, so they mute nothing",
             ],
         ),
-        // A part that begins on a past day may still go on; a leap day on a Monday comes in 2044.
+        // A time of day that started yesterday may still apply; a leap day on a Monday comes in 2044.
         ("mute = 2026-11-27 22:00-13:00 UTC, Mon 02-29", "", &[]),
-        // In Auckland, the day is over.
+        // In Auckland, the day has ended.
         (
             "mute = 2026-11-28 Pacific/Auckland",
             "",
@@ -72,7 +71,7 @@ fn the_next_window_is_named() {
             "22:00-06:00 Europe/Berlin",
             "not muted now; next from Sat 2026-11-28 21:00 UTC until Sun 2026-11-29 05:00 UTC, when events are kept",
         ),
-        // Windows that overlap or follow each other are one.
+        // Overlapping and adjacent windows are merged.
         (
             "Sun UTC, 22:00-00:00 UTC, Mon UTC",
             "not muted now; next from Sat 2026-11-28 22:00 UTC until Tue 2026-12-01 00:00 UTC",
@@ -81,10 +80,7 @@ fn the_next_window_is_named() {
             "02-29 UTC",
             "not muted now; next from Tue 2028-02-29 00:00 UTC until Wed 2028-03-01 00:00 UTC",
         ),
-        (
-            "2020-01-01 UTC",
-            "not muted now, nor later: its windows have passed",
-        ),
+        ("2020-01-01 UTC", "not muted: all its windows have passed"),
         (
             "10:00-14:00 UTC",
             "muted until Sat 2026-11-28 14:00 UTC; events are kept",
@@ -107,32 +103,32 @@ fn the_next_window_is_named() {
         .file("event", r#"{"event": "runner_on_failed"}"#);
     let routes = world.run(&["routes", "event"]).stdout;
     let rules = "not muted now; next from Thu 2026-12-24 18:00 UTC until Sat 2027-01-02 08:00 UTC, when events are dropped; \
-        events are told together every 1h, next Sat 2026-11-28 13:00 UTC";
+        events are sent together every 1h, next at Sat 2026-11-28 13:00 UTC";
     assert!(routes.contains(rules), "{routes}");
 }
 
 #[test]
-fn a_part_of_a_named_window_in_the_wrong_key_is_sent_to_its_own() {
+fn a_part_of_a_named_window_in_the_wrong_key_is_redirected() {
     for (key, text) in [
         (
             "times = 22:00-06:00 UTC",
-            "`22:00-06:00 UTC` does not belong in `times` as a whole; write `zone = UTC` on a line of its own",
+            "`22:00-06:00 UTC` does not fit `times`; use `zone = UTC` for that part",
         ),
         (
             "days = Sat 22:00 - 06:00",
-            "`Sat 22:00 - 06:00` does not belong in `days` as a whole; write `times = 22:00-06:00` on a line of its own",
+            "`Sat 22:00 - 06:00` does not fit `days`; use `times = 22:00-06:00` for that part",
         ),
         (
             "dates = Mon 2026-12-24 Europe/Berlin",
-            "`Mon 2026-12-24 Europe/Berlin` does not belong in `dates` as a whole; write `days = Mon` and `zone = Europe/Berlin` on a line of its own",
+            "`Mon 2026-12-24 Europe/Berlin` does not fit `dates`; use `days = Mon` and `zone = Europe/Berlin` for that part",
         ),
         (
             "times = 22:00",
-            "`22:00` is no time of day; write a start and an end",
+            "`22:00` is not a time of day; write a start and an end",
         ),
         (
             "days = Sat Sunn",
-            "`Sat Sunn` is no day; write days such as",
+            "`Sat Sunn` is not a day; write days such as",
         ),
     ] {
         let config = format!(

@@ -1,4 +1,4 @@
-//! The Ansible on `PATH`, and what it says about its plugins.
+//! The Ansible on `PATH`, and the plugins that it finds.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,9 +16,9 @@ const QUESTION: &str = include_str!("probe.py");
 
 /// Result of the search for Ansible.
 pub enum Probe {
-    /// There is none on `PATH`.
+    /// No Ansible is on `PATH`.
     Missing,
-    /// One is at this path, but does not answer.
+    /// Found at this path, but it does not answer.
     Silent(PathBuf, String),
     Found(PathBuf, Box<Answer>),
 }
@@ -35,9 +35,9 @@ pub struct Answer {
     pub adhoc: bool,
     /// The section of the plugin in ansible.cfg.
     pub options: HashMap<String, String>,
-    /// The program beside its Python.
+    /// The program next to its Python.
     pub program: Option<PathBuf>,
-    /// The plugin in a folder that it reads.
+    /// The plugin in a directory that it reads.
     pub plugin: Option<PathBuf>,
     /// The plugin in a collection.
     pub collection: Option<PathBuf>,
@@ -66,7 +66,7 @@ impl Probe {
     }
 }
 
-/// Returns an executable file on `PATH`. Relative directories do not count: they may be somebody else's.
+/// Returns an executable file on `PATH`. Ignores relative directories, which may be someone else's.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path).filter(|place| place.is_absolute());
@@ -84,7 +84,7 @@ pub fn is_executable(path: &Path) -> bool {
 fn interpreter(script: &Path) -> Result<Vec<String>, String> {
     let unknown = || {
         format!(
-            "`{}` does not say which Python it runs with",
+            "`{}` does not name its Python in its first line",
             script.display()
         )
     };
@@ -108,7 +108,7 @@ fn interpreter(script: &Path) -> Result<Vec<String>, String> {
     }
 }
 
-/// Runs the question with Ansible's Python. It makes no files that stay.
+/// Runs the probe with Ansible's Python. It leaves no files behind.
 fn ask(python: Vec<String>, project: &Path) -> Result<Answer, String> {
     let (program, arguments) = python.split_first().ok_or("it names no Python")?;
     let mut command = Command::new(program);
@@ -116,7 +116,7 @@ fn ask(python: Vec<String>, project: &Path) -> Result<Answer, String> {
         .args(arguments)
         .args(["-B", "-c", QUESTION])
         .arg(project)
-        // Ansible makes a directory in it, and removes that.
+        // Ansible creates a directory in it and removes it again.
         .env("ANSIBLE_LOCAL_TEMP", std::env::temp_dir())
         .env("ANSIBLE_NOCOLOR", "1");
     let (output, errors) = process::output(&mut command)?;
@@ -125,20 +125,17 @@ fn ask(python: Vec<String>, project: &Path) -> Result<Answer, String> {
         .rev()
         .find_map(|line| serde_json::from_str(line).ok());
     answer.ok_or_else(|| {
-        let last = errors.lines().last().unwrap_or("it says nothing");
+        let last = errors.lines().last().unwrap_or("no error message");
         format!("its Python cannot load Ansible: {last}")
     })
 }
 
-/// Returns what is to be said about Ansible itself.
+/// Returns the findings about Ansible itself.
 pub fn findings(probe: &Probe) -> Vec<Finding> {
     match probe {
         Probe::Missing => vec![
-            Finding::note(
-                "ansible",
-                "not installed here: there is no ansible-playbook on PATH",
-            )
-            .advise("activate its environment to check the plugin, too"),
+            Finding::note("ansible", "no ansible-playbook on PATH")
+                .advise("activate Ansible's environment to check the plugin, too"),
         ],
         Probe::Silent(path, reason) => vec![
             Finding::problem(
@@ -164,8 +161,8 @@ fn config_file(answer: &Answer) -> Finding {
         here.is_ok_and(|here| here.exists() && answer.config_file.as_ref() != Some(&here));
     match &answer.config_file {
         Some(file) => Finding::ok("ansible.cfg", file.display().to_string()),
-        None if is_ignored => Finding::note("ansible.cfg", "the one here is ignored by Ansible")
-            .advise("Ansible ignores it in a directory that everyone can write to; chmod o-w ."),
+        None if is_ignored => Finding::note("ansible.cfg", "Ansible ignores ./ansible.cfg")
+            .advise("everyone can write to this directory; run `chmod o-w .`"),
         None => Finding::ok("ansible.cfg", "none in use"),
     }
 }

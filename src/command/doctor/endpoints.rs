@@ -23,15 +23,15 @@ use crate::net::http::Http;
 use crate::system::home;
 use crate::template::context::Context;
 
-/// Problems that get a line of their own.
+/// Maximum number of problems that are listed one by one.
 const MOST: usize = 5;
 
 /// The configuration.
 pub struct Configured {
     pub config: Config,
-    /// The project's file, if the user did not name it: it may be somebody else's.
+    /// The project's file, if the user did not name it: it may be someone else's.
     stranger: Option<PathBuf>,
-    /// The same without any secret from elsewhere.
+    /// The same configuration without secrets from other places.
     bare: Config,
 }
 
@@ -114,13 +114,13 @@ impl Configured {
         let files = levels.map(|(level, _)| level.path.display().to_string());
         let (kinds, files): (Vec<String>, Vec<String>) = (kinds.collect(), files.collect());
         let kinds = match kinds.is_empty() {
-            true => "no notifier that is on".to_owned(),
+            true => "no active notifier".to_owned(),
             false => kinds.join(", "),
         };
         format!("{kinds} in {}", files.join(", "))
     }
 
-    /// Contacts each endpoint without notifying anyone, and returns what it says.
+    /// Contacts each endpoint without notifying anyone, and returns the findings.
     pub async fn endpoints(&self, connect: bool) -> Vec<Finding> {
         let mut findings: Vec<Option<Finding>> = Vec::new();
         let mut asked = JoinSet::new();
@@ -144,16 +144,19 @@ impl Configured {
         findings.into_iter().flatten().collect()
     }
 
-    /// Returns why an endpoint is not contacted, if so.
+    /// Returns the reason not to contact an endpoint, if any.
     fn refusal(&self, destination: &Destination, connect: bool) -> Option<Finding> {
         let (check, name) = ("endpoint", &destination.name);
         if let Some(note) = destination.section.withheld().first() {
-            let text = format!("{name}: not asked: {note}");
-            return Some(Finding::note(check, text).advise("`doctor --connect` runs it and asks"));
+            let text = format!("{name}: not contacted: {note}");
+            return Some(
+                Finding::note(check, text)
+                    .advise("`doctor --connect` runs it and contacts the endpoint"),
+            );
         }
         if let Some(trouble) = &destination.trouble {
-            // It is among the problems of the configuration.
-            let text = format!("{name}: not asked: {}", trouble.reason);
+            // Already listed among the problems of the configuration.
+            let text = format!("{name}: not contacted: {}", trouble.reason);
             return Some(Finding::note(check, text));
         }
         let file = self.stranger.as_deref().filter(|_| !connect)?;
@@ -165,14 +168,14 @@ impl Configured {
             .map(|at| &self.bare.destinations[at]);
         let is_alone = bare.is_some_and(|bare| is_all_of(&bare.section, file));
         let text = format!(
-            "{name}: not asked: the file here would send it settings or secrets from elsewhere"
+            "{name}: not contacted: the file here would send it settings or secrets from other files"
         );
-        let advice = "`doctor --connect` asks it, if you trust the file";
+        let advice = "if you trust the file, run `doctor --connect`";
         (touches && !is_alone).then(|| Finding::note(check, text).advise(advice))
     }
 }
 
-/// Returns the search that the plugin makes for the project's file, unless that is the usual one.
+/// Returns the plugin's search for the project's file, if it differs from the usual one.
 fn search(plugins: &Plugins, probe: &Probe, project: &Path) -> Option<Search> {
     let option = probe
         .answer()

@@ -1,5 +1,5 @@
-//! `doctor`: checks everything between Ansible and the endpoints, one line each with what to do, and changes
-//! nothing.
+//! `doctor`: checks everything between Ansible and the endpoints, and changes nothing. Each finding is one
+//! line, with advice.
 
 mod ansible;
 mod endpoints;
@@ -27,7 +27,7 @@ pub struct Finding {
     text: String,
     /// Remedy for the user.
     advice: Option<String>,
-    /// Exit code that it causes.
+    /// Exit code that it results in.
     #[serde(skip)]
     exit: Exit,
 }
@@ -119,7 +119,7 @@ fn cells(finding: &Finding) -> Vec<Styled> {
     ]
 }
 
-/// Makes all checks, from Ansible to the endpoints.
+/// Runs all checks, from Ansible to the endpoints.
 async fn findings(arguments: &cli::Doctor) -> Vec<Finding> {
     let project = arguments.configuration.project.clone();
     let project = project

@@ -1,4 +1,4 @@
-//! The callback plugin: where it is, whether it is on, and the program that it starts.
+//! The callback plugin: its location, its state, and the program that it starts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,10 +13,10 @@ const NAME: &str = "ansible_notify.py";
 
 /// Copies of the plugin.
 pub struct Plugins {
-    /// The one that reports.
+    /// The copy that reports.
     pub used: Option<PathBuf>,
     how: String,
-    /// One in a collection that is not enabled.
+    /// A copy in a collection that is not enabled.
     unused: Option<(PathBuf, String)>,
     /// Setting that turns it off.
     off: Option<String>,
@@ -50,8 +50,8 @@ impl Plugins {
         if let Some(path) = &answer.plugin {
             self.used = Some(path.clone());
             self.how = match path == beside {
-                true => "on by itself, next to the playbook".to_owned(),
-                false => "on by itself, in a folder of `callback_plugins`".to_owned(),
+                true => "on by default, next to the playbook".to_owned(),
+                false => "on by default, in a directory of `callback_plugins`".to_owned(),
             };
         }
         let (Some(path), Some(name)) = (&answer.collection, &answer.collection_name) else {
@@ -95,12 +95,12 @@ impl Plugins {
             )),
             (None, Some(_)) => Finding::problem(
                 "plugin",
-                "Ansible finds no ansible_notify here",
+                "Ansible does not find the plugin ansible_notify",
                 Exit::Config,
             )
-            .advise("`ansible-notify init` writes it next to the playbook"),
-            (None, None) => Finding::note("plugin", "there is none in callback_plugins here")
-                .advise("`ansible-notify init` writes it"),
+            .advise("run `ansible-notify init` to write it next to the playbook"),
+            (None, None) => Finding::note("plugin", "not in ./callback_plugins")
+                .advise("run `ansible-notify init` to write it"),
         }
     }
 
@@ -161,7 +161,7 @@ fn version(path: &Path) -> Finding {
     }
     let text = format!("the plugin is {}", there.describe());
     match there.protocol {
-        Some(PROTOCOL) => Finding::note(check, format!("{text}; they understand each other")),
+        Some(PROTOCOL) => Finding::note(check, format!("{text}; the two are compatible")),
         Some(protocol) => {
             let text = format!("{text}; it speaks protocol {protocol}, this program {PROTOCOL}");
             Finding::problem(check, text, Exit::Config)
@@ -171,7 +171,7 @@ fn version(path: &Path) -> Finding {
     .advise(upgrade)
 }
 
-/// Returns the program that a collection brings with this plugin.
+/// Returns the program that this plugin's collection contains.
 fn bundled(plugin: &Path) -> Option<PathBuf> {
     let root = plugin
         .parent()?
@@ -187,7 +187,7 @@ fn bundled(plugin: &Path) -> Option<PathBuf> {
     is_executable(&path).then_some(path)
 }
 
-/// Says which program the plugin starts.
+/// Returns the finding about the program that the plugin starts.
 fn program(answer: &Answer, plugin: &Path) -> Option<Finding> {
     let check = "plugin's program";
     let variable = std::env::var_os("ANSIBLE_NOTIFY_BINARY").filter(|value| !value.is_empty());
@@ -216,7 +216,7 @@ fn program(answer: &Answer, plugin: &Path) -> Option<Finding> {
     };
     let advice = "install it with `pip install ansible-notify`, put it on PATH, or set `binary` in [callback_ansible_notify] of ansible.cfg";
     let Some(path) = found else {
-        let text = "the plugin finds no ansible-notify beside Ansible's Python, in its collection or on PATH";
+        let text = "the plugin finds no ansible-notify next to Ansible's Python, in its collection or on PATH";
         return Some(Finding::problem(check, text, Exit::Config).advise(advice));
     };
     if !is_executable(&path) {
@@ -237,19 +237,19 @@ fn program(answer: &Answer, plugin: &Path) -> Option<Finding> {
     Some(other_program(&path, is_from_file))
 }
 
-/// Describes another program than this one, which the plugin would start. One that an ansible.cfg names, or
-/// that a collection brings, is not run to ask it.
+/// Describes a program other than this one that the plugin would start. If an ansible.cfg or a collection names
+/// it, it is not run to ask for its version.
 fn other_program(path: &Path, is_from_file: bool) -> Finding {
     let check = "plugin's program";
-    let text = format!("{}, which is not this one", path.display());
+    let text = format!("{}, a different program", path.display());
     let said = (!is_from_file).then(|| version_of(path)).flatten();
     match said {
         Some(version) if version == VERSION => {
-            Finding::ok(check, format!("{text}, but has the same version"))
+            Finding::ok(check, format!("{text} of the same version"))
         }
-        Some(version) => Finding::note(check, format!("{text}; its version is {version}"))
-            .advise("remove one of them, or run `doctor` of that one"),
-        None => Finding::note(check, text).advise("run `doctor` of that one to check it"),
+        Some(version) => Finding::note(check, format!("{text} of version {version}"))
+            .advise("remove one of the two, or run `doctor` with that program"),
+        None => Finding::note(check, text).advise("run `doctor` with that program to check it"),
     }
 }
 

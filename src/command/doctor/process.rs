@@ -1,4 +1,4 @@
-//! Programs that `doctor` asks: they read nothing, and are ended if they hang.
+//! Programs that `doctor` runs: without input, and killed if they hang.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 /// Time within which a program must answer: Python may be slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Interval between two looks whether it has ended.
+/// Interval between checks for its end.
 const LOOK: Duration = Duration::from_millis(20);
 /// Largest answer, in bytes.
 const MOST: u64 = 1 << 20;
 
-/// Runs a program, and returns what it printed to standard output and to standard error.
+/// Runs a program, and returns its standard output and standard error.
 pub fn output(command: &mut Command) -> Result<(String, String), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -27,7 +27,7 @@ pub fn output(command: &mut Command) -> Result<(String, String), String> {
     Ok(printed.join().unwrap_or_default())
 }
 
-/// Reads what it prints, on a thread, so that it never waits for that.
+/// Reads its output on a thread, so that it never blocks on writing.
 fn printed(child: &mut Child) -> std::thread::JoinHandle<(String, String)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let errors = std::thread::spawn(move || stderr.map(text_of).unwrap_or_default());
@@ -41,7 +41,7 @@ fn text_of(from: impl std::io::Read) -> String {
     let mut bytes = Vec::new();
     let mut from = from;
     let _ = from.by_ref().take(MOST).read_to_end(&mut bytes);
-    // The rest is not wanted, but must not block it.
+    // The rest is discarded, but must not block it.
     let _ = std::io::copy(&mut from, &mut std::io::sink());
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The spool, and what waits or is dead in it.
+//! The spool, and its pending and dead deliveries.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::spool::{self, DestinationStatus, Inspected, default_folder};
 use crate::system::clock;
 
-/// A spool, or why it cannot be used.
+/// A spool, or the reason why it cannot be used.
 pub struct Examined {
     folder: PathBuf,
     limit: Option<u64>,
@@ -27,11 +27,11 @@ pub fn inspect(configured: &Configured) -> Option<Examined> {
     })
 }
 
-/// Returns what is to be said about it.
+/// Returns the findings about it.
 pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
     let check = "spool";
     let Some(examined) = examined else {
-        let text = "there is no home directory for it";
+        let text = "no directory: the user has no home directory";
         let advice = "set `spool` in [delivery]";
         return vec![Finding::problem(check, text, Exit::Io).advise(advice)];
     };
@@ -40,13 +40,14 @@ pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
         Ok(inspected) => inspected,
         Err(error) => {
             let text = format!("{folder}: {}", stderr::causes(&error));
-            let advice = "until then, events that cannot be delivered at once are lost";
+            let advice =
+                "until this is fixed, events that cannot be delivered immediately are lost";
             return vec![Finding::problem(check, text, Exit::Io).advise(advice)];
         }
     };
     let mebibytes = |size: u64| format!("{:.1} MiB", size as f64 / f64::from(1 << 20));
     let text = match (inspected.size, examined.limit) {
-        (None, _) => format!("{folder}: nothing was sent yet"),
+        (None, _) => format!("{folder}: empty, nothing has been sent yet"),
         (Some(size), Some(limit)) => {
             format!(
                 "{folder}: {} of {} in use",
@@ -58,27 +59,27 @@ pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
     };
     if inspected.is_old {
         let text = format!("{text}, written by an older version");
-        return vec![Finding::note(check, text).advise("the next run brings it up to date")];
+        return vec![Finding::note(check, text).advise("the next run upgrades it")];
     }
     let mut findings = vec![Finding::ok(check, text)];
     let rows = inspected.destinations.iter();
     let deliveries: Vec<Finding> = rows.flat_map(|row| deliveries(row, &inspected)).collect();
     match deliveries.is_empty() {
-        true => findings.push(Finding::ok("deliveries", "none waits, and none is dead")),
+        true => findings.push(Finding::ok("deliveries", "none pending, none dead")),
         false => findings.extend(deliveries),
     }
     findings
 }
 
-/// Returns what waits or is dead of a notifier.
+/// Returns the findings about a notifier's pending and dead deliveries.
 fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
     let (check, name) = ("deliveries", &row.name);
     let error = row.last_error.as_ref();
     let error = error.map_or_else(String::new, |error| format!(" (last error: {error})"));
     let mut findings = Vec::new();
     if row.dead > 0 {
-        let text = format!("{name}: {} given up{error}", row.dead);
-        let advice = "`history --state dead` shows why, `flush --dead` tries again, `discard --dead` drops them";
+        let text = format!("{name}: {} dead{error}", row.dead);
+        let advice = "`history --state dead` shows why, `flush --dead` retries them, `discard --dead` gives them up";
         findings.push(Finding::problem(check, text, Exit::Refused).advise(advice));
     }
     if row.owed() > 0 && inspected.delivering.contains(&row.id) {

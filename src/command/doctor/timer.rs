@@ -1,4 +1,4 @@
-//! The timer, service or cron job that delivers what waits.
+//! The timer, service or cron job that delivers pending events.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::{Finding, process};
 use crate::exit::Exit;
 use crate::system::home;
 
-/// Command that installs one.
+/// Advice to install one.
 const ADVICE: &str =
     "`systemctl --user enable --now ansible-notify-flush.timer` starts one every five minutes";
 /// Directory of the system's enabled units.
@@ -33,13 +33,13 @@ pub fn finding(configured: &Configured) -> Finding {
     match destinations.find(|one| one.expectations().is_some()) {
         Some(one) => {
             let text = format!(
-                "{} expects playbooks (`expect`), but no timer looks for them",
+                "{} expects playbooks (`expect`), but no timer checks for them",
                 one.name
             );
             Finding::problem(check, text, Exit::Config).advise(ADVICE)
         }
         None => {
-            let text = "there is none: what waits is delivered by the next run or `flush`";
+            let text = "none: pending events wait for the next run or `flush`";
             Finding::note(check, text).advise(ADVICE)
         }
     }
@@ -55,7 +55,7 @@ struct Unit {
 fn of_unit(unit: Unit) -> Finding {
     let (path, program) = (unit.path.display(), unit.program.display());
     if unit.program.is_absolute() && !is_executable(&unit.program) {
-        let text = format!("{path} runs {program}, which is not there");
+        let text = format!("{path} runs {program}, which does not exist");
         return Finding::problem("timer", text, Exit::Config)
             .advise("correct its `ExecStart`, then `systemctl --user daemon-reload`");
     }
@@ -63,8 +63,11 @@ fn of_unit(unit: Unit) -> Finding {
     let text = format!("{path} is enabled");
     match lingers {
         true => Finding::ok("timer", text),
-        false => Finding::ok("timer", format!("{text}; it runs while you are logged in"))
-            .advise("`loginctl enable-linger` lets it run always"),
+        false => Finding::ok(
+            "timer",
+            format!("{text}; it runs only while you are logged in"),
+        )
+        .advise("run `loginctl enable-linger` to keep it running"),
     }
 }
 
@@ -193,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_runs_flush_counts() {
+    fn only_units_and_jobs_that_run_flush_count() {
         for (line, expected) in [
             (
                 "*/5 * * * * /usr/local/bin/ansible-notify flush --due",

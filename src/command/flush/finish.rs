@@ -46,8 +46,8 @@ impl Flush<'_> {
         })
     }
 
-    /// Returns how many deliveries of a destination were neither attempted nor wait for another attempt: all that
-    /// no notifier claims, and the dead ones that could not be revived.
+    /// Returns how many deliveries of a destination were skipped: those that no notifier claims, and dead ones
+    /// that could not be revived.
     fn skipped(&self, status: &DestinationStatus) -> i64 {
         let dead = self.revivable.get(&status.id).unwrap_or(&0);
         match self.unclaimed.contains(status.id) {

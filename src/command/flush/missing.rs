@@ -25,7 +25,7 @@ use crate::system::clock;
 use crate::template::context::Context;
 
 impl Flush<'_> {
-    /// Stores what the configuration that this command finds expects: the playbooks may never have run.
+    /// Stores the expectations of the configuration found here: its playbooks may never have run.
     pub(super) async fn expect(&self) -> anyhow::Result<()> {
         if self.stranger.is_some() {
             return Ok(());
@@ -123,8 +123,7 @@ fn inspect(search: &Search, http: &Http) -> Option<Config> {
     Config::load(&options, &[], http).usable().ok()
 }
 
-/// Returns true if the configuration that a command finds here expects playbooks to run. A stranger's spool is
-/// not asked.
+/// Returns true if the configuration found here expects playbooks to run. A stranger's spool is ignored.
 pub fn expects_any(place: &cli::Place) -> bool {
     if only_named_by(place).is_some() {
         return false;
@@ -134,8 +133,8 @@ pub fn expects_any(place: &cli::Place) -> bool {
     destinations.any(|destination| destination.expectations().is_some())
 }
 
-/// Returns the first time after now at which the next run is missing: an interval is reported once, even
-/// if nobody looked for several of them.
+/// Returns the first time after now at which the next run is missing: several missed intervals are reported as
+/// one.
 fn next_due(missing: &Missing, now: Timestamp) -> i64 {
     let every = missing.expectation.every.max(1);
     let passed = (now.as_millisecond() - missing.due).max(0) / every;

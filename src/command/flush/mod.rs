@@ -53,7 +53,7 @@ pub async fn run(arguments: cli::Flush) -> Exit {
     result.unwrap_or_else(|error| super::spool_failed(&error))
 }
 
-/// Opens the spool, if it exists. It is created with `--watch`, as nothing may have been sent yet, and for
+/// Opens the spool, if it exists. Creates it for `--watch`, because nothing may have been sent yet, and for
 /// playbooks that are expected to run.
 fn open(arguments: &cli::Flush) -> Result<Option<Spool>, Exit> {
     let folder = match super::find_spool(&arguments.place)? {
@@ -142,8 +142,8 @@ impl Flush<'_> {
         is_named && file.is_none_or(|file| belongs_to(status, file))
     }
 
-    /// Notes whose deliveries `--dead` and `--held` make pending, and ends pauses if a user is waiting: `--watch`
-    /// and timers have time, a user wants an attempt now.
+    /// Notes the destinations whose deliveries `--dead` and `--held` make pending. Ends pauses unless `--watch`
+    /// or a timer runs: a user wants an attempt now.
     async fn prepare(&mut self, known: &[DestinationStatus]) -> anyhow::Result<()> {
         let (now, dead) = (self.is_attended(), self.arguments.dead);
         for status in known {

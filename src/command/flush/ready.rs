@@ -1,4 +1,5 @@
-//! Destinations of `flush`: their settings, if the pending deliveries may go where these lead now.
+//! Destinations of `flush`: their settings, if the pending deliveries may go to the addresses that these give
+//! now.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -59,7 +60,7 @@ impl Flush<'_> {
         Some(destination)
     }
 
-    /// Reports the destinations of a configuration with which nothing can be sent.
+    /// Reports the destinations of an unusable configuration.
     pub(super) fn report_unusable(&mut self, due: &Due, problems: &[Problem]) {
         let search = &due.options.search;
         let gone = unclaimed::missing_file(search).filter(|_| search.config.is_some());

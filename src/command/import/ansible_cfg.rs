@@ -15,7 +15,7 @@ pub struct Settings {
     sections: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Finds the file that Ansible would read here, or says why one is ignored.
+/// Finds the file that Ansible would read here; notes why a file is ignored.
 pub fn find(ignored: &mut Vec<String>) -> Option<PathBuf> {
     let named = home::variable("ANSIBLE_CONFIG").map(|path| match path.is_dir() {
         true => path.join(NAME),
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_as_configparser_does() {
+    fn a_file_is_parsed_like_configparser() {
         let text = "# a comment\n[defaults]\nCallbacks_Enabled: community.general.slack,\n  mail ; and more\n    # none\n\
             ;x = 1\n[callback_slack]\nchannel = \"#ops;x\"\nwebhook_url=https://h/x?a=b;c ; d\nempty =\n";
         let settings = Settings::parse(text).unwrap();

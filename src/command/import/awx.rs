@@ -8,7 +8,7 @@ use super::messages::{self, Moment, Said};
 use crate::config::advice::quoted;
 use crate::text::one_line;
 
-/// Moments of a template that is attached to nothing: the default of `on`.
+/// Moments for a template without attachments: the default of `on`.
 const UNATTACHED: [Moment; 2] = [Moment::Success, Moment::Error];
 
 /// Returns the notifiers for the templates of an export.
@@ -28,7 +28,7 @@ pub fn drafts(export: &Export) -> Vec<Draft> {
     drafts.collect()
 }
 
-/// Returns the notifiers for a template: one, or one for each of its bodies where they are data.
+/// Returns the notifiers for a template: one, or one per body if bodies are data.
 fn of_template(template: &Template, attachments: &[&Attachment], names: &mut Names) -> Vec<Draft> {
     let name = names.notifier(&template.name, "awx");
     let Some(kind) = KINDS.iter().find(|kind| kind.name == template.kind) else {
@@ -138,7 +138,7 @@ fn finish(draft: &mut Draft, kind: &Kind, template: &Template, said: &[Said], na
     remark_others(draft, &fields);
 }
 
-/// Says which fields have no counterpart.
+/// Adds remarks about fields without a counterpart.
 fn remark_others(draft: &mut Draft, fields: &Fields) {
     for name in fields.others() {
         draft.remark(format!(

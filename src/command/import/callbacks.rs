@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::services;
 use crate::text::one_line;
 
-/// A callback: its options, and what becomes of it.
+/// A callback: its options, and its counterpart.
 struct Callback {
     name: &'static str,
     options: &'static [Opt],
@@ -25,7 +25,7 @@ struct Opt {
 enum Fate {
     /// A notifier of this kind, whose keys are written by the function.
     Notifier(&'static str, fn(&mut Draft, &Fields, &mut Names)),
-    /// Nothing, for this reason.
+    /// No counterpart, for this reason.
     Nothing(&'static str),
 }
 
@@ -263,7 +263,7 @@ pub fn drafts(settings: &Settings, notes: &mut Vec<String>) -> Vec<Draft> {
     for name in enabled.iter().filter(is_other) {
         let name = one_line(name);
         notes.push(format!(
-            "The callback `{name}` stays in ansible.cfg: it is none that can be imported."
+            "The callback `{name}` stays in ansible.cfg: it cannot be imported."
         ));
     }
     drafts

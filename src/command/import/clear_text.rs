@@ -1,4 +1,4 @@
-//! Secrets in clear text, known by what is around them: names, commands, URLs, and the shapes of tokens.
+//! Secrets in clear text, recognized by their context (names, commands, URLs) or by the form of tokens.
 
 use std::sync::LazyLock;
 
@@ -10,10 +10,10 @@ use crate::secret::MASK;
 /// Names, or parts of names, of secrets.
 const NAMES: &str = r"(?:token|secret|passw|passphrase|api[_-]?key|routing_key|service_key|integration_key|access_key|private_key|authorization|credential|\bcookie|signature|\bpass\b|\bpwd\b|_pass\b|_pwd\b|\bsig\b|\bpw\b|\bpin\b|\bauth\b)";
 
-/// One character of a value that no quotes enclose: templates and escaped line ends are outside.
+/// One character of a value without quotes, which ends at templates and escaped line ends.
 const BARE: &str = r#"(?:(?!\{\{|\{%|\\[nrt"])[^\s"'])"#;
 
-/// Words before a secret that are none themselves.
+/// Words before a secret that are not secrets themselves.
 const SCHEMES: [&str; 8] = [
     "basic", "bearer", "digest", "token", "apikey", "key", "splunk", "geniekey",
 ];
@@ -90,7 +90,7 @@ pub fn is_credential(value: &str) -> bool {
     hidden != value && is_scheme(&hidden.replace(MASK, ""))
 }
 
-/// Returns true if a value is a template that has nothing fixed but a word such as `Bearer`.
+/// Returns true if a value is a template whose only fixed text is a word such as `Bearer`.
 pub fn is_template(value: &str) -> bool {
     let fixed = TAG.replace_all(value, "");
     fixed != value && is_scheme(&fixed)
@@ -147,7 +147,7 @@ fn all_of(value: Value) -> Value {
     }
 }
 
-/// Returns false for a value that is no secret even below the name of one.
+/// Returns false for a value that is not a secret even if its key has the name of one.
 fn is_hidden(value: &str) -> bool {
     let lower = value.trim().to_ascii_lowercase();
     !is_scheme(&lower) && !SETTINGS.contains(&lower.as_str()) && lower.chars().any(|one| one != '*')
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_known_by_what_is_around_it() {
+    fn a_secret_is_recognized_by_its_context() {
         for text in [
             "password: S3CRET",
             "token=S3CRET, next",
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_stays() {
+    fn text_without_secrets_is_unchanged() {
         for text in [
             "{{ job_friendly_name }} #{{ job.id }} '{{ job.name }}' {{ job.status }}: {{ url }}",
             "token: {{ job.id }}",

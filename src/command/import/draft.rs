@@ -19,16 +19,16 @@ const STAND_IN_URL: &str = "https://host.invalid/notReadHere0";
 /// A notifier to be written.
 pub struct Draft {
     pub name: String,
-    /// Name that its environment variables have in common, with those of others of the same origin.
+    /// Common part of the names of its environment variables, shared with drafts of the same origin.
     pub stem: String,
     /// Origin of the notifier, and hints.
     pub about: Vec<String>,
     /// Settings that have no counterpart, or another meaning here.
     pub remarks: Vec<String>,
     pub keys: Vec<Key>,
-    /// True if an empty `[outputs:NAME]` follows: no fields next to the text.
+    /// True to add an empty `[outputs:NAME]`, so that the message has no fields.
     pub is_bare: bool,
-    /// Reason why the notifier stays a comment, if so.
+    /// Reason why the notifier is written as a comment, if any.
     pub unfinished: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Draft {
 pub struct Key {
     pub name: String,
     pub value: Value,
-    /// Reason why the key stays a comment, if so.
+    /// Reason why the key is written as a comment, if any.
     pub left_out: Option<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct Secret {
     pub source: String,
     /// Its value, if the input has it.
     pub known: Option<String>,
-    /// True if only its name or its form says that it is one.
+    /// True if only its name or form suggests that it is a secret.
     pub is_guess: bool,
 }
 
@@ -86,7 +86,7 @@ impl Draft {
         self.push(name.to_owned(), Value::Text(String::new()));
     }
 
-    /// Adds a remark, unless it has the same one.
+    /// Adds a remark, unless it is there already.
     pub fn remark_once(&mut self, text: String) {
         if !self.remarks.contains(&text) {
             self.remarks.push(text);
@@ -249,7 +249,7 @@ impl Page {
         }
     }
 
-    /// Writes a remark, in as many lines as it has.
+    /// Writes a remark, which may have several lines.
     pub fn comment(&mut self, text: &str) {
         for line in text.lines() {
             self.line(format!("# {}", visible(line)).trim_end());
@@ -270,7 +270,7 @@ impl Page {
     }
 }
 
-/// Names that are taken: of notifiers, and of environment variables.
+/// Names in use, of notifiers and of environment variables.
 pub struct Names {
     notifiers: BTreeSet<String>,
     variables: BTreeSet<String>,
@@ -297,7 +297,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Returns a new name of a notifier, made of any text.
+    /// Returns an unused notifier name, made from any text.
     pub fn notifier(&mut self, wanted: &str, fallback: &str) -> String {
         let kept = |one: char| one.is_alphanumeric() || "_.".contains(one);
         let name = joined(&wanted.to_lowercase(), kept, '-');
@@ -326,7 +326,7 @@ fn joined(text: &str, kept: fn(char) -> bool, mark: char) -> String {
     parts.join(&mark.to_string())
 }
 
-/// Takes a name, with a number if it is taken already.
+/// Reserves a name, with a number appended if it is in use.
 fn free(taken: &mut BTreeSet<String>, name: &str, mark: char) -> String {
     let numbered = (2..).map(|number| format!("{name}{mark}{number}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_valid_and_differ() {
+    fn names_are_valid_and_unique() {
         let mut names = Names::default();
         for (wanted, expected) in [
             ("Ops Slack (prod)", "ops-slack-prod"),

@@ -1,4 +1,4 @@
-//! Notification templates, and what they are attached to, in an export of AWX or an answer of its API.
+//! Notification templates and their attachments, in an export of AWX or a response of its API.
 
 use serde_json::{Deserializer, Map, Value};
 
@@ -23,7 +23,7 @@ pub struct Attachment {
     organization: Option<String>,
     /// `started`, `success`, `error` or `approvals`.
     pub trigger: String,
-    /// Kind and name of what it is attached to.
+    /// Kind and name of the resource that it is attached to.
     pub resource: String,
     /// The playbook that it runs, for a job template.
     pub playbook: Option<String>,
@@ -50,7 +50,7 @@ const RESOURCES: [(&str, &str); 6] = [
 const ATTACHED: &str = "notification_templates_";
 
 impl Export {
-    /// Adds the content of a file. Fails if it is neither JSON nor YAML, or holds nothing of AWX's.
+    /// Adds the content of a file. Fails if it is neither JSON nor YAML, or contains no AWX templates.
     pub fn read(&mut self, text: &str) -> Result<(), String> {
         let mut is_known = false;
         for value in values(text)? {
@@ -72,7 +72,7 @@ impl Export {
         self.attachments.iter().filter(is_same).collect()
     }
 
-    /// Adds what a value holds: an object of the API, a page of its results, or an export. Returns true if
+    /// Adds the content of a value: an object of the API, a page of its results, or an export. Returns true if
     /// it is one of these.
     fn take(&mut self, value: &Value) -> bool {
         match value {
@@ -114,7 +114,7 @@ impl Export {
         is_known
     }
 
-    /// Adds a template, unless the same was read before.
+    /// Adds a template, unless it was read before.
     fn add(&mut self, template: Template) {
         if !self.templates.contains(&template) {
             self.templates.push(template);

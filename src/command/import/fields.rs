@@ -1,4 +1,4 @@
-//! The settings of a notifier of another program: typed values, and those that nothing asked for.
+//! The settings of another program's notifier: typed values, and fields that nothing has read.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::config::section::truth;
 /// Placeholder that AWX shows for a secret.
 pub const ENCRYPTED: &str = "$encrypted$";
 
-/// Fields of a configuration; getters record which of them were asked for.
+/// Fields of a configuration; getters record which of them were read.
 pub struct Fields<'a> {
     fields: &'a Map<String, Value>,
     /// Owner of the fields, in texts.
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
         draft.set_secret(ours, secret);
     }
 
-    /// Returns the names of the fields that nothing asked for.
+    /// Returns the names of the fields that nothing has read.
     pub fn others(&self) -> Vec<&'a str> {
         let asked = self.asked.borrow();
         let names = self.fields.keys().map(String::as_str);

@@ -1,10 +1,10 @@
-//! Secrets in clear text that would get into the written file: in bodies, remarks and other texts.
+//! Secrets in clear text that would end up in the written file, in bodies, remarks and other texts.
 
 use super::clear_text;
 use super::draft::{Draft, Secret, Value};
 use crate::secret::MASK;
 
-/// Shortest secret that is looked for in other texts, in bytes: a shorter one may be a usual word.
+/// Shortest secret that is looked for in other texts, in bytes: a shorter one may be an ordinary word.
 const SHORTEST: usize = 8;
 
 /// A secret that is looked for in all texts.
@@ -14,8 +14,8 @@ struct Known {
     source: String,
 }
 
-/// Hides secrets in the texts of drafts. A notifier whose texts need one stays a comment: no key but those for
-/// secrets can take it from the environment.
+/// Hides secrets in the texts of drafts. A notifier whose texts need one becomes a comment, because only keys
+/// for secrets can read the environment.
 pub fn hide(drafts: &mut [Draft]) {
     let secrets = drafts.iter().flat_map(Draft::secrets);
     let mut known: Vec<Known> = secrets.flat_map(known).collect();
@@ -42,8 +42,8 @@ pub fn hide(drafts: &mut [Draft]) {
     }
 }
 
-/// Returns the texts by which a secret would be found elsewhere. Of one that is only a guess, these are its
-/// parts that look like tokens.
+/// Returns the texts to search for to find a secret elsewhere. For a guessed secret, these are its parts that
+/// look like tokens.
 fn known(secret: &Secret) -> Vec<Known> {
     let value = secret.known.as_deref().unwrap_or_default();
     let parts: Vec<&str> = match secret.is_guess {
@@ -60,7 +60,7 @@ fn known(secret: &Secret) -> Vec<Known> {
         .collect()
 }
 
-/// Returns true for a text that may be a usual word.
+/// Returns true for a text that may be an ordinary word.
 fn is_word(text: &str) -> bool {
     text.chars().all(|one| one.is_lowercase())
 }
@@ -71,8 +71,8 @@ fn is_token(text: &&str) -> bool {
     has(char::is_ascii_digit) && has(char::is_ascii_alphabetic) && !has(|one| "{}".contains(*one))
 }
 
-/// Returns a text without these secrets, and without what looks like one; and the origin of the first of these
-/// secrets that it had.
+/// Returns a text without these secrets and without anything that looks like one, and the origin of the first
+/// one found.
 fn without<'a>(text: &str, known: &'a [Known]) -> (String, Option<&'a str>) {
     let mut source = None;
     let mut hidden = text.to_owned();

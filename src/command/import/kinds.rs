@@ -7,10 +7,10 @@ use super::fields::Fields;
 use super::messages::{self, Said};
 use super::webhook;
 
-/// Parts of a message that AWX sends for a kind.
+/// Parts of a message that AWX sends with a kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
-    /// The message alone.
+    /// Only the message.
     Line,
     /// The body as data, and perhaps the message.
     Data,
@@ -258,7 +258,7 @@ fn twilio(draft: &mut Draft, fields: &Fields, names: &mut Names) {
     draft.remark("Runs in check mode are left out, unless you add `check_mode = include`.");
 }
 
-/// Writes the message as the subject, and nothing below it.
+/// Writes the message as the subject, with nothing below it.
 fn line(draft: &mut Draft, _: &Fields, said: &[Said], _: &mut Names) {
     draft.set("subject", messages::message(said));
     draft.set_empty("message");
@@ -326,7 +326,7 @@ fn incident(draft: &mut Draft, _: &Fields, said: &[Said], _: &mut Names) {
     draft.set(if is_data(said) { "body" } else { "message" }, data(said));
 }
 
-/// Returns true if the body gives JSON, as far as its source shows.
+/// Returns true if the body seems to produce JSON, judging by its source.
 fn is_data(said: &[Said]) -> bool {
     let body = said.first().map_or("", |one| one.body.trim());
     body == "{{ job_metadata }}" || body.starts_with(['{', '[']) && !body.starts_with("{{")

@@ -73,8 +73,7 @@ pub struct Said {
     pub body: String,
 }
 
-/// Reads the messages of these moments. A part that is missing, or that cannot be used here, is AWX's
-/// default; the draft says so.
+/// Reads the messages of these moments. A missing or unusable part is replaced by AWX's default, with a remark.
 pub fn read(messages: &Value, moments: &[Moment], draft: &mut Draft, kind: &str) -> Vec<Said> {
     let default_body = if kind == "email" { MAIL } else { DATA };
     let mut part = |moment: Moment, name: &str, default: &str| {
@@ -91,7 +90,7 @@ pub fn read(messages: &Value, moments: &[Moment], draft: &mut Draft, kind: &str)
         };
         let (moment, text) = (moment.name(), text.trim_end());
         draft.remark(format!(
-            "The {name} of `{moment}` is AWX's default, as its own cannot be used here: {problem}\n{text}"
+            "The {name} of `{moment}` is AWX's default, because its own cannot be used here: {problem}\n{text}"
         ));
         default.to_owned()
     };
@@ -105,7 +104,7 @@ pub fn read(messages: &Value, moments: &[Moment], draft: &mut Draft, kind: &str)
         .as_object()
         .is_some_and(has_text)
     {
-        draft.remark("The messages of `workflow_approval` have no counterpart: no approvals here.");
+        draft.remark("The messages of `workflow_approval` have no counterpart: ansible-notify has no approvals.");
     }
     said
 }
@@ -116,7 +115,7 @@ fn has_text(messages: &serde_json::Map<String, Value>) -> bool {
     texts.any(|text| text.as_str().is_some_and(|text| !text.trim().is_empty()))
 }
 
-/// Returns why a template cannot be used, if so.
+/// Returns the reason why a template cannot be used, if any.
 fn usable(source: &str) -> Result<(), String> {
     let template = Template::text(source, Escape::Plain)?;
     if let Some(unknown) = template.unknown_variables().first() {
@@ -144,18 +143,18 @@ fn missing(source: &str) -> Vec<&str> {
     parts.map(|part| part.as_str()).filter(is_missing).collect()
 }
 
-/// Returns the message as one template for all moments, on one line.
+/// Returns the messages of all moments as one template, on one line.
 pub fn message(said: &[Said]) -> String {
     let text = |one: &Said| one.message.trim().replace('\n', " ");
     chosen(said, text, false)
 }
 
-/// Returns the body as one template for all moments.
+/// Returns the bodies of all moments as one template.
 pub fn body(said: &[Said]) -> String {
     chosen(said, |one| one.body.clone(), true)
 }
 
-/// Joins the texts of several moments into one template; as a block, tags are on lines of their own.
+/// Joins the texts of several moments into one template; as a block, with tags on separate lines.
 fn chosen(said: &[Said], text: impl Fn(&Said) -> String, is_block: bool) -> String {
     let Some((last, others)) = said.split_last() else {
         return String::new();
@@ -192,7 +191,7 @@ pub fn as_text(template: &str) -> String {
     }
 }
 
-/// Returns the JSON of a body whose texts are templates, each of which gives text; None if it is no JSON.
+/// Returns the JSON of a body whose texts are templates, each of which gives text; None if it is not JSON.
 pub fn json(body: &str) -> Option<String> {
     let value: Value = serde_json::from_str(body).ok()?;
     let texts = with_texts(value.clone());
@@ -223,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_template_says_what_each_moment_says() {
+    fn one_template_combines_all_moments() {
         let said = |moments: &[(Moment, &str)]| -> Vec<Said> {
             let said = |(moment, text): &(Moment, &str)| Said {
                 moment: *moment,
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_always_empty_is_known() {
+    fn empty_variables_are_reported() {
         let text = "{{ job.name }} {{ job.summary_fields.project.name }} {{ job.artifacts.url | default('') }} {{ myjob.x }}";
         assert_eq!(
             missing(text),

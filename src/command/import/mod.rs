@@ -1,4 +1,4 @@
-//! `import`: writes a configuration from that of another program.
+//! `import`: converts the configuration of another program.
 
 mod ansible_cfg;
 mod awx;
@@ -55,7 +55,7 @@ fn from_awx(files: &[PathBuf]) -> Result<Found, Exit> {
         .iter()
         .try_for_each(|file| read_export(file, &mut export))?;
     if export.templates.is_empty() {
-        stderr::say("there is no notification template in these files");
+        stderr::say("these files contain no notification template");
         return Err(Exit::InvalidEvent);
     }
     Ok(Found {
@@ -73,10 +73,10 @@ fn from_ansible_cfg(file: Option<&Path>) -> Result<Found, Exit> {
     };
     let (text, place) = match &found {
         Some(file) => (read(file)?, file.display().to_string()),
-        // The environment may say everything.
+        // The environment may set everything.
         None => (
             String::new(),
-            "the environment, as there is no ansible.cfg".to_owned(),
+            "the environment (no ansible.cfg was found)".to_owned(),
         ),
     };
     let settings = Settings::parse(&text).map_err(|problem| {
@@ -132,7 +132,7 @@ fn read(file: &Path) -> Result<String, Exit> {
     }
 }
 
-/// Tries the drafts, writes them, and says what is left to do.
+/// Tries the drafts, writes them, and reports the remaining steps.
 fn finish(mut found: Found, output: Option<&Path>) -> Exit {
     hide::hide(&mut found.drafts);
     trial::settle(&mut found.drafts);
@@ -222,7 +222,7 @@ fn write(text: &str, output: Option<&Path>) -> Result<(), Exit> {
     })
 }
 
-/// Says what was left out, and which variables to set.
+/// Reports the omissions and the variables to set.
 fn report(drafts: &[Draft]) {
     for draft in drafts {
         let name = &draft.name;

@@ -8,7 +8,7 @@ use super::webhook::holds_secret;
 use crate::secret;
 use crate::text::{Escape, one_line};
 
-/// Sets a key to the variable from which the callback takes the secret, too.
+/// Sets a key to the environment variable from which the callback reads the secret.
 fn put(draft: &mut Draft, key: &str, variable: &str, option: &str, known: Option<String>) {
     let secret = Secret {
         variable: variable.to_owned(),
@@ -126,7 +126,7 @@ pub fn hipchat(draft: &mut Draft, fields: &Fields, _: &mut Names) {
     );
 }
 
-/// The event of the callback, as far as there are the same data here.
+/// The callback's event, as far as this program has the same data.
 const SPLUNK: &str = r#"{
   "event": {
     "uuid": "{{ event.task.id }}",
@@ -224,7 +224,7 @@ pub fn nrdp(draft: &mut Draft, fields: &Fields, _: &mut Names) {
     draft.remark("The output begins with the playbook, not with the play.");
 }
 
-/// Returns a text for XML that is no template.
+/// Returns a text as XML, unless it is a template.
 fn xml(text: &str) -> String {
     let text = Escape::Html.apply(&one_line(text));
     text.replace('{', "&#123;")

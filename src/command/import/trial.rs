@@ -1,4 +1,4 @@
-//! A trial of the drafts with the program's own checks: what it would reject becomes a comment.
+//! A trial of the drafts with the program's own checks: rejected parts become comments.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::template::context::Context;
 /// Path that stands for the file in problems.
 const PLACE: &str = "import";
 
-/// Leaves out every key, or else every notifier, that the program would reject.
+/// Comments out every key, or if needed every notifier, that the program would reject.
 pub fn settle(drafts: &mut [Draft]) {
     let keys = drafts.iter_mut().flat_map(|draft| &mut draft.keys);
     for key in keys.filter(|key| !key.is_writable()) {

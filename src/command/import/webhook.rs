@@ -119,7 +119,7 @@ fn is_key(name: &str) -> bool {
     name.chars().all(is_part) && !forms.iter().any(|form| name.ends_with(form))
 }
 
-/// Returns true if a header is secret by its name or its value; a template has nothing to hide.
+/// Returns true if a header is secret by its name or its value; a template is not a secret.
 fn is_secret(name: &HeaderName, value: &str) -> bool {
     let is_hidden = value.starts_with(ENCRYPTED) || clear_text::hide(value) != value;
     is_hidden || is_credential(name) && !clear_text::is_template(value)

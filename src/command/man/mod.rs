@@ -206,7 +206,7 @@ fn codes_of(command: &Command) -> Option<String> {
     Some(codes.trim_end().trim_end_matches('.').to_owned())
 }
 
-/// Returns the exit codes of a command that lists those which mean something special, given all codes.
+/// Returns the exit codes of a command that lists codes of its own, completed from all codes.
 fn with_general(own: &str, codes: &str) -> String {
     let general = codes
         .split("; ")

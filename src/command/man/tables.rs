@@ -9,11 +9,11 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// The keys of one row, and what is written about them in Markdown.
+/// The keys of a row, and their description in Markdown.
 pub struct Row {
     pub keys: Vec<&'static str>,
     pub meaning: &'static str,
-    /// Empty if there is none, or nothing says so.
+    /// Empty if there is no default, or none is stated.
     pub default: &'static str,
 }
 

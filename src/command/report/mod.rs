@@ -1,4 +1,4 @@
-//! `report`: one run as a single HTML file that needs no script and nothing from elsewhere.
+//! `report`: one run as a single HTML file without scripts or external resources.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -27,12 +27,12 @@ use crate::spool::state_name;
 use crate::system::clock;
 use crate::text::{self, printable};
 
-/// The page; its name makes minijinja escape every value.
+/// Template of the page; its name makes minijinja escape every value.
 const PAGE: (&str, &str) = ("report.html", include_str!("report.html"));
 const STYLE: &str = include_str!("report.css");
-/// Rows of a part at most.
+/// Maximum number of rows in a part.
 const MOST: usize = 500;
-/// Differences of a task at most, and characters of a text.
+/// Maximum number of diffs of a task, and of characters in a text.
 const DIFFS: usize = 50;
 const LONGEST: usize = 16 << 10;
 
@@ -71,7 +71,7 @@ pub async fn run(arguments: cli::runs::Report) -> Exit {
     }
 }
 
-/// Writes a file that only its owner can read: results are not for everyone. One that exists is replaced.
+/// Writes a file that only its owner can read: results may be confidential. Replaces an existing file.
 fn write(path: &Path, page: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -82,7 +82,7 @@ fn write(path: &Path, page: &str) -> std::io::Result<()> {
     file.write_all(page.as_bytes())
 }
 
-/// State as a word, a shape and a class for its colour.
+/// State as a word, a symbol and a CSS class.
 #[derive(Serialize)]
 struct Shown {
     word: &'static str,
@@ -97,7 +97,7 @@ struct Time {
     utc: String,
 }
 
-/// Rows of a part, with the number of all and of those left out.
+/// Rows of a part, with their total and the number of omitted ones.
 #[derive(Serialize)]
 struct Part<T> {
     rows: Vec<T>,
@@ -120,7 +120,7 @@ struct Failure {
 struct Change {
     name: String,
     hosts: String,
-    /// Host and difference.
+    /// Host and diff.
     diffs: Vec<(String, String)>,
 }
 
@@ -220,7 +220,7 @@ fn time(milliseconds: i64) -> Time {
     }
 }
 
-/// Returns a text without anything that controls a terminal or reorders a line, cut to a length. The template
+/// Returns a text cut to a length, without characters that control a terminal or reorder a line. The template
 /// escapes it.
 fn clean(text: &str) -> String {
     text::cut(&printable(text), LONGEST, text::characters).into_owned()
@@ -250,14 +250,14 @@ fn failure(result: &RecordedResult, whole: &Whole) -> Failure {
     }
 }
 
-/// Returns where a task is written, and what it does.
+/// Returns the file and action of a task.
 fn place(task: &RecordedTask) -> String {
     let parts = [&task.play, &task.role, &task.action, &task.path];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     clean(&parts.join(" · "))
 }
 
-/// Returns the texts of a result by their keys: output, the return code, the difference.
+/// Returns the texts of a result by their keys: output, return code, diff.
 fn texts(result: &RecordedResult) -> Vec<(String, String)> {
     let Some(Value::Object(values)) = json_of(result.result.as_deref()) else {
         return Vec::new();
@@ -281,7 +281,7 @@ fn json_of(text: Option<&str>) -> Option<Value> {
     serde_json::from_str(text?).ok()
 }
 
-/// Returns the differences of a result as text: as Ansible gives them, or the lines before and after.
+/// Returns the diffs of a result as text: as Ansible gives them, or from the lines before and after.
 fn difference(diffs: &[Value]) -> String {
     let mut text = String::new();
     for diff in diffs {
@@ -309,7 +309,7 @@ fn difference(diffs: &[Value]) -> String {
     text
 }
 
-/// Returns the lines of two texts without those that both begin or end with.
+/// Returns the lines of two texts without their common prefix and suffix.
 fn differing<'a>(before: &'a str, after: &'a str) -> [Vec<&'a str>; 2] {
     let [before, after]: [Vec<&str>; 2] = [before, after].map(|text| text.lines().collect());
     let alike = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| {
@@ -371,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_has_the_lines_that_differ() {
+    fn a_diff_contains_only_changed_lines() {
         let diff = serde_json::json!({"before_header": "a", "before": "1\n2\n2\n3\n", "after": "1\n2\n3\n"});
         assert_eq!(difference(&[diff]), "--- a\n- 2\n");
         let diff = serde_json::json!({"after": {"mode": "0644"}});

@@ -18,7 +18,7 @@ use super::output::Streams;
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// The command's process as long as it runs: later its id may be that of another one.
+/// The command's process while it runs; later its id may belong to another one.
 #[derive(Clone, Default)]
 pub struct Target(Arc<Mutex<State>>);
 
@@ -42,7 +42,7 @@ impl Target {
         self.lock().ended.map(|ended| ended.elapsed())
     }
 
-    /// Notes that it has ended, or never ran.
+    /// Records that it has ended or never ran.
     pub fn end(&self) {
         *self.lock() = State {
             pid: None,
@@ -55,7 +55,7 @@ impl Target {
     }
 }
 
-/// The reason why a command cannot be started, and the exit code for it.
+/// Reason why a command cannot be started, and the exit code for it.
 pub struct NotStarted {
     pub reason: String,
     pub code: i32,
@@ -83,7 +83,7 @@ pub fn start(
     let child = command.spawn().map_err(|error| cannot(&error))?;
     target.lock().pid = Some(Pid::from_child(&child));
     let (sender, receiver) = oneshot::channel();
-    // It waits for this.
+    // The thread waits for this.
     let _ = waiting.send((child, sender));
     Ok(receiver)
 }
@@ -99,7 +99,7 @@ fn waiter(target: Target) -> std::io::Result<mpsc::Sender<(Child, oneshot::Sende
         let pid = WaitId::Pid(Pid::from_child(&child));
         while let Err(Errno::INTR) = waitid(pid.clone(), options) {}
         target.end();
-        // There is a child, so there is a status.
+        // Waiting for an own child returns its status.
         if let Ok(status) = child.wait() {
             let _ = sender.send(status);
         }

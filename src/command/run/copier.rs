@@ -1,4 +1,4 @@
-//! Copies what a command prints to where it would go without this program, on one thread per terminal or pipe.
+//! Copies the output of a command to its original target, on one thread per terminal or pipe.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,16 +14,16 @@ use super::tail::Tail;
 
 /// Size of a piece of output, in bytes.
 const PIECE: usize = 64 << 10;
-/// Bytes that are copied at most after the command has ended: more than any pipe or terminal holds, so that
-/// a process left behind cannot go on for ever.
+/// Maximum number of bytes that are copied after the command has ended: more than any pipe or terminal holds,
+/// but finite if a background process keeps writing.
 const REST: usize = 2 << 20;
-/// Limit of a wait that only looks.
+/// Timeout of a wait that only checks for output.
 const AT_ONCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
 
-/// Continuation once everything printed so far is copied.
+/// Called once everything printed so far is copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     Continue,
@@ -46,7 +46,7 @@ struct State {
     is_last: bool,
     /// True once it has ended.
     is_over: bool,
-    /// Why the rest of the output could not be written to a file.
+    /// Reason why the rest of the output could not be written to a file.
     failure: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Copier {
             .name("output".to_owned())
             .spawn(move || {
                 copying.run();
-                // Closing the source tells the command that nobody reads its output any longer.
+                // Closing the source tells the command that its output is no longer read.
                 let progress = copying.progress.clone();
                 drop(copying);
                 progress.lock().is_over = true;
@@ -87,13 +87,13 @@ impl Copier {
         })
     }
 
-    /// Waits until everything that was printed before has been copied, at most `limit`.
+    /// Waits at most `limit` until everything printed before has been copied.
     pub fn settle(&self, then: Then, limit: Duration) {
         let mut state = self.progress.lock();
         state.asked += 1;
         state.is_last |= then == Then::Stop;
         let asked = state.asked;
-        // If the pipe is full, it is being woken already.
+        // If the pipe is full, a wake-up is already pending.
         let _ = rustix::io::write(&self.waker, b"x");
         let is_busy = |state: &mut State| !state.is_over && state.settled < asked;
         let waited = self
@@ -103,7 +103,7 @@ impl Copier {
         drop(waited);
     }
 
-    /// Returns why the rest of the output could not be written to a file, if so.
+    /// Returns the reason why the rest of the output could not be written to a file, if any.
     pub fn failure(&self) -> Option<String> {
         self.progress.lock().failure.clone()
     }
@@ -146,7 +146,7 @@ impl Copying {
             let is_spent = asked.is_some() && self.rest == 0;
             if ready.has_output && !is_spent {
                 match self.source.read(&mut piece) {
-                    // EIO: no process has the terminal any longer.
+                    // EIO: no process has the terminal open.
                     Ok(0) => return,
                     Err(error) if !is_passing(&error) => return,
                     Err(_) => {}
@@ -176,15 +176,15 @@ impl Copying {
         }
     }
 
-    /// Notes that a file takes no more. The command did not see that, but would without this program; if a reader
-    /// leaves, it gets a signal, as without.
+    /// Records that a file cannot be written any further. Without this program, the command would have seen
+    /// that error. If a reader leaves, the command gets a signal, as it would without this program.
     fn fail(&self, error: &std::io::Error) {
         if self.target.metadata().is_ok_and(|file| file.is_file()) {
             self.progress.lock().failure = Some(plain(error));
         }
     }
 
-    /// Waits for output, at most `limit`; None if nobody reads the target any longer.
+    /// Waits for output, at most `limit`; None if the target is no longer read.
     fn wait(&self, limit: Option<&Timespec>) -> Option<Ready> {
         let mut ends = [
             PollFd::new(&self.source, PollFlags::IN),
@@ -220,7 +220,7 @@ impl Copying {
         }
     }
 
-    /// Writes all of it, also to a target that does not block.
+    /// Writes all of it, even to a non-blocking target.
     fn write(&mut self, mut piece: &[u8]) -> std::io::Result<()> {
         while !piece.is_empty() {
             match self.target.write(piece) {
@@ -238,8 +238,9 @@ impl Copying {
     }
 }
 
-/// Returns the output as the command wrote it, if both ends are terminals that translate line ends: the second one
-/// does it again. The first one did when they were written: since then, the command may have changed the modes.
+/// Returns the output with the command's own line ends if both ends are terminals that convert them: the second
+/// one would convert them again. The first one converted them when they were written, and the command may have
+/// changed the modes since.
 fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
     let both = OutputModes::OPOST | OutputModes::ONLCR;
     let translates =
@@ -253,14 +254,14 @@ fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
     Cow::Owned(kept.map(|(_, byte)| *byte).collect())
 }
 
-/// Gives the command's terminal the output modes of the real one: the command may have changed the modes of its
-/// standard input alone, which is the real one.
+/// Copies the real terminal's output modes to the command's terminal: the command may have changed them through
+/// its standard input, which is the real terminal.
 fn follow(made: &File, real: &File) {
     if let (Ok(mut modes), Ok(other)) = (tcgetattr(made), tcgetattr(real))
         && modes.output_modes != other.output_modes
     {
         modes.output_modes = other.output_modes;
-        // A terminal that is gone has no modes.
+        // A closed terminal has no modes.
         let _ = tcsetattr(made, OptionalActions::Now, &modes);
     }
 }

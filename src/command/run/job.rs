@@ -1,4 +1,5 @@
-//! Playbook and inventory of a command line, so that the end of a run that never began belongs to the same playbook.
+//! Playbook and inventory of a command line, so that a run that never started is attributed to the right
+//! playbook.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -48,21 +49,21 @@ const IDLE: [&str; 6] = [
     "--version",
     "--help",
 ];
-/// Inventory of an Ansible that is not configured.
+/// Inventory of Ansible without configuration.
 const DEFAULT_INVENTORY: &str = "/etc/ansible/hosts";
 
-/// What is known of a command before it runs.
+/// Facts about a command before it runs.
 pub struct Job {
     pub run: Run,
     /// Name of the program.
     pub program: String,
-    /// Directory with the project's configuration, beside the playbook.
+    /// Directory with the project's configuration, next to the playbook.
     pub project: Option<PathBuf>,
-    /// True if its own run is that of a playbook, and other Ansible commands only prepare it.
+    /// True if its run is that of a playbook, and other Ansible commands only prepare it.
     pub only_playbooks: bool,
     /// True if it is one of Ansible's commands.
     pub is_ansible: bool,
-    /// True if it takes the whole screen, which it must have alone.
+    /// True if it needs the whole screen for itself.
     pub takes_screen: bool,
 }
 
@@ -92,7 +93,7 @@ impl Job {
             .position(|program| program.starts_with("ansible"));
         let idle = ansible.and_then(|place| idle(programs[place], &words[place + 1..]));
         if idle.is_some() {
-            // It says nothing about the playbook.
+            // It does not run the playbook.
             run = plain;
         }
         let is_named = name.is_some() || run.playbook.is_none();
@@ -120,8 +121,8 @@ impl Job {
     }
 }
 
-/// Returns the name of an Ansible command that only lists or checks something, with its option and files; None for
-/// any other one.
+/// Returns the name of an Ansible command that only lists or checks something, with its option and files; None
+/// for other commands.
 fn idle(program: &str, words: &[String]) -> Option<String> {
     let arguments = Arguments::of(words);
     // Ansible accepts the beginning of a long option, too.
@@ -213,7 +214,7 @@ impl Arguments {
         values.map(|value| value.trim().to_owned()).collect()
     }
 
-    /// Adds what they say to the run, in the form in which the plugin does.
+    /// Adds them to the run, in the plugin's form.
     fn describe(&self, run: &mut Run) {
         let paths: Vec<String> = self.playbooks.iter().map(|path| absolute(path)).collect();
         let Some(first) = paths.first() else { return };
@@ -238,7 +239,7 @@ impl Arguments {
     }
 }
 
-/// Returns an inventory as Ansible calls it: a list of hosts as it is, a file with its whole path.
+/// Returns an inventory in Ansible's form: a list of hosts unchanged, a file with its absolute path.
 fn inventory(source: &str) -> String {
     match source.contains(',') {
         true => source.to_owned(),
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_only_lists_or_checks_is_no_run_of_the_playbook() {
+    fn a_command_that_only_lists_or_checks_does_not_run_the_playbook() {
         for (line, name) in [
             ("ansible-playbook --syntax-check site.yml", None),
             (

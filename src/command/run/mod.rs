@@ -1,4 +1,4 @@
-//! `run`: runs a command as if it were run alone, and reports its start and its end, where no plugin does.
+//! `run`: runs a command transparently, and reports its start, and its end if no plugin does.
 
 mod child;
 mod copier;
@@ -34,12 +34,12 @@ use crate::event::{Run, Status};
 use crate::exit::Exit;
 use crate::system;
 
-/// Longest time that the command's last output is waited for, if its reader is slow.
+/// Maximum wait for the command's last output if its reader is slow.
 const OUTPUT: Duration = Duration::from_secs(10);
-/// Longest time that another process may take to report the end of the run.
+/// Maximum wait for another process to report the end of the run.
 const REPORT: Duration = Duration::from_secs(15);
 
-/// Runs `run`: ends as the command does.
+/// Runs `run`: ends the same way as the command.
 pub async fn run(arguments: cli::Run) -> Exit {
     let signals = match Signals::catch() {
         Ok(signals) => signals,
@@ -81,8 +81,7 @@ pub async fn run(arguments: cli::Run) -> Exit {
     std::process::exit(child::code_of(status));
 }
 
-/// Takes the identity of a command of another `ansible-notify run` that this one belongs to, and returns the
-/// connection to it.
+/// Takes over the identity of the surrounding `ansible-notify run`, and returns the connection to it.
 fn enclosing(run: &mut Run) -> Option<Wrapper> {
     let mut outer = Wrapper::find()?;
     if let Some(claim) = outer.claim(run) {
@@ -100,7 +99,7 @@ fn claim_of(run: &Run, name: Option<&String>) -> Claim {
     }
 }
 
-/// Returns the command's output and the streams for it: its own if nothing of it is kept.
+/// Returns the command's output and its streams; the original streams if no lines are kept.
 fn capture(lines: usize, takes_screen: bool) -> (Output, Streams) {
     if lines == 0 || takes_screen {
         return Output::untouched();
@@ -120,7 +119,7 @@ fn environment(arguments: &cli::Run, server: &Server) -> Vec<(&'static str, OsSt
     id.into_iter().chain(config).collect()
 }
 
-/// A command, and everything that its reports need.
+/// A command, and everything needed to report it.
 struct Wrapping {
     reporter: Reporter,
     output: Arc<Output>,
@@ -130,14 +129,14 @@ struct Wrapping {
 type Started = Result<oneshot::Receiver<ExitStatus>, NotStarted>;
 
 impl Wrapping {
-    /// Reports the start and the end of the command, as far as nobody else does. Returns how it ended, and the
+    /// Reports the start and the end of the command, unless another process does. Returns how it ended, and the
     /// status of the run.
     async fn report(&self, started: Started) -> (ExitStatus, Status) {
         let reporter = &self.reporter;
         let (hurry, hurried) = watch::channel(false);
         let ended = async {
             let ended = self.end_of(started).await;
-            // The report of the end delivers that of the start, too.
+            // The report of the end also delivers that of the start.
             let _ = hurry.send(ended.is_unreported());
             ended
         };
@@ -159,7 +158,7 @@ impl Wrapping {
         (ended.status, status)
     }
 
-    /// Waits for the end of the command, for its last lines, and for what others report of it.
+    /// Waits for the end of the command, its last lines, and the reports of other processes.
     async fn end_of(&self, started: Started) -> Ended {
         let (status, failure) = match started {
             // The thread that waits for the command sends its status. Without one, it was no success.
@@ -204,7 +203,7 @@ impl Wrapping {
         })
     }
 
-    /// Copies the last output, also that of a process that still reports the run.
+    /// Copies the last output, including that of a process that still reports the run.
     async fn leave(self, mut stopped: watch::Receiver<bool>) {
         let (output, server) = (self.output.clone(), self.server.clone());
         let drain = self.reporter.drain();
@@ -220,8 +219,8 @@ impl Wrapping {
     }
 }
 
-/// Returns the status of a command whose output could not be written to a file, as it would probably be without this
-/// program: the command itself did not see the error, or it, or a command of a shell, got a signal instead.
+/// Returns the status that a command whose output could not be written to a file would probably have without
+/// this program: the command itself saw no error, or it or a command of its shell got a signal instead.
 fn unwritten(status: ExitStatus) -> ExitStatus {
     match status.success() || child::code_of(status) == 128 + SIGPIPE {
         true => ExitStatus::from_raw(1 << 8),

@@ -1,5 +1,4 @@
-//! Output of a command: at a terminal it sees a terminal, otherwise a pipe, and all of it arrives where it would
-//! without this program.
+//! Output of a command, through a terminal or a pipe in place of the original, to which it is copied.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -16,14 +15,14 @@ use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetatt
 use super::copier::{Copier, Then};
 use super::tail::Tail;
 
-/// Copies of what the command prints, and its last lines.
+/// Copies of the command's output, and its last lines.
 pub struct Output {
     tail: Arc<Tail>,
     copiers: Vec<Copier>,
     screens: Vec<Screen>,
 }
 
-/// A terminal made for the command, and the one in whose place it is.
+/// A terminal created for the command, and the real one that it replaces.
 struct Screen {
     made: OwnedFd,
     real: File,
@@ -33,7 +32,7 @@ struct Screen {
 pub type Streams = [Stdio; 2];
 
 impl Output {
-    /// Leaves both streams to the command alone.
+    /// Gives both streams to the command unchanged.
     pub fn untouched() -> (Output, Streams) {
         let output = Output {
             tail: Arc::new(Tail::new(0)),
@@ -43,8 +42,8 @@ impl Output {
         (output, [Stdio::inherit(), Stdio::inherit()])
     }
 
-    /// Puts a terminal or a pipe in the place of each stream. Both get the same one if they are the same now, so
-    /// that the order of their lines stays. A device is left to the command: only it knows what it takes.
+    /// Replaces each stream by a terminal or a pipe. Both streams get the same one if they are the same, to
+    /// keep the order of their lines. A device is left to the command, which knows how to handle it.
     pub fn captured(lines: usize) -> std::io::Result<(Output, Streams)> {
         let (mut output, _) = Output::untouched();
         output.tail = Arc::new(Tail::new(lines));
@@ -84,7 +83,7 @@ impl Output {
     /// Gives the command's terminals the size of the real ones.
     pub fn resize(&self) {
         for screen in &self.screens {
-            // A terminal that is gone has no size.
+            // A closed terminal has no size.
             let _ = tcgetwinsize(&screen.real).and_then(|size| tcsetwinsize(&screen.made, size));
         }
     }
@@ -95,17 +94,17 @@ impl Output {
         self.tail.text()
     }
 
-    /// Returns everything that is kept of what was copied so far, for the reason of a failure.
+    /// Returns all output kept so far, to find the reason of a failure.
     pub fn whole(&self) -> Option<String> {
         self.tail.whole()
     }
 
-    /// Returns why not all of the output could be written, if so.
+    /// Returns the reason why some of the output could not be written, if any.
     pub fn failure(&self) -> Option<String> {
         self.copiers.iter().find_map(Copier::failure)
     }
 
-    /// Copies what is there and stops: a process left behind by the command may keep its output open.
+    /// Copies the available output and stops: a background process of the command may keep it open.
     pub fn finish(&self, limit: Duration) {
         self.settle(Then::Stop, limit);
     }
@@ -126,8 +125,8 @@ fn is_same(one: &File, other: &File) -> bool {
     id(one).is_some() && id(one) == id(other)
 }
 
-/// Returns true for a device that is no terminal, such as `/dev/full`: what is written to it may fail in a way of its
-/// own. What is written to `/dev/null` never does.
+/// Returns true for a device other than a terminal, such as `/dev/full`, which may fail in its own way.
+/// `/dev/null` never fails.
 fn is_device(file: &File) -> bool {
     let null = std::fs::metadata("/dev/null").map(|null| null.rdev()).ok();
     let is_other =
@@ -135,8 +134,8 @@ fn is_device(file: &File) -> bool {
     !isatty(file) && file.metadata().is_ok_and(is_other)
 }
 
-/// Creates a terminal with the size and the modes of another one, and returns both ends of it. It controls no
-/// process.
+/// Creates a terminal with the size and the modes of another one, and returns both ends of it. It is not a
+/// controlling terminal.
 fn terminal_like(real: &File) -> std::io::Result<(OwnedFd, OwnedFd)> {
     let made = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     rustix::io::fcntl_setfd(&made, FdFlags::CLOEXEC)?;

@@ -11,7 +11,7 @@ use crate::text::{characters, cut, one_line};
 const REASON: usize = 1000;
 const REASON_LINES: usize = 3;
 
-/// Reason of a run that a person ended.
+/// Reason of a run that a user ended.
 const INTERRUPTED: &str = "interrupted";
 /// Ansible's marks of an error.
 const MARKS: [&str; 2] = ["ERROR! ", "[ERROR]: "];
@@ -31,9 +31,9 @@ const WORDS: [&str; 8] = [
     "cannot",
 ];
 
-/// Line of ansible-core before 2.19 behind which the error of a YAML file stands. What is before it is no help.
+/// Line of ansible-core before 2.19 that precedes the error of a YAML file. The lines before it do not help.
 const YAML: &str = "Syntax Error while loading YAML.";
-/// Advice about modules that Ansible adds to any file that it does not find.
+/// Advice about modules that Ansible adds to the error about any missing file.
 const ADVICE: &str = "If you are using a module and expect the file to exist";
 /// Beginnings of the line that names file and line of an error: of ansible-core before 2.19, and of later ones.
 const PLACES: [&str; 2] = [
@@ -41,7 +41,7 @@ const PLACES: [&str; 2] = [
     "The error appears to have been in '",
 ];
 const ORIGIN: &str = "Origin: ";
-/// Beginnings of errors that do not say what is wrong with an inventory, and of the warning that does.
+/// Prefix of errors that do not say what is wrong with an inventory, and of the warning that does.
 const INVENTORY: [&str; 2] = [
     "No inventory was parsed",
     "Completely failed to parse inventory source",
@@ -85,7 +85,7 @@ pub fn last_error(output: &str) -> Option<String> {
     Some(cut(reason.trim(), REASON, characters).into_owned())
 }
 
-/// Returns a line without the frame that Terraform draws, and without blanks before it.
+/// Returns a line without Terraform's frame and leading blanks.
 fn unframed(line: &str) -> &str {
     line.trim_start_matches(['╷', '│', ' '])
 }
@@ -113,7 +113,7 @@ fn is_exception(line: &str) -> bool {
     name.chars().all(is_name) && (last.ends_with("Error") || last.ends_with("Exception"))
 }
 
-/// Returns the message of one of Ansible's own exceptions, whose class tells a reader nothing.
+/// Returns the message of one of Ansible's own exceptions, without its class name.
 fn without_class(line: &str) -> &str {
     let message = line.strip_prefix("ansible.errors.");
     let message = message.and_then(|rest| rest.split_once(": "));
@@ -261,7 +261,7 @@ mod tests {
         The offending line appears to be:\n\n- hosts: web\n  roles: [x]\n          ^ here";
 
     #[test]
-    fn an_error_of_ansible_names_what_is_wrong_and_where() {
+    fn an_error_of_ansible_has_its_cause_and_place() {
         let yaml = "ERROR! We were unable to read either as JSON nor YAML, these are the errors we got from each:\n\
             JSON: Expecting value: line 1 column 1 (char 0)\n\nSyntax Error while loading YAML.\n\
             \x20 did not find expected node content";
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_task_is_told_as_the_plugin_would() {
+    fn a_failed_task_has_the_reason_that_the_plugin_gives() {
         for (output, expected) in [
             (
                 "localhost | FAILED! => {\n    \"msg\": \"fatal: no repository\\nx\",\n    \"rc\": 128\n}\nStarting\n",

@@ -1,4 +1,4 @@
-//! The events of a command: its start, and its end where nobody else reports it.
+//! The events of a command: its start, and its end unless another process reports it.
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt as _;
@@ -28,14 +28,14 @@ use crate::net::http::Http;
 use crate::secret;
 use crate::spool::record::alive::{Alive, Part};
 
-/// What became of the report of the start.
+/// State of the report of the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It is delivered, or nobody wants it.
+    /// Delivered, or not wanted by any notifier.
     Done,
-    /// It is in the spool.
+    /// In the spool.
     Pending,
-    /// The configuration has a problem, which was reported.
+    /// Not possible: the configuration has a problem, which was reported.
     Impossible,
 }
 
@@ -48,13 +48,13 @@ pub struct Reporter {
     quiet: bool,
     /// The start of the run.
     start: Event,
-    /// True once it is in the spool, which then knows what became of it.
+    /// True once it is in the spool, which then knows its outcome.
     is_stored: Cell<bool>,
-    /// Longest time that deliveries are waited for, once it is known.
+    /// Maximum wait for deliveries, once it is known.
     drain: Cell<Duration>,
-    /// Sign that the run goes on, if it is recorded.
+    /// Shows that the run is alive, if it is recorded.
     alive: RefCell<Option<Alive>>,
-    /// True once somebody asks this process to end.
+    /// True once this process was asked to end.
     stopped: watch::Receiver<bool>,
 }
 
@@ -86,7 +86,7 @@ impl Reporter {
         self.program.clone()
     }
 
-    /// Returns the longest time that deliveries are waited for.
+    /// Returns the maximum wait for deliveries.
     pub fn drain(&self) -> Duration {
         self.drain.get()
     }
@@ -96,8 +96,8 @@ impl Reporter {
         self.is_ansible
     }
 
-    /// Reports the start, unless another process has, and calls `accepted` once it is safe. Once there is a
-    /// `hurry`, its delivery is left to others.
+    /// Reports the start, unless another process has, and calls `accepted` once it is safe. After `hurry`,
+    /// other processes deliver it.
     pub async fn start(&self, hurry: watch::Receiver<bool>, accepted: impl Fn()) -> Start {
         let is_started = |run: &Run| run.wrapped.as_ref().is_some_and(|one| one.is_started);
         if is_started(&self.run) {
@@ -152,7 +152,7 @@ impl Reporter {
         };
         let mut summary = RunSummary::default();
         summary.note(&self.start);
-        // The secrets of the configuration are known only now.
+        // The secrets of the configuration are known from here on.
         let masked = |text: Option<String>| text.map(|text| secret::redact(&text));
         summary.note_exit(&exited, masked(reason));
         summary.output = masked(output);
@@ -171,7 +171,7 @@ impl Reporter {
             }
             let mut events = vec![(2, event)];
             if self.is_stored.get() {
-                // It is not sent again, but counts.
+                // It is not sent again, but counted.
                 let mut start = self.start.clone();
                 masks.iter().for_each(|masks| masks.apply(&mut start));
                 events.insert(0, (1, start));
@@ -189,7 +189,7 @@ impl Reporter {
         LocalSet::new().run_until(work).await;
     }
 
-    /// Says that the start is not delivered, where no summary says so.
+    /// Reports that the start is not delivered, if no summary does.
     pub fn complain_of(&self, start: Start) {
         if start == Start::Pending && !self.quiet {
             stderr::say("the start of the run is not delivered; see `ansible-notify history`");
@@ -238,7 +238,7 @@ pub fn exited(status: ExitStatus, is_ansible: bool) -> Exited {
     }
 }
 
-/// Waits until the value is true; for ever if nobody can change it.
+/// Waits until the value is true; forever if its sender is gone.
 async fn is_set(mut value: watch::Receiver<bool>) {
     if value.wait_for(|set| *set).await.is_err() {
         std::future::pending().await

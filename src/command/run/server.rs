@@ -1,4 +1,4 @@
-//! The side of `ansible-notify run` that answers the processes which report what happens in its command.
+//! The server side of `ansible-notify run`, for the processes that report events of its command.
 
 use std::fs::DirBuilder;
 use std::io::{BufReader, Write as _};
@@ -15,16 +15,16 @@ use crate::command::wrapper::{self, Claim, Claimant, Ending, Request, SOCKET};
 use crate::event::Status;
 use crate::event::ending::Exited;
 
-/// Longest time that a run waits for the report of its start.
+/// Maximum wait of a run for the report of its start.
 const START: Duration = Duration::from_secs(3);
-/// Longest time that a run which was cut off waits for the end of the command.
+/// Maximum wait of a killed run for the end of the command.
 const END: Duration = Duration::from_secs(3);
-/// Longest time that the last lines are waited for.
+/// Maximum wait for the last lines.
 const TEXT: Duration = Duration::from_secs(2);
 
-/// The socket, and what is known of the reports.
+/// The socket, and the state of the reports.
 pub struct Server {
-    /// Id that leads to the socket; None if no socket can be made.
+    /// Id from which the socket is found; None if no socket can be created.
     pub id: Option<String>,
     folder: Option<PathBuf>,
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ pub struct Server {
 
 struct Shared {
     claim: Claim,
-    /// True if only a playbook can be the command's own run.
+    /// True if only a playbook can be the command's run.
     only_playbooks: bool,
     output: Arc<Output>,
     state: Mutex<State>,
@@ -41,11 +41,11 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// True once the start of the run is accepted, or nothing will be.
+    /// True once the start of the run is accepted, or never will be.
     began: bool,
     /// The plugin's id of the run that has the command's identity.
     owner: Option<String>,
-    /// Number of processes that report it now, and of those that have not reported its end.
+    /// Number of connected processes that report it, and of those that have not reported its end.
     connected: usize,
     unfinished: usize,
     told: Told,
@@ -66,7 +66,7 @@ impl Told {
     pub fn lacks(self, status: Status) -> bool {
         match self.own {
             None => true,
-            // It failed, or was killed, after that.
+            // It failed or was killed later.
             Some(Status::Success) => status != Status::Success && !self.others_failed,
             Some(_) => false,
         }
@@ -100,7 +100,7 @@ impl Server {
             };
         };
         let served = shared.clone();
-        // Without a thread, nobody is answered, and every process reports for itself.
+        // Without a thread, every process reports for itself.
         let _ = std::thread::Builder::new().spawn(move || {
             for stream in listener.incoming().flatten() {
                 let served = served.clone();
@@ -114,13 +114,13 @@ impl Server {
         }
     }
 
-    /// Notes that the start of the run is accepted: what others report comes after it.
+    /// Records that the start of the run is accepted: events of other processes follow it.
     pub fn begin(&self) {
         self.shared.lock().began = true;
         self.shared.changed.notify_all();
     }
 
-    /// Notes the end of the command. Waits at most `limit` for those who still report its run.
+    /// Records the end of the command. Waits at most `limit` for processes that still report its run.
     pub fn end(&self, exited: Exited, reason: Option<String>, limit: Duration) -> Told {
         let mut state = self.shared.lock();
         state.exited = Some((exited, reason));
@@ -193,7 +193,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Gives the identity of the command's run to the first run in it, in each of its processes.
+    /// Returns the identity of the command's run to all processes of the first run in it.
     fn claim(&self, claimant: &Claimant, is_owner: bool) -> Option<Claim> {
         let state = self.lock();
         let mut state = self.wait(state, START, |state| !state.began);

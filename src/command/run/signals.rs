@@ -1,5 +1,5 @@
-//! Signals while a command runs. Those of the terminal reach the command, too; those sent to this process alone
-//! are passed on.
+//! Signals while a command runs. Those from the terminal also reach the command directly; those sent only to
+//! this process are passed on.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// Signals that are being caught.
 pub struct Signals {
-    /// Lets the thread begin that handles them.
+    /// Starts the thread that handles them.
     begin: mpsc::Sender<(Target, Arc<Output>)>,
     stopped: watch::Receiver<bool>,
 }
@@ -39,7 +39,7 @@ impl Signals {
         let mut signals =
             SignalsInfo::<WithOrigin>::new(HANDLED.iter().filter(|signal| is_open(signal)))?;
         if !is_open(&SIGCHLD) {
-            // The system keeps no status of children while it is ignored.
+            // While it is ignored, the system keeps no exit status of children.
             signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
         }
         let (begin, begun) = mpsc::channel::<(Target, Arc<Output>)>();
@@ -62,7 +62,7 @@ impl Signals {
         Ok(Signals { begin, stopped })
     }
 
-    /// Begins to handle them, those that have come meanwhile, too. Once the command has ended, a signal to stop
+    /// Starts to handle them, including those already received. Once the command has ended, a signal to stop
     /// arrives in the channel.
     pub fn handle(self, target: Target, output: Arc<Output>) -> watch::Receiver<bool> {
         // The thread waits for this.
@@ -71,7 +71,7 @@ impl Signals {
     }
 }
 
-/// Passes a signal on if the command did not get it itself.
+/// Passes a signal on if the command did not receive it itself.
 fn pass_on(origin: &Origin, target: &Target, output: &Output) {
     let Some(signal) = Signal::from_named_raw(origin.signal) else {
         return;
@@ -87,7 +87,7 @@ fn pass_on(origin: &Origin, target: &Target, output: &Output) {
     }
 }
 
-/// Returns true if this process leads its session: a terminal that closes tells nobody else.
+/// Returns true if this process leads its session: only the leader is notified when the terminal closes.
 fn leads_session() -> bool {
     // A leader outside of this container is 0 here, which rustix's `getsid` does not allow for.
     getsid(None).is_ok_and(|leader| leader.as_raw() == getpid().as_raw_pid())
@@ -98,12 +98,12 @@ fn was_sent(origin: &Origin) -> bool {
     match origin.cause {
         Cause::Sent(_) => true,
         Cause::Kernel | Cause::Chld(_) => false,
-        // Where the system does not say.
+        // For systems that do not report it.
         _ => origin.process.is_some_and(|process| process.pid > 0),
     }
 }
 
-/// Returns the signals that are ignored, as a set of bits; none where the system does not say.
+/// Returns the signals that are ignored, as a set of bits; none if the system does not report them.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();
@@ -112,14 +112,14 @@ fn ignored() -> u64 {
     set.unwrap_or(0)
 }
 
-/// Ends this process as the signal ended the command. Returns in the first process of a container, which no signal of
-/// its own ends.
+/// Ends this process by the signal that ended the command. Returns in the first process of a container, which
+/// its own signals do not end.
 pub fn die_of(number: i32) {
     if getpid().is_init() {
         return;
     }
     if number == SIGKILL {
-        // Nothing handles it, and the function below would fail.
+        // It has no handler, so the function below would fail.
         let _ = kill_process(getpid(), Signal::KILL);
     }
     let _ = signal_hook::low_level::emulate_default_handler(number);

@@ -1,4 +1,4 @@
-//! The last lines of a command's output, as text for people.
+//! The last lines of a command's output, as plain text.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ const KEPT: usize = 256 << 10;
 /// Length limit of the text, in bytes.
 const TEXT: usize = 64 << 10;
 
-/// End of what was printed so far.
+/// End of the output so far.
 pub struct Tail {
     bytes: Mutex<VecDeque<u8>>,
     /// Number of lines to keep.
@@ -19,7 +19,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Creates an empty one for so many lines.
+    /// Creates an empty one for this number of lines.
     pub fn new(lines: usize) -> Tail {
         Tail {
             bytes: Mutex::default(),
@@ -42,8 +42,7 @@ impl Tail {
         (!text.is_empty()).then(|| last_part(&secret::redact(&text), TEXT).to_owned())
     }
 
-    /// Returns everything that is kept in the same form, in which the reason of a failure may be; None if no line is
-    /// to be kept.
+    /// Returns all kept output in the same form, to find the reason of a failure; None if no lines are kept.
     pub fn whole(&self) -> Option<String> {
         let text = || secret::redact(&text_of(&self.kept(), usize::MAX));
         (self.lines > 0).then(text)
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_what_a_terminal_shows_last() {
+    fn the_text_is_the_final_state_of_a_terminal() {
         let output = "one\r\n 10%\r 50%\r100%\r\n\u{1b}[0;31mred\u{1b}[0m \r\n\r\n";
         assert_eq!(text_of(output, 200), "one\n100%\nred");
         assert_eq!(text_of(output, 1), "red");

@@ -18,12 +18,12 @@ const FETCH_MODE: &str = "sec-fetch-mode";
 pub enum Credentials {
     /// None: only the user can open the socket.
     Socket,
-    /// A token, or the cookie of a session that was begun with it.
+    /// A token, or the cookie of a session that was started with it.
     Token(Secret),
     /// The value of `Authorization` for the user's name and password.
     Password(String),
-    /// A proxy has let the user in, and names them in this header. Only these addresses are believed; over
-    /// a unix socket, everyone who can open it.
+    /// A proxy authenticates the user and names them in this header. Only these addresses are trusted; on a
+    /// unix socket, every client is.
     Header(HeaderName, Vec<IpAddr>),
 }
 
@@ -48,10 +48,7 @@ const CROSS_SITE: Refused = (
     StatusCode::FORBIDDEN,
     "the request was made by another site",
 );
-const NOT_PROXY: Refused = (
-    StatusCode::FORBIDDEN,
-    "only requests of the proxy are answered",
-);
+const NOT_PROXY: Refused = (StatusCode::FORBIDDEN, "only the proxy may connect");
 const NO_USER: Refused = (
     StatusCode::FORBIDDEN,
     "the proxy named no user in the trusted header",
@@ -60,7 +57,7 @@ const UNAUTHORIZED: Refused = (StatusCode::UNAUTHORIZED, "sign in first");
 
 impl Access {
     /// Checks that a request is meant for this server, and was not made by another site: a browser would send
-    /// it for anyone, and by DNS rebinding even show them the answer.
+    /// it for any site, and with DNS rebinding even reveal the answer.
     pub fn check_origin(&self, head: &Parts) -> Result<(), Refused> {
         let mut hosts = head.headers.get_all(HOST).into_iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
@@ -162,7 +159,7 @@ impl Access {
         })
     }
 
-    /// Returns the cookie that begins a session. No script can read it, and no other site can make a browser
+    /// Returns the cookie that starts a session. Scripts cannot read it, and other sites cannot make a browser
     /// send it.
     pub fn cookie(&self) -> Option<HeaderValue> {
         let (name, value) = self.session()?;
@@ -171,8 +168,8 @@ impl Access {
         HeaderValue::from_str(&cookie).ok()
     }
 
-    /// Returns the name and the value of the cookie. The name contains the port, because all servers of a host
-    /// get each other's cookies; the value does not reveal the token to them.
+    /// Returns the name and the value of the cookie. The name contains the port, because all servers on a host
+    /// receive each other's cookies; the value does not reveal the token to them.
     fn session(&self) -> Option<(String, String)> {
         let Credentials::Token(token) = &self.credentials else {
             return None;
@@ -202,7 +199,7 @@ fn is_of_other_site(head: &Parts, host: &str) -> bool {
     }
 }
 
-/// Returns true if a request bears this token.
+/// Returns true if a request has this bearer token.
 fn bears(headers: &HeaderMap, token: &Secret) -> bool {
     let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let (scheme, given) = given
@@ -211,7 +208,7 @@ fn bears(headers: &HeaderMap, token: &Secret) -> bool {
     scheme.eq_ignore_ascii_case(b"Bearer ") && is_same(given, token.expose().as_bytes())
 }
 
-/// Compares two texts in a time that says nothing about them.
+/// Compares two texts in constant time.
 fn is_same(given: &[u8], expected: &[u8]) -> bool {
     sha256_hex(given) == sha256_hex(expected)
 }

@@ -120,7 +120,7 @@ pub fn allowing(mut answer: Answer, methods: &'static str) -> Answer {
     answer
 }
 
-/// Adds the way to sign in.
+/// Adds the method to sign in.
 pub fn asking_for(mut answer: Answer, scheme: &'static str) -> Answer {
     let scheme = HeaderValue::from_static(scheme);
     answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -14,7 +14,7 @@ use crate::spool::{Attempts, BreakerState, DestinationStatus};
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A number of a notifier: name, type, meaning, and how it is found.
+/// A metric of a notifier: name, type, meaning, and value.
 type Metric = (
     &'static str,
     &'static str,
@@ -144,7 +144,7 @@ fn add(text: &mut String, name: &str, labels: &str, value: f64) {
     let _ = writeln!(text, "ansible_notify_{name}{{{labels}}} {value}");
 }
 
-/// Returns the labels of a notifier. Its number tells apart those of the same name.
+/// Returns the labels of a notifier. The id distinguishes those of the same name.
 fn labels(row: &DestinationStatus) -> String {
     let config = config_of(row).map(|path| path.display().to_string());
     format!(
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_end_where_they_should() {
+    fn labels_are_escaped() {
         assert_eq!(escaped("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
     }
 }

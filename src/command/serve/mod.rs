@@ -1,4 +1,4 @@
-//! `serve`: a page and an API that show what is in the spool.
+//! `serve`: a page and an API that show the spool.
 
 mod access;
 mod actions;
@@ -121,7 +121,7 @@ fn credentials(arguments: &Serve) -> Result<(Credentials, Option<String>)> {
     Ok((Credentials::Token(Secret::unmasked(&token)), Some(token)))
 }
 
-/// Reads the token in a file; one that is missing is made.
+/// Reads the token from a file; creates the file if it is missing.
 fn token_in(file: &Path) -> Result<Secret> {
     let shown = file.display();
     let made = OpenOptions::new()
@@ -151,7 +151,7 @@ fn new_token() -> Result<String> {
     Ok(hex(&bytes))
 }
 
-/// Refuses to be reached from other machines without what protects that.
+/// Refuses to listen for other machines without TLS and authentication.
 fn check_reach(access: &Access) -> Result<()> {
     let Some(address) = access.address.filter(|address| !address.ip().is_loopback()) else {
         return Ok(());
@@ -166,7 +166,7 @@ fn check_reach(access: &Access) -> Result<()> {
     }
 }
 
-/// Says where the page is. A new token is printed this once.
+/// Prints the address of the page, and a new token.
 fn announce(name: &str, arguments: &Serve, token: Option<String>) {
     match (token, &arguments.token_file) {
         (Some(token), _) => {

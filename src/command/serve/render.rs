@@ -1,5 +1,5 @@
-//! Pages from templates. Every value is escaped here, and nowhere else: secrets are masked, controls of
-//! terminals and of the direction of text become visible, and HTML is text.
+//! Pages from templates. Every value passes through one function here, which masks secrets, makes control and
+//! bidirectional characters visible, and escapes HTML.
 
 use std::sync::LazyLock;
 
@@ -72,7 +72,7 @@ fn write(output: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Resul
     output.write_str(&shown(&text)).map_err(Error::from)
 }
 
-/// Returns a text as HTML that shows it.
+/// Returns a text as escaped HTML.
 fn shown(text: &str) -> String {
     let text = text::visible_lines(&secret::redact(text));
     let mut escaped = String::with_capacity(text.len());
@@ -89,7 +89,7 @@ fn shown(text: &str) -> String {
     escaped
 }
 
-/// Shows a time in RFC 3339 form; a script turns it into the reader's own.
+/// Shows a time in RFC 3339 form; a script converts it to the reader's time zone.
 fn when(time: Option<String>) -> Value {
     let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
         return Value::from("");
@@ -115,7 +115,7 @@ fn took(milliseconds: Option<f64>) -> String {
     }
 }
 
-/// Signs and kinds of states: no state is known by its colour alone.
+/// Symbols and classes of states: no state is shown by colour alone.
 const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("ok", "✓", &["fine", "delivered", "ok", "success"]),
     ("changed", "~", &["changed"]),
@@ -130,7 +130,7 @@ const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("failed", "!", &["unreachable"]),
 ];
 
-/// Shows a state as a word with a sign. Any other state is a failure.
+/// Shows a state as a word with a symbol. Unknown states count as failures.
 fn badge(state: String) -> Value {
     let state = word(state);
     let known = SIGNS

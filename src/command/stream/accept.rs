@@ -42,7 +42,7 @@ impl Stream {
         }
     }
 
-    /// Tells the plugin which events it need not keep any longer.
+    /// Tells the plugin which events it no longer needs to keep.
     pub(super) fn note_accepted(&mut self, (last, wanted): (u64, u64)) {
         self.accepting = None;
         self.accepted = last;

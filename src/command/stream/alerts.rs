@@ -1,4 +1,4 @@
-//! Events about time in a stream: the clock of the run, and the notifiers that each of its events is for.
+//! Time events of a stream: the clock of the run, and the recipients of each of its events.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::event::{Event, from_seconds};
 use crate::protocol::{PROTOCOL, VERSION};
 use crate::route::thresholds::Thresholds;
 
-/// Clock of a run, and what it found; without a notifier that asks for it, there is no clock.
+/// Clock of a run, and its findings; without a notifier that needs it, there is no clock.
 pub(super) struct Alerts {
     /// Start of the run, by the clock that stands still while the machine sleeps.
     began: Instant,
@@ -19,7 +19,7 @@ pub(super) struct Alerts {
     after: u64,
     asked: Vec<(usize, Thresholds)>,
     watch: Option<Watch>,
-    /// Events to be made.
+    /// Events to be created.
     late: Vec<Late>,
 }
 
@@ -56,7 +56,7 @@ impl Alerts {
         starts
     }
 
-    /// Adds an event. What began with one that another process has seen is as old as it says.
+    /// Adds an event. If another process has already seen it, its own time counts.
     pub fn note(&mut self, event: &Event, sequence: u64, is_resumed: bool) {
         if let Some(watch) = &mut self.watch {
             let now = Instant::now();
@@ -68,12 +68,12 @@ impl Alerts {
         }
     }
 
-    /// Returns when to look again.
+    /// Returns the time of the next check.
     pub fn due(&mut self) -> Option<Instant> {
         self.watch.as_mut()?.due(Instant::now())
     }
 
-    /// Looks for what takes too long by now.
+    /// Looks for anything that takes too long by now.
     pub fn look(&mut self) {
         if let Some(watch) = &mut self.watch {
             self.late.extend(watch.look(Instant::now()));
@@ -81,7 +81,7 @@ impl Alerts {
     }
 }
 
-/// Returns the time of the monotonic clock at which it was that late.
+/// Converts a time to the monotonic clock.
 fn before(time: Timestamp) -> Instant {
     let now = Instant::now();
     let age = Timestamp::now().duration_since(time);
@@ -90,7 +90,7 @@ fn before(time: Timestamp) -> Instant {
 }
 
 impl Stream {
-    /// Tells the plugin that the configuration can be used, and if hosts that begin a task matter.
+    /// Tells the plugin that the configuration can be used, and whether to report hosts that start a task.
     pub(super) fn answer_ready(&self) {
         let drain = self.drain.as_secs_f64();
         let mut ready = json!({"protocol": PROTOCOL, "version": VERSION, "drain": drain});
@@ -105,7 +105,7 @@ impl Stream {
         if self.alerts.late.is_empty() {
             return;
         }
-        // What came before is told before.
+        // Earlier events go first.
         self.accept().await;
         for late in std::mem::take(&mut self.alerts.late) {
             let asked = self.alerts.asked.iter();
@@ -120,7 +120,7 @@ impl Stream {
         }
     }
 
-    /// Ends the clock of the run: what its end says about it.
+    /// Ends the clock of the run, and adds its findings to the end of the run.
     pub(super) async fn end_alerts(&mut self) {
         if let Some(watch) = &mut self.alerts.watch {
             let (late, delays) = watch.end(Instant::now());

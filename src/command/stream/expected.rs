@@ -1,4 +1,4 @@
-//! Runs that notifiers expect: this one may be such a run.
+//! Runs that notifiers expect: this run may meet expectations.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::system::clock;
 #[derive(Default)]
 pub(super) struct Expectations {
     pub known: Vec<(String, Expected)>,
-    /// Playbooks of this run that began, in order.
+    /// Playbooks of this run that have started, in order.
     begun: Vec<Arc<Run>>,
 }
 
 impl Stream {
-    /// Stores what a notifier expects, so that `flush` can notice what is missing.
+    /// Stores a notifier's expectations, so that `flush` can notice missing runs.
     pub(super) async fn expect(&mut self, destination: &Destination, key: &DestinationKey) {
         let Some((source, expected)) = destination.expectations() else {
             return;
@@ -28,7 +28,7 @@ impl Stream {
         self.expectations
             .known
             .extend(known.map(|one| (source.clone(), one)));
-        // Without a spool nobody looks for what is missing.
+        // Without a spool, nothing checks for missing runs.
         let spool = self.deliverer.spool();
         if let Ok(id) = spool.destination(key.clone()).await {
             let now = clock::now().as_millisecond();
@@ -36,7 +36,7 @@ impl Stream {
         }
     }
 
-    /// Notes that a playbook begins, if some are expected.
+    /// Records the start of a playbook, if any are expected.
     pub(super) async fn note_begun(&mut self, event: &Event) {
         if event.event != Callback::PlaybookOnStart || self.expectations.known.is_empty() {
             return;
@@ -45,7 +45,7 @@ impl Stream {
         self.store_met(&event.run, Ran::Started).await;
     }
 
-    /// Notes how the run ended: each playbook before the last one succeeded.
+    /// Records the end of the run: each playbook before the last one succeeded.
     pub(super) async fn note_success(&mut self, status: Status) {
         let mut begun = std::mem::take(&mut self.expectations.begun);
         if begun.is_empty() && self.progress.resumed {

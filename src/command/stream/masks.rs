@@ -1,4 +1,4 @@
-//! What the configuration masks, in the events of a stream.
+//! Masking of the events of a stream, as configured.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ impl Stream {
         }
     }
 
-    /// Masks the end of a run again: its reason may come from what Ansible printed.
+    /// Masks the end of a run again: its reason may come from Ansible's output.
     pub(super) fn mask_end(&self, event: &mut Event) {
         if let (Some(masks), Some(_)) = (&self.masks, &event.end) {
             masks.apply(event);

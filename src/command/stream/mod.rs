@@ -294,7 +294,7 @@ impl Stream {
             self.resume(resumed);
         }
         if self.runner.is_none() {
-            // Before anything that takes time: the first play waits for it.
+            // Sent before anything slow: the first play waits for it.
             self.answer_config();
         }
         if hello.early {

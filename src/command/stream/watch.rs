@@ -1,5 +1,5 @@
-//! Clock of a run: decides when the run is overdue or has stalled, and which of its tasks are slow. It gets
-//! events and times and reads no clock itself.
+//! Clock of a run: decides when the run is overdue or has stalled, and which of its tasks are slow. Its input
+//! is events and times; it reads no clock itself.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use crate::event::callback::Callback;
 use crate::event::{Event, Play, Run, Task};
 use crate::route::thresholds::Thresholds;
 
-/// Lateness from which on this process, not the run, is taken to have stood still: it was stopped, or waited
-/// for a disk. What arrived meanwhile is read first, for as long as `GRACE`.
+/// Delay of a check from which this process, not the run, is assumed to have stalled: it was stopped or waited
+/// for a disk. Events that have arrived since are read first, within `GRACE`.
 const LATE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
-/// Number of stalls, and of slow tasks, that the end of a run lists.
+/// Maximum number of stalls and of slow tasks that the end of a run lists.
 const LISTED: usize = 100;
 
 /// State of a run in time.
@@ -27,18 +27,18 @@ pub struct Watch {
     /// Arrival of the last event, and its number.
     last: Instant,
     sequence: u64,
-    /// Tasks that have begun and not ended, in that order.
+    /// Tasks that have started and not ended, in the order of their starts.
     running: Vec<Running>,
-    /// Id of the last task that began, until something else follows.
+    /// Id of the last started task, until something else follows.
     current: Option<String>,
     /// Slow tasks that were reported, by id.
     slow: HashMap<String, Slow>,
-    /// True once a host was seen to begin a task: an old plugin does not send that.
+    /// True once the plugin has reported a host that starts a task; old plugins do not.
     knows_starts: bool,
     delays: Delays,
     /// True while the last of the stalls continues.
     is_stalled: bool,
-    /// Time for which a timer was set, and until which nothing is reported.
+    /// Time for which a timer was set, and time until which nothing is reported.
     armed: Option<Instant>,
     not_before: Option<Instant>,
 }
@@ -50,13 +50,13 @@ struct Clock {
     reported: Duration,
 }
 
-/// A task that runs.
+/// A running task.
 struct Running {
     id: String,
     task: Arc<Task>,
     play: Option<Arc<Play>>,
     began: Instant,
-    /// Time of the last result, while no host runs it.
+    /// Time of the last result, if no host runs it now.
     idle_since: Option<Instant>,
     /// Hosts without a result.
     hosts: BTreeSet<String>,
@@ -78,7 +78,7 @@ pub struct Late {
     pub threshold: Duration,
     /// Time so far.
     took: Duration,
-    /// Part of the event's id: the same in a process that resumes the run.
+    /// Part of the event's id, the same in a process that resumes the run.
     id: String,
     task: Option<Arc<Task>>,
     play: Option<Arc<Play>>,
@@ -128,7 +128,7 @@ impl Clock {
         times.find(|time| *time > self.reported)
     }
 
-    /// Returns the times that have passed, as reported from now on.
+    /// Returns the limits that have passed, and marks them as reported.
     fn pass(&mut self, took: Duration) -> Vec<Duration> {
         let passed = between(&self.times, self.reported, took);
         self.reported = passed.last().copied().unwrap_or(self.reported);
@@ -149,7 +149,7 @@ fn between(times: &[Duration], after: Duration, until: Duration) -> Vec<Duration
 }
 
 impl Watch {
-    /// Creates the state of a run that began at that time and has had so many events.
+    /// Creates the state of a run with its start time and the number of its events so far.
     pub fn new(began: Instant, sequence: u64, now: Instant) -> Watch {
         Watch {
             overdue: Clock::default(),
@@ -177,8 +177,7 @@ impl Watch {
         self.slow_task = sorted(times(|one| one.slow_task));
     }
 
-    /// Adds an event with its number, its arrival, and the time at which it happened. Returns what ended
-    /// with it and took too long.
+    /// Adds an event with its number, its arrival, and its own time. Returns delays that ended with it.
     pub fn note(
         &mut self,
         event: &Event,
@@ -222,7 +221,7 @@ impl Watch {
         self.stalled.reported = Duration::ZERO;
     }
 
-    /// Adds the task of an event to those that run, unless it is there.
+    /// Adds the task of an event to the running tasks, unless it is there.
     fn begin(&mut self, event: &Event, began: Instant) -> Option<&mut Running> {
         let task = event.task.as_ref()?;
         let id = id_of(event, task);
@@ -241,7 +240,7 @@ impl Watch {
         self.running.get_mut(at)
     }
 
-    /// Notes that another task begins: those that no host runs are over.
+    /// Records the start of another task: tasks that no host runs have ended.
     fn next_task(&mut self, event: &Event, now: Instant, began: Instant) -> Vec<Late> {
         self.current = None;
         let knows_starts = self.knows_starts;
@@ -250,7 +249,7 @@ impl Watch {
         late
     }
 
-    /// Notes the result of a task on a host.
+    /// Records the result of a task on a host.
     fn end_on_host(&mut self, event: &Event, now: Instant) -> Vec<Late> {
         let Some(task) = &event.task else {
             return Vec::new();
@@ -270,7 +269,7 @@ impl Watch {
         self.end_where(now, is_over)
     }
 
-    /// Ends tasks. Returns those that took too long without having been reported.
+    /// Ends tasks. Returns slow ones that were not reported yet.
     fn end_where(&mut self, now: Instant, is_over: impl Fn(&Running) -> bool) -> Vec<Late> {
         let mut late = Vec::new();
         for running in self.running.extract_if(.., |running| is_over(running)) {
@@ -282,7 +281,7 @@ impl Watch {
         late
     }
 
-    /// Returns when to look again; None if nothing can become too late.
+    /// Returns the time of the next check; None if nothing can become late.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
         let overdue = self.overdue.next().map(|time| self.began + time);
         let stalled = self.stalled.next().map(|time| self.last + time);
@@ -305,7 +304,7 @@ impl Watch {
         self.running.iter().filter(is_running).filter_map(due).min()
     }
 
-    /// Returns what takes too long by now.
+    /// Returns everything that takes too long by now.
     pub fn look(&mut self, now: Instant) -> Vec<Late> {
         let is_late = |armed: Instant| now.saturating_duration_since(armed) > LATE;
         if self.armed.take().is_some_and(is_late) {
@@ -353,7 +352,7 @@ impl Watch {
         late
     }
 
-    /// Returns something that takes too long, with the task that runs.
+    /// Returns a delay with the running task.
     fn late(&self, callback: Callback, threshold: Duration, took: Duration, id: String) -> Late {
         let is_busy = |running: &&Running| !running.hosts.is_empty();
         let busy = self.running.iter().find(is_busy);
@@ -370,7 +369,7 @@ impl Watch {
         }
     }
 
-    /// Ends the run. Returns what else took too long, and what its end says about it.
+    /// Ends the run. Returns delays that were not reported yet, and the summary for the end of the run.
     pub fn end(&mut self, now: Instant) -> (Vec<Late>, Delays) {
         self.end_stall(now);
         let late = self.end_where(now, |_| true);
@@ -425,7 +424,7 @@ impl Slow {
 }
 
 /// Returns the identity of a task: the same in each process of a run, and in each batch of a play with
-/// `serial`, which has its own id of the play. No other play has the same id of a task.
+/// `serial`, where the play has a new id. Task ids are unique across plays.
 fn id_of(event: &Event, task: &Task) -> String {
     if !task.id.is_empty() {
         return task.id.clone();

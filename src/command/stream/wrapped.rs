@@ -1,4 +1,4 @@
-//! A run in the command of `ansible-notify run`: both report it as one.
+//! A run in the command of `ansible-notify run`, reported as one run.
 
 use super::Stream;
 use crate::command::run::reason::last_error;
@@ -13,13 +13,13 @@ pub(super) struct Wrapping {
 }
 
 impl Wrapping {
-    /// Asks for the identity of the run that begins.
+    /// Requests the identity of a run that starts.
     pub(super) fn begin(&mut self, run: &Run) {
         self.wrapper = Wrapper::find();
         self.claim = self.wrapper.as_mut().and_then(|wrapper| wrapper.claim(run));
     }
 
-    /// Returns the run under its identity, with a URL where a user can view it.
+    /// Returns the run with its identity and a URL at which a user can view it.
     pub(super) fn adopt(&self, run: Run) -> Run {
         let run = Run {
             url: run.url.or_else(run_summary::url),
@@ -31,7 +31,7 @@ impl Wrapping {
         }
     }
 
-    /// Notes that the end of the run is safe.
+    /// Reports that the end of the run is safe.
     pub(super) fn told(&mut self, status: Status) {
         if let Some(wrapper) = &mut self.wrapper {
             wrapper.told(status);
@@ -40,15 +40,15 @@ impl Wrapping {
 }
 
 impl Stream {
-    /// Adds to the end what only `ansible-notify run` knows: the last lines, and how the command ended if Ansible
-    /// was cut off.
+    /// Adds the facts that only `ansible-notify run` knows to the end: the last lines, and the command's end if
+    /// Ansible was killed.
     pub(super) async fn note_command(&mut self) {
         let Some(mut wrapper) = self.wrapping.wrapper.take() else {
             return;
         };
         if self.wrapping.claim.is_some() {
             let ended = self.progress.ended;
-            // It may wait for the end of the command, while deliveries go on.
+            // It may wait for the end of the command, while deliveries continue.
             let asked = tokio::task::spawn_blocking(move || {
                 let ending = wrapper.ending(ended);
                 (wrapper, ending)

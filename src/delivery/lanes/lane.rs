@@ -64,7 +64,7 @@ impl Delivery {
         }
     }
 
-    /// Returns how many deliveries, itself included, may be made as one.
+    /// Returns how many deliveries, including this one, may be made as one.
     fn most(&self, grouping: &Grouping) -> usize {
         match self.hold {
             0 => grouping.most,

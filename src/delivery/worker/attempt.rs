@@ -1,5 +1,5 @@
-//! Attempts: one message about claimed deliveries, sent once. An attempt changes nothing but what it
-//! returns; its worker draws the consequences.
+//! Attempts: one message about claimed deliveries, sent once. An attempt has no side effects besides its
+//! result; its worker applies that.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -40,7 +40,7 @@ pub struct Attempt {
     pub destination: Rc<Destination>,
     pub notifier: Rc<dyn Notifier>,
     pub leadership: Option<Rc<Leadership>>,
-    /// Held by the one attempt of a worker whose events are large.
+    /// Held by the worker's only attempt with large events.
     pub large: Rc<Mutex<()>>,
     /// Threads of messages that the spool did not take.
     pub threads: HashMap<String, String>,
@@ -50,7 +50,7 @@ pub struct Attempt {
 /// Outcome of an attempt.
 pub struct Outcome {
     pub claimed: Vec<Delivery>,
-    /// Time at which it began.
+    /// Time at which it started.
     pub started: Timestamp,
     pub begun: Instant,
     pub reply: Reply,
@@ -119,8 +119,7 @@ impl Attempt {
         }
     }
 
-    /// Runs an attempt at large events when it has its turn: one at a time per notifier, and few across all
-    /// notifiers.
+    /// Runs an attempt at large events in its turn: one at a time per notifier, and few across all notifiers.
     ///
     /// The attempt is boxed: it is large, and would be copied at each of these steps.
     async fn in_turn<T>(&self, mut attempt: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
@@ -148,7 +147,7 @@ impl Attempt {
         times.unwrap_or_default()
     }
 
-    /// Sends the claimed deliveries; an event that is too large, once more after cutting it.
+    /// Sends the claimed deliveries. An event that is too large is cut and sent once more.
     async fn tell(&self) -> Reply {
         let mut events = Vec::new();
         for one in &self.claimed {
@@ -173,7 +172,7 @@ impl Attempt {
         })
     }
 
-    /// Sends one message to all recipients except those already reached; the reply includes those.
+    /// Sends one message to all recipients except those already reached, which the reply includes.
     async fn send(&self, events: Vec<Arc<Event>>, reached: Receipts) -> Reply {
         failpoint::pass_for("make_message", self.claimed[0].event.host_name());
         // Rendered at delivery: fixing a template also fixes pending deliveries.

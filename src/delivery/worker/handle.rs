@@ -1,7 +1,7 @@
-//! Handle of a worker: everything that the rest of the process sees of it and asks of it.
+//! Handle of a worker, through which the rest of the process uses it.
 //!
-//! A worker's state belongs to its loop alone. Others send it requests, which it reads in order at the
-//! beginning of each turn, and read the few values here.
+//! A worker's state belongs to its loop alone. Others send it requests, which it reads in order at the start of
+//! each turn, and read the few values here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,11 +18,11 @@ use crate::event::Event;
 use crate::spool::{self, Accepted, DeliveryState, DestinationId};
 
 /// Error shown for an event that was given up earlier.
-const BEFORE: &str = "already given up earlier; `history` shows why, `flush --dead` retries it";
+const BEFORE: &str = "given up earlier; `history` shows why, `flush --dead` retries it";
 
 /// Request to a worker.
 pub enum Request {
-    /// Delivers what was accepted. Without `event`, the worker reads it from the spool.
+    /// Delivers an accepted event. Without `event`, the worker reads it from the spool.
     Deliver {
         id: i64,
         /// Highest number pending before it.
@@ -33,7 +33,7 @@ pub enum Request {
     DeliverUnspooled { id: i64, event: Arc<Event> },
     /// Stops gathering groups.
     GatherNoMore,
-    /// Stops gathering, and holds nothing back for deliveries that can only succeed later.
+    /// Stops gathering, and no longer waits for deliveries that can only succeed later.
     Hurry,
     /// Ends the worker once its attempts under way are finished.
     Retire,
@@ -45,7 +45,7 @@ pub enum Request {
 #[derive(Default)]
 struct Inbox {
     requests: VecDeque<Request>,
-    /// Size in bytes of the events in it that are in the spool, too.
+    /// Size in bytes of the contained events that are also in the spool.
     bytes: usize,
 }
 
@@ -56,15 +56,15 @@ pub struct WorkerHandle {
     pub destination: Rc<Destination>,
     /// Deliveries that this process accepted, and their outcome.
     pub own: RefCell<Tally>,
-    /// Deliveries this worker finished, no matter which process accepted them.
+    /// Deliveries that this worker finished, whichever process accepted them.
     pub done: Cell<Counts>,
-    /// Number of attempts that have begun and are not recorded.
+    /// Number of attempts that have started and are not recorded.
     pub under_way: Cell<usize>,
     /// Number of marks that are not in the spool, those being written included.
     pub(super) unrecorded: Cell<usize>,
-    /// True if this process is the one that delivers.
+    /// True if this process delivers.
     pub(super) leads: Cell<bool>,
-    /// False if nothing is being delivered, nor could be now; true as long as the worker has not looked.
+    /// False if nothing is being delivered or could be now; true until the worker has checked.
     pub(super) busy: Cell<bool>,
     hurried: Cell<bool>,
     inbox: RefCell<Inbox>,
@@ -123,7 +123,7 @@ impl WorkerHandle {
             DeliveryState::Delivered | DeliveryState::Suppressed => {
                 own.counts = own.counts.and(accepted.state)
             }
-            // One that a person discarded is not lost: it does not count as dropped.
+            // A delivery that a user discarded is not lost: it does not count as dropped.
             DeliveryState::Dead | DeliveryState::Discarded => {
                 own.counts = own.counts.and(DeliveryState::Dead);
                 own.last_error = Some(BEFORE.to_owned());
@@ -178,7 +178,7 @@ impl WorkerHandle {
         self.send(Request::GatherNoMore);
     }
 
-    /// Stops gathering, and holds nothing back for deliveries that can only succeed later.
+    /// Stops gathering, and no longer waits for deliveries that can only succeed later.
     pub fn hurry(&self) {
         if !self.hurried.replace(true) {
             self.send(Request::Hurry);
@@ -195,7 +195,7 @@ impl WorkerHandle {
         self.destination.trouble.is_none()
     }
 
-    /// Returns true if this process is the one that delivers.
+    /// Returns true if this process delivers.
     pub fn leads(&self) -> bool {
         self.leads.get()
     }

@@ -1,4 +1,4 @@
-//! Reading from the spool: pending deliveries if this process delivers them, else what became of them.
+//! Reading from the spool: pending deliveries if this process delivers them, otherwise their outcomes.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::spool::{self, DeliveryState, Mark, Pending, Spool};
 const LOOKED_AT: usize = 1000;
 
 impl Worker {
-    /// Loads pending deliveries if this process is the one that delivers; else heeds the one that does.
+    /// Loads pending deliveries if this process delivers; otherwise follows the process that does.
     pub(super) async fn load_or_follow(&mut self) {
         if self.retired {
             if self.steps.is_empty() {
@@ -35,9 +35,9 @@ impl Worker {
         }
     }
 
-    /// Returns true if this process is the one that delivers. Becomes it if there is none.
+    /// Returns true if this process delivers. Takes over if no process does.
     async fn is_leader(&mut self) -> bool {
-        // If it is not able to, another process may be.
+        // If it cannot deliver, another process may.
         if self.leads() || !self.handle.is_able() {
             return self.leads();
         }
@@ -69,13 +69,13 @@ impl Worker {
         }
     }
 
-    /// Loads the next deliveries, those after this number, as many as are read at once. Returns true if the
-    /// spool could be read.
+    /// Loads the next deliveries after this number, as many as are read at a time. Returns true if the spool
+    /// could be read.
     async fn read_more(&mut self, spool: &Spool, after: i64) -> bool {
         let Some((rows, complete)) = self.pending(spool, after).await else {
             return false;
         };
-        // Those accepted meanwhile are here already: they need not be parsed.
+        // Newly accepted ones are here already and need not be parsed.
         self.read_requests();
         self.window.record_read(complete);
         for row in rows {
@@ -110,18 +110,18 @@ impl Worker {
     /// Returns the next deliveries pending in the spool, as far as there is room, and whether those were all.
     async fn pending(&mut self, spool: &Spool, after: i64) -> Option<(Vec<Pending>, bool)> {
         let room = self.window.room()?;
-        // If marks are not recorded, those of further deliveries would not be either: all would be sent again.
+        // If marks cannot be recorded, further deliveries would all be sent again.
         let read = match self.unrecorded.is_empty() {
             true => spool.pending(self.handle.id, after, room).await.ok(),
             false => None,
         };
-        // If the spool cannot be read, the next look tries again.
+        // If the spool cannot be read, the next check tries again.
         let unread = self.unread.unwrap_or_else(Instant::now);
         self.unread = read.is_none().then_some(unread);
         read
     }
 
-    /// Takes over the breaker's state from another process, or as a person reset it.
+    /// Takes over the breaker's state from another process, or from a user's reset.
     async fn read_breaker(&mut self, spool: &Spool) {
         let Ok(row) = spool.breaker(self.handle.id).await else {
             return;
@@ -155,7 +155,7 @@ impl Worker {
             reopened: false,
             threads: Vec::new(),
         };
-        // If the spool cannot be written, the next look finds it again.
+        // If the spool cannot be written, the next check finds it again.
         let _ = spool.mark(mark).await;
     }
 
@@ -186,7 +186,7 @@ impl Worker {
             }
         };
         let reached = self.reached(spool, &row).await;
-        // No wait is longer than the longest back-off, whatever happened to the clock.
+        // No wait exceeds the longest back-off, even if the clock has changed.
         let wait = left_until(row.next_at).map(|wait| wait.min(MAX_BACK_OFF));
         let due = wait.map(|wait| Instant::now() + wait);
         Some(Delivery {
@@ -202,7 +202,7 @@ impl Worker {
 
     /// Looks for changes by other processes: additions if this one delivers, deliveries if another does.
     pub(super) async fn poll(&mut self) {
-        // If the spool cannot be written, the next look tries again.
+        // If the spool cannot be written, the next check tries again.
         let _ = self.catch_up().await;
         if self.leads() {
             let shared = self.shared.clone();
@@ -218,8 +218,8 @@ impl Worker {
         while self.see_some().await {}
     }
 
-    /// Looks up the results, from another process, of some deliveries that this one accepted. Returns true
-    /// if all of them are finished: then there may be more.
+    /// Looks up the results that another process has for some deliveries accepted here. Returns true if all of
+    /// them are finished: then there may be more.
     async fn see_some(&mut self) -> bool {
         let open = self.handle.own.borrow_mut().next_open(LOOKED_AT);
         if open.is_empty() {

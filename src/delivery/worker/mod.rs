@@ -1,8 +1,8 @@
 //! Worker of one notifier: claims deliveries, makes attempts, records the results, backs off.
 //!
-//! The loop in `run` owns the worker's state. Attempts and marks run beside it, as tasks that return what
-//! they did; the loop applies that. So marks of attempts that end together share a commit, and nothing
-//! changes while the loop looks at it. Others use the `WorkerHandle`.
+//! The loop in `run` owns the worker's state. Attempts and marks run in parallel, as tasks that return what
+//! they did; the loop applies that. So marks of attempts that end together share a commit, and nothing changes
+//! while the loop runs. Others use the `WorkerHandle`.
 
 mod attempt;
 mod handle;
@@ -60,7 +60,7 @@ struct Worker {
     large: Rc<Mutex<()>>,
     /// True if it starts no further attempt, and ends with those in progress.
     retired: bool,
-    /// True once it is known that nothing is held, if its rules hold nothing.
+    /// True once nothing is known to be held, if its rules hold nothing.
     holds_nothing: bool,
     /// Marks that the spool did not take.
     unrecorded: Vec<Mark>,
@@ -149,7 +149,7 @@ impl Worker {
         self.retired && self.handle.unrecorded.get() == 0 && self.steps.is_empty()
     }
 
-    /// Reads what others asked for since the last turn.
+    /// Reads the requests since the last turn.
     fn read_requests(&mut self) {
         while let Some(request) = self.handle.next_request() {
             let (window, now) = (&mut self.window, Instant::now());
@@ -176,13 +176,13 @@ impl Worker {
         }
     }
 
-    /// Tries again to record marks, if that was asked for and no other mark is on its way.
+    /// Tries again to record marks, if requested and no other mark is being written.
     async fn answer_catch_up(&mut self) {
         if self.handle.unrecorded.get() > self.unrecorded.len() {
             return;
         }
         if let Some(sender) = self.asks_to_catch_up.take() {
-            // Whoever asked may have gone.
+            // The requester may have gone.
             let _ = sender.send(self.catch_up().await);
         }
     }
@@ -232,7 +232,7 @@ impl Worker {
             .spawn_local(async { Step::Attempted(attempt.make().await) });
     }
 
-    /// Waits until there is something to do; applies what was done.
+    /// Waits until there is something to do; applies finished work.
     async fn wait(&mut self, next: Option<Instant>, look: &mut Interval) {
         tokio::select! {
             Some(step) = self.steps.join_next() => self.apply(step),
@@ -242,7 +242,7 @@ impl Worker {
         }
     }
 
-    /// Applies everything that was done.
+    /// Applies all finished work.
     fn apply(&mut self, first: Result<Step, JoinError>) {
         let mut done = Some(first);
         while let Some(step) = done {

@@ -1,4 +1,4 @@
-//! Consequences of an attempt: a verdict, its mark in the spool, and then the lane goes on.
+//! Consequences of an attempt: a verdict, its mark in the spool, and then the lane continues.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::secret::{self, Answers};
 use crate::spool::{self, DeliveryState, Mark};
 use crate::text::{characters, cut};
 
-/// Time after which a delivery fails permanently if its credentials are still refused.
+/// Time after which a delivery is dead if its credentials are still rejected.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
 
 /// Length limit of a stored error, in characters.
@@ -32,15 +32,15 @@ const MAX_ERROR: usize = 2000;
 pub struct Credentials {
     /// True while the secrets are being read again.
     pub renewing: bool,
-    /// Time at which they were read again since the credentials were last good.
+    /// Time at which they were read again since they were last accepted.
     renewed: Option<Instant>,
-    /// True if the credentials were refused even so: the next attempt, after a pause, reads them again.
+    /// True if the new credentials were rejected, too: the next attempt, after a pause, reads them again.
     pub refused: bool,
-    /// Outcomes of attempts that were refused, until the secrets have been read again.
+    /// Outcomes of rejected attempts, until the secrets have been read again.
     waiting: Vec<Outcome>,
 }
 
-/// Secrets of now, compared with those that an attempt used.
+/// Current secrets, compared with those that an attempt used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secrets {
     Unchanged,
@@ -56,7 +56,7 @@ pub struct Recorded {
 }
 
 impl Worker {
-    /// Draws the consequences of an attempt.
+    /// Applies the consequences of an attempt.
     pub(super) fn conclude(&mut self, outcome: Outcome) {
         if !matches!(outcome.reply.result, Err(Failure::Denied(_))) {
             return self.judge(outcome, Secrets::Unchanged);
@@ -64,7 +64,7 @@ impl Worker {
         // Right away: a command that reads a secret may take a while.
         self.breaker.denied();
         match self.credentials.renewed {
-            // Another attempt is worthwhile if this one began before the secrets were read again.
+            // Another attempt is worthwhile if this one started before the secrets were read again.
             Some(renewed) => {
                 let secrets = match outcome.begun < renewed {
                     true => Secrets::Renewed,
@@ -79,7 +79,7 @@ impl Worker {
         }
     }
 
-    /// Reads the secrets again, so that those changed meanwhile are picked up. No attempt starts until then.
+    /// Reads the secrets again, to pick up changes. No attempt starts until then.
     pub(super) fn renew(&mut self) {
         self.credentials.refused = false;
         if !std::mem::replace(&mut self.credentials.renewing, true) {
@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    /// Takes the notifier with the secrets of now; None if they could not be read.
+    /// Takes the notifier with the current secrets; None if they could not be read.
     pub(super) fn finish_renewal(&mut self, notifier: Option<Rc<dyn Notifier>>) {
         self.credentials.renewing = false;
         self.credentials.renewed = Some(Instant::now());
@@ -225,7 +225,7 @@ impl Worker {
         }
     }
 
-    /// Goes on after an attempt whose mark was written, or could not be.
+    /// Continues after an attempt whose mark was written, or could not be.
     pub(super) fn finish_recording(&mut self, recorded: Recorded) {
         let mut mark = recorded.mark;
         match recorded.result {
@@ -341,7 +341,7 @@ async fn rebuild(destination: &Destination, shared: &Shared) -> Option<Rc<dyn No
     let build = || choice::build(destination.kind, section, shared.http());
     let answers = Answers::of(section.commands()).await;
     let built = answers.used_by(|| panics::caught(build));
-    // Problems of one reading say nothing about the next.
+    // Problems of one reading do not affect the next.
     let problems = section.take_problems();
     built.ok().flatten().filter(|_| problems.is_empty())
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::event::Status;
 use crate::event::callback::Callback;
 
-/// The part of a stored event that says in short what it is.
+/// The part of a stored event that describes it in short.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Head {
@@ -22,7 +22,7 @@ struct RunId {
 }
 
 impl Head {
-    /// Reads it from the text of an event; everything is unknown if that is no longer kept, or damaged.
+    /// Reads it from the text of an event; everything is unknown if the text was deleted or is damaged.
     pub fn read(body: Option<&str>) -> Head {
         let head = body.and_then(|body| serde_json::from_str(body).ok());
         head.unwrap_or_default()
@@ -33,7 +33,7 @@ impl Head {
         if !self.run.id.is_empty() {
             return Some(self.run.id.clone());
         }
-        // The id of an event is that of its run with a number, unless somebody chose it.
+        // The id of an event is that of its run with a number, unless a user chose it.
         let (run, last) = event_id.rsplit_once('-')?;
         // The last part of a UUID has twelve digits.
         let is_number =
@@ -47,7 +47,7 @@ impl Head {
         self.status.is_none() && matches!(callback, Callback::PlaybookOnStats | Callback::RunEnd)
     }
 
-    /// Returns the same with the status of the run.
+    /// Adds the status of the run.
     pub fn with_status(self, status: Option<Status>) -> Head {
         Head { status, ..self }
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn no_callback_is_named_by_its_own_name() {
+    fn no_callback_is_shown_by_its_internal_name() {
         for callback in Callback::ANSIBLE {
             let words = Head::default().words(callback.name());
             assert!(!words.contains('_'), "{words}");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_text_adds_is_said() {
+    fn the_text_adds_details() {
         for (callback, body, expected) in [
             ("runner_on_ok", r#"{"changed":true}"#, "changed"),
             ("runner_on_ok", r#"{"changed":false}"#, "ok"),

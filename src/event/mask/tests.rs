@@ -106,7 +106,7 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\u0022")
 }
 
-/// Returns a text as the content of a usual JSON string.
+/// Returns a text as the content of an ordinary JSON string.
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     json[1..json.len() - 1].to_owned()
@@ -348,13 +348,13 @@ fn the_time_grows_with_the_text_only() {
         let begun = std::time::Instant::now();
         let _ = mask.json(&text);
         assert!(mask.text(&text).is_some());
-        // In the square of the text, it would take hours.
+        // With quadratic time, it would take hours.
         assert!(begun.elapsed().as_secs() < 60);
     }
 }
 
 #[test]
-fn a_wrong_pattern_is_said_on_one_line() {
+fn a_wrong_pattern_is_reported_on_one_line() {
     let problem = pattern("(a").unwrap_err();
     assert_eq!(problem, "unclosed group");
     assert_eq!(pattern("a{9999}{9999}").unwrap_err(), "it is too large");

@@ -9,7 +9,7 @@ use crate::secret::{self, Secret};
 
 /// Login of a user at the server.
 pub struct Login {
-    /// Mechanisms that may be used, the best first.
+    /// Allowed mechanisms, the best first.
     pub mechanisms: &'static [Mechanism],
     pub username: String,
     pub credential: Credential,
@@ -19,12 +19,12 @@ pub struct Login {
 pub enum Credential {
     /// Password, or token of XOAUTH2.
     Fixed(Secret),
-    /// Token of XOAUTH2 that OAuth gives.
+    /// Token of XOAUTH2, obtained by OAuth.
     Fetched(Box<OAuth>),
 }
 
 impl Login {
-    /// Reads the keys of a section. None if they are wrong; Some(None) if there are none.
+    /// Reads the keys of a section. None if they are wrong; Some(None) if there are no such keys.
     pub fn read(section: &Section, http: &Http, host: &str) -> Option<Option<Login>> {
         let oauth = OAuth::read(section, http);
         let username = section.text("username");
@@ -73,7 +73,7 @@ impl Login {
             let blank = || section.is_blank(key).then(|| Secret::new(""));
             blank().or_else(ask).or_else(|| section.missing(key))?
         };
-        // The forms in which both are sent together.
+        // The mechanisms that send both together.
         secret::mask(&format!("\0{username}\0{}", secret.expose()));
         secret::mask(&bearer(username, &secret));
         Some(Some(Login {
@@ -83,7 +83,7 @@ impl Login {
         }))
     }
 
-    /// Returns the login with tokens of OAuth, the only credential then.
+    /// Returns the login with OAuth tokens, which allows no other credentials.
     fn with_token(
         section: &Section,
         username: &str,
@@ -109,7 +109,7 @@ impl Login {
     }
 }
 
-/// Returns the form in which XOAUTH2 sends a user and a token.
+/// Returns the XOAUTH2 form of a user and a token.
 pub fn bearer(username: &str, token: &Secret) -> String {
     format!("user={username}\x01auth=Bearer {}\x01\x01", token.expose())
 }

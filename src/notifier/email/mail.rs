@@ -27,7 +27,7 @@ const SUBJECT: usize = 250;
 const ID: usize = 200;
 /// Maximum length of a person's name, in bytes: a header is folded between words only.
 const NAME: usize = 250;
-/// Maximum length of a run's name in that of a file, in characters.
+/// Maximum length of a run's name in a file name, in characters.
 const NAME_OF_RUN: usize = 60;
 
 /// Sender and recipients that all mails of a notifier share.
@@ -239,8 +239,8 @@ impl MailTemplate {
     }
 }
 
-/// Returns the outputs of the commands that a message shows, with the names of the files to attach: of several,
-/// each has a number and the name of its run.
+/// Returns the outputs of the commands in a message, with the names of the files to attach. Several files are
+/// numbered and named after their runs.
 fn outputs(context: &Context) -> Vec<(String, String)> {
     let output = |event: &Event| Some((event.run.name(), event.end.as_ref()?.output.clone()?));
     if !context.is_digest() {

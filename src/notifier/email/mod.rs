@@ -149,8 +149,8 @@ impl Server {
         })
     }
 
-    /// Connects, encrypts and logs in, noting each step; once more with a new token if one is refused. Nothing
-    /// of the mail has been sent by then.
+    /// Connects, encrypts and logs in, noting each step; repeats this with a new token if the token is
+    /// rejected, because nothing of the mail has been sent by then.
     async fn connect(&self, steps: &mut Vec<String>) -> Result<AsyncSmtpConnection, Failure> {
         let credential = self.login.as_ref().map(|login| &login.credential);
         let oauth = match credential {

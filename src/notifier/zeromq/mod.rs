@@ -62,7 +62,7 @@ struct ZeroMq {
     socket: Socket,
     bind: bool,
     format: Format,
-    /// Topics, if each message has its topic in a frame of its own.
+    /// Topics, if each message has its topic in a separate frame.
     topics: Option<Recipients>,
     timeout: Duration,
     /// Locked for one message at a time: messages are sent in the order of the connection.

@@ -1,4 +1,4 @@
-//! Windows, compared with a clock on the wall that is read every minute.
+//! Windows, compared with a wall clock that is read every minute.
 
 use jiff::SignedDuration;
 
@@ -13,7 +13,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Returns whether a clock on the wall shows a time within days and times of day, which may pass midnight.
+/// Returns whether a wall clock shows a time within days and times of day, which may pass midnight.
 fn on_the_wall(now: Timestamp, zone: &str, days: &[i8], start: i16, end: i16) -> bool {
     let wall = now
         .to_zoned_datetime(TimeZone::get(zone).unwrap())
@@ -30,7 +30,7 @@ fn on_the_wall(now: Timestamp, zone: &str, days: &[i8], start: i16, end: i16) ->
 }
 
 #[test]
-fn windows_agree_with_the_clock_on_the_wall() {
+fn windows_agree_with_a_wall_clock() {
     const ALL: [i8; 7] = [0, 1, 2, 3, 4, 5, 6];
     // A week around a change of the clock in each zone, and one without.
     for (zone, from) in [
@@ -117,7 +117,7 @@ fn a_time_that_is_skipped_or_occurs_twice_ends_once() {
 }
 
 #[test]
-fn windows_that_touch_are_one() {
+fn adjacent_windows_are_merged() {
     let nights_and_weekends = windows("Sat-Sun, 22:00-06:00 Europe/Berlin");
     let found = end_of_all(&nights_and_weekends, time("2026-11-27T21:00:00Z"));
     assert_eq!(found, Some(time("2026-11-30T05:00:00Z")));
@@ -168,7 +168,7 @@ fn dates_may_be_of_one_year_or_of_each() {
 }
 
 #[test]
-fn a_time_zone_holds_for_the_windows_before_it() {
+fn a_time_zone_applies_to_the_windows_before_it() {
     let zone = |text: &str| {
         let all = windows(text).into_iter();
         all.map(|window| window.zone.iana_name().unwrap_or("UTC").to_owned())

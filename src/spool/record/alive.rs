@@ -1,5 +1,5 @@
-//! Processes of runs: each holds the lock of a file as long as it lives, so that a run that was killed is
-//! known at once, without waiting for a time.
+//! Processes of runs: each holds the lock of a file as long as it lives, so that a killed run is noticed
+//! immediately, without a timeout.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +16,7 @@ use super::super::folder::private_file;
 pub enum Part {
     /// The process that gets its events.
     Stream,
-    /// The `ansible-notify run` around the command.
+    /// The surrounding `ansible-notify run`.
     Command,
 }
 
@@ -33,11 +33,11 @@ impl Part {
 
 /// Beginning of the names of the files.
 const PREFIX: &str = "run-";
-/// Tries to lock a file at which another process looks, or which it removes, and the pause between them.
+/// Number of attempts to lock a file that another process checks or removes, and the pause between them.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Sign that a process of a run lives. The kernel takes it away when the process ends, however it ends.
+/// Shows that a process of a run is alive. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Alive {
     _file: File,
@@ -46,14 +46,14 @@ pub struct Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        // While it is locked, nobody else uses it. If that fails, it is removed with the old ones.
+        // While it is locked, no other process uses it. If this fails, it is removed with the old ones.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
 impl Spool {
-    /// Shows that this process, a part of a run, lives; None if another one is this part of it, or if the folder
-    /// cannot be used.
+    /// Shows that this process, a part of a run, is alive; None if another process has this part, or if the
+    /// directory cannot be used.
     pub fn live(&self, run_id: &str, part: Part) -> Option<Alive> {
         if self.work.is_err() {
             return None;
@@ -64,14 +64,14 @@ impl Spool {
             if file.try_lock().is_ok() && is_at(&file, &path) {
                 return Some(Alive { _file: file, path });
             }
-            // Those who look hold it for a moment.
+            // Processes that check it hold it for a moment.
             std::thread::sleep(PAUSE);
         }
         None
     }
 }
 
-/// Returns the file of a part of a run. Ids are not names of files.
+/// Returns the file of a part of a run. Ids are not valid file names.
 fn path(folder: &Path, run_id: &str, part: Part) -> PathBuf {
     let hash = digest(&SHA256, run_id.as_bytes());
     let hash = hash.as_ref()[..12].iter();
@@ -79,7 +79,7 @@ fn path(folder: &Path, run_id: &str, part: Part) -> PathBuf {
     folder.join(format!("{PREFIX}{name}.{}", part.ending()))
 }
 
-/// Opens a file, unless something else is at its path, such as a FIFO, which would never be opened.
+/// Opens a file, unless something else is at its path, such as a FIFO, which would block.
 fn open(path: &Path, open: impl Fn(&Path) -> std::io::Result<File>) -> Option<File> {
     let is_other = path.metadata().is_ok_and(|found| !found.is_file());
     (!is_other).then(|| open(path).ok()).flatten()
@@ -91,13 +91,13 @@ fn is_at(file: &File, path: &Path) -> bool {
     opened.is_some() && opened == path.metadata().map(|found| found.ino()).ok()
 }
 
-/// Returns true if a process of this run lives.
+/// Returns true if a process of this run is alive.
 pub fn is_alive(folder: &Path, run_id: &str) -> bool {
     let mut parts = Part::ALL.into_iter();
     parts.any(|part| is_held(&path(folder, run_id, part)))
 }
 
-/// Returns true if a process holds the lock of a file. Several may look at the same time.
+/// Returns true if a process holds the lock of a file. Several processes may check at the same time.
 fn is_held(path: &Path) -> bool {
     let file = open(path, |path| File::open(path));
     file.is_some_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
@@ -118,7 +118,7 @@ pub fn remove_free(folder: &Path) {
             && file.try_lock().is_ok()
             && is_at(&file, &entry.path())
         {
-            // Whoever opened it meanwhile sees that it is gone.
+            // A process that has opened it meanwhile sees that it is gone.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!((is_alive("../r"), is_alive("r"), files()), (true, false, 2));
         drop(stream);
         assert!(is_alive("../r"));
-        // As if it was killed.
+        // As if it had been killed.
         command._file.unlock().unwrap();
         assert_eq!((is_alive("../r"), files()), (false, 1));
         remove_free(folder.path());

@@ -1,8 +1,8 @@
 //! Record of runs: every run of Ansible with its tasks, its hosts and the result of each task on each host,
-//! no matter which of them some notifier wanted.
+//! whether or not a notifier wants them.
 //!
-//! [`mod@write`] adds to it in the commit that accepts events. [`runs`] and [`results`] answer questions about it,
-//! [`prune`] deletes what is old, and [`alive`] knows which runs are still going on.
+//! [`mod@write`] adds to it in the commit that accepts events. [`runs`] and [`results`] query it, [`prune`]
+//! deletes old runs, and [`alive`] knows which runs are still alive.
 
 pub mod alive;
 mod outcome;
@@ -141,13 +141,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns true if it holds nothing but the ends of runs.
+    /// Returns true if it contains only the ends of runs.
     pub fn is_only_ends(&self) -> bool {
         let mut rows = self.rows.iter();
         rows.all(|row| matches!(row.what, What::End(_)))
     }
 
-    /// Returns the approximate number of bytes it takes in the file.
+    /// Returns its approximate size in the file, in bytes.
     pub fn size(&self) -> u64 {
         let details = self.rows.iter().filter_map(|row| match &row.what {
             What::Result(result) => result.detail.as_ref(),
@@ -157,5 +157,5 @@ impl Record {
     }
 }
 
-/// Approximate number of bytes that a result takes without its texts.
+/// Approximate size of a result without its texts, in bytes.
 const ROW: u64 = 40;

@@ -1,4 +1,4 @@
-//! Outcome of a task on a host, as the record of runs knows it, and counts of them.
+//! Outcome of a task on a host in the record of runs, and counts of outcomes.
 
 use serde::{Serialize, Serializer};
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
-    /// Nothing had to be changed.
+    /// Nothing needed a change.
     Ok = 0,
     Changed = 1,
     Failed = 2,
@@ -27,7 +27,7 @@ impl Outcome {
         Outcome::Ignored,
     ];
 
-    /// Returns the name that people read.
+    /// Returns the name shown to users.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Ok => "ok",

@@ -1,4 +1,4 @@
-//! Deletion of old runs from the record. What their days add up to stays.
+//! Deletion of old runs from the record. The sums of their days are kept.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::super::{Error, Spool};
 use super::{alive, trends};
 use crate::system::clock;
 
-/// Results after which a step ends: other work waits meanwhile.
+/// Maximum number of results per step, because other work waits meanwhile.
 const STEP: usize = 2000;
 
 impl Spool {
@@ -20,7 +20,7 @@ impl Spool {
             .await
     }
 
-    /// Deletes what only deleted runs named, and the lock files of processes that are gone.
+    /// Deletes names that only deleted runs used, and the lock files of processes that are gone.
     pub async fn tidy_names(&self) -> Result<(), Error> {
         alive::remove_free(&self.folder);
         self.write(|connection| {
@@ -39,12 +39,12 @@ impl Spool {
     }
 }
 
-/// Deletes a part of the oldest run that is over, to make room. Returns true if there was any.
+/// Deletes a part of the oldest finished run, to make space. Returns true if there was any.
 pub fn forget_one(connection: &Connection, folder: &Path) -> rusqlite::Result<bool> {
     forget_some(connection, folder, clock::now().as_millisecond())
 }
 
-/// Deletes a part of a run that goes on, to make room when nothing else can. Returns true if there was any.
+/// Deletes a part of an unfinished run, to make space when nothing else can. Returns true if there was any.
 pub fn forget_of_live(connection: &Connection) -> rusqlite::Result<bool> {
     let run = connection
         .prepare_cached("SELECT run FROM task ORDER BY id LIMIT 1")?
@@ -58,8 +58,8 @@ pub fn forget_of_live(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Deletes a part of the oldest run that is over, and whose last event is older than this (milliseconds since
-/// 1970). Returns true if there was any.
+/// Deletes a part of the oldest finished run whose last event is older than this (milliseconds since 1970).
+/// Returns true if there was any.
 pub fn forget_some(connection: &Connection, folder: &Path, before: i64) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "SELECT id, run_id, status IS NULL FROM run WHERE seen < ?1 ORDER BY started, id",

@@ -1,4 +1,4 @@
-//! Questions about one recorded run: its tasks, its hosts, its results, and who was notified.
+//! Queries about one recorded run: its tasks, hosts, results and deliveries.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -42,7 +42,7 @@ pub struct RecordedHost {
 /// Result of a task on a host, or of one item of its loop.
 #[derive(Clone, Debug, Serialize)]
 pub struct RecordedResult {
-    /// Number of its event in the run, whose id is `RUN-NUMBER`.
+    /// Number of its event in the run; the event's id is `RUN-NUMBER`.
     pub event: i64,
     /// Number of its task.
     pub task: i64,
@@ -59,9 +59,9 @@ pub struct RecordedResult {
     pub is_item: bool,
     /// True if Ansible hid its content (`no_log`).
     pub is_hidden: bool,
-    /// True if something of it was cut.
+    /// True if part of it was cut.
     pub is_cut: bool,
-    /// Why it failed, or what it says.
+    /// Reason of the failure, or message.
     pub message: Option<String>,
     /// The item of a loop, as JSON.
     pub item: Option<String>,
@@ -77,12 +77,12 @@ pub struct ResultFilter {
     /// Number of the task.
     pub task: Option<i64>,
     pub host: Option<String>,
-    /// Number of the last event of the page before, or of the last one that is known.
+    /// Number of the last event of the previous page, or of the last known one.
     pub after: Option<i64>,
     pub items: bool,
     /// True to return the results as JSON, too.
     pub whole: bool,
-    /// Number of results at most; 0 for no limit.
+    /// Maximum number of results; 0 for no limit.
     pub most: usize,
 }
 
@@ -96,7 +96,7 @@ pub struct Notified {
     pub deliveries: i64,
     /// Time of the next attempt, in milliseconds since 1970, if one is planned.
     pub next_attempt: Option<i64>,
-    /// Error of the newest of them that has one.
+    /// Newest error among them.
     pub error: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Questions about the record: which runs there were, and how they ended.
+//! Queries about the recorded runs and their ends.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl RunState {
         RunState::Canceled,
     ];
 
-    /// Returns the name that people read.
+    /// Returns the name shown to users.
     pub fn name(self) -> &'static str {
         match self {
             RunState::Running => "running",
@@ -64,26 +64,27 @@ pub struct RecordedRun {
     pub state: RunState,
     /// Milliseconds since 1970.
     pub started: i64,
-    /// None if it goes on, or was cut off.
+    /// None if it has not ended or was killed.
     pub ended: Option<i64>,
-    /// Time of its last event; nothing is known of a run that was cut off after it.
+    /// Time of its last event; nothing later is known of a killed run.
     pub seen: i64,
     pub exit_code: Option<i64>,
-    /// Why it did not succeed; while it goes on, its first failure. Begins with host and task if these failed.
+    /// Reason why it did not succeed, or its first failure until it ends. Starts with host and task if a task
+    /// failed.
     pub reason: Option<String>,
     pub counts: Counts,
     /// Number of failures that a `rescue` handled, once it has ended.
     pub rescued: i64,
     pub hosts: i64,
     pub tasks: i64,
-    /// True if a part of it could not be recorded.
+    /// True if part of it could not be recorded.
     pub is_partial: bool,
-    /// Everything else that its events say about it.
+    /// Everything else that its events contain about it.
     pub run: Run,
 }
 
 impl RecordedRun {
-    /// Returns true if this is its name, or the name or the path of its playbook.
+    /// Returns true if this is its name, or the name or path of its playbook.
     fn is_of(&self, playbook: &str) -> bool {
         let named = [self.run.playbook.as_deref(), self.run.path.as_deref()];
         self.name == playbook || named.contains(&Some(playbook))
@@ -105,24 +106,24 @@ pub struct RunFilter {
     pub host: Option<String>,
     /// Milliseconds since 1970.
     pub since: Option<i64>,
-    /// Number of the last run of the page before.
+    /// Number of the last run of the previous page.
     pub after: Option<i64>,
-    /// Number of runs at most; 0 for no limit.
+    /// Maximum number of runs; 0 for no limit.
     pub most: usize,
 }
 
-/// Answer to the question for one run.
+/// Result of a search for one run.
 #[derive(Clone, Debug)]
 pub enum Found {
     One(Box<RecordedRun>),
-    /// The beginning of an id fits several runs; the newest of them.
+    /// The beginning of an id matches several runs; the newest of them.
     Several(Vec<RecordedRun>),
     None,
 }
 
 /// Word for the newest run.
 pub const LAST: &str = "last";
-/// Number of runs named where one was meant.
+/// Maximum number of runs listed for an ambiguous id.
 const NAMED: i64 = 5;
 
 /// Reads.
@@ -134,7 +135,7 @@ impl Spool {
             .await
     }
 
-    /// Returns a recorded run by its id, by the beginning of one, or the newest for [`LAST`].
+    /// Returns a recorded run by its id, by the beginning of its id, or the newest for [`LAST`].
     pub async fn run(&self, id: &str) -> Result<Found, Error> {
         let (folder, id) = (self.folder.clone(), id.to_owned());
         self.read(move |connection| find(connection, &folder, &id))
@@ -223,7 +224,7 @@ fn status_of(state: RunState) -> Option<&'static str> {
     Some(status.name())
 }
 
-/// Returns a run by its id, the beginning of one, or [`LAST`].
+/// Returns a run by its id, the beginning of its id, or [`LAST`].
 pub fn find(connection: &Connection, folder: &Path, id: &str) -> rusqlite::Result<Found> {
     let one = |condition: &str, value: &str| {
         connection
@@ -282,7 +283,7 @@ fn recorded_run(row: &Row<'_>, folder: &Path) -> rusqlite::Result<RecordedRun> {
         hosts: number(17)?,
         tasks: number(18)?,
         is_partial: fields::number(row, 19)? == Some(1),
-        // A damaged text hides no row.
+        // A damaged text does not hide its row.
         run: serde_json::from_str(&text(3)?).unwrap_or_default(),
         id,
     })

@@ -1,4 +1,4 @@
-//! What is recorded is found again.
+//! Recorded runs can be found again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -328,7 +328,7 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
 }
 
 #[test]
-fn days_stay_when_their_runs_are_deleted() {
+fn sums_of_days_survive_their_runs() {
     let spool = spool();
     for (id, status) in [
         ("1", Some(Status::Success)),

@@ -12,15 +12,15 @@ const DAY: i64 = 86_400_000;
 #[allow(dead_code)] // No screen shows it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Day {
-    /// Begin of the day in UTC, in milliseconds since 1970.
+    /// Start of the day in UTC, in milliseconds since 1970.
     pub start: i64,
     /// Name of the runs.
     pub name: String,
     pub runs: i64,
-    /// Those of them that failed, and that were canceled or cut off.
+    /// Numbers of failed runs, and of canceled or killed ones.
     pub failed: i64,
     pub canceled: i64,
-    /// How long all of them took together, in milliseconds.
+    /// Total duration, in milliseconds.
     pub took: i64,
 }
 

@@ -12,7 +12,7 @@ pub const OUTCOME: i64 = 7;
 pub const ITEM: i64 = 8;
 /// Bit for a result whose content Ansible hid.
 pub const HIDDEN: i64 = 16;
-/// Bit for a result of which something was cut.
+/// Bit for a result that was cut.
 pub const CUT: i64 = 32;
 
 /// Records events. One that was recorded before changes nothing.
@@ -62,8 +62,8 @@ fn write_run(connection: &Connection, rows: &[Recorded], is_partial: bool) -> ru
     }
 }
 
-/// Returns the number of a run; adds it if it is new. The fuller description stays: the process around a
-/// command knows less of its run than the plugin in it.
+/// Returns the number of a run; adds it if it is new. The more complete description stays: the surrounding
+/// `ansible-notify run` knows less about its run than the plugin in it.
 fn run(
     connection: &Connection,
     run: &RunAbout,
@@ -120,7 +120,7 @@ struct Tally {
 struct Batch<'a> {
     connection: &'a Connection,
     run: i64,
-    /// Numbers of the tasks and hosts met so far.
+    /// Numbers of the tasks and hosts so far.
     tasks: HashMap<&'a str, i64>,
     hosts: HashMap<&'a str, i64>,
     tallies: HashMap<i64, Tally>,
@@ -253,7 +253,7 @@ impl<'a> Batch<'a> {
                 detail
             ])?;
         if added == 0 {
-            // It was sent again.
+            // A repeated event.
             return self.take_back(detail);
         }
         if result.is_item {

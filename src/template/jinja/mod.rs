@@ -200,7 +200,7 @@ mod unit_tests {
             ("missing | regex_replace('a', 'b')", "not defined"),
             (
                 "1 | strftime('%Y', 'Mars/Base')",
-                "no time zone `Mars/Base`",
+                "`Mars/Base` is not a time zone",
             ),
             ("'x' | hash('crc')", "not `crc`"),
             (

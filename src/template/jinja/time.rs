@@ -81,7 +81,7 @@ fn zone_named(name: &str) -> Result<TimeZone, Error> {
         "local" => Ok(TimeZone::system()),
         _ => TimeZone::get(name).map_err(|_| {
             error(format!(
-                "no time zone `{name}` exists; write one such as `Europe/Berlin`, `UTC` or `local`"
+                "`{name}` is not a time zone; write one such as `Europe/Berlin`, `UTC` or `local`"
             ))
         }),
     }

@@ -69,7 +69,7 @@ fn levels_are_inherited_key_by_key() {
         "[inputs]\ninherit = false\ncallback_url = http://localhost/own\n",
     );
 
-    // What the environment says wins over every file.
+    // The environment overrides every file.
     let mut command = sandbox.command(&["check-config"]);
     command.env(
         "ANSIBLE_NOTIFY_CALLBACK_URL",
@@ -85,7 +85,7 @@ fn levels_are_inherited_key_by_key() {
 }
 
 #[test]
-fn a_project_that_is_named_is_that_directory_and_no_other() {
+fn a_given_project_means_exactly_that_directory() {
     let config = |name: &str| format!("[inputs]\ncallback_url = http://localhost/{name}\n");
     let sandbox = Sandbox::with_config(&config("here"));
     sandbox.file("flat/plugin_config.ini", config("flat"));
@@ -129,7 +129,7 @@ fn a_project_that_is_named_is_that_directory_and_no_other() {
 }
 
 #[test]
-fn a_path_that_is_no_text_is_a_path_all_the_same() {
+fn a_path_that_is_not_utf_8_works() {
     let sandbox = Sandbox::new();
     let project = sandbox.root().join(OsStr::from_bytes(b"x\xff"));
     let run = |arguments: &[&str]| {
@@ -156,14 +156,14 @@ fn a_path_that_is_no_text_is_a_path_all_the_same() {
             .stdout
             .contains("/x\u{fffd}/plugin_config.ini")
     );
-    // It is found again for all that.
+    // It is found again nevertheless.
     let server = Server::start([OK]);
     configure(&server.url());
     run(&["flush"]).expect(0, "ansible-notify: 1 delivery: delivered\n");
 }
 
 #[test]
-fn a_directory_that_everyone_can_write_to_is_passed_over() {
+fn a_world_writable_directory_is_skipped() {
     let sandbox = Sandbox::with_config("[inputs]\ncallback_url = http://localhost/\n");
     sandbox.mode("", 0o777);
     let outcome = sandbox.run(&["check-config"]);

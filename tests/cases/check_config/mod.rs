@@ -6,7 +6,7 @@ mod secrets;
 use crate::sandbox::Sandbox;
 use crate::server::{OK, Reply, Server, dead_url, status};
 
-/// The lines on standard error for a project's configuration, with the directory cut off.
+/// Returns the lines on standard error for a project's configuration, without the directory.
 fn problems(config: &str) -> Vec<String> {
     let sandbox = Sandbox::with_config(config);
     let outcome = sandbox.run(&["check-config"]);
@@ -25,7 +25,7 @@ fn problems(config: &str) -> Vec<String> {
 }
 
 #[test]
-fn all_problems_are_said_at_once_with_their_lines() {
+fn all_problems_are_reported_at_once_with_their_lines() {
     let found = problems(
         "[inputs]\ncalback_url = http://localhost/\nvalidate_certs = maybe\non = ok, faild\ntimeout = soon\n\
          when = stat == 'failed'\nconcurrency = 0\nca_file = nowhere.pem\n[outputs]\na = result.\nb = hots\nc = item | nofilter\n\
@@ -57,7 +57,7 @@ fn all_problems_are_said_at_once_with_their_lines() {
 }
 
 #[test]
-fn a_spool_that_is_a_file_is_said() {
+fn a_spool_that_is_a_file_is_reported() {
     let config =
         "[inputs]\ncallback_url = http://localhost/\n[delivery]\nspool = plugin_config.ini\n";
     assert_eq!(
@@ -68,7 +68,7 @@ fn a_spool_that_is_a_file_is_said() {
 }
 
 #[test]
-fn what_is_no_url_is_said_with_what_to_do() {
+fn an_invalid_url_is_reported_with_advice() {
     for (url, problem) in [
         ("\"http://localhost/\"", "is not a URL: remove the quotes"),
         ("127.0.0.1:8080/x", "must begin with http:// or https://"),
@@ -94,7 +94,7 @@ fn mistakes_in_the_text_of_the_file() {
 }
 
 #[test]
-fn what_looks_like_a_comment_is_warned_of() {
+fn a_value_that_looks_like_a_comment_is_a_warning() {
     let sandbox = Sandbox::with_config(
         "[inputs]\ncallback_url = http://h/x\n[outputs]\na = {{ 'x' }} # note\n",
     );
@@ -106,7 +106,7 @@ fn what_looks_like_a_comment_is_warned_of() {
 }
 
 #[test]
-fn what_the_expressions_do_with_a_sample_is_tried() {
+fn expressions_are_tried_on_samples() {
     let found =
         problems("[inputs]\ncallback_url = http://localhost/\n[outputs]\na = result.rc + 'x'\n");
     assert_eq!(found.len(), 1);
@@ -238,7 +238,7 @@ fn json_keeps_its_keys_whatever_the_secrets_are() {
 }
 
 #[test]
-fn the_values_stand_by_file_and_line_behind_the_verdict() {
+fn the_verdict_precedes_values_by_file_and_line() {
     let sandbox = Sandbox::with_config(
         "[inputs]\ncallback_url = http://localhost/\n[notifier:b]\ntype = webhook\nurl = http://b/\n\
          headers = A: 1\n   B: 2\n[delivery]\ndrain = 2m\n",

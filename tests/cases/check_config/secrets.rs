@@ -45,7 +45,7 @@ fn a_secret_in_a_url_or_a_header_is_one() {
 }
 
 #[test]
-fn files_that_are_not_to_be_trusted_are_refused() {
+fn untrusted_files_are_rejected() {
     let config = "[inputs]\ncallback_url = http://localhost/\nusername = u\npassword = canary\n";
     let sandbox = Sandbox::with_config(config);
     let check = |reason: &str| {

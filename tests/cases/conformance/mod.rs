@@ -346,7 +346,7 @@ fn a_page_of_something_in_between_is_no_receipt() {
             ("webhook", _) => assert_eq!(state, "dead", "{name}: {error}"),
             (_, path) => {
                 assert_eq!(state, "waiting", "{name}: {error}");
-                let words = "is there a proxy or login portal in between?";
+                let words = "is a proxy or login portal in between?";
                 assert!(error.contains(words), "{name}: {error}");
                 let said = match path {
                     "page" => "200 OK: Please log in",

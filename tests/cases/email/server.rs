@@ -9,7 +9,7 @@ use crate::server::certificates::{Authority, Identity, certified_sandbox};
 use crate::server::smtp::Smtp;
 
 #[test]
-fn every_login_works_and_a_refused_one_says_so() {
+fn every_login_works_and_a_rejected_one_is_reported() {
     let login = "the user svc logs in";
     let cases = [
         (
@@ -83,7 +83,7 @@ fn every_login_works_and_a_refused_one_says_so() {
     });
 }
 
-/// Nothing but the beginning of a conversation went out: no mail, no address, no credential.
+/// Only the start of a conversation was sent: no mail, no address, no credential.
 fn said_nothing(server: &Smtp, reason: &str) {
     let wire = server.wire();
     for word in ["AUTH", "MAIL", "ops@", CANARY, "web1"] {
@@ -144,7 +144,7 @@ fn a_server_that_proves_nothing_gets_nothing() {
 }
 
 #[test]
-fn an_unchecked_certificate_is_taken_when_told() {
+fn an_invalid_certificate_is_accepted_on_request() {
     let sandbox = certified_sandbox();
     Identity::self_signed().install(&sandbox);
     let server = Smtp::start(&sandbox, &["--starttls"]);
@@ -163,7 +163,7 @@ fn one_refused_recipient_does_not_stop_the_others() {
         "to = a@example.com, refused@example.com, later@example.com",
     );
     let outcome = send(&sandbox, &failed("x"));
-    // The greylisted one got it on the second attempt; the first one not twice.
+    // The greylisted recipient got it on the second attempt, and the first one did not get it twice.
     let name = format!("localhost:{}", server.port());
     outcome.expect(69, &format!(
         "ansible-notify: 1 event, 1 delivery: 1 dead (mail: 1 of 3 not reached: refused@example.com: {name}: 550 5.1.1 no such user here)\n"
@@ -174,12 +174,12 @@ fn one_refused_recipient_does_not_stop_the_others() {
         recipients,
         [&json!(["a@example.com"]), &json!(["later@example.com"])]
     );
-    // It is the same mail, whoever gets it when.
+    // It is the same mail for all recipients.
     assert_eq!(mails[0]["raw"], mails[1]["raw"]);
 }
 
 #[test]
-fn a_mail_that_the_server_does_not_want_is_dead() {
+fn a_mail_that_the_server_rejects_is_dead() {
     let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
     configure(&sandbox, &server, "to = quota@example.com");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{checked, import, template};
 use crate::sandbox::Sandbox;
 
-/// Pieces of texts that would be something else on a line of their own.
+/// Pieces of text that would have a meaning on separate lines.
 const PIECES: [&str; 24] = [
     "\n",
     "\r",
@@ -42,7 +42,7 @@ fn text(random: &mut fastrand::Rng) -> String {
     (0..random.usize(..8)).map(|_| piece(random)).collect()
 }
 
-/// No text of the input is a section or a key of its own in a configuration that was written.
+/// No text of the input becomes a section or a key in the written configuration.
 #[track_caller]
 fn nothing_is_added(sandbox: &Sandbox, config: &str) {
     let shown = checked(sandbox, config);

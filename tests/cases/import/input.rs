@@ -1,4 +1,4 @@
-//! Exports in every form, and what they lack.
+//! Exports in every form, complete or not.
 
 use serde_json::json;
 
@@ -50,11 +50,11 @@ fn every_form_of_the_input_is_read() {
         ("{}", "no `awx export`"),
         (
             "{\"notification_templates\": []}",
-            "there is no notification template",
+            "contain no notification template",
         ),
         (
             "{\"count\": 0, \"results\": []}",
-            "there is no notification template",
+            "contain no notification template",
         ),
     ] {
         let outcome = sandbox.run_with_input(&["import", "awx", "-"], text);
@@ -81,7 +81,7 @@ fn every_form_of_the_input_is_read() {
 }
 
 #[test]
-fn what_is_incomplete_stays_a_comment() {
+fn incomplete_notifiers_become_comments() {
     let sandbox = Sandbox::new();
     let values = json!({"host": "mail", "port": "x", "sender": "a@example.com", "recipients": ["ops@example.com"]});
     let export = json!({"notification_templates": [
@@ -166,7 +166,7 @@ fn what_is_incomplete_stays_a_comment() {
     let routed =
         json!({"routing_key": "canary-ANSIBLE_NOTIFY_BODY_SUCCESS_ROUTING_KEY", "a": "r1"});
     assert_eq!(server.bodies(), [routed]);
-    // Even a file without an active notifier is good.
+    // Even a file without an active notifier is valid.
     let alone = json!([template("slack", "slack", json!({}))]);
     let (outcome, config) = import(&sandbox, &alone);
     assert_eq!(outcome.code, 78, "{outcome:?}");

@@ -12,7 +12,7 @@ use crate::server::irc::{Inspircd, Reader};
 use crate::server::smtp::Smtp;
 use crate::server::{Reply, Request, Server};
 
-/// What each service says when it took a message.
+/// The success reply of each service.
 fn services(request: &Request) -> Reply {
     let said = |code, body: Value| crate::server::json(code, &body);
     match request.target.as_str() {
@@ -28,7 +28,7 @@ fn services(request: &Request) -> Reply {
     }
 }
 
-/// Points the kinds whose address is fixed to a server.
+/// Points kinds with a fixed address to a server.
 fn redirected(config: &str, server: &Server) -> String {
     let kinds = ["slack", "pagerduty", "twilio"].map(|kind| (kind, format!("/{kind}")));
     let kinds = kinds.into_iter().chain([("awssns", "/sns".to_owned())]);
@@ -271,7 +271,7 @@ fn each_moment_has_its_own_words() {
     expect_said(
         &outcome,
         &[
-            "words: The message of `error` is AWX's default, as its own cannot be used here: unknown variable `nobody`\n",
+            "words: The message of `error` is AWX's default, because its own cannot be used here: unknown variable `nobody`\n",
             "words: Approvals of organization `Default` have no counterpart.\n",
             "words: The messages of `workflow_approval` have no counterpart",
         ],

@@ -1,4 +1,4 @@
-//! Configurations of other programs: what is written for them is good, and sends what they would send.
+//! Configurations of other programs: the converted ones are valid and send the same.
 
 mod ansible_cfg;
 mod hostile;
@@ -39,7 +39,7 @@ fn run_with(
     crate::sandbox::outcome(child.unwrap())
 }
 
-/// Imports an export; the outcome, and the configuration that was written.
+/// Imports an export; returns the outcome and the written configuration.
 fn import(sandbox: &Sandbox, export: &Value) -> (Outcome, String) {
     let file = sandbox.file("export.json", export.to_string());
     let outcome = sandbox.run(&["import", "awx", file.to_str().unwrap()]);
@@ -47,7 +47,7 @@ fn import(sandbox: &Sandbox, export: &Value) -> (Outcome, String) {
     (outcome, config)
 }
 
-/// The configuration passes `check-config` once its variables are set; what that shows.
+/// Asserts that the configuration passes `check-config` once its variables are set; returns its output.
 #[track_caller]
 fn checked(sandbox: &Sandbox, config: &str) -> Value {
     sandbox.file("imported.ini", config);
@@ -57,7 +57,7 @@ fn checked(sandbox: &Sandbox, config: &str) -> Value {
     serde_json::from_str(&outcome.stdout).unwrap()
 }
 
-/// Standard error says each of these.
+/// Asserts that standard error contains each of these.
 #[track_caller]
 fn expect_said(outcome: &Outcome, expected: &[&str]) {
     for said in expected {

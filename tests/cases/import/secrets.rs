@@ -8,7 +8,7 @@ use crate::sandbox::Sandbox;
 use crate::server::Server;
 
 #[test]
-fn no_secret_of_a_text_is_written() {
+fn secrets_in_texts_are_not_written() {
     let sandbox = Sandbox::new();
     let slack = |name: &str, message: &str| {
         let mut slack = template(name, "slack", json!({"token": "", "channels": ["ops"]}));
@@ -68,7 +68,7 @@ fn no_secret_of_a_text_is_written() {
 }
 
 #[test]
-fn a_header_that_is_no_secret_hides_nothing_elsewhere() {
+fn an_ordinary_header_hides_nothing_elsewhere() {
     let sandbox = Sandbox::new();
     let headers = json!({
         "X-Note": "{{ job.id }}", "X-Job-Token": "{{ job.id }}", "X-Auth-Mode": "production", "X-Team": "ops",

@@ -13,7 +13,7 @@ fn connect(config: &str, variable: Option<(&str, &str)>) -> Outcome {
 }
 
 #[test]
-fn what_hinders_a_connection_is_said_once_with_a_way_out() {
+fn connection_problems_are_reported_once_with_advice() {
     let plain = Server::start([crate::server::Reply::Raw(b"\x15\x03\x03\x00\x02\x02\x46")]);
     let url = plain.url();
     connect(&format!("[inputs]\ncallback_url = {url}\n"), None).expect_line(
@@ -68,7 +68,7 @@ fn what_hinders_a_connection_is_said_once_with_a_way_out() {
 }
 
 #[test]
-fn what_an_endpoint_refuses_is_said_with_a_way_out() {
+fn rejections_by_an_endpoint_are_reported_with_advice() {
     for (code, headers, said) in [
         (
             401,

@@ -1,4 +1,4 @@
-//! Typical mistakes: the line that each is found in, and what to write in its place.
+//! Typical mistakes: the reported line, and the advice.
 
 mod connections;
 mod places;
@@ -6,10 +6,10 @@ mod words;
 
 use crate::sandbox::Sandbox;
 
-/// Lines of a notifier, the number of the wrong one, and what is said of it.
+/// Lines of a notifier, the number of the wrong one, and the message about it.
 type Mistake = (&'static str, usize, &'static str);
 
-/// Checks configurations, each with one mistake that is said in one line.
+/// Checks configurations, each with one mistake that is reported in one line.
 #[track_caller]
 fn expect(code: i32, severity: &str, mistakes: &[Mistake]) {
     for (config, line, said) in mistakes {

@@ -1,9 +1,9 @@
-//! Files, and the place that is named.
+//! Files, and the reported places.
 
 use crate::sandbox::{Sandbox, outcome};
 
 #[test]
-fn one_secret_of_several_notifiers_is_said_once_and_lines_are_in_order() {
+fn a_shared_secret_is_reported_once_and_lines_are_in_order() {
     let webhook = |name: &str, more: &str| {
         format!("[notifier:{name}]\ntype = webhook\nurl = http://h/\n{more}\n")
     };
@@ -32,7 +32,7 @@ fn one_secret_of_several_notifiers_is_said_once_and_lines_are_in_order() {
 }
 
 #[test]
-fn a_spool_that_cannot_be_made_is_a_problem() {
+fn a_spool_that_cannot_be_created_is_a_problem() {
     let config = |spool: &str| {
         Sandbox::with_config(&format!(
             "[inputs]\ncallback_url = http://h/\n[delivery]\nspool = {spool}\n"
@@ -81,7 +81,7 @@ fn a_spool_that_cannot_be_made_is_a_problem() {
 }
 
 #[test]
-fn of_two_files_the_one_that_is_not_read_is_said() {
+fn the_ignored_one_of_two_files_is_reported() {
     let config = "[inputs]\ncallback_url = http://h/\n";
     let sandbox = Sandbox::with_config(config);
     sandbox.run(&["check-config"]).expect(0, "");

@@ -21,7 +21,7 @@ fn a_template_of_a_url_that_can_never_be_right_is_a_problem() {
         ),
         (
             "{{ 'secret:%s' | format('dev') }}",
-            "no [secret:%s] in this file or at a farther level; a template must",
+            "no [secret:%s] in this file or at a higher level; a template must",
         ),
         (
             "{{ 'secret:dev' if check else '' }}/x",
@@ -49,7 +49,7 @@ fn a_template_of_a_url_that_can_never_be_right_is_a_problem() {
 }
 
 #[test]
-fn an_undefined_choice_of_a_url_is_a_mistake_and_an_empty_one_is_none() {
+fn an_undefined_url_is_a_mistake_and_an_empty_one_is_not() {
     for (url, code, said) in [
         (
             "{{ {'a': 'secret:dev'}[host] }}",
@@ -163,7 +163,7 @@ fn a_template_that_cannot_choose_is_a_mistake() {
         (
             "{{ 'secret:opz' }}",
             "",
-            "`url`: there is no [secret:opz] in this file or at a farther level; did you mean `ops`?",
+            "`url`: there is no [secret:opz] in this file or at a higher level; did you mean `ops`?",
         ),
         (
             "{{ 'secret:ops' }}",
@@ -215,7 +215,7 @@ fn every_candidate_is_checked_and_none_is_shown() {
 }
 
 #[test]
-fn what_the_environment_sets_is_no_name() {
+fn values_from_the_environment_are_literal() {
     let server = Server::start([OK]);
     let sandbox = Sandbox::with_config(&format!(
         "[secret:a]\nvalue = canary\n[inputs]\ncallback_url = {}\nusername = anna\npassword = secret:a\n",

@@ -20,7 +20,7 @@ fn mail(sandbox: &Sandbox, server: &Smtp, keys: &str) {
 }
 
 #[test]
-fn a_mail_server_gets_a_token_and_a_new_one_if_it_refuses_that() {
+fn a_mail_server_gets_a_token_and_after_a_rejection_a_new_one() {
     let count = AtomicUsize::new(0);
     let idp = Server::answering(move |_| {
         let token = match count.fetch_add(1, Ordering::Relaxed) {
@@ -55,7 +55,7 @@ fn a_mail_server_gets_a_token_and_a_new_one_if_it_refuses_that() {
         mail(&sandbox, &server, &format!("{}{more}", keys(&idp)));
         sandbox.run(&["check-config"]).expect_line(78, &[problem]);
     }
-    // Without a token, there is no mail, and the reason is told.
+    // Without a token, there is no mail, and the reason is reported.
     mail(
         &sandbox,
         &server,

@@ -28,7 +28,7 @@ fn sandbox(service: &Server, keys: &str) -> Sandbox {
     sandbox_draining(service, keys, "4")
 }
 
-/// Waits only so long for what will not be delivered.
+/// Limits the wait for events that will not be delivered.
 fn sandbox_draining(service: &Server, keys: &str, drain: &str) -> Sandbox {
     let sandbox = Sandbox::with_config(&format!(
         "[inputs]\ncallback_url = {}\n{keys}[delivery]\ndrain = {drain}\n",
@@ -96,7 +96,7 @@ fn one_token_serves_every_request_until_it_expires() {
 }
 
 #[test]
-fn attempts_at_once_share_one_request_for_a_token_and_its_failure() {
+fn concurrent_attempts_share_one_token_request_and_its_failure() {
     for good in [true, false] {
         let idp = Server::answering(move |_| {
             std::thread::sleep(Duration::from_millis(300));
@@ -114,7 +114,7 @@ fn attempts_at_once_share_one_request_for_a_token_and_its_failure() {
             .map(|host| json!({"state": "failed", "host": format!("h{host}")}).to_string())
             .collect();
         sandbox.file("event.json", events.concat());
-        // A person waits for one attempt only.
+        // A user waits for only one attempt.
         sandbox.run_on_spool(&["send", "event.json", "--no-wait"]);
         assert_eq!(idp.requests().len(), 0);
         let flushed = sandbox.run_on_spool(&["flush"]);
@@ -127,7 +127,7 @@ fn attempts_at_once_share_one_request_for_a_token_and_its_failure() {
 }
 
 #[test]
-fn a_client_that_is_refused_in_the_header_is_named_in_the_body() {
+fn a_client_rejected_in_the_header_is_sent_in_the_body() {
     let (idp, service) = (
         oauth::start(Client::Body, json!({"expires_in": 0})),
         Server::start([OK]),
@@ -140,13 +140,13 @@ fn a_client_that_is_refused_in_the_header_is_named_in_the_body() {
         .iter()
         .filter(|request| request.header("authorization").is_some())
         .count();
-    // What the server takes is remembered.
+    // The accepted place is remembered.
     assert_eq!((in_header, idp.requests().len()), (1, 3));
     sandbox.expect_no_canary();
 }
 
 #[test]
-fn a_token_that_is_refused_is_replaced_once() {
+fn a_rejected_token_is_replaced_once() {
     let idp = oauth::start(Client::Header, hour());
     let service = Server::answering(|request| match request.header("authorization") {
         Some("Bearer canary-token-1") => status(401),
@@ -159,7 +159,7 @@ fn a_token_that_is_refused_is_replaced_once() {
         ["Bearer canary-token-1", "Bearer canary-token-2"]
     );
     assert_eq!(idp.requests().len(), 2);
-    // One that is refused for good is not asked for again and again.
+    // A rejected request is not repeated again and again.
     let (idp, service) = (
         oauth::start(Client::Header, hour()),
         Server::start([status(401)]),
@@ -170,7 +170,7 @@ fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!((idp.requests().len(), service.requests().len()), (4, 4));
 }
 
-/// No token: the delivery waits, the reason is told, and the service hears nothing.
+/// No token: the delivery waits, the reason is reported, and the service gets no request.
 #[track_caller]
 fn waits(idp: &Server, more: &str, reason: &str) {
     let service = Server::start([OK]);
@@ -217,11 +217,11 @@ fn without_a_token_deliveries_wait() {
         (said(413, "large"), "413 Payload Too Large"),
         (
             said(200, "<title>canary Log in</title>"),
-            "200 OK, no content type: not JSON, so not a response from a token endpoint: is there a proxy",
+            "200 OK, no content type: not JSON, so not a response from a token endpoint: is a proxy or login portal",
         ),
         (
             said(200, r#"{"access_token":"canary-x","token_type":"mac"}"#),
-            "gives tokens of another type than Bearer",
+            "issues tokens of a type other than Bearer",
         ),
         (
             said(
@@ -248,17 +248,17 @@ fn a_body_that_may_contain_a_token_is_not_shown() {
         (
             "application/json;charset=UTF-8",
             r#"{"data":{"access_token":"canary"}}"#,
-            "200 OK, application/json: there is no `access_token` in the reply",
+            "200 OK, application/json: the reply has no `access_token`",
         ),
         (
             "application/json",
             r#"{"token":"canary","message":"canary","error":{"message":"canary"}}"#,
-            "there is no `access_token` in the reply",
+            "the reply has no `access_token`",
         ),
         (
             "application/json",
             r#"{"access_token":["canary"]}"#,
-            "`access_token` in the reply is not a text",
+            "`access_token` in the reply is not a string",
         ),
         (
             "application/json",
@@ -306,7 +306,7 @@ fn a_body_that_may_contain_a_token_is_not_shown() {
 }
 
 #[test]
-fn a_server_that_misses_the_client_in_the_body_gets_it_there() {
+fn a_server_that_needs_the_client_in_the_body_gets_it_there() {
     for (code, error) in [
         (400, "invalid_request"),
         (401, "invalid_request"),
@@ -332,7 +332,7 @@ fn a_server_that_misses_the_client_in_the_body_gets_it_there() {
             "{code} {error}"
         );
     }
-    // The answer that says more about the client counts.
+    // The answer with more details about the client counts.
     let idp = Server::answering(|request| match request.header("authorization") {
         Some(_) => json(401, &json!({"error": "invalid_client"})),
         None => json(400, &json!({"error": "invalid_request"})),
@@ -341,7 +341,7 @@ fn a_server_that_misses_the_client_in_the_body_gets_it_there() {
 }
 
 #[test]
-fn a_new_secret_is_read_when_the_old_one_is_refused() {
+fn a_new_secret_is_read_when_the_old_one_is_rejected() {
     let (idp, service) = (oauth::start(Client::Header, hour()), Server::start([OK]));
     let command = "oauth_client_secret_command = sh -c 'cat next; cp new next'";
     let keys = keys_with(&idp, command);
@@ -354,7 +354,7 @@ fn a_new_secret_is_read_when_the_old_one_is_refused() {
 }
 
 #[test]
-fn a_check_gets_a_token_and_a_preview_none() {
+fn a_check_requests_a_token_and_a_preview_does_not() {
     let (idp, service) = (oauth::start(Client::Header, hour()), Server::start([OK]));
     let keys = |secret: &str| {
         let keys = keys_with(&idp, "oauth_client_secret = secret:idp");
@@ -376,7 +376,7 @@ fn a_check_gets_a_token_and_a_preview_none() {
     );
     assert_eq!(tokens(&service), ["Bearer canary-token-1"]);
     sandbox.expect_no_canary();
-    // A check says what is wrong with the client.
+    // A check reports the problem with the client.
     let sandbox = self::sandbox(&service, &keys("canary-wrong"));
     let checked = sandbox.run(&["check-config", "--connect"]);
     assert_eq!(checked.code, 78, "{checked:?}");

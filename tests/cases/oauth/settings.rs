@@ -1,4 +1,4 @@
-//! Mistakes in the keys, and who gets the client.
+//! Mistakes in the keys, and the addresses that get the client.
 
 use super::{EVENT, hour, keys, keys_with, sandbox_draining, send};
 use crate::sandbox::{Sandbox, outcome};
@@ -59,7 +59,7 @@ fn mistakes_are_said_with_their_place() {
 }
 
 #[test]
-fn no_nearer_address_gets_the_client_or_its_tokens() {
+fn an_address_of_another_level_gets_neither_client_nor_token() {
     let (idp, service, stranger) = (
         oauth::start(Client::Header, hour()),
         Server::start([OK]),
@@ -119,7 +119,7 @@ fn a_spool_of_a_checkout_gets_no_token_of_the_user_s() {
 }
 
 #[test]
-fn a_socket_is_not_the_way_to_the_token() {
+fn a_socket_does_not_apply_to_the_token_endpoint() {
     let idp = oauth::start(Client::Header, hour());
     let sandbox = sandbox_draining(
         &Server::start([OK]),

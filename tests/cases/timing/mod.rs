@@ -1,4 +1,4 @@
-//! When a notifier is told: `after`, `repeat`, `mute`, `digest`, with a clock that the test sets.
+//! When a notifier sends: `after`, `repeat`, `mute`, `digest`, with a clock that the test sets.
 
 mod processes;
 mod settings;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::sandbox::{Outcome, Sandbox, outcome};
 use crate::server::{Reply, Server};
 
-/// A spool, a clock, and a server that is told.
+/// A spool, a clock, and a server that gets the messages.
 pub(super) struct World {
     pub sandbox: Sandbox,
     pub server: Server,
 }
 
-/// Keys of a chat that is told results and the ends of runs.
+/// Keys of a chat that gets results and the ends of runs.
 pub(super) const CHAT: &str = "type = mattermost\non = failed, unreachable, ok, error, success\n";
 
 impl World {

@@ -20,7 +20,7 @@ fn processes_share_what_they_count() {
     for one in runs {
         assert_eq!(outcome(one).code, 0);
     }
-    // Of twelve in a row, the fifth is told, and none of the later ones again.
+    // Of twelve in a row, only the fifth is sent.
     assert_eq!(world.server.requests().len(), 1);
     let status = world.status();
     assert_eq!(
@@ -38,7 +38,7 @@ fn processes_share_what_they_count() {
 }
 
 #[test]
-fn a_killed_process_neither_counts_twice_nor_tells_twice() {
+fn a_killed_process_neither_counts_nor_sends_twice() {
     for place in [
         "before_commit",
         "after_commit",
@@ -83,7 +83,7 @@ fn a_killed_process_neither_counts_twice_nor_tells_twice() {
                 (&json!(1), &json!(0)),
                 "{place}@{number}"
             );
-            // What was sent and not recorded is sent again, as ever.
+            // An unrecorded delivery is sent again, as always.
             let is_repeated = !aborted.status.success() && place != "before_send";
             let most = 1 + usize::from(is_repeated);
             assert!(
@@ -124,7 +124,7 @@ fn a_group_that_was_released_stays_one_message() {
 }
 
 #[test]
-fn what_is_held_can_be_told_by_hand() {
+fn held_events_can_be_sent_by_hand() {
     let world = World::new(&format!("{CHAT}mute = Sat UTC\n"), "");
     world.stream("2026-11-28T08:00:00Z", &run("r1", &[], "error"));
     assert_eq!(world.run(&["flush", "--notifier", "ops"]).code, 0);
@@ -137,7 +137,7 @@ fn what_is_held_can_be_told_by_hand() {
 }
 
 #[test]
-fn a_watching_flush_tells_when_the_window_ends() {
+fn flush_watch_sends_when_the_window_ends() {
     let world = World::new(&format!("{CHAT}mute = Sat UTC\n"), "");
     world.stream("2026-11-28T08:00:00Z", &run("r1", &[], "error"));
     let mut watch = world.command(&["flush", "--watch"]).spawn().unwrap();
@@ -152,7 +152,7 @@ fn a_watching_flush_tells_when_the_window_ends() {
 }
 
 #[test]
-fn without_a_spool_events_are_told_at_once() {
+fn without_a_spool_events_are_sent_immediately() {
     let world = World::new(&format!("{CHAT}mute = Sat UTC\nafter = 3\n"), "");
     world.sandbox.file("state", "not a directory");
     world.stream("2026-11-28T08:00:00Z", &run("r1", &[], "error"));

@@ -4,7 +4,7 @@ use super::{CHAT, NIGHT, World};
 use crate::sandbox::Sandbox;
 
 #[test]
-fn mistakes_are_named_with_their_place() {
+fn mistakes_are_reported_with_their_place() {
     for (keys, text) in [
         (
             "after = 0",
@@ -20,15 +20,15 @@ fn mistakes_are_named_with_their_place() {
         ),
         (
             "digest = 1d at 08:00 Europe/Berln",
-            "3: `digest`: no time zone `Europe/Berln` exists",
+            "3: `digest`: `Europe/Berln` is not a time zone",
         ),
         (
             "mute = Satt",
-            "3: `mute`: `Satt` is no day, time, date or time zone; write windows such as",
+            "3: `mute`: `Satt` is not a day, time, date or time zone; write windows such as",
         ),
         (
             "mute = 22:00",
-            "3: `mute`: `22:00` is no time of day; write a start and an end",
+            "3: `mute`: `22:00` is not a time of day; write a start and an end",
         ),
         (
             "mute = 08:00-08:00",
@@ -36,20 +36,17 @@ fn mistakes_are_named_with_their_place() {
         ),
         (
             "mute = Europe/Berlin",
-            "3: `mute`: `Europe/Berlin` is no window",
+            "3: `mute`: `Europe/Berlin` is not a window",
         ),
         (
             "mute = Mon Tue",
             "3: `mute`: `Mon Tue` has two parts of the same kind",
         ),
-        ("mute = 2026-02-30", "3: `mute`: `2026-02-30` is no date"),
-        (
-            "mute = Mon-Sun",
-            "3: `mute`: its windows leave no time at which anything is sent",
-        ),
+        ("mute = 2026-02-30", "3: `mute`: `2026-02-30` is not a date"),
+        ("mute = Mon-Sun", "3: `mute`: its windows cover all times"),
         (
             "mute = time:nite",
-            "3: `mute`: there is no section [time:nite]; did you mean `time:night`?",
+            "3: `mute`: section [time:nite] does not exist; did you mean `time:night`?",
         ),
         (
             "mute_start = soon",
@@ -73,8 +70,8 @@ fn mistakes_are_named_with_their_place() {
         assert_eq!(outcome.code, 78, "{keys}");
         assert!(outcome.stderr.contains(text), "{keys}: {}", outcome.stderr);
         assert!(
-            outcome.stderr.contains(":8: `late` is no time of day")
-                || outcome.stderr.contains(":9: `late` is no time of day"),
+            outcome.stderr.contains(":8: `late` is not a time of day")
+                || outcome.stderr.contains(":9: `late` is not a time of day"),
             "{}",
             outcome.stderr
         );
@@ -87,8 +84,8 @@ fn check_config_and_routes_explain_what_would_happen_now() {
     world.at("2026-11-28T12:00:00Z");
     let checked = world.run(&["check-config"]).stdout;
     for line in [
-        "  told from failure 3 in a row of the same thing (`after`)\n",
-        "  the same failure is not told again for 4h (`repeat`)\n",
+        "  failures are sent only after 3 in a row (`after`)\n",
+        "  the same failure is not sent again for 4h (`repeat`)\n",
         "  muted until Mon 2026-11-30 05:00 UTC; events are kept\n",
     ] {
         assert!(checked.contains(line), "{checked}");
@@ -99,7 +96,7 @@ fn check_config_and_routes_explain_what_would_happen_now() {
         .file("event", r#"{"event": "runner_on_failed"}"#);
     let routes = world.run(&["routes", "event"]).stdout;
     assert!(
-        routes.contains("matches its trigger `failed`; told from failure 3"),
+        routes.contains("matches its trigger `failed`; failures are sent only after 3"),
         "{routes}"
     );
     let next = "; not muted now; next from Mon 2026-11-30 21:00 UTC until Tue 2026-12-01 05:00 UTC, when events are kept";
@@ -109,11 +106,11 @@ fn check_config_and_routes_explain_what_would_happen_now() {
 }
 
 #[test]
-fn a_time_without_a_unit_warns_that_it_is_in_seconds() {
+fn a_time_without_a_unit_is_a_warning() {
     for (keys, time) in [
         (
             "repeat = 4",
-            Some("`repeat`: 4 means 4 seconds; write `4s`, or the unit that is meant"),
+            Some("`repeat`: 4 means 4 seconds; write `4s`, or the unit that you mean"),
         ),
         ("digest = 3600", Some("`digest`: 3600 means 3600 seconds")),
         (

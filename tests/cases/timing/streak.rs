@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{World, expect, run};
 
 #[test]
-fn a_playbook_is_told_from_its_third_failure_in_a_row() {
+fn a_playbook_is_reported_from_its_third_failure_in_a_row() {
     let world = World::new("type = mattermost\non = error, recovered\nafter = 3", "");
     let day = |hour: u32| format!("2026-11-28T{hour:02}:00:00Z");
     for (number, status, told) in [
@@ -44,18 +44,15 @@ fn a_playbook_is_told_from_its_third_failure_in_a_row() {
     assert_eq!(status["suppressed"], 6);
     let history = world.history();
     assert_eq!(history[0].0, "suppressed");
-    assert_eq!(
-        history[0].1,
-        "not told: failure 1 in a row, told from 3 on (`after`)"
-    );
+    assert_eq!(history[0].1, "not sent: failure 1 of 3 in a row (`after`)");
     assert_eq!(
         history[2].1,
-        "not told: no failure before it was told (`after`)"
+        "not sent: no earlier failure was sent (`after`)"
     );
 }
 
 #[test]
-fn each_task_on_each_host_counts_for_itself() {
+fn each_task_on_each_host_is_counted_separately() {
     let world = World::new("type = mattermost\non = failed, unreachable\nafter = 2", "");
     let told = |number: u32, results: &[&str]| {
         let before = world.server.requests().len();
@@ -87,7 +84,7 @@ fn each_task_on_each_host_counts_for_itself() {
 }
 
 #[test]
-fn a_group_counts_once_in_each_run() {
+fn a_group_counts_once_per_run() {
     let world = World::new(
         "type = mattermost\non = failed\nafter = 2\nrepeat = 4h\ngroup_by = task\ngroup_wait = 0",
         "",
@@ -101,7 +98,7 @@ fn a_group_counts_once_in_each_run() {
     let many = ["h1 A failed", "h2 A failed", "h3 A ok"];
     assert_eq!(told(1, "01:00", &many), 0);
     assert!(told(2, "02:00", &many) > 0);
-    // All of its failures in the run are one group, those that came later, too.
+    // All of its failures in the run are one group, including later ones.
     let suppressed = world.status()["suppressed"].as_i64().unwrap();
     assert_eq!(suppressed, 2);
     assert_eq!(told(3, "03:00", &many), 0);
@@ -112,7 +109,7 @@ fn a_group_counts_once_in_each_run() {
 }
 
 #[test]
-fn the_same_failure_is_repeated_after_a_time_and_says_how_many_were_held_back() {
+fn the_same_failure_is_repeated_later_with_the_number_held_back() {
     let world = World::new("type = mattermost\non = error, success\nrepeat = 4h", "");
     for (number, time, status, told) in [
         (1, "01:00", "error", 1),
@@ -154,7 +151,7 @@ fn the_same_failure_is_repeated_after_a_time_and_says_how_many_were_held_back() 
     assert_eq!(world.status()["suppressed"], 3);
     assert_eq!(
         world.history()[1].1,
-        "not told: the same failure was told Sat 2026-11-28 01:00 UTC, again after Sat 2026-11-28 05:00 UTC (`repeat`)"
+        "not sent: the same failure was sent at Sat 2026-11-28 01:00 UTC; next after Sat 2026-11-28 05:00 UTC (`repeat`)"
     );
 }
 

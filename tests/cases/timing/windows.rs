@@ -10,7 +10,7 @@ use crate::sandbox::{Sandbox, outcome};
 use crate::server::{OK, pagerduty};
 
 #[test]
-fn what_is_muted_is_told_in_one_message_when_the_window_ends() {
+fn muted_events_are_sent_in_one_message_when_the_window_ends() {
     let world = World::new(&format!("{CHAT}{NIGHT}"), "");
     // Friday evening in Berlin, already winter time.
     let outcome = world.stream(
@@ -61,7 +61,7 @@ fn what_is_muted_is_told_in_one_message_when_the_window_ends() {
 }
 
 #[test]
-fn what_is_muted_can_be_dropped() {
+fn muted_events_can_be_dropped() {
     let world = World::new(&format!("{CHAT}{NIGHT}muted = drop\n"), "");
     let outcome = world.stream("2026-11-28T12:00:00Z", &run("r1", &[], "error"));
     outcome.expect(
@@ -81,7 +81,7 @@ fn what_is_muted_can_be_dropped() {
 }
 
 #[test]
-fn windows_follow_the_clocks_of_their_zone() {
+fn windows_follow_their_time_zone() {
     for (mute, at, until) in [
         // Summer time begins in Berlin on 2026-03-29 at 01:00 UTC, in New York on 2026-03-08 at 07:00 UTC.
         (
@@ -165,13 +165,13 @@ fn named_windows_and_periods() {
 }
 
 #[test]
-fn a_digest_is_told_at_its_time() {
+fn a_digest_is_sent_at_its_time() {
     let world = World::new(&format!("{CHAT}digest = 1d at 08:00 Europe/Berlin\n"), "");
     for (number, time) in [(1, "07:00"), (2, "12:00"), (3, "23:30")] {
         let time = format!("2026-11-28T{time}:00Z");
         world.stream(&time, &run(&format!("r{number}"), &[], "success"));
     }
-    // The next run tells it, too.
+    // The next run sends it, too.
     world.at("2026-11-29T07:00:00Z");
     let mut command = world.command(&["stream"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -204,7 +204,7 @@ fn a_digest_waits_for_the_end_of_a_mute() {
 }
 
 #[test]
-fn a_change_of_the_rules_concerns_what_is_held() {
+fn a_change_of_the_rules_applies_to_held_events() {
     let world = World::new(&format!("{CHAT}mute = Sat-Sun UTC\n"), "");
     world.stream("2026-11-28T12:00:00Z", &run("r1", &[], "error"));
     let without = format!("[notifier:ops]\nurl = {}\n{CHAT}", world.server.url());
@@ -216,7 +216,7 @@ fn a_change_of_the_rules_concerns_what_is_held() {
 }
 
 #[test]
-fn kinds_with_a_record_for_each_event_get_each_one() {
+fn kinds_with_separate_records_get_each_event() {
     let world = World::answering(
         "type = webhook\non = error, success\nmute = Sat-Sun UTC\n",
         "",

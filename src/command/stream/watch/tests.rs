@@ -1,4 +1,4 @@
-//! Tests of a run's clock, with times that nobody waits for.
+//! Tests of a run's clock, with simulated times.
 
 use super::*;
 use crate::event::Host;
@@ -60,7 +60,7 @@ impl Story {
         shown(self.watch.note(&event, self.sequence, now, now))
     }
 
-    /// Lets the time go by to a second, and returns everything that is reported.
+    /// Advances the time to a second, and returns all reports.
     fn until(&mut self, second: u64) -> Vec<String> {
         let mut all = Vec::new();
         let mut now = self.start;
@@ -112,7 +112,7 @@ fn a_stall_names_the_hosts_without_a_result() {
     }
     story.note(2, RunnerOnOk, "t", "c");
     assert_eq!(story.until(100), ["stalled-10000-5 10 t a,b"]);
-    // Once only, until something happens.
+    // Only once, until something happens.
     assert_eq!(story.until(1000), [] as [&str; 0]);
     story.note(102, RunnerOnOk, "t", "a");
     assert_eq!(story.until(1000), ["stalled-10000-6 10 t b"]);
@@ -158,12 +158,12 @@ fn a_slow_task_is_reported_while_it_runs_and_listed_with_its_whole_time() {
 }
 
 #[test]
-fn a_task_that_was_not_looked_at_is_reported_at_its_end() {
+fn a_slow_task_between_checks_is_reported_at_its_end() {
     let mut story = Story::new(&[times(0, 0, 10)]);
     story.note(0, PlaybookOnTaskStart, "t", "");
     story.note(0, RunnerOnStart, "t", "a");
     story.note(20, RunnerOnOk, "t", "a");
-    // Ansible thinks about the next task: that is no part of this one.
+    // Ansible prepares the next task: that does not count for this one.
     assert_eq!(story.due(20), None);
     let late = story.note(90, PlaybookOnTaskStart, "u", "");
     assert_eq!(late, ["slow-10000-t 20 t "]);
@@ -208,7 +208,7 @@ fn without_starts_a_task_runs_until_the_next_one() {
 }
 
 #[test]
-fn hosts_that_go_their_own_way_have_tasks_of_their_own() {
+fn hosts_of_a_free_strategy_have_separate_tasks() {
     let mut story = Story::new(&[times(0, 0, 10)]);
     for (at, task, host) in [(0, "t", "a"), (8, "u", "b")] {
         story.note(at, PlaybookOnTaskStart, task, "");
@@ -227,13 +227,13 @@ fn a_process_that_was_stopped_reads_before_it_reports() {
     let mut story = Story::new(&[times(0, 10, 0)]);
     story.note(0, PlaybookOnTaskStart, "t", "");
     assert_eq!(story.due(0), Some(10));
-    // It goes on an hour later; what arrived meanwhile is read first.
+    // It continues an hour later; events that have arrived since are read first.
     let late = story.watch.look(story.at(3600));
     assert!(late.is_empty());
     assert_eq!(story.due(3600), Some(3601));
     story.note(3600, RunnerOnOk, "t", "a");
     assert_eq!(story.due(3600), Some(3610));
-    // Nothing arrived: it has stalled indeed.
+    // Nothing arrived: it has really stalled.
     story.watch.look(story.at(7200));
     assert_eq!(story.due(7200), Some(7201));
     let late = story.watch.look(story.at(7201));
@@ -241,7 +241,7 @@ fn a_process_that_was_stopped_reads_before_it_reports() {
 }
 
 #[test]
-fn nothing_is_due_where_nobody_asks() {
+fn nothing_is_due_without_a_notifier() {
     let mut story = Story::new(&[]);
     story.note(0, PlaybookOnTaskStart, "t", "");
     assert_eq!(story.due(0), None);
