@@ -172,14 +172,10 @@ fn details(found: &DeliveryDetails, now: &Result<String, String>) -> Vec<Styled>
     parts
 }
 
-/// Shows the message of a delivery: as it was sent or, if it is pending or was not kept, as it would be sent now.
+/// Shows the message of a delivery: as it was last sent or, if it was not tried or the message was not kept, as it would
+/// be sent now.
 fn message(found: &DeliveryDetails, now: &Result<String, String>) -> Vec<Styled> {
-    let is_pending = found.row.state == Some(DeliveryState::Pending);
-    let sent = found
-        .message
-        .as_ref()
-        .filter(|_| !is_pending || now.is_err());
-    let (label, text) = match (sent, now) {
+    let (label, text) = match (&found.message, now) {
         (Some(sent), _) => (
             format!("message, as sent at {}", clock::stamp(sent.time)),
             &sent.text,

@@ -48,7 +48,7 @@ impl Trouble {
         match self.harm {
             Harm::Rules => format!("{reason}; `{name}` receives no events until this is fixed"),
             Harm::Unread => {
-                format!("{reason}; deliveries to this notifier stay pending until it can be read")
+                format!("{reason}; deliveries to `{name}` stay pending until it can be read")
             }
             _ => format!("{reason}; deliveries to `{name}` stay pending until this is fixed"),
         }

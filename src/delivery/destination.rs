@@ -10,9 +10,9 @@ use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::delivery::lanes::Delivery;
 use crate::delivery::record::Recording;
-use crate::event::Event;
 use crate::event::masked::Masks;
 use crate::event::stored::EventCodec;
+use crate::event::{Event, State};
 use crate::message::defaults;
 use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
@@ -139,11 +139,11 @@ impl Destination {
     pub fn keeps_message(&self, events: &[Arc<Event>]) -> bool {
         match self.recording {
             Recording::Off => false,
-            // One a run, and what a person looks for.
-            Recording::Failed => {
-                let mut events = events.iter();
-                events.any(|event| event.is_failure() || event.host.is_none())
-            }
+            // Few, and those that a person looks for. A failure that Ansible ignores is one here, too.
+            Recording::Failed => events.iter().any(|event| {
+                let has_failed = matches!(event.state, Some(State::Failed | State::Unreachable));
+                has_failed || event.host.is_none()
+            }),
             Recording::All => true,
         }
     }

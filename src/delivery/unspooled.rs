@@ -11,6 +11,9 @@ use crate::event::Event;
 use crate::spool::DestinationId;
 use crate::spool::NewEvent;
 
+/// Events written to the spool at a time.
+const PART: usize = 100;
+
 impl Deliverer {
     /// Returns true if these events contain the end of a run that another process would deliver before
     /// events held only in memory.
@@ -87,23 +90,42 @@ impl Deliverer {
         let _ = tokio::time::timeout(limit, emptied).await;
     }
 
-    /// Retries spooling the events held in memory.
+    /// Retries spooling the events held in memory, as far as there is space: in parts, so that they fill the spool no
+    /// further than others do.
     pub(super) async fn write_unspooled(&self) {
-        let open = std::mem::take(&mut self.shared.unspooled.borrow_mut().open);
+        let mut open = std::mem::take(&mut self.shared.unspooled.borrow_mut().open);
         let homes = self.find_places().await;
+        while !open.is_empty() {
+            let (rows, last) = self.first_rows(&open, &homes);
+            if self.write_events(rows).await.is_err() {
+                break;
+            }
+            open.retain(|id, _| *id < last);
+        }
+        self.shared.unspooled.borrow_mut().open.extend(open);
+    }
+
+    /// Returns the first of these events in the form the spool takes, and the number of the last delivery among them.
+    fn first_rows(
+        &self,
+        open: &BTreeMap<i64, Unwritten>,
+        homes: &BTreeMap<DestinationId, DestinationId>,
+    ) -> (Vec<NewEvent>, i64) {
         let mut rows: Vec<NewEvent> = Vec::new();
+        let mut last = 0;
         // Their numbers count down.
-        for unwritten in open.values().rev() {
+        for (id, unwritten) in open.iter().rev() {
             let destination = unwritten.destination;
             let home = homes.get(&destination).copied().unwrap_or(destination);
+            let is_full = rows.len() == PART;
             match rows.last_mut() {
                 Some(row) if row.event_id == unwritten.event.id => row.destinations.push(home),
+                _ if is_full => break,
                 _ => rows.push(self.new_event(&unwritten.event, vec![home], Vec::new())),
             }
+            last = *id;
         }
-        if !rows.is_empty() && self.write_events(rows).await.is_err() {
-            self.shared.unspooled.borrow_mut().open = open;
-        }
+        (rows, last)
     }
 
     /// Registers destinations that the spool did not take earlier; returns their new numbers by the old.

@@ -375,6 +375,8 @@ impl Endpoint {
                     ))
                 }
                 405 | 501 if method == Method::OPTIONS => continue,
+                // It answers, and only a POST would show more.
+                501 => {}
                 300..=399 => {
                     let location = response.headers().get("location");
                     let target = redirect_target(location.and_then(|value| value.to_str().ok()));

@@ -35,12 +35,12 @@ pub struct Available {
 }
 
 impl Available {
-    /// Fails if there is no room for so many bytes.
+    /// Fails if the spool is full, or its disk lacks so many bytes.
     pub fn check(&self, connection: &Connection, size: u64) -> rusqlite::Result<()> {
-        if self
+        let is_full = self
             .most_pages
-            .is_some_and(|most| has_used(connection, most))
-        {
+            .is_some_and(|most| has_used(connection, most));
+        if is_full {
             return Err(Error::Full.into_sqlite());
         }
         if self.reserve.is_short(connection, size) {

@@ -75,7 +75,7 @@ fn nothing_is_said_of_a_spool_that_is_not_there() {
         &["discard", "--dead"],
     ] {
         let named = [arguments, &["--spool", "typo"]].concat();
-        run(&sandbox, &named, "").expect(66, "ansible-notify: there is no spool in `typo`\n");
+        run(&sandbox, &named, "").expect(66, "ansible-notify: no spool in `typo`\n");
         assert!(!sandbox.path("typo").exists());
     }
 }

@@ -9,7 +9,7 @@ use super::problem::{Problem, absent};
 use super::routes::{Asked, Form};
 use super::view::{self, Attempt, Delivery};
 use crate::command::history::NOT_KEPT;
-use crate::spool::{DeliveryState, ListedInFull, SentMessage, Unseen};
+use crate::spool::{ListedInFull, SentMessage, Unseen};
 
 /// A message as it was sent.
 #[derive(Serialize)]
@@ -87,15 +87,14 @@ impl Asked<'_> {
         Ok(self.reply("delivery", &format!("deliveries/{id}"), data))
     }
 
-    /// Returns the message of a delivery. A page shows the one that was sent, unless it is to be sent again.
+    /// Returns the message of a delivery. A page shows the one that was last sent, if it is kept.
     async fn message(&self, found: &mut ListedInFull) -> Result<Message, Problem> {
-        let is_pending = found.row.state == Some(DeliveryState::Pending);
         let mut message = Message {
             sent: found.sent.take().map(Sent::from),
             now: None,
             problem: None,
         };
-        if self.form == Form::Page && message.sent.is_some() && !is_pending {
+        if self.form == Form::Page && message.sent.is_some() {
             return Ok(message);
         }
         let mut all = self.destinations().await?.into_iter();

@@ -171,6 +171,8 @@ fn connecting_notifies_nobody() {
         "{outcome:?}"
     );
     assert_eq!(requests[1].method, "HEAD");
+    // Some answer to nothing but a POST.
+    connect(vec![status(501)]).0.expect(0, "");
 
     for (reply, reason) in [
         (
