@@ -389,7 +389,10 @@ impl Section {
 
     /// Returns the place to name in a message about a key: its own, or the section's if it is not set.
     pub(super) fn place(&self, key: &str) -> String {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let mut entries = self.entries.iter();
+        let entry = entries.clone().find(|entry| entry.key == key);
+        // A secret may be given in another form.
+        let entry = entry.or_else(|| entries.find(|entry| family(&entry.key) == key));
         let origin = entry.map_or(&self.origin, |entry| &entry.origin);
         origin.to_string()
     }

@@ -43,8 +43,8 @@ pub fn authorization(
     if let (Some((_, key, one)), Some((_, _, other))) = (sources.next(), sources.next()) {
         section.problem(key, format!("{one} and {other} are set; keep one of them"));
     }
-    let text = match (token, from_url) {
-        (Some(token), _) => bearer_of(section, "token", &token),
+    let text = match (&token, from_url) {
+        (Some(token), _) => bearer_of(section, "token", token),
         (None, _) if has_login => {
             let username = username.unwrap_or_default();
             let password = password.or_else(|| ask_password(section, username))?;
@@ -56,7 +56,8 @@ pub fn authorization(
         ),
         (None, None) => return None,
     };
-    header(section, &text)
+    let key = if token.is_some() { "token" } else { "password" };
+    header(section, key, &text)
 }
 
 /// Returns true if a URL has user information.
@@ -108,7 +109,7 @@ pub fn check_proxy_authorization(section: &Section, url: Option<&Url>, headers: 
 /// Returns the value of `Authorization` for a required bearer token.
 pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
     let token = section.required_secret(key)?;
-    header(section, &bearer_of(section, key, &token))
+    header(section, key, &bearer_of(section, key, &token))
 }
 
 fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
@@ -120,10 +121,12 @@ fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
     format!("Bearer {}", token.expose())
 }
 
-/// Returns a header value marked as sensitive.
-pub fn header(section: &Section, text: &str) -> Option<HeaderValue> {
-    let problem = "the credentials contain a line break or another control character";
-    let value = HeaderValue::from_str(text).map_err(|_| section.problem("", problem));
+/// Returns a header value marked as sensitive, made of the secret `key`.
+pub fn header(section: &Section, key: &str, text: &str) -> Option<HeaderValue> {
+    let value = HeaderValue::from_str(text).map_err(|_| {
+        let problem = "must be one line, without control characters";
+        section.problem(key, format!("`{key}` {problem}"));
+    });
     let mut value = value.ok()?;
     value.set_sensitive(true);
     Some(value)

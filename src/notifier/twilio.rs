@@ -83,7 +83,11 @@ fn authorization(section: &Section, account: Option<&str>) -> Option<HeaderValue
         (None, Some(_)) => return section.missing("api_key_sid"),
         (None, None) => (account?, token.or_else(|| section.missing("auth_token"))?),
     };
-    authorization::header(section, &authorization::basic(user, &password))
+    authorization::header(
+        section,
+        "auth_token",
+        &authorization::basic(user, &password),
+    )
 }
 
 fn sender(section: &Section) -> Option<(&'static str, String)> {

@@ -71,6 +71,17 @@ fn each_source_reaches_the_wire_once() {
 }
 
 #[test]
+fn a_token_of_two_lines_is_named_with_its_place() {
+    let sandbox = Sandbox::with_config(
+        "[notifier:hook]\ntype = webhook\nurl = http://localhost/\ntoken_file = pw\n",
+    );
+    sandbox.file("pw", "one\ntwo\n");
+    let checked = sandbox.run(&["check-config"]);
+    let problem = "plugin_config.ini:4: `token` must be one line, without control characters";
+    checked.expect_line(78, &[problem]);
+}
+
+#[test]
 fn two_sources_are_a_problem() {
     let url = "callback_url = http://localhost/";
     let user = "callback_url = http://anna:secret@localhost/";
