@@ -52,7 +52,7 @@ INTERRUPTED = ("canceled", 99, "interrupted")
 BROKEN = "(BrokenPipeError: .*|cannot write to stdout: )Broken pipe"
 FULL = "(OSError: .*|cannot write to stdout: )No space left on device"
 FAILED = "web1: breaks: .*return.code.*"
-UNDEFINED = ".*(keyword|field) '.*'nope' is undefined"
+UNDEFINED = r".*(keyword|field) '.*'nope' is undefined( \(.*\.yml:\d+\))?"
 
 
 def error(code, reason):
