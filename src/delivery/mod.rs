@@ -262,7 +262,8 @@ impl Deliverer {
                 }
             }
             let room = self.spool().make_room().await?;
-            if room.forgotten == 0 && room.dropped.is_empty() {
+            // Another batch may have made room at the same time.
+            if room.forgotten == 0 && room.dropped.is_empty() && room.is_full {
                 self.recorder.lose(&record);
                 return Err(spool::Error::Full);
             }

@@ -112,6 +112,8 @@ pub struct Room {
     /// Number of finished deliveries, or parts of recorded runs, that were deleted.
     pub forgotten: usize,
     pub dropped: Vec<Dropped>,
+    /// True if the file has still reached its maximum size.
+    pub is_full: bool,
 }
 
 impl Spool {
@@ -126,7 +128,7 @@ impl Spool {
 
     /// Makes some room in a file that has reached its maximum size.
     pub async fn make_room(&self) -> Result<Room, Error> {
-        let most_pages = self.most_pages.filter(|_| self.drop_oldest);
+        let (most_pages, drops_oldest) = (self.most_pages, self.drop_oldest);
         let folder = self.folder.clone();
         self.write(move |connection| {
             let now = Timestamp::now().as_millisecond();
@@ -137,9 +139,12 @@ impl Spool {
             if room.forgotten == 0 {
                 room.forgotten = usize::from(forget_of_live(connection)?);
             }
-            // Not if the disk is full of other things.
-            let is_full = most_pages.map(|most| Ok(pages_in_use(connection)? >= most));
-            if room.forgotten == 0 && is_full.unwrap_or(Ok::<_, rusqlite::Error>(false))? {
+            // Not if the disk is full of other things, or somebody else has made room meanwhile.
+            room.is_full = match most_pages {
+                Some(most) => pages_in_use(connection)? >= most,
+                None => false,
+            };
+            if room.forgotten == 0 && room.is_full && drops_oldest {
                 room.dropped = drop_oldest(connection, now)?;
             }
             Ok(room)
