@@ -23,7 +23,7 @@ FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.D
 
 
 def shown(binary):
-    """What the demo prints on a terminal with colours, from one line to another."""
+    """Output of the demo on a terminal with colours, from one line to another."""
     environment = dict(os.environ, CLICOLOR_FORCE="1", TERM="xterm-256color")
     command = [binary.resolve(), "demo"]
     ran = subprocess.run(

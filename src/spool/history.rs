@@ -246,7 +246,7 @@ pub struct Filter {
     pub most: i64,
 }
 
-/// A delivery as shown by `history`.
+/// A delivery in a list.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct HistoryRow {
     pub id: i64,
@@ -268,6 +268,15 @@ pub struct HistoryRow {
     pub result: String,
     /// Run of the event, if it is known.
     pub run: Option<String>,
+    /// Time of the next attempt, or of its release if it is held, in milliseconds since 1970; 0 means immediately.
+    #[serde(skip)]
+    pub next_at: i64,
+    /// Milliseconds since 1970.
+    #[serde(skip)]
+    pub finished: Option<i64>,
+    /// Duration of the attempt that delivered it, in milliseconds.
+    #[serde(skip)]
+    pub duration: Option<i64>,
 }
 
 /// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
@@ -275,21 +284,29 @@ pub struct HistoryRow {
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
-/// Query for all deliveries, for [`history_row`].
-pub const HISTORY: &str = "SELECT delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
-        delivery.destination, delivery.event
-    FROM delivery LEFT JOIN event ON event.id = delivery.event
+/// Columns of a delivery with its event and destination, for [`history_row`].
+pub const COLUMNS: &str = "delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
+    delivery.destination, delivery.event, next_at, hold, finished, duration";
+
+/// All deliveries with what [`COLUMNS`] names.
+const DELIVERIES: &str = "delivery LEFT JOIN event ON event.id = delivery.event
     LEFT JOIN destination ON destination.id = delivery.destination";
 
-/// Reads a row of [`HISTORY`].
+/// Reads a row of [`COLUMNS`].
 pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
     let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+    let number =
+        |column| Ok::<_, rusqlite::Error>(fields::number(row, column)?.unwrap_or_default());
     let (event_id, callback) = (text(1)?, text(3)?);
-    let event = fields::number(row, 11)?.unwrap_or_default();
-    let Wording { result, run } = wording::of(connection, event, &event_id, &callback)?;
+    let Wording { result, run } = wording::of(connection, number(11)?, &event_id, &callback)?;
+    let state = fields::number(row, 7)?;
+    let next_at = match state {
+        Some(DeliveryState::Held) => number(13)?,
+        _ => number(12)?,
+    };
     Ok(HistoryRow {
         id: row.get(0)?,
-        created: fields::number(row, 2)?.unwrap_or_default(),
+        created: number(2)?,
         result,
         run,
         event_id,
@@ -297,17 +314,20 @@ pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<H
         host: text(4)?,
         task: text(5)?,
         notifier: text(6)?,
-        state: fields::number(row, 7)?,
-        attempts: fields::number(row, 8)?.unwrap_or_default(),
+        state,
+        attempts: number(8)?,
         error: fields::text(row, 9)?,
-        destination: fields::number(row, 10)?.unwrap_or_default(),
+        destination: DestinationId(number(10)?),
+        next_at,
+        finished: fields::number(row, 14)?,
+        duration: fields::number(row, 15)?,
     })
 }
 
 /// Returns the newest deliveries that match the filter, newest first.
 pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
     let mut statement = connection.prepare_cached(&format!(
-        "{HISTORY} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
+        "SELECT {COLUMNS} FROM {DELIVERIES} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
          AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR {FAILED})
          AND (?6 = 0 OR state BETWEEN 0 AND 62 AND ?6 >> state & 1)
          ORDER BY delivery.id DESC"
@@ -380,7 +400,9 @@ pub struct DeliveryDetails {
 /// Returns everything about a delivery.
 pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<DeliveryDetails>> {
     let row = connection
-        .prepare_cached(&format!("{HISTORY} WHERE delivery.id = ?1"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM {DELIVERIES} WHERE delivery.id = ?1"
+        ))?
         .query_row([id], |row| history_row(connection, row))
         .optional()?;
     let Some(row) = row else { return Ok(None) };

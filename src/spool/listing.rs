@@ -1,15 +1,12 @@
 //! Deliveries and attempts as pages list them: filtered, in portions, newest first.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
-use super::attempts::{self, AttemptRow, SentMessage};
-use super::fields;
-use super::history::{self, DestinationStatus};
+use super::history::{self, COLUMNS, DeliveryDetails, DestinationStatus, HistoryRow, history_row};
 use super::record::results::OF_THIS_RUN;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 use super::viewer::{Unseen, Viewer};
-use super::wording::{self, Wording};
 
 /// Selection of deliveries.
 #[derive(Clone, Debug, Default)]
@@ -29,79 +26,10 @@ pub struct DeliveryFilter {
     pub most: i64,
 }
 
-/// A delivery in a list.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub id: i64,
-    pub event_id: String,
-    /// Milliseconds since 1970.
-    pub created: i64,
-    pub callback: String,
-    pub host: String,
-    pub task: String,
-    pub destination: DestinationId,
-    pub notifier: String,
-    /// None if it cannot be read.
-    pub state: Option<DeliveryState>,
-    pub attempts: i64,
-    /// Milliseconds since 1970; zero means at once.
-    pub next_at: i64,
-    /// Milliseconds since 1970.
-    pub finished: Option<i64>,
-    /// Duration of the attempt that delivered it, in milliseconds.
-    pub duration: Option<i64>,
-    pub error: Option<String>,
-    /// The event in words: `failed`, `run ok`.
-    pub result: String,
-    /// Run of the event, if it is known.
-    pub run: Option<String>,
-}
-
-/// A delivery with everything that is kept of it.
-pub struct ListedInFull {
-    pub row: Listed,
-    pub attempts: Vec<AttemptRow>,
-    /// Message as it was last sent.
-    pub sent: Option<SentMessage>,
-    /// Body of its event.
-    pub body: Option<String>,
-}
-
-const COLUMNS: &str = "delivery.id, event_id, created, callback, host, task, delivery.destination,
-    destination.name, state, attempts, next_at, finished, duration, error, hold, delivery.event";
-
-fn listed(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Listed> {
-    let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
-    let number =
-        |column| Ok::<_, rusqlite::Error>(fields::number(row, column)?.unwrap_or_default());
-    let state = fields::number(row, 8)?;
-    let next_at = match state {
-        Some(DeliveryState::Held) => number(14)?,
-        _ => number(10)?,
-    };
-    let (event_id, callback) = (text(1)?, text(3)?);
-    let Wording { result, run } = wording::of(connection, number(15)?, &event_id, &callback)?;
-    Ok(Listed {
-        id: row.get(0)?,
-        event_id,
-        created: number(2)?,
-        callback,
-        host: text(4)?,
-        task: text(5)?,
-        destination: DestinationId(number(6)?),
-        notifier: text(7)?,
-        state,
-        attempts: number(9)?,
-        next_at,
-        finished: fields::number(row, 11)?,
-        duration: fields::number(row, 12)?,
-        error: fields::text(row, 13)?,
-        result,
-        run,
-    })
-}
-
-fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Result<Vec<Listed>> {
+fn deliveries(
+    connection: &Connection,
+    filter: &DeliveryFilter,
+) -> rusqlite::Result<Vec<HistoryRow>> {
     let [first, last] = filter
         .events
         .clone()
@@ -136,7 +64,7 @@ fn deliveries(connection: &Connection, filter: &DeliveryFilter) -> rusqlite::Res
         filter.since,
         filter.most
     ];
-    let rows = statement.query_map(values, |row| listed(connection, row))?;
+    let rows = statement.query_map(values, |row| history_row(connection, row))?;
     rows.collect()
 }
 
@@ -180,31 +108,15 @@ impl Viewer {
     }
 
     /// Returns the newest deliveries that match the filter, newest first.
-    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<Listed>, Unseen> {
+    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<HistoryRow>, Unseen> {
         self.ask(move |connection| deliveries(connection, &filter))
             .await
     }
 
-    /// Returns a delivery with everything that is kept of it.
-    pub async fn delivery(&self, id: i64) -> Result<Option<ListedInFull>, Unseen> {
-        self.ask(move |connection| {
-            let filter = DeliveryFilter {
-                before: id.checked_add(1),
-                most: 1,
-                ..DeliveryFilter::default()
-            };
-            let found = deliveries(connection, &filter)?.pop();
-            let Some(row) = found.filter(|found| found.id == id) else {
-                return Ok(None);
-            };
-            Ok(Some(ListedInFull {
-                row,
-                attempts: attempts::of(connection, id)?,
-                sent: attempts::message(connection, id)?,
-                body: history::body(connection, id)?,
-            }))
-        })
-        .await
+    /// Returns everything about a delivery.
+    pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>, Unseen> {
+        self.ask(move |connection| history::delivery(connection, id))
+            .await
     }
 
     /// Returns the attempts for each destination.

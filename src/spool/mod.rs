@@ -63,7 +63,7 @@ pub use held::HeldRange;
 pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
-pub use listing::{Attempts, DeliveryFilter, Listed, ListedInFull};
+pub use listing::{Attempts, DeliveryFilter};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
 pub use schema::NEWEST as SCHEMA;

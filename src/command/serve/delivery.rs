@@ -9,7 +9,7 @@ use super::problem::{Problem, absent};
 use super::routes::{Asked, Form};
 use super::view::{self, Attempt, Delivery};
 use crate::command::history::NOT_KEPT;
-use crate::spool::{ListedInFull, SentMessage, Unseen};
+use crate::spool::{DeliveryDetails, SentMessage, Unseen};
 
 /// A message as it was sent.
 #[derive(Serialize)]
@@ -88,9 +88,9 @@ impl Asked<'_> {
     }
 
     /// Returns the message of a delivery. A page shows the one that was last sent, if it is kept.
-    async fn message(&self, found: &mut ListedInFull) -> Result<Message, Problem> {
+    async fn message(&self, found: &mut DeliveryDetails) -> Result<Message, Problem> {
         let mut message = Message {
-            sent: found.sent.take().map(Sent::from),
+            sent: found.message.take().map(Sent::from),
             now: None,
             problem: None,
         };

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::view::{Cut, cut, time};
+use super::view::{Cut, cut, next_attempt, time};
 use crate::json::bulk;
 use crate::spool::DeliveryState;
 use crate::spool::record::Counts;
-use crate::spool::record::results::{Notified, RecordedHost, RecordedResult, RecordedTask};
+use crate::spool::record::results::{Notified, RecordedResult, RecordedTask};
 use crate::spool::record::runs::RecordedRun;
 use crate::text;
 
@@ -100,15 +100,11 @@ pub struct Told {
 
 impl From<Notified> for Told {
     fn from(row: Notified) -> Told {
-        let is_pending = matches!(
-            row.state,
-            Some(DeliveryState::Pending | DeliveryState::Held)
-        );
         Told {
             notifier: row.notifier,
             state: row.state.map_or("unknown", DeliveryState::key),
             deliveries: row.deliveries,
-            next_attempt: row.next_attempt.filter(|_| is_pending).map(time),
+            next_attempt: next_attempt(row.state, row.next_attempt),
             error: row.error,
         }
     }
@@ -146,20 +142,6 @@ impl From<RecordedTask> for Task {
             longest: row.longest,
             counts: row.counts,
         }
-    }
-}
-
-/// A host of a run.
-#[derive(Serialize)]
-pub struct Host {
-    pub name: String,
-    pub counts: Counts,
-}
-
-impl From<RecordedHost> for Host {
-    fn from(row: RecordedHost) -> Host {
-        let RecordedHost { name, counts } = row;
-        Host { name, counts }
     }
 }
 
@@ -215,7 +197,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// What a result contains, as its page shows it.
+/// Content of a result, as its page shows it.
 #[derive(Default, Serialize)]
 pub struct Content {
     pub texts: Vec<Part>,

@@ -7,10 +7,11 @@ use super::answer::{self, Answer};
 use super::problem::{Problem, absent, bad};
 use super::query::Filters;
 use super::routes::{Asked, Form};
-use super::run_view::{Content, Host, Outcome, Run, Task, Told};
+use super::run_view::{Content, Outcome, Run, Task, Told};
 use super::view::Delivery;
+use crate::spool::record::Outcome as Kind;
+use crate::spool::record::results::{RecordedHost, ResultFilter};
 use crate::spool::record::runs::{Found, RecordedRun};
-use crate::spool::record::{Outcome as Kind, results::ResultFilter};
 use crate::spool::{DeliveryFilter, Unseen};
 
 /// Failures on the page of a run, and the most tasks and hosts there.
@@ -94,7 +95,7 @@ impl Asked<'_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             tasks: Option<Vec<Task>>,
             #[serde(skip_serializing_if = "Option::is_none")]
-            hosts: Option<Vec<Host>>,
+            hosts: Option<Vec<RecordedHost>>,
         }
         let row = self.find(id).await?;
         let number = row.number;
@@ -111,7 +112,7 @@ impl Asked<'_> {
             let found = self.viewer.tasks(number).await?;
             tasks = Some(found.into_iter().take(MAX_TASKS).map(Task::from).collect());
             let found = self.viewer.hosts(number).await?;
-            hosts = Some(found.into_iter().take(MAX_HOSTS).map(Host::from).collect());
+            hosts = Some(found.into_iter().take(MAX_HOSTS).collect());
         }
         let data = OneRun {
             total: row.counts.all(),
@@ -138,8 +139,7 @@ impl Asked<'_> {
     /// Lists the hosts of a run.
     pub(super) async fn hosts(&self, id: &str) -> Result<Answer, Problem> {
         let row = self.find(id).await?;
-        let found = self.viewer.hosts(row.number).await?;
-        let hosts: Vec<Host> = found.into_iter().map(Host::from).collect();
+        let hosts = self.viewer.hosts(row.number).await?;
         Ok(answer::json(
             StatusCode::OK,
             serde_json::json!({"hosts": hosts}),

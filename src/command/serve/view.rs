@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::command::status::config_of;
 use crate::json::bulk;
-use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, Listed, Scope};
+use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, HistoryRow, Scope};
 
 /// Length of an event's text on a page, in bytes; the API has it whole.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -101,13 +101,8 @@ pub struct Delivery {
     pub run: Option<String>,
 }
 
-impl From<Listed> for Delivery {
-    fn from(row: Listed) -> Delivery {
-        let is_pending = matches!(
-            row.state,
-            Some(DeliveryState::Pending | DeliveryState::Held)
-        );
-        let next = Some(row.next_at).filter(|next| is_pending && *next > 0);
+impl From<HistoryRow> for Delivery {
+    fn from(row: HistoryRow) -> Delivery {
         Delivery {
             id: row.id,
             event_id: row.event_id,
@@ -119,7 +114,7 @@ impl From<Listed> for Delivery {
             notifier_id: row.destination.0,
             state: row.state.map_or("unknown", DeliveryState::key),
             attempts: row.attempts,
-            next_attempt: next.map(time),
+            next_attempt: next_attempt(row.state, Some(row.next_at).filter(|next| *next > 0)),
             finished: row.finished.map(time),
             duration: row.duration,
             error: row.error,
@@ -127,6 +122,12 @@ impl From<Listed> for Delivery {
             run: row.run,
         }
     }
+}
+
+/// Returns the time of the next attempt at a delivery in this state; None if there is none any more.
+pub fn next_attempt(state: Option<DeliveryState>, next_at: Option<i64>) -> Option<String> {
+    let is_pending = matches!(state, Some(DeliveryState::Pending | DeliveryState::Held));
+    next_at.filter(|_| is_pending).map(time)
 }
 
 /// An attempt of a delivery.
