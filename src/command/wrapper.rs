@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::ending::Exited;
 use crate::event::wrapped::Wrapped;
 use crate::event::{Run, Status};
+use crate::spool::Ended;
 use crate::system::home;
 
 /// Environment variable with the id of the run.
@@ -40,6 +41,8 @@ pub enum Request {
     },
     /// The end of a run was accepted; answered by null.
     Told(Status),
+    /// What the success of a run says about its playbooks once the command has succeeded; answered by null.
+    Left(Vec<Ended>),
 }
 
 /// A run that starts in the command.
@@ -58,6 +61,9 @@ pub struct Claim {
     pub key: String,
     /// Name given with `--name`.
     pub title: Option<String>,
+    /// True if the command is none of Ansible's.
+    #[serde(default)]
+    pub is_script: bool,
 }
 
 impl Claim {
@@ -65,6 +71,7 @@ impl Claim {
     pub fn adopt(&self, run: Run) -> Run {
         let wrapped = Wrapped {
             key: self.key.clone(),
+            is_script: self.is_script,
             is_started: true,
         };
         Run {
@@ -121,6 +128,13 @@ impl Wrapper {
     /// Notes that the end of the run is safe.
     pub fn told(&mut self, status: Status) {
         let _: Option<()> = self.ask(&Request::Told(status));
+    }
+
+    /// Leaves what the success of a run says about its playbooks until the command has ended.
+    pub fn leave(&mut self, ends: Vec<Ended>) {
+        if !ends.is_empty() {
+            let _: Option<()> = self.ask(&Request::Left(ends));
+        }
     }
 
     /// Returns the answer to a request; None after a timeout.

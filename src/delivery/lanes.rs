@@ -5,6 +5,8 @@ mod ends;
 mod lane;
 mod opening;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::breaker::MAX_BACK_OFF;
 use crate::notifier::Thread;
-use crate::route::grouping::Grouping;
+use crate::route::grouping::{Grouping, STEPS};
 use crate::spool::Room;
 use aside::Aside;
 use ends::Ends;
@@ -43,6 +45,8 @@ pub struct Lanes {
     opening: Opening,
     /// Lanes with deliveries in the spool that are not in memory although later ones are.
     aside: Aside,
+    /// Lanes whose first delivery waits for an earlier one of another lane.
+    behind: Vec<Rc<str>>,
     /// Number and approximate size in memory of the deliveries that have a place in the spool.
     length: usize,
     bytes: usize,
@@ -59,6 +63,7 @@ impl Lanes {
             ends: Ends::new(drain),
             opening: Opening::new(thread),
             aside: Aside::default(),
+            behind: Vec::new(),
             length: 0,
             bytes: 0,
         }
@@ -79,14 +84,15 @@ impl Lanes {
             self.length += 1;
             self.bytes += delivery.size();
         }
-        if delivery.event.end.is_some() && delivery.hold == 0 {
+        let was_held = delivery.is_told_together(&self.grouping);
+        if delivery.event.end.is_some() && !was_held {
             self.complete_groups(Some(&delivery.event.run.id));
             if delivery.ends_run(&self.grouping) {
                 self.ends.hold(delivery, now);
                 return self.open_ends(now);
             }
         }
-        if delivery.due.is_none() && delivery.hold == 0 && delivery.gathers(&self.grouping) {
+        if delivery.due.is_none() && !was_held && delivery.gathers(&self.grouping) {
             delivery.due = self.gathered_until(&delivery, now);
         }
         self.enlist(delivery);
@@ -146,19 +152,43 @@ impl Lanes {
             if self.hold_again(&name, now) {
                 continue;
             }
+            if self.waits_behind(&name) {
+                self.behind.push(name);
+                continue;
+            }
             let lane = self.lanes.get_mut(&name)?;
             let first = lane.waiting.front()?;
-            if first.hold == 0 && !self.opening.admits(&first.event.run.id, &name) {
+            let was_held = first.is_told_together(&self.grouping);
+            if !was_held && !self.opening.admits(&first.event.run.id, &name) {
                 continue;
             }
             lane.under_way = Some((first.event.run.clone(), first.id));
+            lane.tells_held = was_held;
             let count = lane.fitting(lane.together(&self.grouping));
             return Some(lane.waiting.drain(..count).collect());
         }
     }
 
+    /// Returns true if the first delivery of a lane comes after one in another lane: after those about its host
+    /// that are told together, or, if runs are in order, after the end of an earlier run of the same playbook.
+    fn waits_behind(&self, name: &Rc<str>) -> bool {
+        let (grouping, lanes) = (&self.grouping, &self.lanes);
+        let first = lanes.get(name).and_then(|lane| lane.waiting.front());
+        let Some(first) = first else { return false };
+        let told = || lanes.get(STEPS).filter(|_| **name != *STEPS);
+        if grouping.tells_together()
+            && told().is_some_and(|told| told.tells_before(first, grouping))
+        {
+            return true;
+        }
+        let others = || lanes.iter().filter(|(other, _)| *other != name);
+        first.event.end.is_some()
+            && !grouping.is_parallel()
+            && others().any(|(_, lane)| lane.ends_before(first))
+    }
+
     /// Holds back again the end of a run at the head of this lane, if a delivery that had failed when it
-    /// was released can proceed now.
+    /// was released can proceed now, or an earlier end was held back.
     fn hold_again(&mut self, name: &Rc<str>, now: Instant) -> bool {
         let first = self.lanes.get(name).and_then(|lane| lane.waiting.front());
         let end = first.filter(|first| first.ends_run(&self.grouping));
@@ -233,6 +263,7 @@ impl Lanes {
     /// Continues after an attempt at deliveries of this lane and this run.
     fn go_on(&mut self, lane: Rc<str>, run: &str, now: Instant) {
         self.reopen(lane);
+        self.ready.extend(self.behind.drain(..));
         for lane in self.opening.done(run).into_iter().rev() {
             self.ready.push_front(lane);
         }
@@ -278,6 +309,7 @@ impl Lanes {
         let lanes = &self.lanes;
         self.resting
             .retain(|Reverse((_, name))| lanes.contains_key(name));
+        self.ready.extend(self.behind.drain(..));
     }
 
     /// Leaves the deliveries of a resting lane to the spool, except the first `kept`.
@@ -288,7 +320,7 @@ impl Lanes {
         let Some(first) = lane.waiting.front() else {
             return;
         };
-        let gathers = first.gathers(&self.grouping) || first.hold > 0;
+        let gathers = first.gathers(&self.grouping);
         // A group stays as it is; one of an earlier process has to be gathered again.
         let is_bound = gathers && (kept == 0 || first.together == 0);
         // Deliveries without a place in the spool stay in memory.

@@ -5,6 +5,7 @@ pub mod breaker;
 mod building;
 pub mod conditions;
 pub mod destination;
+pub mod endings;
 pub mod keys;
 pub mod lanes;
 pub mod page;
@@ -21,7 +22,6 @@ pub mod window;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,14 +34,13 @@ use crate::delivery::record::Recorder;
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
 use crate::delivery::worker::WorkerHandle;
-use crate::event::run_summary::{Before, RunSummary};
+use crate::event::Event;
 use crate::event::stored::EventCodec;
-use crate::event::{Event, Run, Status};
 use crate::message::labels::Labels;
 use crate::net::http::Http;
 use crate::secret;
 use crate::spool::DestinationId;
-use crate::spool::{self, Accepted, Condition, DestinationKey, NewEvent, Spool};
+use crate::spool::{self, Acceptance, Condition, DestinationKey, NewEvent, Spool};
 use crate::template::context::Context;
 
 /// Time limit for attempts in progress when the process ends.
@@ -138,6 +137,10 @@ impl Deliverer {
             let _ = self.spool().note_error(id, reason).await;
         }
         self.start(Rc::new(destination), id);
+        if let Some(worker) = self.worker(id).filter(|worker| !worker.holds()) {
+            // Its rules may have held events earlier: those come first.
+            worker.release(self.spool()).await;
+        }
         number
     }
 
@@ -186,14 +189,7 @@ impl Deliverer {
             return wanted_by_some;
         }
         match self.write_events(rows).await {
-            Ok(accepted) => {
-                for accepted in accepted {
-                    // A resent event may have a delivery for a notifier that is no longer configured.
-                    if let Some(worker) = self.worker(accepted.destination) {
-                        worker.accept(&accepted, &held[accepted.event].1);
-                    }
-                }
-            }
+            Ok(acceptance) => self.take(acceptance, &held),
             Err(error) => {
                 self.shared
                     .complain(&format!("events are kept in memory only: {error}"));
@@ -201,6 +197,21 @@ impl Deliverer {
             }
         }
         wanted_by_some
+    }
+
+    /// Passes deliveries that are in the spool now to their workers.
+    fn take(&self, acceptance: Acceptance, events: &[(u64, Arc<Event>)]) {
+        for (destination, released) in acceptance.released {
+            if let Some(worker) = self.worker(destination) {
+                worker.own.borrow_mut().release(released);
+            }
+        }
+        for accepted in acceptance.accepted {
+            // A resent event may have a delivery for a notifier that is no longer configured.
+            if let Some(worker) = self.worker(accepted.destination) {
+                worker.accept(&accepted, &events[accepted.event].1);
+            }
+        }
     }
 
     /// Returns true if these events, which no notifier wants, may begin or end a row of failures that some counts.
@@ -241,7 +252,7 @@ impl Deliverer {
 
     /// Writes events to the spool, and what waits for the record. If it is full, room is made as long as that is
     /// possible.
-    async fn write_events(&self, rows: Vec<NewEvent>) -> Result<Vec<Accepted>, spool::Error> {
+    async fn write_events(&self, rows: Vec<NewEvent>) -> Result<Acceptance, spool::Error> {
         let rows = Arc::new(rows);
         let mut record = self.recorder.take();
         loop {
@@ -274,44 +285,6 @@ impl Deliverer {
                 }
             }
         }
-    }
-
-    /// Records how a run of a playbook ended, and returns the state before it. Check mode changes nothing,
-    /// and a run that was cut off says nothing about the playbook.
-    pub async fn end_run(&self, run: &Run, status: Status, progress: &RunSummary) -> Before {
-        let mut ends = vec![(run.playbook_key(), status)];
-        if run.own_key() != ends[0].0 {
-            let earlier = run.earlier_keys().into_iter();
-            ends.extend(earlier.map(|key| (key, Status::Success)));
-            ends.push((run.own_key(), status));
-        }
-        if let Some(wrapped) = &run.wrapped {
-            // Its failures before the playbook began are known by this key only.
-            ends.push((wrapped.key.clone(), status));
-        }
-        let mut seen = BTreeSet::new();
-        ends.retain(|(key, _)| !key.is_empty() && seen.insert(key.clone()));
-        if ends.is_empty() || run.check || status == Status::Canceled {
-            return Before::default();
-        }
-        let ended = |(key, status): (String, Status)| {
-            let (hosts, failed) = progress.hosts(status);
-            spool::Ended {
-                key,
-                run: run.id.clone(),
-                status: status.name().to_owned(),
-                scope: run.scope(),
-                hosts,
-                failed,
-            }
-        };
-        let ends: Vec<spool::Ended> = ends.into_iter().map(ended).collect();
-        // If the spool cannot be written, nothing is known about earlier runs.
-        let known = self.spool().end_runs(ends).await.unwrap_or_default();
-        let pairs = known
-            .into_iter()
-            .map(|one| (one.previous, one.still_failing));
-        Before::of_all(pairs.collect(), status)
     }
 
     /// Returns the destinations that want an event, the conditions of those that have any, and the event

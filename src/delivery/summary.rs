@@ -9,7 +9,9 @@ use crate::exit::Exit;
 impl Deliverer {
     /// Awaits `drained`, lets attempts in progress be recorded, and prints the summary if `events` is given.
     pub async fn close(&self, drained: impl Future<Output = ()>, events: Option<u64>) -> Exit {
+        self.find_released().await;
         drained.await;
+        self.find_released().await;
         // It was reported where it failed.
         let _ = self.stop().await;
         progress::hide();
@@ -21,6 +23,14 @@ impl Deliverer {
             return Exit::Io;
         }
         exit_of(&standings)
+    }
+
+    /// Looks up what other processes released meanwhile.
+    async fn find_released(&self) {
+        let workers = self.workers.borrow().clone();
+        for worker in workers {
+            worker.find_released(self.spool()).await;
+        }
     }
 }
 

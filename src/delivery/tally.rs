@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringTreemap;
 
-use crate::spool::{DeliveryState, DestinationStatus, HeldRange};
+use crate::spool::{DeliveryState, DestinationStatus, HeldRange, Released};
 
 /// Deliveries that this process accepted for a destination, and their outcome.
 #[derive(Default)]
 pub struct Tally {
     pub counts: Counts,
     open: RoaringTreemap,
-    /// Pending deliveries that are held, by the time until which they are, in milliseconds since 1970.
+    /// Numbers of events whose deliveries are held, by the time until which they are, in milliseconds since 1970.
     held: BTreeMap<i64, RoaringTreemap>,
     /// The last one that was looked up.
     looked_at: u64,
@@ -24,21 +24,34 @@ impl Tally {
         self.open.insert(delivery.cast_unsigned());
     }
 
-    /// Adds an accepted delivery that is held until a time, in milliseconds since 1970.
-    pub fn hold(&mut self, delivery: i64, until: i64) {
+    /// Adds an event whose delivery is held until a time, in milliseconds since 1970.
+    pub fn hold(&mut self, event: i64, until: i64) {
         let held = self.held.entry(until).or_default();
-        held.insert(delivery.cast_unsigned());
+        held.insert(event.cast_unsigned());
         self.count_held();
     }
 
-    /// Records that a held delivery was released under a new number.
-    pub fn release(&mut self, before: i64, now: i64) {
+    /// Records that a held delivery was released, if it is one of this process's.
+    pub fn release(&mut self, released: Released) {
+        if self.end_hold(released.event) {
+            self.add(released.delivery);
+        }
+    }
+
+    /// Returns the events whose deliveries are held, as far as is known.
+    pub fn held_events(&self) -> Vec<i64> {
+        let held = self.held.values().flatten();
+        held.map(u64::cast_signed).collect()
+    }
+
+    fn end_hold(&mut self, event: i64) -> bool {
         let mut held = self.held.values_mut();
-        if held.any(|held| held.remove(before.cast_unsigned())) {
+        let was_held = held.any(|held| held.remove(event.cast_unsigned()));
+        if was_held {
             self.held.retain(|_, held| !held.is_empty());
             self.count_held();
-            self.add(now);
         }
+        was_held
     }
 
     fn count_held(&mut self) {

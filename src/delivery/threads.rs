@@ -15,7 +15,7 @@ use crate::spool::reached_key;
 /// nor is a success that leaves something broken.
 pub fn keys(event: &Event) -> Vec<String> {
     let run = format!("run {}", event.run.id);
-    let playbook = event.run.playbook_key();
+    let playbook = event.run.incident_key();
     if playbook.is_empty() || event.run.check {
         return vec![run];
     }

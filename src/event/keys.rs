@@ -56,6 +56,7 @@ mod tests {
     use crate::event::alert::{Alert, Delay, Delays};
     use crate::event::callback::Callback;
     use crate::event::stored::EventCodec;
+    use crate::event::wrapped::Wrapped;
     use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, Status, Task, sample};
 
     /// Returns the schema of the event at `path`: of a member, or of the members of a list.
@@ -105,7 +106,11 @@ mod tests {
             url: some("https://ci"),
             ident: some("i"),
             title: some("n"),
-            wrapped: None,
+            wrapped: Some(Wrapped {
+                key: "deploy.sh in /srv".into(),
+                is_script: true,
+                is_started: false,
+            }),
         }
     }
 

@@ -122,7 +122,7 @@ impl Masks {
                 url,
                 ident: _,
                 title,
-                wrapped: _,
+                wrapped,
             } = run;
             let texts = [
                 playbook,
@@ -139,7 +139,9 @@ impl Masks {
             let one = one.fold(false, |one, other| one | other);
             let lists = [tags, skip_tags, inventory, playbooks];
             let many = lists.into_iter().flatten().map(|text| self.words(text));
-            many.fold(one, |one, other| one | other)
+            let key = wrapped.as_mut().map(|wrapped| &mut wrapped.key);
+            let key = key.is_some_and(|key| self.words(key));
+            many.fold(one | key, |one, other| one | other)
         })
     }
 

@@ -133,8 +133,8 @@ pub struct Run {
     /// Name of the command of `ansible-notify run`: from `--name`, or the program's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Present in the process that reports a command of `ansible-notify run`.
-    #[serde(skip)]
+    /// Command of `ansible-notify run` that it belongs to; elsewhere, only if it is a script.
+    #[serde(rename = "key", skip_serializing_if = "wrapped::is_plain")]
     pub wrapped: Option<wrapped::Wrapped>,
 }
 

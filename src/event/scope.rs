@@ -1,6 +1,8 @@
 //! Scope of a run: the part of its playbook that it covers, which decides if its success clears earlier
 //! failures.
 
+use std::collections::BTreeSet;
+
 use crate::event::callback::Callback;
 use crate::event::{Event, Run, State, Status};
 
@@ -44,6 +46,30 @@ impl Run {
         command.unwrap_or_else(|| self.playbook_key())
     }
 
+    /// Returns the keys of all that its end says something about: its playbooks, and the command around them.
+    pub fn ended_keys(&self) -> BTreeSet<String> {
+        let own = [self.playbook_key(), self.own_key(), self.command_key()];
+        let keys = self.earlier_keys().into_iter().chain(own);
+        keys.filter(|key| !key.is_empty()).collect()
+    }
+
+    /// Returns the key of the incident that a failure of it begins, and its recovery ends: that of a script, or else
+    /// of its playbook.
+    pub fn incident_key(&self) -> String {
+        let script = self.wrapped.as_ref().filter(|wrapped| wrapped.is_script);
+        match script {
+            Some(script) => script.key.clone(),
+            None if self.playbook_key().is_empty() => self.command_key(),
+            None => self.playbook_key(),
+        }
+    }
+
+    /// Returns true if it is a playbook in a script, which may fail after it.
+    pub fn is_in_script(&self) -> bool {
+        let script = self.wrapped.as_ref().filter(|wrapped| wrapped.is_script);
+        script.is_some() && !self.playbook_key().is_empty()
+    }
+
     /// Returns true if a command around it goes on after its end.
     pub fn goes_on(&self) -> bool {
         let wrapped = self.wrapped.as_ref();
@@ -82,7 +108,8 @@ impl Event {
     /// Returns true if the playbook is known to be healthy: the run fixed everything that had failed, or is
     /// a whole one. The failure may have been on another machine.
     pub fn resolves(&self) -> bool {
-        let succeeded = |status| status == Status::Success && !self.run.check;
+        let may_fail = self.run.check || self.run.is_in_script();
+        let succeeded = |status| status == Status::Success && !may_fail;
         self.end.as_ref().is_some_and(|end| {
             succeeded(end.status)
                 && end.still_failing.is_empty()

@@ -234,7 +234,7 @@ fn parameters(arn: &str, message: &Message) -> Result<Vec<(String, String)>, Fai
     add("Message", text(message, room)?);
     if arn.ends_with(".fifo") {
         // Ordered per playbook, across runs; the same id on every attempt.
-        let group = message.context.event().run.playbook_key();
+        let group = message.context.event().run.incident_key();
         add("MessageGroupId", id(&group));
         add("MessageDeduplicationId", id(&message.id));
     }

@@ -223,10 +223,10 @@ fn default_severity(level: Level) -> &'static str {
     }
 }
 
-/// Returns the identity of an incident: playbook and inventory, and for a result its task and host.
+/// Returns the identity of an incident: playbook and inventory, or the script, and for a result its task and host.
 fn default_dedup_key(context: &Context) -> String {
     let event = context.event();
-    let mut parts = vec![event.run.playbook_key()];
+    let mut parts = vec![event.run.incident_key()];
     let task = event.task.as_ref().filter(|_| event.alert.is_none());
     parts.extend(task.map(|task| task.name.clone()));
     parts.extend(match context.hosts().as_slice() {

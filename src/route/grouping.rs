@@ -12,6 +12,9 @@ const LARGEST: usize = 1000;
 /// Default of `group_wait`, the time for which a group is gathered.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// Lane of the steps of runs, which have no host.
+pub const STEPS: &str = "";
+
 /// Rules for combining a notifier's deliveries.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouping {
@@ -113,6 +116,11 @@ impl Grouping {
         }
     }
 
+    /// Returns true if what was held is told in one message.
+    pub fn tells_together(&self) -> bool {
+        self.held > 1 && !self.is_batch()
+    }
+
     /// Returns true if lanes of one run are delivered in parallel.
     pub fn is_parallel(&self) -> bool {
         !matches!(self.by, By::InOrder | By::Batch)
@@ -135,8 +143,9 @@ impl Grouping {
         match self.by {
             By::Event => Cow::Borrowed(event.host_name()),
             By::InOrder => Cow::Borrowed(event.run.ident.as_ref().unwrap_or(run)),
-            By::Batch => Cow::Borrowed(""),
-            _ if !self.gathers(event) => Cow::Borrowed(run),
+            By::Batch => Cow::Borrowed(STEPS),
+            // As without groups, the ends of all runs are in order.
+            _ if !self.gathers(event) => Cow::Borrowed(STEPS),
             By::Host => of_run(Some(event.host_name())),
             By::Task => of_run(event.task.as_ref().map(|task| match task.id.as_str() {
                 "" => task.name.as_str(),

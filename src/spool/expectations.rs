@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::deliveries::{self, NewEvent};
+use super::accepting::{self, NewEvent};
 use super::fields;
 use super::scope::DestinationId;
 
@@ -146,7 +146,7 @@ pub fn report(
         .query_row(params![missing.id, missing.due, next], |_| Ok(()))
         .optional()?;
     if let (Some(()), Some(event)) = (changed, event) {
-        deliveries::accept(connection, std::slice::from_ref(event))?;
+        accepting::accept(connection, std::slice::from_ref(event))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Deliveries that are held until a certain time: they are pending, but not read until they are released.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::history::DestinationStatus;
 use super::scope::DestinationId;
@@ -47,8 +47,9 @@ impl DestinationStatus {
 /// A released delivery: it moves behind the pending ones, under a new number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
-    pub before: i64,
-    pub now: i64,
+    /// Number of its event.
+    pub event: i64,
+    pub delivery: i64,
 }
 
 /// Returns the first and the last time until which deliveries are held; None if none is held.
@@ -91,13 +92,18 @@ pub fn release(
     destination: DestinationId,
     until: i64,
 ) -> rusqlite::Result<Vec<Released>> {
-    let held: Vec<i64> = connection
+    let held: Vec<(i64, i64)> = connection
         .prepare_cached(
-            "SELECT id FROM delivery WHERE destination = ?1 AND state = 4 AND hold <= ?2
+            "SELECT id, event FROM delivery WHERE destination = ?1 AND state = 4 AND hold <= ?2
              ORDER BY id LIMIT ?3",
         )?
-        .query_map(params![destination, until, STEP], |row| row.get(0))?
+        .query_map(params![destination, until, STEP], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
     let group: i64 =
         connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM delivery", [], |row| {
             row.get(0)
@@ -106,9 +112,46 @@ pub fn release(
         "UPDATE delivery SET id = ?2, state = ?3, hold = ?4, next_at = 0 WHERE id = ?1",
     )?;
     let mut released = Vec::new();
-    for (now, before) in (group..).zip(held) {
-        update.execute(params![before, now, DeliveryState::Pending, group])?;
-        released.push(Released { before, now });
+    for (delivery, (before, event)) in (group..).zip(held) {
+        update.execute(params![before, delivery, DeliveryState::Pending, group])?;
+        released.push(Released { event, delivery });
     }
     Ok(released)
+}
+
+/// Makes all held deliveries of a destination pending: they come before what is added next.
+pub fn release_all(
+    connection: &Connection,
+    destination: DestinationId,
+) -> rusqlite::Result<Vec<Released>> {
+    let mut all = Vec::new();
+    loop {
+        let released = release(connection, destination, i64::MAX)?;
+        if released.is_empty() {
+            return Ok(all);
+        }
+        all.extend(released);
+    }
+}
+
+/// Returns those of these events' deliveries to a destination that are no longer held.
+pub fn released(
+    connection: &Connection,
+    destination: DestinationId,
+    events: &[i64],
+) -> rusqlite::Result<Vec<Released>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM delivery WHERE event = ?1 AND destination = ?2 AND state != 4",
+    )?;
+    let mut found = Vec::new();
+    for event in events {
+        let delivery = statement
+            .query_row(params![event, destination], |row| row.get(0))
+            .optional()?;
+        found.extend(delivery.map(|delivery| Released {
+            event: *event,
+            delivery,
+        }));
+    }
+    Ok(found)
 }

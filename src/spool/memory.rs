@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
 
 use super::fields;
 use super::scope::DestinationId;
 
 /// Result of a run of a playbook.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ended {
     /// Identifies the playbook.
     pub key: String,

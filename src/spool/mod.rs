@@ -2,6 +2,7 @@
 //!
 //! A dedicated thread writes ([`writer`]). All processes of a user share the file.
 
+mod accepting;
 mod attempts;
 mod breakers;
 mod checkpoint;
@@ -51,15 +52,16 @@ use lock::Patience;
 use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
+pub use accepting::{Acceptance, Accepted, NewEvent};
 pub use attempts::{AttemptRow, SentMessage};
 pub use breakers::{BREAKER, BreakerRow};
 pub use conditions::{Condition, Streak, Treatment};
-pub use deliveries::{Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
+pub use deliveries::{DestinationKey, Finished, Mark, Pending, Room};
 pub use error::Error;
 pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
-pub use held::HeldRange;
+pub use held::{HeldRange, Released};
 pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Spool;
+use super::accepting::{self, Acceptance, NewEvent};
 use super::attempts;
 use super::breakers::{self, BreakerRow};
 use super::conditions;
-use super::deliveries::{self, Accepted, DestinationKey, Finished, Mark, NewEvent, Pending, Room};
+use super::deliveries::{self, DestinationKey, Finished, Mark, Pending, Room};
 use super::error::Error;
 use super::expectations::{self, Expectation, Missing, Ran};
 use super::held::{self, HeldRange, Released};
@@ -26,12 +27,12 @@ impl Spool {
         &self,
         events: Arc<Vec<NewEvent>>,
         record: Arc<Record>,
-    ) -> Result<(Vec<Accepted>, bool)> {
+    ) -> Result<(Acceptance, bool)> {
         let room = self.room();
         let size: usize = events.iter().map(|event| event.body.len()).sum();
         self.write(move |connection| {
             room.check(connection, size as u64)?;
-            let accepted = deliveries::accept(connection, &events)?;
+            let accepted = accepting::accept(connection, &events)?;
             Ok((accepted, room.record(connection, &record)?))
         })
         .await
@@ -194,6 +195,16 @@ impl Spool {
 
 /// Reads. They see everything that was committed before.
 impl Spool {
+    /// Returns those of these events' deliveries to a destination that are no longer held.
+    pub async fn released(
+        &self,
+        destination: DestinationId,
+        events: Vec<i64>,
+    ) -> Result<Vec<Released>> {
+        self.read(move |connection| held::released(connection, destination, &events))
+            .await
+    }
+
     /// Returns a destination's next pending deliveries, in order, as far as there is room, and whether these
     /// were all of them.
     pub async fn pending(

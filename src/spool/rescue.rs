@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
+use super::accepting::{NewEvent, accept, set_apart};
 use super::conditions::Decision;
-use super::deliveries::{DestinationKey, NewEvent, accept, destination, set_apart};
+use super::deliveries::{DestinationKey, destination};
 use super::fields;
 use super::scope::Scope;
 use super::state::DeliveryState;
@@ -266,7 +267,7 @@ fn insert(spool: &Connection, rows: Vec<Kept>) -> rusqlite::Result<i64> {
             continue;
         }
         kept.event.destinations = vec![destination(spool, &kept.key)?];
-        for accepted in accept(spool, &[kept.event])? {
+        for accepted in accept(spool, &[kept.event])?.accepted {
             if accepted.previous.is_none() {
                 continue;
             }

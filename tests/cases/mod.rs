@@ -67,6 +67,7 @@ mod run_reports;
 mod runner;
 mod running;
 mod runs;
+mod scripts;
 mod secrets;
 mod sections;
 mod send;

@@ -134,7 +134,8 @@ fn failing_at_once() -> String {
 fn slack_keeps_one_thread_where_many_hosts_fail_at_once() {
     for channel in ["ops", "passing", "busy"] {
         let server = slack::start();
-        let config = SLACK.config(&server, channel);
+        // They are sent one after the other; the end of the last one is waited for.
+        let config = SLACK.config(&server, channel).delivery("drain = 1m");
         let sandbox = Sandbox::with_config(&config.with("on = any, failed"));
         let told = sandbox.run_with_input(&["send", "-"], failing_at_once());
         assert_eq!(told.code, 0, "{told:?}");
@@ -155,6 +156,7 @@ fn slack_updates_one_message_where_many_hosts_fail_at_once() {
     let server = slack::start();
     let config = SLACK
         .config(&server, "ops")
+        .delivery("drain = 1m")
         .with("on = any, failed\nupdate = true");
     let told = Sandbox::with_config(&config).run_with_input(&["send", "-"], failing_at_once());
     assert_eq!(told.code, 0, "{told:?}");

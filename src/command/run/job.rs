@@ -104,8 +104,13 @@ impl Job {
             key if key.is_empty() => format!("{} in {}", run.name(), here.display()),
             key => key,
         };
+        // A whole script in one argument is none of them.
+        let is_command = |word: &String| !word.contains(char::is_whitespace);
+        let is_ansible =
+            |word: &&String| base_name(word).starts_with("ansible") && is_command(word);
         run.wrapped = Some(Wrapped {
             key,
+            is_script: !words.iter().any(|word| is_ansible(&word)),
             is_started: false,
         });
         let shows =

@@ -71,8 +71,14 @@ pub async fn run(arguments: cli::Run) -> Exit {
         server: Arc::new(server),
     };
     let (status, reported) = wrapping.report(started).await;
-    if let Some(outer) = &mut outer {
-        outer.told(reported);
+    let left = wrapping.server.take_left();
+    match &mut outer {
+        Some(outer) => {
+            outer.told(reported);
+            outer.leave(left);
+        }
+        None if reported == Status::Success => wrapping.reporter.recover(left).await,
+        None => {}
     }
     wrapping.leave(stopped).await;
     if let Some(signal) = status.signal() {
@@ -96,6 +102,7 @@ fn claim_of(run: &Run, name: Option<&String>) -> Claim {
         id: run.id.clone(),
         key: wrapped.key,
         title: name.cloned(),
+        is_script: wrapped.is_script,
     }
 }
 

@@ -22,10 +22,11 @@ use crate::delivery::setup::Config;
 use crate::event::callback::Callback;
 use crate::event::ending::Exited;
 use crate::event::run_summary::{self, RunSummary};
-use crate::event::{Event, Run};
+use crate::event::{Event, Run, Status};
 use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret;
+use crate::spool::Ended;
 use crate::spool::record::alive::{Alive, Part};
 
 /// State of the report of the start.
@@ -185,6 +186,38 @@ impl Reporter {
             };
             let told = (!self.quiet && wanted > 0).then_some(wanted);
             deliverer.close(drained, told).await
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    /// Records that the playbooks of a script have succeeded, as it has itself, and reports what recovered. Their
+    /// success was reported.
+    pub async fn recover(&self, left: Vec<Ended>) {
+        let http = Http::default();
+        let Some(config) = (!left.is_empty()).then(|| self.load(&http).ok()).flatten() else {
+            return;
+        };
+        let mut summary = RunSummary::default();
+        summary.note(&self.start);
+        summary.note_exit(&Exited::default(), None);
+        let work = async {
+            let deliverer = Deliverer::new(http);
+            let (drain, masks) = (config.drain, config.masks.clone());
+            let destinations = self.open(&deliverer, config).await;
+            let before = deliverer.record_ends(left, Status::Success).await;
+            let mut event = summary.end(&self.run, before);
+            masks.iter().for_each(|masks| masks.apply(&mut event));
+            event.id = format!("{}-exit", self.run.id);
+            if event.recovered() {
+                deliverer.accept(vec![(2, event)], &destinations).await;
+            }
+            let drained = async {
+                tokio::select! {
+                    () = deliverer.drain(drain) => {}
+                    () = is_set(self.stopped.clone()) => {}
+                }
+            };
+            deliverer.close(drained, None).await
         };
         LocalSet::new().run_until(work).await;
     }

@@ -14,6 +14,7 @@ use super::output::Output;
 use crate::command::wrapper::{self, Claim, Claimant, Ending, Request, SOCKET};
 use crate::event::Status;
 use crate::event::ending::Exited;
+use crate::spool::Ended;
 
 /// Maximum wait of a run for the report of its start.
 const START: Duration = Duration::from_secs(3);
@@ -49,6 +50,8 @@ struct State {
     connected: usize,
     unfinished: usize,
     told: Told,
+    /// Ends of playbooks that succeeded, which count once the command has.
+    left: Vec<Ended>,
     exited: Option<(Exited, Option<String>)>,
 }
 
@@ -129,6 +132,11 @@ impl Server {
         state.told
     }
 
+    /// Returns what the end of the command decides about its playbooks.
+    pub fn take_left(&self) -> Vec<Ended> {
+        std::mem::take(&mut self.shared.lock().left)
+    }
+
     /// Removes the socket.
     pub fn close(&self) {
         if let Some(folder) = &self.folder {
@@ -178,6 +186,12 @@ impl Shared {
                     json!(claim)
                 }
                 Request::Ending { ended } => json!(self.ending(ended)),
+                Request::Left(ends) => {
+                    if is_owner {
+                        self.lock().left = ends;
+                    }
+                    Value::Null
+                }
                 Request::Told(status) => {
                     self.told(status, is_owner, std::mem::take(&mut is_unfinished));
                     Value::Null

@@ -30,10 +30,7 @@ impl Stream {
             self.end_alerts().await;
             self.note_command().await;
             let status = self.progress.status();
-            let before = self
-                .deliverer
-                .end_run(&self.run, status, &self.progress)
-                .await;
+            let before = self.end_run(status).await;
             self.note_success(status).await;
             let mut event = self.progress.end(&self.run, before);
             self.vars.add_to(&mut event, None);

@@ -469,10 +469,7 @@ impl Stream {
                     let counted = self.progress.is_counted();
                     let end = self.errors.last_record(counted, end.reason.as_deref());
                     self.progress.note_end(&end);
-                    let before = self
-                        .deliverer
-                        .end_run(&self.run, status, &self.progress)
-                        .await;
+                    let before = self.end_run(status).await;
                     self.progress.complete(&mut event, status, before);
                     self.mask_end(&mut event);
                     self.note_success(status).await;

@@ -3,13 +3,18 @@
 use super::Stream;
 use crate::command::run::reason::last_error;
 use crate::command::wrapper::{Claim, Wrapper};
+use crate::delivery::endings::ends_of;
+use crate::event::run_summary::Before;
 use crate::event::{Run, Status, run_summary};
+use crate::spool::Ended;
 
 /// Connection to the `ansible-notify run` around this process, and the identity that it gave the run.
 #[derive(Default)]
 pub(super) struct Wrapping {
     wrapper: Option<Wrapper>,
     claim: Option<Claim>,
+    /// Ends of playbooks that count once the script around them has succeeded.
+    left: Vec<Ended>,
 }
 
 impl Wrapping {
@@ -35,11 +40,23 @@ impl Wrapping {
     pub(super) fn told(&mut self, status: Status) {
         if let Some(wrapper) = &mut self.wrapper {
             wrapper.told(status);
+            wrapper.leave(std::mem::take(&mut self.left));
         }
     }
 }
 
 impl Stream {
+    /// Records how the run ended, and returns the state before it. After a success, the script around it decides: it
+    /// may fail yet.
+    pub(super) async fn end_run(&mut self, status: Status) -> Before {
+        let ends = ends_of(&self.run, status, &self.progress);
+        if status == Status::Success && self.run.is_in_script() {
+            self.wrapping.left = ends;
+            return Before::default();
+        }
+        self.deliverer.record_ends(ends, status).await
+    }
+
     /// Adds the facts that only `ansible-notify run` knows to the end: the last lines, and the command's end if
     /// Ansible was killed.
     pub(super) async fn note_command(&mut self) {

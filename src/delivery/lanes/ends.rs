@@ -1,6 +1,6 @@
 //! Ends of runs: each waits until all other deliveries of its run are finished, so that it comes last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::Delivery;
@@ -26,6 +26,8 @@ pub struct Ends {
 #[derive(Debug)]
 struct Held {
     end: Delivery,
+    /// Names of all that its run concerns.
+    keys: BTreeSet<String>,
     /// End of the wait for failing deliveries.
     until: Instant,
 }
@@ -95,16 +97,38 @@ impl Ends {
         if self.held.is_empty() {
             self.moved = now;
         }
-        self.held.push(Held { end, until });
+        self.add(end, until);
     }
 
-    /// Returns true if an end that was released has to wait again for a delivery that can proceed.
+    /// Adds an end, in the order of acceptance.
+    fn add(&mut self, end: Delivery, until: Instant) {
+        let keys = end.event.run.ended_keys();
+        let earlier = |held: &Held| end.follows(held.end.id);
+        let place = self.held.partition_point(earlier);
+        self.held.insert(place, Held { end, keys, until });
+    }
+
+    /// Returns true if an earlier end that concerns the same playbook is held back.
+    fn is_behind(&self, end: &Delivery) -> bool {
+        let mut earlier = self.held.iter().filter(|held| end.follows(held.end.id));
+        if self.held.is_empty() {
+            return false;
+        }
+        let keys = end.event.run.ended_keys();
+        earlier.any(|held| !held.keys.is_disjoint(&keys))
+    }
+
+    /// Returns true if an end that was released has to wait again for a delivery that can proceed, or for an
+    /// earlier end.
     pub fn waits<'a>(
         &self,
         end: &Delivery,
         others: impl Iterator<Item = (&'a str, i64, bool)>,
         now: Instant,
     ) -> bool {
+        if self.is_behind(end) {
+            return true;
+        }
         let mut active = Earliest::default();
         let run = end.event.run.id.as_str();
         for (_, id, _) in others.filter(|(of, id, active)| *active && *of == run && *id != end.id) {
@@ -115,7 +139,7 @@ impl Ends {
 
     /// Adds an end that was tried or released; failing deliveries are waited for until `until`.
     pub fn hold_again(&mut self, end: Delivery, until: Instant) {
-        self.held.push(Held { end, until });
+        self.add(end, until);
     }
 
     /// Records that a delivery was finished, or that none could be.
@@ -126,11 +150,7 @@ impl Ends {
     /// Returns the time at which the first end can be released, given the other deliveries: run, number,
     /// and whether each can proceed.
     pub fn next<'a>(&self, others: impl Iterator<Item = (&'a str, i64, bool)>) -> Option<Instant> {
-        let before = self.before(others);
-        self.held
-            .iter()
-            .map(|held| self.goes_at(held, &before))
-            .min()
+        self.times(others).into_iter().min()
     }
 
     /// Removes and returns the ends that can be released now.
@@ -139,16 +159,30 @@ impl Ends {
         others: impl Iterator<Item = (&'a str, i64, bool)>,
         now: Instant,
     ) -> Vec<Delivery> {
-        let before = self.before(others);
+        let times = self.times(others);
         let mut gone = Vec::new();
-        for held in std::mem::take(&mut self.held) {
-            if self.goes_at(&held, &before) <= now {
-                gone.push(held.end);
-            } else {
-                self.held.push(held);
+        for (held, at) in std::mem::take(&mut self.held).into_iter().zip(times) {
+            match at <= now {
+                true => gone.push(held.end),
+                false => self.held.push(held),
             }
         }
         gone
+    }
+
+    /// Returns the time at which each end can be released: not before earlier ones that concern the same playbook.
+    fn times<'a>(&self, others: impl Iterator<Item = (&'a str, i64, bool)>) -> Vec<Instant> {
+        let before = self.before(others);
+        let mut latest: HashMap<&str, Instant> = HashMap::new();
+        let goes_at = |held: &'_ Held| self.goes_at(held, &before);
+        let mut times = Vec::new();
+        for held in &self.held {
+            let earlier = held.keys.iter().filter_map(|key| latest.get(key.as_str()));
+            let at = earlier.copied().fold(goes_at(held), Instant::max);
+            latest.extend(held.keys.iter().map(|key| (key.as_str(), at)));
+            times.push(at);
+        }
+        times
     }
 
     /// End of the wait for deliveries that could proceed.

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Event, Run};
 use crate::message::Receipts;
-use crate::route::grouping::Grouping;
+use crate::route::grouping::{Grouping, STEPS};
 
 /// Size limit in bytes for events sent together; a single larger event is sent alone.
 const MESSAGE_BYTES: usize = 2 << 20;
-
-/// Lane of the deliveries that were held until a certain time; no host or group has this name.
-pub const HELD: &str = "\nheld";
 
 /// One event to be delivered to one notifier.
 #[derive(Clone, Debug)]
@@ -58,31 +55,43 @@ impl Delivery {
 
     /// Returns true if it can share its message with others.
     pub fn gathers(&self, grouping: &Grouping) -> bool {
-        match self.hold {
-            0 => grouping.gathers(&self.event),
-            _ => grouping.held > 1,
+        match self.is_told_together(grouping) {
+            true => true,
+            false => grouping.gathers(&self.event),
         }
     }
 
     /// Returns how many deliveries, including this one, may be made as one.
     fn most(&self, grouping: &Grouping) -> usize {
-        match self.hold {
-            0 => grouping.most,
-            _ => grouping.held,
+        match self.is_told_together(grouping) {
+            true => grouping.held,
+            false => grouping.most,
         }
     }
 
-    /// Returns its lane. Those that were held have one of their own.
+    /// Returns true if it was held, and is told in one message with others that were.
+    pub fn is_told_together(&self, grouping: &Grouping) -> bool {
+        self.hold > 0 && grouping.tells_together()
+    }
+
+    /// Returns its lane. Those told together are in that of the steps of runs: the end of a run whose failure
+    /// is among them comes after them.
     pub fn lane(&self, grouping: &Grouping) -> Cow<'_, str> {
-        match self.hold {
-            0 => grouping.lane(&self.event),
-            _ => Cow::Borrowed(HELD),
+        match self.is_told_together(grouping) {
+            true => Cow::Borrowed(STEPS),
+            false => grouping.lane(&self.event),
         }
     }
 
     /// Returns true if it is the end of a run that comes after the other deliveries of the run.
     pub fn ends_run(&self, grouping: &Grouping) -> bool {
-        self.event.end.is_some() && grouping.is_parallel() && self.hold == 0
+        let is_parallel = grouping.is_parallel() && !self.is_told_together(grouping);
+        self.event.end.is_some() && is_parallel
+    }
+
+    /// Returns true if it was accepted after this one.
+    pub fn follows(&self, other: i64) -> bool {
+        place(other) < place(self.id)
     }
 
     /// Returns the approximate size of the whole event in bytes, wherever it is.
@@ -91,12 +100,20 @@ impl Delivery {
     }
 }
 
+/// Returns the place of a delivery in the order of acceptance. Those without a place in the spool have negative
+/// numbers, counting down; what is in the spool is taken to be earlier.
+pub fn place(delivery: i64) -> (bool, i64) {
+    (delivery < 0, delivery.abs())
+}
+
 /// Deliveries of one host, or of one group.
 #[derive(Debug, Default)]
 pub struct Lane {
     pub waiting: VecDeque<Delivery>,
     /// Run, and number of the first delivery, of the attempt in progress.
     pub under_way: Option<(Arc<Run>, i64)>,
+    /// True if that attempt tells what was held.
+    pub tells_held: bool,
     /// True if the last attempt failed and nothing suggests that the next one will succeed.
     pub failed: bool,
 }
@@ -105,6 +122,32 @@ impl Lane {
     /// Returns true if its deliveries are in progress, or can be expected to be.
     pub fn is_active(&self) -> bool {
         self.under_way.is_some() || !self.failed
+    }
+
+    /// Returns true if it is telling what was held before this delivery, or waits to tell what of it belongs to
+    /// the same lane.
+    pub fn tells_before(&self, later: &Delivery, grouping: &Grouping) -> bool {
+        let under_way = self.under_way.as_ref();
+        if under_way.is_some_and(|(_, first)| self.tells_held && later.follows(*first)) {
+            return true;
+        }
+        let lane = grouping.lane(&later.event);
+        self.waiting.iter().any(|one| {
+            one.is_told_together(grouping)
+                && later.follows(one.id)
+                && grouping.lane(&one.event) == lane
+        })
+    }
+
+    /// Returns true if the end of an earlier run that concerns the same playbook as this one is in it.
+    pub fn ends_before(&self, later: &Delivery) -> bool {
+        let keys = later.event.run.ended_keys();
+        let concerns = |run: &Run| run.ended_keys().iter().any(|key| keys.contains(key));
+        let under_way = self.under_way.iter();
+        let mut under_way = under_way.filter(|(_, first)| later.follows(*first));
+        let ends = self.waiting.iter().filter(|one| one.event.end.is_some());
+        let mut ends = ends.filter(|one| later.follows(one.id));
+        under_way.any(|(run, _)| concerns(run)) || ends.any(|one| concerns(&one.event.run))
     }
 
     /// Returns true if a full group of untried deliveries is waiting.
@@ -119,15 +162,19 @@ impl Lane {
             return 0;
         };
         let gathers = first.gathers(grouping);
+        let was_held = first.is_told_together(grouping);
         let most = first.most(grouping);
         match first.together {
             // An earlier process tried this many as one.
             0 if first.attempts > 0 && gathers => {
-                let tried = |one: &&Delivery| one.attempts == first.attempts;
+                let tried = |one: &&Delivery| {
+                    let is_like = !was_held || one.hold == first.hold;
+                    is_like && one.attempts == first.attempts
+                };
                 let tried = self.waiting.iter().take_while(tried);
                 tried.take(most).count()
             }
-            0 if first.hold > 0 => {
+            0 if was_held => {
                 let released = |one: &&Delivery| one.hold == first.hold;
                 self.waiting.iter().take_while(released).take(most).count()
             }

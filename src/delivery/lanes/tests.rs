@@ -5,7 +5,7 @@ use crate::event::parse::EventParser;
 use crate::route::grouping::Batching;
 use std::sync::Arc;
 
-const DRAIN: Duration = Duration::from_secs(4);
+pub(super) const DRAIN: Duration = Duration::from_secs(4);
 
 fn delivery(id: i64, host: &str) -> Delivery {
     told(
@@ -14,7 +14,7 @@ fn delivery(id: i64, host: &str) -> Delivery {
     )
 }
 
-fn told(id: i64, text: &str) -> Delivery {
+pub(super) fn told(id: i64, text: &str) -> Delivery {
     Delivery::new(
         id,
         Arc::new(EventParser::new().read(text.as_bytes()).unwrap()),
@@ -29,7 +29,7 @@ fn end(id: i64) -> Delivery {
 }
 
 /// Returns the lanes of a notifier with one key set.
-fn lanes_with(key: &str, value: &str) -> Lanes {
+pub(super) fn lanes_with(key: &str, value: &str) -> Lanes {
     let mut section = Section::new("notifier:x", Origin::Play);
     section.set(Entry {
         key: key.into(),
@@ -47,7 +47,7 @@ fn lanes() -> Lanes {
     Lanes::new(Grouping::default(), Thread::None, DRAIN)
 }
 
-fn ids(claimed: &[Delivery]) -> Vec<i64> {
+pub(super) fn ids(claimed: &[Delivery]) -> Vec<i64> {
     claimed.iter().map(|delivery| delivery.id).collect()
 }
 

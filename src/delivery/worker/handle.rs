@@ -119,7 +119,7 @@ impl WorkerHandle {
         let mut own = self.own.borrow_mut();
         match accepted.state {
             DeliveryState::Pending => own.add(accepted.delivery),
-            DeliveryState::Held => own.hold(accepted.delivery, accepted.hold),
+            DeliveryState::Held => own.hold(accepted.row, accepted.hold),
             DeliveryState::Delivered | DeliveryState::Suppressed => {
                 own.counts = own.counts.and(accepted.state)
             }

@@ -1,20 +1,35 @@
 //! Deliveries that are held until a certain time: the process that delivers releases them.
 
 use super::Worker;
-use crate::route::timing::Treatment;
-use crate::spool::{HeldRange, Spool};
+use super::handle::WorkerHandle;
+use crate::route::timing::{Timing, Treatment};
+use crate::spool::{DeliveryState, HeldRange, Spool};
 use crate::system::clock;
 
+/// Number of deliveries that are looked up at once.
+const LOOKED_AT: usize = 1000;
+
 impl Worker {
+    /// Makes held deliveries pending, unless it is known that there are none.
+    pub(super) async fn release(&mut self, spool: &Spool) {
+        if self.handle.holds() || !std::mem::replace(&mut self.holds_nothing, true) {
+            self.handle.release(spool).await;
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// Returns true if its rules may hold deliveries.
+    pub fn holds(&self) -> bool {
+        let timing = self.destination.timing.as_deref();
+        timing.is_some_and(Timing::holds)
+    }
+
     /// Makes held deliveries pending once their time has come, or the rules no longer hold them. They are read
     /// like any others that were added.
-    pub(super) async fn release(&mut self, spool: &Spool) {
-        let (id, destination) = (self.handle.id, self.handle.destination.clone());
-        let timing = destination.timing.as_deref();
-        let may_hold = timing.is_some_and(|timing| timing.holds());
-        if !may_hold && std::mem::replace(&mut self.holds_nothing, true) {
-            return;
-        }
+    pub async fn release(&self, spool: &Spool) {
+        let id = self.id;
+        let timing = self.destination.timing.as_deref();
         // If the spool cannot be read or written, the next look tries again.
         let Ok(Some(HeldRange { first, last })) = spool.held(id).await else {
             return;
@@ -45,9 +60,30 @@ impl Worker {
             if released.is_empty() {
                 return;
             }
-            let mut own = self.handle.own.borrow_mut();
+            let mut own = self.own.borrow_mut();
             for one in released {
-                own.release(one.before, one.now);
+                own.release(one);
+            }
+        }
+    }
+
+    /// Looks up what became of deliveries that this process accepted, and another one released.
+    pub async fn find_released(&self, spool: &Spool) {
+        let held = self.own.borrow().held_events();
+        for held in held.chunks(LOOKED_AT) {
+            // If the spool cannot be read, they count as held.
+            let Ok(released) = spool.released(self.id, held.to_vec()).await else {
+                return;
+            };
+            let numbers = released.iter().map(|one| one.delivery).collect();
+            for one in released {
+                self.own.borrow_mut().release(one);
+            }
+            let finished = spool.finished(numbers).await.unwrap_or_default();
+            for one in finished {
+                if one.state != DeliveryState::Pending {
+                    self.own.borrow_mut().finish(one.delivery, one.state);
+                }
             }
         }
     }

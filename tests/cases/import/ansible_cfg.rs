@@ -215,3 +215,72 @@ fn the_ansible_cfg_is_the_one_that_ansible_reads() {
         .run(&["import", "ansible-cfg", "other"])
         .expect_line(65, &["no callback that notifies is enabled"]);
 }
+
+/// Callbacks without a counterpart: their keys in `[callback_NAME]`, their variables, and why.
+const LEFT: [(&str, &str, &str, &str); 6] = [
+    (
+        "logstash",
+        "server port type pre_command format_version",
+        "LOGSTASH_SERVER LOGSTASH_PORT LOGSTASH_TYPE LOGSTASH_PRE_COMMAND LOGSTASH_FORMAT_VERSION",
+        "it writes to a TCP port",
+    ),
+    (
+        "loganalytics",
+        "workspace_id shared_key",
+        "WORKSPACE_ID WORKSPACE_SHARED_KEY",
+        "no kind signs requests with Azure's `SharedKey` yet",
+    ),
+    (
+        "elastic",
+        "",
+        "ELASTIC_APM_SERVICE_NAME ELASTIC_APM_SERVER_URL ELASTIC_APM_SECRET_TOKEN ELASTIC_APM_API_KEY \
+         ELASTIC_APM_VERIFY_SERVER_CERT TRACEPARENT",
+        "no kind sends traces yet",
+    ),
+    (
+        "opentelemetry",
+        "hide_task_arguments enable_from_environment otel_service_name disable_logs disable_attributes_in_logs \
+         store_spans_in_file otel_exporter_otlp_traces_protocol",
+        "OTEL_SERVICE_NAME TRACEPARENT OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS",
+        "no kind sends traces yet",
+    ),
+    (
+        "jabber",
+        "",
+        "JABBER_SERV JABBER_USER JABBER_PASS JABBER_TO",
+        "no kind speaks XMPP yet",
+    ),
+    (
+        "syslog_json",
+        "syslog_server syslog_port syslog_facility syslog_setup",
+        "SYSLOG_SERVER SYSLOG_PORT SYSLOG_FACILITY ANSIBLE_SYSLOG_SETUP",
+        "no kind writes to syslog yet",
+    ),
+];
+
+#[test]
+fn each_line_of_a_callback_without_a_counterpart_is_named() {
+    for (name, keys, variables, why) in LEFT {
+        let keys: Vec<&str> = keys.split_whitespace().collect();
+        let variables: Vec<&str> = variables.split_whitespace().collect();
+        let lines: String = keys.iter().map(|key| format!("{key} = canary\n")).collect();
+        let section = format!("[callback_{name}]\n{lines}");
+        let enabled = format!("[defaults]\ncallbacks_enabled = community.general.{name}\n");
+        for by_file in [true, false] {
+            let text = format!("{enabled}{}", if by_file { &section } else { "" });
+            let sandbox = Sandbox::new();
+            sandbox.file("ansible.cfg", text);
+            let mut command = sandbox.command(&["import", "ansible.cfg"]);
+            let given = if by_file { &[][..] } else { &variables[..] };
+            command.envs(given.iter().map(|variable| (variable, "canary")));
+            let outcome = crate::sandbox::outcome(command.spawn().unwrap());
+            let count = if by_file { keys.len() } else { given.len() };
+            let named = outcome.stderr.matches("has no counterpart yet.").count();
+            assert_eq!((named, outcome.code), (count, 78), "{name}: {outcome:?}");
+            let reason = format!("{name}: not active: no counterpart yet: {why}");
+            expect_said(&outcome, &[&reason]);
+            assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
+            assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
+        }
+    }
+}

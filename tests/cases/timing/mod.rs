@@ -94,6 +94,13 @@ impl World {
         status
     }
 
+    /// Returns the only destination; null as long as there is none.
+    pub fn status_if_any(&self) -> Value {
+        let outcome = self.run(&["status", "--json"]);
+        let all: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+        all[0].clone()
+    }
+
     /// Returns the states and reasons in `history`, oldest first.
     pub fn history(&self) -> Vec<(String, String)> {
         let outcome = self.run(&["history", "--json"]);

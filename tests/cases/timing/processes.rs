@@ -1,9 +1,13 @@
 //! Counts and held events, shared by processes and kept through a kill.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::{CHAT, World, expect, run};
-use crate::sandbox::outcome;
+use crate::sandbox::{PATIENCE, outcome};
 use crate::server::Reply;
 
 #[test]
@@ -157,4 +161,36 @@ fn without_a_spool_events_are_sent_immediately() {
     world.sandbox.file("state", "not a directory");
     world.stream("2026-11-28T08:00:00Z", &run("r1", &[], "error"));
     expect(&world.told(0), &["site.yml failed"]);
+}
+
+#[test]
+fn what_another_process_released_counts_as_what_became_of_it() {
+    for (status, expected) in [
+        (200, "1 event, 1 delivery: delivered"),
+        (400, "1 event, 1 delivery: 1 dead"),
+    ] {
+        let keys = "type = mattermost\non = failed\nmute = Sat UTC";
+        let world = World::answering(keys, "", [Reply::Full(status, "", "ok")]);
+        world.at("2026-11-28T08:00:00Z");
+        let mut command = world.command(&["stream"]);
+        let mut stream = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = stream.stdin.take().unwrap();
+        let records = run("r1", &["h1 A failed"], "error");
+        let (first, rest) = records
+            .split_once("{\"event\":{\"event\":\"playbook_on_stats")
+            .unwrap();
+        input.write_all(first.as_bytes()).unwrap();
+        let begun = Instant::now();
+        while world.status_if_any()["held"] != 1 {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        world.run(&["flush", "--held"]);
+        assert_eq!(world.server.requests().len(), 1);
+        let rest = format!("{{\"event\":{{\"event\":\"playbook_on_stats{rest}");
+        input.write_all(rest.as_bytes()).unwrap();
+        drop(input);
+        let ended = outcome(stream);
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
 }
