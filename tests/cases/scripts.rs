@@ -36,7 +36,7 @@ impl Scripts {
         let script = format!("{BINARY} stream < records || exit 1; exit {code}");
         let before = self.server.bodies().len();
         let arguments = ["run", "-q", "--name", "deploy", "sh", "-c", &script];
-        let ended = self.sandbox.run(&arguments);
+        let ended = self.sandbox.run_on_spool(&arguments);
         assert_eq!(ended.code, code, "{ended:?}");
         let bodies = self.server.bodies();
         let text = |body: &Value, key: &str| body[key].as_str().unwrap_or_default().to_owned();
@@ -96,7 +96,7 @@ fn failures_of_a_command_are_one_incident_until_it_succeeds() {
     let sandbox = Sandbox::with_config(&format!(
         "[notifier:pager]\ntype = pagerduty\napi_url = {api}\nrouting_key = {key}\n"
     ));
-    let run = |arguments: &[&str]| sandbox.run(&[&["run", "-q"], arguments].concat());
+    let run = |arguments: &[&str]| sandbox.run_on_spool(&[&["run", "-q"], arguments].concat());
     let alerts = || {
         let incidents = incidents.lock().unwrap();
         incidents.values().copied().collect::<Vec<u32>>()

@@ -74,8 +74,8 @@ pub async fn run(arguments: cli::Run) -> Exit {
     let left = wrapping.server.take_left();
     match &mut outer {
         Some(outer) => {
-            outer.told(reported);
             outer.leave(left);
+            outer.told(reported);
         }
         None if reported == Status::Success => wrapping.reporter.recover(left).await,
         None => {}

@@ -39,8 +39,9 @@ impl Wrapping {
     /// Reports that the end of the run is safe.
     pub(super) fn told(&mut self, status: Status) {
         if let Some(wrapper) = &mut self.wrapper {
-            wrapper.told(status);
+            // Before the report of the end, for which the command waits.
             wrapper.leave(std::mem::take(&mut self.left));
+            wrapper.told(status);
         }
     }
 }
