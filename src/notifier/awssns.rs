@@ -19,7 +19,7 @@ use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::sigv4::{Keys, Signer};
 use crate::notifier::over_http::{self, Service, api_url, over_http};
-use crate::notifier::recipients::{LIST, Recipients};
+use crate::notifier::recipients::{Each, LIST, Recipients};
 use crate::secret::Secret;
 use crate::text::{Escape, bytes, characters, cut, one_line};
 
@@ -202,12 +202,11 @@ impl AwsSns {
         })
     }
 
-    fn request(&self, arn: &str, message: &Message) -> Result<(String, Request), Failure> {
+    fn request(&self, arn: &str, message: &Message) -> Result<Request, Failure> {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(parameters(arn, message)?);
         let body = form.finish().into();
-        let request = self.signed(Method::POST, &self.topic(arn)?, body);
-        Ok((arn.to_owned(), request))
+        Ok(self.signed(Method::POST, &self.topic(arn)?, body))
     }
 }
 
@@ -315,18 +314,15 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 impl Service for AwsSns {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        match self.topics.of(message)?.as_ref() {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
+        let mut requests = self
+            .topics
+            .each(message, |arn| self.request(arn, message))?;
+        if let ([(arn, _)], false) = (requests.as_mut_slice(), self.topics.has_template()) {
             // A single topic needs no name in error messages.
-            [arn] if !self.topics.has_template() => {
-                let (_, request) = self.request(arn, message)?;
-                Ok(vec![(String::new(), request)])
-            }
-            topics => topics
-                .iter()
-                .map(|arn| self.request(arn, message))
-                .collect(),
+            arn.clear();
         }
+        Ok(requests)
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

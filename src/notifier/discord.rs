@@ -12,7 +12,10 @@ use crate::failure::Failure;
 use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
+use crate::notifier::over_http::{
+    Service, fields_within, json_with, over_http, to_one, webhook_request,
+};
+use crate::notifier::recipients::Each;
 use crate::text::{Escape, characters, cut};
 
 /// Discord, as a kind of notifier.
@@ -60,7 +63,7 @@ fn number(color: &str) -> Option<u32> {
 }
 
 impl Service for Discord {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let field = |(name, value): (String, String)| {
             let (name, inline) = (cut(&name, 256, characters), value.len() < 40);
             json!({"name": name, "value": cut(&value, 1024, characters), "inline": inline})
@@ -85,7 +88,7 @@ impl Service for Discord {
             body: json_with(body, message)?,
             ..self.probe(Method::POST)
         };
-        Ok(vec![(String::new(), request)])
+        Ok(to_one(request))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -21,8 +21,8 @@ use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
 use crate::notifier::chosen::{self, Chosen};
-use crate::notifier::over_http::{self, Service, join_path, over_http};
-use crate::notifier::recipients::{LIST, Recipients, any};
+use crate::notifier::over_http::{self, Service, join_path, over_http, to_one};
+use crate::notifier::recipients::{Each, LIST, Recipients, any};
 use crate::text::{Escape, bytes, cut};
 
 /// Grafana, as a kind of notifier.
@@ -138,7 +138,7 @@ fn times(event: &Event) -> (Timestamp, Timestamp) {
 }
 
 impl Service for Grafana {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let (began, ended) = times(message.context.event());
         let subject = Escape::Html.apply(&message.subject);
         // The text is shown as HTML, which ignores line breaks.
@@ -153,7 +153,7 @@ impl Service for Grafana {
             body: over_http::json(&Value::Object(body)),
             ..self.probe(Method::POST)
         };
-        Ok(vec![(String::new(), request)])
+        Ok(to_one(request))
     }
 
     fn note(&self, message: &Message) -> Option<String> {

@@ -16,7 +16,7 @@ use crate::message::{Level, Message, MessageFormat};
 use crate::net::authorization::{bearer, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::text::{Escape, characters, cut_html};
 
 /// HipChat, as a kind of notifier.
@@ -120,10 +120,10 @@ impl HipChat {
 }
 
 impl Service for HipChat {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let body = json_with(self.body(message), message)?;
-        let post = |room: &String| (room.clone(), self.request(room, body.clone()));
-        Ok(self.rooms.of(message)?.iter().map(post).collect())
+        let post = |room: &String| Ok(self.request(room, body.clone()));
+        self.rooms.each(message, post)
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -16,7 +16,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{
     Service, attachment_fields, over_http, to_channels, webhook_request,
 };
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::text::{Escape, characters, cut};
 
 /// Mattermost, as a kind of notifier.
@@ -57,7 +57,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Service for Mattermost {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let fields = attachment_fields(message, FIELDS);
         let mut body = self.replacing.clone();
         let attachment = json!({

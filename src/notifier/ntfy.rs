@@ -18,7 +18,7 @@ use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::chosen::Chosen;
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
-use crate::notifier::recipients::{LIST, Recipients, any};
+use crate::notifier::recipients::{Each, LIST, Recipients, any};
 use crate::text::{Escape, cut};
 
 /// ntfy, as a kind of notifier.
@@ -150,14 +150,11 @@ impl Ntfy {
 }
 
 impl Service for Ntfy {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let topics = self.topics.of(message)?;
-        let request = |topic: &String| {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
+        self.topics.each(message, |topic| {
             let body = json_with(self.body(topic, message), message)?;
-            let request = self.request(Method::POST, self.api.clone(), body);
-            Ok((topic.clone(), request))
-        };
-        topics.iter().map(request).collect()
+            Ok(self.request(Method::POST, self.api.clone(), body))
+        })
     }
 
     fn note(&self, message: &Message) -> Option<String> {

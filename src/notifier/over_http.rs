@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::recipients::{NOBODY, Recipients};
+use super::recipients::{Each, NOBODY, Recipients, unreachable};
 use super::{Notifier, Sent};
 use crate::config::section::Section;
 use crate::console::stderr;
@@ -30,7 +30,7 @@ use crate::text::{Escape, characters};
 pub trait Service {
     /// Returns the request for each recipient, with its name for error messages; a single recipient needs
     /// none. The caller leaves out those that already have the message.
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure>;
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure>;
 
     /// Returns a note for the record if the request has a default in place of a template's result that the
     /// service does not accept.
@@ -194,23 +194,26 @@ pub fn to_channels(
     channels: Option<&Recipients>,
     body: &Map<String, Value>,
     message: &Message,
-) -> Result<Vec<(String, Request)>, Failure> {
-    let request = |channel: &str, body: Map<String, Value>| {
-        let request = Request {
+) -> Result<Each<Request>, Failure> {
+    let request = |body: Map<String, Value>| {
+        Ok(Request {
             body: json_with(body, message)?,
             ..webhook_request(url, Method::POST)
-        };
-        Ok((channel.to_owned(), request))
+        })
     };
     let Some(channels) = channels else {
-        return Ok(vec![request("", body.clone())?]);
+        return Ok(to_one(request(body.clone())?));
     };
-    let to_channel = |channel: &String| {
+    channels.each(message, |channel| {
         let mut body = body.clone();
         body.insert("channel".to_owned(), channel.as_str().into());
-        request(channel, body)
-    };
-    channels.of(message)?.iter().map(to_channel).collect()
+        request(body)
+    })
+}
+
+/// Returns the request to a service's only recipient, which needs no name.
+pub fn to_one(request: Request) -> Each<Request> {
+    vec![(String::new(), Ok(request))]
 }
 
 /// Builds a JSON request to an incoming webhook, whose URL is a secret.
@@ -314,8 +317,15 @@ impl<S: Service> Notifier for HttpNotifier<S> {
             if message.reached.contains_key(&recipient) {
                 continue;
             }
-            let delivered = panics::caught_async(self.deliver(message, &recipient, request)).await;
-            match delivered.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
+            let delivered = match request {
+                Ok(request) => {
+                    let delivered = self.deliver(message, &recipient, request);
+                    let delivered = panics::caught_async(delivered).await;
+                    delivered.unwrap_or_else(|fault| Err(Failure::Permanent(fault)))
+                }
+                Err(failure) => Err(failure),
+            };
+            match delivered {
                 Ok(name) => {
                     let name = name.filter(|name| is_name(name));
                     let missing = self.follow_up(message, name.as_deref()).await;
@@ -340,9 +350,10 @@ impl<S: Service> Notifier for HttpNotifier<S> {
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
         let requests = self.service.requests(message)?;
-        let preview = |(_, request): (String, Request)| match &self.oauth {
-            Some(_) => bearing(request, &Secret::new("")).preview(),
-            None => request.preview(),
+        let preview = |(_, request)| match (request, &self.oauth) {
+            (Ok(request), Some(_)) => bearing(request, &Secret::new("")).preview(),
+            (Ok(request), None) => Request::preview(&request),
+            (Err(failure), _) => unreachable(&failure),
         };
         let previews: Vec<String> = requests.into_iter().map(preview).collect();
         match previews.is_empty() {

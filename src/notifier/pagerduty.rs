@@ -20,6 +20,7 @@ use crate::net::digest::sha256_hex;
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::chosen::{self, Chosen};
 use crate::notifier::over_http::{self, Service, api_url, join_path, over_http};
+use crate::notifier::recipients::Each;
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::template::context::Context;
@@ -270,7 +271,7 @@ fn bounded(mut event: Value) -> Bytes {
 }
 
 impl Service for PagerDuty {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let actions = Action::on(message.context.event()).iter();
         let request = |action: &Action| {
             let request = Request {
@@ -278,9 +279,9 @@ impl Service for PagerDuty {
                 body: bounded(self.body(message, *action)),
                 ..self.probe(Method::POST)
             };
-            Ok((action.name().to_owned(), request))
+            (action.name().to_owned(), Ok(request))
         };
-        actions.map(request).collect()
+        Ok(actions.map(request).collect())
     }
 
     fn note(&self, message: &Message) -> Option<String> {

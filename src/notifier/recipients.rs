@@ -9,13 +9,16 @@ use crate::failure::Failure;
 use crate::message::Message;
 use crate::template::limits::is_template;
 use crate::template::{Template, Texts};
-use crate::text::{Escape, INNER};
+use crate::text::{Escape, INNER, characters, cut};
 
 /// Preview of a message without recipients.
 pub const NOBODY: &str = "(nobody: this event has no recipients)";
 
 /// Maximum number of recipients that a template may choose: more are a mistake, and each costs an attempt.
 const MOST: usize = 100;
+
+/// Maximum length of a wrong recipient in an error, in characters.
+const NAME: usize = 80;
 
 /// The recipients named by a key.
 pub struct Recipients {
@@ -47,6 +50,35 @@ pub const CHANNELS: Syntax = Syntax {
 
 /// Returns a recipient as the service knows it, or what is wrong with it.
 pub type Check = fn(&str) -> Result<String, String>;
+
+/// Recipients of a message by name, each with what is sent to it, or why it is wrong.
+pub type Each<T> = Vec<(String, Result<T, Failure>)>;
+
+/// Recipients of a message that are wrong, as they are written.
+pub type Refused = Vec<(String, Failure)>;
+
+/// Separates what is to be sent from the recipients that are wrong.
+pub fn split<T>(each: Each<T>) -> (Vec<(String, T)>, Refused) {
+    let (mut good, mut failures) = (Vec::new(), Vec::new());
+    for (name, one) in each {
+        match one {
+            Ok(one) => good.push((name, one)),
+            Err(failure) => failures.push((name, failure)),
+        }
+    }
+    (good, failures)
+}
+
+/// Returns the preview of a message to a recipient that is wrong.
+pub fn unreachable(failure: &Failure) -> String {
+    format!("(not sent: {})", failure.error())
+}
+
+/// Recipients of a message.
+struct Chosen<'a> {
+    names: Cow<'a, [String]>,
+    refused: Refused,
+}
 
 enum Choice {
     Fixed(Vec<String>),
@@ -107,10 +139,39 @@ impl Recipients {
         matches!(self.choice, Choice::Template(_))
     }
 
-    /// Returns the recipients of a message, each once. None are no mistake: nobody is to be notified.
+    /// Returns the recipients of a message, each once. None are no mistake: nobody is to be notified. One that is
+    /// wrong is a failure: for lists that only make sense as a whole.
     pub fn of(&self, message: &Message) -> Result<Cow<'_, [String]>, Failure> {
+        let chosen = self.chosen(message)?;
+        match chosen.refused.into_iter().next() {
+            Some((_, failure)) => Err(failure),
+            None => Ok(chosen.names),
+        }
+    }
+
+    /// Returns what `make` gives for each recipient of a message. One that is wrong fails alone: the others are
+    /// notified.
+    pub fn each<T>(
+        &self,
+        message: &Message,
+        mut make: impl FnMut(&String) -> Result<T, Failure>,
+    ) -> Result<Each<T>, Failure> {
+        let chosen = self.chosen(message)?;
+        let made = |name: &String| Ok((name.clone(), Ok(make(name)?)));
+        let made: Result<Each<T>, Failure> = chosen.names.iter().map(made).collect();
+        let refused = chosen.refused.into_iter();
+        let refused = refused.map(|(name, failure)| (name, Err(failure)));
+        made.map(|made| made.into_iter().chain(refused).collect())
+    }
+
+    fn chosen(&self, message: &Message) -> Result<Chosen<'_>, Failure> {
         let template = match &self.choice {
-            Choice::Fixed(list) => return Ok(Cow::Borrowed(list)),
+            Choice::Fixed(list) => {
+                return Ok(Chosen {
+                    names: Cow::Borrowed(list),
+                    refused: Vec::new(),
+                });
+            }
             Choice::Template(template) => template,
         };
         let failed = |problem: String| Failure::permanent(format!("`{}`: {problem}", self.key));
@@ -119,19 +180,28 @@ impl Recipients {
             Texts::One(text) => (self.split)(text),
             Texts::List(items) => items.iter().map(String::as_str).collect(),
         };
-        let mut recipients: Vec<String> = Vec::new();
+        let (mut recipients, mut refused): (Vec<String>, Vec<_>) = Default::default();
         for one in named
             .into_iter()
             .map(str::trim)
             .filter(|one| !one.is_empty())
         {
-            let recipient = self.checked(one).map_err(failed)?;
-            if !recipients.contains(&recipient) {
-                recipients.push(recipient);
+            match self.checked(one) {
+                Ok(recipient) if !recipients.contains(&recipient) => recipients.push(recipient),
+                Ok(_) => {}
+                Err(problem) => {
+                    let name = cut(&one.replace(INNER, ","), NAME, characters).into_owned();
+                    if !refused.iter().any(|(known, _)| *known == name) {
+                        refused.push((name, failed(problem)));
+                    }
+                }
             }
         }
-        match recipients.len() {
-            0..=MOST => Ok(Cow::Owned(recipients)),
+        match recipients.len() + refused.len() {
+            0..=MOST => Ok(Chosen {
+                names: Cow::Owned(recipients),
+                refused,
+            }),
             many => Err(failed(format!("gives {many} recipients, more than {MOST}"))),
         }
     }

@@ -15,7 +15,7 @@ use crate::net::urls::read_secret_url;
 use crate::notifier::over_http::{
     Service, attachment_fields, over_http, to_channels, webhook_request,
 };
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::text::{Escape, characters, cut};
 
 /// Rocket.Chat, as a kind of notifier.
@@ -64,7 +64,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
 }
 
 impl Service for RocketChat {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let fields = attachment_fields(message, FIELDS);
         let mut attachment = json!({
             "color": message.level.color(),

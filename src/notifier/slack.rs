@@ -19,9 +19,9 @@ use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
 use crate::notifier::Thread;
 use crate::notifier::over_http::{
-    Service, api_url, fields_within, join_path, json_with, over_http,
+    Service, api_url, fields_within, join_path, json_with, over_http, to_one,
 };
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::notifier::snippet::Uploads;
 use crate::text::{Escape, characters, cut};
 
@@ -249,14 +249,14 @@ impl Slack {
 }
 
 impl Service for Slack {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let Some(bot) = &self.bot else {
             let body = json_with(self.body(message), message)?;
-            return Ok(vec![(String::new(), self.request("", body))]);
+            return Ok(to_one(self.request("", body)));
         };
-        let post =
-            |channel: &String| Ok((channel.clone(), self.post(message, channel, Place::Thread)?));
-        bot.channels.of(message)?.iter().map(post).collect()
+        bot.channels.each(message, |channel| {
+            self.post(message, channel, Place::Thread)
+        })
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -13,7 +13,10 @@ use crate::failure::Failure;
 use crate::message::{Level, Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_secret_url;
-use crate::notifier::over_http::{Service, fields_within, json_with, over_http, webhook_request};
+use crate::notifier::over_http::{
+    Service, fields_within, json_with, over_http, to_one, webhook_request,
+};
+use crate::notifier::recipients::Each;
 use crate::text::{Escape, characters, cut};
 
 /// Microsoft Teams, as a kind of notifier.
@@ -96,7 +99,7 @@ fn card(message: &Message) -> Value {
 }
 
 impl Service for Teams {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let attachment = json!({
             "contentType": "application/vnd.microsoft.card.adaptive",
             "contentUrl": null,
@@ -110,7 +113,7 @@ impl Service for Teams {
             body: json_with(body, message)?,
             ..self.probe(Method::POST)
         };
-        Ok(vec![(String::new(), request)])
+        Ok(to_one(request))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -16,7 +16,7 @@ use crate::message::{Message, MessageFormat};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::Thread;
 use crate::notifier::over_http::{Service, api_url, join_path, json_with, over_http};
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::secret::Secret;
 use crate::text::{Escape, cut, cut_html, utf16, without_markup};
 
@@ -135,10 +135,9 @@ impl Telegram {
 }
 
 impl Service for Telegram {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
-        let send =
-            |chat: &String| Ok((chat.clone(), self.send(message, chat, chat, Markup::Html)?));
-        self.chats.of(message)?.iter().map(send).collect()
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
+        self.chats
+            .each(message, |chat| self.send(message, chat, chat, Markup::Html))
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

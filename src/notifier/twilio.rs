@@ -14,7 +14,7 @@ use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{self, refuse_user};
 use crate::net::http::{Http, Reply, Request};
 use crate::notifier::over_http::{Service, api_url, join_path, over_http};
-use crate::notifier::recipients::{self, Recipients};
+use crate::notifier::recipients::{self, Each, Recipients};
 use crate::text::{Escape, cut, utf16};
 
 /// Twilio, as a kind of notifier.
@@ -106,7 +106,7 @@ fn sender(section: &Section) -> Option<(&'static str, String)> {
 }
 
 impl Service for Twilio {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let mut text = message.subject.clone();
         if self.with_message {
             text = format!("{text}\n{}", message.text);
@@ -117,13 +117,12 @@ impl Service for Twilio {
             form.append_pair("To", number)
                 .append_pair(self.sender.0, &self.sender.1)
                 .append_pair("Body", &text);
-            let request = Request {
+            Ok(Request {
                 body: form.finish().into(),
                 ..self.probe(Method::POST)
-            };
-            (number.clone(), request)
+            })
         };
-        Ok(self.to_numbers.of(message)?.iter().map(request).collect())
+        self.to_numbers.each(message, request)
     }
 
     fn check_response(&self, reply: &Reply) -> Result<Option<String>, Failure> {

@@ -24,7 +24,8 @@ use crate::net::oauth::{OAuth, refuse_others};
 use crate::net::signing::Signing;
 use crate::net::url_template::Address;
 use crate::notifier::format::Format;
-use crate::notifier::over_http::{Service, over_http_with};
+use crate::notifier::over_http::{Service, over_http_with, to_one};
+use crate::notifier::recipients::Each;
 use crate::template::context::Context;
 
 /// Webhook, as a kind of notifier.
@@ -104,7 +105,7 @@ fn is_notifier(section: &Section) -> bool {
 }
 
 impl Service for Webhook {
-    fn requests(&self, message: &Message) -> Result<Vec<(String, Request)>, Failure> {
+    fn requests(&self, message: &Message) -> Result<Each<Request>, Failure> {
         let url = self.address.url(&message.context)?;
         let body = self.format.body(message)?;
         let mut headers = self.headers.of(&message.context)?;
@@ -123,10 +124,8 @@ impl Service for Webhook {
         headers.insert(&TIMESTAMP, timestamp);
         headers.insert(&ID, id.clone());
         headers.insert(&IDEMPOTENCY_KEY, id);
-        Ok(vec![(
-            String::new(),
-            self.request(self.method.clone(), url, headers, body),
-        )])
+        let request = self.request(self.method.clone(), url, headers, body);
+        Ok(to_one(request))
     }
 
     fn probe(&self, method: Method) -> Request {

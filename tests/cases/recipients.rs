@@ -150,6 +150,21 @@ fn a_recipient_that_cannot_be_is_a_reason() {
 }
 
 #[test]
+fn a_recipient_that_cannot_be_leaves_the_others_theirs() {
+    let kinds: Vec<usize> = (0..KINDS.len()).collect();
+    side_by_side(&kinds, |kind| {
+        let key = KINDS[*kind].2;
+        let recipients = "{{ [result.bad, 'ops', 'web', result.bad] }}";
+        let (reached, outcome, history) = sent(*kind, recipients, |_| None);
+        let case = format!("{}: {outcome:?} {history}", KINDS[*kind].0);
+        assert_eq!(reached, ["ops", "web"], "{case}");
+        assert_eq!(outcome.code, 69, "{case}");
+        assert!(history.contains("1 of 3 not reached: a b"), "{case}");
+        assert!(history.contains(&format!("`{key}`")), "{case}");
+    });
+}
+
+#[test]
 fn only_who_lacks_the_message_gets_it_again() {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let (reached, outcome, _) = sent(3, "{{ result.teams }}", move |request| {

@@ -253,7 +253,7 @@ fn the_dead_can_be_looked_at_tried_again_and_given_up() {
 #[test]
 fn many_processes_share_one_spool() {
     let server = Server::start([OK]);
-    let config = Config::to(&server.url()).delivery("drain = 60").text();
+    let config = Config::to(&server.url()).delivery("drain = 10m").text();
     let sandbox = Sandbox::with_config(&config);
     let events: String = (0..50).map(|n| event(&format!("h{}", n % 5))).collect();
     let children: Vec<_> = (0..16)

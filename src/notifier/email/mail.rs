@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::message::Message;
 use crate::message::defaults::shown;
-use crate::notifier::recipients::{Recipients, Syntax};
+use crate::notifier::recipients::{Recipients, Refused, Syntax, split};
 use crate::secret;
 use crate::template::context::Context;
 use crate::text::{Escape, characters, cut, printable};
@@ -49,6 +49,7 @@ pub struct Addressees {
     cc: Vec<Mailbox>,
     /// Recipients that the mail itself does not name.
     bcc: Vec<Mailbox>,
+    pub refused: Refused,
 }
 
 /// Values of `attach`.
@@ -106,19 +107,21 @@ impl MailTemplate {
 
     /// Returns the recipients of a message.
     pub fn addressees(&self, message: &Message) -> Result<Addressees, Failure> {
-        let mailboxes = |recipients: Option<&Recipients>| {
+        let mut refused = Vec::new();
+        let mut mailboxes = |recipients: Option<&Recipients>| {
             let Some(recipients) = recipients else {
                 return Ok(Vec::new());
             };
-            let texts = recipients.of(message)?;
-            let mailboxes = texts.iter().map(|text| mailbox(text));
-            let mailboxes: Result<Vec<Mailbox>, String> = mailboxes.collect();
-            mailboxes.map_err(Failure::permanent)
+            let read = |text: &String| mailbox(text).map_err(Failure::permanent);
+            let (named, wrong) = split(recipients.each(message, read)?);
+            refused.extend(wrong);
+            Ok(named.into_iter().map(|(_, mailbox)| mailbox).collect())
         };
         Ok(Addressees {
             to: mailboxes(Some(&self.to))?,
             cc: mailboxes(self.cc.as_ref())?,
             bcc: mailboxes(self.bcc.as_ref())?,
+            refused,
         })
     }
 

@@ -32,7 +32,7 @@ use crate::net::tls::{Channel, Trust};
 use crate::net::wire::{self, Allowance, Wire};
 use crate::notifier::email::login::{Credential, Login, bearer};
 use crate::notifier::email::mail::MailTemplate;
-use crate::notifier::recipients::NOBODY;
+use crate::notifier::recipients::{NOBODY, unreachable};
 use crate::panics;
 use crate::secret::{self, MASK, Secret};
 use crate::text;
@@ -379,10 +379,11 @@ impl Notifier for Email {
     async fn send(&self, message: &Message) -> Result<Sent, Failure> {
         let addressees = self.letterhead.addressees(message)?;
         let all = addressees.all();
+        let count = all.len() + addressees.refused.len();
         let has_it = |address: &&Address| message.reached.contains_key(&address.to_string());
         let waiting: Vec<&Address> = all.iter().copied().filter(|one| !has_it(one)).collect();
         if waiting.is_empty() {
-            return Ok(Sent::to(all.len(), Receipts::new(), Vec::new()));
+            return Ok(Sent::to(count, Receipts::new(), addressees.refused));
         }
         let mail = self.letterhead.mail(message, &addressees)?;
         let timeout = self.server.timeout;
@@ -391,18 +392,26 @@ impl Notifier for Email {
             let text = format!("{}: no answer within {timeout:?}", self.server.name());
             Failure::retry(text)
         };
-        let (mut connection, reached, failures) = delivered.map_err(silent)??;
+        let (mut connection, reached, mut failures) = delivered.map_err(silent)??;
+        failures.extend(addressees.refused);
         // The mail is handed over: nothing that happens here may forget that.
         let quit = tokio::time::timeout(FAREWELL, connection.quit());
         let _ = panics::caught_async(quit).await;
-        Ok(Sent::to(all.len(), reached, failures))
+        Ok(Sent::to(count, reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
         let addressees = self.letterhead.addressees(message)?;
         let all = addressees.all();
+        let refused = addressees.refused.iter();
+        let refused = refused.map(|(_, failure)| format!("\n{}", unreachable(failure)));
+        let refused: String = refused.collect();
         if all.is_empty() {
-            return Ok(NOBODY.to_owned());
+            let nobody = match refused.is_empty() {
+                true => NOBODY,
+                false => refused.trim_start(),
+            };
+            return Ok(nobody.to_owned());
         }
         let mut lines = vec![format!("EHLO {}", ClientId::default())];
         match self.server.encryption {
@@ -419,7 +428,7 @@ impl Notifier for Email {
         let dialogue = secret::redact(&lines.join("\n"));
         let mail = self.letterhead.preview(message, &addressees)?;
         Ok(text::visible_lines(&format!(
-            "{dialogue}\nDATA\n{mail}\n.\nQUIT"
+            "{dialogue}\nDATA\n{mail}\n.\nQUIT{refused}"
         )))
     }
 

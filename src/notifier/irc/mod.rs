@@ -15,7 +15,7 @@ use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
 use crate::net::tls::{Channel, Trust, read_identity};
 use crate::notifier::irc::client::{Login, Server, Session};
-use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients};
+use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients, split, unreachable};
 use crate::panics;
 use crate::secret::{self, Secret};
 use crate::text;
@@ -205,30 +205,29 @@ impl Irc {
 #[async_trait(?Send)]
 impl Notifier for Irc {
     async fn send(&self, message: &Message) -> Result<Sent, Failure> {
-        let targets = self.targets.of(message)?;
-        let waiting: Vec<&String> = targets
-            .iter()
-            .filter(|target| !message.reached.contains_key(*target))
-            .collect();
+        let targets = self.targets.each(message, |_| Ok(()))?;
+        let count = targets.len();
+        let (mut waiting, mut failures) = split(targets);
+        waiting.retain(|(target, ())| !message.reached.contains_key(target));
+        let mut reached = Receipts::new();
         if waiting.is_empty() {
-            return Ok(Sent::to(targets.len(), Receipts::new(), Vec::new()));
+            return Ok(Sent::to(count, reached, failures));
         }
         let mut session = self.server.open().await?;
-        let (mut reached, mut failures) = (Receipts::new(), Vec::new());
-        for target in waiting {
-            let told = panics::caught_async(self.tell(&mut session, target, message)).await;
+        for (target, ()) in waiting {
+            let told = panics::caught_async(self.tell(&mut session, &target, message)).await;
             session.broken |= told.is_err();
             match told.unwrap_or_else(|fault| Err(Failure::Permanent(fault))) {
-                Ok(()) => drop(reached.insert(target.clone(), None)),
-                Err(failure) => failures.push((target.clone(), failure)),
+                Ok(()) => drop(reached.insert(target, None)),
+                Err(failure) => failures.push((target, failure)),
             }
             if session.broken {
                 // The others are retried together with this one.
-                return Ok(Sent::to(targets.len(), reached, failures));
+                return Ok(Sent::to(count, reached, failures));
             }
         }
         let _ = panics::caught_async(session.quit()).await;
-        Ok(Sent::to(targets.len(), reached, failures))
+        Ok(Sent::to(count, reached, failures))
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
@@ -237,13 +236,13 @@ impl Notifier for Irc {
         } else {
             ""
         };
-        let targets = self.targets.of(message)?;
-        if targets.is_empty() {
+        let (targets, failures) = split(self.targets.each(message, |_| Ok(()))?);
+        if targets.is_empty() && failures.is_empty() {
             return Ok(NOBODY.to_owned());
         }
         let mut shown = vec![format!("IRC to {}{tls}", self.server.name())];
         shown.extend(self.server.greeting());
-        for target in targets.iter() {
+        for (target, ()) in &targets {
             if is_channel(target) {
                 let key = self.key.as_ref().map_or("", |_| " [redacted]");
                 shown.push(format!("JOIN {target}{key}"));
@@ -252,6 +251,7 @@ impl Notifier for Irc {
             shown.extend(lines.map(|line| format!("{} {target} :{line}", self.command)));
         }
         shown.push("QUIT".to_owned());
+        shown.extend(failures.iter().map(|(_, failure)| unreachable(failure)));
         Ok(text::visible_lines(&secret::redact(&shown.join("\n"))))
     }
 

@@ -21,7 +21,7 @@ use crate::net::http::Http;
 use crate::net::response::explained;
 use crate::net::wire::Stream;
 use crate::notifier::format::Format;
-use crate::notifier::recipients::{CHANNELS, NOBODY, Recipients, any};
+use crate::notifier::recipients::{CHANNELS, Each, NOBODY, Recipients, any, split, unreachable};
 use crate::notifier::zeromq::zmtp::{Frames, Peer, Socket};
 use crate::secret;
 use crate::text;
@@ -207,21 +207,16 @@ impl Link {
 
 impl ZeroMq {
     /// Returns the messages to send: one per topic.
-    fn messages(&self, message: &Message) -> std::result::Result<Vec<Frames>, Failure> {
+    fn messages(&self, message: &Message) -> std::result::Result<Each<Frames>, Failure> {
         let body = self.format.body(message)?;
         let frames = |topic| Frames {
             topic,
             body: body.clone(),
         };
         let Some(topics) = &self.topics else {
-            return Ok(vec![frames(None)]);
+            return Ok(vec![(String::new(), Ok(frames(None)))]);
         };
-        let topics = topics.of(message)?;
-        Ok(topics
-            .iter()
-            .cloned()
-            .map(|topic| frames(Some(topic)))
-            .collect())
+        topics.each(message, |topic| Ok(frames(Some(topic.clone()))))
     }
 
     /// Connects, or accepts new connections.
@@ -344,9 +339,9 @@ impl Notifier for ZeroMq {
     async fn send(&self, message: &Message) -> std::result::Result<Sent, Failure> {
         let messages = self.messages(message)?;
         let recipients = messages.len();
-        let (mut reached, mut failures) = (Receipts::new(), Vec::new());
-        for frames in messages {
-            let topic = frames.topic.clone().unwrap_or_default();
+        let (messages, mut failures) = split(messages);
+        let mut reached = Receipts::new();
+        for (topic, frames) in messages {
             if message.reached.contains_key(&topic) {
                 continue;
             }
@@ -365,7 +360,11 @@ impl Notifier for ZeroMq {
 
     fn preview(&self, message: &Message) -> std::result::Result<String, Failure> {
         let (socket, address) = (self.socket.name(), self.address.shown());
-        let preview = |frames: &Frames| {
+        let preview = |(_, frames): &(String, std::result::Result<Frames, Failure>)| {
+            let frames = match frames {
+                Ok(frames) => frames,
+                Err(failure) => return unreachable(failure),
+            };
             let topic = frames.topic.as_deref().unwrap_or_default();
             let text = secret::redact(&String::from_utf8_lossy(&frames.body));
             let text = text::visible_lines(&text);

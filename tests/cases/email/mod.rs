@@ -191,7 +191,11 @@ fn a_template_chooses_who_gets_a_mail() {
         &failed("a@example.com\r\nBcc: victim@example.com"),
     );
     assert_eq!(sent.code, 69, "{sent:?}");
-    assert_eq!(server.mails().len(), 2);
+    // The other line is no address.
+    let mails = server.mails();
+    assert_eq!(mails.len(), 3);
+    assert_eq!(mails[2]["to"], json!(["a@example.com"]));
+    assert_eq!(mails[2]["headers"]["bcc"], Value::Null);
 }
 
 #[test]

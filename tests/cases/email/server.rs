@@ -179,6 +179,25 @@ fn one_refused_recipient_does_not_stop_the_others() {
 }
 
 #[test]
+fn one_address_that_cannot_be_does_not_stop_the_others() {
+    let sandbox = certified_sandbox();
+    let server = Smtp::start(&sandbox, &["--starttls"]);
+    let to = "to = {{ ['a@example.com', result.msg] }}\nbcc = {{ ['b@example.com', 'c@@d'] }}";
+    configure(&sandbox, &server, to);
+    send(&sandbox, &failed("x")).expect_line(
+        69,
+        &[
+            "1 dead",
+            "2 of 4 not reached: x: `to`: `x` is not an address",
+            "c@@d: `bcc`: ",
+        ],
+    );
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0]["to"], json!(["a@example.com", "b@example.com"]));
+}
+
+#[test]
 fn a_mail_that_the_server_rejects_is_dead() {
     let sandbox = certified_sandbox();
     let server = Smtp::start(&sandbox, &["--starttls"]);
