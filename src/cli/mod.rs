@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+pub mod by;
 pub mod demo;
 pub mod runs;
 pub mod serve;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use by::{By, NotedIn};
 
 use crate::config::levels::Search;
 use crate::config::units::parse_duration;
@@ -243,6 +246,8 @@ pub struct Test {
     #[arg(long, value_name = "TRIGGER")]
     pub trigger: Option<String>,
     #[command(flatten)]
+    pub noted: NotedIn,
+    #[command(flatten)]
     pub configuration: Configuration,
 }
 
@@ -306,6 +311,9 @@ pub struct History {
     /// unless a time zone is given)
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     pub since: Option<i64>,
+    /// List what people did to deliveries and notifiers instead: who, when, and to which
+    #[arg(long, conflicts_with_all = ["id", "failed", "host", "task", "notifier", "run", "state"])]
+    pub actions: bool,
     /// Show at most N deliveries
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: i64,
@@ -335,6 +343,8 @@ pub struct Flush {
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
+    pub by: By,
+    #[command(flatten)]
     pub place: Place,
 }
 
@@ -343,6 +353,8 @@ pub struct Flush {
 pub struct Discard {
     #[command(flatten)]
     pub which: Which,
+    #[command(flatten)]
+    pub by: By,
     #[command(flatten)]
     pub place: Place,
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::asking::{ask, print_json, state_of};
-use super::{rendered, runs};
+use super::{actions, rendered, runs};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
@@ -19,6 +19,9 @@ use crate::text::visible;
 
 /// Runs `history`: prints deliveries, or one with its attempts.
 pub async fn history(arguments: cli::History) -> Exit {
+    if arguments.actions {
+        return actions::list(&arguments).await;
+    }
     if let Some(id) = arguments.id {
         return one(&arguments, id).await;
     }
@@ -234,12 +237,13 @@ fn result(words: &str) -> Styled {
 
 /// Runs `discard`: gives up the chosen deliveries.
 pub async fn discard(arguments: cli::Discard) -> Exit {
-    let cli::Discard { which, place } = arguments;
+    let cli::Discard { which, by, place } = arguments;
     let choice = match chosen(&which, &place).await {
         Ok(choice) => choice,
         Err(exit) => return exit,
     };
-    let given_up = match ask(&place, async |spool| spool.discard(choice).await).await {
+    let actor = by.actor();
+    let given_up = match ask(&place, async |spool| spool.discard(choice, actor).await).await {
         Ok(given_up) => given_up,
         Err(exit) => return exit,
     };

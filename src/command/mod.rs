@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and the code they share.
 
+mod actions;
 mod asking;
 pub mod check_config;
 pub mod completions;

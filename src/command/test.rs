@@ -6,6 +6,8 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::cli;
+use crate::cli::by::NotedIn;
+use crate::command::asking::ask;
 use crate::command::send::Input;
 use crate::config::entry::Reads;
 use crate::console::stderr;
@@ -21,6 +23,7 @@ use crate::net::http::{CREDENTIALS, Http};
 use crate::net::urls::origin;
 use crate::panics;
 use crate::route;
+use crate::spool::Deed;
 
 /// Runs `test`: sends sample events, or those of a file, without the spool.
 pub async fn run(arguments: cli::Test) -> Exit {
@@ -44,12 +47,37 @@ pub async fn run(arguments: cli::Test) -> Exit {
             Some(events) => events.clone(),
             None => vec![usual_event(destination)],
         };
+        let mut sent = Exit::Ok;
         for event in events {
             let event = config.labels.apply(event);
-            worst = worse(worst, tell(destination, event).await);
+            sent = worse(sent, tell(destination, event).await);
         }
+        note(&arguments.noted, &destination.name, sent).await;
+        worst = worse(worst, sent);
     }
     worst
+}
+
+/// Records in the spool that a user of the page sent a test.
+async fn note(noted: &NotedIn, notifier: &str, sent: Exit) {
+    let (Some(folder), Some(actor)) = (&noted.spool, noted.by.page_user()) else {
+        return;
+    };
+    let place = cli::Place {
+        config: None,
+        spool: Some(folder.clone()),
+    };
+    let outcome = if sent == Exit::Ok {
+        "delivered"
+    } else {
+        "failed"
+    };
+    let (target, outcome) = (notifier.to_owned(), outcome.to_owned());
+    // Why it cannot be recorded is said there.
+    let _ = ask(&place, async |spool| {
+        spool.note_action(actor, Deed::Test, target, outcome).await
+    })
+    .await;
 }
 
 /// Returns the events that the user named, if any.

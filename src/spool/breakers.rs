@@ -57,8 +57,8 @@ pub fn make_due(connection: &Connection, destination: DestinationId) -> rusqlite
     Ok(())
 }
 
-/// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
-pub fn revive(connection: &Connection, destination: DestinationId) -> rusqlite::Result<()> {
+/// Makes the dead deliveries of a destination pending again, and turns it on if it was off. Returns their number.
+pub fn revive(connection: &Connection, destination: DestinationId) -> rusqlite::Result<usize> {
     let revived = connection.execute(
         "UPDATE delivery SET state = ?2, next_at = 0, finished = NULL WHERE destination = ?1 AND state = ?3",
         params![destination, DeliveryState::Pending, DeliveryState::Dead],
@@ -69,5 +69,5 @@ pub fn revive(connection: &Connection, destination: DestinationId) -> rusqlite::
          WHERE id = ?1",
         params![destination, revived as i64, BREAKER],
     )?;
-    Ok(())
+    Ok(revived)
 }

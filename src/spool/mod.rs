@@ -3,6 +3,7 @@
 //! A dedicated thread writes ([`writer`]). All processes of a user share the file.
 
 mod accepting;
+mod actions;
 mod attempts;
 mod breakers;
 mod checkpoint;
@@ -53,6 +54,7 @@ use reserve::Reserve;
 use writer::{Asked, Request, Start, Trouble, Work, Writer};
 
 pub use accepting::{Acceptance, Accepted, NewEvent};
+pub use actions::{ActionFilter, ActionRow, Actor, Deed, place_name};
 pub use attempts::{AttemptRow, SentMessage};
 pub use breakers::{BREAKER, BreakerRow};
 pub use conditions::{Condition, Streak, Treatment};

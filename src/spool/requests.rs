@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Spool;
 use super::accepting::{self, Acceptance, NewEvent};
+use super::actions::{self, Actor, Deed};
 use super::attempts;
 use super::breakers::{self, BreakerRow};
 use super::conditions;
@@ -147,9 +148,13 @@ impl Spool {
     }
 
     /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
-    pub async fn revive(&self, destination: DestinationId) -> Result<()> {
-        self.write(move |connection| breakers::revive(connection, destination))
-            .await
+    pub async fn revive(&self, destination: DestinationId, actor: Actor) -> Result<()> {
+        self.write(move |connection| {
+            let revived = breakers::revive(connection, destination)?;
+            let note = actions::count(revived, "dead");
+            actions::add_for(connection, &actor, Deed::Retry, destination, &note)
+        })
+        .await
     }
 
     /// Ends every pause of a destination; a failing one gets a single attempt first.
@@ -187,9 +192,13 @@ impl Spool {
     }
 
     /// Gives up the chosen deliveries and returns their ids.
-    pub async fn discard(&self, choice: Choice) -> Result<Vec<i64>> {
-        self.write(move |connection| history::discard(connection, &choice))
-            .await
+    pub async fn discard(&self, choice: Choice, actor: Actor) -> Result<Vec<i64>> {
+        self.write(move |connection| {
+            let discarded = history::discard(connection, &choice)?;
+            actions::add_discarded(connection, &actor, &discarded)?;
+            Ok(discarded)
+        })
+        .await
     }
 }
 

@@ -7,8 +7,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 9] = [
-    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH,
+const VERSIONS: [&str; 10] = [
+    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH,
 ];
 
 /// Version of the tables that this program writes.
@@ -281,6 +281,21 @@ const NINTH: &str = "
     );
     -- the message that contained it, by that message's first delivery
     ALTER TABLE delivery ADD COLUMN message INTEGER;
+";
+
+const TENTH: &str = "
+    -- what people did to deliveries and notifiers
+    CREATE TABLE action (
+        id INTEGER PRIMARY KEY,
+        -- milliseconds since 1970
+        time INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        -- 1 if it was asked for on the page or by its API, 0 in a terminal
+        page INTEGER NOT NULL,
+        what TEXT NOT NULL,
+        target TEXT NOT NULL,
+        note TEXT NOT NULL
+    );
 ";
 
 /// Reads the version of a file; 0 for an empty one.

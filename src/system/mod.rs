@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod home;
 pub mod trusted;
+pub mod user;
 
 /// Prevents a core file of this process, which would contain passwords.
 pub fn forbid_core_file() {

@@ -1,4 +1,5 @@
 mod artifacts;
+mod audit;
 mod binding;
 mod breaker;
 mod chat;

@@ -11,7 +11,7 @@ use crate::server::certificates::certified_sandbox;
 use crate::server::dead_url;
 
 /// Every kind of path that needs a token.
-const PROTECTED: [&str; 13] = [
+const PROTECTED: [&str; 15] = [
     "/",
     "/notifiers",
     "/notifiers/1",
@@ -24,6 +24,8 @@ const PROTECTED: [&str; 13] = [
     "/runs/r-1",
     "/runs/r-1/results",
     "/api/v1/runs/r-1/results/1",
+    "/actions",
+    "/api/v1/actions",
     "/nothing",
 ];
 

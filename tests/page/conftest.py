@@ -162,6 +162,9 @@ def control(tmp_path_factory, endpoint):
         control.send({"state": "failed", "host": host, "task": task, "result": result})
     control.stream(*records("r-1"))
     control.stream(*records("r-2", HOSTILE))
+    control.environment["LOGNAME"] = HOSTILE
+    control.run("flush", "--dead", "--notifier", "pager")
+    control.environment["LOGNAME"] = "anna"
     yield control
     control.stop()
 

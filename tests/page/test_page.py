@@ -21,6 +21,7 @@ SCREENS = {
     "dead": "/deliveries?state=dead",
     "delivery": "/deliveries/2",
     "hostile": "/deliveries/8",
+    "actions": "/actions",
     "nothing": "/deliveries?host=nobody",
     "problem": "/deliveries?state=open",
 }
@@ -124,11 +125,11 @@ def test_by_keyboard_alone(tab):
     page = looking.page
     focused = "document.activeElement.textContent.trim() || document.activeElement.name"
     order = []
-    for _ in range(10):
+    for _ in range(11):
         page.keyboard.press("Tab")
         order.append(page.evaluate(focused))
     assert order[:4] == ["Skip to the content", "ansible-notify", "Runs", "Notifiers"]
-    assert order[6:] == ["notifier", "host", "task", "since"]
+    assert order[7:] == ["notifier", "host", "task", "since"]
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.type("web1")

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret::Answers;
 use crate::spool::DestinationId;
-use crate::spool::{self, DestinationStatus, Spool};
+use crate::spool::{self, Deed, DestinationStatus, Spool};
 use due::{Due, Stamp, stamp};
 
 use crate::command::unclaimed::{self, Unclaimed};
@@ -157,6 +157,13 @@ impl Flush<'_> {
             if now && (dead || status.waiting > 0) {
                 self.spool.probe(status.id).await?;
             }
+            // In a terminal, that is what every `flush` does.
+            let user = self.arguments.by.page_user().filter(|_| !dead);
+            if let Some(actor) = user {
+                self.spool
+                    .note_action(actor, Deed::Try, status.name.clone(), String::new())
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -168,12 +175,26 @@ impl Flush<'_> {
             return Ok(());
         }
         if self.arguments.dead {
-            self.spool.revive(id).await?;
+            self.spool.revive(id, self.arguments.by.actor()).await?;
         }
         if self.arguments.held {
-            while !self.spool.release(id, i64::MAX).await?.is_empty() {}
+            self.release(id).await?;
         }
         Ok(())
+    }
+
+    /// Makes all held deliveries of a destination pending.
+    async fn release(&self, id: DestinationId) -> Result<(), spool::Error> {
+        let mut released = 0;
+        loop {
+            match self.spool.release(id, i64::MAX).await?.len() {
+                0 if released == 0 => return Ok(()),
+                0 => break,
+                some => released += some,
+            }
+        }
+        let actor = self.arguments.by.actor();
+        self.spool.note_release(actor, id, released).await
     }
 
     /// Returns how many deliveries of a destination are to be delivered: the pending ones, and the dead ones with

@@ -5,12 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ini::Ini;
-use nix::unistd::{Uid, User};
 
 use crate::config::levels::FILE_NAME;
 use crate::event::wrapped::Wrapped;
 use crate::event::{Run, new_id};
-use crate::system::home;
+use crate::system::{home, user};
 
 /// Options of `ansible-playbook` with a value of their own.
 const SHORT: &str = "ilfuceMTtJ";
@@ -78,7 +77,7 @@ impl Job {
         let place = |program: &str| programs.iter().position(|known| *known == program);
         let plain = Run {
             id: new_id(),
-            user: user(),
+            user: user::name(),
             controller: Some(rustix::system::uname().nodename().to_string_lossy().into()),
             ..Run::default()
         };
@@ -146,15 +145,6 @@ fn idle(program: &str, words: &[String]) -> Option<String> {
 
 fn base_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
-}
-
-fn user() -> Option<String> {
-    let named = ["LOGNAME", "USER", "LNAME", "USERNAME"].into_iter();
-    let named = named.filter_map(|name| std::env::var(name).ok());
-    let mut named = named.filter(|name| !name.is_empty());
-    named
-        .next()
-        .or_else(|| Some(User::from_uid(Uid::current()).ok()??.name))
 }
 
 /// Returns the directory in which the plugin looks for the project's configuration, if there is one.

@@ -100,14 +100,14 @@ impl Actions {
         found.map(|(_, said)| said.clone())
     }
 
-    /// Does it, and returns the number of its outcome, and the outcome.
-    pub async fn act(&self, action: Action) -> Result<(u64, Said), Problem> {
+    /// Does it for this user, and returns the number of its outcome, and the outcome.
+    pub async fn act(&self, action: Action, user: &str) -> Result<(u64, Said), Problem> {
         let Ok(_turn) = self.turn.try_acquire() else {
             let reason = "another action is under way; try again when it has ended";
             return Err(Problem(StatusCode::TOO_MANY_REQUESTS, reason.to_owned()));
         };
         self.check_spool()?;
-        let command = self.command(action).await?;
+        let command = self.command(action, user).await?;
         let said = outcome(command).await;
         let mut all = self.said.borrow_mut();
         let number = all.back().map_or(1, |(last, _)| last + 1);
@@ -129,21 +129,23 @@ impl Actions {
         }
     }
 
-    async fn command(&self, action: Action) -> Result<Command, Problem> {
+    async fn command(&self, action: Action, user: &str) -> Result<Command, Problem> {
         let program = std::env::current_exe();
         let program = program
             .map_err(|error| Problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let mut command = Command::new(program);
+        // It is recorded with the action.
+        let by = format!("--by={user}");
         match action {
             Action::Discard(id) => {
                 command
-                    .args(["discard", &id.to_string()])
+                    .args(["discard", &by, &id.to_string()])
                     .args(self.options());
             }
             Action::Try(id) | Action::Revive(id) => {
                 let notifier = self.notifier(id).await?;
                 command
-                    .arg("flush")
+                    .args(["flush", &by])
                     .arg(format!("--notifier={}", notifier.name));
                 command.args(self.options());
                 if let Action::Revive(_) = action {
@@ -152,7 +154,8 @@ impl Actions {
             }
             Action::Test(id) => {
                 let notifier = self.notifier(id).await?;
-                command.arg("test").args(self.settings(&notifier)?);
+                command.args(["test", &by]).args(self.settings(&notifier)?);
+                command.arg("--noted-in").arg(self.viewer.folder());
                 // Whatever the name is, it is no option.
                 command.args(["--", &notifier.name]);
                 // No project is found here.

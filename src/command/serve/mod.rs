@@ -4,6 +4,7 @@ mod access;
 mod actions;
 mod answer;
 mod assets;
+mod audit;
 mod delivery;
 mod events;
 mod metrics;

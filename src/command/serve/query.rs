@@ -6,7 +6,7 @@ use crate::cli::since;
 use crate::spool::record::Outcome;
 use crate::spool::record::results::{self, ResultFilter};
 use crate::spool::record::runs::{RunFilter, RunState};
-use crate::spool::{DeliveryFilter, DeliveryState, DestinationId};
+use crate::spool::{ActionFilter, DeliveryFilter, DeliveryState, DestinationId};
 
 /// Number of rows on a page, and the most of one answer of the API.
 const ROWS: i64 = 100;
@@ -45,6 +45,8 @@ impl Filters {
     ];
     /// Filters of runs.
     pub const RUNS: [&str; 6] = ["state", "playbook", "host", "since", "after", "limit"];
+    /// Filters of actions.
+    pub const ACTIONS: [&str; 3] = ["since", "after", "limit"];
     /// Filters of the results of a run.
     pub const RESULTS: [&str; 6] = ["state", "host", "task", "items", "after", "limit"];
 
@@ -141,6 +143,15 @@ impl Filters {
             },
             whole: false,
             most: self.one_more()?,
+        })
+    }
+
+    /// Returns the selection of actions, with one more than is shown.
+    pub fn actions(&self) -> Result<ActionFilter, String> {
+        Ok(ActionFilter {
+            since: given(&self.since).map_or(Ok(0), since::parse)?,
+            before: number("after", &self.after)?,
+            most: self.rows()? + 1,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::template::limits;
 use crate::text;
 
 /// Templates by name; each extends the layout or is used by others.
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("layout", include_str!("pages/layout.html")),
     ("parts", include_str!("pages/parts.html")),
     ("runs", include_str!("pages/runs.html")),
@@ -27,6 +27,7 @@ const TEMPLATES: [(&str, &str); 12] = [
     ("notifier", include_str!("pages/notifier.html")),
     ("deliveries", include_str!("pages/deliveries.html")),
     ("delivery", include_str!("pages/delivery.html")),
+    ("actions", include_str!("pages/actions.html")),
     ("problem", include_str!("pages/problem.html")),
     ("session", include_str!("pages/session.html")),
 ];

@@ -26,6 +26,7 @@ use crate::cli::serve::Serve;
 use crate::command::status::together;
 use crate::net::server::{Handler, PATIENCE};
 use crate::spool::{DestinationStatus, Unseen, Viewer};
+use crate::system::user;
 
 /// Size limit of a request's body, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -40,6 +41,8 @@ pub struct Page {
     actions: Actions,
     previews: Previews,
     is_read_only: bool,
+    /// Name of the only user, unless a proxy names them.
+    user: String,
     /// Held by a client that gave a wrong token or password.
     penalty: Mutex<()>,
 }
@@ -129,6 +132,11 @@ impl Page {
             actions: Actions::new(arguments.place.clone(), viewer.clone()),
             previews: Previews::new(arguments.place.clone()),
             is_read_only: arguments.read_only,
+            user: arguments
+                .username
+                .clone()
+                .or_else(user::name)
+                .unwrap_or_default(),
             viewer,
             penalty: Mutex::new(()),
         }
@@ -148,15 +156,16 @@ impl Page {
         if let Some(asset) = assets::get(path).filter(|_| is_read) {
             return asset;
         }
-        if let Err(refused) = self.access.check_user(&head.headers, from) {
-            return self.refuse(head, refused).await;
-        }
+        let user = match self.access.check_user(&head.headers, from) {
+            Ok(named) => named.unwrap_or_else(|| self.user.clone()),
+            Err(refused) => return self.refuse(head, refused).await,
+        };
         let (form, rest) = match path.strip_prefix("/api/v1/") {
             Some(rest) => (Form::Api, rest),
             None => (Form::Page, path.trim_start_matches('/')),
         };
         if let (&Method::POST, Some(action)) = (&head.method, Action::of(rest)) {
-            return self.act(form, action).await;
+            return self.act(form, action, &user).await;
         }
         if !is_read {
             let reason = "this can only be read";
@@ -184,13 +193,13 @@ impl Page {
     }
 
     /// Does what a button or a program asks for.
-    async fn act(&self, form: Form, action: Action) -> Answer {
+    async fn act(&self, form: Form, action: Action, user: &str) -> Answer {
         let done = match self.is_read_only {
             true => Err(Problem(
                 StatusCode::FORBIDDEN,
                 "nothing can be changed: it was started with `--read-only`".to_owned(),
             )),
-            false => self.actions.act(action).await,
+            false => self.actions.act(action, user).await,
         };
         let asked = Asked {
             viewer: &self.viewer,
@@ -316,6 +325,7 @@ impl Asked<'_> {
             (_, ["notifiers"]) => self.notifiers().await,
             (_, ["notifiers", id]) => self.notifier(number(id)?).await,
             (_, ["deliveries"]) => self.deliveries(query).await,
+            (_, ["actions"]) => self.actions(query).await,
             (_, ["deliveries", id]) => self.delivery(number(id)?).await,
             _ => Err(absent("there is no such page")),
         }

@@ -1,0 +1,216 @@
+//! Audit: what people did to deliveries and notifiers, in a terminal, on the page or by its API.
+
+use rusqlite::{Connection, params};
+use serde::{Serialize, Serializer};
+
+use super::error::Error;
+use super::scope::DestinationId;
+use super::viewer::{Unseen, Viewer};
+use super::{Spool, fields};
+use crate::system::clock;
+use crate::text;
+
+/// Number of actions that are kept, so that they need little room.
+const KEPT: i64 = 10_000;
+/// Length of a name or a note, in characters.
+const MAX_TEXT: usize = 500;
+
+/// Number of deliveries that an action names.
+const NAMED: usize = 20;
+
+/// The user who acts.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub who: String,
+    /// True on the page or by its API, false in a terminal.
+    pub on_page: bool,
+}
+
+/// Kind of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Gave up deliveries.
+    Discard,
+    /// Made dead deliveries pending again.
+    Retry,
+    /// Made held deliveries pending.
+    Release,
+    /// Ended the pause of a notifier.
+    Try,
+    /// Sent a test.
+    Test,
+}
+
+impl Deed {
+    /// Returns the name shown to users.
+    pub fn name(self) -> &'static str {
+        match self {
+            Deed::Discard => "discard",
+            Deed::Retry => "retry",
+            Deed::Release => "release",
+            Deed::Try => "try",
+            Deed::Test => "test",
+        }
+    }
+}
+
+/// An action that was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActionRow {
+    pub id: i64,
+    /// Milliseconds since 1970.
+    pub time: i64,
+    pub who: String,
+    #[serde(rename = "via", serialize_with = "serialize_place")]
+    pub on_page: bool,
+    pub what: String,
+    /// Name of the notifier, or the numbers of deliveries.
+    pub target: String,
+    pub note: String,
+}
+
+/// Returns the word for the place of an action.
+pub fn place_name(on_page: bool) -> &'static str {
+    if on_page { "page" } else { "terminal" }
+}
+
+fn serialize_place<S: Serializer>(on_page: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(place_name(*on_page))
+}
+
+/// Selection of actions.
+#[derive(Clone, Debug, Default)]
+pub struct ActionFilter {
+    /// Milliseconds since 1970.
+    pub since: i64,
+    /// Only those older than this one.
+    pub before: Option<i64>,
+    pub most: i64,
+}
+
+/// Records an action, in the transaction that does it.
+pub fn add(
+    connection: &Connection,
+    actor: &Actor,
+    deed: Deed,
+    target: &str,
+    note: &str,
+) -> rusqlite::Result<()> {
+    let short = |text: &str| text::cut(text, MAX_TEXT, |_| 1).into_owned();
+    let id = connection
+        .prepare_cached(
+            "INSERT INTO action (time, who, page, what, target, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .insert(params![
+            clock::now().as_millisecond(),
+            short(&actor.who),
+            actor.on_page,
+            deed.name(),
+            short(target),
+            short(note)
+        ])?;
+    connection
+        .prepare_cached("DELETE FROM action WHERE id <= ?1")?
+        .execute([id - KEPT])?;
+    Ok(())
+}
+
+/// Records an action on a destination.
+pub fn add_for(
+    connection: &Connection,
+    actor: &Actor,
+    deed: Deed,
+    destination: DestinationId,
+    note: &str,
+) -> rusqlite::Result<()> {
+    let name = connection
+        .prepare_cached("SELECT name FROM destination WHERE id = ?1")?
+        .query_row([destination], |row| fields::text(row, 0))?;
+    add(connection, actor, deed, &name.unwrap_or_default(), note)
+}
+
+/// Records that deliveries were given up, if there are any.
+pub fn add_discarded(
+    connection: &Connection,
+    actor: &Actor,
+    deliveries: &[i64],
+) -> rusqlite::Result<()> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    let named = deliveries.iter().take(NAMED).map(i64::to_string);
+    let mut target = named.collect::<Vec<String>>().join(", ");
+    if deliveries.len() > NAMED {
+        target.push_str(", …");
+    }
+    let note = count(deliveries.len(), "pending or dead");
+    add(connection, actor, Deed::Discard, &target, &note)
+}
+
+/// Returns a number of deliveries in words.
+pub fn count(deliveries: usize, state: &str) -> String {
+    match deliveries {
+        1 => format!("1 {state} delivery"),
+        _ => format!("{deliveries} {state} deliveries"),
+    }
+}
+
+fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<Vec<ActionRow>> {
+    connection
+        .prepare_cached(
+            "SELECT id, time, who, page, what, target, note FROM action
+             WHERE time >= ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3",
+        )?
+        .query_map(params![filter.since, filter.before, filter.most], |row| {
+            let text =
+                |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+            Ok(ActionRow {
+                id: row.get(0)?,
+                time: fields::number(row, 1)?.unwrap_or_default(),
+                who: text(2)?,
+                on_page: fields::number(row, 3)? == Some(1),
+                what: text(4)?,
+                target: text(5)?,
+                note: text(6)?,
+            })
+        })?
+        .collect()
+}
+
+impl Spool {
+    /// Records an action on a notifier or on deliveries.
+    pub async fn note_action(
+        &self,
+        actor: Actor,
+        deed: Deed,
+        target: String,
+        note: String,
+    ) -> Result<(), Error> {
+        self.write(move |connection| add(connection, &actor, deed, &target, &note))
+            .await
+    }
+
+    /// Records that held deliveries of a destination were made pending.
+    pub async fn note_release(
+        &self,
+        actor: Actor,
+        destination: DestinationId,
+        deliveries: usize,
+    ) -> Result<(), Error> {
+        let note = count(deliveries, "held");
+        self.write(move |connection| add_for(connection, &actor, Deed::Release, destination, &note))
+            .await
+    }
+
+    /// Returns the newest actions that match the filter, newest first.
+    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Error> {
+        self.read(move |connection| list(connection, &filter)).await
+    }
+}
+
+impl Viewer {
+    /// Returns the newest actions that match the filter, newest first.
+    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Unseen> {
+        self.ask(move |connection| list(connection, &filter)).await
+    }
+}
