@@ -22,6 +22,20 @@ struct Opt {
     variables: &'static [&'static str],
 }
 
+impl Callback {
+    /// Returns the section with its options.
+    fn section(&self) -> String {
+        // The successor of `loganalytics` shares its section.
+        let name = self.name.trim_end_matches("_ingestion");
+        format!("callback_{name}")
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        let mut known = self.options.iter().flat_map(|option| option.keys);
+        known.any(|known| *known == key)
+    }
+}
+
 enum Fate {
     /// A notifier of this kind, whose keys are written by the function.
     Notifier(&'static str, fn(&mut Draft, &Fields, &mut Names)),
@@ -42,7 +56,7 @@ const fn opt(
 }
 
 /// Options of the callbacks of community.general, from their documentation.
-const CALLBACKS: [Callback; 11] = [
+const CALLBACKS: [Callback; 12] = [
     Callback {
         name: "slack",
         options: &[
@@ -142,6 +156,55 @@ const CALLBACKS: [Callback; 11] = [
         fate: Fate::Nothing("no kind signs requests with Azure's `SharedKey` yet"),
     },
     Callback {
+        name: "loganalytics_ingestion",
+        options: &[
+            opt("dce_url", &["dce_url"], &["ANSIBLE_LOGANALYTICS_DCE_URL"]),
+            opt("dcr_id", &["dcr_id"], &["ANSIBLE_LOGANALYTICS_DCR_ID"]),
+            opt(
+                "stream_name",
+                &["stream_name"],
+                &["ANSIBLE_LOGANALYTICS_STREAM_NAME"],
+            ),
+            opt(
+                "tenant_id",
+                &["tenant_id"],
+                &["ANSIBLE_LOGANALYTICS_TENANT_ID"],
+            ),
+            opt(
+                "client_id",
+                &["client_id"],
+                &["ANSIBLE_LOGANALYTICS_CLIENT_ID"],
+            ),
+            opt(
+                "client_secret",
+                &["client_secret"],
+                &["ANSIBLE_LOGANALYTICS_CLIENT_SECRET"],
+            ),
+            opt(
+                "include_content",
+                &["include_content"],
+                &["ANSIBLE_LOGANALYTICS_INCLUDE_CONTENT"],
+            ),
+            opt(
+                "include_task_args",
+                &["include_task_args"],
+                &["ANSIBLE_LOGANALYTICS_INCLUDE_TASK_ARGS"],
+            ),
+            opt("timeout", &["timeout"], &["ANSIBLE_LOGANALYTICS_TIMEOUT"]),
+            opt(
+                "disable_on_failure",
+                &["disable_on_failure"],
+                &["ANSIBLE_LOGANALYTICS_DISABLE_ON_FAILURE"],
+            ),
+            opt(
+                "disable_attempts",
+                &["disable_attempts"],
+                &["ANSIBLE_LOGANALYTICS_DISABLE_ATTEMPTS"],
+            ),
+        ],
+        fate: Fate::Notifier("webhook", services::loganalytics_ingestion),
+    },
+    Callback {
         name: "elastic",
         options: &[
             opt(
@@ -235,9 +298,10 @@ pub fn drafts(settings: &Settings, notes: &mut Vec<String>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for callback in &CALLBACKS {
         let is_enabled = enabled.contains(callback.name);
-        let section = format!("callback_{}", callback.name);
+        let section = callback.section();
         let keys = settings.keys(&section);
-        if !is_enabled && keys.is_empty() {
+        let has_own = keys.iter().any(|key| callback.knows(key));
+        if !is_enabled && !has_own {
             continue;
         }
         if let (false, Fate::Nothing(_)) = (is_enabled, &callback.fate) {
@@ -247,10 +311,9 @@ pub fn drafts(settings: &Settings, notes: &mut Vec<String>) -> Vec<Draft> {
             continue;
         }
         let mut draft = draft(callback, settings, &section, &mut names);
-        let is_known = |key: &&str| {
-            let mut known = callback.options.iter().flat_map(|option| option.keys);
-            known.any(|known| known == key)
-        };
+        let sharing = CALLBACKS.iter().filter(|one| one.section() == section);
+        let sharing: Vec<&Callback> = sharing.collect();
+        let is_known = |key: &&&str| sharing.iter().any(|one| one.knows(key));
         for key in keys.iter().filter(|key| !is_known(key)) {
             draft.remark(format!("`{}` has no counterpart.", one_line(key)));
         }

@@ -1,10 +1,12 @@
 //! Messages of the callbacks of community.general, as keys of a notifier.
 
 use serde_json::json;
+use url::Url;
 
 use super::draft::{Draft, Names, Secret};
 use super::fields::Fields;
 use super::webhook::holds_secret;
+use crate::notifier::over_http::join_path;
 use crate::secret;
 use crate::text::{Escape, one_line};
 
@@ -180,6 +182,67 @@ pub fn splunk(draft: &mut Draft, fields: &Fields, names: &mut Names) {
     }
     draft.set("body", body);
     draft.remark("`ip_address` and most of `ansible_task` have no counterpart.");
+}
+
+/// The record of the callback `loganalytics_ingestion`, as far as this program has the same data.
+const LOGANALYTICS: &str = r#"[{
+  "TimeGenerated": "{{ time }}",
+  "Host": "{{ host }}",
+  "User": "{{ user }}",
+  "Playbook": "{{ playbook }}",
+  "Role": "{{ role }}",
+  "TaskName": "{{ task_name }}",
+  "Action": "{{ task_action }}",
+  "State": "{{ 'FAILED' if state == 'failed' else 'OK' }}",
+  "Result": "{{ RESULT }}",
+  "Session": "{{ run_id }}"
+}]"#;
+
+/// Writes the keys for the callback `loganalytics_ingestion`: Azure's Logs Ingestion API.
+pub fn loganalytics_ingestion(draft: &mut Draft, fields: &Fields, _: &mut Names) {
+    let names = ["dce_url", "dcr_id", "stream_name", "tenant_id", "client_id"];
+    let given = names.map(|name| literal(draft, fields, name));
+    let [
+        Some(endpoint),
+        Some(rule),
+        Some(stream),
+        Some(tenant),
+        Some(client),
+    ] = given
+    else {
+        draft.unfinished = Some(format!("`{}` are all needed", names.join("`, `")));
+        return;
+    };
+    let address = |base: &str, parts: &[&str]| {
+        let base = Url::parse(base).ok().filter(|url| !url.cannot_be_a_base());
+        base.map(|base| join_path(&base, parts).to_string())
+    };
+    let path = ["dataCollectionRules", &rule, "streams", &stream];
+    let Some(url) = address(&endpoint, &path) else {
+        draft.unfinished = Some("`dce_url` is not a URL".to_owned());
+        return;
+    };
+    draft.set("url", format!("{url}?api-version=2023-01-01"));
+    let token_path = [&tenant, "oauth2", "v2.0", "token"];
+    let token_url = address("https://login.microsoftonline.com", &token_path);
+    draft.set("oauth_token_url", token_url.unwrap_or_default());
+    draft.set("oauth_client_id", client);
+    put(
+        draft,
+        "oauth_client_secret",
+        "ANSIBLE_LOGANALYTICS_CLIENT_SECRET",
+        "client_secret",
+        fields.text("client_secret"),
+    );
+    draft.set("oauth_scope", "https://monitor.azure.com/.default");
+    draft.set("timeout", fields.text("timeout").unwrap_or_default());
+    draft.set("on", "ok, failed");
+    let result = match fields.flag("include_content") {
+        true => "result",
+        false => "result | dict2items | rejectattr('key', 'eq', 'content') | items2dict",
+    };
+    draft.set("body", LOGANALYTICS.replace("RESULT", result));
+    draft.remark("`Task`, the fields of the task, has no counterpart.");
 }
 
 /// Writes the keys for the callback `nrdp`.

@@ -216,6 +216,86 @@ fn the_ansible_cfg_is_the_one_that_ansible_reads() {
         .expect_line(65, &["no callback that notifies is enabled"]);
 }
 
+#[test]
+fn azure_s_ingestion_gets_the_same_record() {
+    let server = Server::answering(|request| match request.target.ends_with("/token") {
+        true => Reply::Full(200, "", r#"{"access_token":"t0ken","expires_in":3600}"#),
+        false => Reply::Full(204, "", ""),
+    });
+    let sandbox = Sandbox::new();
+    let keys = format!(
+        "dce_url = {}\ndcr_id = dcr-1\nstream_name = Custom-A_b?c\ntenant_id = ten/ant\nclient_id = app\n\
+         client_secret = canary-azure\ntimeout = 7\ninclude_task_args = true\ndisable_attempts = 5\nodd = 1\n",
+        server.at("/dce/")
+    );
+    let enabled = "[defaults]\ncallbacks_enabled = community.general.loganalytics_ingestion\n";
+    for content in [false, true] {
+        sandbox.file(
+            "ansible.cfg",
+            format!("{enabled}[callback_loganalytics]\n{keys}include_content = {content}\n"),
+        );
+        let outcome = sandbox.run(&["import", "ansible.cfg"]);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert!(!format!("{outcome:?}").contains("canary"), "{outcome:?}");
+        expect_said(
+            &outcome,
+            &[
+                "`odd` has no counterpart.\n",
+                "`include_task_args` has no counterpart.\n",
+                "`disable_attempts` has no counterpart.\n",
+            ],
+        );
+        assert!(!outcome.stderr.contains("`dcr_id`"), "{outcome:?}");
+        assert!(!outcome.stderr.contains("left out"), "{outcome:?}");
+        let login = "https://login.microsoftonline.com/";
+        assert!(outcome.stdout.contains(login), "{outcome:?}");
+        let config = outcome.stdout.replace(login, &server.at("/login/"));
+        assert_eq!(
+            checked(&sandbox, &config)["notifiers"][0]["type"],
+            "webhook"
+        );
+        let failed = json!({
+            "event": "runner_on_failed", "state": "failed", "host": "web1", "time": "2026-11-20T20:42:01.5Z",
+            "task": {"name": "Read", "action": "slurp"}, "result": {"rc": 2, "content": "abc"},
+            "run": {"id": "r0", "playbook": "site.yml", "user": "anna"},
+        });
+        sandbox.file("events.json", failed.to_string());
+        let arguments = ["send", "--wait", "--config", "imported.ini", "events.json"];
+        let sent = run_with(&sandbox, &arguments, &variables(&config));
+        assert_eq!(sent.code, 0, "{sent:?}");
+        let requests = server.requests();
+        let [.., asked, request] = &requests[..] else {
+            panic!("{requests:?}")
+        };
+        assert_eq!(asked.target, "/login/ten%2Fant/oauth2/v2.0/token");
+        assert!(
+            asked
+                .body
+                .contains("scope=https%3A%2F%2Fmonitor.azure.com%2F.default")
+        );
+        assert_eq!(
+            request.target,
+            "/dce/dataCollectionRules/dcr-1/streams/Custom-A_b%3Fc?api-version=2023-01-01"
+        );
+        assert_eq!(request.header("authorization"), Some("Bearer t0ken"));
+        let result = match content {
+            true => json!({"rc": 2, "content": "abc"}),
+            false => json!({"rc": 2}),
+        };
+        let record = json!([{
+            "TimeGenerated": "2026-11-20T20:42:01.500000Z", "Host": "web1", "User": "anna", "Playbook": "site.yml",
+            "Role": null, "TaskName": "Read", "Action": "slurp", "State": "FAILED", "Result": result, "Session": "r0",
+        }]);
+        assert_eq!(request.json(), record);
+    }
+    sandbox.file(
+        "ansible.cfg",
+        format!("{enabled}[callback_loganalytics]\ndcr_id = {{{{ x }}}}\n"),
+    );
+    let outcome = sandbox.run(&["import", "ansible.cfg"]);
+    expect_said(&outcome, &["not active: `dce_url`, `dcr_id`"]);
+}
+
 /// Callbacks without a counterpart: their keys in `[callback_NAME]`, their variables, and why.
 const LEFT: [(&str, &str, &str, &str); 6] = [
     (
