@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import venvs
 
@@ -21,26 +22,27 @@ import collection  # noqa: E402 - it is there only now
 TESTS = ["validate-modules", "ansible-doc", "import", "compile", "pep8", "pylint"]
 PLUGIN = "plugins/callback/ansible_notify.py"
 WORK = venvs.ROOT / "target" / "sanity"
-# ansible-test takes only what lies in a tree of this form and is known to git.
-COLLECTION = WORK / "ansible_collections" / "ansible_notify" / "notify"
 NO_PIP = 'at "(.*/bin/python)" does not have pip'
 
 
-def make_collection():
-    shutil.rmtree(COLLECTION, ignore_errors=True)
-    collection.make_tree(COLLECTION)
+def make_collection(version):
+    """Makes a tree of the form that ansible-test takes, known to git; each version has its own."""
+    tree = WORK / version / "ansible_collections" / "ansible_notify" / "notify"
+    shutil.rmtree(tree, ignore_errors=True)
+    collection.make_tree(tree)
     for command in (["init", "--quiet"], ["add", "."]):
-        subprocess.run(["git", *command], cwd=COLLECTION, check=True)
+        subprocess.run(["git", *command], cwd=tree, check=True)
+    return tree
 
 
-def ansible_test(place, test):
+def ansible_test(place, tree, test):
     environment = dict(os.environ, HOME=str(WORK), PATH=f"{place / 'bin'}:{os.environ['PATH']}")
     version = subprocess.check_output(
         [place / "bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
     ).strip()
     command = [place / "bin/ansible-test", "sanity", "--test", test, "--python", version, PLUGIN]
     return subprocess.run(
-        command, cwd=COLLECTION, env=environment, capture_output=True, text=True, check=False
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
 
 
@@ -60,28 +62,32 @@ def make_venv(place, python):
     (directory / "marker.txt").touch()
 
 
-def check(place, test):
+def check(place, tree, test):
     """Runs one test; says whether there was no finding."""
-    result = ansible_test(place, test)
+    result = ansible_test(place, tree, test)
     while wanted := re.search(NO_PIP, result.stdout + result.stderr):
         make_venv(place, venvs.Path(wanted.group(1)))
-        result = ansible_test(place, test)
+        result = ansible_test(place, tree, test)
     if result.returncode:
         print(result.stdout, result.stderr, sep="\n")
     return result.returncode == 0
 
 
+def check_version(version):
+    """Runs all tests with one version of Ansible; says whether there was no finding."""
+    place = venvs.ensure(version)
+    tree = make_collection(version)
+    found = []
+    for test in TESTS if place else []:
+        found.append(check(place, tree, test))
+        print(version, test, "passed" if found[-1] else "FAILED", flush=True)
+    return all(found)
+
+
 def main(versions):
-    make_collection()
-    failed = []
-    for version in venvs.resolve(versions or ["2.16", "newest"]):
-        place = venvs.ensure(version)
-        for test in TESTS if place else []:
-            passed = check(place, test)
-            print(version, test, "passed" if passed else "FAILED", flush=True)
-            if not passed:
-                failed.append((version, test))
-    sys.exit(1 if failed else 0)
+    with ThreadPoolExecutor() as threads:
+        passed = threads.map(check_version, venvs.resolve(versions or ["2.16", "newest"]))
+        sys.exit(0 if all(passed) else 1)
 
 
 if __name__ == "__main__":

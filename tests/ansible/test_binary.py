@@ -35,6 +35,7 @@ def test_missing_binary(ansible):
     assert "ANSIBLE_NOTIFY_BINARY" in result.warnings[0]
 
 
+@pytest.mark.newest
 def test_binary_that_cannot_run(ansible):
     binary = ansible.write("binary", "#!/bin/sh\n")
     result = ansible.play(PLAY, ANSIBLE_NOTIFY_BINARY=str(binary))
@@ -64,6 +65,7 @@ def put_binary(ansible, folder):
     return ansible.directory / folder
 
 
+@pytest.mark.newest
 def test_binary_where_packages_put_it(ansible):
     """The option, then pip's user scheme, then the collection, then PATH."""
     collection = "collections/ansible_collections/ansible_notify/notify"
@@ -99,6 +101,7 @@ def test_binary_where_packages_put_it(ansible):
     assert (ansible.directory / "found").read_text() == "chosen\n"
 
 
+@pytest.mark.newest
 def test_binary_is_not_looked_for_in_the_project(ansible):
     """Python's directory of the user may be a relative path, as it is without a home directory."""
     put_binary(ansible, "base/bin")
@@ -108,6 +111,7 @@ def test_binary_is_not_looked_for_in_the_project(ansible):
     assert not (ansible.directory / "found").exists()
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("code", [65, 69, 74, 75])
 def test_binary_that_has_taken_everything(ansible, code):
     """Whatever became of the deliveries, it is not started again."""
@@ -117,6 +121,7 @@ def test_binary_that_has_taken_everything(ansible, code):
     assert result.warnings == []
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("code", "warnings"), [(78, 0), (2, 1), (0, 1)])
 def test_binary_that_exits(ansible, code, warnings):
     """With 78 it has said itself that its configuration is bad; else there is one warning."""
@@ -127,6 +132,7 @@ def test_binary_that_exits(ansible, code, warnings):
     assert len(result.warnings) == warnings
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("version", "upgrade"), [("0.0.9", "the program"), ("99.0.0-rc.1", "the plugin")]
 )
@@ -140,6 +146,7 @@ def test_binary_that_does_not_know_the_options(ansible, version, upgrade):
     assert said % (version, VERSION, upgrade) in warning
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("protocol", "upgrade"), [("0", "the program"), ("2", "the plugin")])
 def test_binary_of_another_protocol(ansible, protocol, upgrade):
     result = ansible.play(PLAY, PEER_PROTOCOL=protocol, PEER_VERSION="7.8.9")
@@ -151,6 +158,7 @@ def test_binary_of_another_protocol(ansible, protocol, upgrade):
     assert len(result.of("start")) == 1
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("version", [{}, {"PEER_VERSION": "0.0.9"}, {"PEER_VERSION": "99.0.0"}])
 def test_binary_of_another_version(ansible, version):
     """The protocol is the same: that is enough."""
@@ -213,6 +221,7 @@ def test_strict_when_all_is_well(ansible):
     assert result.warnings == []
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("deaths", [1, 3])
 def test_dying_binary(ansible, deaths):
     """It is started again, and nothing is lost."""
@@ -231,6 +240,7 @@ def test_dying_binary(ansible, deaths):
     assert result.warnings == []
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("strict", ["true", "false"])
 def test_binary_that_is_killed_before_it_is_ready(ansible, strict):
     """By a kernel without memory, say: that says nothing against the next one."""
@@ -255,6 +265,7 @@ def check_references(lines):
             assert named <= known
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     "death", [{"PEER_DIE_AFTER": "12", "PEER_DEATHS": "99"}, {"PEER_KILLED": "99"}]
 )
@@ -266,6 +277,7 @@ def test_binary_that_always_dies(ansible, death):
     assert "died" in result.warnings[0]
 
 
+@pytest.mark.newest
 def test_binary_that_never_reads(ansible):
     """The play goes on at once; only its end waits, for a bounded time."""
     began = time.time()
@@ -278,6 +290,7 @@ def test_binary_that_never_reads(ansible):
     assert "does not respond" in result.warnings[0]
 
 
+@pytest.mark.newest
 def test_slow_exit(ansible):
     """Ansible waits for deliveries, but no longer than `drain` and two seconds."""
     began = time.time()
@@ -290,6 +303,7 @@ def test_slow_exit(ansible):
     assert result.warnings == []
 
 
+@pytest.mark.newest
 def test_binary_that_hangs(ansible):
     """What it may have taken into memory and no further is not passed over in silence."""
     result = ansible.play(PLAY, PEER_NEVER_SAFE="1", PEER_SLOW_EXIT="60")
@@ -318,12 +332,14 @@ def events(ansible):
     return [line for line in ansible.lines() if "event" in line]
 
 
+@pytest.mark.newest
 def test_own_session(ansible):
     """Ctrl-C goes to Ansible's process group, and must not reach the binary."""
     start = ansible.play(PLAY).of("start")[0]
     assert start["session"] == start["pid"]
 
 
+@pytest.mark.newest
 def test_scheduling(ansible):
     """Where it can be said, the binary does not run in place of who writes to it."""
     expected = os.SCHED_OTHER if ansible.is_python2 else os.SCHED_BATCH

@@ -3,7 +3,10 @@
 import json
 import subprocess
 
+import pytest
 from test_endtoend import BINARY, SHORT, start_endpoint
+
+pytestmark = pytest.mark.newest
 
 __all__ = ["start_endpoint"]
 

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from test_endtoend import BINARY
 
+pytestmark = pytest.mark.newest
+
 SITE = """
 - hosts: web
   gather_facts: false

@@ -9,6 +9,8 @@ import pytest
 from conftest import wait_for
 from test_endtoend import BINARY, SHORT, binaries, start_endpoint  # noqa: F401
 
+pytestmark = pytest.mark.newest
+
 SLEEPS = SHORT + "    - {name: asleep, shell: 'sleep 60'}\n"
 
 

@@ -8,6 +8,8 @@ import pytest
 from test_endtoend import BINARY, Endpoint
 from waiting import PATIENCE
 
+pytestmark = pytest.mark.newest
+
 CONFIG = """
 [notifier:late]
 type = webhook

@@ -10,6 +10,7 @@ target/venvs (or $ANSIBLE_NOTIFY_VENVS) and made once; a half-made one is made a
 
 import argparse
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -79,6 +80,7 @@ RECIPES = {**VERSIONS, **RUNNERS, **RECEIVERS, **PACKAGING, **DOCUMENTATION}
 VIRTUALENV = "virtualenv==20.21.1"
 
 
+@functools.cache
 def find_python(version):
     """The interpreter of a Python version such as "3.11", or None."""
     candidates = [shutil.which("python" + version)]
