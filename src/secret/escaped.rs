@@ -94,7 +94,13 @@ impl Matcher<'_> {
     }
 
     fn is_same(&self, one: char, other: char) -> bool {
-        one == other || self.case == Case::Any && one.to_lowercase().eq(other.to_lowercase())
+        if one == other || self.case == Case::Exact {
+            return one == other;
+        }
+        match one.is_ascii() && other.is_ascii() {
+            true => one.eq_ignore_ascii_case(&other),
+            false => one.to_lowercase().eq(other.to_lowercase()),
+        }
     }
 
     /// Parses this many hexadecimal digits at a position.

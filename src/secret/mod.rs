@@ -65,8 +65,18 @@ static KNOWN: Mutex<Known> = Mutex::new(Known {
 struct Known {
     /// Raw values; also matched with any of their characters escaped.
     values: Vec<String>,
-    /// Encodings of whole values; matched verbatim.
+    /// Encodings of whole values, in lower case if the case does not matter; matched verbatim.
     forms: Vec<String>,
+}
+
+/// Returns the forms of a value as they are searched for.
+fn forms_of(value: &str) -> impl Iterator<Item = String> {
+    forms::of(value)
+        .into_iter()
+        .map(|form| match Case::of(&form) {
+            Case::Any => form.to_ascii_lowercase(),
+            Case::Exact => form,
+        })
 }
 
 /// A text that prints as `[redacted]`.
@@ -269,7 +279,7 @@ pub fn mask_new(value: &str) -> bool {
         return false;
     }
     known.values.push(value.to_owned());
-    for form in forms::of(value) {
+    for form in forms_of(value) {
         if form.len() >= SHORTEST_MASKED && !known.forms.contains(&form) {
             known.forms.push(form);
         }
@@ -282,7 +292,7 @@ pub fn mask_new(value: &str) -> bool {
 /// Stops masking a value for which `mask_new` returned true, such as an old token: there may be any number of
 /// them.
 pub fn unmask(value: &str) {
-    let forms = forms::of(value);
+    let forms: Vec<String> = forms_of(value).collect();
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.values.retain(|known| known != value);
     known.forms.retain(|known| !forms.contains(known));
@@ -343,8 +353,8 @@ pub fn redact(text: &str) -> String {
     for form in &known.forms {
         let case = Case::of(form);
         let found = match case {
-            Case::Any => lower.contains(&form.to_ascii_lowercase()),
-            Case::Exact => text.contains(form.as_str()),
+            Case::Any => lower.contains(form),
+            Case::Exact => text.contains(form),
         };
         if found {
             text = forms::replace(&text, form, case, MASK);
