@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::json::bulk;
 use crate::secret;
 use crate::spool::{
-    Choice, DeliveryDetails, DeliveryState, DestinationStatus, Filter, HistoryRow, Spool,
+    Choice, DeliveryDetails, DeliveryFilter, DeliveryState, DestinationStatus, HistoryRow, Spool,
 };
 use crate::system::clock;
 use crate::text::visible;
@@ -32,15 +32,16 @@ pub async fn history(arguments: cli::History) -> Exit {
         Ok(run) => run,
         Err(exit) => return exit,
     };
-    let filter = Filter {
+    let filter = DeliveryFilter {
+        states: arguments.state.clone(),
         failed: arguments.failed,
+        notifier: arguments.notifier.clone(),
         host: arguments.host.clone(),
         task: arguments.task.clone(),
-        notifier: arguments.notifier.clone(),
         run,
-        states: arguments.state.clone(),
         since: arguments.since.unwrap_or(0),
-        most: arguments.limit,
+        most: usize::try_from(arguments.limit).ok(),
+        ..DeliveryFilter::default()
     };
     let rows = match ask(&arguments.place, async |spool| spool.history(filter).await).await {
         Ok(rows) => rows,

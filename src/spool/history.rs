@@ -9,10 +9,10 @@ use super::attempts::{self, AttemptRow, SentMessage};
 use super::breakers::BREAKER;
 use super::conditions;
 use super::fields;
+use super::listing::{self, DeliveryFilter, HistoryRow};
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
-use super::state::{self, DeliveryState};
-use super::wording::{self, Wording};
+use super::state::DeliveryState;
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -230,143 +230,17 @@ pub fn note_error(connection: &Connection, id: DestinationId, error: &str) -> ru
     Ok(())
 }
 
-/// Selection of deliveries for `history`.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub failed: bool,
-    pub host: Option<String>,
-    pub task: Option<String>,
-    pub notifier: Option<String>,
-    /// Only deliveries of this run.
-    pub run: Option<String>,
-    /// Only deliveries in these states; all if empty.
-    pub states: Vec<DeliveryState>,
-    /// Milliseconds since 1970.
-    pub since: i64,
-    pub most: i64,
-}
-
-/// A delivery in a list.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct HistoryRow {
-    pub id: i64,
-    pub event_id: String,
-    /// Milliseconds since 1970.
-    pub created: i64,
-    pub callback: String,
-    pub host: String,
-    pub task: String,
-    pub notifier: String,
-    /// None if it cannot be read.
-    #[serde(serialize_with = "state::serialize")]
-    pub state: Option<DeliveryState>,
-    pub attempts: i64,
-    pub error: Option<String>,
-    /// Destination that it is for.
-    pub destination: DestinationId,
-    /// The event in words: `failed`, `run ok`.
-    pub result: String,
-    /// Run of the event, if it is known.
-    pub run: Option<String>,
-    /// Time of the next attempt, or of its release if it is held, in milliseconds since 1970; 0 means immediately.
-    #[serde(skip)]
-    pub next_at: i64,
-    /// Milliseconds since 1970.
-    #[serde(skip)]
-    pub finished: Option<i64>,
-    /// Duration of the attempt that delivered it, in milliseconds.
-    #[serde(skip)]
-    pub duration: Option<i64>,
-}
-
-/// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
-/// attempt row too, for a note.
-const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
-    WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
-
-/// Columns of a delivery with its event and destination, for [`history_row`].
-pub const COLUMNS: &str = "delivery.id, event_id, created, callback, host, task, destination.name, state, attempts, error,
-    delivery.destination, delivery.event, next_at, hold, finished, duration";
-
-/// All deliveries with what [`COLUMNS`] names.
-const DELIVERIES: &str = "delivery LEFT JOIN event ON event.id = delivery.event
-    LEFT JOIN destination ON destination.id = delivery.destination";
-
-/// Reads a row of [`COLUMNS`].
-pub fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
-    let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
-    let number =
-        |column| Ok::<_, rusqlite::Error>(fields::number(row, column)?.unwrap_or_default());
-    let (event_id, callback) = (text(1)?, text(3)?);
-    let Wording { result, run } = wording::of(connection, number(11)?, &event_id, &callback)?;
-    let state = fields::number(row, 7)?;
-    let next_at = match state {
-        Some(DeliveryState::Held) => number(13)?,
-        _ => number(12)?,
-    };
-    Ok(HistoryRow {
-        id: row.get(0)?,
-        created: number(2)?,
-        result,
-        run,
-        event_id,
-        callback,
-        host: text(4)?,
-        task: text(5)?,
-        notifier: text(6)?,
-        state,
-        attempts: number(8)?,
-        error: fields::text(row, 9)?,
-        destination: DestinationId(number(10)?),
-        next_at,
-        finished: fields::number(row, 14)?,
-        duration: fields::number(row, 15)?,
-    })
-}
-
-/// Returns the newest deliveries that match the filter, newest first.
-pub fn history(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<HistoryRow>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM {DELIVERIES} WHERE coalesce(created, ?1) >= ?1 AND (?2 IS NULL OR host = ?2) AND (?3 IS NULL OR task = ?3)
-         AND (?4 IS NULL OR destination.name = ?4) AND (?5 = 0 OR {FAILED})
-         AND (?6 = 0 OR state BETWEEN 0 AND 62 AND ?6 >> state & 1)
-         ORDER BY delivery.id DESC"
-    ))?;
-    let states = filter.states.iter();
-    let states = states.fold(0, |states: i64, state| states | 1 << *state as i64);
-    let mut rows = statement.query(params![
-        filter.since,
-        filter.host,
-        filter.task,
-        filter.notifier,
-        filter.failed,
-        states
-    ])?;
-    let most = usize::try_from(filter.most).unwrap_or(usize::MAX);
-    let mut found = Vec::new();
-    while found.len() < most
-        && let Some(row) = rows.next()?
-    {
-        let row = history_row(connection, row)?;
-        if filter.run.is_none() || row.run == filter.run {
-            found.push(row);
-        }
-    }
-    Ok(found)
-}
-
 /// Returns the destinations of a run, each with the counts of that run only.
 pub fn status_of_run(
     connection: &Connection,
     run: &str,
 ) -> rusqlite::Result<Vec<DestinationStatus>> {
-    let of_run = Filter {
+    let of_run = DeliveryFilter {
         run: Some(run.to_owned()),
-        most: -1,
-        ..Filter::default()
+        ..DeliveryFilter::default()
     };
     let mut counts: HashMap<DestinationId, Counts> = HashMap::new();
-    for row in history(connection, &of_run)? {
+    for row in listing::deliveries(connection, &of_run)? {
         let state = row.state.unwrap_or(DeliveryState::Dead);
         counts.entry(row.destination).or_default()[state as usize] += 1;
     }
@@ -399,13 +273,9 @@ pub struct DeliveryDetails {
 
 /// Returns everything about a delivery.
 pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<DeliveryDetails>> {
-    let row = connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM {DELIVERIES} WHERE delivery.id = ?1"
-        ))?
-        .query_row([id], |row| history_row(connection, row))
-        .optional()?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = listing::delivery(connection, id)? else {
+        return Ok(None);
+    };
     Ok(Some(DeliveryDetails {
         row,
         attempts: attempts::of(connection, id)?,

@@ -1,32 +1,120 @@
-//! Deliveries and attempts as pages list them: filtered, in portions, newest first.
+//! Lists of deliveries for the terminal and for pages: filtered, in portions, newest first.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::history::{self, COLUMNS, DeliveryDetails, DestinationStatus, HistoryRow, history_row};
+use super::fields;
 use super::record::results::OF_THIS_RUN;
 use super::scope::DestinationId;
-use super::state::DeliveryState;
-use super::viewer::{Unseen, Viewer};
+use super::state::{self, DeliveryState};
+use super::wording::{self, Wording};
 
-/// Selection of deliveries.
+/// Selection of deliveries. An empty one selects all.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    pub state: Option<DeliveryState>,
+    /// Only deliveries in these states; all if empty.
+    pub states: Vec<DeliveryState>,
+    /// Only deliveries that failed at least once.
+    pub failed: bool,
     pub destination: Option<DestinationId>,
     /// Name of a notifier, which may have several destinations.
     pub notifier: Option<String>,
     pub host: Option<String>,
     pub task: Option<String>,
+    /// Run of the event, also if its id was chosen by a user. Each row is read to find out.
+    pub run: Option<String>,
+    /// Range of the ids of events, without its end; found by an index.
+    pub events: Option<[String; 2]>,
     /// Milliseconds since 1970.
     pub since: i64,
-    /// Range of the ids of their events, without its end.
-    pub events: Option<[String; 2]>,
-    /// Only those older than this one; they are numbered in their order.
+    /// Only deliveries with a lower number, which are older.
     pub before: Option<i64>,
-    pub most: i64,
+    /// Maximum number of deliveries; None for no limit.
+    pub most: Option<usize>,
 }
 
-fn deliveries(
+/// A delivery in a list.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HistoryRow {
+    pub id: i64,
+    pub event_id: String,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub callback: String,
+    pub host: String,
+    pub task: String,
+    pub notifier: String,
+    /// None if it cannot be read.
+    #[serde(serialize_with = "state::serialize")]
+    pub state: Option<DeliveryState>,
+    pub attempts: i64,
+    pub error: Option<String>,
+    /// Destination that it is for.
+    pub destination: DestinationId,
+    /// The event in words: `failed`, `run ok`.
+    pub result: String,
+    /// Run of the event, if it is known.
+    pub run: Option<String>,
+    /// Time of the next attempt, or of its release if it is held, in milliseconds since 1970; 0 means immediately.
+    #[serde(skip)]
+    pub next_at: i64,
+    /// Milliseconds since 1970.
+    #[serde(skip)]
+    pub finished: Option<i64>,
+    /// Duration of the attempt that delivered it, in milliseconds.
+    #[serde(skip)]
+    pub duration: Option<i64>,
+}
+
+/// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
+/// attempt row too, for a note.
+const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
+    WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
+
+/// Columns of a delivery with its event and destination, for [`history_row`].
+const COLUMNS: &str =
+    "delivery.id, event_id, created, callback, host, task, destination.name, state, attempts,
+    error, delivery.destination, delivery.event, next_at, hold, finished, duration";
+
+/// Deliveries with their events, for [`COLUMNS`].
+const DELIVERY: &str = "delivery LEFT JOIN event ON event.id = delivery.event";
+
+/// The destinations of these deliveries.
+const DESTINATION: &str = "LEFT JOIN destination ON destination.id = delivery.destination";
+
+/// Reads a row of [`COLUMNS`].
+fn history_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<HistoryRow> {
+    let text = |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
+    let number =
+        |column| Ok::<_, rusqlite::Error>(fields::number(row, column)?.unwrap_or_default());
+    let (event_id, callback) = (text(1)?, text(3)?);
+    let Wording { result, run } = wording::of(connection, number(11)?, &event_id, &callback)?;
+    let state = fields::number(row, 7)?;
+    let next_at = match state {
+        Some(DeliveryState::Held) => number(13)?,
+        _ => number(12)?,
+    };
+    Ok(HistoryRow {
+        id: row.get(0)?,
+        created: number(2)?,
+        result,
+        run,
+        event_id,
+        callback,
+        host: text(4)?,
+        task: text(5)?,
+        notifier: text(6)?,
+        state,
+        attempts: number(8)?,
+        error: fields::text(row, 9)?,
+        destination: DestinationId(number(10)?),
+        next_at,
+        finished: fields::number(row, 14)?,
+        duration: fields::number(row, 15)?,
+    })
+}
+
+/// Returns the newest deliveries that match the filter, newest first.
+pub fn deliveries(
     connection: &Connection,
     filter: &DeliveryFilter,
 ) -> rusqlite::Result<Vec<HistoryRow>> {
@@ -35,37 +123,57 @@ fn deliveries(
         .clone()
         .map_or([None, None], |range| range.map(Some));
     // A range of events is found by its index, everything else from the newest delivery on.
-    let (from, condition) = match first {
+    let (from, of_events) = match first {
         Some(_) => (
             "event CROSS JOIN delivery ON delivery.event = event.id",
             format!("event_id >= ?1 AND event_id < ?2 AND {OF_THIS_RUN}"),
         ),
-        None => (
-            "delivery LEFT JOIN event ON event.id = delivery.event",
-            "?1 IS NULL AND ?2 IS NULL".to_owned(),
-        ),
+        None => (DELIVERY, "?1 IS NULL AND ?2 IS NULL".to_owned()),
     };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM {from} LEFT JOIN destination ON destination.id = delivery.destination
-         WHERE {condition} AND (?3 IS NULL OR delivery.id < ?3) AND (?4 IS NULL OR state = ?4)
-         AND (?5 IS NULL OR delivery.destination = ?5) AND (?6 IS NULL OR destination.name = ?6)
-         AND (?7 IS NULL OR host = ?7) AND (?8 IS NULL OR task = ?8) AND coalesce(created, ?9) >= ?9
-         ORDER BY delivery.id DESC LIMIT ?10"
+        "SELECT {COLUMNS} FROM {from} {DESTINATION}
+         WHERE {of_events} AND (?3 IS NULL OR delivery.id < ?3)
+         AND (?4 = 0 OR state BETWEEN 0 AND 62 AND ?4 >> state & 1) AND (?5 = 0 OR {FAILED})
+         AND (?6 IS NULL OR delivery.destination = ?6) AND (?7 IS NULL OR destination.name = ?7)
+         AND (?8 IS NULL OR host = ?8) AND (?9 IS NULL OR task = ?9) AND coalesce(created, ?10) >= ?10
+         ORDER BY delivery.id DESC LIMIT ?11"
     ))?;
-    let values = params![
+    let states = filter.states.iter();
+    let states = states.fold(0, |states: i64, state| states | 1 << *state as i64);
+    let most = filter.most.and_then(|most| i64::try_from(most).ok());
+    let mut rows = statement.query(params![
         first,
         last,
         filter.before,
-        filter.state,
+        states,
+        filter.failed,
         filter.destination,
         filter.notifier,
         filter.host,
         filter.task,
         filter.since,
-        filter.most
-    ];
-    let rows = statement.query_map(values, |row| history_row(connection, row))?;
-    rows.collect()
+        most.filter(|_| filter.run.is_none()).unwrap_or(-1)
+    ])?;
+    let mut found = Vec::new();
+    while filter.most.is_none_or(|most| found.len() < most)
+        && let Some(row) = rows.next()?
+    {
+        let row = history_row(connection, row)?;
+        if filter.run.is_none() || row.run == filter.run {
+            found.push(row);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns a delivery by its number.
+pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<HistoryRow>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM {DELIVERY} {DESTINATION} WHERE delivery.id = ?1"
+        ))?
+        .query_row([id], |row| history_row(connection, row))
+        .optional()
 }
 
 /// Attempts for a destination, as far as its deliveries are still in the spool.
@@ -78,7 +186,8 @@ pub struct Attempts {
     pub duration: i64,
 }
 
-fn attempts(connection: &Connection) -> rusqlite::Result<Vec<Attempts>> {
+/// Returns the attempts for each destination.
+pub fn attempts(connection: &Connection) -> rusqlite::Result<Vec<Attempts>> {
     let mut statement = connection.prepare_cached(
         "SELECT destination, sum(failed), sum(delivered), sum(duration) FROM (
             SELECT destination, 0 AS failed, count(duration) AS delivered, total(duration) AS duration
@@ -98,29 +207,4 @@ fn attempts(connection: &Connection) -> rusqlite::Result<Vec<Attempts>> {
         })
     })?;
     rows.collect()
-}
-
-/// Questions about deliveries.
-impl Viewer {
-    /// Returns all destinations, oldest first.
-    pub async fn destinations(&self) -> Result<Vec<DestinationStatus>, Unseen> {
-        self.ask(history::status).await
-    }
-
-    /// Returns the newest deliveries that match the filter, newest first.
-    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<HistoryRow>, Unseen> {
-        self.ask(move |connection| deliveries(connection, &filter))
-            .await
-    }
-
-    /// Returns everything about a delivery.
-    pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>, Unseen> {
-        self.ask(move |connection| history::delivery(connection, id))
-            .await
-    }
-
-    /// Returns the attempts for each destination.
-    pub async fn attempts(&self) -> Result<Vec<Attempts>, Unseen> {
-        self.ask(attempts).await
-    }
 }

@@ -13,7 +13,8 @@ use super::deliveries::{self, DestinationKey, Finished, Mark, Pending, Room};
 use super::error::Error;
 use super::expectations::{self, Expectation, Missing, Ran};
 use super::held::{self, HeldRange, Released};
-use super::history::{self, Choice, DeliveryDetails, DestinationStatus, Filter, HistoryRow};
+use super::history::{self, Choice, DeliveryDetails, DestinationStatus};
+use super::listing::{self, DeliveryFilter, HistoryRow};
 use super::memory::{self, Before, Ended};
 use super::record::Record;
 use super::scope::DestinationId;
@@ -309,8 +310,8 @@ impl Spool {
     }
 
     /// Returns the newest deliveries that match the filter, newest first.
-    pub async fn history(&self, filter: Filter) -> Result<Vec<HistoryRow>> {
-        self.read(move |connection| history::history(connection, &filter))
+    pub async fn history(&self, filter: DeliveryFilter) -> Result<Vec<HistoryRow>> {
+        self.read(move |connection| listing::deliveries(connection, &filter))
             .await
     }
 

@@ -1,12 +1,39 @@
-//! Questions of pages about the record of runs.
+//! Questions of pages: deliveries and the record of runs.
 
+use super::history::{self, DeliveryDetails, DestinationStatus};
+use super::listing::{self, Attempts, DeliveryFilter, HistoryRow};
 use super::record::results::{
     self, Notified, RecordedHost, RecordedResult, RecordedTask, ResultFilter,
 };
 use super::record::runs::{self, Found, RecordedRun, RunFilter, RunState};
 use super::viewer::{Unseen, Viewer};
 
-/// A run is given by its number.
+/// Questions about deliveries.
+impl Viewer {
+    /// Returns all destinations, oldest first.
+    pub async fn destinations(&self) -> Result<Vec<DestinationStatus>, Unseen> {
+        self.ask(history::status).await
+    }
+
+    /// Returns the newest deliveries that match the filter, newest first.
+    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<HistoryRow>, Unseen> {
+        self.ask(move |connection| listing::deliveries(connection, &filter))
+            .await
+    }
+
+    /// Returns everything about a delivery.
+    pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>, Unseen> {
+        self.ask(move |connection| history::delivery(connection, id))
+            .await
+    }
+
+    /// Returns the attempts for each destination.
+    pub async fn attempts(&self) -> Result<Vec<Attempts>, Unseen> {
+        self.ask(listing::attempts).await
+    }
+}
+
+/// Questions about runs, each given by its number.
 impl Viewer {
     /// Returns the recorded runs that match the filter, newest first.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RecordedRun>, Unseen> {

@@ -95,15 +95,16 @@ impl Filters {
             state.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
         });
         Ok(DeliveryFilter {
-            state: state.transpose()?,
+            states: state.transpose()?.into_iter().collect(),
             destination: number("notifier_id", &self.notifier_id)?.map(DestinationId),
             notifier: given(&self.notifier).map(str::to_owned),
             host: given(&self.host).map(str::to_owned),
             task: given(&self.task).map(str::to_owned),
-            since: given(&self.since).map_or(Ok(0), since::parse)?,
             events: given(&self.run).map(results::events_of),
+            since: given(&self.since).map_or(Ok(0), since::parse)?,
             before: number("after", &self.after)?,
-            most: self.rows()? + 1,
+            most: Some(self.one_more()?),
+            ..DeliveryFilter::default()
         })
     }
 
@@ -213,9 +214,9 @@ mod tests {
         let filters =
             Filters::parse(Some("state=dead&host=web+1&after=7"), &Filters::DELIVERIES).unwrap();
         let selection = filters.selection().unwrap();
-        assert_eq!(selection.state, Some(DeliveryState::Dead));
+        assert_eq!(selection.states, [DeliveryState::Dead]);
         assert_eq!(selection.host.as_deref(), Some("web 1"));
-        assert_eq!((selection.before, selection.most), (Some(7), 101));
+        assert_eq!((selection.before, selection.most), (Some(7), Some(101)));
         assert_eq!(filters.following(3), "state=dead&host=web+1&after=3");
         let reason = |query| match Filters::parse(Some(query), &Filters::DELIVERIES) {
             Ok(filters) => filters.selection().err(),

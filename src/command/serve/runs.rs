@@ -196,7 +196,7 @@ impl Asked<'_> {
         let event_id = format!("{}-{event}", row.id);
         let filter = DeliveryFilter {
             events: Some([event_id.clone(), format!("{event_id}\0")]),
-            most: 100,
+            most: Some(100),
             ..DeliveryFilter::default()
         };
         let deliveries = self.viewer.deliveries(filter).await?;
