@@ -105,13 +105,10 @@ fn a_key_that_ntfy_would_refuse_is_a_problem() {
         let problem = "ini:6: `topic` must have 1 to 64 of the characters";
         check(&format!("topic = {topic}")).expect_line(78, &[problem]);
     }
-    let user = config(&server, "").replace("http://", "http://phil:canary@");
-    Sandbox::with_config(&user)
-        .run(&["check-config"])
-        .expect_line(
-            78,
-            &["the user in `api_url` and `token` are set; keep one of them"],
-        );
+    check("api_url = https://phil:canary@ntfy.example.com").expect_line(
+        78,
+        &["the user in `api_url` and `token` are set; keep one of them"],
+    );
     check("priority = urgent").expect_line(78, &["`priority` must be `min`, `low`"]);
     check(&format!("topic = {}", "x".repeat(64))).expect(0, "");
 }

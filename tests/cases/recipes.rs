@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, side_by_side};
+use crate::sandbox::{Config, Outcome, Sandbox, side_by_side};
 use crate::server::daemon::Daemon;
 use crate::server::{Request, Server, ntfy, vendors};
 
@@ -199,10 +199,8 @@ fn a_wrong_secret_is_rejected() {
             |file: &str| secret_of(name, file, &server.at("")).replace("canary", "canary-wrong");
         let sandbox = sandbox(name, &server.at(""), wrong);
         let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
-        sandbox.file(
-            "plugin_config.ini",
-            config.replace("drain = 60", "drain = 1"),
-        );
+        let config = Config::from(config).delivery("drain = 1");
+        sandbox.file("plugin_config.ini", config.text());
         let event = match *name {
             "GitLab pipeline" => recovered(),
             _ => failed("no"),

@@ -296,7 +296,7 @@ fn others_than(fate: &str, statuses: &[u16], drain: &str) -> Vec<String> {
 
 #[test]
 fn every_status_has_its_meaning_and_shows_no_secret() {
-    let mut others = others_than("dead", &DEAD, "120");
+    let mut others = others_than("dead", &DEAD, "8");
     others.extend(others_than("waiting", &WAITING, "8"));
     assert!(others.is_empty(), "{}", others.concat());
 }
