@@ -1,4 +1,4 @@
-//! HTTP servers of this program: their sockets, TLS, and limits on what a client may take.
+//! HTTP servers: their sockets, TLS, and limits for clients.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -60,7 +60,7 @@ impl Listener {
             "the path `{shown}` is too long for a socket; the limit is 107 bytes"
         );
         if private && is_left_behind(path) {
-            // If that fails, the next line says so.
+            // If that fails, the check below reports it.
             let _ = std::fs::remove_file(path);
         }
         ensure!(
@@ -69,13 +69,13 @@ impl Listener {
         );
         let mask = private.then(|| rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177)));
         let listener = UnixListener::bind(path);
-        // Only while it was created: nobody else could connect at any time.
+        // The socket was created with the strict mask, so nobody else could ever connect.
         mask.map(rustix::process::umask);
         let listener = listener.with_context(|| format!("cannot listen on `{shown}`"))?;
         Ok(Listener::Unix(listener, path.to_owned()))
     }
 
-    /// Returns what it listens on: a URL, or the path of the socket.
+    /// Returns the URL or the path of the socket that it listens on.
     pub fn name(&self, scheme: &str) -> Result<String> {
         Ok(match self {
             Listener::Tcp(listener) => format!("{scheme}://{}", listener.local_addr()?),
@@ -94,13 +94,13 @@ impl Listener {
     /// Removes the unix socket.
     pub fn clean_up(&self) {
         if let Listener::Unix(_, path) = self {
-            // Somebody else may have removed it; nothing else remains to be done.
+            // It may already be gone, which is fine.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Returns true for the user's own socket on which nobody listens: that of a process that was killed.
+/// Returns true for a socket of this user that no process listens on, such as that of a killed process.
 fn is_left_behind(path: &Path) -> bool {
     let found = path.symlink_metadata();
     let is_own = found.is_ok_and(|found| {
@@ -112,22 +112,22 @@ fn is_left_behind(path: &Path) -> bool {
 
 /// The part of a server that answers requests.
 pub trait Handler: 'static {
-    /// Limit of concurrent connections; further ones wait until one ends.
+    /// Maximum number of concurrent connections; further ones wait.
     const MAX_CONNECTIONS: usize;
-    /// Body of an answer.
+    /// Type of an answer's body.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
-    /// Reason to close the connection without an answer.
+    /// Error that closes the connection without an answer.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// True to answer a client that has closed its side of the connection already.
+    /// True to answer clients that have already closed their side of the connection.
     const ANSWERS_LATE: bool = true;
 
-    /// Returns the headers that an answer to a request that cannot be read has, too; each ends with its line.
+    /// Returns header lines, each with its line end, for the answers to unreadable requests.
     fn headers() -> &'static str {
         ""
     }
 
-    /// Answers a request of a client; a unix socket's client has no address.
+    /// Answers a request. Clients of a unix socket have no address.
     fn answer(
         &self,
         request: Request<Incoming>,
@@ -135,7 +135,7 @@ pub trait Handler: 'static {
     ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>>;
 }
 
-/// Accepts connections and has their requests answered. Never ends; needs a `LocalSet`.
+/// Accepts connections, whose requests the handler answers. Never ends; needs a `LocalSet`.
 pub async fn accept<H: Handler>(
     listener: &Listener,
     handler: &Rc<H>,
@@ -150,7 +150,7 @@ pub async fn accept<H: Handler>(
         let handler = handler.clone();
         let taken = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, from)| {
-                // A failure only makes it slower.
+                // Without it, answers are only slower.
                 let _ = stream.set_nodelay(true);
                 let connection = connection(stream, Some(from), handler, acceptor.cloned());
                 tokio::task::spawn_local(while_in(place, connection));
@@ -169,7 +169,7 @@ pub async fn accept<H: Handler>(
     }
 }
 
-/// Runs `work`, and holds `place` until it ends.
+/// Runs `work` and keeps `place` until it ends.
 async fn while_in(place: OwnedSemaphorePermit, work: impl Future<Output = ()>) {
     work.await;
     drop(place);
@@ -212,11 +212,11 @@ async fn exchange<H: Handler>(
         .max_buf_size(MAX_HEAD)
         .half_close(H::ANSWERS_LATE);
     let stream = Completed::new(stream, H::headers());
-    // An error here is a disconnected client, or the handler's wish to drop it.
+    // The client has disconnected, or the handler drops it.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Certificates of a server, and the key of the first one.
+/// Certificate chain of a server, and its key.
 pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Reads a server's certificates and its key, in PEM form.

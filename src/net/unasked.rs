@@ -1,5 +1,5 @@
-//! Answers of an HTTP server that its handler is not asked for: hyper refuses a request that it cannot read by
-//! itself, with a head and no more. Those get the headers of every other answer, too.
+//! Answers to requests that hyper cannot read. It refuses those itself, without asking the handler; here the headers
+//! of all other answers are added.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,15 +7,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Length limit of such an answer, in bytes.
+/// Size limit of such an answer, in bytes.
 const MAX_ANSWER: usize = 256;
 
-/// A connection that completes these answers while they are written.
+/// A connection that adds headers to these answers as they are written.
 pub struct Completed<S> {
     stream: S,
-    /// Lines of headers, each with its end.
+    /// Header lines, each with its line end.
     headers: &'static str,
-    /// A completed answer, as far as it has not been written.
+    /// Unwritten rest of a completed answer.
     rest: Vec<u8>,
 }
 
@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Completed<S> {
         }
     }
 
-    /// Writes what is left of a completed answer.
+    /// Writes the rest of a completed answer.
     fn write_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.rest))?;
@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Completed<S> {
     }
 }
 
-/// Returns an answer with these headers if it is one that no handler gave: a refusal without a body or a type.
+/// Returns an answer with these headers added if it came from hyper: a refusal without a body and a content type.
 fn completed(answer: &[u8], headers: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(answer).ok()?;
     let is_whole = text.len() <= MAX_ANSWER && text.ends_with("\r\n\r\n");

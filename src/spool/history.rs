@@ -1,4 +1,4 @@
-//! User operations on the spool: status, history, giving up, retrying, deleting.
+//! User operations on the spool: status, details of a delivery, discarding, deleting.
 
 use std::collections::HashMap;
 
@@ -22,10 +22,10 @@ pub struct DestinationStatus {
     #[serde(skip)]
     pub search: Option<String>,
     pub name: String,
-    /// Runs that share it.
+    /// Runs that deliver to it.
     #[serde(rename = "run")]
     pub scope: Scope,
-    /// Settings given only by those vars.
+    /// Names of the settings that only the play's vars or the environment set.
     #[serde(serialize_with = "fields::serialize_joined")]
     pub needs: Vec<String>,
     /// True if the project's own file sets the recipient.
@@ -36,34 +36,34 @@ pub struct DestinationStatus {
     pub dead: i64,
     pub dropped: i64,
     pub waiting: i64,
-    /// Those of the pending ones that are held until a certain time.
+    /// Number of the waiting deliveries that are held until a certain time.
     pub held: i64,
-    /// Those of the dropped ones that were dropped by `after`, `repeat` or `muted`.
+    /// Number of the dropped deliveries that `after`, `repeat` or `muted` dropped.
     pub suppressed: i64,
-    /// First time until which any is held, in milliseconds since 1970.
+    /// Earliest release of a held delivery, in milliseconds since 1970.
     pub held_until: Option<i64>,
-    /// Last such time.
+    /// Latest release of a held delivery, in milliseconds since 1970.
     pub held_until_last: Option<i64>,
     /// Creation time of the oldest pending event, in milliseconds since 1970.
     pub oldest: Option<i64>,
-    /// Milliseconds since 1970; zero means at once.
+    /// Time of the next attempt, in milliseconds since 1970; 0 means immediately.
     pub next_attempt: Option<i64>,
     pub last_error: Option<String>,
     pub breaker: BreakerState,
-    /// Time before which nothing is tried, in milliseconds since 1970.
+    /// End of a pause in which nothing is attempted, in milliseconds since 1970.
     pub paused_until: Option<i64>,
-    /// True if the stored counts could not be right and were recounted.
+    /// True if the stored counts were wrong and the deliveries were counted instead.
     #[serde(skip)]
     pub is_miscounted: bool,
 }
 
 impl DestinationStatus {
-    /// Returns how many of its pending deliveries are not held.
+    /// Returns the number of waiting deliveries that are not held.
     pub fn owed(&self) -> i64 {
         self.waiting - self.held
     }
 
-    /// Replaces its counts by these numbers of deliveries, by state.
+    /// Sets its counts from the number of deliveries in each state.
     fn count(&mut self, counts: &Counts) {
         let of = |state: DeliveryState| counts[state as usize];
         self.held = of(DeliveryState::Held);
@@ -76,7 +76,7 @@ impl DestinationStatus {
     }
 }
 
-/// Numbers of deliveries, by state.
+/// Number of deliveries in each state.
 type Counts = [i64; DeliveryState::ALL.len()];
 
 /// State of a destination's circuit breaker.
@@ -130,7 +130,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     };
     let counts = [count(5)?, count(6)?, count(7)?, count(8)?];
     let [accepted, delivered, dead, dropped] = counts.map(Option::unwrap_or_default);
-    // Relies on the conservation law, because counting a million rows would take long.
+    // Calculated from the other counts, because counting a million rows would take long.
     let waiting = accepted - delivered - dead - dropped;
     let is_sound = counts.iter().all(Option::is_some);
     let held: i64 = row.get(17)?;
@@ -141,7 +141,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         name: text(2)?,
         scope: Scope::from(text(3)?.as_str()),
         needs: fields::split(&text(4)?),
-        // An unreadable value counts as the project's: nothing may go elsewhere.
+        // An unreadable value counts as the project's, which is the stricter case.
         own: fields::number::<i64>(row, 16)? != Some(0),
         accepted,
         delivered,
@@ -162,7 +162,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     })
 }
 
-/// Counts the deliveries of a destination whose stored counts cannot be right.
+/// Counts the deliveries of a destination whose stored counts are wrong.
 fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite::Result<()> {
     let mut counts = [0; DeliveryState::ALL.len()];
     let mut statement = connection.prepare_cached(
@@ -177,8 +177,8 @@ fn recount(connection: &Connection, status: &mut DestinationStatus) -> rusqlite:
     Ok(())
 }
 
-/// Repairs what cannot be read of a destination: a delivery with an invalid state becomes dead, and the
-/// counts are taken from the deliveries.
+/// Repairs a destination: deliveries with an invalid state become dead, and the counts are taken from the
+/// deliveries.
 pub fn mend(connection: &Connection, status: &DestinationStatus) -> rusqlite::Result<()> {
     let now = jiff::Timestamp::now().as_millisecond();
     connection.execute(
@@ -222,7 +222,7 @@ pub fn bury_all(
     Ok(buried)
 }
 
-/// Records why nothing is delivered to a destination, if that is known without an attempt.
+/// Records an error that prevents all attempts for a destination.
 pub fn note_error(connection: &Connection, id: DestinationId, error: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE destination SET last_error = ?2 WHERE id = ?1")?

@@ -1,4 +1,4 @@
-//! Lists of deliveries for the terminal and for pages: filtered, in portions, newest first.
+//! Lists of deliveries for the terminal and for pages: filtered, page by page, newest first.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -20,13 +20,13 @@ pub struct DeliveryFilter {
     pub notifier: Option<String>,
     pub host: Option<String>,
     pub task: Option<String>,
-    /// Run of the event, also if its id was chosen by a user. Each row is read to find out.
+    /// Run of the event, even if a user chose the event's id. Slow: it reads the body of each event.
     pub run: Option<String>,
-    /// Range of the ids of events, without its end; found by an index.
+    /// Range of event ids, without its end. Fast: an index finds it.
     pub events: Option<[String; 2]>,
     /// Milliseconds since 1970.
     pub since: i64,
-    /// Only deliveries with a lower number, which are older.
+    /// Only deliveries with a lower number: older ones.
     pub before: Option<i64>,
     /// Maximum number of deliveries; None for no limit.
     pub most: Option<usize>,
@@ -48,11 +48,11 @@ pub struct HistoryRow {
     pub state: Option<DeliveryState>,
     pub attempts: i64,
     pub error: Option<String>,
-    /// Destination that it is for.
+    /// Its destination.
     pub destination: DestinationId,
     /// The event in words: `failed`, `run ok`.
     pub result: String,
-    /// Run of the event, if it is known.
+    /// Run of the event, if known.
     pub run: Option<String>,
     /// Time of the next attempt, or of its release if it is held, in milliseconds since 1970; 0 means immediately.
     #[serde(skip)]
@@ -65,8 +65,8 @@ pub struct HistoryRow {
     pub duration: Option<i64>,
 }
 
-/// SQL condition: the delivery failed at least once, whatever its final state. A delivered one may have an
-/// attempt row too, for a note.
+/// SQL condition for deliveries that failed at least once, whatever their final state. A delivered one may have an
+/// attempt row, too, for a note.
 const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
@@ -122,7 +122,7 @@ pub fn deliveries(
         .events
         .clone()
         .map_or([None, None], |range| range.map(Some));
-    // A range of events is found by its index, everything else from the newest delivery on.
+    // Without a range of events, rows are read from the newest delivery on.
     let (from, of_events) = match first {
         Some(_) => (
             "event CROSS JOIN delivery ON delivery.event = event.id",
@@ -176,7 +176,7 @@ pub fn delivery(connection: &Connection, id: i64) -> rusqlite::Result<Option<His
         .optional()
 }
 
-/// Attempts for a destination, as far as its deliveries are still in the spool.
+/// Number of attempts for a destination, among the deliveries that are still in the spool.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     pub destination: DestinationId,

@@ -17,17 +17,17 @@ use super::reserve::Reserve;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 
-/// Deliveries deleted or dropped at a time: other work waits meanwhile.
+/// Number of deliveries deleted or dropped in one step, for which other requests wait.
 const STEP: i64 = 100;
-/// Pages given back to the file system at a time.
+/// Number of pages returned to the file system in one step.
 const PAGES: i64 = 250;
-/// Free pages kept in the file: they will be needed again.
+/// Number of free pages kept in the file, because they will be needed again.
 const SPARE_PAGES: i64 = 2000;
 
-/// Part of the maximum size that the record of runs and sent messages leave to deliveries, in eighths.
+/// Eighths of the maximum size that runs and sent messages must leave to deliveries.
 const LEFT: i64 = 1;
 
-/// Room for what is new, in the file and on its disk.
+/// Limits on new data: the size of the file, and the space on its disk.
 pub struct Available {
     folder: PathBuf,
     reserve: Reserve,
@@ -35,7 +35,7 @@ pub struct Available {
 }
 
 impl Available {
-    /// Fails if the spool is full, or its disk lacks so many bytes.
+    /// Fails if the spool is full, or its disk has less free space than this many bytes.
     pub fn check(&self, connection: &Connection, size: u64) -> rusqlite::Result<()> {
         let is_full = self
             .most_pages
@@ -49,7 +49,7 @@ impl Available {
         Ok(())
     }
 
-    /// Returns true if so many bytes that nothing depends on take no room from deliveries.
+    /// Returns true if this many bytes of less important data fit beside the part for deliveries.
     pub fn has_spare(&self, connection: &Connection, size: u64) -> bool {
         let is_full = self
             .most(LEFT)
@@ -57,18 +57,18 @@ impl Available {
         !is_full && !self.reserve.is_short(connection, size)
     }
 
-    /// Returns how many pages may be in use if so many eighths of them are left to deliveries.
+    /// Returns the number of pages that may be in use if this many eighths are reserved for deliveries.
     fn most(&self, left: i64) -> Option<i64> {
         self.most_pages.map(|most| most - most * left / 8)
     }
 
-    /// Records what happened, unless the room is needed for deliveries. Returns true if it is recorded. An error
-    /// is one of the file: everything else is undone.
+    /// Records a run's data unless deliveries need the room, and returns true if it was recorded. Failures are
+    /// undone; only an error of the file itself is returned.
     pub fn record(&self, connection: &Connection, record: &Record) -> rusqlite::Result<bool> {
         if record.rows.is_empty() {
             return Ok(true);
         }
-        // Without its end, a run would seem to be cut off: it outweighs the rest of the record.
+        // The end of a run matters more than the rest: without it, the run would look interrupted.
         let is_end = record.is_only_ends();
         let most = self.most(if is_end { 0 } else { LEFT });
         let is_full = || most.is_some_and(|most| has_used(connection, most));
@@ -94,7 +94,7 @@ impl Available {
     }
 }
 
-/// Returns true if this many pages are in use. If that is unknown, they are not.
+/// Returns true if at least this many pages are in use; false if that is unknown.
 fn has_used(connection: &Connection, most: i64) -> bool {
     pages_in_use(connection).is_ok_and(|used| used >= most)
 }
@@ -112,12 +112,12 @@ pub struct Room {
     /// Number of finished deliveries, or parts of recorded runs, that were deleted.
     pub forgotten: usize,
     pub dropped: Vec<Dropped>,
-    /// True if the file has still reached its maximum size.
+    /// True if the file is still at its maximum size.
     pub is_full: bool,
 }
 
 impl Spool {
-    /// Returns the room of this spool.
+    /// Returns the limits of this spool.
     pub fn room(&self) -> Available {
         Available {
             folder: self.folder.clone(),
@@ -126,7 +126,7 @@ impl Spool {
         }
     }
 
-    /// Makes some room in a file that has reached its maximum size.
+    /// Frees some room in a file that has reached its maximum size.
     pub async fn make_room(&self) -> Result<Room, Error> {
         let (most_pages, drops_oldest) = (self.most_pages, self.drop_oldest);
         let folder = self.folder.clone();
@@ -139,7 +139,7 @@ impl Spool {
             if room.forgotten == 0 {
                 room.forgotten = usize::from(forget_of_live(connection)?);
             }
-            // Not if the disk is full of other things, or somebody else has made room meanwhile.
+            // Not if other files fill the disk, or another process has freed room meanwhile.
             room.is_full = match most_pages {
                 Some(most) => pages_in_use(connection)? >= most,
                 None => false,
@@ -165,8 +165,8 @@ impl Spool {
     }
 }
 
-/// Deletes some finished deliveries, or else a part of the oldest recorded run that is over, or else some messages.
-/// Returns how many.
+/// Deletes some finished deliveries; without any, part of the oldest finished run; without one, some messages.
+/// Returns the number of deleted entries.
 fn forget(connection: &Connection, folder: &Path) -> rusqlite::Result<usize> {
     let finished = prune(connection, Timestamp::now().as_millisecond(), STEP)?;
     match finished == 0 && !forget_one(connection, folder)? {
@@ -206,7 +206,7 @@ fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Droppe
     Ok(chosen.into_iter().map(|(_, dropped)| dropped).collect())
 }
 
-/// Gives some free pages back to the file system. Returns true if there are more.
+/// Returns some free pages to the file system, and true if there are more.
 fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
     let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     if free <= SPARE_PAGES {

@@ -1,5 +1,5 @@
-//! A spool that is only looked at, by a process that lasts: a read-only connection, opened again when the file
-//! was replaced. It waits for no lock, changes nothing, and holds no state of the file longer than a question.
+//! Read-only view of the spool for a process that runs for long: a connection that is opened again when the file
+//! is replaced. It waits for no lock, changes nothing, and keeps no transaction open between queries.
 
 use std::cmp::Ordering;
 use std::fmt::{self, Display, Formatter};
@@ -17,20 +17,20 @@ use super::{folder, reader, rescue, schema};
 use crate::console::stderr;
 use crate::panics;
 
-/// Time limit of one question: a longer one would keep the log from being moved to the file.
+/// Time limit of a query. A longer one would prevent the log from being moved to the file.
 const MAX_TIME: Duration = Duration::from_secs(5);
-/// Steps of SQLite between two looks at the clock.
+/// Number of SQLite's steps between two checks of the time limit.
 const STEPS: i32 = 10_000;
 
-/// Reasons why nothing can be seen.
+/// Reasons why the spool cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unseen {
-    /// There is no spool in this folder yet.
+    /// This folder contains no spool yet.
     Missing(PathBuf),
     Older,
     Newer,
     Damaged,
-    /// The question took too long.
+    /// The query exceeded its time limit.
     Slow,
     Other(String),
 }
@@ -76,14 +76,14 @@ impl From<&rusqlite::Error> for Unseen {
     }
 }
 
-/// A question, with the means to answer it.
+/// A query that also sends its answer.
 type Question = Box<dyn FnOnce(Result<&Connection, Unseen>) + Send>;
 
-/// Handle to the thread that reads.
+/// Handle to the reading thread.
 pub struct Viewer {
     folder: PathBuf,
     questions: mpsc::Sender<Question>,
-    /// Number of connections that were opened.
+    /// Number of connections opened so far.
     openings: Arc<AtomicU64>,
 }
 
@@ -115,7 +115,7 @@ impl Viewer {
         &self.folder
     }
 
-    /// Returns what `look` finds, in one state of the file.
+    /// Runs `look` in a transaction, so that everything it reads belongs to one state of the file.
     pub async fn ask<T, F>(&self, look: F) -> Result<T, Unseen>
     where
         T: Send + 'static,
@@ -127,7 +127,7 @@ impl Viewer {
                 let found = panics::caught(|| look(connection)).map_err(Unseen::Other)?;
                 found.map_err(|error| Unseen::from(&error))
             });
-            // A client may have gone.
+            // The client may have disconnected.
             let _ = sender.send(found);
         };
         let gone = || Unseen::Other("the spool cannot be read now".to_owned());
@@ -146,13 +146,13 @@ impl Viewer {
     }
 }
 
-/// State of the thread that reads.
+/// State of the reading thread.
 struct Eye {
     folder: PathBuf,
-    /// The connection, and the number of its file.
+    /// The connection, with the inode of its file.
     open: Option<(Option<u64>, Connection)>,
     openings: Arc<AtomicU64>,
-    /// Time at which SQLite gives up on a question.
+    /// Time at which SQLite interrupts the query.
     until: Arc<Mutex<Instant>>,
 }
 
@@ -179,7 +179,7 @@ impl Eye {
             return question(Err(Unseen::from(&error)));
         }
         question(Ok(connection));
-        // A connection that is in doubt is not used again.
+        // After an error, the file is opened again.
         if connection.execute_batch("COMMIT").is_err() {
             self.open = None;
         }
