@@ -9,7 +9,8 @@ pub enum Exit {
     Ok = 0,
     /// An unexpected error.
     Unexpected = 1,
-    /// The command line is wrong; clap uses the same number.
+    /// The command line is wrong, or names an address at which `serve` or `receive` cannot listen; clap uses the same
+    /// number.
     Usage = 2,
     /// An event was not valid; the others were still handled.
     InvalidEvent = 65,

@@ -45,7 +45,8 @@ pub async fn run(arguments: cli::Receive) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             stderr::say(format!("{error:#}"));
-            Exit::Unexpected
+            // Nothing fails once it listens.
+            Exit::Usage
         }
     }
 }

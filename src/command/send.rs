@@ -54,7 +54,12 @@ pub async fn run(arguments: cli::Send) -> Exit {
     };
     let config = match super::load_chosen(&arguments.configuration, names, reads, &http) {
         Ok(config) => config,
-        Err(exit) => return exit,
+        Err(exit) => {
+            if exit == Exit::Config {
+                stderr::say("no event was sent");
+            }
+            return exit;
+        }
     };
     let mut input = Input::new(&config);
     if arguments.dry_run {

@@ -143,7 +143,7 @@ const NOTIFIER: [&str; 12] = [
 ];
 
 /// Ansible's names for our template variables.
-const VARIABLES: [(&str, &str); 18] = [
+const VARIABLES: [(&str, &str); 23] = [
     ("inventory_hostname", "host"),
     ("inventory_hostname_short", "host.split('.')[0]"),
     ("ansible_hostname", "host"),
@@ -154,6 +154,11 @@ const VARIABLES: [(&str, &str); 18] = [
     ("ansible_check_mode", "check"),
     ("ansible_date_time", "time"),
     ("ansible_inventory_sources", "inventory"),
+    ("ansible_role_name", "role"),
+    ("ansible_version", "event.run.ansible_version"),
+    ("groups", "host_groups"),
+    ("group_names", "host_groups"),
+    ("hostvars", "host_vars"),
     ("hostname", "host"),
     ("task", "task_name"),
     ("play", "play_name"),

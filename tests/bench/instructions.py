@@ -83,10 +83,15 @@ def to_request(bench):
     return each(count_of)
 
 
-def to_spool(bench):
+def to_spool(bench, record="failed"):
     """From a record of the plugin to the disk."""
-    config = bench.config("spool.ini", DEAD, drain="0")
-    return of_stream(bench, config, " waiting")
+    config = bench.config("spool.ini", DEAD, drain="0", record=record)
+    return of_stream(bench, config, " pending")
+
+
+def to_spool_unrecorded(bench):
+    """The same without the record of runs."""
+    return to_spool(bench, record="off")
 
 
 def to_answer(bench):
@@ -109,7 +114,12 @@ def of_stream(bench, config, ended):
     return each(count_of)
 
 
-PATHS = {"to the request": to_request, "to the spool": to_spool, "to the answer": to_answer}
+PATHS = {
+    "to the request": to_request,
+    "to the spool": to_spool,
+    "to the spool, unrecorded": to_spool_unrecorded,
+    "to the answer": to_answer,
+}
 
 
 def compare(counted, tools):
@@ -121,7 +131,7 @@ def compare(counted, tools):
         print("not compared: the baseline is of %s" % was)
     worse = False
     for name, instructions in counted.items():
-        ratio = instructions / baseline["instructions"][name]
+        ratio = instructions / baseline["instructions"].get(name, instructions)
         compared = "" if other else ", %.3f of the baseline" % ratio
         print("%s: %d instructions an event%s" % (name, instructions, compared))
         worse |= not other and ratio > MOST

@@ -28,8 +28,9 @@ class Bench:
         path.chmod(0o600)
         return path
 
-    def config(self, name, url, drain="60s"):
-        text = "[inputs]\ncallback_url = %s\n[delivery]\ndrain = %s\n%s" % (url, drain, OUTPUTS)
+    def config(self, name, url, drain="60s", record="failed"):
+        delivery = "[delivery]\ndrain = %s\nrecord = %s\n" % (drain, record)
+        text = "[inputs]\ncallback_url = %s\n%s%s" % (url, delivery, OUTPUTS)
         return self.write(name, text)
 
 

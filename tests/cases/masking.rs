@@ -288,6 +288,8 @@ fn refused(mask: &str, line: usize, problem: &str) {
         assert_eq!(outcome.code, 78, "{outcome:?}");
         assert!(outcome.stderr.contains(&place), "{place} in {outcome:?}");
         assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
+        let says_so = outcome.stderr.contains("no event was sent");
+        assert_eq!(says_so, arguments[0] == "send", "{outcome:?}");
     }
     let printed = stream(&sandbox, &run());
     assert!(printed.contains(&place), "{printed}");

@@ -173,7 +173,7 @@ fn a_unix_socket() {
     let second = receiver
         .sandbox
         .run(&["receive", "--socket", path.to_str().unwrap()]);
-    second.expect_line(1, &["already exists; remove it or choose another path"]);
+    second.expect_line(2, &["already exists; remove it or choose another path"]);
     receiver.stop();
     assert!(!path.exists());
 }
@@ -189,7 +189,7 @@ fn it_stops_after_a_count() {
     Sandbox::new()
         .run(&["receive", "--listen", &address])
         .expect_line(
-            1,
+            2,
             &["cannot listen on 127.0.0.1:", "Address already in use"],
         );
 }

@@ -145,7 +145,7 @@ fn a_token_may_be_in_a_file_of_the_users_own() {
     sandbox.mode("token", 0o644);
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--token-file", "token"];
     sandbox.run(&arguments).expect_line(
-        1,
+        2,
         &["`token` can be read by others (mode 0644); chmod 600 it"],
     );
     sandbox.file("token", "tiny");
@@ -171,7 +171,7 @@ fn a_socket_is_open_to_its_user_only() {
     let second = ["serve", "--socket", path.to_str().unwrap()];
     sandbox
         .run(&second)
-        .expect_line(1, &["already exists; remove it or choose another path"]);
+        .expect_line(2, &["already exists; remove it or choose another path"]);
     // Killed, it leaves its socket behind, which the next one replaces.
     drop(served);
     assert!(path.exists());
@@ -186,7 +186,7 @@ fn a_socket_is_open_to_its_user_only() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     sandbox.file("page.sock", "not a socket");
-    sandbox.run(&second).expect_line(1, &["already exists"]);
+    sandbox.run(&second).expect_line(2, &["already exists"]);
 }
 
 #[test]
@@ -378,11 +378,11 @@ fn other_machines_need_tls_and_a_password_or_a_proxy() {
     let tls = ["--tls-cert", "server.pem", "--tls-key", "server.key"];
     let password = ["--username", "ops", "--password-file", "password"];
     let reached = "can be reached from other machines; that needs `--tls-cert`";
-    start(&[]).expect_line(1, &[reached]);
-    start(&tls).expect_line(1, &[reached]);
-    start(&password).expect_line(1, &[reached]);
-    start(&["--token-file", "token"]).expect_line(1, &[reached]);
-    start(&["--trust-header", "X-User"]).expect_line(1, &["`--trust-header` needs `--socket`"]);
+    start(&[]).expect_line(2, &[reached]);
+    start(&tls).expect_line(2, &[reached]);
+    start(&password).expect_line(2, &[reached]);
+    start(&["--token-file", "token"]).expect_line(2, &[reached]);
+    start(&["--trust-header", "X-User"]).expect_line(2, &["`--trust-header` needs `--socket`"]);
 
     let arguments = [&["--listen", "0.0.0.0:0"][..], &tls, &password].concat();
     let served = Served::start(&sandbox, &arguments);

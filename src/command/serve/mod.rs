@@ -54,7 +54,8 @@ pub async fn run(arguments: Serve) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             stderr::say(format!("{error:#}"));
-            Exit::Unexpected
+            // Nothing fails once it listens.
+            Exit::Usage
         }
     }
 }
