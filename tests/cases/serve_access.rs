@@ -150,7 +150,7 @@ fn a_token_may_be_in_a_file_of_the_users_own() {
     );
     sandbox.file("token", "tiny");
     sandbox.run(&arguments).expect_line(
-        1,
+        2,
         &["the token in `token` is too short; it needs 32 characters"],
     );
 }
