@@ -185,7 +185,15 @@ VERSION = "0.1.0"
 PROTOCOL = 1
 PYTHON2 = sys.version_info[0] == 2
 TEXT = type(json.loads('""'))  # str, in Python 2 unicode
+HERE = os.path.dirname(os.path.abspath(__file__))
 display = Display()
+
+
+def word_set(text):
+    """Returns the words of a text as a set."""
+    return frozenset(text.split())
+
+
 # The clock for durations: a monotonic one, except in Python 2.
 clock = getattr(time, "monotonic", time.time)
 
@@ -214,7 +222,7 @@ STATE = ("changed", "attempts", "retries")
 
 # Arguments, variables given to an include, the environment, and all items of a loop, some of which
 # may be under no_log. They must not leave Ansible, at any depth. The program has the same.
-PRIVATE = frozenset(("invocation", "include_args", "ansible_env", "ansible_loop"))
+PRIVATE = word_set("invocation include_args ansible_env ansible_loop")
 PRIVATE_IN_TEXT = tuple('"%s"' % key for key in sorted(PRIVATE))
 
 # In Python 2 a pair of surrogates is a character beyond 16 bits; only lone ones are wrong.
@@ -403,6 +411,14 @@ def is_encrypted(value):
     return getattr(value, "__ENCRYPTED__", False) or value.__class__.__name__ == "EncryptedString"
 
 
+def parts_of(value, with_keys=False):
+    """Returns the parts of a container; none of any other value."""
+    if isinstance(value, abc.Mapping):
+        return list(value) * with_keys + list(value.values())
+    is_list = isinstance(value, (abc.Sequence, abc.Set)) and not isinstance(value, (TEXT, bytes))
+    return list(value) if is_list else []
+
+
 def as_text(value):
     """Returns a name as text, but never the text of an unknown object."""
     if isinstance(value, bytes):
@@ -422,29 +438,22 @@ def short(value):
 # The parts of a result that may be sent
 # ------------------------------------------------------------------------------
 
-ITEMS = frozenset(("runner_item_on_ok", "runner_item_on_failed", "runner_item_on_skipped"))
-AGGREGATES = frozenset(
-    ("runner_on_ok", "runner_on_failed", "runner_on_skipped", "runner_on_unreachable")
-)
+ITEMS = word_set("runner_item_on_ok runner_item_on_failed runner_item_on_skipped")
+AGGREGATES = word_set("runner_on_ok runner_on_failed runner_on_skipped runner_on_unreachable")
 # A loop's items say what its own result does not.
-SUCCESSES = frozenset(("runner_on_ok", "runner_item_on_ok"))
-ASYNC = frozenset(("runner_on_async_poll", "runner_on_async_ok", "runner_on_async_failed"))
+SUCCESSES = word_set("runner_on_ok runner_item_on_ok")
+ASYNC = word_set("runner_on_async_poll runner_on_async_ok runner_on_async_failed")
+RESULTS = ITEMS | AGGREGATES | ASYNC | word_set("runner_retry on_file_diff")
+STEPS = word_set(
+    "playbook_on_no_hosts_matched playbook_on_no_hosts_remaining playbook_on_task_start"
+    " playbook_on_cleanup_task_start playbook_on_handler_task_start runner_on_no_hosts"
+)
 
 # No loop item's module arguments, no variables given to an include, nothing of Ansible's own.
-DROPPED = frozenset(
-    (
-        "invocation",
-        "include_args",
-        "stdout_lines",
-        "stderr_lines",
-        "_ansible_no_log",
-        "_ansible_item_label",
-        "_ansible_verbose_always",
-        "_ansible_verbose_override",
-        "_ansible_delegated_vars",
-        # All items of the loop, including those under no_log
-        "ansible_loop",
-    )
+# `ansible_loop` has all items of the loop, including those under no_log.
+DROPPED = word_set(
+    "invocation include_args stdout_lines stderr_lines ansible_loop _ansible_no_log"
+    " _ansible_item_label _ansible_verbose_always _ansible_verbose_override _ansible_delegated_vars"
 )
 
 
@@ -686,21 +695,9 @@ class Stream(object):
 
     def write(self, line):
         """Writes as much as the pipe accepts now; the rest waits in memory."""
-        if self.stdin is None:
-            return  # it died, and will get everything again
-        if self.outbox:
+        if self.stdin is not None:  # else it died, and will get everything again
             self.outbox.append(line)
             self.flush()
-            return
-        try:
-            written = os.write(self.stdin, line)
-        except OSError as error:
-            if error.errno not in WOULD_BLOCK:
-                self.lose()
-                return
-            written = 0
-        if written < len(line):
-            self.outbox.append(line[written:])
 
     def flush(self):
         """Writes lines that wait in memory, as far as the pipe accepts them."""
@@ -752,24 +749,18 @@ class Stream(object):
         protocol = ready.get("protocol", PROTOCOL)
         if protocol == PROTOCOL:
             return True
+        is_older = isinstance(protocol, numbers.Integral) and protocol < PROTOCOL
+        spoken = (self.command[0], ready.get("version", "unknown"), protocol, VERSION, PROTOCOL)
         self.give_up(
             "the program %s (version %s) speaks protocol %s, this plugin (version %s) protocol %d; "
-            "%s"
-            % (
-                self.command[0],
-                ready.get("version", "unknown"),
-                protocol,
-                VERSION,
-                PROTOCOL,
-                UPGRADE_PROGRAM if is_number(protocol) and protocol < PROTOCOL else UPGRADE_PLUGIN,
-            )
+            % spoken
+            + (UPGRADE_PROGRAM if is_older else UPGRADE_PLUGIN)
         )
         return False
 
     def take_ready(self, ready):
         """Notes that the binary is ready, what it wants, and how long the end may take."""
-        drain = float(ready.get("drain", self.drain))
-        self.drain = min(max(0.0, drain), DRAIN_LIMIT)
+        self.drain = min(max(0.0, float(ready.get("drain", self.drain))), DRAIN_LIMIT)
         self.wants_starts = ready.get("starts") is True
         self.ready = True
 
@@ -835,10 +826,13 @@ class Stream(object):
         stdin, self.stdin = self.stdin, None  # first: an interrupt must not close it twice
         close(stdin)
 
-    def let_go(self):
-        """Closes the pipe of answers without waiting for the binary."""
+    def close_stdout(self):
         stdout, self.stdout = self.stdout, None
         close(stdout)
+
+    def let_go(self):
+        """Closes the pipe of answers without waiting for the binary."""
+        self.close_stdout()
         if self.process is not None and self.process.poll() is None:
             self.process.returncode = 0  # or Python complains that it still runs
 
@@ -1007,10 +1001,6 @@ def numbers_of(version):
     return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
-def is_number(value):
-    return isinstance(value, numbers.Integral)
-
-
 def warn(text):
     try:
         display.warning("ansible_notify: %s" % text)
@@ -1035,8 +1025,7 @@ def install_places():
     places = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable or "")]
     if "posix_user" in sysconfig.get_scheme_names():
         places.append(sysconfig.get_path("scripts", "posix_user"))
-    beside = os.path.dirname(os.path.abspath(__file__))
-    collection, _plugins, tail = beside.rpartition("/plugins/callback")
+    collection, _plugins, tail = HERE.rpartition("/plugins/callback")
     if not tail:
         system, _node, _release, _version, machine = os.uname()
         places.append("%s/bin/%s-%s" % (collection, system.lower(), machine))
@@ -1045,13 +1034,12 @@ def install_places():
 
 def find_project(playbook_directory):
     """Returns the directory of the project's plugin_config.ini."""
-    beside = os.path.dirname(os.path.abspath(__file__))
-    places = [beside] + [place for place in COPIES["places"] if place != beside]
+    places = [HERE] + [place for place in COPIES["places"] if place != HERE]
     places += [os.path.join(playbook_directory, "callback_plugins"), playbook_directory]
     for place in places:
         if os.path.isfile(os.path.join(place, CONFIG_FILE)):
             return place
-    return beside
+    return HERE
 
 
 def is_configured_above():
@@ -1290,7 +1278,7 @@ CONFIG_SECONDS = 2
 VARIABLES_ROOM = 262144
 # A file of the configuration is not larger.
 CONFIG_SIZE = 1048576
-EVENT_SECTION = re.compile(rb"(?m)^\s*\[\s*event\s*\]")
+EVENT_SECTION = re.compile(b"(?m)^\\s*\\[\\s*event\\s*\\]")  # Python 2 has no rb""
 # Shorter texts of a secret are ordinary words. One is looked for as a whole, a long one everywhere.
 SECRET_WORD = 4
 SECRET_TEXT = 8
@@ -1300,19 +1288,9 @@ COMPARED = 4096
 HIDDEN_ROOM = 8388608
 HIDDEN_COST = 64
 # Parts of a result that Ansible itself writes, or that come from the task's arguments.
-DULL = frozenset(
-    (
-        "ansible_index_var",
-        "ansible_loop_var",
-        "delta",
-        "discovered_interpreter_python",
-        "end",
-        "false_condition",
-        "invocation",
-        "skip_reason",
-        "skipped_reason",
-        "start",
-    )
+DULL = word_set(
+    "ansible_index_var ansible_loop_var delta discovered_interpreter_python end false_condition"
+    " invocation skip_reason skipped_reason start"
 )
 DULL_TEXTS = frozenset(
     (
@@ -1342,15 +1320,8 @@ SENSITIVE = re.compile(
 )
 SENSITIVE_IN_TEXT = re.compile(SENSITIVE.pattern.replace(r"\Z", '"'))
 # Variables that are too large to send. Values made from them may be sent.
-BULKY = frozenset(
-    (
-        "ansible_facts",
-        "ansible_play_batch",
-        "ansible_play_hosts",
-        "ansible_play_hosts_all",
-        "groups",
-        "play_hosts",
-    )
+BULKY = word_set(
+    "ansible_facts ansible_play_batch ansible_play_hosts ansible_play_hosts_all groups play_hosts"
 )
 # Variables that a glob means only if it begins like them.
 MAGIC = re.compile(
@@ -1380,11 +1351,9 @@ class Listed(object):
         self.known = {}
 
     def __contains__(self, name):
-        found = self.known.get(name)
-        if found is None:
-            found = name in self.names or self.is_caught(name)
-            self.known[name] = found
-        return found
+        if name not in self.known:
+            self.known[name] = name in self.names or self.is_caught(name)
+        return self.known[name]
 
     def is_caught(self, name):
         """Returns true if a glob means the variable."""
@@ -1503,13 +1472,10 @@ class Secrets(object):
             text = text_of(value)
             if len(text) >= SECRET_WORD and not TEMPLATE.search(text):
                 self.add(text)
-        elif isinstance(value, abc.Mapping):
-            if is_file:
+        else:
+            if is_file and isinstance(value, abc.Mapping):
                 self.hide(value)
-            for part in value.values():
-                self.learn(part, is_file)
-        elif isinstance(value, (abc.Sequence, abc.Set)):
-            for part in value:
+            for part in parts_of(value):
                 self.learn(part, is_file)
 
     def add(self, text):
@@ -1538,8 +1504,8 @@ class Secrets(object):
                     for name, part in value.items()
                     if name not in DULL and not as_text(name).startswith("_ansible_")
                 )
-            elif isinstance(value, (abc.Sequence, abc.Set)):
-                waiting.extend(value)
+            else:
+                waiting.extend(parts_of(value))
         return self.room > 0
 
     def add_hidden(self, text):
@@ -1573,13 +1539,8 @@ class Secrets(object):
 
     def learn_container(self, value):
         """Learns the encrypted parts of a container, which many hosts may share."""
-        if isinstance(value, abc.Mapping):
-            parts = value.values()
-        elif isinstance(value, abc.Sequence) and not isinstance(value, (TEXT, bytes)):
-            parts = value
-        else:
-            return
-        if self.containers.get(id(value)) is value:
+        parts = parts_of(value)
+        if not parts or self.containers.get(id(value)) is value:
             return
         self.containers[id(value)] = value
         for part in parts:
@@ -1638,11 +1599,8 @@ class Secrets(object):
                         return True
                     if not NEVER.match(word):
                         waiting.append(variables[word])
-            elif isinstance(value, abc.Mapping):
-                waiting.extend(value.values())
-                waiting.extend(key for key in value if isinstance(key, TEXT))
-            elif isinstance(value, (abc.Sequence, abc.Set)):
-                waiting.extend(value)
+            else:
+                waiting.extend(parts_of(value, with_keys=True))
         return False
 
     def words_of(self, text):
@@ -1668,11 +1626,7 @@ class Secrets(object):
         text = text_of(value)
         if text is not None:
             return text in self.texts or self.has_part(text)
-        if isinstance(value, abc.Mapping):
-            return any(self.are_in(key) or self.are_in(part) for key, part in value.items())
-        if isinstance(value, (abc.Sequence, abc.Set)):
-            return any(self.are_in(part) for part in value)
-        return False
+        return any(self.are_in(part) for part in parts_of(value, with_keys=True))
 
     def has_part(self, text):
         """Returns true if a text contains one of the long ones."""
@@ -1729,11 +1683,7 @@ def has_template(value):
     """Returns true if a value contains a template."""
     if isinstance(value, (TEXT, bytes)):
         return bool(TEMPLATE.search(as_text(value)))
-    if isinstance(value, abc.Mapping):
-        return any(has_template(key) or has_template(part) for key, part in value.items())
-    if isinstance(value, (abc.Sequence, abc.Set)):
-        return any(has_template(part) for part in value)
-    return False
+    return any(has_template(part) for part in parts_of(value, with_keys=True))
 
 
 def without(pattern, value):
@@ -2096,10 +2046,8 @@ def reveals(name, item, label):
     """Returns true if the name contains a part of the loop item that its label hides."""
     if label is None or item is None or isinstance(item, bool):
         return False
-    if isinstance(item, abc.Mapping):
-        return any(reveals(name, part, label) for part in item.values())
-    if isinstance(item, (list, tuple)):
-        return any(reveals(name, part, label) for part in item)
+    if isinstance(item, (abc.Mapping, list, tuple)):
+        return any(reveals(name, part, label) for part in parts_of(item))
     text = as_text(item)
     return text in name and text not in label
 
@@ -2189,7 +2137,11 @@ class Run(object):
         if self.stream.process is None:
             self.stream.hello["run"] = self.about
         else:
-            self.stream.send(self.seq, None, None, record("run", self.about), {"run": self.about})
+            self.announce("run", self.about)
+
+    def announce(self, name, content):
+        """Sends a record that holds from here on, for a later process, too."""
+        self.stream.send(self.seq, None, None, record(name, content), {name: content})
 
     def start(self):
         """Starts the binary, once, if there is a destination."""
@@ -2204,10 +2156,7 @@ class Run(object):
         stream.command += ["--project", find_project(self.directory)]
         if self.options.get("config"):
             stream.command += ["--config", os.path.expanduser(self.options["config"])]
-        if self.options.get("quiet"):
-            stream.command.append("--quiet")
-        if self.options.get("strict"):
-            stream.command.append("--strict")
+        stream.command += ["--" + flag for flag in ("quiet", "strict") if self.options.get(flag)]
         stream.hello["overrides"] = self.overrides_record()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.leave_fork)
@@ -2305,8 +2254,7 @@ class Run(object):
     def leave_fork(self):
         """Closes a forked worker's copy of the pipe, so that it does not outlive the controller."""
         self.stream.close_stdin()
-        stdout, self.stream.stdout = self.stream.stdout, None
-        close(stdout)
+        self.stream.close_stdout()
 
     def finish(self):
         """Ends the stream when the controller process exits."""
@@ -2354,11 +2302,8 @@ class Run(object):
         except UnicodeError:  # surrogates, where a program wrote what is not UTF-8
             line = SURROGATES.sub(REPLACEMENT, line).encode("utf-8")
         task = task.line if task else None
-        if self.variables is not None:
-            host = self.variables.line(host)
-            self.stream.send(self.seq, self.play_line, task, line, change, host)
-        else:
-            self.stream.send(self.seq, self.play_line, task, line, change)
+        host = self.variables.line(host) if self.variables is not None else None
+        self.stream.send(self.seq, self.play_line, task, line, change, host)
 
     def step(self, name, task=None, host=None, brought=None, change=None):
         """Sends an event that is not a result."""
@@ -2486,7 +2431,7 @@ class Run(object):
         if first:
             self.look_ahead(is_ready=False)
         elif self.stream.process is not None:
-            self.stream.send(self.seq, None, None, record("run", self.about), {"run": self.about})
+            self.announce("run", self.about)
         self.step("playbook_on_start")
 
     def prompted(self, name):
@@ -2562,8 +2507,7 @@ class Run(object):
         self.overriding = overriding
         self.generation += 1
         if self.stream.process is not None:
-            told = self.overrides_record()
-            self.stream.send(self.seq, None, None, record("overrides", told), {"overrides": told})
+            self.announce("overrides", self.overrides_record())
 
     def overrides_record(self):
         """Returns the overrides, and the number of their changes."""
@@ -2683,9 +2627,8 @@ COPIES = sys.__dict__.setdefault(
 
 def enter(instance):
     """Registers a copy: the first one loaded reports, with the last of its instances."""
-    place = os.path.dirname(os.path.abspath(__file__))
-    if place not in COPIES["places"]:
-        COPIES["places"].append(place)
+    if HERE not in COPIES["places"]:
+        COPIES["places"].append(HERE)
     if COPIES["class"] in (None, type(instance)):
         COPIES["class"], COPIES["instance"] = type(instance), instance
 
@@ -2754,21 +2697,6 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play):
         self.safely(RUN.play_started, play)
 
-    def v2_playbook_on_no_hosts_matched(self):
-        self.safely(RUN.step, "playbook_on_no_hosts_matched")
-
-    def v2_playbook_on_no_hosts_remaining(self):
-        self.safely(RUN.step, "playbook_on_no_hosts_remaining")
-
-    def v2_playbook_on_task_start(self, task, is_conditional=False):
-        self.safely(RUN.step, "playbook_on_task_start", task)
-
-    def v2_playbook_on_cleanup_task_start(self, task):
-        self.safely(RUN.step, "playbook_on_cleanup_task_start", task)
-
-    def v2_playbook_on_handler_task_start(self, task):
-        self.safely(RUN.step, "playbook_on_handler_task_start", task)
-
     def v2_playbook_on_notify(self, handler, host):
         self.safely(RUN.notified, handler, host)
 
@@ -2787,41 +2715,20 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_start(self, host, task):
         self.safely(RUN.task_started_on, host, task)
 
-    def v2_runner_on_ok(self, result):
-        self.safely(RUN.result, "runner_on_ok", result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
-        self.safely(RUN.result, "runner_on_failed", result, ignore_errors)
+def passing_step(name):
+    """Returns a method for a step, of a task or of the whole run."""
+    return lambda self, task=None, **_more: self.safely(RUN.step, name, task)
 
-    def v2_runner_on_skipped(self, result):
-        self.safely(RUN.result, "runner_on_skipped", result)
 
-    def v2_runner_on_unreachable(self, result, **kwargs):
-        self.safely(RUN.result, "runner_on_unreachable", result)
+def passing_result(name):
+    """Returns a method for a result."""
+    return lambda self, result, ignore_errors=False, **_more: self.safely(
+        RUN.result, name, result, ignore_errors
+    )
 
-    def v2_runner_on_no_hosts(self, task):
-        self.safely(RUN.step, "runner_on_no_hosts", task)
 
-    def v2_runner_on_async_poll(self, result):
-        self.safely(RUN.result, "runner_on_async_poll", result)
-
-    def v2_runner_on_async_ok(self, result):
-        self.safely(RUN.result, "runner_on_async_ok", result)
-
-    def v2_runner_on_async_failed(self, result):
-        self.safely(RUN.result, "runner_on_async_failed", result)
-
-    def v2_runner_retry(self, result):
-        self.safely(RUN.result, "runner_retry", result)
-
-    def v2_runner_item_on_ok(self, result):
-        self.safely(RUN.result, "runner_item_on_ok", result)
-
-    def v2_runner_item_on_failed(self, result):
-        self.safely(RUN.result, "runner_item_on_failed", result)
-
-    def v2_runner_item_on_skipped(self, result):
-        self.safely(RUN.result, "runner_item_on_skipped", result)
-
-    def v2_on_file_diff(self, result):
-        self.safely(RUN.result, "on_file_diff", result)
+for callback in STEPS:
+    setattr(CallbackModule, "v2_" + callback, passing_step(callback))
+for callback in RESULTS:
+    setattr(CallbackModule, "v2_" + callback, passing_result(callback))

@@ -192,21 +192,9 @@ class Stream:
 
     def write(self, line):
         """Writes as much as the pipe accepts now; the rest waits in memory."""
-        if self.stdin is None:
-            return  # it died, and will get everything again
-        if self.outbox:
+        if self.stdin is not None:  # else it died, and will get everything again
             self.outbox.append(line)
             self.flush()
-            return
-        try:
-            written = os.write(self.stdin, line)
-        except OSError as error:
-            if error.errno not in WOULD_BLOCK:
-                self.lose()
-                return
-            written = 0
-        if written < len(line):
-            self.outbox.append(line[written:])
 
     def flush(self):
         """Writes lines that wait in memory, as far as the pipe accepts them."""

@@ -83,7 +83,7 @@ def test_lone_surrogates(ansible):
     shown = ansible.python(
         r"""
         lines = []
-        plugin.RUN.stream.send = lambda seq, play, task, line, change=None: lines.append(line)
+        plugin.RUN.stream.send = lambda seq, play, task, line, *_more: lines.append(line)
         text, cut = plugin.encode({"a": u"caf\udcff \U0001f600"})
         plugin.RUN.event("x", None, ',"result":' + text)
         line = lines[0].decode("utf-8")
