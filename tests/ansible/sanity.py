@@ -4,7 +4,7 @@
     python3 tests/ansible/sanity.py            with 2.16 and the newest version
     python3 tests/ansible/sanity.py 2.19
 
-Exits with 1 if there is a finding.
+Also compiles it with the versions of Python that are here. Exits with 1 if there is a finding.
 """
 
 import os
@@ -21,6 +21,8 @@ import collection  # noqa: E402 - it is there only now
 
 TESTS = ["validate-modules", "ansible-doc", "import", "compile", "pep8", "pylint"]
 PLUGIN = "plugins/callback/ansible_notify.py"
+# In Python 3, a version before and after each change of the language that matters to it
+PYTHONS = ["2.7", "3.5", "3.6", "3.8", "3.12", "3.13", "3.14"]
 WORK = venvs.ROOT / "target" / "sanity"
 NO_PIP = 'at "(.*/bin/python)" does not have pip'
 
@@ -84,10 +86,21 @@ def check_version(version):
     return all(found)
 
 
+def compiles(version):
+    """Says whether a version of Python can read the plugin, if there is one here."""
+    python = venvs.find_python(version)
+    program = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')"
+    passed = python is None or not subprocess.call([python, "-c", program, collection.PLUGIN])
+    if python:
+        print("Python", version, "passed" if passed else "FAILED", flush=True)
+    return passed
+
+
 def main(versions):
+    passed = [compiles(version) for version in PYTHONS]
     with ThreadPoolExecutor() as threads:
-        passed = threads.map(check_version, venvs.resolve(versions or ["2.16", "newest"]))
-        sys.exit(0 if all(passed) else 1)
+        passed += threads.map(check_version, venvs.resolve(versions or ["2.16", "newest"]))
+    sys.exit(0 if all(passed) else 1)
 
 
 if __name__ == "__main__":
