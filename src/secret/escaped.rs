@@ -97,9 +97,11 @@ impl Matcher<'_> {
         if one == other || self.case == Case::Exact {
             return one == other;
         }
-        match one.is_ascii() && other.is_ascii() {
-            true => one.eq_ignore_ascii_case(&other),
-            false => one.to_lowercase().eq(other.to_lowercase()),
+        match (one.is_ascii(), other.is_ascii()) {
+            (true, true) => one.eq_ignore_ascii_case(&other),
+            (false, false) => one.to_lowercase().eq(other.to_lowercase()),
+            // Only the Kelvin sign has a lower case in ASCII.
+            _ => [one, other].contains(&'\u{212a}') && one.to_lowercase().eq(other.to_lowercase()),
         }
     }
 
@@ -107,7 +109,7 @@ impl Matcher<'_> {
     fn hex(&self, place: usize, digits: usize) -> Option<u32> {
         let digits = self.text.get(place..place + digits)?;
         let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+        is_hex.then(|| u32::from_str_radix(digits, 16).ok())?
     }
 
     fn is_code(&self, code: u32, character: char) -> bool {
@@ -122,13 +124,19 @@ impl Matcher<'_> {
         }
         let mut end = place;
         for (index, byte) in character.encode_utf8(&mut [0; 4]).bytes().enumerate() {
+            let is_byte = |start: &usize| self.hex(*start, 2) == Some(byte.into());
+            let rest = &self.text[end..];
             // In a text that is escaped twice, each mark is escaped too.
-            let nested = ["", "25", "2525"].map(|nested| format!("{mark}{nested}"));
-            let marks = nested.iter().filter(|_| index > 0);
-            let starts = marks.filter(|mark| self.text[end..].starts_with(mark.as_str()));
-            let starts = starts.map(|mark| end + mark.len());
-            let mut starts = starts.chain((index == 0).then_some(end));
-            end = 2 + starts.find(|start| self.hex(*start, 2) == Some(byte.into()))?;
+            let after = |nested| rest.strip_prefix(mark)?.strip_prefix(nested);
+            let start_of = |rest: &str| self.text.len() - rest.len();
+            end = 2 + match index {
+                0 => Some(end).filter(is_byte),
+                _ => ["", "25", "2525"]
+                    .into_iter()
+                    .filter_map(after)
+                    .map(start_of)
+                    .find(is_byte),
+            }?;
         }
         Some(end)
     }
@@ -247,6 +255,16 @@ mod tests {
         assert_eq!(
             replace("a+b A+B", "a b", Case::Exact, "-").unwrap(),
             "- A+B"
+        );
+        assert_eq!(
+            replace(
+                "+ \u{212a}elvin Kelvin \u{e9}elvin",
+                "kelvin",
+                Case::Any,
+                "-"
+            )
+            .unwrap(),
+            "+ - - \u{e9}elvin"
         );
         let marks = "%25&amp;\\\\u005c".repeat(1000);
         assert_eq!(replace(&marks, SECRET, Case::Any, "-"), None);
