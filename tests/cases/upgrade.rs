@@ -157,5 +157,5 @@ fn a_spool_of_version_1_is_upgraded_with_its_rows() {
     let sound: String = spool
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
-    assert_eq!((version, sound.as_str()), (9, "ok"));
+    assert_eq!((version, sound.as_str()), (10, "ok"));
 }
