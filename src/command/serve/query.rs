@@ -8,13 +8,13 @@ use crate::spool::record::results::{self, ResultFilter};
 use crate::spool::record::runs::{RunFilter, RunState};
 use crate::spool::{ActionFilter, DeliveryFilter, DeliveryState, DestinationId};
 
-/// Number of rows on a page, and the most of one answer of the API.
+/// Default number of rows in an answer, and their maximum.
 const ROWS: i64 = 100;
 const MAX_ROWS: i64 = 200;
-/// Limit of a value, in bytes.
+/// Size limit of a value, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// Filters of a list as they were given; empty ones are left out of links.
+/// Filters of a list, as given in the query; links leave out empty ones.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Filters {
     pub state: String,
@@ -50,8 +50,8 @@ impl Filters {
     /// Filters of the results of a run.
     pub const RESULTS: [&str; 6] = ["state", "host", "task", "items", "after", "limit"];
 
-    /// Reads a query with these filters. What is unknown, too long or given twice is an error: a filter that is ignored would
-    /// show more than was asked for.
+    /// Parses a query. Unknown, too long and repeated parameters are errors, because ignoring a filter would show more
+    /// than was asked for.
     pub fn parse(query: Option<&str>, known: &[&str]) -> Result<Filters, String> {
         let mut filters = Filters::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -86,8 +86,7 @@ impl Filters {
         })
     }
 
-    /// Returns the selection that the filters stand for, with one row more than is shown: it tells whether there
-    /// are others.
+    /// Returns the selection of deliveries, with one row more than is shown, to know if there is another page.
     pub fn selection(&self) -> Result<DeliveryFilter, String> {
         let names = || DeliveryState::ALL.map(DeliveryState::name).join(", ");
         let state = given(&self.state).map(|name| {
@@ -108,7 +107,7 @@ impl Filters {
         })
     }
 
-    /// Returns the selection of runs, with one more than is shown.
+    /// Returns the selection of runs, with one row more than is shown.
     pub fn runs(&self) -> Result<RunFilter, String> {
         let names = || RunState::ALL.map(RunState::name).join(", ");
         let state = given(&self.state).map(|name| {
@@ -125,7 +124,7 @@ impl Filters {
         })
     }
 
-    /// Returns the selection of results, with one more than is shown.
+    /// Returns the selection of results, with one row more than is shown.
     pub fn results(&self) -> Result<ResultFilter, String> {
         let names = || Outcome::ALL.map(Outcome::name).join(", ");
         let outcome = given(&self.state).map(|name| {
@@ -156,7 +155,7 @@ impl Filters {
         })
     }
 
-    /// Returns true if nothing is selected.
+    /// Returns true without any filter.
     pub fn is_empty(&self) -> bool {
         self.following(0) == "after=0"
     }
@@ -174,7 +173,7 @@ impl Filters {
         }
     }
 
-    /// Returns the query of the rows that follow this one.
+    /// Returns the query for the rows after this one.
     pub fn following(&self, last: i64) -> String {
         let after = last.to_string();
         let pairs = [

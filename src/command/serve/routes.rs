@@ -1,4 +1,4 @@
-//! Paths of the page and of the API: who may see them, and what is there.
+//! Routes of the page and of the API, with access checks.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,10 +30,10 @@ use crate::system::user;
 
 /// Size limit of a request's body, in bytes.
 const MAX_BODY: usize = 1 << 20;
-/// Time that a wrong token or password costs; one at a time.
+/// Delay after a wrong token or password; such clients wait one after another.
 const PENALTY: Duration = Duration::from_millis(500);
 
-/// The page, and everything that it needs.
+/// State of the page.
 pub struct Page {
     access: Access,
     pub(super) viewer: Rc<Viewer>,
@@ -43,7 +43,7 @@ pub struct Page {
     is_read_only: bool,
     /// Name of the only user, unless a proxy names them.
     user: String,
-    /// Held by a client that gave a wrong token or password.
+    /// Lock for the delay after a wrong token or password.
     penalty: Mutex<()>,
 }
 
@@ -57,7 +57,7 @@ pub(super) enum Form {
 /// Context of every template.
 #[derive(Serialize)]
 struct Shown<'a, T> {
-    /// Part of the page that the navigation marks.
+    /// Section that the navigation highlights.
     place: &'a str,
     spool: String,
     /// Path of the same data in the API.
@@ -72,7 +72,7 @@ struct Shown<'a, T> {
 }
 
 impl<T> Shown<'_, T> {
-    /// Returns the context of a page for a client that may know nothing else.
+    /// Returns the context of a page for a client without access.
     fn bare(data: T) -> Shown<'static, T> {
         Shown {
             place: "",
@@ -93,7 +93,7 @@ fn page<T: Serialize>(status: StatusCode, template: &str, shown: Shown<'_, T>) -
     }
 }
 
-/// A page that only says why there is none.
+/// Page with the reason why nothing can be shown.
 #[derive(Serialize)]
 struct Reason<'a> {
     reason: &'a str,
@@ -183,7 +183,7 @@ impl Page {
             viewer: &self.viewer,
             previews: &self.previews,
             form,
-            // Before anything is read: a change after that is not missed.
+            // Read first, so that no later change is missed.
             version: self.events.now().await,
             can_act: !self.is_read_only,
             said,
@@ -192,7 +192,7 @@ impl Page {
         shown.unwrap_or_else(|problem| asked.problem(&problem))
     }
 
-    /// Does what a button or a program asks for.
+    /// Runs an action that a button or a program requested.
     async fn act(&self, form: Form, action: Action, user: &str) -> Answer {
         let done = match self.is_read_only {
             true => Err(Problem(
@@ -218,7 +218,7 @@ impl Page {
         }
     }
 
-    /// Opens a stream of live updates for a client that has seen a version of the spool.
+    /// Opens a stream of live updates, starting after the version that the client has.
     fn stream(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
         let mut fields = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
@@ -234,7 +234,7 @@ impl Page {
         }
     }
 
-    /// Begins a session for a client that has the token, or says whether there is one.
+    /// Begins a session for a client with the token, or reports if there is one.
     async fn session(&self, head: &Parts, body: Incoming) -> Answer {
         let begun = self.access.has_session(&head.headers);
         match head.method {
@@ -276,7 +276,7 @@ impl Page {
         }
     }
 
-    /// Answers a client that may not see the page. A wrong token or password costs time.
+    /// Answers a client without access; after a delay if its token or password was wrong.
     async fn refuse(&self, head: &Parts, (status, reason): Refused) -> Answer {
         let has_guessed =
             head.method == Method::POST || head.headers.contains_key(hyper::header::AUTHORIZATION);
@@ -299,7 +299,7 @@ impl Page {
     }
 }
 
-/// A request that may be answered.
+/// A request of a client with access.
 pub(super) struct Asked<'a> {
     pub(super) viewer: &'a Viewer,
     pub(super) previews: &'a Previews,
@@ -331,7 +331,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Returns the data itself, or the page of this template that shows it.
+    /// Returns the data as JSON, or as a page from this template.
     pub(super) fn reply<T: Serialize>(&self, template: &str, path: &str, data: T) -> Answer {
         match self.form {
             Form::Page => page(StatusCode::OK, template, self.shown(path, data)),
@@ -404,7 +404,7 @@ impl Asked<'_> {
         Ok(self.reply("notifier", &format!("notifiers/{id}"), data))
     }
 
-    /// Returns the deliveries that the filters select, and the query of those that follow.
+    /// Returns the selected deliveries, and the query for the next ones.
     async fn listed(&self, filters: &Filters) -> Result<(Vec<Delivery>, Option<String>), Problem> {
         let most = usize::try_from(filters.rows().map_err(bad)?).unwrap_or_default();
         let selection = filters.selection().map_err(bad)?;
@@ -423,7 +423,7 @@ impl Asked<'_> {
         #[derive(Serialize)]
         struct Deliveries {
             deliveries: Vec<Delivery>,
-            /// Query of those that follow.
+            /// Query for the next ones.
             next: Option<String>,
             filters: Filters,
         }
@@ -448,7 +448,7 @@ impl Asked<'_> {
             found => found?,
         };
         let attempts = match self.viewer.attempts().await {
-            // Counting a great many takes long; the counts of the notifiers are there all the same.
+            // If counting takes too long, the counts of the notifiers are still shown.
             Err(Unseen::Missing(_) | Unseen::Slow) => Vec::new(),
             found => found?,
         };

@@ -1,4 +1,4 @@
-//! Notifiers, deliveries and attempts as pages and the API show them: the same for both.
+//! Notifiers, deliveries and attempts, in the form that both the pages and the API show.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::command::status::config_of;
 use crate::json::bulk;
 use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, HistoryRow, Scope};
 
-/// Length of an event's text on a page, in bytes; the API has it whole.
+/// Size limit of an event's text on a page, in bytes; the API returns all of it.
 pub const MAX_TEXT: usize = 64 << 10;
 
 /// A notifier, with the counts of its deliveries.
@@ -65,7 +65,7 @@ impl From<DestinationStatus> for Notifier {
     }
 }
 
-/// Returns the state of a notifier in a word: the worst that is true of it.
+/// Returns a notifier's state in one word; the worst one if several apply.
 fn state_of(row: &DestinationStatus) -> &'static str {
     match row.breaker {
         BreakerState::Off => "off",
@@ -93,7 +93,7 @@ pub struct Delivery {
     pub attempts: i64,
     pub next_attempt: Option<String>,
     pub finished: Option<String>,
-    /// Milliseconds that the successful attempt took.
+    /// Duration of the successful attempt, in milliseconds.
     pub duration: Option<i64>,
     pub error: Option<String>,
     /// The event in words.
@@ -124,7 +124,7 @@ impl From<HistoryRow> for Delivery {
     }
 }
 
-/// Returns the time of the next attempt at a delivery in this state; None if there is none any more.
+/// Returns the time of the next attempt for a delivery in this state; None if there will be none.
 pub fn next_attempt(state: Option<DeliveryState>, next_at: Option<i64>) -> Option<String> {
     let is_pending = matches!(state, Some(DeliveryState::Pending | DeliveryState::Held));
     next_at.filter(|_| is_pending).map(time)
@@ -134,7 +134,7 @@ pub fn next_attempt(state: Option<DeliveryState>, next_at: Option<i64>) -> Optio
 #[derive(Serialize)]
 pub struct Attempt {
     pub started: String,
-    /// Milliseconds.
+    /// Duration in milliseconds.
     pub duration: i64,
     pub outcome: String,
 }
@@ -149,7 +149,7 @@ impl From<AttemptRow> for Attempt {
     }
 }
 
-/// Returns a time in RFC 3339 form. Takes milliseconds since 1970.
+/// Converts milliseconds since 1970 to RFC 3339.
 pub fn time(milliseconds: i64) -> String {
     let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();
     format!("{time:.3}")
@@ -177,7 +177,7 @@ pub struct Cut {
     pub is_cut: bool,
 }
 
-/// Returns a text of at most this length, in bytes.
+/// Returns the text, cut to this size in bytes.
 pub fn cut(text: &str, most: usize) -> Cut {
     let mut ends = (0..=most.min(text.len())).rev();
     let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
