@@ -64,6 +64,8 @@ def compared(ansible, endpoint, command, keys, files=(), environment=()):  # noq
         )
         # Looks the same: after Ctrl-C, Ansible restores the modes of its input alone.
         results.append((code, re.sub(rb"\r+\n", b"\r\n", printed)))
+    for alone, wrapped in zip(*(printed.split(b"\n") for _, printed in results)):
+        assert alone == wrapped
     assert results[0] == results[1]
     return results[1][1], place
 
