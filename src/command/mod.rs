@@ -7,6 +7,7 @@ pub mod completions;
 mod config_table;
 pub mod demo;
 pub mod doctor;
+mod drafts;
 mod ended;
 pub mod flush;
 pub mod history;

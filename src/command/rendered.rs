@@ -1,6 +1,7 @@
 //! The message of a delivery in the spool, built with the current configuration.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::flush::environment::{not_stored, unset};
@@ -11,6 +12,7 @@ use crate::config::entry::Reads;
 use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::failure::Failure;
+use crate::message::labels::Labels;
 use crate::net::http::Http;
 use crate::panics;
 use crate::spool::DestinationStatus;
@@ -34,6 +36,18 @@ pub fn now(
 
 /// Loads the settings of a destination that may be used to show a message.
 fn destination(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Destination, String> {
+    let (destination, _) = load(status, stranger)?;
+    match &destination.trouble {
+        Some(trouble) => Err(trouble.reason.clone()),
+        None => Ok(destination),
+    }
+}
+
+/// Loads a destination and the labels of its configuration. It may be unable to deliver.
+pub fn load(
+    status: &DestinationStatus,
+    stranger: Option<&Path>,
+) -> Result<(Destination, Rc<Labels>), String> {
     let search = search_of(status).ok_or("its destination in the spool cannot be read")?;
     if let (Some(file), true) = (unclaimed::missing_file(&search), status.own) {
         return Err(unclaimed::address_is_gone(&file, &status.name));
@@ -60,9 +74,8 @@ fn destination(status: &DestinationStatus, stranger: Option<&Path>) -> Result<De
         return Err(absent(unclaimed::not_there(&config.muted, &status.name)));
     };
     let destination = config.destinations.swap_remove(found);
-    match (&destination.trouble, stranger) {
-        (_, Some(file)) if !is_all_of(&destination.section, file) => Err(of_stranger(file)),
-        (Some(trouble), _) => Err(trouble.reason.clone()),
-        (None, _) => Ok(destination),
+    match stranger {
+        Some(file) if !is_all_of(&destination.section, file) => Err(of_stranger(file)),
+        _ => Ok((destination, config.labels.clone())),
     }
 }

@@ -155,6 +155,11 @@ pub trait Notifier {
     /// Returns the request as it would be sent, with secrets masked.
     fn preview(&self, message: &Message) -> Result<String, Failure>;
 
+    /// Returns the HTML of a mail, with secrets masked; None for a kind that sends none.
+    fn html(&self, _message: &Message) -> Option<String> {
+        None
+    }
+
     /// Contacts the service without notifying anyone, step by step; the last line of a failure is its reason.
     async fn check(&self) -> Check;
 }

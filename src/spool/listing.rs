@@ -208,3 +208,66 @@ pub fn attempts(connection: &Connection) -> rusqlite::Result<Vec<Attempts>> {
     })?;
     rows.collect()
 }
+
+/// Attempts of a destination that failed, as far as its deliveries are still in the spool.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct FailedAttempts {
+    pub id: i64,
+    pub notifier: String,
+    pub failed: i64,
+    pub delivered: i64,
+    pub dead: i64,
+}
+
+/// Returns the failed attempts since a time by destination, most first; none for those without.
+pub fn failed_attempts(
+    connection: &Connection,
+    since: i64,
+) -> rusqlite::Result<Vec<FailedAttempts>> {
+    let mut statement = connection.prepare_cached(
+        "WITH failed AS (
+            SELECT delivery.destination AS destination, count(*) AS attempts FROM attempt
+            CROSS JOIN delivery ON delivery.id = attempt.delivery
+            WHERE attempt.started >= ?1 AND outcome NOT LIKE 'delivered%' GROUP BY 1),
+         finished AS (
+            SELECT destination, sum(state = 1) AS delivered, sum(state = 2) AS dead FROM delivery
+            WHERE state > 0 AND finished >= ?1 GROUP BY 1)
+         SELECT destination.id, destination.name, attempts, coalesce(finished.delivered, 0), coalesce(finished.dead, 0)
+         FROM failed JOIN destination ON destination.id = failed.destination
+         LEFT JOIN finished ON finished.destination = failed.destination ORDER BY attempts DESC",
+    )?;
+    let rows = statement.query_map([since], |row| {
+        Ok(FailedAttempts {
+            id: row.get(0)?,
+            notifier: fields::text(row, 1)?.unwrap_or_default(),
+            failed: row.get(2)?,
+            delivered: row.get(3)?,
+            dead: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Number of the newest events among which [`bodies`] looks, and the most that it returns.
+const RECENT: i64 = 20_000;
+const MAX_BODIES: i64 = 200;
+/// Size above which an event is left out, in bytes.
+const MAX_BODY: i64 = 128 << 10;
+
+/// Returns the newest events whose texts are kept, newest first; only those of a run, given by the range of their ids.
+pub fn bodies(connection: &Connection, run: Option<&[String; 2]>) -> rusqlite::Result<Vec<String>> {
+    let condition = match run {
+        Some(_) => format!("event_id >= ?1 AND event_id < ?2 AND {OF_THIS_RUN}"),
+        None => format!(
+            "?1 IS NULL AND ?2 IS NULL AND id > (SELECT coalesce(max(id), 0) FROM event) - {RECENT}"
+        ),
+    };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT body FROM event WHERE {condition} AND length(body) <= ?3 ORDER BY id DESC LIMIT ?4"
+    ))?;
+    let [first, last] = run.map_or([None, None], |[first, last]| [Some(first), Some(last)]);
+    let values = params![first, last, MAX_BODY, MAX_BODIES];
+    let rows = statement.query_map(values, |row| fields::sound_text(row, 0))?;
+    let rows = rows.collect::<rusqlite::Result<Vec<Option<String>>>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}

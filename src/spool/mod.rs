@@ -67,13 +67,14 @@ pub use held::{HeldRange, Released};
 pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
-pub use listing::{Attempts, DeliveryFilter, HistoryRow};
+pub use listing::{Attempts, DeliveryFilter, FailedAttempts, HistoryRow};
 pub use memory::{Ended, reached_key};
 pub use obstacle::check_folder;
 pub use schema::NEWEST as SCHEMA;
 pub use scope::{DestinationId, Scope};
 pub use state::{DeliveryState, name_of as state_name};
 pub use viewer::{Unseen, Viewer};
+pub use watched::Trends;
 
 /// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";

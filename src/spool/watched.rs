@@ -1,12 +1,22 @@
 //! Questions of pages: deliveries and the record of runs.
 
 use super::history::{self, DeliveryDetails, DestinationStatus};
-use super::listing::{self, Attempts, DeliveryFilter, HistoryRow};
+use super::listing::{self, Attempts, DeliveryFilter, FailedAttempts, HistoryRow};
 use super::record::results::{
     self, Notified, RecordedHost, RecordedResult, RecordedTask, ResultFilter,
 };
 use super::record::runs::{self, Found, RecordedRun, RunFilter, RunState};
+use super::record::trends::{self, Day, FailingHost, SlowTask};
 use super::viewer::{Unseen, Viewer};
+
+/// What changes over time.
+#[derive(Clone, Debug, Default)]
+pub struct Trends {
+    pub days: Vec<Day>,
+    pub tasks: Vec<SlowTask>,
+    pub hosts: Vec<FailingHost>,
+    pub notifiers: Vec<FailedAttempts>,
+}
 
 /// Questions about deliveries.
 impl Viewer {
@@ -24,6 +34,13 @@ impl Viewer {
     /// Returns everything about a delivery.
     pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>, Unseen> {
         self.ask(move |connection| history::delivery(connection, id))
+            .await
+    }
+
+    /// Returns the newest events whose texts are kept, newest first: of a run, or of all.
+    pub async fn bodies(&self, run: Option<&str>) -> Result<Vec<String>, Unseen> {
+        let run = run.map(results::events_of);
+        self.ask(move |connection| listing::bodies(connection, run.as_ref()))
             .await
     }
 
@@ -82,6 +99,21 @@ impl Viewer {
         let range = results::events_of(run_id);
         self.ask(move |connection| results::notified(connection, &range))
             .await
+    }
+
+    /// Returns runs by day, slow tasks, failing hosts and failed attempts since a time, in milliseconds since 1970;
+    /// at most this many of each.
+    pub async fn trends(&self, since: i64, now: i64, most: usize) -> Result<Trends, Unseen> {
+        let folder = self.folder().to_owned();
+        self.ask(move |connection| {
+            Ok(Trends {
+                days: trends::days(connection, &folder, since)?,
+                tasks: trends::slow_tasks(connection, since, now, most)?,
+                hosts: trends::failing_hosts(connection, since, most)?,
+                notifiers: listing::failed_attempts(connection, since)?,
+            })
+        })
+        .await
     }
 
     /// Returns how many runs are in each state.

@@ -357,7 +357,11 @@ fn explain(error: &minijinja::Error) -> String {
     let detail = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);
-    detail.lines().next().unwrap_or_default().to_owned()
+    let detail = detail.lines().next().unwrap_or_default();
+    match error.line().filter(|line| *line > 1) {
+        Some(line) => format!("{detail} (line {line})"),
+        None => detail.to_owned(),
+    }
 }
 
 #[cfg(test)]

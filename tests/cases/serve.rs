@@ -359,3 +359,39 @@ fn a_spool_that_cannot_be_read_is_one_clear_line() {
     assert!(served.get("/deliveries").body.contains(">web2</a>"));
     assert_eq!(served.get("/healthz").status, 200);
 }
+
+#[test]
+fn answers_are_compressed_for_those_who_accept_it() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &dead_url());
+    let events: String = (0..9)
+        .map(|number| event(&format!("web{number}")))
+        .collect();
+    run(&sandbox, &["send", "-"], &events);
+    let served = Served::start(&sandbox, &[]);
+    let style = served.get("/").body;
+    let style = style
+        .split("href=\"")
+        .find(|part| part.starts_with("/assets/page."));
+    let style = style.unwrap().split('"').next().unwrap();
+    let encoding = |path: &str, accepts: &str| {
+        let headers = format!("{}{accepts}", served.allowed());
+        let answer = served.ask("GET", path, &headers, "");
+        assert_eq!(answer.status, 200);
+        let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+        (answer.header("content-encoding").map(str::to_owned), length)
+    };
+    for path in ["/deliveries", style] {
+        let (plain, whole) = encoding(path, "");
+        assert_eq!(plain, None);
+        let (zipped, part) = encoding(path, "Accept-Encoding: br, gzip;q=0.5\r\n");
+        assert_eq!(zipped.as_deref(), Some("gzip"));
+        assert!(part * 2 < whole, "{path}: {part} of {whole}");
+        for refused in ["br", "gzip;q=0", "*;q=0"] {
+            let accepts = format!("Accept-Encoding: {refused}\r\n");
+            assert_eq!(encoding(path, &accepts), (None, whole), "{refused}");
+        }
+    }
+    let small = encoding("/healthz", "Accept-Encoding: gzip\r\n");
+    assert_eq!(small, (None, 3));
+}

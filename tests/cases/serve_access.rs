@@ -11,7 +11,7 @@ use crate::server::certificates::certified_sandbox;
 use crate::server::dead_url;
 
 /// Every kind of path that needs a token.
-const PROTECTED: [&str; 15] = [
+const PROTECTED: [&str; 18] = [
     "/",
     "/notifiers",
     "/notifiers/1",
@@ -25,6 +25,9 @@ const PROTECTED: [&str; 15] = [
     "/runs/r-1/results",
     "/api/v1/runs/r-1/results/1",
     "/actions",
+    "/trends",
+    "/api/v1/trends",
+    "/notifiers/1/preview",
     "/api/v1/actions",
     "/nothing",
 ];

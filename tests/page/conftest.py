@@ -135,12 +135,13 @@ class Control:
             serving.wait()
 
 
-def configured(directory, endpoint):
+def configured(directory, endpoint, more=()):
     """A user with a notifier that delivers, one that is refused, and one that reaches nobody."""
     notifiers = [("chat", endpoint + "/ok"), ("ops", endpoint), ("pager", "http://127.0.0.1:1/")]
     lines = ["[delivery]", "drain = 1s", "keep_bodies = true"]
     for name, url in notifiers:
         lines += ["[notifier:%s]" % name, "type = webhook", "url = " + url, "on = failed"]
+    lines += more
     config = directory / "plugin_config.ini"
     config.write_text("\n".join(lines) + "\n")
     config.chmod(0o600)
@@ -169,16 +170,38 @@ def control(tmp_path_factory, endpoint):
     control.stop()
 
 
+# Notifiers that write to people.
+PEOPLE = [
+    "[notifier:sre-mail]",
+    "type = email",
+    "host = 127.0.0.1",
+    "port = 1",
+    "encryption = none",
+    "from = ansible@example.com",
+    "to = ops@example.com",
+    "on = failed",
+    "[notifier:team]",
+    "type = slack",
+    "url = http://127.0.0.1:1/services/T0/B0/x",
+    "on = failed",
+    "message = *{{ host }}*: {{ reason }}",
+    "    See `{{ task_path }}`",
+]
+
+
 @pytest.fixture
 def showroom(endpoint):
     """With what a documentation may show."""
     with tempfile.TemporaryDirectory(prefix="deploy-") as directory:
-        control = configured(Path(directory), endpoint)
+        control = configured(Path(directory), endpoint, PEOPLE)
+        control.environment["LOGNAME"] = "anna"
         control.stream(
             *records("r-0", playbook="backup.yml")[:8], {"end": {"reason": "exit", "code": 0}}
         )
         control.stream(*records("r-1"))
         control.stream(*records("r-2", playbook="rollout.yml")[:7])
+        control.run("flush", "--dead", "--notifier", "pager")
+        control.run("discard", "--notifier", "pager")
         yield control
         control.stop()
 

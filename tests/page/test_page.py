@@ -22,6 +22,8 @@ SCREENS = {
     "delivery": "/deliveries/2",
     "hostile": "/deliveries/8",
     "actions": "/actions",
+    "preview": "/notifiers/1/preview",
+    "trends": "/trends",
     "nothing": "/deliveries?host=nobody",
     "problem": "/deliveries?state=open",
 }
@@ -35,6 +37,9 @@ PICTURES = {
     "notifier": "/notifiers/2",
     "deliveries": "/deliveries",
     "delivery": "/deliveries/2",
+    "preview": "/notifiers/5/preview",
+    "trends": "/trends",
+    "actions": "/actions",
 }
 
 
@@ -125,11 +130,11 @@ def test_by_keyboard_alone(tab):
     page = looking.page
     focused = "document.activeElement.textContent.trim() || document.activeElement.name"
     order = []
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         order.append(page.evaluate(focused))
     assert order[:4] == ["Skip to the content", "ansible-notify", "Runs", "Notifiers"]
-    assert order[7:] == ["notifier", "host", "task", "since"]
+    assert order[8:] == ["notifier", "host", "task", "since"]
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.type("web1")
@@ -138,6 +143,44 @@ def test_by_keyboard_alone(tab):
     page.locator("a.skip").focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_keys_move_between_rows_and_pages(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/deliveries")
+    page = looking.page
+    focused = "document.activeElement.closest('tr')?.rowIndex ?? document.activeElement.name"
+    page.keyboard.press("k")
+    last = page.evaluate(focused)
+    assert last == page.locator("tbody tr").count()
+    page.keyboard.press("k")
+    assert page.evaluate(focused) == last - 1
+    page.locator("a.skip").focus()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate(focused) == 2
+    path = page.evaluate("document.activeElement.pathname")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**" + path)
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/deliveries")
+    page.keyboard.press("/")
+    assert page.evaluate(focused) == "state"
+    page.keyboard.press("Escape")
+    page.focus("[name=host]")
+    page.keyboard.type("jk/u")
+    assert page.input_value("[name=host]") == "jk/u", "typing is not a command"
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    page.reload()
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.tagName") == "BODY", "that is remembered"
+    page.keyboard.press("?")
+    page.keyboard.press("j")
+    assert page.evaluate(focused) == 1
 
 
 def test_times_are_the_readers_own(tab):
@@ -177,6 +220,70 @@ def test_an_open_page_follows_a_run(tab, control):
     page.wait_for_function("document.getElementById('live').textContent.startsWith('updated')")
 
 
+def test_templates_are_tried_out_as_they_are_typed(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/notifiers/1")
+    page = looking.page
+    page.click("text=Preview its messages")
+    page.wait_for_selector("#message > *")
+    body = page.get_by_label("body")
+    body.fill('{"text": "{{ reason }}"}')
+    page.wait_for_function(
+        """document.getElementById("request").textContent.includes('{"text":"No package')"""
+    )
+    assert 'body = {"text": "{{ reason }}"}' in page.locator("#lines").text_content()
+    body.fill('{"text":\n"{{ reason }"}')
+    page.wait_for_function("document.getElementById('body-mistake').textContent !== ''")
+    assert body.get_attribute("aria-invalid") == "true"
+    body.fill("{{ host }}")
+    page.wait_for_function("document.getElementById('body-mistake').textContent === ''")
+    page.select_option("[name=about]", "own")
+    own = page.get_by_label("Event as JSON").first
+    own.fill('{"state": "failed", "host": "a-host-of-my-own"}')
+    page.wait_for_function(
+        "document.getElementById('request').textContent.endsWith('\"a-host-of-my-own\"')"
+    )
+    own.fill("{")
+    page.wait_for_function("document.getElementById('mistake').textContent.includes('not JSON')")
+    assert violations(page) == []
+
+
+def test_a_mail_is_shown_in_a_frame_of_its_own(browser, showroom):
+    looking = Tab(browser.new_context(), showroom.serve())
+    looking.sign_in()
+    looking.open("/notifiers/4/preview")
+    frame = looking.page.frame_locator("iframe.mail")
+    frame.locator("h3").wait_for()
+    assert "install nginx" in frame.locator("h3").inner_text()
+    border = "element => getComputedStyle(element.parentElement).borderLeftWidth"
+    assert frame.locator("h3").evaluate(border) == "4px", "it keeps its own style"
+    looking.page.get_by_label("body").fill("<script>pwned=1</script><img src=/x><p id=own>own</p>")
+    frame.locator("#own").wait_for()
+    assert all("/x" not in url for url in looking.requests), "it loads nothing"
+    # The browser reports what it refused.
+    looking.complaints = [text for text in looking.complaints if "Blocked script" not in text]
+    looking.complaints = [text for text in looking.complaints if "Content Security" not in text]
+    looking.check()
+    looking.context.close()
+
+
+def test_a_bar_leads_to_the_runs_behind_it(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/trends")
+    page = looking.page
+    bar = page.locator(".plot a").last
+    assert "runs failed" in bar.get_attribute("aria-label")
+    bar.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**state=failed**")
+    assert page.locator("a[href='/runs/r-1']").count() == 1
+    page.go_back()
+    page.click("text=As a table >> nth=0")
+    page.locator(".plot table").first.wait_for()
+
+
 def test_pictures(browser, showroom, request):
     directory = request.config.getoption("--screenshots")
     context = browser.new_context(viewport={"width": 1280, "height": 720})
@@ -184,6 +291,8 @@ def test_pictures(browser, showroom, request):
     looking.sign_in()
     for name, path in PICTURES.items():
         looking.open(path)
+        if name == "preview":
+            looking.page.wait_for_selector(".card")
         picture = looking.page.screenshot()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 100_000, name

@@ -1,11 +1,15 @@
 //! Answers, with the headers that every one of them has.
 
+use std::io::Write as _;
 use std::sync::LazyLock;
 
-use http_body_util::{Either, Full};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -21,7 +25,12 @@ pub type Content = Either<Full<Bytes>, Stream>;
 
 /// Sources that a page may use: its own, and no inline script or style.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Policy of a mail in a frame of the page: its own styles, and neither scripts, forms, pictures nor links that leave
+/// the frame.
+const FRAME_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'self'";
 
 /// Headers that protect an answer. Only a file that never changes is kept by a browser.
 const PROTECTIVE: [(&str, &str); 7] = [
@@ -64,6 +73,15 @@ pub fn html(status: StatusCode, text: String) -> Answer {
     answer(status, "text/html; charset=utf-8", text)
 }
 
+/// Returns the HTML of a mail, for a frame of the page.
+pub fn framed(html: String) -> Answer {
+    let mut answer = self::html(StatusCode::OK, html);
+    let policy = HeaderName::from_static("content-security-policy");
+    let value = HeaderValue::from_static(FRAME_POLICY);
+    answer.headers_mut().insert(policy, value);
+    answer
+}
+
 /// Returns a text for a program or a person at a terminal.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", text)
@@ -89,6 +107,49 @@ pub fn asset(kind: &'static str, body: &'static str, tag: &str) -> Answer {
         answer.headers_mut().insert(ETAG, tag);
     }
     answer
+}
+
+/// Size from which an answer is compressed, in bytes.
+const COMPRESSED: usize = 1 << 10;
+
+/// Compresses an answer for a client that accepts it. Live updates and what is already small stay as they are.
+pub async fn compress(answer: Answer, headers: &HeaderMap) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let Either::Left(body) = body else {
+        return Response::from_parts(head, body);
+    };
+    let Ok(body) = body.collect().await;
+    let body = body.to_bytes();
+    if body.len() < COMPRESSED {
+        return Response::from_parts(head, Either::Left(Full::new(body)));
+    }
+    let zipped = accepts_gzip(headers).then(|| gzip(&body)).flatten();
+    if zipped.is_some() {
+        let encoding = HeaderValue::from_static("gzip");
+        head.headers.insert(CONTENT_ENCODING, encoding);
+    }
+    let vary = HeaderValue::from_static("accept-encoding");
+    head.headers.insert(VARY, vary);
+    Response::from_parts(head, Either::Left(Full::new(zipped.unwrap_or(body))))
+}
+
+fn gzip(body: &[u8]) -> Option<Bytes> {
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+    zipped.write_all(body).ok()?;
+    zipped.finish().ok().map(Bytes::from)
+}
+
+/// Returns true if a client accepts gzip (RFC 9110, section 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).into_iter();
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        let quality = quality.trim().strip_prefix("q=").unwrap_or("1");
+        name.trim().eq_ignore_ascii_case("gzip") && quality.parse().is_ok_and(|q: f32| q > 0.0)
+    })
 }
 
 /// Returns live updates. A proxy must not keep them back.

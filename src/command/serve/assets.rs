@@ -28,6 +28,14 @@ pub const JS: Asset = Asset {
     body: include_str!("assets/page.js"),
 };
 
+/// The script of the page on which templates are tried out.
+pub const PREVIEW: Asset = Asset {
+    name: "preview",
+    ending: "js",
+    kind: "text/javascript; charset=utf-8",
+    body: include_str!("assets/preview.js"),
+};
+
 /// The icon of all pages.
 pub const ICON: Asset = Asset {
     name: "icon",
@@ -50,7 +58,7 @@ pub fn path(asset: Asset) -> String {
 
 /// Returns the file of a path, if it is one.
 pub fn get(wanted: &str) -> Option<Answer> {
-    let mut all = [CSS, JS, ICON].into_iter();
+    let mut all = [CSS, JS, PREVIEW, ICON].into_iter();
     let asset = all.find(|asset| path(*asset) == wanted)?;
     Some(answer::asset(asset.kind, asset.body, &hash(asset)))
 }

@@ -15,6 +15,8 @@ mod render;
 mod routes;
 mod run_view;
 mod runs;
+mod trends;
+mod tryout;
 mod view;
 
 use std::fs::OpenOptions;

@@ -26,6 +26,7 @@ pub struct Filters {
     pub task: String,
     pub items: String,
     pub since: String,
+    pub until: String,
     pub after: String,
     pub limit: String,
 }
@@ -44,7 +45,9 @@ impl Filters {
         "limit",
     ];
     /// Filters of runs.
-    pub const RUNS: [&str; 6] = ["state", "playbook", "host", "since", "after", "limit"];
+    pub const RUNS: [&str; 7] = [
+        "state", "playbook", "host", "since", "until", "after", "limit",
+    ];
     /// Filters of actions.
     pub const ACTIONS: [&str; 3] = ["since", "after", "limit"];
     /// Filters of the results of a run.
@@ -80,6 +83,7 @@ impl Filters {
             "task" => &mut self.task,
             "items" => &mut self.items,
             "since" => &mut self.since,
+            "until" => &mut self.until,
             "after" => &mut self.after,
             "limit" => &mut self.limit,
             _ => return None,
@@ -119,6 +123,7 @@ impl Filters {
             playbook: given(&self.playbook).map(str::to_owned),
             host: given(&self.host).map(str::to_owned),
             since: given(&self.since).map(since::parse).transpose()?,
+            until: given(&self.until).map(since::parse).transpose()?,
             after: number("after", &self.after)?,
             most: self.one_more()?,
         })
@@ -186,6 +191,7 @@ impl Filters {
             ("task", &self.task),
             ("items", &self.items),
             ("since", &self.since),
+            ("until", &self.until),
             ("limit", &self.limit),
             ("after", &after),
         ];

@@ -12,11 +12,12 @@ use super::assets;
 use crate::panics;
 use crate::secret;
 use crate::spool::DeliveryState;
+use crate::spool::record::Outcome;
 use crate::template::limits;
 use crate::text;
 
 /// Templates by name; each extends the layout or is used by others.
-const TEMPLATES: [(&str, &str); 13] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("layout", include_str!("pages/layout.html")),
     ("parts", include_str!("pages/parts.html")),
     ("runs", include_str!("pages/runs.html")),
@@ -28,6 +29,8 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("deliveries", include_str!("pages/deliveries.html")),
     ("delivery", include_str!("pages/delivery.html")),
     ("actions", include_str!("pages/actions.html")),
+    ("preview", include_str!("pages/preview.html")),
+    ("trends", include_str!("pages/trends.html")),
     ("problem", include_str!("pages/problem.html")),
     ("session", include_str!("pages/session.html")),
 ];
@@ -42,9 +45,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("took", took);
     environment.add_filter("query", query);
     environment.add_filter("badge", badge);
+    environment.add_filter("counts", counts);
     environment.add_filter("word", word);
     environment.add_global("css", assets::path(assets::CSS));
     environment.add_global("js", assets::path(assets::JS));
+    environment.add_global("preview_js", assets::path(assets::PREVIEW));
     environment.add_global("icon", assets::path(assets::ICON));
     for (name, source) in TEMPLATES {
         // A test renders each of them.
@@ -131,17 +136,35 @@ const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("failed", "!", &["unreachable"]),
 ];
 
-/// Shows a state as a word with a symbol. Unknown states count as failures.
+/// Shows a state as a word with a symbol.
 fn badge(state: String) -> Value {
     let state = word(state);
-    let known = SIGNS
-        .iter()
-        .find(|(.., words)| words.contains(&state.as_str()));
-    let (kind, sign) = known.map_or(("failed", "✗"), |(kind, sign, _)| (kind, sign));
+    let (kind, sign) = sign(&state);
     let word = shown(&state);
     Value::from_safe_string(format!(
         "<span class=\"state {kind}\"><span aria-hidden=\"true\">{sign}</span> {word}</span>"
     ))
+}
+
+/// Shows the numbers of results by state. A run may have thousands of them, so they are short.
+fn counts(counts: Value) -> Value {
+    let shown = Outcome::ALL.into_iter().map(|outcome| {
+        let name = outcome.name();
+        let number = counts.get_attr(name).ok().and_then(|number| i64::try_from(number).ok());
+        let Some(number) = number.filter(|number| *number > 0) else {
+            return String::new();
+        };
+        let (kind, sign) = sign(name);
+        format!("<span class=\"count {kind}\">{number} <i aria-hidden=\"true\">{sign}</i> {name}</span> ")
+    });
+    Value::from_safe_string(shown.collect())
+}
+
+/// Returns the class and the symbol of a state. Unknown states count as failures.
+fn sign(state: &str) -> (&'static str, &'static str) {
+    let mut known = SIGNS.iter();
+    let known = known.find(|(.., words)| words.contains(&state));
+    known.map_or(("failed", "✗"), |(kind, sign, _)| (kind, sign))
 }
 
 /// Returns the word that people read for a state of a delivery or a notifier; any other state has one name.

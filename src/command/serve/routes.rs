@@ -118,7 +118,7 @@ impl Handler for Page {
         let (head, body) = request.into_parts();
         let mut answer = self.respond(&head, body, from).await;
         answer::protect(&mut answer);
-        Ok(answer)
+        Ok(answer::compress(answer, &head.headers).await)
     }
 }
 
@@ -167,6 +167,9 @@ impl Page {
         if let (&Method::POST, Some(action)) = (&head.method, Action::of(rest)) {
             return self.act(form, action, &user).await;
         }
+        if let (&Method::POST, Form::Api, Some(id)) = (&head.method, form, previewed(rest)) {
+            return self.draft(id, body).await;
+        }
         if !is_read {
             let reason = "this can only be read";
             let answer = answer::problem(StatusCode::METHOD_NOT_ALLOWED, reason);
@@ -201,20 +204,36 @@ impl Page {
             )),
             false => self.actions.act(action, user).await,
         };
-        let asked = Asked {
-            viewer: &self.viewer,
-            previews: &self.previews,
-            form,
-            version: String::new(),
-            can_act: !self.is_read_only,
-            said: None,
-        };
+        let asked = self.asked(form);
         match (form, done) {
             (Form::Page, Ok((number, _))) => {
                 answer::see(&format!("{}?said={number}", action.page()))
             }
             (Form::Api, Ok((_, said))) => asked.reply("", "", said),
             (_, Err(problem)) => asked.problem(&problem),
+        }
+    }
+
+    /// Answers with a message that a client's templates give. That changes nothing.
+    async fn draft(&self, id: i64, body: Incoming) -> Answer {
+        let asked = self.asked(Form::Api);
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err((status, reason)) => return answer::problem(status, reason),
+        };
+        let shown = asked.draft(id, &body).await;
+        shown.unwrap_or_else(|problem| asked.problem(&problem))
+    }
+
+    /// Returns a request whose answer contains nothing that changes.
+    fn asked(&self, form: Form) -> Asked<'_> {
+        Asked {
+            viewer: &self.viewer,
+            previews: &self.previews,
+            form,
+            version: String::new(),
+            can_act: !self.is_read_only,
+            said: None,
         }
     }
 
@@ -325,6 +344,9 @@ impl Asked<'_> {
             (_, ["notifiers"]) => self.notifiers().await,
             (_, ["notifiers", id]) => self.notifier(number(id)?).await,
             (_, ["deliveries"]) => self.deliveries(query).await,
+            (Form::Page, ["notifiers", id, "preview"]) => self.tryout(number(id)?).await,
+            (Form::Page, ["mails", mail]) => self.mail(mail),
+            (_, ["trends"]) => self.trends(query).await,
             (_, ["actions"]) => self.actions(query).await,
             (_, ["deliveries", id]) => self.delivery(number(id)?).await,
             _ => Err(absent("there is no such page")),
@@ -459,6 +481,12 @@ impl Asked<'_> {
             jiff::Timestamp::now(),
         ))
     }
+}
+
+/// Returns the notifier whose templates a path of the API tries out.
+fn previewed(path: &str) -> Option<i64> {
+    let id = path.strip_prefix("notifiers/")?.strip_suffix("/preview")?;
+    id.parse().ok()
 }
 
 fn number(text: &str) -> Result<i64, Problem> {

@@ -337,7 +337,7 @@ fn text(message: &Message) -> String {
 }
 
 /// Returns the user's `body`, or the same content as the text.
-fn html(message: &Message) -> String {
+pub fn html(message: &Message) -> String {
     if let Some(body) = message.body.as_ref().and_then(|body| body.as_str()) {
         return printable(body).into_owned();
     }

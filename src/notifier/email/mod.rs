@@ -432,6 +432,10 @@ impl Notifier for Email {
         )))
     }
 
+    fn html(&self, message: &Message) -> Option<String> {
+        Some(secret::redact(&mail::html(message)))
+    }
+
     async fn check(&self) -> Check {
         let mut check = Check::default();
         let timeout = self.server.timeout;

@@ -9,7 +9,7 @@ mod outcome;
 mod prune;
 pub mod results;
 pub mod runs;
-mod trends;
+pub mod trends;
 mod write;
 
 #[cfg(test)]

@@ -178,9 +178,12 @@ pub fn tasks(connection: &Connection, run: i64) -> rusqlite::Result<Vec<Recorded
 /// Returns the hosts of a run by name.
 pub fn hosts(connection: &Connection, run: i64) -> rusqlite::Result<Vec<RecordedHost>> {
     let mut statement = connection.prepare_cached(
-        "SELECT host.name, flags & ?2, count(*) FROM task CROSS JOIN result ON result.task = task.id
-         CROSS JOIN host ON host.id = result.host
-         WHERE task.run = ?1 AND flags & ?3 = 0 GROUP BY result.host, 2 ORDER BY host.name",
+        // Results are counted before their hosts are looked up.
+        "SELECT host.name, counted.outcome, counted.results FROM (
+            SELECT result.host AS host, flags & ?2 AS outcome, count(*) AS results
+            FROM task CROSS JOIN result ON result.task = task.id
+            WHERE task.run = ?1 AND flags & ?3 = 0 GROUP BY 1, 2) AS counted
+         CROSS JOIN host ON host.id = counted.host ORDER BY host.name",
     )?;
     let mut rows = statement.query([run, OUTCOME, ITEM])?;
     let mut found: Vec<RecordedHost> = Vec::new();
@@ -212,7 +215,7 @@ pub fn results(
     run: i64,
     filter: &ResultFilter,
 ) -> rusqlite::Result<Vec<RecordedResult>> {
-    let mut sql = RESULT.to_owned();
+    let mut sql = format!("{RESULT}{}", with_any(filter));
     let mut values: Vec<Value> = vec![run.into(), i64::from(filter.whole).into()];
     let mut add = |condition: &str, value: Value| {
         values.push(value);
@@ -242,6 +245,17 @@ pub fn results(
         .prepare_cached(&sql)?
         .query_map(rusqlite::params_from_iter(values), recorded_result)?
         .collect()
+}
+
+/// Returns the SQL condition for tasks that have a result which the filter selects: each counts those of its hosts,
+/// but not those of items.
+fn with_any(filter: &ResultFilter) -> String {
+    if filter.items || filter.outcomes.is_empty() {
+        return String::new();
+    }
+    let counts = filter.outcomes.iter();
+    let counts = counts.map(|outcome| format!("task.{}", outcome.name()));
+    format!(" AND {} > 0", counts.collect::<Vec<String>>().join(" + "))
 }
 
 /// Returns a result of a run by the number of its event.

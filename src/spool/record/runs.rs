@@ -106,6 +106,8 @@ pub struct RunFilter {
     pub host: Option<String>,
     /// Milliseconds since 1970.
     pub since: Option<i64>,
+    /// Only those that began before this time, in milliseconds since 1970.
+    pub until: Option<i64>,
     /// Number of the last run of the previous page.
     pub after: Option<i64>,
     /// Maximum number of runs; 0 for no limit.
@@ -158,7 +160,7 @@ pub fn list(
             AND (?2 IS NULL OR id IN (SELECT run FROM host WHERE host.name = ?2))
             AND (?3 IS NULL OR (started, id) < (SELECT started, id FROM run WHERE id = ?3))
             AND (?4 IS NULL OR status IS ?4 OR ?4 = 'canceled' AND status IS NULL)
-            AND (NOT ?5 OR status IS NULL)
+            AND (NOT ?5 OR status IS NULL) AND (?6 IS NULL OR started < ?6)
          ORDER BY started DESC, id DESC"
     ))?;
     let status = filter.state.and_then(status_of);
@@ -168,7 +170,8 @@ pub fn list(
         filter.host,
         filter.after,
         status,
-        is_open
+        is_open,
+        filter.until
     ])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

@@ -342,7 +342,8 @@ fn sums_of_days_survive_their_runs() {
         }
         story.write(&spool);
     }
-    let before = trends::days(&spool, 0).unwrap();
+    let nowhere = Path::new("/nonexistent");
+    let before = trends::days(&spool, nowhere, 0).unwrap();
     assert_eq!(
         (before[0].runs, before[0].failed, before[0].canceled),
         (3, 1, 1)
@@ -355,7 +356,7 @@ fn sums_of_days_survive_their_runs() {
     }
     assert_eq!(ids(&spool, RunFilter::default()), ["2", "1"]);
     while forget_one(&spool, Path::new("/nowhere")).unwrap() {}
-    assert_eq!(trends::days(&spool, 0).unwrap(), before);
+    assert_eq!(trends::days(&spool, nowhere, 0).unwrap(), before);
     for table in ["run", "host", "task", "result", "detail"] {
         let count = format!("SELECT count(*) FROM {table}");
         let count: i64 = spool.query_row(&count, [], |row| row.get(0)).unwrap();

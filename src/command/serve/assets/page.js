@@ -117,6 +117,55 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
+// Keys: `/` goes to the first filter, `j` and `k` from row to row, Enter opens a row's link, Escape or `u` goes up.
+// They are off while typing, and `?` turns them off and on.
+const OFF = "keys-off";
+const rows = () => [...document.querySelectorAll("main tbody tr a:first-of-type")].filter(
+  (link, at, all) => link.offsetParent && link.closest("tr") !== all[at - 1]?.closest("tr"),
+);
+
+function move(step) {
+  const all = rows();
+  const row = document.activeElement.closest("tr");
+  const at = all.findIndex((link) => link.closest("tr") === row);
+  const next = at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step;
+  all[next]?.focus();
+}
+
+function up() {
+  const crumbs = document.querySelectorAll(".crumbs a");
+  crumbs[crumbs.length - 1]?.click();
+}
+
+function toggleKeys() {
+  const isOff = localStorage.getItem(OFF);
+  if (isOff) localStorage.removeItem(OFF);
+  else localStorage.setItem(OFF, "1");
+  say(isOff ? "keys are on: / j k Enter Escape u ?" : "keys are off; ? turns them on");
+}
+
+const KEYS_OF = {
+  "/": () => document.querySelector("main form.filters :is(input:not([type=hidden]), select)")?.focus(),
+  j: () => move(1),
+  k: () => move(-1),
+  u: up,
+  Escape: up,
+};
+
+document.addEventListener("keydown", (event) => {
+  const field = event.target.closest("input, select, textarea");
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  if (field) {
+    if (event.key === "Escape") field.blur();
+    return;
+  }
+  if (event.key === "?") return toggleKeys();
+  const act = KEYS_OF[event.key];
+  if (!act || localStorage.getItem(OFF)) return;
+  event.preventDefault();
+  act();
+});
+
 localTimes(document);
 signIn();
 listen();
