@@ -114,6 +114,8 @@ fn run_async(command: Command) -> Exit {
             Command::Runs(arguments) => command::runs::run(arguments).await,
             Command::Report(arguments) => command::report::run(arguments).await,
             Command::Status(arguments) => command::status::run(arguments).await,
+            Command::Mute(arguments) => command::mute::mute(arguments).await,
+            Command::Unmute(arguments) => command::mute::unmute(arguments).await,
             Command::History(arguments) => command::history::history(arguments).await,
             Command::Discard(arguments) => command::history::discard(arguments).await,
             Command::Demo(arguments) => command::demo::run(arguments).await,

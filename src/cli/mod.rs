@@ -2,6 +2,7 @@
 
 pub mod by;
 pub mod demo;
+pub mod mute;
 pub mod runs;
 pub mod serve;
 pub mod since;
@@ -71,6 +72,12 @@ pub enum Command {
     /// IDs, --notifier, --run and --all select both pending and dead deliveries. --pending and --dead select
     /// only one of the two, and can be combined with --notifier and --run. Delivered events are kept.
     Discard(Discard),
+    /// Hold the messages of notifiers until a time
+    ///
+    /// What happens meanwhile is kept, and sent when the time has come. Processes that run already hold it, too.
+    Mute(mute::Mute),
+    /// Send the messages of muted notifiers again
+    Unmute(mute::Unmute),
     /// Serve a web page and a JSON API that show the spool
     Serve(serve::Serve),
     /// Show in a minute what this program does, without Ansible and without a configuration

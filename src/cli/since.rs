@@ -4,6 +4,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
+use crate::system::clock;
+
 /// Accepted forms, for messages.
 const FORMS: &str = "2026-11-27, 2026-11-27T10:00, 19:00, 5min, 2h or 3d";
 
@@ -11,6 +13,35 @@ const FORMS: &str = "2026-11-27, 2026-11-27T10:00, 19:00, 5min, 2h or 3d";
 /// since 1970.
 pub fn parse(text: &str) -> Result<i64, String> {
     parse_at(text, &ZonedDateTime::now()).map(|time| time.as_millisecond())
+}
+
+/// Longest time until an end, in days.
+const MAX_DAYS: i64 = 366;
+
+/// Accepts the end of a period: a date or time, in local time unless it has a zone, or a duration from now. Returns
+/// milliseconds since 1970.
+pub fn parse_end(text: &str) -> Result<i64, String> {
+    end_at(text, &clock::now().to_zoned_datetime(TimeZone::system()))
+        .map(|time| time.as_millisecond())
+}
+
+fn end_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
+    let text = text.trim();
+    let later = || now.checked_add(text.parse::<Span>().ok()?.abs()).ok();
+    let time = moment(text, now.time_zone(), now.date());
+    let time = time.or_else(|| later().map(|time| time.timestamp()));
+    let time = time.ok_or_else(|| {
+        format!("`{text}` is not a time or duration; write 1h, 3d, 18:00, 2026-11-30 or 2026-11-30T06:00")
+    })?;
+    if time <= now.timestamp() {
+        return Err(format!("`{text}` is in the past"));
+    }
+    match time.as_millisecond() - now.timestamp().as_millisecond() <= MAX_DAYS * 86_400_000 {
+        true => Ok(time),
+        false => Err(format!(
+            "`{text}` is too far; it can be at most {MAX_DAYS} days"
+        )),
+    }
 }
 
 fn parse_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
@@ -77,6 +108,31 @@ mod tests {
             ("500ms", "2026-11-27T18:29:59.5Z"),
         ] {
             assert_eq!(at(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_lie_ahead() {
+        let now: ZonedDateTime = "2026-11-27T20:30:00+02:00[+02:00]".parse().unwrap();
+        let at = |text| end_at(text, &now).map(|time| time.to_string());
+        for (text, expected) in [
+            ("1h", "2026-11-27T19:30:00Z"),
+            ("3d", "2026-11-30T18:30:00Z"),
+            ("21:00", "2026-11-27T19:00:00Z"),
+            ("2026-11-30", "2026-11-29T22:00:00Z"),
+            ("2026-11-30T06:00Z", "2026-11-30T06:00:00Z"),
+        ] {
+            assert_eq!(at(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, reason) in [
+            ("20:00", "is in the past"),
+            ("0h", "is in the past"),
+            ("2026-11-27", "is in the past"),
+            ("400d", "at most 366 days"),
+            ("soon", "is not a time"),
+            ("", "is not a time"),
+        ] {
+            assert!(at(text).unwrap_err().contains(reason), "{text}");
         }
     }
 

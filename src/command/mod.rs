@@ -14,6 +14,7 @@ pub mod history;
 pub mod import;
 pub mod init;
 pub mod man;
+pub mod mute;
 mod orphan;
 pub mod receive;
 mod rendered;

@@ -12,7 +12,7 @@ use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
 use crate::console::table::{Align, Column, Table};
 use crate::exit::Exit;
-use crate::spool::{BreakerState, DeliveryState, DestinationStatus, Scope, Spool};
+use crate::spool::{BreakerState, DeliveryState, DestinationStatus, Mute, Scope, Spool};
 use crate::system::clock;
 
 const COLUMNS: [Column; 7] = [
@@ -31,28 +31,35 @@ pub async fn run(arguments: cli::Status) -> Exit {
         Ok(run) => run,
         Err(exit) => return exit,
     };
-    let asked = ask(&arguments.place, async |spool: &Spool| match run {
-        Some(run) => spool.status_of_run(run).await,
-        None => spool.status().await,
+    let asked = ask(&arguments.place, async |spool: &Spool| {
+        let rows = match run {
+            Some(run) => spool.status_of_run(run).await?,
+            None => spool.status().await?,
+        };
+        Ok((rows, spool.mutes().await?))
     });
-    let mut rows = match asked.await {
-        Ok(rows) => rows,
+    let (mut rows, mutes) = match asked.await {
+        Ok(found) => found,
         Err(exit) => return exit,
     };
+    let mute_of = |row: &DestinationStatus| mutes.iter().find(|mute| mute.destination == row.id);
     let states = &arguments.state;
     rows.retain(|row| states.is_empty() || states.iter().any(|state| has(row, *state)));
     if rows.is_empty() {
         stderr::say(nothing(&arguments));
     }
     if arguments.json {
-        let rows: Vec<Value> = rows.iter().map(as_json).collect();
+        let rows = rows.iter().map(|row| as_json(row, mute_of(row)));
+        let rows: Vec<Value> = rows.collect();
         return print_json(&format!("{:#}\n", json!(rows)));
     }
     let rows = together(rows);
     let mut table = Table::new(&COLUMNS);
     for row in &rows {
         let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
-        table.row(cells(row, alike), notes(row));
+        let mut notes = notes(row);
+        notes.extend(mute_of(row).map(mute_note));
+        table.row(cells(row, alike), notes);
     }
     stdout::show_styled(&table.parts());
     Exit::Ok
@@ -122,8 +129,17 @@ pub fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
     Search::stored(row.search.as_deref()?).file()
 }
 
-fn as_json(row: &DestinationStatus) -> Value {
+/// Returns the note about a mute.
+fn mute_note(mute: &Mute) -> Styled {
+    let until = clock::local(mute.until);
+    Styled::Warn(format!("muted until {until} by {}: {}", mute.who, mute.why))
+}
+
+fn as_json(row: &DestinationStatus, mute: Option<&Mute>) -> Value {
     let mut shown = json!(row);
+    if let Some(mute) = mute {
+        shown["muted"] = json!({"until": mute.until, "who": mute.who, "why": mute.why});
+    }
     shown["config"] = json!(config_of(row).map(|path| path.display().to_string()));
     shown
 }

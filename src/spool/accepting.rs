@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use super::conditions::{self, Condition, Decision, Treatment};
 use super::fields;
 use super::held::{self, Released};
+use super::mutes::Mutes;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 
@@ -55,6 +56,7 @@ pub struct Acceptance {
 pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<Acceptance> {
     let (mut accepted, mut released) = (Vec::new(), Vec::new());
     let mut lines: HashMap<DestinationId, Line> = HashMap::new();
+    let mutes = Mutes::read(connection)?;
     let mut add_event = connection.prepare_cached(
         "INSERT OR IGNORE INTO event (event_id, created, callback, host, task, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -97,13 +99,16 @@ pub fn accept(connection: &Connection, events: &[NewEvent]) -> rusqlite::Result<
                 Some(line) => *line,
                 None => Line::after(last_waiting(connection, *destination)?),
             };
-            if event.ends_hold(*destination) && !std::mem::replace(&mut line.holds_nothing, true) {
+            if event.ends_hold(*destination, &mutes)
+                && !std::mem::replace(&mut line.holds_nothing, true)
+            {
                 let before = held::release_all(connection, *destination)?;
                 line.last = before.last().map_or(line.last, |last| last.delivery);
                 released.extend(before.into_iter().map(|one| (*destination, one)));
             }
             let previous = line.last;
             let decision = event.decide(connection, *destination)?;
+            let decision = mutes.decide(*destination, decision);
             add_delivery.execute(params![id, *destination])?;
             let delivery = connection.last_insert_rowid();
             if decision != Decision::PENDING {
@@ -179,9 +184,12 @@ impl NewEvent {
     }
 
     /// Returns true if a destination holds nothing at its time: what was held comes before it.
-    fn ends_hold(&self, destination: DestinationId) -> bool {
-        let condition = self.condition(destination);
-        condition.is_some_and(|condition| condition.treatment == Treatment::Now)
+    fn ends_hold(&self, destination: DestinationId, mutes: &Mutes) -> bool {
+        match self.condition(destination) {
+            _ if mutes.hold(destination) => false,
+            Some(condition) => condition.treatment == Treatment::Now,
+            None => mutes.has_ended(destination),
+        }
     }
 
     /// Decides what becomes of its delivery to a destination.

@@ -39,6 +39,10 @@ pub enum Deed {
     Try,
     /// Sent a test.
     Test,
+    /// Muted a notifier until a time.
+    Mute,
+    /// Ended that early.
+    Unmute,
 }
 
 impl Deed {
@@ -50,6 +54,8 @@ impl Deed {
             Deed::Release => "release",
             Deed::Try => "try",
             Deed::Test => "test",
+            Deed::Mute => "mute",
+            Deed::Unmute => "unmute",
         }
     }
 }

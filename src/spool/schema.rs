@@ -7,8 +7,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 10] = [
-    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH,
+const VERSIONS: [&str; 11] = [
+    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH,
 ];
 
 /// Version of the tables that this program writes.
@@ -295,6 +295,17 @@ const TENTH: &str = "
         what TEXT NOT NULL,
         target TEXT NOT NULL,
         note TEXT NOT NULL
+    );
+";
+
+const ELEVENTH: &str = "
+    -- notifiers that someone muted; those whose time is over have ended
+    CREATE TABLE mute (
+        destination INTEGER PRIMARY KEY REFERENCES destination (id),
+        -- milliseconds since 1970
+        until INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        why TEXT NOT NULL
     );
 ";
 

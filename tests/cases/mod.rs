@@ -40,6 +40,7 @@ mod memory;
 #[cfg(feature = "failpoints")]
 mod missing;
 mod mistakes;
+mod mutes;
 mod named_secrets;
 mod nginx;
 mod ntfy;

@@ -268,6 +268,29 @@ def test_a_mail_is_shown_in_a_frame_of_its_own(browser, showroom):
     looking.context.close()
 
 
+def test_a_notifier_is_muted_and_unmuted(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/notifiers/3")
+    page = looking.page
+    page.click("text=Mute…")
+    page.get_by_label("Until").fill("2h")
+    page.get_by_label("Why").fill("we move the database")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Muted until")
+    assert "we move the database" in page.locator("dl").inner_text()
+    assert "muted" in page.locator("h1").inner_text()
+    assert violations(page) == []
+    looking.open("/notifiers")
+    assert "we move the database" in page.locator("table").inner_text()
+    looking.open("/notifiers/3")
+    page.click("text=Unmute")
+    page.wait_for_selector("text=no longer muted")
+    assert page.locator("text=Muted until").count() == 0
+    looking.open("/actions")
+    assert "unmute" in page.locator("tbody tr").first.inner_text()
+
+
 def test_a_bar_leads_to_the_runs_behind_it(tab):
     looking = tab()
     looking.sign_in()

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 
 use hyper::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 50;
 const MAX_TEXT: usize = 4 << 10;
 
 /// An action, and the page that it returns to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Gives a delivery up.
     Discard(i64),
@@ -37,6 +37,37 @@ pub enum Action {
     Revive(i64),
     /// Sends a message marked as a test.
     Test(i64),
+    /// Mutes a notifier.
+    Mute(i64, Muting),
+    /// Ends that.
+    Unmute(i64),
+}
+
+/// End of a mute and its reason, as someone gave them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Muting {
+    until: String,
+    why: String,
+}
+
+impl Muting {
+    /// Reads the body of a request.
+    pub fn read(body: &[u8], is_json: bool) -> Result<Muting, String> {
+        if is_json {
+            let read = serde_json::from_slice(body);
+            return read.map_err(|error| format!("the request is not understood: {error}"));
+        }
+        let mut muting = Muting::default();
+        for (name, value) in url::form_urlencoded::parse(body) {
+            match &*name {
+                "until" => muting.until = value.into_owned(),
+                "why" => muting.why = value.into_owned(),
+                _ => return Err(format!("unknown field `{name}`")),
+            }
+        }
+        Ok(muting)
+    }
 }
 
 impl Action {
@@ -52,15 +83,21 @@ impl Action {
             ("notifiers", "try") => Some(Action::Try(id)),
             ("notifiers", "revive") => Some(Action::Revive(id)),
             ("notifiers", "test") => Some(Action::Test(id)),
+            ("notifiers", "mute") => Some(Action::Mute(id, Muting::default())),
+            ("notifiers", "unmute") => Some(Action::Unmute(id)),
             _ => None,
         }
     }
 
     /// Returns the page that shows its effect.
-    pub fn page(self) -> String {
+    pub fn page(&self) -> String {
         match self {
             Action::Discard(id) => format!("/deliveries/{id}"),
-            Action::Try(id) | Action::Revive(id) | Action::Test(id) => format!("/notifiers/{id}"),
+            Action::Try(id)
+            | Action::Revive(id)
+            | Action::Test(id)
+            | Action::Mute(id, _)
+            | Action::Unmute(id) => format!("/notifiers/{id}"),
         }
     }
 }
@@ -101,7 +138,7 @@ impl Actions {
     }
 
     /// Does it for this user, and returns the number of its outcome, and the outcome.
-    pub async fn act(&self, action: Action, user: &str) -> Result<(u64, Said), Problem> {
+    pub async fn act(&self, action: &Action, user: &str) -> Result<(u64, Said), Problem> {
         let Ok(_turn) = self.turn.try_acquire() else {
             let reason = "another action is under way; try again when it has ended";
             return Err(Problem(StatusCode::TOO_MANY_REQUESTS, reason.to_owned()));
@@ -129,7 +166,7 @@ impl Actions {
         }
     }
 
-    async fn command(&self, action: Action, user: &str) -> Result<Command, Problem> {
+    async fn command(&self, action: &Action, user: &str) -> Result<Command, Problem> {
         let program = std::env::current_exe();
         let program = program
             .map_err(|error| Problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -143,7 +180,7 @@ impl Actions {
                     .args(self.options());
             }
             Action::Try(id) | Action::Revive(id) => {
-                let notifier = self.notifier(id).await?;
+                let notifier = self.notifier(*id).await?;
                 command
                     .args(["flush", &by])
                     .arg(format!("--notifier={}", notifier.name));
@@ -152,8 +189,19 @@ impl Actions {
                     command.arg("--dead");
                 }
             }
+            Action::Mute(id, Muting { until, why }) => {
+                let notifier = self.notifier(*id).await?.id.0;
+                command.args(["mute", &by, &format!("--id={notifier}")]);
+                command.args([format!("--until={until}"), format!("--why={why}")]);
+                command.args(self.options());
+            }
+            Action::Unmute(id) => {
+                let notifier = self.notifier(*id).await?.id.0;
+                command.args(["unmute", &by, &format!("--id={notifier}")]);
+                command.args(self.options());
+            }
             Action::Test(id) => {
-                let notifier = self.notifier(id).await?;
+                let notifier = self.notifier(*id).await?;
                 command.args(["test", &by]).args(self.settings(&notifier)?);
                 command.arg("--noted-in").arg(self.viewer.folder());
                 // Whatever the name is, it is no option.

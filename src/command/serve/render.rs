@@ -127,7 +127,7 @@ const SIGNS: [(&str, &str, &[&str]); 7] = [
     ("changed", "~", &["changed"]),
     ("pending", "…", &["pending"]),
     ("running", "▸", &["running"]),
-    ("paused", "‖", &["paused", "held"]),
+    ("paused", "‖", &["paused", "held", "muted"]),
     (
         "skipped",
         "–",

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::access::{Access, Credentials, Refused};
-use super::actions::{Action, Actions, Said};
+use super::actions::{Action, Actions, Muting, Said};
 use super::answer::{self, Answer, Content};
 use super::events::Events;
 use super::preview::Previews;
@@ -25,7 +25,7 @@ use super::{assets, metrics, render};
 use crate::cli::serve::Serve;
 use crate::command::status::together;
 use crate::net::server::{Handler, PATIENCE};
-use crate::spool::{DestinationStatus, Unseen, Viewer};
+use crate::spool::{DestinationStatus, Mute, Unseen, Viewer};
 use crate::system::user;
 
 /// Size limit of a request's body, in bytes.
@@ -164,8 +164,8 @@ impl Page {
             Some(rest) => (Form::Api, rest),
             None => (Form::Page, path.trim_start_matches('/')),
         };
-        if let (&Method::POST, Some(action)) = (&head.method, Action::of(rest)) {
-            return self.act(form, action, &user).await;
+        if let Some(action) = asked_for(&head.method, form, rest) {
+            return self.act(form, action, body, &user).await;
         }
         if let (&Method::POST, Form::Api, Some(id)) = (&head.method, form, previewed(rest)) {
             return self.draft(id, body).await;
@@ -196,22 +196,36 @@ impl Page {
     }
 
     /// Runs an action that a button or a program requested.
-    async fn act(&self, form: Form, action: Action, user: &str) -> Answer {
-        let done = match self.is_read_only {
-            true => Err(Problem(
-                StatusCode::FORBIDDEN,
-                "nothing can be changed: it was started with `--read-only`".to_owned(),
-            )),
-            false => self.actions.act(action, user).await,
-        };
+    async fn act(&self, form: Form, action: Action, body: Incoming, user: &str) -> Answer {
+        let page = action.page();
+        let done = self.done(form, action, body, user).await;
         let asked = self.asked(form);
         match (form, done) {
-            (Form::Page, Ok((number, _))) => {
-                answer::see(&format!("{}?said={number}", action.page()))
-            }
+            (Form::Page, Ok((number, _))) => answer::see(&format!("{page}?said={number}")),
             (Form::Api, Ok((_, said))) => asked.reply("", "", said),
             (_, Err(problem)) => asked.problem(&problem),
         }
+    }
+
+    async fn done(
+        &self,
+        form: Form,
+        mut action: Action,
+        body: Incoming,
+        user: &str,
+    ) -> Result<(u64, Said), Problem> {
+        if self.is_read_only {
+            return Err(Problem(
+                StatusCode::FORBIDDEN,
+                "nothing can be changed: it was started with `--read-only`".to_owned(),
+            ));
+        }
+        if let Action::Mute(_, muting) = &mut action {
+            let body = read(body).await;
+            let body = body.map_err(|(status, reason)| Problem(status, reason.to_owned()))?;
+            *muting = Muting::read(&body, form == Form::Api).map_err(bad)?;
+        }
+        self.actions.act(&action, user).await
     }
 
     /// Answers with a message that a client's templates give. That changes nothing.
@@ -394,13 +408,23 @@ impl Asked<'_> {
         }
     }
 
+    async fn mutes(&self) -> Result<Vec<Mute>, Unseen> {
+        match self.viewer.mutes().await {
+            Err(Unseen::Missing(_)) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
     async fn notifiers(&self) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct Notifiers {
             notifiers: Vec<Notifier>,
         }
         let rows = together(self.destinations().await?);
-        let notifiers = rows.into_iter().map(Notifier::from).collect();
+        let mutes = self.mutes().await?;
+        let notifiers = rows.into_iter();
+        let notifiers = notifiers.map(|row| Notifier::from(row).with_mute(&mutes));
+        let notifiers = notifiers.collect();
         Ok(self.reply("notifiers", "notifiers", Notifiers { notifiers }))
     }
 
@@ -420,7 +444,7 @@ impl Asked<'_> {
         };
         let (deliveries, _) = self.listed(&filters).await?;
         let data = OneNotifier {
-            notifier: Notifier::from(row),
+            notifier: Notifier::from(row).with_mute(&self.mutes().await?),
             deliveries,
         };
         Ok(self.reply("notifier", &format!("notifiers/{id}"), data))
@@ -480,6 +504,16 @@ impl Asked<'_> {
             &runs,
             jiff::Timestamp::now(),
         ))
+    }
+}
+
+/// Returns the action that a request asks for. A mute is a thing of its own in the API, which can be deleted.
+fn asked_for(method: &Method, form: Form, path: &str) -> Option<Action> {
+    match (method, form, Action::of(path)?) {
+        (&Method::DELETE, Form::Api, Action::Mute(id, _)) => Some(Action::Unmute(id)),
+        (&Method::POST, Form::Api, Action::Unmute(_)) => None,
+        (&Method::POST, _, action) => Some(action),
+        _ => None,
     }
 }
 

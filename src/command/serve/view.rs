@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::command::status::config_of;
 use crate::json::bulk;
-use crate::spool::{AttemptRow, BreakerState, DeliveryState, DestinationStatus, HistoryRow, Scope};
+use crate::spool::{
+    AttemptRow, BreakerState, DeliveryState, DestinationStatus, HistoryRow, Mute, Scope,
+};
 
 /// Size limit of an event's text on a page, in bytes; the API returns all of it.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -35,6 +37,32 @@ pub struct Notifier {
     pub last_error: Option<String>,
     pub breaker: BreakerState,
     pub needs: Vec<String>,
+    pub muted: Option<Muted>,
+}
+
+/// A mute that someone asked for.
+#[derive(Serialize)]
+pub struct Muted {
+    pub until: String,
+    pub who: String,
+    pub why: String,
+}
+
+impl Notifier {
+    /// Returns it with its mute, if there is one among these.
+    pub fn with_mute(mut self, mutes: &[Mute]) -> Notifier {
+        let mut mutes = mutes.iter();
+        let mute = mutes.find(|mute| mute.destination.0 == self.id);
+        self.muted = mute.map(|mute| Muted {
+            until: time(mute.until),
+            who: mute.who.clone(),
+            why: mute.why.clone(),
+        });
+        if self.muted.is_some() && self.breaker == BreakerState::Closed {
+            self.state = "muted";
+        }
+        self
+    }
 }
 
 impl From<DestinationStatus> for Notifier {
@@ -61,6 +89,7 @@ impl From<DestinationStatus> for Notifier {
             last_error: row.last_error,
             breaker: row.breaker,
             needs: row.needs,
+            muted: None,
         }
     }
 }

@@ -1,19 +1,25 @@
 //! Deliveries that are held until a certain time: the process that delivers releases them.
 
+use std::time::{Duration, Instant};
+
 use super::Worker;
 use super::handle::WorkerHandle;
 use crate::route::timing::{Timing, Treatment};
 use crate::spool::{DeliveryState, HeldRange, Spool};
 use crate::system::clock;
 
+/// Interval at which the ends of mutes are looked for.
+const MUTES: Duration = Duration::from_secs(2);
 /// Number of deliveries that are looked up at once.
 const LOOKED_AT: usize = 1000;
 
 impl Worker {
-    /// Makes held deliveries pending, unless it is known that there are none.
+    /// Makes held deliveries pending. Where its rules hold none, it is looked now and then: it may have been muted.
     pub(super) async fn release(&mut self, spool: &Spool) {
-        if self.handle.holds() || !std::mem::replace(&mut self.holds_nothing, true) {
+        let is_due = |looked: Instant| looked.elapsed() >= MUTES;
+        if self.handle.holds() || self.looked_for_held.is_none_or(is_due) {
             self.handle.release(spool).await;
+            self.looked_for_held = Some(Instant::now());
         }
     }
 }
@@ -34,12 +40,22 @@ impl WorkerHandle {
         let Ok(Some(HeldRange { first, last })) = spool.held(id).await else {
             return;
         };
+        let Ok(muted) = spool.muted_until(id).await else {
+            return;
+        };
         let now = clock::now();
         let time = now.as_millisecond();
         let held = match timing.map(|timing| (timing.muted_until(now), timing.treatment(now))) {
             Some((Some(until), _)) => Some((until.as_millisecond(), i64::MAX)),
             Some((None, Treatment::Hold(until))) => Some((0, until.as_millisecond())),
             _ => None,
+        };
+        let held = match (muted, held) {
+            (Some(until), held) => Some((
+                until.max(held.map_or(0, |(earliest, _)| earliest)),
+                i64::MAX,
+            )),
+            (None, held) => held,
         };
         let due = match held {
             None => i64::MAX,

@@ -60,8 +60,8 @@ struct Worker {
     large: Rc<Mutex<()>>,
     /// True if it starts no further attempt, and ends with those in progress.
     retired: bool,
-    /// True once nothing is known to be held, if its rules hold nothing.
-    holds_nothing: bool,
+    /// Time at which it last looked for held deliveries.
+    looked_for_held: Option<Instant>,
     /// Marks that the spool did not take.
     unrecorded: Vec<Mark>,
     /// Waits until they have been tried again.
@@ -133,7 +133,7 @@ impl Worker {
             steps: JoinSet::new(),
             large: Rc::default(),
             retired: false,
-            holds_nothing: false,
+            looked_for_held: None,
             unrecorded: Vec::new(),
             asks_to_catch_up: None,
             breaker: Breaker::default(),

@@ -1,0 +1,182 @@
+//! Notifiers that someone muted until a certain time. What is accepted meanwhile is held, as in the time windows of
+//! the configuration, and released when the mute ends.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+
+use super::actions::{self, Actor, Deed};
+use super::conditions::Decision;
+use super::error::Error;
+use super::scope::DestinationId;
+use super::state::DeliveryState;
+use super::viewer::{Unseen, Viewer};
+use super::{Spool, fields};
+use crate::system::clock;
+
+/// A notifier that is muted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mute {
+    pub destination: DestinationId,
+    /// Milliseconds since 1970.
+    pub until: i64,
+    pub who: String,
+    pub why: String,
+}
+
+/// Ends of mutes, by destination; zero for those that are over.
+pub struct Mutes(HashMap<DestinationId, i64>);
+
+impl Mutes {
+    /// Reads all mutes; nearly always there is none.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Mutes> {
+        let mut statement = connection.prepare_cached("SELECT destination, until FROM mute")?;
+        let mut rows = statement.query([])?;
+        let mut found = HashMap::new();
+        let mut now = None;
+        while let Some(row) = rows.next()? {
+            let now = *now.get_or_insert_with(|| clock::now().as_millisecond());
+            let until = fields::number(row, 1)?.filter(|until| *until > now);
+            let destination = fields::number(row, 0)?.unwrap_or_default();
+            found.insert(destination, until.unwrap_or(0));
+        }
+        Ok(Mutes(found))
+    }
+
+    /// Returns true if a destination is muted.
+    pub fn hold(&self, destination: DestinationId) -> bool {
+        self.0.get(&destination).is_some_and(|until| *until > 0)
+    }
+
+    /// Returns true if the mute of a destination is over: what it held comes before what is added.
+    pub fn has_ended(&self, destination: DestinationId) -> bool {
+        self.0.get(&destination) == Some(&0)
+    }
+
+    /// Returns the decision about a delivery after the mute of its destination: what would be sent is held.
+    pub fn decide(&self, destination: DestinationId, decision: Decision) -> Decision {
+        match self.0.get(&destination) {
+            Some(until) if *until > 0 && decision.state != DeliveryState::Suppressed => Decision {
+                state: DeliveryState::Held,
+                hold: decision.hold.max(*until),
+                ..decision
+            },
+            _ => decision,
+        }
+    }
+}
+
+/// Returns the time until which a destination is muted; None if it is not.
+pub fn until(connection: &Connection, destination: DestinationId) -> rusqlite::Result<Option<i64>> {
+    let now = clock::now().as_millisecond();
+    connection
+        .prepare_cached("SELECT until FROM mute WHERE destination = ?1 AND until > ?2")?
+        .query_row(params![destination, now], |row| row.get(0))
+        .optional()
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<Mute>> {
+    let now = clock::now().as_millisecond();
+    connection
+        .prepare_cached(
+            "SELECT destination, until, who, why FROM mute WHERE until > ?1 ORDER BY destination",
+        )?
+        .query_map([now], |row| {
+            Ok(Mute {
+                destination: fields::number(row, 0)?.unwrap_or_default(),
+                until: fields::number(row, 1)?.unwrap_or_default(),
+                who: fields::text(row, 2)?.unwrap_or_default(),
+                why: fields::text(row, 3)?.unwrap_or_default(),
+            })
+        })?
+        .collect()
+}
+
+fn mute(
+    connection: &Connection,
+    destination: DestinationId,
+    actor: &Actor,
+    (until, why): (i64, &str),
+) -> rusqlite::Result<()> {
+    let now = clock::now().as_millisecond();
+    connection.execute(
+        "DELETE FROM mute WHERE until <= ?1 AND NOT EXISTS (
+            SELECT 1 FROM delivery WHERE delivery.destination = mute.destination AND state = 4)",
+        [now],
+    )?;
+    connection.execute(
+        "INSERT OR REPLACE INTO mute (destination, until, who, why) VALUES (?1, ?2, ?3, ?4)",
+        params![destination, until, actor.who, why],
+    )?;
+    let note = format!("until {}: {why}", clock::local(until));
+    actions::add_for(connection, actor, Deed::Mute, destination, &note)
+}
+
+fn unmute(
+    connection: &Connection,
+    destination: DestinationId,
+    actor: &Actor,
+) -> rusqlite::Result<bool> {
+    if until(connection, destination)?.is_none() {
+        return Ok(false);
+    }
+    // Its row is needed until what it held is released.
+    connection.execute(
+        "UPDATE mute SET until = 0 WHERE destination = ?1",
+        [destination],
+    )?;
+    actions::add_for(connection, actor, Deed::Unmute, destination, "")?;
+    Ok(true)
+}
+
+impl Spool {
+    /// Mutes destinations until a time, in milliseconds since 1970.
+    pub async fn mute(
+        &self,
+        destinations: Vec<DestinationId>,
+        actor: Actor,
+        until: i64,
+        why: String,
+    ) -> Result<(), Error> {
+        self.write(move |connection| {
+            let mut all = destinations.iter();
+            all.try_for_each(|one| mute(connection, *one, &actor, (until, &why)))
+        })
+        .await
+    }
+
+    /// Ends the mutes of destinations. Returns how many there were.
+    pub async fn unmute(
+        &self,
+        destinations: Vec<DestinationId>,
+        actor: Actor,
+    ) -> Result<usize, Error> {
+        self.write(move |connection| {
+            let mut ended = 0;
+            for one in &destinations {
+                ended += usize::from(unmute(connection, *one, &actor)?);
+            }
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Returns the time until which a destination is muted; None if it is not.
+    pub async fn muted_until(&self, destination: DestinationId) -> Result<Option<i64>, Error> {
+        self.read(move |connection| until(connection, destination))
+            .await
+    }
+
+    /// Returns the mutes that hold now.
+    pub async fn mutes(&self) -> Result<Vec<Mute>, Error> {
+        self.read(all).await
+    }
+}
+
+impl Viewer {
+    /// Returns the mutes that hold now.
+    pub async fn mutes(&self) -> Result<Vec<Mute>, Unseen> {
+        self.ask(all).await
+    }
+}
