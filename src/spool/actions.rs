@@ -3,10 +3,8 @@
 use rusqlite::{Connection, params};
 use serde::{Serialize, Serializer};
 
-use super::error::Error;
+use super::fields;
 use super::scope::DestinationId;
-use super::viewer::{Unseen, Viewer};
-use super::{Spool, fields};
 use crate::system::clock;
 use crate::text;
 
@@ -161,7 +159,8 @@ pub fn count(deliveries: usize, state: &str) -> String {
     }
 }
 
-fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<Vec<ActionRow>> {
+/// Returns the newest actions that match the filter, newest first.
+pub fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<Vec<ActionRow>> {
     connection
         .prepare_cached(
             "SELECT id, time, who, page, what, target, note FROM action
@@ -181,42 +180,4 @@ fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<Vec<
             })
         })?
         .collect()
-}
-
-impl Spool {
-    /// Records an action on a notifier or on deliveries.
-    pub async fn note_action(
-        &self,
-        actor: Actor,
-        deed: Deed,
-        target: String,
-        note: String,
-    ) -> Result<(), Error> {
-        self.write(move |connection| add(connection, &actor, deed, &target, &note))
-            .await
-    }
-
-    /// Records that held deliveries of a destination were made pending.
-    pub async fn note_release(
-        &self,
-        actor: Actor,
-        destination: DestinationId,
-        deliveries: usize,
-    ) -> Result<(), Error> {
-        let note = count(deliveries, "held");
-        self.write(move |connection| add_for(connection, &actor, Deed::Release, destination, &note))
-            .await
-    }
-
-    /// Returns the newest actions that match the filter, newest first.
-    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Error> {
-        self.read(move |connection| list(connection, &filter)).await
-    }
-}
-
-impl Viewer {
-    /// Returns the newest actions that match the filter, newest first.
-    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Unseen> {
-        self.ask(move |connection| list(connection, &filter)).await
-    }
 }

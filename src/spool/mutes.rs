@@ -8,11 +8,9 @@ use serde::Serialize;
 
 use super::actions::{self, Actor, Deed};
 use super::conditions::Decision;
-use super::error::Error;
+use super::fields;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
-use super::viewer::{Unseen, Viewer};
-use super::{Spool, fields};
 use crate::system::clock;
 
 /// A notifier that is muted.
@@ -76,7 +74,8 @@ pub fn until(connection: &Connection, destination: DestinationId) -> rusqlite::R
         .optional()
 }
 
-fn all(connection: &Connection) -> rusqlite::Result<Vec<Mute>> {
+/// Returns the mutes that hold now.
+pub fn all(connection: &Connection) -> rusqlite::Result<Vec<Mute>> {
     let now = clock::now().as_millisecond();
     connection
         .prepare_cached(
@@ -93,7 +92,8 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<Mute>> {
         .collect()
 }
 
-fn mute(
+/// Mutes a destination; an earlier mute of it is replaced.
+pub fn mute(
     connection: &Connection,
     destination: DestinationId,
     actor: &Actor,
@@ -113,7 +113,8 @@ fn mute(
     actions::add_for(connection, actor, Deed::Mute, destination, &note)
 }
 
-fn unmute(
+/// Ends the mute of a destination. Returns true if there was one.
+pub fn unmute(
     connection: &Connection,
     destination: DestinationId,
     actor: &Actor,
@@ -128,55 +129,4 @@ fn unmute(
     )?;
     actions::add_for(connection, actor, Deed::Unmute, destination, "")?;
     Ok(true)
-}
-
-impl Spool {
-    /// Mutes destinations until a time, in milliseconds since 1970.
-    pub async fn mute(
-        &self,
-        destinations: Vec<DestinationId>,
-        actor: Actor,
-        until: i64,
-        why: String,
-    ) -> Result<(), Error> {
-        self.write(move |connection| {
-            let mut all = destinations.iter();
-            all.try_for_each(|one| mute(connection, *one, &actor, (until, &why)))
-        })
-        .await
-    }
-
-    /// Ends the mutes of destinations. Returns how many there were.
-    pub async fn unmute(
-        &self,
-        destinations: Vec<DestinationId>,
-        actor: Actor,
-    ) -> Result<usize, Error> {
-        self.write(move |connection| {
-            let mut ended = 0;
-            for one in &destinations {
-                ended += usize::from(unmute(connection, *one, &actor)?);
-            }
-            Ok(ended)
-        })
-        .await
-    }
-
-    /// Returns the time until which a destination is muted; None if it is not.
-    pub async fn muted_until(&self, destination: DestinationId) -> Result<Option<i64>, Error> {
-        self.read(move |connection| until(connection, destination))
-            .await
-    }
-
-    /// Returns the mutes that hold now.
-    pub async fn mutes(&self) -> Result<Vec<Mute>, Error> {
-        self.read(all).await
-    }
-}
-
-impl Viewer {
-    /// Returns the mutes that hold now.
-    pub async fn mutes(&self) -> Result<Vec<Mute>, Unseen> {
-        self.ask(all).await
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Spool;
 use super::accepting::{self, Acceptance, NewEvent};
-use super::actions::{self, Actor, Deed};
+use super::actions::{self, ActionFilter, ActionRow, Actor, Deed};
 use super::attempts;
 use super::breakers::{self, BreakerRow};
 use super::conditions;
@@ -16,6 +16,7 @@ use super::held::{self, HeldRange, Released};
 use super::history::{self, Choice, DeliveryDetails, DestinationStatus};
 use super::listing::{self, DeliveryFilter, HistoryRow};
 use super::memory::{self, Before, Ended};
+use super::mutes::{self, Mute};
 use super::record::Record;
 use super::scope::DestinationId;
 
@@ -319,5 +320,78 @@ impl Spool {
     pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>> {
         self.read(move |connection| history::delivery(connection, id))
             .await
+    }
+}
+
+/// Actions of people, and mutes.
+impl Spool {
+    /// Records an action on a notifier or on deliveries.
+    pub async fn note_action(
+        &self,
+        actor: Actor,
+        deed: Deed,
+        target: String,
+        note: String,
+    ) -> Result<()> {
+        self.write(move |connection| actions::add(connection, &actor, deed, &target, &note))
+            .await
+    }
+
+    /// Records that held deliveries of a destination were made pending.
+    pub async fn note_release(
+        &self,
+        actor: Actor,
+        destination: DestinationId,
+        deliveries: usize,
+    ) -> Result<()> {
+        let note = actions::count(deliveries, "held");
+        self.write(move |connection| {
+            actions::add_for(connection, &actor, Deed::Release, destination, &note)
+        })
+        .await
+    }
+
+    /// Returns the newest actions that match the filter, newest first.
+    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>> {
+        self.read(move |connection| actions::list(connection, &filter))
+            .await
+    }
+
+    /// Mutes destinations until a time, in milliseconds since 1970.
+    pub async fn mute(
+        &self,
+        destinations: Vec<DestinationId>,
+        actor: Actor,
+        until: i64,
+        why: String,
+    ) -> Result<()> {
+        self.write(move |connection| {
+            let mut all = destinations.iter();
+            all.try_for_each(|one| mutes::mute(connection, *one, &actor, (until, &why)))
+        })
+        .await
+    }
+
+    /// Ends the mutes of destinations. Returns how many there were.
+    pub async fn unmute(&self, destinations: Vec<DestinationId>, actor: Actor) -> Result<usize> {
+        self.write(move |connection| {
+            let mut ended = 0;
+            for one in &destinations {
+                ended += usize::from(mutes::unmute(connection, *one, &actor)?);
+            }
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Returns the time until which a destination is muted; None if it is not.
+    pub async fn muted_until(&self, destination: DestinationId) -> Result<Option<i64>> {
+        self.read(move |connection| mutes::until(connection, destination))
+            .await
+    }
+
+    /// Returns the mutes that hold now.
+    pub async fn mutes(&self) -> Result<Vec<Mute>> {
+        self.read(mutes::all).await
     }
 }

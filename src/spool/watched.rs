@@ -1,7 +1,9 @@
 //! Questions of pages: deliveries and the record of runs.
 
+use super::actions::{self, ActionFilter, ActionRow};
 use super::history::{self, DeliveryDetails, DestinationStatus};
 use super::listing::{self, Attempts, DeliveryFilter, FailedAttempts, HistoryRow};
+use super::mutes::{self, Mute};
 use super::record::results::{
     self, Notified, RecordedHost, RecordedResult, RecordedTask, ResultFilter,
 };
@@ -35,6 +37,17 @@ impl Viewer {
     pub async fn delivery(&self, id: i64) -> Result<Option<DeliveryDetails>, Unseen> {
         self.ask(move |connection| history::delivery(connection, id))
             .await
+    }
+
+    /// Returns the newest actions that match the filter, newest first.
+    pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Unseen> {
+        self.ask(move |connection| actions::list(connection, &filter))
+            .await
+    }
+
+    /// Returns the mutes that hold now.
+    pub async fn mutes(&self) -> Result<Vec<Mute>, Unseen> {
+        self.ask(mutes::all).await
     }
 
     /// Returns the newest events whose texts are kept, newest first: of a run, or of all.

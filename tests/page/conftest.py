@@ -25,7 +25,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 240_000
+PATIENCE = 15_000
 HOSTILE = '<script>pwned=1</script>"><img src=x onerror=pwned=1>\x1b[31m\u202e \u05d0 javascript:'
 
 

@@ -230,22 +230,24 @@ def test_templates_are_tried_out_as_they_are_typed(tab):
     body = page.get_by_label("body")
     body.fill('{"text": "{{ reason }}"}')
     page.wait_for_function(
-        """document.getElementById("request").textContent.includes('{"text":"No package')"""
+        """() => document.getElementById("request").textContent.includes('{"text":"No package')"""
     )
     assert 'body = {"text": "{{ reason }}"}' in page.locator("#lines").text_content()
     body.fill('{"text":\n"{{ reason }"}')
-    page.wait_for_function("document.getElementById('body-mistake').textContent !== ''")
+    page.wait_for_function("() => document.getElementById('body-mistake').textContent !== ''")
     assert body.get_attribute("aria-invalid") == "true"
-    body.fill("{{ host }}")
-    page.wait_for_function("document.getElementById('body-mistake').textContent === ''")
+    body.fill('"{{ host }}"')
+    page.wait_for_function("() => document.getElementById('body-mistake').textContent === ''")
     page.select_option("[name=about]", "own")
     own = page.get_by_label("Event as JSON").first
     own.fill('{"state": "failed", "host": "a-host-of-my-own"}')
     page.wait_for_function(
-        "document.getElementById('request').textContent.endsWith('\"a-host-of-my-own\"')"
+        "() => document.getElementById('request').textContent.endsWith('\"a-host-of-my-own\"')"
     )
     own.fill("{")
-    page.wait_for_function("document.getElementById('mistake').textContent.includes('not JSON')")
+    page.wait_for_function(
+        "() => document.getElementById('mistake').textContent.includes('not JSON')"
+    )
     assert violations(page) == []
 
 
@@ -258,9 +260,11 @@ def test_a_mail_is_shown_in_a_frame_of_its_own(browser, showroom):
     assert "install nginx" in frame.locator("h3").inner_text()
     border = "element => getComputedStyle(element.parentElement).borderLeftWidth"
     assert frame.locator("h3").evaluate(border) == "4px", "it keeps its own style"
+    loaded = []
+    looking.page.on("requestfinished", lambda request: loaded.append(request.url))
     looking.page.get_by_label("body").fill("<script>pwned=1</script><img src=/x><p id=own>own</p>")
     frame.locator("#own").wait_for()
-    assert all("/x" not in url for url in looking.requests), "it loads nothing"
+    assert [url for url in loaded if url.endswith("/x")] == [], "it loads nothing"
     # The browser reports what it refused.
     looking.complaints = [text for text in looking.complaints if "Blocked script" not in text]
     looking.complaints = [text for text in looking.complaints if "Content Security" not in text]
@@ -271,7 +275,7 @@ def test_a_mail_is_shown_in_a_frame_of_its_own(browser, showroom):
 def test_a_notifier_is_muted_and_unmuted(tab):
     looking = tab()
     looking.sign_in()
-    looking.open("/notifiers/3")
+    looking.open("/notifiers/1")
     page = looking.page
     page.click("text=Mute…")
     page.get_by_label("Until").fill("2h")
@@ -283,7 +287,7 @@ def test_a_notifier_is_muted_and_unmuted(tab):
     assert violations(page) == []
     looking.open("/notifiers")
     assert "we move the database" in page.locator("table").inner_text()
-    looking.open("/notifiers/3")
+    looking.open("/notifiers/1")
     page.click("text=Unmute")
     page.wait_for_selector("text=no longer muted")
     assert page.locator("text=Muted until").count() == 0
@@ -296,7 +300,7 @@ def test_a_bar_leads_to_the_runs_behind_it(tab):
     looking.sign_in()
     looking.open("/trends")
     page = looking.page
-    bar = page.locator(".plot a").last
+    bar = page.locator(".plot svg a").last
     assert "runs failed" in bar.get_attribute("aria-label")
     bar.focus()
     page.keyboard.press("Enter")
@@ -318,7 +322,7 @@ def test_pictures(browser, showroom, request):
             looking.page.wait_for_selector(".card")
         picture = looking.page.screenshot()
         assert picture.startswith(b"\x89PNG")
-        assert len(picture) < 100_000, name
+        assert len(picture) < 120_000, name
         if directory:
             (Path(directory) / (name + ".png")).write_bytes(picture)
     looking.check()

@@ -8,6 +8,7 @@ mod audit;
 mod delivery;
 mod events;
 mod metrics;
+mod notifiers;
 mod preview;
 mod problem;
 mod query;

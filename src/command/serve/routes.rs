@@ -20,12 +20,11 @@ use super::events::Events;
 use super::preview::Previews;
 use super::problem::{Problem, absent, bad};
 use super::query::Filters;
-use super::view::{Delivery, Notifier};
+use super::view::Delivery;
 use super::{assets, metrics, render};
 use crate::cli::serve::Serve;
-use crate::command::status::together;
 use crate::net::server::{Handler, PATIENCE};
-use crate::spool::{DestinationStatus, Mute, Unseen, Viewer};
+use crate::spool::{DestinationStatus, Unseen, Viewer};
 use crate::system::user;
 
 /// Size limit of a request's body, in bytes.
@@ -408,50 +407,11 @@ impl Asked<'_> {
         }
     }
 
-    async fn mutes(&self) -> Result<Vec<Mute>, Unseen> {
-        match self.viewer.mutes().await {
-            Err(Unseen::Missing(_)) => Ok(Vec::new()),
-            found => found,
-        }
-    }
-
-    async fn notifiers(&self) -> Result<Answer, Problem> {
-        #[derive(Serialize)]
-        struct Notifiers {
-            notifiers: Vec<Notifier>,
-        }
-        let rows = together(self.destinations().await?);
-        let mutes = self.mutes().await?;
-        let notifiers = rows.into_iter();
-        let notifiers = notifiers.map(|row| Notifier::from(row).with_mute(&mutes));
-        let notifiers = notifiers.collect();
-        Ok(self.reply("notifiers", "notifiers", Notifiers { notifiers }))
-    }
-
-    async fn notifier(&self, id: i64) -> Result<Answer, Problem> {
-        #[derive(Serialize)]
-        struct OneNotifier {
-            notifier: Notifier,
-            deliveries: Vec<Delivery>,
-        }
-        let mut rows = self.destinations().await?.into_iter();
-        let row = rows.find(|row| row.id.0 == id);
-        let row = row.ok_or_else(|| absent(format!("there is no notifier {id}")))?;
-        let filters = Filters {
-            notifier_id: id.to_string(),
-            limit: "50".to_owned(),
-            ..Filters::default()
-        };
-        let (deliveries, _) = self.listed(&filters).await?;
-        let data = OneNotifier {
-            notifier: Notifier::from(row).with_mute(&self.mutes().await?),
-            deliveries,
-        };
-        Ok(self.reply("notifier", &format!("notifiers/{id}"), data))
-    }
-
     /// Returns the selected deliveries, and the query for the next ones.
-    async fn listed(&self, filters: &Filters) -> Result<(Vec<Delivery>, Option<String>), Problem> {
+    pub(super) async fn listed(
+        &self,
+        filters: &Filters,
+    ) -> Result<(Vec<Delivery>, Option<String>), Problem> {
         let most = usize::try_from(filters.rows().map_err(bad)?).unwrap_or_default();
         let selection = filters.selection().map_err(bad)?;
         let mut rows = match self.viewer.deliveries(selection).await {
