@@ -30,8 +30,11 @@ pub fn replace(text: &str, value: &str, case: Case, by: &str) -> Option<String> 
     while let Some(character) = text[next..].chars().next() {
         let start = next;
         next += character.len_utf8();
-        let may_be =
-            matches!(character, '\\' | '%' | '&' | '+') || matcher.is_same(character, first);
+        let may_be = match character {
+            '%' => matcher.may_be_bytes(first, next),
+            '\\' | '&' | '+' => true,
+            other => matcher.is_same(other, first),
+        } || matcher.is_same(character, first);
         if may_be && let Some(end) = matcher.end_of(value, start) {
             replaced.push_str(&text[copied..start]);
             replaced.push_str(by);
@@ -63,6 +66,16 @@ impl Matcher<'_> {
             }
         }
         places.last().copied()
+    }
+
+    /// Returns true if the two digits after a `%` may begin the character, or another mark. Long texts in URLs and
+    /// forms have many that cannot.
+    fn may_be_bytes(&self, character: char, place: usize) -> bool {
+        let Some(code) = self.hex(place, 2) else {
+            return false;
+        };
+        let is_mark = b"%&\\".iter().any(|mark| u32::from(*mark) == code);
+        is_mark || code >= 0x80 && !character.is_ascii() || self.is_code(code, character)
     }
 
     /// Adds each possible end of `character` if it begins at `start`: unescaped, or as an escape whose
@@ -265,6 +278,19 @@ mod tests {
             )
             .unwrap(),
             "+ - - \u{e9}elvin"
+        );
+        for (text, masked) in [
+            ("%zz%6Belvin%4Belvin", "%zz--"),
+            ("%2525%256belvin", "%2525-"),
+            ("%5C%5cx6belvin", "%5C-"),
+            ("%26#107;elvin%", "-%"),
+        ] {
+            let found = replace(text, "kelvin", Case::Any, "-");
+            assert_eq!(found.as_deref(), Some(masked), "{text}");
+        }
+        assert_eq!(
+            replace("%C3%A9t%C3%A9 %e9t\u{e9}", "\u{e9}t\u{e9}", Case::Any, "-").unwrap(),
+            "- -"
         );
         let marks = "%25&amp;\\\\u005c".repeat(1000);
         assert_eq!(replace(&marks, SECRET, Case::Any, "-"), None);

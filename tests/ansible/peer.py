@@ -118,7 +118,7 @@ def main():
         print("peer: the configuration cannot be used", file=sys.stderr)
         sys.exit(int(os.environ["PEER_EXIT"]))
     if "PEER_NEVER_READ" in os.environ:
-        time.sleep(60)
+        time.sleep(200)
     if "PEER_FLOODS" in os.environ:
         flood()
     die_after = float("inf")

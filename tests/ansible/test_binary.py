@@ -285,7 +285,7 @@ def test_binary_that_never_reads(ansible):
     result = ansible.play(play, PEER_NEVER_READ="1")
     assert result.rc == 0
     # Far below the time for which it reads nothing, however busy the machine is.
-    assert time.time() - began < 40
+    assert time.time() - began < 180
     assert len(result.warnings) == 1
     assert "does not respond" in result.warnings[0]
 
@@ -297,9 +297,9 @@ def test_slow_exit(ansible):
     assert ansible.play(PLAY, PEER_SLOW_EXIT="1.5").rc == 0
     assert time.time() - began > 1.5
     began = time.time()
-    result = ansible.play(PLAY, PEER_SLOW_EXIT="60")
+    result = ansible.play(PLAY, PEER_SLOW_EXIT="200")
     # Far below what the binary takes, however busy the machine is.
-    assert 3 < time.time() - began < 40
+    assert 3 < time.time() - began < 180
     assert result.warnings == []
 
 
