@@ -176,7 +176,7 @@ fn grouping_of(section: &Section, kind: Option<&Kind>, is_timed: bool) -> Groupi
     let kind = kind.unwrap_or(&UNKNOWN);
     let tells_each = kind.form == MessageFormat::Data || SINGLE.contains(&kind.name);
     match is_timed && !tells_each {
-        true => grouping.telling_together(),
+        true => grouping.sending_together(),
         false => grouping,
     }
 }

@@ -84,7 +84,7 @@ impl Lanes {
             self.length += 1;
             self.bytes += delivery.size();
         }
-        let was_held = delivery.is_told_together(&self.grouping);
+        let was_held = delivery.is_sent_together(&self.grouping);
         if delivery.event.end.is_some() && !was_held {
             self.complete_groups(Some(&delivery.event.run.id));
             if delivery.ends_run(&self.grouping) {
@@ -158,26 +158,26 @@ impl Lanes {
             }
             let lane = self.lanes.get_mut(&name)?;
             let first = lane.waiting.front()?;
-            let was_held = first.is_told_together(&self.grouping);
+            let was_held = first.is_sent_together(&self.grouping);
             if !was_held && !self.opening.admits(&first.event.run.id, &name) {
                 continue;
             }
             lane.under_way = Some((first.event.run.clone(), first.id));
-            lane.tells_held = was_held;
+            lane.sends_held = was_held;
             let count = lane.fitting(lane.together(&self.grouping));
             return Some(lane.waiting.drain(..count).collect());
         }
     }
 
     /// Returns true if the first delivery of a lane comes after one in another lane: after those about its host
-    /// that are told together, or, if runs are in order, after the end of an earlier run of the same playbook.
+    /// that are sent together, or, if runs are in order, after the end of an earlier run of the same playbook.
     fn waits_behind(&self, name: &Rc<str>) -> bool {
         let (grouping, lanes) = (&self.grouping, &self.lanes);
         let first = lanes.get(name).and_then(|lane| lane.waiting.front());
         let Some(first) = first else { return false };
         let told = || lanes.get(STEPS).filter(|_| **name != *STEPS);
-        if grouping.tells_together()
-            && told().is_some_and(|told| told.tells_before(first, grouping))
+        if grouping.sends_together()
+            && told().is_some_and(|told| told.sends_before(first, grouping))
         {
             return true;
         }

@@ -109,15 +109,15 @@ impl Grouping {
     }
 
     /// Returns these rules for a notifier that combines held events into one message.
-    pub fn telling_together(self) -> Grouping {
+    pub fn sending_together(self) -> Grouping {
         Grouping {
             held: LARGEST,
             ..self
         }
     }
 
-    /// Returns true if what was held is told in one message.
-    pub fn tells_together(&self) -> bool {
+    /// Returns true if what was held is sent in one message.
+    pub fn sends_together(&self) -> bool {
         self.held > 1 && !self.is_batch()
     }
 

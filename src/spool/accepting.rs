@@ -38,7 +38,7 @@ pub struct Accepted {
     pub state: DeliveryState,
     /// Time until which it is held, in milliseconds since 1970; 0 if it is not.
     pub hold: i64,
-    /// Number of failures of the same thing that were not told before it.
+    /// Number of failures of the same thing that were not reported before it.
     pub held_back: u32,
     /// Highest id pending for this destination before it; None for an event sent again.
     pub previous: Option<i64>,

@@ -35,7 +35,7 @@ pub struct Pending {
     pub created: i64,
     /// Group with which it was released, if it was held; else 0.
     pub hold: i64,
-    /// Number of failures of the same thing that were not told before it.
+    /// Number of failures of the same thing that were not reported before it.
     pub held_back: u32,
     /// The event, or the reason why the row cannot be read.
     pub body: Result<String, &'static str>,

@@ -36,7 +36,7 @@ fn notifiers_and_deliveries_are_shown_alike_by_page_and_api() {
     assert_eq!(facts("delivered"), [2, 0, 0]);
     assert_eq!(facts("waiting"), [0, 0, 2]);
     assert_eq!(facts("dead"), [0, 2, 0]);
-    assert_eq!(facts("state"), ["fine", "has dead", "waiting"]);
+    assert_eq!(facts("state"), ["fine", "has dead deliveries", "waiting"]);
     let page = served.get("/notifiers").body;
     for part in [
         "chat",

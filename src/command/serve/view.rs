@@ -94,14 +94,14 @@ impl From<DestinationStatus> for Notifier {
     }
 }
 
-/// Returns a notifier's state in one word; the worst one if several apply.
+/// Returns a notifier's state in words; the worst one if several apply.
 fn state_of(row: &DestinationStatus) -> &'static str {
     match row.breaker {
         BreakerState::Off => "off",
         BreakerState::Open if row.paused_until.is_some() => "paused",
         BreakerState::Open => "failing",
         BreakerState::Closed if row.owed() > 0 => "waiting",
-        BreakerState::Closed if row.dead > 0 => "has dead",
+        BreakerState::Closed if row.dead > 0 => "has dead deliveries",
         BreakerState::Closed if row.held > 0 => "held",
         BreakerState::Closed => "fine",
     }

@@ -55,7 +55,7 @@ impl Delivery {
 
     /// Returns true if it can share its message with others.
     pub fn gathers(&self, grouping: &Grouping) -> bool {
-        match self.is_told_together(grouping) {
+        match self.is_sent_together(grouping) {
             true => true,
             false => grouping.gathers(&self.event),
         }
@@ -63,21 +63,21 @@ impl Delivery {
 
     /// Returns how many deliveries, including this one, may be made as one.
     fn most(&self, grouping: &Grouping) -> usize {
-        match self.is_told_together(grouping) {
+        match self.is_sent_together(grouping) {
             true => grouping.held,
             false => grouping.most,
         }
     }
 
-    /// Returns true if it was held, and is told in one message with others that were.
-    pub fn is_told_together(&self, grouping: &Grouping) -> bool {
-        self.hold > 0 && grouping.tells_together()
+    /// Returns true if it was held, and is sent in one message with others that were.
+    pub fn is_sent_together(&self, grouping: &Grouping) -> bool {
+        self.hold > 0 && grouping.sends_together()
     }
 
-    /// Returns its lane. Those told together are in that of the steps of runs: the end of a run whose failure
-    /// is among them comes after them.
+    /// Returns its lane. Those sent together use the lane of the steps of runs: the end of a run whose failure is
+    /// among them comes after them.
     pub fn lane(&self, grouping: &Grouping) -> Cow<'_, str> {
-        match self.is_told_together(grouping) {
+        match self.is_sent_together(grouping) {
             true => Cow::Borrowed(STEPS),
             false => grouping.lane(&self.event),
         }
@@ -85,7 +85,7 @@ impl Delivery {
 
     /// Returns true if it is the end of a run that comes after the other deliveries of the run.
     pub fn ends_run(&self, grouping: &Grouping) -> bool {
-        let is_parallel = grouping.is_parallel() && !self.is_told_together(grouping);
+        let is_parallel = grouping.is_parallel() && !self.is_sent_together(grouping);
         self.event.end.is_some() && is_parallel
     }
 
@@ -112,8 +112,8 @@ pub struct Lane {
     pub waiting: VecDeque<Delivery>,
     /// Run, and number of the first delivery, of the attempt in progress.
     pub under_way: Option<(Arc<Run>, i64)>,
-    /// True if that attempt tells what was held.
-    pub tells_held: bool,
+    /// True if that attempt sends what was held.
+    pub sends_held: bool,
     /// True if the last attempt failed and nothing suggests that the next one will succeed.
     pub failed: bool,
 }
@@ -124,16 +124,16 @@ impl Lane {
         self.under_way.is_some() || !self.failed
     }
 
-    /// Returns true if it is telling what was held before this delivery, or waits to tell what of it belongs to
-    /// the same lane.
-    pub fn tells_before(&self, later: &Delivery, grouping: &Grouping) -> bool {
+    /// Returns true if it is sending what was held before this delivery, or still has to send the part of it that
+    /// belongs to the same lane.
+    pub fn sends_before(&self, later: &Delivery, grouping: &Grouping) -> bool {
         let under_way = self.under_way.as_ref();
-        if under_way.is_some_and(|(_, first)| self.tells_held && later.follows(*first)) {
+        if under_way.is_some_and(|(_, first)| self.sends_held && later.follows(*first)) {
             return true;
         }
         let lane = grouping.lane(&later.event);
         self.waiting.iter().any(|one| {
-            one.is_told_together(grouping)
+            one.is_sent_together(grouping)
                 && later.follows(one.id)
                 && grouping.lane(&one.event) == lane
         })
@@ -162,7 +162,7 @@ impl Lane {
             return 0;
         };
         let gathers = first.gathers(grouping);
-        let was_held = first.is_told_together(grouping);
+        let was_held = first.is_sent_together(grouping);
         let most = first.most(grouping);
         match first.together {
             // An earlier process tried this many as one.

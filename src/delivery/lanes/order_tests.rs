@@ -50,7 +50,7 @@ fn fail(lanes: &mut Lanes, mut claimed: Vec<Delivery>, now: Instant) -> Instant 
 
 #[test]
 fn what_was_held_comes_before_what_it_is_about() {
-    let grouping = Grouping::default().telling_together();
+    let grouping = Grouping::default().sending_together();
     let mut lanes = Lanes::new(grouping, Thread::None, DRAIN);
     let now = Instant::now();
     for one in [
