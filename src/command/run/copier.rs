@@ -154,7 +154,8 @@ impl Copying {
                         let length = self.complete(&mut piece, length);
                         self.tail.push(&piece[..length]);
                         let piece = untranslated([&self.source, &self.target], &piece[..length]);
-                        if let Err(error) = self.write(&piece) {
+                        let written = self.write(&piece).and_then(|()| self.end_line(&piece));
+                        if let Err(error) = written {
                             return self.fail(&error);
                         }
                         follow(&self.source, &self.target);
@@ -220,6 +221,16 @@ impl Copying {
         }
     }
 
+    /// Returns to the beginning of the line if the command has changed the modes just before a piece was written: the
+    /// target no longer converted its line ends.
+    fn end_line(&mut self, written: &Cow<[u8]>) -> std::io::Result<()> {
+        let is_untranslated = matches!(written, Cow::Owned(_)) && written.ends_with(b"\n");
+        match is_untranslated && !translates(&self.target) {
+            true => self.write(b"\r"),
+            false => Ok(()),
+        }
+    }
+
     /// Writes all of it, even to a non-blocking target.
     fn write(&mut self, mut piece: &[u8]) -> std::io::Result<()> {
         while !piece.is_empty() {
@@ -242,9 +253,6 @@ impl Copying {
 /// one would convert them again. The first one converted them when they were written, and the command may have
 /// changed the modes since.
 fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
-    let both = OutputModes::OPOST | OutputModes::ONLCR;
-    let translates =
-        |end: &File| tcgetattr(end).is_ok_and(|modes| modes.output_modes.contains(both));
     if !ends.into_iter().all(translates) || !piece.windows(2).any(|pair| pair == b"\r\n") {
         return Cow::Borrowed(piece);
     }
@@ -252,6 +260,12 @@ fn untranslated<'a>(ends: [&File; 2], piece: &'a [u8]) -> Cow<'a, [u8]> {
         |(index, byte): &(usize, &u8)| **byte != b'\r' || piece.get(index + 1) != Some(&b'\n');
     let kept = piece.iter().enumerate().filter(is_kept);
     Cow::Owned(kept.map(|(_, byte)| *byte).collect())
+}
+
+/// Returns true for a terminal that converts line ends.
+fn translates(end: &File) -> bool {
+    let both = OutputModes::OPOST | OutputModes::ONLCR;
+    tcgetattr(end).is_ok_and(|modes| modes.output_modes.contains(both))
 }
 
 /// Copies the real terminal's output modes to the command's terminal: the command may have changed them through
