@@ -62,8 +62,8 @@ def compared(ansible, endpoint, command, keys, files=(), environment=()):  # noq
             b"",
             printed,
         )
-        # Looks the same: after Ctrl-C, Ansible restores the modes of its input alone, and `pause` may
-        # change them while a line is on its way.
+        # Looks the same: after Ctrl-C, Ansible restores the modes of its input alone, and `pause`
+        # may change them while a line is on its way.
         results.append((code, re.sub(rb"\r*\n\r*", b"\r\n", printed)))
     for alone, wrapped in zip(*(printed.split(b"\n") for _, printed in results)):
         assert alone == wrapped

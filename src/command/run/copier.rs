@@ -154,7 +154,10 @@ impl Copying {
                         let length = self.complete(&mut piece, length);
                         self.tail.push(&piece[..length]);
                         let piece = untranslated([&self.source, &self.target], &piece[..length]);
-                        let written = self.write(&piece).and_then(|()| self.end_line(&piece));
+                        let written = self.write(&piece);
+                        let is_untranslated =
+                            matches!(&piece, Cow::Owned(piece) if piece.ends_with(b"\n"));
+                        let written = written.and_then(|()| self.end_line(is_untranslated));
                         if let Err(error) = written {
                             return self.fail(&error);
                         }
@@ -221,10 +224,9 @@ impl Copying {
         }
     }
 
-    /// Returns to the beginning of the line if the command has changed the modes just before a piece was written: the
-    /// target no longer converted its line ends.
-    fn end_line(&mut self, written: &Cow<[u8]>) -> std::io::Result<()> {
-        let is_untranslated = matches!(written, Cow::Owned(_)) && written.ends_with(b"\n");
+    /// Returns to the beginning of the line if the command has changed the modes just before a line end without `\r`
+    /// was written: the target no longer converted it.
+    fn end_line(&mut self, is_untranslated: bool) -> std::io::Result<()> {
         match is_untranslated && !translates(&self.target) {
             true => self.write(b"\r"),
             false => Ok(()),
