@@ -1,4 +1,4 @@
-//! Hidden options with which `serve` says for whom it runs a command.
+//! Hidden options by which `serve` names the user of a command that it runs.
 
 use std::path::PathBuf;
 

@@ -74,7 +74,7 @@ pub enum Command {
     Discard(Discard),
     /// Hold the messages of notifiers until a time
     ///
-    /// What happens meanwhile is kept, and sent when the time has come. Processes that run already hold it, too.
+    /// Messages are kept until then and sent afterwards. The mute also applies to processes that already run.
     Mute(mute::Mute),
     /// Send the messages of muted notifiers again
     Unmute(mute::Unmute),

@@ -1,12 +1,10 @@
 //! `history --actions`: what people did to deliveries and notifiers.
 
-use serde_json::json;
-
-use super::asking::{ask, print_json};
+use super::asking::{ask, show_rows};
 use crate::cli;
 use crate::console::stderr;
-use crate::console::stdout::{self, Styled};
-use crate::console::table::{Align, Column, Table};
+use crate::console::stdout::Styled;
+use crate::console::table::{Align, Column};
 use crate::exit::Exit;
 use crate::spool::{ActionFilter, ActionRow, place_name};
 use crate::system::clock;
@@ -34,15 +32,7 @@ pub async fn list(arguments: &cli::History) -> Exit {
     if rows.is_empty() {
         stderr::say("no actions are recorded");
     }
-    if arguments.json {
-        let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
-        return print_json(&lines);
-    }
-    let mut table = Table::new(&COLUMNS);
-    rows.iter()
-        .for_each(|row| table.row(cells(row), Vec::new()));
-    stdout::show_styled(&table.parts());
-    Exit::Ok
+    show_rows(&rows, &COLUMNS, cells, arguments.json)
 }
 
 fn cells(row: &ActionRow) -> Vec<Styled> {

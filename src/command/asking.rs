@@ -1,7 +1,11 @@
 //! Queries that commands make to the spool, and the form of their output.
 
+use serde::Serialize;
+use serde_json::json;
+
 use crate::cli;
 use crate::console::stdout::{self, Styled};
+use crate::console::table::{Column, Table};
 use crate::exit::Exit;
 use crate::spool::{self, DeliveryState, Spool, state_name};
 
@@ -32,4 +36,22 @@ pub fn state_of(state: Option<DeliveryState>) -> Styled {
         Some(DeliveryState::Dead) | None => Styled::Bad(name),
         Some(DeliveryState::Discarded | DeliveryState::Suppressed) => Styled::Dim(name),
     }
+}
+
+/// Prints rows as a table, or as a line of JSON each.
+pub fn show_rows<T: Serialize>(
+    rows: &[T],
+    columns: &[Column],
+    cells: fn(&T) -> Vec<Styled>,
+    as_json: bool,
+) -> Exit {
+    if as_json {
+        let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
+        return print_json(&lines);
+    }
+    let mut table = Table::new(columns);
+    rows.iter()
+        .for_each(|row| table.row(cells(row), Vec::new()));
+    stdout::show_styled(&table.parts());
+    Exit::Ok
 }

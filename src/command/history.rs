@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::asking::{ask, print_json, state_of};
+use super::asking::{ask, print_json, show_rows, state_of};
 use super::{actions, rendered, runs};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
-use crate::console::table::{Align, Column, Table};
+use crate::console::table::{Align, Column};
 use crate::exit::Exit;
 use crate::json::bulk;
 use crate::secret;
@@ -50,15 +50,7 @@ pub async fn history(arguments: cli::History) -> Exit {
     if rows.is_empty() {
         stderr::say(nothing_to_show(&arguments));
     }
-    if arguments.json {
-        let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
-        return print_json(&lines);
-    }
-    let mut table = Table::new(&COLUMNS);
-    rows.iter()
-        .for_each(|row| table.row(cells(row), Vec::new()));
-    stdout::show_styled(&table.parts());
-    Exit::Ok
+    show_rows(&rows, &COLUMNS, cells, arguments.json)
 }
 
 /// Returns the message for an empty history, with the options that may have excluded deliveries.

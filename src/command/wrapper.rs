@@ -41,7 +41,7 @@ pub enum Request {
     },
     /// The end of a run was accepted; answered by null.
     Told(Status),
-    /// What the success of a run says about its playbooks once the command has succeeded; answered by null.
+    /// Ends of playbooks to record once the command has succeeded; answered by null.
     Left(Vec<Ended>),
 }
 

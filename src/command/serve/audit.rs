@@ -1,4 +1,4 @@
-//! What people did to deliveries and notifiers, on the page and in the API.
+//! Recorded actions on deliveries and notifiers, on the page and in the API.
 
 use serde::Serialize;
 

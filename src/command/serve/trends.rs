@@ -1,4 +1,4 @@
-//! What changes over time: failures by day, slow tasks, hosts that fail, and failed attempts.
+//! Trends over time: failures by day, slow tasks, hosts that fail, and failed attempts.
 
 use std::collections::BTreeMap;
 

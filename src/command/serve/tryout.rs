@@ -17,7 +17,7 @@ use crate::spool::{DestinationStatus, Unseen};
 /// Number of runs among which a person can choose, and in which a failure is looked for.
 const RUNS: usize = 20;
 
-/// What a client wants to see.
+/// A request for a preview.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
