@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
+use super::room::drop_body;
 use super::scope::{DestinationId, Scope};
 use super::state::DeliveryState;
 
@@ -269,10 +270,10 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
         "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
          duration = ?6 WHERE id = ?1 AND state = 0",
     )?;
-    let mut drop_body = connection.prepare_cached(
-        "UPDATE event SET body = NULL WHERE id = (SELECT event FROM delivery WHERE id = ?1)
-         AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)",
-    )?;
+    let mut drop_body = connection.prepare_cached(drop_body!(
+        "id = (SELECT event FROM delivery WHERE id = ?1)
+         AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)"
+    ))?;
     for delivery in &mark.deliveries {
         let updated = update.execute(params![
             delivery,

@@ -27,6 +27,20 @@ const SPARE_PAGES: i64 = 2000;
 /// Eighths of the maximum size that runs and sent messages must leave to deliveries.
 const LEFT: i64 = 1;
 
+/// SQL that drops the bodies of the events for which a condition holds. It replaces the rows: SQLite joins the pages of
+/// a table where rows are deleted, not where they shrink, so an update would leave each page nearly empty for as long as
+/// its events are kept.
+macro_rules! drop_body {
+    ($condition:literal) => {
+        concat!(
+            "REPLACE INTO event (id, event_id, created, callback, host, task)
+             SELECT id, event_id, created, callback, host, task FROM event WHERE body IS NOT NULL AND ",
+            $condition
+        )
+    };
+}
+pub(super) use drop_body;
+
 /// Limits on new data: the size of the file, and the space on its disk.
 pub struct Available {
     folder: PathBuf,
@@ -197,10 +211,9 @@ fn drop_oldest(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Droppe
             .prepare_cached("UPDATE destination SET dropped = dropped + 1 WHERE id = ?1")?
             .execute([dropped.destination])?;
         connection
-            .prepare_cached(
-                "UPDATE event SET body = NULL WHERE id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state IN (0, 2, 4))",
-            )?
+            .prepare_cached(drop_body!(
+                "id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state IN (0, 2, 4))"
+            ))?
             .execute([event])?;
     }
     Ok(chosen.into_iter().map(|(_, dropped)| dropped).collect())

@@ -92,16 +92,47 @@ fn the_file_stays_near_its_limit_however_much_is_sent() {
             Config::to(&server.url()).delivery(settings).text(),
         );
         run(&sandbox, &["flush"], "");
-        let spool = open(&sandbox);
-        let number = |name: &str| -> i64 {
-            spool
-                .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-                .unwrap()
-        };
-        let used = (number("page_count") - number("freelist_count")) * number("page_size");
+        let used = bytes_in_use(&sandbox);
         // The marks of deliveries are written even where nothing new is accepted.
         assert!(used < 5 << 19, "round {round}: {used} bytes in use");
     }
+}
+
+#[test]
+fn a_delivered_event_takes_little_room() {
+    let server = Server::start([OK]);
+    let sandbox = Sandbox::new();
+    for size in [10, 1000, 3000, 20_000] {
+        sandbox.file(
+            "plugin_config.ini",
+            Config::to(&server.url())
+                .delivery("drain = 60\nrecord = off")
+                .text(),
+        );
+        let one = |n| json!({"state": "failed", "host": format!("h{n}"), "result": {"msg": "y".repeat(size)}});
+        let events: String = (0..500).map(|n| format!("{}\n", one(n))).collect();
+        let before = sandbox
+            .path("state/ansible-notify/spool.db")
+            .exists()
+            .then(|| bytes_in_use(&sandbox));
+        assert_eq!(run(&sandbox, &["send", "-"], &events).code, 0);
+        let Some(before) = before else {
+            continue; // the tables themselves
+        };
+        let each = (bytes_in_use(&sandbox) - before) / 500;
+        assert!(each < 400, "{each} bytes for an event of {size}");
+    }
+}
+
+/// The size of the spool without the pages that are free.
+fn bytes_in_use(sandbox: &Sandbox) -> i64 {
+    let spool = open(sandbox);
+    let number = |name: &str| -> i64 {
+        spool
+            .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+            .unwrap()
+    };
+    (number("page_count") - number("freelist_count")) * number("page_size")
 }
 
 /// A spool that is full of what waits for one of two notifiers, whose other one is at `url`; and who stays and

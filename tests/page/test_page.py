@@ -183,6 +183,37 @@ def test_keys_move_between_rows_and_pages(tab):
     assert page.evaluate(focused) == 1
 
 
+def test_a_key_leads_to_the_button_that_retries(tab):
+    looking = tab()
+    looking.sign_in()
+    looking.open("/notifiers/1")
+    looking.page.keyboard.press("r")
+    assert looking.page.evaluate("document.activeElement.textContent") == "Try now"
+    looking.page.keyboard.press("Enter")
+    looking.page.wait_for_selector("[role=status]:not(#live)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_is_accessible_and_fits(browser, control, tmp_path, scheme):
+    for run in ["r-1", "r-2"]:
+        report = tmp_path / (run + ".html")
+        assert control.run("report", run, "--output", str(report)).returncode == 0
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        requests = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(report.as_uri())
+        for width in [320, 375, 1280]:
+            page.set_viewport_size({"width": width, "height": 800})
+            sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            scrolled, shown = page.evaluate(sizes)
+            assert scrolled <= shown, (run, width)
+            assert violations(page) == [], (run, width)
+        assert requests == [report.as_uri()], "it needs nothing else"
+        assert page.evaluate("typeof pwned") == "undefined"
+        context.close()
+
+
 def test_times_are_the_readers_own(tab):
     looking = tab(timezone_id="Asia/Tokyo")
     looking.sign_in()

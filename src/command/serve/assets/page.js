@@ -117,8 +117,8 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-// Keys: `/` goes to the first filter, `j` and `k` from row to row, Enter opens a row's link, Escape or `u` goes up.
-// They are off while typing, and `?` turns them off and on.
+// Keys: `/` goes to the first filter, `j` and `k` from row to row, Enter opens a row's link, Escape or `u` goes up,
+// `r` to the button that retries, which Enter presses. They are off while typing, and `?` turns them off and on.
 const OFF = "keys-off";
 const rows = () => [...document.querySelectorAll("main tbody tr a:first-of-type")].filter(
   (link, at, all) => link.offsetParent && link.closest("tr") !== all[at - 1]?.closest("tr"),
@@ -141,13 +141,14 @@ function toggleKeys() {
   const isOff = localStorage.getItem(OFF);
   if (isOff) localStorage.removeItem(OFF);
   else localStorage.setItem(OFF, "1");
-  say(isOff ? "keys are on: / j k Enter Escape u ?" : "keys are off; ? turns them on");
+  say(isOff ? "keys are on: / j k r Enter Escape u ?" : "keys are off; ? turns them on");
 }
 
 const KEYS_OF = {
   "/": () => document.querySelector("main form.filters :is(input:not([type=hidden]), select)")?.focus(),
   j: () => move(1),
   k: () => move(-1),
+  r: () => document.querySelector('[data-key="r"]')?.focus(),
   u: up,
   Escape: up,
 };
