@@ -64,7 +64,12 @@ demo: ## run a playbook and a receiver, and show what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-test: test-rust test-page test-ansible test-runner test-packages sanity test-torture ## run all tests
+# Two at a time, as each waits for something now and then; the longest begin first.
+SUITES = test-ansible test-rust test-torture test-page test-runner test-packages sanity
+
+test: ## run all tests
+	$(CARGO) build $(TESTED)
+	$(MAKE) --jobs=2 --output-sync=line --keep-going $(SUITES)
 
 test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff

@@ -1709,6 +1709,7 @@ class Variables(object):
         self.used = set()  # names in the templates of listed variables
         self.copies = {}  # host name: the facts that its task makes from secrets
         self.warned = set()
+        self.templar = None  # one for all hosts: it loads the filters that they use only once
         self.codes = {}  # compiled templates, which are the same for all hosts
         self.all = {}  # of all plays so far
         self.is_blind = False  # it is not known which variables of hosts are secrets
@@ -1719,6 +1720,7 @@ class Variables(object):
         if self.play is None or self.play._uuid[:36] != play._uuid[:36]:
             self.secrets.watch(play.get_loader())
             self.secrets.learn_play(play)
+            self.templar = None
             # Read with the files of the play, whose encrypted ones are noted from here on.
             self.play_json = self.resolve(self.overrides.variables(play), play, is_host=False)
             self.all.update(json.loads(self.play_json))
@@ -1760,13 +1762,15 @@ class Variables(object):
     def resolve(self, variables, play, is_host):
         """Returns the JSON of the listed variables."""
         variables = self.with_facts(variables)
-        templar = Templar(loader=play.get_loader(), variables=variables)
-        compile_once(templar, self.codes)
+        if self.templar is None:
+            self.templar = Templar(loader=play.get_loader(), variables=variables)
+            compile_once(self.templar, self.codes)
+        self.templar.available_variables = variables
         self.secrets.learn_files(play)
-        self.secrets.learn_variables(variables, templar)
+        self.secrets.learn_variables(variables, self.templar)
         members, room = [], VARIABLES_ROOM
         for name in self.listed.of(variables):
-            text = self.json_of(name, variables, templar, is_host)
+            text = self.json_of(name, variables, is_host)
             if text is not None and len(text) > room:
                 self.warn(name, "all variables together exceed 256 KiB")
             elif text is not None:
@@ -1783,7 +1787,7 @@ class Variables(object):
         apart = {name: facts[name[8:]] for name in names if name[8:] in facts}
         return dict(apart, **variables)
 
-    def json_of(self, name, variables, templar, is_host):
+    def json_of(self, name, variables, is_host):
         """Returns the JSON of a variable; None if it has no value, or must not be sent."""
         is_meant = name in self.listed.names
         refused = self.secrets.refuses(name, variables, self.used, is_meant)
@@ -1793,7 +1797,7 @@ class Variables(object):
         before = self.secrets.decryptions
         try:
             if has_template(value):
-                value = templar.template(value)
+                value = self.templar.template(value)
             if self.secrets.decryptions != before or self.secrets.are_in(value):
                 return self.warn(name, IS_TAINTED)
             text = encode(value)[0]

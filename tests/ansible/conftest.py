@@ -57,10 +57,21 @@ def pytest_addoption(parser):
 
 def pytest_generate_tests(metafunc):
     if "ansible" in metafunc.fixturenames:
-        is_newest = metafunc.definition.get_closest_marker("newest")
-        default = "newest" if is_newest else "2.16,newest"
-        versions = venvs.resolve((metafunc.config.getoption("ansible") or default).split(","))
-        metafunc.parametrize("ansible", versions, indirect=True)
+        wanted = metafunc.config.getoption("ansible") or "2.16,newest"
+        metafunc.parametrize("ansible", venvs.resolve(wanted.split(",")), indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("ansible"):
+        return
+    [newest] = venvs.resolve(["newest"])
+
+    def is_left_out(item):
+        version = item.callspec.params.get("ansible") if hasattr(item, "callspec") else None
+        return version not in (None, newest) and item.get_closest_marker("newest")
+
+    config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+    items[:] = [item for item in items if not is_left_out(item)]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def test_binary_that_cannot_run(ansible):
     assert "Permission denied" in result.warnings[0]
 
 
+@pytest.mark.newest
 def test_binary_on_path(ansible):
     """An empty variable is as none: then the binary is looked for."""
     (ansible.directory / "ansible-notify").symlink_to(ansible.environment["ANSIBLE_NOTIFY_BINARY"])
@@ -193,6 +194,7 @@ class CallbackModule(CallbackBase):
 """
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("code", ["78", "1"])
 def test_strict_where_the_binary_ends_at_a_prompt(ansible, code):
     """It is found out with each of these events, and no play begins."""
@@ -206,6 +208,7 @@ def test_strict_where_the_binary_ends_at_a_prompt(ansible, code):
     assert (result.stdout + result.stderr).count("`strict`") == 1
 
 
+@pytest.mark.newest
 def test_strict_and_switched_off(ansible):
     """What is switched off refuses nothing."""
     off = ("-e", "ansible_notify_enabled=false")
@@ -214,6 +217,7 @@ def test_strict_and_switched_off(ansible):
     assert result.lines == []
 
 
+@pytest.mark.newest
 def test_strict_when_all_is_well(ansible):
     result = ansible.play(PLAY, ANSIBLE_NOTIFY_STRICT="true")
     assert result.rc == 0

@@ -112,6 +112,7 @@ def test_a_folder_of_ansible_cfg_counts(place, tmp_path):
     expect(found, "configuration", "problem", "%s:4: " % (shared / "plugin_config.ini"))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("value", ["false", "no"])
 def test_a_plugin_that_is_turned_off_is_a_problem(place, value):
     place.install()
@@ -152,6 +153,7 @@ def test_a_collection_must_be_enabled(place, ansible):
     assert not trace.exists()
 
 
+@pytest.mark.newest
 def test_the_program_is_searched_as_the_plugin_does(place, tmp_path):
     place.install()
     del place.environment["ANSIBLE_NOTIFY_BINARY"]
@@ -182,6 +184,7 @@ def test_the_program_is_searched_as_the_plugin_does(place, tmp_path):
     assert not (tmp_path / "ran").exists(), "what an ansible.cfg names is not run"
 
 
+@pytest.mark.newest
 def test_another_version_of_the_plugin_is_named(place):
     place.install()
     text = PLUGIN.read_text(encoding="utf-8")
@@ -193,6 +196,7 @@ def test_another_version_of_the_plugin_is_named(place):
     )
 
 
+@pytest.mark.newest
 def test_nothing_of_the_directory_is_run(place):
     place.install()
     trace = place.directory / "trace"
@@ -208,6 +212,7 @@ def test_nothing_of_the_directory_is_run(place):
     assert not trace.exists()
 
 
+@pytest.mark.newest
 def test_an_ansible_that_does_not_start_is_named(place, tmp_path):
     place.install()
     broken = tmp_path / "broken"

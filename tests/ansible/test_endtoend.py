@@ -290,6 +290,7 @@ def test_ad_hoc(ansible, start_endpoint):
     ]
 
 
+@pytest.mark.newest
 def test_the_lines_of_the_documentation(ansible, start_endpoint):
     """They are enough for playbooks, ad hoc and for ansible-doc, and each event comes once."""
     endpoint = start_endpoint(on="ok")
@@ -310,6 +311,7 @@ def test_the_lines_of_the_documentation(ansible, start_endpoint):
     assert "ansible-notify" in described.stdout, described.stderr
 
 
+@pytest.mark.newest
 def test_pull(ansible, start_endpoint):
     endpoint = start_endpoint(on="ok failed")
     ansible.write("repository/local.yml", SHORT)
@@ -335,6 +337,7 @@ def test_the_plays_vars_say_where(ansible, start_endpoint):
     assert "s3cret" not in result.stdout + result.stderr
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -364,6 +367,7 @@ def recap(result):
     return result.stdout.split("PLAY RECAP")[1].split("ansible-notify")[0]
 
 
+@pytest.mark.newest
 def test_what_waits_is_delivered_later(ansible, start_endpoint):
     """The endpoint is down for the whole play: one line says so, and `flush` brings everything."""
     endpoint = start_endpoint(on="ok failed", drain="0")
@@ -379,6 +383,7 @@ def test_what_waits_is_delivered_later(ansible, start_endpoint):
     assert tasks == ["first", "second"]
 
 
+@pytest.mark.newest
 def test_each_project_gets_what_is_its_own_later(ansible):
     """Two projects whose notifiers have the same name, both endpoints down for the whole play."""
     ansible.environment["ANSIBLE_NOTIFY_BINARY"] = str(BINARY)
@@ -414,6 +419,7 @@ def configure(folder, url, drain):
     config.chmod(0o600)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_binary_is_replaced(ansible, start_endpoint, number):
     """What it had accepted comes with the next one, which says how the run ended."""

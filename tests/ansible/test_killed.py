@@ -10,6 +10,8 @@ from test_running import program_of
 from test_vars import encrypted, project  # noqa: F401
 from waiting import PATIENCE
 
+pytestmark = pytest.mark.newest
+
 PLAY = """
 - hosts: web
   gather_facts: false

@@ -56,6 +56,7 @@ def ends(ansible):
     endpoint.stop()
 
 
+@pytest.mark.newest
 def test_only_what_covers_a_failure_mends_it(ansible, ends):
     site = ansible.write("site.yml", SITE)
 
@@ -111,6 +112,7 @@ def test_an_error_in_a_console_is_the_reason(ansible, ends):
     assert (body["status"], body["reason"]) == ("error", "web1: command: return code 1")
 
 
+@pytest.mark.newest
 def test_several_playbooks_recover(ansible, ends):
     """Together, and each by itself where Ansible says which of them failed."""
     fine, broken = (ansible.write(name, SITE) for name in ("fine.yml", "broken.yml"))

@@ -10,6 +10,8 @@ from conftest import wait_for
 from test_endtoend import BINARY, SHORT, binaries, start_endpoint  # noqa: F401
 from waiting import PATIENCE
 
+pytestmark = pytest.mark.newest
+
 SLOW = (
     SHORT
     + """

@@ -10,6 +10,8 @@ import pytest
 from conftest import Outcome, wait_for
 from waiting import PATIENCE
 
+pytestmark = pytest.mark.newest
+
 HERE = pathlib.Path(__file__).parent
 SOURCES = ("callback_plugins/ansible_notify.py", "python/ansible_notify/stream.py")
 TWENTY = "for _number in range(20): driver.report()"

@@ -89,6 +89,7 @@ def test_prompts_colours_and_pause_are_as_without(ansible, endpoint):  # noqa: F
     assert "aloud 6" in end["output"]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("password", "rc"), [(b"sesame\n", 0), (b"wrong\n", None)])
 def test_a_vault_password_is_asked_for(ansible, endpoint, password, rc):  # noqa: F811
     maker = Place(ansible, endpoint, "maker", has_plugin=False)
@@ -108,6 +109,7 @@ def test_a_vault_password_is_asked_for(ansible, endpoint, password, rc):  # noqa
     assert place.the_end()["status"] == ("success" if rc == 0 else "error")
 
 
+@pytest.mark.newest
 def test_ctrl_c_is_as_without(ansible, endpoint):  # noqa: F811
     keys = [(b"go on", b"\x03", KEYS), (b"abort", b"a", KEYS)]
     command = ("ansible-playbook", "pause.yml")
