@@ -193,25 +193,25 @@ def test_a_key_leads_to_the_button_that_retries(tab):
     looking.page.wait_for_selector("[role=status]:not(#live)")
 
 
+@pytest.mark.parametrize("run", ["r-1", "r-2"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_report_is_accessible_and_fits(browser, control, tmp_path, scheme):
-    for run in ["r-1", "r-2"]:
-        report = tmp_path / (run + ".html")
-        assert control.run("report", run, "--output", str(report)).returncode == 0
-        context = browser.new_context(color_scheme=scheme)
-        page = context.new_page()
-        requests = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(report.as_uri())
-        for width in [320, 375, 1280]:
-            page.set_viewport_size({"width": width, "height": 800})
-            sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-            scrolled, shown = page.evaluate(sizes)
-            assert scrolled <= shown, (run, width)
-            assert violations(page) == [], (run, width)
-        assert requests == [report.as_uri()], "it needs nothing else"
-        assert page.evaluate("typeof pwned") == "undefined"
-        context.close()
+def test_a_report_is_accessible_and_fits(browser, control, tmp_path, scheme, run):
+    report = tmp_path / "report.html"
+    assert control.run("report", run, "--output", str(report)).returncode == 0
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    for width in [320, 375, 1280]:
+        page.set_viewport_size({"width": width, "height": 800})
+        sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        scrolled, shown = page.evaluate(sizes)
+        assert scrolled <= shown, width
+        assert violations(page) == [], width
+    assert requests == [report.as_uri()], "it needs nothing else"
+    assert page.evaluate("typeof pwned") == "undefined"
+    context.close()
 
 
 def test_times_are_the_readers_own(tab):
