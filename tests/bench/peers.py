@@ -45,13 +45,13 @@ def ensure():
 
 
 @contextlib.contextmanager
-def ara_server(place, directory):
-    """ARA's API server with four workers, as its documentation runs it; gives its URL."""
+def ara_server(place, records):
+    """ARA's server with four workers, as its documentation runs it; gives its URL."""
     port = free_port()
     url = "http://127.0.0.1:%d" % port
     environment = dict(
         os.environ,
-        ARA_BASE_DIR=str(directory / "ara-server"),
+        ARA_BASE_DIR=str(records),
         ARA_ALLOWED_HOSTS="['*']",
         DJANGO_SETTINGS_MODULE="ara.server.settings",
     )

@@ -112,7 +112,7 @@ def in_the_play(bench):
     """Every callback with small results, and how much later the play ends."""
     place = peers.ensure()
     print("%s.\n" % peers.VERSIONS)
-    with receiver(bench) as url, peers.ara_server(place, bench.directory) as ara_url:
+    with receiver(bench) as url, peers.ara_server(place, bench.directory / "ara-server") as ara_url:
         play = Play(bench, place, url)
         print("10 hosts x 50 tasks, 10 forks, small results, an endpoint that answers at once.\n")
         measure(play, {**play.plain(), **play.ours()}, 9)
