@@ -121,6 +121,7 @@ fn run_async(command: Command) -> Exit {
             Command::Demo(arguments) => command::demo::run(arguments).await,
             Command::Receive(arguments) => command::receive::run(arguments).await,
             Command::Serve(arguments) => command::serve::run(arguments).await,
+            Command::Relay(arguments) => command::relay::run(arguments).await,
             Command::Import(arguments) => command::import::run(&arguments),
             Command::Schema { .. }
             | Command::Completions { .. }

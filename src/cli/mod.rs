@@ -80,6 +80,11 @@ pub enum Command {
     Unmute(mute::Unmute),
     /// Serve a web page and a JSON API that show the spool
     Serve(serve::Serve),
+    /// Accept the events of other machines and deliver them by the configurations of their tenants
+    ///
+    /// The machines have a notifier of type `relay`. An event is stored before its request is answered. Stops after
+    /// SIGTERM or Ctrl-C; what is not delivered yet is delivered after the next start, or by `flush`.
+    Relay(serve::Relay),
     /// Show in a minute what this program does, without Ansible and without a configuration
     ///
     /// A recorded run is sent to services that the program itself plays on this machine. What they got is shown,

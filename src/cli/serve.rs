@@ -1,4 +1,4 @@
-//! The command line of `serve`.
+//! The command line of the servers `serve` and `relay`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -55,4 +55,15 @@ pub struct Serve {
     pub read_only: bool,
     #[command(flatten)]
     pub place: Place,
+}
+
+/// Arguments of `relay`.
+#[derive(Args)]
+pub struct Relay {
+    /// Configuration of the relay
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Only check the configurations of the relay and its tenants, and list the notifiers of each tenant
+    #[arg(long)]
+    pub check: bool,
 }

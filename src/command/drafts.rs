@@ -138,7 +138,7 @@ pub fn draft(
     let (html, request, message) = made?;
     problems.extend(message.note.iter().map(|note| mistake("", note)));
     let form = destination.kind.form;
-    let shown = |text: &str| (form != MessageFormat::Data).then(|| secret::redact(text));
+    let shown = |text: &str| form.has_texts().then(|| secret::redact(text));
     let event = destination.codec().write(&event);
     Ok(Draft {
         kind: destination.kind.name,

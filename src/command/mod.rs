@@ -17,6 +17,7 @@ pub mod man;
 pub mod mute;
 mod orphan;
 pub mod receive;
+pub mod relay;
 mod rendered;
 pub mod report;
 pub mod routes;

@@ -6,11 +6,12 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Bytes, Incoming};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use rustls::pki_types::PrivateKeyDer;
@@ -20,7 +21,6 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
-use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cli::{self, Receive};
@@ -29,15 +29,13 @@ use crate::exit::Exit;
 use crate::json::bulk;
 use crate::net::authorization;
 use crate::net::http::is_credential;
-use crate::net::server::{self, Handler, Identity, Listener, PATIENCE};
+use crate::net::server::{self, Handler, Identity, Listener};
 use crate::secret;
 use crate::text;
 
 /// Size limit of a body, and of all bodies being read together, in bytes.
 const MAX_BODY: usize = 8 << 20;
 const MAX_BODIES: usize = 12 << 20;
-/// Timeout of a whole body.
-const MAX_READ: Duration = Duration::from_secs(60);
 
 /// Runs `receive`: answers requests on a port and prints them.
 pub async fn run(arguments: cli::Receive) -> Exit {
@@ -61,7 +59,7 @@ struct Receiver {
     /// Notified when `--count` is reached.
     full: Notify,
     /// Bytes of bodies that may still be read.
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 async fn serve(arguments: cli::Receive) -> Result<()> {
@@ -77,7 +75,7 @@ async fn serve(arguments: cli::Receive) -> Result<()> {
         authorization,
         count: Cell::new(0),
         full: Notify::new(),
-        room: Semaphore::new(MAX_BODIES),
+        room: Arc::new(Semaphore::new(MAX_BODIES)),
         arguments,
     });
     let Receive { listen, socket, .. } = &receiver.arguments;
@@ -122,7 +120,9 @@ impl Handler for Receiver {
         let (head, body) = request.into_parts();
         // The body of an unauthorised client is not read.
         let read = match self.is_authorized(&head.headers) {
-            true => self.read(body).await,
+            true => server::read_body(body, MAX_BODY, &self.room)
+                .await
+                .map(|(body, _)| body),
             false => Err(StatusCode::UNAUTHORIZED),
         };
         let number = self.count.get() + 1;
@@ -144,34 +144,6 @@ impl Handler for Receiver {
 }
 
 impl Receiver {
-    /// Reads the body, or returns the status that rejects it.
-    async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
-        let most = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
-        let most = u32::try_from(most)
-            .ok()
-            .filter(|most| *most as usize <= MAX_BODY);
-        let most = most.ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
-        let until = Instant::now() + MAX_READ;
-        let room = timeout_at(until, self.room.acquire_many(most)).await;
-        let Ok(Ok(_room)) = room else {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
-        };
-        let mut read = Vec::new();
-        loop {
-            let patience = until.min(Instant::now() + PATIENCE);
-            let frame = timeout_at(patience, body.frame()).await;
-            let Some(frame) = frame.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
-                return Ok(read);
-            };
-            let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
-            let data = frame.into_data().unwrap_or_default();
-            if read.len() + data.len() > MAX_BODY {
-                return Err(StatusCode::PAYLOAD_TOO_LARGE);
-            }
-            read.extend_from_slice(&data);
-        }
-    }
-
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let expected = self.authorization.as_ref();

@@ -241,7 +241,9 @@ fn short<'a>(id: &'a str, all: &[&str]) -> &'a str {
                 .count()
                 < 2
     };
-    let end = (SHORT..id.len()).find(is_alone);
+    // The name of a relay's tenant is in front of it.
+    let tenant = id.find(':').map_or(0, |at| at + 1);
+    let end = (tenant + SHORT..id.len()).find(is_alone);
     &id[..end.unwrap_or(id.len())]
 }
 

@@ -20,6 +20,7 @@ mod misread;
 pub mod problem;
 pub mod secrets;
 pub mod section;
+pub mod single;
 pub mod strays;
 mod times;
 pub mod trouble;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::config::advice;
 use crate::config::entry::Reads;
-use crate::config::problem::Harm;
+use crate::config::problem::{Harm, Problem};
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::delivery::destination::{Destination, unless_in_trouble};
@@ -13,7 +13,9 @@ use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
-use crate::notifier::{KINDS, Kind, Notifier, SINGLE, UNKNOWN, WAKING, choice, webhook};
+use crate::notifier::{
+    KINDS, Kind, Notifier, PASSING_ON, SINGLE, UNKNOWN, WAKING, choice, relay, webhook,
+};
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
 use crate::route::{CheckMode, Defaults, Rules};
@@ -37,6 +39,13 @@ impl Config {
         let samples = rules.samples(samples);
         rules.try_on(&section, &samples);
         let payload = self.payload(output.as_ref(), &samples);
+        if let (Some(output), true) = (&output, known.form == MessageFormat::Event) {
+            let text = format!(
+                "a {} sends events as they are; remove this section",
+                known.name
+            );
+            section.note(Problem::new(output.origin.to_string(), text));
+        }
         let texts = MessageTemplates::new(&section, known.form);
         texts.try_on(&section, &samples);
         let timing = Timing::new(&section, times);
@@ -153,13 +162,14 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
 
 /// Returns the defaults of `on` and `check_mode`.
 fn defaults_of(section: &Section, kind: Option<&Kind>) -> Defaults {
-    let wakes = kind.is_some_and(|kind| WAKING.contains(&kind.name));
+    let is_one_of = |kinds: &[&str]| kind.is_some_and(|kind| kinds.contains(&kind.name));
     Defaults {
         on: match is_inputs(section) {
             true => &["ok", "failed", "skipped", "unreachable"],
+            false if is_one_of(&PASSING_ON) => &["any"],
             false => &["error", "success"],
         },
-        check_mode: match wakes {
+        check_mode: match is_one_of(&WAKING) {
             true => CheckMode::Exclude,
             false => CheckMode::Include,
         },
@@ -170,11 +180,12 @@ fn defaults_of(section: &Section, kind: Option<&Kind>) -> Defaults {
 fn grouping_of(section: &Section, kind: Option<&Kind>, is_timed: bool) -> Grouping {
     let batching = match kind.map(|kind| kind.form) {
         Some(MessageFormat::Data) => Batching::Possible,
+        Some(MessageFormat::Event) => Batching::OfRun(relay::BATCH),
         _ => Batching::Impossible,
     };
     let grouping = Grouping::new(section, batching);
     let kind = kind.unwrap_or(&UNKNOWN);
-    let tells_each = kind.form == MessageFormat::Data || SINGLE.contains(&kind.name);
+    let tells_each = !kind.form.has_texts() || SINGLE.contains(&kind.name);
     match is_timed && !tells_each {
         true => grouping.sending_together(),
         false => grouping,

@@ -16,8 +16,9 @@ use crate::event::{Event, State};
 use crate::message::defaults;
 use crate::message::fields::Fields;
 use crate::message::outputs::Payload;
-use crate::message::{Message, MessageTemplates};
+use crate::message::{Message, MessageFormat, MessageTemplates};
 use crate::net::http::Http;
+use crate::notifier::over_http::json;
 use crate::notifier::{Kind, Notifier, Unavailable, choice};
 use crate::route::Rules;
 use crate::route::grouping::Grouping;
@@ -131,7 +132,10 @@ impl Destination {
     }
 
     fn single(&self, context: Context) -> Message {
-        let payload = self.payload.render(&context);
+        let payload = match self.kind.form {
+            MessageFormat::Event => json(context.event()),
+            _ => self.payload.render(&context),
+        };
         self.texts.message(&context, payload, self.fields)
     }
 

@@ -5,11 +5,20 @@ use std::collections::BTreeSet;
 use crate::delivery::Deliverer;
 use crate::event::run_summary::{Before, RunSummary};
 use crate::event::{Run, Status};
-use crate::spool::Ended;
+use crate::spool::{self, Ended};
 
 /// Returns what the end of a run says about its playbooks, and about the command around them. Check mode changes
 /// nothing, and a run that was cut off says nothing about the playbook.
 pub fn ends_of(run: &Run, status: Status, progress: &RunSummary) -> Vec<Ended> {
+    ends_on(run, status, |status| progress.hosts(status))
+}
+
+/// Returns the same for hosts, and those of them that failed, which are asked for with a status.
+pub fn ends_on(
+    run: &Run,
+    status: Status,
+    hosts: impl Fn(Status) -> (Vec<String>, Vec<String>),
+) -> Vec<Ended> {
     let mut ends = vec![(run.playbook_key(), status)];
     if run.own_key() != ends[0].0 {
         let earlier = run.earlier_keys().into_iter();
@@ -26,13 +35,13 @@ pub fn ends_of(run: &Run, status: Status, progress: &RunSummary) -> Vec<Ended> {
         return Vec::new();
     }
     let ended = |(key, status): (String, Status)| {
-        let (hosts, failed) = progress.hosts(status);
+        let (on, failed) = hosts(status);
         Ended {
             key,
             run: run.id.clone(),
             status: status.name().to_owned(),
             scope: run.scope(),
-            hosts,
+            hosts: on,
             failed,
         }
     };
@@ -52,10 +61,20 @@ impl Deliverer {
             return Before::default();
         }
         // If the spool cannot be written, nothing is known about earlier runs.
-        let known = self.spool().end_runs(ends).await.unwrap_or_default();
+        let known = self.try_record_ends(ends, status).await;
+        known.unwrap_or_default()
+    }
+
+    /// Does the same, or fails if the spool cannot be written.
+    pub async fn try_record_ends(
+        &self,
+        ends: Vec<Ended>,
+        status: Status,
+    ) -> Result<Before, spool::Error> {
+        let known = self.spool().end_runs(ends).await?;
         let pairs = known
             .into_iter()
             .map(|one| (one.previous, one.still_failing));
-        Before::of_all(pairs.collect(), status)
+        Ok(Before::of_all(pairs.collect(), status))
     }
 }

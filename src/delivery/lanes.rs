@@ -289,7 +289,7 @@ impl Lanes {
     /// memory; if that is not enough, not even those.
     pub fn evict(&mut self) {
         if self.grouping.is_batch() {
-            // There is only one lane.
+            // There is only one lane, or what one waits for, all wait for.
             return;
         }
         let resting = self.resting.iter();

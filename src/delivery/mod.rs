@@ -3,6 +3,7 @@
 
 pub mod breaker;
 mod building;
+mod committing;
 pub mod conditions;
 pub mod destination;
 pub mod endings;
@@ -38,6 +39,7 @@ use crate::event::Event;
 use crate::event::stored::EventCodec;
 use crate::message::labels::Labels;
 use crate::net::http::Http;
+use crate::notifier::PASSING_ON;
 use crate::secret;
 use crate::spool::DestinationId;
 use crate::spool::{self, Acceptance, Condition, DestinationKey, NewEvent, Spool};
@@ -56,6 +58,8 @@ pub struct Deliverer {
     keeper: RefCell<EventCodec>,
     /// Labels that every event gets.
     labels: RefCell<Rc<Labels>>,
+    /// Prefix of the ids in the spool: those of different tenants never meet.
+    scope: RefCell<String>,
     workers: RefCell<Vec<Rc<WorkerHandle>>>,
     recorder: Rc<Recorder>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
@@ -67,8 +71,19 @@ pub struct DestinationSummary {
     pub name: String,
     pub counts: Counts,
     pub last_error: Option<String>,
+    /// True if it passes events on to a relay.
+    pub passes_on: bool,
     /// Environment variables required to deliver the pending events later.
     pub needs: Vec<String>,
+}
+
+/// Events that are to be stored, and their positions in the stream.
+#[derive(Default)]
+struct Routed {
+    rows: Vec<NewEvent>,
+    held: Vec<(u64, Arc<Event>)>,
+    /// Number of events that at least one notifier wants.
+    wanted_by_some: u64,
 }
 
 impl Deliverer {
@@ -78,6 +93,7 @@ impl Deliverer {
             shared: Rc::new(Shared::new(http)),
             keeper: RefCell::default(),
             labels: RefCell::default(),
+            scope: RefCell::default(),
             workers: RefCell::default(),
             recorder: Rc::default(),
             dropped: Cell::new(0),
@@ -160,23 +176,11 @@ impl Deliverer {
     /// Accepts events, with their positions in the stream, for those of `candidates` that want them: when
     /// this returns they are safe on disk. Returns how many at least one notifier wants.
     pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {
-        let mut rows = Vec::new();
-        let mut held: Vec<(u64, Arc<Event>)> = Vec::new();
-        let labels = self.labels.borrow().clone();
-        let mut wanted_by_some = 0;
-        for (sequence, mut event) in events {
-            if let Some(link) = self.recorder.link(sequence, &event) {
-                event.url = Some(link);
-            }
-            let event = Arc::new(labels.apply(event));
-            self.note(sequence, &event);
-            let (destinations, conditions, event) = self.wanting(event, candidates);
-            if !destinations.is_empty() || !conditions.is_empty() {
-                wanted_by_some += u64::from(!destinations.is_empty());
-                rows.push(self.new_event(&event, destinations, conditions));
-                held.push((sequence, event));
-            }
-        }
+        let Routed {
+            rows,
+            held,
+            wanted_by_some,
+        } = self.route(events, candidates);
         if wanted_by_some == 0 && !self.counts_any(&rows).await {
             self.record_soon().await;
             return 0;
@@ -197,6 +201,27 @@ impl Deliverer {
             }
         }
         wanted_by_some
+    }
+
+    /// Adds events to the record of runs, and decides which of `candidates` want them.
+    fn route(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> Routed {
+        let mut routed = Routed::default();
+        let labels = self.labels.borrow().clone();
+        for (sequence, mut event) in events {
+            if let Some(link) = self.recorder.link(sequence, &event) {
+                event.url = Some(link);
+            }
+            let event = Arc::new(labels.apply(event));
+            self.note(sequence, &event);
+            let (destinations, conditions, event) = self.wanting(event, candidates);
+            if !destinations.is_empty() || !conditions.is_empty() {
+                routed.wanted_by_some += u64::from(!destinations.is_empty());
+                let row = self.new_event(&event, destinations, conditions);
+                routed.rows.push(row);
+                routed.held.push((sequence, event));
+            }
+        }
+        routed
     }
 
     /// Passes deliveries that are in the spool now to their workers.
@@ -236,7 +261,7 @@ impl Deliverer {
         let is_stored = !destinations.is_empty();
         let body = || self.keeper.borrow_mut().write(event);
         NewEvent {
-            event_id: event.id.clone(),
+            event_id: format!("{}{}", self.scope.borrow(), event.id),
             created: Timestamp::now().as_millisecond(),
             callback: event.event.name().to_owned(),
             host: event.host_name().to_owned(),
@@ -413,6 +438,14 @@ impl Deliverer {
     /// from there. Does not wait long for an endpoint that does not answer. Fails if something that was
     /// delivered is not recorded.
     pub async fn stop(&self) -> Result<(), spool::Error> {
+        let recorded = self.wind_up().await;
+        self.spool().close().await;
+        self.end_record();
+        recorded
+    }
+
+    /// Does the same for one of several that share a spool, which stays open.
+    async fn wind_up(&self) -> Result<(), spool::Error> {
         self.shared.stopping.set(true);
         let limit = if self.waiting() == 0 {
             STOP
@@ -429,8 +462,6 @@ impl Deliverer {
         }
         self.write_unspooled().await;
         self.record_rest().await;
-        self.spool().close().await;
-        self.end_record();
         recorded
     }
 
@@ -471,6 +502,7 @@ impl Deliverer {
                     waiting: own.waiting(),
                     ..own.counts
                 },
+                passes_on: PASSING_ON.contains(&worker.destination.kind.name),
                 // Without an attempt there is no answer to wait for.
                 last_error: own.last_error.clone().or_else(|| {
                     let tried = !self.shared.accepts_only.get();

@@ -4,7 +4,6 @@ use url::Url;
 
 use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
-use crate::event::Run;
 use crate::net::urls::parse_url;
 use crate::text::Escape;
 
@@ -32,9 +31,9 @@ impl PageAddress {
     }
 
     /// Returns the address of a run, or of one of its results by the number of its event.
-    pub fn of(&self, run: &Run, result: Option<u64>) -> String {
+    pub fn of(&self, run: &str, result: Option<u64>) -> String {
         let PageAddress(base) = self;
-        let id = Escape::Url.apply(&run.id);
+        let id = Escape::Url.apply(run);
         match result {
             Some(number) => format!("{base}/runs/{id}/results/{number}"),
             None => format!("{base}/runs/{id}"),

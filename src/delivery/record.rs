@@ -13,11 +13,11 @@ use crate::event::shorten::shortened;
 use crate::event::{Event, Play, Run, RunEnd, State, Task};
 use crate::json::lookup;
 use crate::secret;
-use crate::spool::Spool;
 use crate::spool::record::alive::{Alive, Part};
 use crate::spool::record::{
     NewDetail, NewEnd, NewResult, Outcome, Record, Recorded, RunAbout, TaskAbout, What,
 };
+use crate::spool::{self, Spool};
 use crate::text::{characters, cut};
 
 /// Value of `record` in `[delivery]`.
@@ -37,6 +37,8 @@ const MOST: usize = 1000;
 const MOST_BYTES: u64 = 1 << 20;
 /// Maximum time for which they wait.
 const WAIT: Duration = Duration::from_millis(500);
+/// Maximum number of runs that are shown to be alive, each by an open file.
+const MOST_ALIVE: usize = 256;
 /// Length limit of a message, in characters.
 const MESSAGE: usize = 1000;
 /// Size of a result, in bytes, above which its long texts are cut.
@@ -57,6 +59,8 @@ pub struct Recorder {
     page: RefCell<Option<PageAddress>>,
     /// True if this process shows that the runs live.
     shows_alive: Cell<bool>,
+    /// Prefix of the ids of runs.
+    pub(super) scope: RefCell<String>,
     runs: RefCell<Option<(Arc<Run>, Arc<RunAbout>)>>,
     tasks: RefCell<Vec<KnownTask>>,
     /// Events that have not been written yet.
@@ -67,6 +71,8 @@ pub struct Recorder {
     /// True if something could not be recorded: from then on only the ends of runs are.
     gave_up: Cell<bool>,
     alive: RefCell<HashMap<String, Option<Alive>>>,
+    /// Those without an event for a while.
+    fading: RefCell<HashMap<String, Option<Alive>>>,
 }
 
 impl Recorder {
@@ -80,7 +86,8 @@ impl Recorder {
         let page = self.page.borrow();
         let page = page.as_ref().filter(|_| self.wants(event))?;
         let is_result = is_result(event) && !self.gave_up.get();
-        Some(page.of(&event.run, is_result.then_some(sequence)))
+        let run = self.scoped(&event.run);
+        Some(page.of(&run, is_result.then_some(sequence)))
     }
 
     /// Adds an event to those that wait.
@@ -113,16 +120,31 @@ impl Recorder {
             return about.clone();
         }
         let mut about = RunAbout::of(run);
+        about.id = self.scoped(run);
         about.name = secret::redact(&about.name);
         about.about = secret::redact(&about.about);
         let about = Arc::new(about);
         *known = Some((run.clone(), about.clone()));
         if self.shows_alive.get() {
-            let mut alive = self.alive.borrow_mut();
-            let show = || spool.live(&run.id, Part::Stream);
-            alive.entry(run.id.clone()).or_insert_with(show);
+            self.show(&about.id, spool);
         }
         about
+    }
+
+    /// Returns the id under which a run is recorded.
+    fn scoped(&self, run: &Run) -> String {
+        format!("{}{}", self.scope.borrow(), run.id)
+    }
+
+    /// Shows that a run is alive.
+    fn show(&self, run: &str, spool: &Spool) {
+        let mut alive = self.alive.borrow_mut();
+        if alive.len() >= MOST_ALIVE || alive.contains_key(run) {
+            return;
+        }
+        let known = self.fading.borrow_mut().remove(run);
+        let shown = known.unwrap_or_else(|| spool.live(run, Part::Stream));
+        alive.insert(run.to_owned(), shown);
     }
 
     fn what(&self, event: &Event) -> What {
@@ -246,6 +268,37 @@ impl Recorder {
         }
     }
 
+    /// Writes the pending events, or returns why they are not safe.
+    pub(super) async fn commit(&self, spool: &Spool) -> Result<(), spool::Error> {
+        let record = self.take();
+        if !record.rows.is_empty() {
+            let is_written = spool.record(record.clone()).await?;
+            self.note_written(is_written, &record);
+        }
+        Ok(())
+    }
+
+    /// Forgets the events that could not be written: they will be noted again.
+    pub(super) fn forget_unwritten(&self) {
+        self.waiting.take();
+        self.bytes.set(0);
+        self.gave_up.set(false);
+    }
+
+    /// Shows no longer that a run is alive: it has ended.
+    pub(super) fn let_go(&self, run: &Run) {
+        let id = self.scoped(run);
+        self.alive.borrow_mut().remove(&id);
+        self.fading.borrow_mut().remove(&id);
+    }
+
+    /// Shows no longer that runs are alive that had no event since the last call, and tries again to record.
+    pub(super) fn renew(&self) {
+        self.fading.replace(self.alive.take());
+        self.runs.take();
+        self.gave_up.set(false);
+    }
+
     /// Returns true if the pending events should be written now.
     fn is_due(&self) -> bool {
         let waiting = self.waiting.borrow();
@@ -256,11 +309,15 @@ impl Recorder {
 }
 
 impl Deliverer {
-    /// Sets what is recorded from here on, and where it is shown; deletes runs that ended longer than `keep` ago,
-    /// in the background.
+    /// Sets what is recorded from here on, and where it is shown; deletes runs that ended longer than `keep` ago.
     pub fn record(&self, recording: Recording, page: Option<PageAddress>, keep: Duration) {
         self.recorder.recording.set(recording);
         self.recorder.page.replace(page);
+        self.prune_runs(keep);
+    }
+
+    /// Deletes runs that ended longer than `keep` ago, in the background.
+    pub fn prune_runs(&self, keep: Duration) {
         let spool = self.spool().clone();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = crate::system::clock::now()
@@ -313,6 +370,7 @@ impl Deliverer {
     /// Stops showing that the runs of this process are alive.
     pub(super) fn end_record(&self) {
         self.recorder.alive.take();
+        self.recorder.fading.take();
     }
 }
 

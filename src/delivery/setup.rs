@@ -9,7 +9,7 @@ use crate::config::entry::Shown;
 use crate::config::event::Variables;
 use crate::config::levels::Level;
 use crate::config::problem::{Harm, Problem};
-use crate::config::section::Section;
+use crate::config::section::{Section, truth};
 use crate::config::trouble::Trouble;
 use crate::config::{Options, Reading, Sections, emitters, listing, mask, strays, units};
 use crate::delivery::destination::Destination;
@@ -18,14 +18,16 @@ use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
 use crate::message::labels::Labels;
 use crate::net::http::Http;
-use crate::notifier::KINDS;
+use crate::notifier::{KINDS, PASSING_ON};
 use crate::route::timing::Named;
 use crate::secret;
-use crate::spool::Limits;
+use crate::spool::{self, Limits};
 use crate::template::context::Context;
 
 /// Default of `max_size` in `[delivery]`.
 const MAX_SIZE: u64 = 256 << 20;
+/// Default of `drain` if a relay must have the events before the spool vanishes.
+const LONG_DRAIN: Duration = Duration::from_secs(60);
 
 /// Combined configuration of all levels.
 pub struct Config {
@@ -181,7 +183,11 @@ impl Config {
         http: &Http,
         samples: &[Context],
     ) {
-        if let Some(delivery) = sections.remove("delivery") {
+        let delivery = sections.remove("delivery");
+        if passes_on(&sections) && vanishes(delivery.as_ref()) {
+            self.drain = LONG_DRAIN;
+        }
+        if let Some(delivery) = delivery {
             self.read_delivery(&delivery);
         }
         if let Some(event) = sections.remove("event") {
@@ -354,6 +360,26 @@ impl Config {
             .filter_map(|destination| destination.trouble.as_ref());
         self.problems.iter().any(slight) || troubled.into_iter().any(Trouble::is_mistake)
     }
+}
+
+/// Returns true if a section passes events on to a relay.
+fn passes_on(sections: &Sections) -> bool {
+    sections.values().any(|section| {
+        let mut entries = section.entries.iter();
+        let is_off = |value: &str| truth(value.trim()) == Some(false);
+        let is_kind = |value: &str| PASSING_ON.contains(&value.trim());
+        entries
+            .clone()
+            .any(|one| one.key == "type" && is_kind(&one.value))
+            && !entries.any(|one| one.key == "enabled" && is_off(&one.value))
+    })
+}
+
+/// Returns true if the spool is on a file system that vanishes.
+fn vanishes(delivery: Option<&Section>) -> bool {
+    let folder = delivery.and_then(|delivery| delivery.path("spool"));
+    let folder = folder.or_else(spool::default_folder);
+    folder.is_some_and(|folder| spool::vanishes(&folder))
 }
 
 /// Returns the spool's limits as set in `[delivery]`.

@@ -1,5 +1,7 @@
 //! End of `send` and `stream`: waits for the last deliveries and prints the summary.
 
+use std::path::Path;
+
 use crate::console::progress;
 use crate::console::stderr;
 use crate::delivery::tally::Counts;
@@ -17,7 +19,9 @@ impl Deliverer {
         progress::hide();
         let standings = self.standings();
         if let Some(events) = events {
-            stderr::say(summary(events, &standings));
+            let lost = self.spool().vanishing_folder();
+            let lost = lost.and_then(|folder| lost_in(folder, &standings));
+            stderr::say(summary(events, &standings) + &lost.unwrap_or_default());
         }
         if self.report_lost() {
             return Exit::Io;
@@ -45,6 +49,18 @@ fn exit_of(standings: &[DestinationSummary]) -> Exit {
     } else {
         Exit::Ok
     }
+}
+
+/// Returns the end of the summary if a relay did not take everything, and the spool vanishes with its directory.
+fn lost_in(folder: &Path, standings: &[DestinationSummary]) -> Option<String> {
+    let relays = standings.iter().filter(|standing| standing.passes_on);
+    let waiting: usize = relays.map(|standing| standing.counts.waiting).sum();
+    let events = if waiting == 1 { "event" } else { "events" };
+    let text = format!(
+        "; the relay did not take {waiting} {events}, lost unless {} is kept",
+        folder.display()
+    );
+    (waiting > 0).then_some(text)
 }
 
 /// Returns a one-line summary: how many events, where their deliveries are, and why some are not delivered.
@@ -97,17 +113,25 @@ mod tests {
                 name: "callback".into(),
                 counts,
                 last_error: Some("503 Service Unavailable".into()),
+                passes_on: true,
                 needs: Vec::new(),
             },
             DestinationSummary {
                 name: "ops".into(),
                 counts: Counts::default(),
                 last_error: Some("old".into()),
+                passes_on: false,
                 needs: Vec::new(),
             },
         ];
         let expected = "4 events, 4 deliveries: 1 delivered, 1 dead, 2 pending until the next run, `flush` or the timer (callback: 503 Service Unavailable)";
         assert_eq!(summary(4, &standings), expected);
         assert_eq!(exit_of(&standings), Exit::Refused);
+        let lost = "; the relay did not take 2 events, lost unless /tmp/spool is kept";
+        assert_eq!(
+            lost_in(Path::new("/tmp/spool"), &standings).as_deref(),
+            Some(lost)
+        );
+        assert_eq!(lost_in(Path::new("/tmp/spool"), &standings[1..]), None);
     }
 }

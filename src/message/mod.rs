@@ -117,6 +117,8 @@ impl Level {
 pub enum MessageFormat {
     /// Only the payload, or `body` as JSON.
     Data,
+    /// The event itself: nothing is rendered.
+    Event,
     /// Texts in this markup; `body`, if the kind has one, is JSON.
     Text(Escape),
     /// Texts without markup, and `body` as HTML.
@@ -141,8 +143,13 @@ impl MessageFormat {
     fn escape(self) -> Escape {
         match self {
             MessageFormat::Text(escape) => escape,
-            MessageFormat::Data | MessageFormat::Mail => Escape::Plain,
+            MessageFormat::Data | MessageFormat::Event | MessageFormat::Mail => Escape::Plain,
         }
+    }
+
+    /// Returns true if a message has texts for people.
+    pub fn has_texts(self) -> bool {
+        !matches!(self, MessageFormat::Data | MessageFormat::Event)
     }
 }
 
@@ -158,7 +165,7 @@ impl MessageTemplates {
             Some(Content::Text) => MessageFormat::Text(Escape::Plain),
             _ => form,
         };
-        let speaks = form != MessageFormat::Data;
+        let speaks = form.has_texts();
         if content == Some(Content::Xml) {
             section.needs("content", "body");
         }
@@ -169,6 +176,7 @@ impl MessageTemplates {
             message: speaks.then(|| text("message", form.escape())).flatten(),
             default: defaults::message(section, form.escape()),
             body: match form {
+                MessageFormat::Event => None,
                 MessageFormat::Mail => text("body", Escape::Html).map(Body::Text),
                 MessageFormat::Data | MessageFormat::Text(_) => {
                     section.template("body").and_then(|source| {
@@ -234,7 +242,7 @@ impl MessageTemplates {
             threads: BTreeMap::new(),
             note: None,
         };
-        if self.form != MessageFormat::Data {
+        if self.form.has_texts() {
             let subject = render(
                 &self.subject,
                 &defaults::SUBJECT,
@@ -263,7 +271,7 @@ impl MessageTemplates {
             stderr::say(format!("{note}; the default is sent instead"));
         }
         let failed = note.as_ref().filter(|note| !note.ends_with(NOTHING));
-        if let (Some(note), true) = (failed, self.form != MessageFormat::Data) {
+        if let (Some(note), true) = (failed, self.form.has_texts()) {
             message
                 .text
                 .push_str(&format!("\n({})", self.form.escape().apply(note)));

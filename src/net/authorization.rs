@@ -1,10 +1,11 @@
 //! Credentials of a notifier's requests: basic authentication or a bearer token.
 
 use base64::Engine as _;
-use hyper::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
 use url::Url;
 
 use crate::config::section::Section;
+use crate::net::digest::sha256_hex;
 use crate::net::headers::Headers;
 use crate::secret::{self, Secret, percent_decoded};
 
@@ -112,6 +113,18 @@ pub fn bearer(section: &Section, key: &str) -> Option<HeaderValue> {
     header(section, key, &bearer_of(section, key, &token))
 }
 
+/// Returns the bearer token of a request to a server.
+pub fn bearer_in(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = given.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// Compares two secrets in constant time.
+pub fn is_same(given: &[u8], expected: &[u8]) -> bool {
+    sha256_hex(given) == sha256_hex(expected)
+}
+
 fn bearer_of(section: &Section, key: &str, token: &Secret) -> String {
     let scheme = token.expose().split(' ').next().unwrap_or_default();
     if ["bearer", "basic"].contains(&scheme.to_ascii_lowercase().as_str()) {
@@ -173,7 +186,8 @@ pub fn warn_of_plain_http(section: &Section, key: &str, url: &Url) {
     }
 }
 
-fn is_local(url: &Url) -> bool {
+/// Returns true if a URL leads to this machine.
+pub fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

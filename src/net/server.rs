@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::RootCertStore;
 use rustls::ServerConfig;
@@ -21,7 +22,7 @@ use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::unasked::Completed;
@@ -35,6 +36,8 @@ const MAX_HEAD: usize = 32 << 10;
 const MAX_PEM: u64 = 1 << 20;
 /// Timeout of a TLS handshake, of the headers, and of each further piece of a body.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a whole body.
+const MAX_READ: Duration = Duration::from_secs(60);
 /// Pause after a connection could not be accepted, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -214,6 +217,39 @@ async fn exchange<H: Handler>(
     let stream = Completed::new(stream, H::headers());
     // The client has disconnected, or the handler drops it.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Reads a body of at most `limit` bytes, or returns the status that rejects it. All bodies share `room`, in bytes, each
+/// until its permit is dropped.
+pub async fn read_body(
+    mut body: Incoming,
+    limit: usize,
+    room: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), StatusCode> {
+    let most = body.size_hint().upper().unwrap_or(limit as u64);
+    let most = u32::try_from(most)
+        .ok()
+        .filter(|most| *most as usize <= limit);
+    let most = most.ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
+    let until = Instant::now() + MAX_READ;
+    let room = timeout_at(until, room.clone().acquire_many_owned(most)).await;
+    let Ok(Ok(room)) = room else {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    };
+    let mut read = Vec::new();
+    loop {
+        let patience = until.min(Instant::now() + PATIENCE);
+        let frame = timeout_at(patience, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
+            return Ok((read, room));
+        };
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let data = frame.into_data().unwrap_or_default();
+        if read.len() + data.len() > limit {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        read.extend_from_slice(&data);
+    }
 }
 
 /// Certificate chain of a server, and its key.

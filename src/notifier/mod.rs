@@ -15,6 +15,7 @@ pub mod ntfy;
 pub mod over_http;
 pub mod pagerduty;
 pub mod recipients;
+pub mod relay;
 pub mod rocketchat;
 pub mod slack;
 mod snippet;
@@ -39,6 +40,10 @@ pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
 /// Kinds with a separate record for each event: their messages never combine several events, except with
 /// `group_by`.
 pub const SINGLE: [&str; 2] = ["pagerduty", "grafana"];
+
+/// Kinds that pass events on as they are, to a program that decides what becomes of them: they want every event, and
+/// send those of a run in batches.
+pub const PASSING_ON: [&str; 1] = ["relay"];
 
 /// Declares the kinds of notifiers, by the names of their modules.
 macro_rules! kinds {
@@ -70,6 +75,7 @@ kinds! {
     telegram
     ntfy
     zeromq
+    relay
 }
 
 /// Placeholder for an unknown kind, so that the section's events can wait.

@@ -35,6 +35,8 @@ enum By {
     InOrder,
     /// Whatever is next is combined in one request, each event a message of its own.
     Batch,
+    /// The same for the events of one run.
+    BatchOfRun,
     Host,
     Task,
     Play,
@@ -64,15 +66,26 @@ impl Default for Grouping {
 pub enum Batching {
     Possible,
     Impossible,
+    /// Always, and only events of one run; by default this many.
+    OfRun(usize),
 }
 
 impl Grouping {
     /// Reads `group_by`, `group_wait` and `order`, and `batch` if the kind supports it.
     pub fn new(section: &Section, batching: Batching) -> Grouping {
+        if let Batching::OfRun(default) = batching {
+            let most = section.count("batch", default, LARGEST);
+            return Grouping {
+                by: By::BatchOfRun,
+                wait: Duration::ZERO,
+                most,
+                held: most,
+            };
+        }
         let wait = section.duration("group_wait", WAIT);
         let batch = match batching {
             Batching::Possible => section.count("batch", 1, LARGEST),
-            Batching::Impossible => 1,
+            Batching::Impossible | Batching::OfRun(_) => 1,
         };
         let by = section.choice("group_by", By::Event, &NAMES);
         if by != By::Event && batch > 1 {
@@ -105,7 +118,7 @@ impl Grouping {
 
     /// Returns true if combined deliveries remain separate messages.
     pub fn is_batch(&self) -> bool {
-        self.by == By::Batch
+        matches!(self.by, By::Batch | By::BatchOfRun)
     }
 
     /// Returns these rules for a notifier that combines held events into one message.
@@ -123,14 +136,14 @@ impl Grouping {
 
     /// Returns true if lanes of one run are delivered in parallel.
     pub fn is_parallel(&self) -> bool {
-        !matches!(self.by, By::InOrder | By::Batch)
+        !matches!(self.by, By::InOrder | By::Batch | By::BatchOfRun)
     }
 
     /// Returns true if an event can share its message with others: a result can, a step of the run cannot.
     pub fn gathers(&self, event: &Event) -> bool {
         match self.by {
             By::Event | By::InOrder => false,
-            By::Batch => true,
+            By::Batch | By::BatchOfRun => true,
             By::Host | By::Task | By::Play | By::Run => event.state.is_some(),
         }
     }
@@ -143,6 +156,7 @@ impl Grouping {
         match self.by {
             By::Event => Cow::Borrowed(event.host_name()),
             By::InOrder => Cow::Borrowed(event.run.ident.as_ref().unwrap_or(run)),
+            By::BatchOfRun => Cow::Borrowed(run),
             By::Batch => Cow::Borrowed(STEPS),
             // As without groups, the ends of all runs are in order.
             _ if !self.gathers(event) => Cow::Borrowed(STEPS),
@@ -160,7 +174,7 @@ impl Grouping {
     pub fn part(&self, event: &Event) -> Option<String> {
         let play = || event.play.as_ref().map_or("", |play| &play.name);
         match self.by {
-            By::Event | By::InOrder | By::Batch => None,
+            By::Event | By::InOrder | By::Batch | By::BatchOfRun => None,
             By::Host => Some(event.host_name().to_owned()),
             By::Task => {
                 let task = event.task.as_deref().map(task_key);

@@ -34,6 +34,7 @@ mod room;
 mod schema;
 mod scope;
 mod state;
+mod vanishing;
 mod viewer;
 mod wal;
 mod watched;
@@ -75,6 +76,7 @@ pub use obstacle::check_folder;
 pub use schema::NEWEST as SCHEMA;
 pub use scope::{DestinationId, Scope};
 pub use state::{DeliveryState, name_of as state_name};
+pub use vanishing::vanishes;
 pub use viewer::{Unseen, Viewer};
 pub use watched::Trends;
 
@@ -200,6 +202,17 @@ impl Spool {
             // If the thread has ended, there is nothing to move.
             let _ = done.await;
         }
+    }
+
+    /// Returns its directory if that is on a file system that will vanish.
+    pub fn vanishing_folder(&self) -> Option<&Path> {
+        let is_open = self.work.is_ok();
+        Some(&*self.folder).filter(|folder| is_open && vanishes(folder))
+    }
+
+    /// Returns true if the last request failed.
+    pub fn is_failing(&self) -> bool {
+        self.work.is_err() || self.trouble.borrow().is_some()
     }
 
     /// Waits until another try is worthwhile, if the last request failed.

@@ -59,6 +59,8 @@ mod recipes;
 mod recipients;
 mod record;
 mod recoveries;
+mod relay;
+mod relay_refusals;
 mod replies;
 mod resume;
 mod room;

@@ -2,6 +2,7 @@
 
 mod canary;
 mod config;
+pub mod fleet;
 pub mod page;
 pub mod spooled;
 

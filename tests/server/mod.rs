@@ -242,7 +242,12 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8(body).unwrap();
+    // A segment of a relay is compressed; any other body is text.
+    let is_packed = headers.iter().any(|(name, _)| name == "content-encoding");
+    let body = match is_packed {
+        true => String::from_utf8_lossy(&body).into_owned(),
+        false => String::from_utf8(body).unwrap(),
+    };
     Some(Request {
         method,
         target,

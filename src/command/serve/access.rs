@@ -7,6 +7,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode};
 
+use crate::net::authorization::{bearer_in, is_same};
 use crate::net::digest::{hmac_sha256, sha256_hex};
 use crate::secret::Secret;
 
@@ -201,14 +202,5 @@ fn is_of_other_site(head: &Parts, host: &str) -> bool {
 
 /// Returns true if a request has this bearer token.
 fn bears(headers: &HeaderMap, token: &Secret) -> bool {
-    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let (scheme, given) = given
-        .and_then(|given| given.split_at_checked(7))
-        .unwrap_or_default();
-    scheme.eq_ignore_ascii_case(b"Bearer ") && is_same(given, token.expose().as_bytes())
-}
-
-/// Compares two texts in constant time.
-fn is_same(given: &[u8], expected: &[u8]) -> bool {
-    sha256_hex(given) == sha256_hex(expected)
+    bearer_in(headers).is_some_and(|given| is_same(given, token.expose().as_bytes()))
 }

@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -100,6 +100,12 @@ const KINDS: [Kind; 13] = [
         name: "ntfy",
         keys: "api_url = BASE/\ntoken = tk_canary\ntopic = ops",
         taken: (200, r#"{"id":"hwQ2YpKdmg","event":"message"}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "relay",
+        keys: "url = BASE/\ntoken = canary-token",
+        taken: (202, r#"{"accepted":1}"#),
         exceptions: &[],
     },
 ];

@@ -1,0 +1,356 @@
+//! `relay`: accepts the events of many machines, and delivers them by the configurations of their tenants.
+
+mod segment;
+mod settings;
+mod tenant;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::cli;
+use crate::console::stderr;
+use crate::delivery::Deliverer;
+use crate::exit::Exit;
+use crate::net::http::Http;
+use crate::net::server::{self, Handler, Listener};
+use crate::notifier::relay::{FORMAT, FORMAT_HEADER, PATH};
+use crate::panics;
+use crate::spool::Spool;
+use segment::Rejected;
+use settings::Settings;
+use tenant::Tenant;
+
+/// Size limit of a compressed segment, and of all that are read at the same time, in bytes.
+const MAX_SEGMENT: usize = 1 << 20;
+const MAX_SEGMENTS: usize = 32 << 20;
+/// Time for which requests may still be answered after a signal.
+const FINISH: Duration = Duration::from_secs(30);
+/// Time between two deletions of old entries.
+const TIDY: Duration = Duration::from_secs(6 * 3600);
+
+/// Runs `relay` until a signal stops it.
+pub async fn run(arguments: cli::serve::Relay) -> Exit {
+    let path = &arguments.config;
+    let settings = match settings::read(path, &Http::default()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            problems.iter().for_each(stderr::say);
+            return Exit::Config;
+        }
+    };
+    for tenant in &settings.tenants {
+        for trouble in tenant.config.troubles(|trouble| !trouble.is_mistake()) {
+            stderr::say(format!("warning: {trouble}"));
+        }
+    }
+    if arguments.check {
+        return check(&settings);
+    }
+    LocalSet::new().run_until(serve(settings)).await
+}
+
+/// Reports the tenants, after their configurations were read.
+fn check(settings: &Settings) -> Exit {
+    let acceptor = acceptor(settings);
+    if let Err(error) = acceptor {
+        stderr::say(format!("{error:#}"));
+        return Exit::Config;
+    }
+    for tenant in &settings.tenants {
+        let names = tenant.config.destinations.iter();
+        let names: Vec<&str> = names.map(|one| one.name.as_str()).collect();
+        crate::console::stdout::print(format!("{}: {}\n", tenant.name, names.join(", ")));
+    }
+    Exit::Ok
+}
+
+async fn serve(settings: Settings) -> Exit {
+    let said = |exit: Exit| {
+        move |error: anyhow::Error| {
+            stderr::say(format!("{error:#}"));
+            exit
+        }
+    };
+    let listening = async {
+        let acceptor = acceptor(&settings).map_err(said(Exit::Config))?;
+        let listener = Listener::bind(&settings.listen, None, true).await;
+        let listener = listener.map_err(said(Exit::Usage))?;
+        check_reach(&listener, acceptor.is_some()).map_err(said(Exit::Config))?;
+        let spool = Spool::open(&settings.spool, &settings.limits);
+        let spool = spool.map_err(|error| super::spool_failed(&error))?;
+        let relay = Relay::start(settings, spool).await;
+        let relay = relay.map_err(|error| super::spool_failed(&error))?;
+        Ok::<_, Exit>((relay, listener, acceptor))
+    };
+    match listening.await {
+        Ok((relay, listener, acceptor)) => relay.run(&listener, acceptor.as_ref()).await,
+        Err(exit) => exit,
+    }
+}
+
+/// Refuses to listen for other machines without TLS.
+fn check_reach(listener: &Listener, is_tls: bool) -> Result<()> {
+    let address = listener.address().filter(|one| !one.ip().is_loopback());
+    if let (Some(address), false) = (address, is_tls) {
+        bail!("{address} can be reached from other machines; set `cert` and `key` in [relay]");
+    }
+    Ok(())
+}
+
+/// Returns the TLS configuration, if there is a certificate.
+fn acceptor(settings: &Settings) -> Result<Option<TlsAcceptor>> {
+    let Some((certificate, key)) = &settings.identity else {
+        return Ok(None);
+    };
+    let identity = server::identity(certificate, key)?;
+    server::tls(identity, settings.client_ca.as_deref()).map(Some)
+}
+
+/// State of the relay, shared by all requests.
+struct Relay {
+    tenants: Vec<Rc<Tenant>>,
+    spool: Spool,
+    /// Time for which finished entries are kept, and what is recorded of runs.
+    keep: (Duration, Duration),
+    /// Bytes of segments that may still be read.
+    room: Arc<Semaphore>,
+    /// Held while a segment is unpacked: one of them takes much memory.
+    unpacking: Rc<Mutex<()>>,
+    /// Number of requests that are not answered yet.
+    busy: Cell<usize>,
+    idle: Notify,
+}
+
+impl Relay {
+    /// Starts the tenants, and to deliver what is in the spool.
+    async fn start(settings: Settings, spool: Spool) -> Result<Rc<Relay>> {
+        // One spool keeps everything as long as the tenant that keeps it longest.
+        let configs = settings.tenants.iter().map(|tenant| &tenant.config);
+        let keep = configs.clone().map(|config| config.keep).max();
+        let keep_runs = configs.map(|config| config.keep_runs).max();
+        let keep = (keep.unwrap_or_default(), keep_runs.unwrap_or_default());
+        let mut tenants = Vec::new();
+        for one in settings.tenants {
+            let name = one.name.clone();
+            let tenant = Tenant::start(one, &spool, keep.1).await;
+            let tenant = tenant.with_context(|| format!("[tenant:{name}]"))?;
+            tenants.push(Rc::new(tenant));
+        }
+        Ok(Rc::new(Relay {
+            tenants,
+            spool,
+            keep,
+            room: Arc::new(Semaphore::new(MAX_SEGMENTS)),
+            unpacking: Rc::default(),
+            busy: Cell::new(0),
+            idle: Notify::new(),
+        }))
+    }
+
+    /// Answers requests until a signal; then finishes those that have begun, and the attempts in progress.
+    async fn run(self: Rc<Self>, listener: &Listener, acceptor: Option<&TlsAcceptor>) -> Exit {
+        let mut terminate = signal(SignalKind::terminate()).ok();
+        let mut interrupt = signal(SignalKind::interrupt()).ok();
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let name = listener.name(scheme).unwrap_or_default();
+        stderr::say(format!("listening on {name}"));
+        tokio::select! {
+            () = server::accept(listener, &self, acceptor) => {}
+            () = self.tidy() => {}
+            () = super::recv_signal(&mut terminate) => {}
+            () = super::recv_signal(&mut interrupt) => {}
+        }
+        let idle = async {
+            while self.busy.get() > 0 {
+                self.idle.notified().await;
+            }
+            // The last answers must still be sent.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        // What is accepted later is in the spool all the same.
+        let _ = tokio::time::timeout(FINISH, idle).await;
+        let deliverers = self.tenants.iter().map(|tenant| tenant.deliverer.clone());
+        match Deliverer::stop_all(deliverers.collect()).await {
+            Ok(()) => Exit::Ok,
+            Err(error) => super::spool_failed(&error.into()),
+        }
+    }
+
+    /// Deletes old entries from time to time. Never ends.
+    async fn tidy(&self) {
+        loop {
+            if let Some(first) = self.tenants.first() {
+                first.deliverer.prune(self.keep.0);
+                first.deliverer.prune_runs(self.keep.1);
+            }
+            tokio::time::sleep(TIDY).await;
+            for tenant in &self.tenants {
+                tenant.deliverer.renew_record();
+            }
+        }
+    }
+
+    async fn reply(&self, head: &Parts, body: Incoming) -> Response<Full<Bytes>> {
+        match (head.uri.path(), &head.method) {
+            ("/healthz", &Method::GET) => match self.spool.is_failing() {
+                false => answer(StatusCode::OK, &json!({"status": "ok"})),
+                true => problem((
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the spool cannot be written now".to_owned(),
+                )),
+            },
+            (path, method) if path.trim_matches('/') == PATH.join("/") => {
+                self.segments(method, head, body).await
+            }
+            _ => problem((StatusCode::NOT_FOUND, "nothing here".to_owned())),
+        }
+    }
+
+    async fn segments(
+        &self,
+        method: &Method,
+        head: &Parts,
+        body: Incoming,
+    ) -> Response<Full<Bytes>> {
+        // All tokens are compared, so the time says nothing about which tenants there are.
+        let tenants = self.tenants.iter();
+        let tenant = tenants.filter(|one| one.is_of(&head.headers)).last();
+        // The body of a stranger is not read.
+        let Some(tenant) = tenant else {
+            let text =
+                "the token is missing or unknown; set `token` to that of a tenant of the relay";
+            let refused = problem((StatusCode::UNAUTHORIZED, text.to_owned()));
+            return with(
+                refused,
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer"),
+            );
+        };
+        match *method {
+            Method::POST => match self.take(tenant, &head.headers, body).await {
+                Ok(count) => answer(StatusCode::ACCEPTED, &json!({"accepted": count})),
+                Err(rejected) => problem(rejected),
+            },
+            Method::OPTIONS => with(
+                answer(StatusCode::OK, &json!({"tenant": tenant.name})),
+                ALLOW,
+                HeaderValue::from_static("OPTIONS, POST"),
+            ),
+            _ => problem((
+                StatusCode::METHOD_NOT_ALLOWED,
+                "send segments by POST".to_owned(),
+            )),
+        }
+    }
+
+    /// Accepts a segment. Once it is read, it is stored even if the node does not wait for the answer.
+    async fn take(
+        &self,
+        tenant: &Rc<Tenant>,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<usize, Rejected> {
+        check_form(headers)?;
+        let packed = server::read_body(body, MAX_SEGMENT, &self.room).await;
+        let (packed, room) = packed.map_err(|status| {
+            let reason = status.canonical_reason().unwrap_or_default();
+            (status, format!("the segment was not read: {reason}"))
+        })?;
+        let (tenant, unpacking) = (tenant.clone(), self.unpacking.clone());
+        let accepting = tokio::task::spawn_local(panics::caught_async(async move {
+            let accepted = tenant.accept(&packed, &unpacking).await;
+            drop(room);
+            accepted
+        }));
+        let failed = |fault: String| (StatusCode::INTERNAL_SERVER_ERROR, fault);
+        let accepted = accepting.await.map_err(|fault| failed(fault.to_string()))?;
+        accepted.map_err(failed)?
+    }
+}
+
+/// Checks the headers of a segment. A newer form is for a newer relay: until then, the node keeps the events.
+fn check_form(headers: &HeaderMap) -> Result<(), Rejected> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let form = text(&FORMAT_HEADER);
+    let number = |text: &str| text.parse::<u32>().ok();
+    if form.and_then(number) > number(FORMAT) {
+        let text = format!("this relay reads segments of version {FORMAT} only; upgrade it");
+        return Err((StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    if form != Some(FORMAT) || text(&CONTENT_ENCODING) != Some("gzip") {
+        let text =
+            format!("a segment needs `{FORMAT_HEADER}: {FORMAT}` and `Content-Encoding: gzip`");
+        return Err((StatusCode::BAD_REQUEST, text));
+    }
+    Ok(())
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
+    *answer.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    with(answer, CONTENT_TYPE, json)
+}
+
+fn problem((status, reason): Rejected) -> Response<Full<Bytes>> {
+    answer(status, &json!({"error": reason}))
+}
+
+fn with(
+    mut answer: Response<Full<Bytes>>,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Response<Full<Bytes>> {
+    answer.headers_mut().insert(name, value);
+    answer
+}
+
+impl Handler for Relay {
+    const MAX_CONNECTIONS: usize = 512;
+    type Body = Full<Bytes>;
+    type Error = std::convert::Infallible;
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        _from: Option<SocketAddr>,
+    ) -> Result<Response<Full<Bytes>>, Self::Error> {
+        let (head, body) = request.into_parts();
+        let _busy = Busy::enter(self);
+        Ok(self.reply(&head, body).await)
+    }
+}
+
+/// Counts a request as long as it is not answered.
+struct Busy<'a>(&'a Relay);
+
+impl Busy<'_> {
+    fn enter(relay: &Relay) -> Busy<'_> {
+        relay.busy.set(relay.busy.get() + 1);
+        Busy(relay)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        self.0.idle.notify_one();
+    }
+}

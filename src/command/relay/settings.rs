@@ -1,0 +1,181 @@
+//! `relay.ini`: where the relay listens, its spool, and its tenants with the configurations by which their events are
+//! delivered.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::config::levels::Search;
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::{Options, single};
+use crate::delivery::setup::Config;
+use crate::net::http::Http;
+use crate::secret::Secret;
+use crate::spool::{Limits, default_folder};
+use crate::text::suggest;
+
+/// Address on which a relay listens if `listen` is not set.
+const LISTEN: &str = "127.0.0.1:8485";
+/// Default of `max_size`.
+const MAX_SIZE: u64 = 1 << 30;
+/// Length of the shortest token, in characters.
+const SHORTEST_TOKEN: usize = 16;
+/// Beginning of the name of a tenant's section.
+const TENANT: &str = "tenant:";
+/// Keys of a tenant's `[delivery]` that belong to the spool, which all tenants share.
+const OF_SPOOL: [&str; 4] = ["spool", "max_size", "overflow", "spool_on_network"];
+
+/// Content of `relay.ini`.
+#[derive(Default)]
+pub struct Settings {
+    pub listen: String,
+    /// Certificate and key of the server.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Authorities that must have signed the certificates of clients.
+    pub client_ca: Option<PathBuf>,
+    pub spool: PathBuf,
+    pub limits: Limits,
+    pub tenants: Vec<TenantSettings>,
+}
+
+/// A tenant: the name in front of its ids, its token, and the configuration of its notifiers.
+pub struct TenantSettings {
+    pub name: String,
+    pub token: Secret,
+    pub search: Search,
+    pub config: Config,
+}
+
+/// Reads `relay.ini` and the configurations that it names; returns all problems at once.
+pub fn read(path: &Path, http: &Http) -> Result<Settings, Vec<Problem>> {
+    let mut settings = Settings::default();
+    let (mut problems, mut found) = (Vec::new(), BTreeMap::new());
+    for section in single::read(path)? {
+        if let Some(line) = found.insert(section.name.clone(), section.origin.to_string()) {
+            section.problem("", format!("[{}] is already at {line}", section.name));
+        }
+        match section.name.strip_prefix(TENANT) {
+            Some(name) => {
+                let tenant = tenant(&section, name.trim(), http);
+                settings.tenants.extend(tenant);
+            }
+            None if section.name == "relay" => settings.read_relay(&section),
+            None => section.problem("", unknown(&section.name)),
+        }
+        if section.name == "relay" || section.name.starts_with(TENANT) {
+            section.report_unknown();
+        }
+        problems.extend(section.take_problems());
+    }
+    settings.check(path, &mut problems);
+    match problems.is_empty() {
+        true => Ok(settings),
+        false => Err(problems),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let hint = suggest(name, ["relay", TENANT]);
+    format!("unknown section [{name}]{hint}; a relay has [relay] and [tenant:NAME]")
+}
+
+impl Settings {
+    fn read_relay(&mut self, section: &Section) {
+        self.listen = section.text("listen").unwrap_or(LISTEN).to_owned();
+        let (certificate, key) = (section.path("cert"), section.path("key"));
+        if certificate.is_some() || key.is_some() || section.is_given("client_ca") {
+            section.needs("key", "cert");
+            section.needs("cert", "key");
+        }
+        self.identity = certificate.zip(key);
+        self.client_ca = section.path("client_ca");
+        let folder = section.path("spool").or_else(default_folder);
+        if folder.is_none() {
+            let text = "there is no home directory for the spool; set `spool`";
+            section.problem("spool", text);
+        }
+        self.spool = folder.unwrap_or_default();
+        self.limits = Limits {
+            max_size: Some(section.size("max_size", MAX_SIZE)),
+            ..Limits::default()
+        };
+    }
+
+    /// Notes what is missing or given twice.
+    fn check(&self, path: &Path, problems: &mut Vec<Problem>) {
+        let place = path.display().to_string();
+        if self.listen.is_empty() && problems.is_empty() {
+            problems.push(Problem::new(&place, "has no section [relay]"));
+        }
+        if self.tenants.is_empty() && problems.is_empty() {
+            let text = "has no [tenant:NAME], so it would accept no events";
+            problems.push(Problem::new(&place, text));
+        }
+        let mut tokens = BTreeMap::new();
+        for tenant in &self.tenants {
+            if let Some(other) = tokens.insert(tenant.token.expose(), &tenant.name) {
+                let text = format!(
+                    "[tenant:{}] and [tenant:{other}] have the same token",
+                    tenant.name
+                );
+                problems.push(Problem::new(&place, text));
+            }
+        }
+    }
+}
+
+/// Reads a tenant and its configuration; notes problems in the section.
+fn tenant(section: &Section, name: &str, http: &Http) -> Option<TenantSettings> {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || "_-.".contains(one);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        let text = "the name of a tenant has 1 to 64 letters, digits, `_`, `-` and `.`";
+        section.problem("", text);
+    }
+    let token = section.required_secret("token");
+    let token = token.filter(|token| {
+        let is_long = token.expose().len() >= SHORTEST_TOKEN;
+        if !is_long {
+            let text = format!("`token` is too short; it needs {SHORTEST_TOKEN} characters");
+            section.problem("token", text);
+        }
+        is_long
+    });
+    section.required("config");
+    let search = Search {
+        config: Some(section.path("config")?),
+        ..Search::default()
+    };
+    let config = configuration(section, &search, http)?;
+    Some(TenantSettings {
+        name: name.to_owned(),
+        token: token?,
+        search,
+        config,
+    })
+}
+
+/// Reads the configuration of a tenant. The environment is that of all tenants, so it changes none of them.
+fn configuration(section: &Section, search: &Search, http: &Http) -> Option<Config> {
+    let options = Options {
+        search: search.clone(),
+        environment: Some(Vec::new()),
+        ..Options::default()
+    };
+    let config = Config::load(&options, &[], http).usable();
+    let config = config.map_err(|problems| problems.into_iter().for_each(|one| section.note(one)));
+    let config = config.ok()?;
+    for shown in &config.values {
+        if shown.section == "delivery" && OF_SPOOL.contains(&shown.key.as_str()) {
+            let text = format!(
+                "`{}` has no effect here: tenants share the spool that [relay] sets",
+                shown.key
+            );
+            section.note(Problem::new(&shown.place, text));
+        }
+    }
+    if config.has_mistakes() {
+        let mistakes = config.problems.iter().cloned();
+        mistakes.for_each(|problem| section.note(problem));
+    }
+    Some(config)
+}
