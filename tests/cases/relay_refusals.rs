@@ -26,8 +26,15 @@ struct Plain {
 
 impl Plain {
     fn start(server: &Server) -> Plain {
+        Plain::with(server, "")
+    }
+
+    /// The same with more lines in the tenant's section.
+    fn with(server: &Server, lines: &str) -> Plain {
         let sandbox = Sandbox::new();
         configure(&sandbox, "listen = 127.0.0.1:0", &hook(server));
+        let text = std::fs::read_to_string(sandbox.path("relay.ini")).unwrap();
+        sandbox.file("relay.ini", text + lines);
         let mut child = sandbox
             .command(&["relay", "--config", "relay.ini"])
             .spawn()
@@ -213,6 +220,20 @@ fn what_is_too_large_is_refused_in_little_memory() {
 }
 
 #[test]
+fn a_tenant_beyond_its_rate_is_asked_to_wait() {
+    let server = Server::start([OK]);
+    let relay = Plain::with(&server, "rate = 1\n");
+    let both = format!("{TOKEN}{FORM}");
+    let taken = relay.post(&both, &packed(events("r", 999, "text")));
+    assert_eq!(taken.status, 202, "{taken:?}");
+    let refused = relay.post(&both, &packed(events("s", 1, "text")));
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.body.contains("more than 1 events per second"));
+    let pause: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=1000).contains(&pause), "{pause}");
+}
+
+#[test]
 fn what_must_not_be_kept_is_removed_again() {
     let server = Server::start([OK]);
     let relay = Plain::start(&server);
@@ -288,11 +309,11 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
     mistaken(
         here,
         tenant,
-        "[tenant:b/c]\ntoken = canary\nconfig = acme.ini\nrate = 5\n",
+        "[tenant:b/c]\ntoken = canary\nconfig = acme.ini\nrates = 5\n",
         &[
             "relay.ini:7: the name of a tenant has 1 to 64 letters",
             "relay.ini:8: `token` is too short; it needs 16 characters",
-            "relay.ini:10: unknown key `rate` in [tenant:b/c]",
+            "relay.ini:10: unknown key `rates` in [tenant:b/c]; did you mean `rate`?",
         ],
     );
     mistaken(
@@ -315,11 +336,12 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
     );
     mistaken(
         here,
-        &format!("{tenant}onn = any\n[delivery]\nspool = x\n"),
+        &format!("{tenant}onn = any\n[delivery]\nspool = x\n[event]\nvars = a\n"),
         "",
         &[
             "acme.ini:4: unknown key `onn` in [notifier:hook]; did you mean `on`?",
             "acme.ini:6: `spool` has no effect here",
+            "acme.ini:8: `vars` has no effect here: set it on the machine that runs the plays",
         ],
     );
 }

@@ -1,5 +1,6 @@
 //! `relay`: accepts the events of many machines, and delivers them by the configurations of their tenants.
 
+mod quota;
 mod segment;
 mod settings;
 mod tenant;
@@ -14,7 +15,8 @@ use anyhow::{Context as _, Result, bail};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -211,15 +213,15 @@ impl Relay {
         match (head.uri.path(), &head.method) {
             ("/healthz", &Method::GET) => match self.spool.is_failing() {
                 false => answer(StatusCode::OK, &json!({"status": "ok"})),
-                true => problem((
+                true => problem(&Rejected::new(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "the spool cannot be written now".to_owned(),
+                    "the spool cannot be written now",
                 )),
             },
             (path, method) if path.trim_matches('/') == PATH.join("/") => {
                 self.segments(method, head, body).await
             }
-            _ => problem((StatusCode::NOT_FOUND, "nothing here".to_owned())),
+            _ => problem(&Rejected::new(StatusCode::NOT_FOUND, "nothing here")),
         }
     }
 
@@ -236,7 +238,7 @@ impl Relay {
         let Some(tenant) = tenant else {
             let text =
                 "the token is missing or unknown; set `token` to that of a tenant of the relay";
-            let refused = problem((StatusCode::UNAUTHORIZED, text.to_owned()));
+            let refused = problem(&Rejected::new(StatusCode::UNAUTHORIZED, text));
             return with(
                 refused,
                 WWW_AUTHENTICATE,
@@ -246,16 +248,16 @@ impl Relay {
         match *method {
             Method::POST => match self.take(tenant, &head.headers, body).await {
                 Ok(count) => answer(StatusCode::ACCEPTED, &json!({"accepted": count})),
-                Err(rejected) => problem(rejected),
+                Err(rejected) => problem(&rejected),
             },
             Method::OPTIONS => with(
                 answer(StatusCode::OK, &json!({"tenant": tenant.name})),
                 ALLOW,
                 HeaderValue::from_static("OPTIONS, POST"),
             ),
-            _ => problem((
+            _ => problem(&Rejected::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "send segments by POST".to_owned(),
+                "send segments by POST",
             )),
         }
     }
@@ -271,7 +273,7 @@ impl Relay {
         let packed = server::read_body(body, MAX_SEGMENT, &self.room).await;
         let (packed, room) = packed.map_err(|status| {
             let reason = status.canonical_reason().unwrap_or_default();
-            (status, format!("the segment was not read: {reason}"))
+            Rejected::new(status, format!("the segment was not read: {reason}"))
         })?;
         let (tenant, unpacking) = (tenant.clone(), self.unpacking.clone());
         let accepting = tokio::task::spawn_local(panics::caught_async(async move {
@@ -279,7 +281,7 @@ impl Relay {
             drop(room);
             accepted
         }));
-        let failed = |fault: String| (StatusCode::INTERNAL_SERVER_ERROR, fault);
+        let failed = |fault: String| Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, fault);
         let accepted = accepting.await.map_err(|fault| failed(fault.to_string()))?;
         accepted.map_err(failed)?
     }
@@ -292,12 +294,12 @@ fn check_form(headers: &HeaderMap) -> Result<(), Rejected> {
     let number = |text: &str| text.parse::<u32>().ok();
     if form.and_then(number) > number(FORMAT) {
         let text = format!("this relay reads segments of version {FORMAT} only; upgrade it");
-        return Err((StatusCode::SERVICE_UNAVAILABLE, text));
+        return Err(Rejected::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
     if form != Some(FORMAT) || text(&CONTENT_ENCODING) != Some("gzip") {
         let text =
             format!("a segment needs `{FORMAT_HEADER}: {FORMAT}` and `Content-Encoding: gzip`");
-        return Err((StatusCode::BAD_REQUEST, text));
+        return Err(Rejected::new(StatusCode::BAD_REQUEST, text));
     }
     Ok(())
 }
@@ -309,8 +311,12 @@ fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     with(answer, CONTENT_TYPE, json)
 }
 
-fn problem((status, reason): Rejected) -> Response<Full<Bytes>> {
-    answer(status, &json!({"error": reason}))
+fn problem(rejected: &Rejected) -> Response<Full<Bytes>> {
+    let refused = answer(rejected.status, &json!({"error": rejected.reason}));
+    match rejected.after {
+        Some(seconds) => with(refused, RETRY_AFTER, HeaderValue::from(seconds)),
+        None => refused,
+    }
 }
 
 fn with(

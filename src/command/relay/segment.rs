@@ -21,8 +21,25 @@ const PIECE: usize = 64 << 10;
 /// Length limit of an id, in bytes.
 const MAX_ID: usize = 256;
 
-/// Reason to reject a segment, with its status. Quotes nothing of it.
-pub type Rejected = (StatusCode, String);
+/// Answer to a rejected segment.
+pub struct Rejected {
+    pub status: StatusCode,
+    /// Quotes nothing of it.
+    pub reason: String,
+    /// Time after which it may be sent again, in seconds.
+    pub after: Option<u64>,
+}
+
+impl Rejected {
+    /// Creates the answer; nothing is known about when to try again.
+    pub fn new(status: StatusCode, reason: impl Into<String>) -> Rejected {
+        Rejected {
+            status,
+            reason: reason.into(),
+            after: None,
+        }
+    }
+}
 
 /// Reads the events of a segment, each with its number in its run.
 pub fn read(packed: &[u8], masks: Option<Rc<Masks>>) -> Result<Vec<(u64, Event)>, Rejected> {
@@ -37,7 +54,7 @@ pub fn read(packed: &[u8], masks: Option<Rc<Masks>>) -> Result<Vec<(u64, Event)>
     loop {
         let length = unpacked.read(&mut piece).map_err(|_| {
             let text = "the segment is not gzip, or was cut off";
-            (StatusCode::BAD_REQUEST, text.to_owned())
+            Rejected::new(StatusCode::BAD_REQUEST, text)
         })?;
         if length == 0 {
             break;
@@ -107,10 +124,10 @@ fn number(event: &Event) -> u64 {
 }
 
 fn unreadable(line: usize, reason: &str) -> Rejected {
-    (StatusCode::BAD_REQUEST, format!("line {line}: {reason}"))
+    Rejected::new(StatusCode::BAD_REQUEST, format!("line {line}: {reason}"))
 }
 
 fn too_large(what: &str) -> Rejected {
     let text = format!("the segment has too many {what}; set `batch` to a smaller number");
-    (StatusCode::PAYLOAD_TOO_LARGE, text)
+    Rejected::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }

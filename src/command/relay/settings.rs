@@ -22,8 +22,12 @@ const MAX_SIZE: u64 = 1 << 30;
 const SHORTEST_TOKEN: usize = 16;
 /// Beginning of the name of a tenant's section.
 const TENANT: &str = "tenant:";
+/// Highest rate of a tenant, in events per second.
+const MAX_RATE: usize = 1_000_000;
 /// Keys of a tenant's `[delivery]` that belong to the spool, which all tenants share.
 const OF_SPOOL: [&str; 4] = ["spool", "max_size", "overflow", "spool_on_network"];
+/// Keys for the machine that runs the plays: in `[event]`, and in a notifier.
+const OF_NODE: [&str; 3] = ["vars", "groups", "expect"];
 
 /// Content of `relay.ini`.
 #[derive(Default)]
@@ -42,6 +46,8 @@ pub struct Settings {
 pub struct TenantSettings {
     pub name: String,
     pub token: Secret,
+    /// Events per second that it may send, if limited.
+    pub rate: Option<u32>,
     pub search: Search,
     pub config: Config,
 }
@@ -140,6 +146,9 @@ fn tenant(section: &Section, name: &str, http: &Http) -> Option<TenantSettings> 
         }
         is_long
     });
+    let rate = section
+        .is_given("rate")
+        .then(|| section.count("rate", 0, MAX_RATE));
     section.required("config");
     let search = Search {
         config: Some(section.path("config")?),
@@ -149,9 +158,14 @@ fn tenant(section: &Section, name: &str, http: &Http) -> Option<TenantSettings> 
     Some(TenantSettings {
         name: name.to_owned(),
         token: token?,
+        rate: rate.and_then(|rate| u32::try_from(rate).ok()),
         search,
         config,
     })
+}
+
+fn is_of_node(section: &str, key: &str) -> bool {
+    OF_NODE.contains(&key) && (section == "event" || key == "expect")
 }
 
 /// Reads the configuration of a tenant. The environment is that of all tenants, so it changes none of them.
@@ -165,13 +179,14 @@ fn configuration(section: &Section, search: &Search, http: &Http) -> Option<Conf
     let config = config.map_err(|problems| problems.into_iter().for_each(|one| section.note(one)));
     let config = config.ok()?;
     for shown in &config.values {
-        if shown.section == "delivery" && OF_SPOOL.contains(&shown.key.as_str()) {
-            let text = format!(
-                "`{}` has no effect here: tenants share the spool that [relay] sets",
-                shown.key
-            );
-            section.note(Problem::new(&shown.place, text));
-        }
+        let key = &*shown.key;
+        let why = match &*shown.section {
+            "delivery" if OF_SPOOL.contains(&key) => "tenants share the spool that [relay] sets",
+            name if is_of_node(name, key) => "set it on the machine that runs the plays",
+            _ => continue,
+        };
+        let text = format!("`{key}` has no effect here: {why}");
+        section.note(Problem::new(&shown.place, text));
     }
     if config.has_mistakes() {
         let mistakes = config.problems.iter().cloned();

@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use tokio::sync::Mutex;
 
+use super::quota::Quota;
 use super::segment::{self, Rejected};
 use super::settings::TenantSettings;
 use crate::delivery::Deliverer;
@@ -28,6 +29,7 @@ pub struct Tenant {
     masks: Option<Rc<Masks>>,
     pub deliverer: Rc<Deliverer>,
     destinations: Vec<usize>,
+    quota: Option<Quota>,
     /// Held while a segment is accepted: segments of a run stay in order.
     accepting: Mutex<()>,
 }
@@ -42,6 +44,7 @@ impl Tenant {
         let TenantSettings {
             name,
             token,
+            rate,
             search,
             config,
         } = settings;
@@ -63,6 +66,7 @@ impl Tenant {
             masks: config.masks,
             deliverer,
             destinations,
+            quota: rate.map(Quota::new),
             accepting: Mutex::default(),
         })
     }
@@ -81,6 +85,9 @@ impl Tenant {
         };
         let events = segment::read(packed, self.masks.clone())?;
         let count = events.len();
+        if let Some(quota) = &self.quota {
+            quota.take(count)?;
+        }
         failpoint::pass("relay_read");
         let committed = self.deliverer.commit(events, &self.destinations).await;
         failpoint::pass("relay_committed");
@@ -94,5 +101,5 @@ fn refusal(error: spool::Error) -> Rejected {
         spool::Error::Full | spool::Error::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, format!("the relay cannot store events: {error}"))
+    Rejected::new(status, format!("the relay cannot store events: {error}"))
 }
