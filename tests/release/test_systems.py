@@ -1,0 +1,142 @@
+"""The deb, the collection, the wheel and the tarballs on systems of several ages, and on ARM."""
+
+import re
+import tarfile
+
+import pytest
+from conftest import PLAY, VERSION, file, make_root, run
+from venvs import ROOT
+
+# Debian 11 has the glibc 2.31, Ansible 2.10 and Python 3.9; newer ones begin with what runs there.
+ANSIBLE = {"bullseye": "ansible", "bookworm": "ansible-core", "trixie": "ansible-core"}
+PLAYBOOK = """
+mkdir /tmp/play
+cd /tmp/play
+cat >site.yml <<'END'
+%s
+END
+printf '[inputs]\\ncallback_url = %s\\n' >plugin_config.ini
+"""
+INSTALL_WHEEL = """
+python3 -m venv --system-site-packages /tmp/environment
+PATH=/tmp/environment/bin:$PATH
+pip install --no-index --find-links /tmp/dist ansible-notify
+"""
+# Of the package manager, of Ansible, and of the program for its user
+KEPT = ("var/lib/dpkg/", "var/log/", "root/.ansible/", "root/.local/state/ansible-notify/")
+
+
+@pytest.fixture(params=ANSIBLE)
+def debian(request, system):
+    suite = request.param
+    packages = ["ca-certificates", "python3-venv", ANSIBLE[suite]]
+    return system(make_root(suite, suite, install=packages))
+
+
+def without_bytecode(names):
+    return {name for name in names if not name.endswith(".pyc")}
+
+
+def left(system):
+    return {name for name in without_bytecode(system.left()) if not name.startswith(KEPT)}
+
+
+def test_the_deb(debian, endpoint):
+    said = debian.run(
+        "dpkg --install /tmp/dist/ansible-notify_%s-1_amd64.deb\n" % VERSION
+        + PLAYBOOK % (PLAY, endpoint.url)
+        + "ANSIBLE_CALLBACK_WHITELIST=ansible_notify ansible-playbook site.yml\n"
+        "ansible-notify --version\n"
+        "dpkg --purge ansible-notify\n"
+        "! command -v ansible-notify\n"
+    )
+    assert "ansible-notify: 1 event, 1 delivery: delivered" in said
+    assert "\nansible-notify %s\n" % VERSION in said
+    assert endpoint.requests == 1
+    assert left(debian) == set()
+
+
+def test_the_collection_with_the_program(debian, endpoint):
+    tarball = "/tmp/dist/ansible_notify-notify-%s-linux-x86_64.tar.gz" % VERSION
+    said = debian.run(
+        "ansible-galaxy collection install -p /tmp/collections %s\n" % tarball
+        + PLAYBOOK % (PLAY, endpoint.url)
+        + "export ANSIBLE_COLLECTIONS_PATHS=/tmp/collections\n"
+        "export ANSIBLE_CALLBACK_WHITELIST=ansible_notify.notify.ansible_notify\n"
+        "ansible-playbook site.yml\n"
+    )
+    assert "ansible-notify: 1 event, 1 delivery: delivered" in said
+    assert endpoint.requests == 1
+    assert left(debian) == set()
+
+
+def test_the_wheel_next_to_the_ansible_of_the_system(debian, endpoint):
+    said = debian.run(
+        INSTALL_WHEEL
+        + PLAYBOOK % (PLAY, endpoint.url)
+        + "export ANSIBLE_CALLBACK_WHITELIST=ansible_notify.notify.ansible_notify\n"
+        "/tmp/environment/bin/python /usr/bin/ansible-playbook site.yml\n"
+        "pip uninstall --yes ansible-notify\n"
+    )
+    assert "ansible-notify: 1 event, 1 delivery: delivered" in said
+    assert endpoint.requests == 1
+    assert left(debian) == set()
+
+
+def pasted(url):
+    """The commands of the README's first minute, with its configuration for an endpoint."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text.split("\n## Sixty seconds")[1].split("\n## ")[0]
+    [(_, demo), (_, init), (_, config), (_, send)] = re.findall("```(sh|ini)\n(.*?)```", text, re.S)
+    config = re.sub("(?<=callback_url = ).*", url, config)
+    path = "callback_plugins/plugin_config.ini"
+    write = "cat >%s <<'END'\n%sEND\nchmod 600 %s\n" % (path, config, path)
+    return demo + init + write + send
+
+
+def test_the_first_minute_of_the_readme(debian, endpoint):
+    said = debian.run(
+        INSTALL_WHEEL
+        + "mkdir /tmp/play\ncd /tmp/play\ncat >site.yml <<'END'\n%sEND\n" % PLAY
+        + pasted(endpoint.url)
+    )
+    assert "ansible-notify: 1 event, 1 delivery: delivered" in said
+    # `test`, and the play
+    assert endpoint.requests == 2
+    assert left(debian) == set()
+
+
+def unpack(target, place):
+    """The program of a tarball."""
+    name = "ansible-notify-%s-%s" % (VERSION, target)
+    with tarfile.open(file(name + ".tar.gz")) as archive:
+        archive.extractall(place, filter="data")
+    return place / name / "ansible-notify"
+
+
+def test_the_tarball(debian):
+    name = "ansible-notify-%s-x86_64-unknown-linux-gnu" % VERSION
+    said = debian.run(
+        "tar -C /tmp -xzf /tmp/dist/%s.tar.gz\n/tmp/%s/ansible-notify demo\n" % (name, name)
+    )
+    assert "all delivered" in said
+    assert left(debian) == set()
+
+
+def test_the_static_program_needs_no_system(tmp_path):
+    program = unpack("x86_64-unknown-linux-musl", tmp_path)
+    (program.parent / "tmp").mkdir()
+    said = run("chroot", program.parent, "/ansible-notify", "demo", env={"HOME": "/"})
+    assert "all delivered" in said
+
+
+def test_the_program_for_arm(tmp_path):
+    root = make_root("arm64", "--foreign", "--arch=arm64", "bullseye")
+    program = unpack("aarch64-unknown-linux-gnu", tmp_path)
+    said = run("qemu-aarch64-static", "-L", root, program, "demo")
+    assert "all delivered" in said
+
+
+def test_the_static_program_for_arm(tmp_path):
+    program = unpack("aarch64-unknown-linux-musl", tmp_path)
+    assert "all delivered" in run("qemu-aarch64-static", program, "demo")
