@@ -288,8 +288,7 @@ impl Lanes {
     /// Makes room when lanes with a failed first delivery take it up: first only tried deliveries stay in
     /// memory; if that is not enough, not even those.
     pub fn evict(&mut self) {
-        if self.grouping.is_batch() {
-            // There is only one lane, or what one waits for, all wait for.
+        if self.grouping.has_one_lane() {
             return;
         }
         let resting = self.resting.iter();

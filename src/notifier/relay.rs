@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 use url::Url;
 
 use super::{Kind, Notifier, Sent};
@@ -175,15 +175,20 @@ fn packed(events: &[Bytes]) -> std::io::Result<Vec<u8>> {
     packed.finish()
 }
 
-/// Checks the reply of a relay: a login portal in between answers without a count.
+/// Checks the reply of a relay: a login portal in between answers without a count, and a proxy that has lost its relay
+/// finds nothing.
 fn check(reply: &Reply) -> Result<(), Failure> {
+    if reply.status == StatusCode::NOT_FOUND {
+        let text = format!("{}: no relay answers at this address", reply.status);
+        return Err(Failure::retry(text));
+    }
     let is_its_own = reply.json()["accepted"].is_u64();
     reply.from("ansible-notify relay", is_its_own)
 }
 
 /// Returns true if a proxy says that there is no relay behind it now.
 fn is_absent(reply: &Reply) -> bool {
-    matches!(reply.status.as_u16(), 502..=504)
+    matches!(reply.status.as_u16(), 404 | 502..=504)
 }
 
 #[async_trait(?Send)]

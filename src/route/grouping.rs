@@ -121,6 +121,11 @@ impl Grouping {
         matches!(self.by, By::Batch | By::BatchOfRun)
     }
 
+    /// Returns true if there is a single lane, for all deliveries.
+    pub fn has_one_lane(&self) -> bool {
+        self.by == By::Batch
+    }
+
     /// Returns these rules for a notifier that combines held events into one message.
     pub fn sending_together(self) -> Grouping {
         Grouping {

@@ -22,14 +22,18 @@ const DRAIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 /// Ways to group a notifier's deliveries.
-const GROUPINGS: [(&str, &str); 6] = [
+const GROUPINGS: [(&str, &str); 7] = [
     ("order", "host"),
     ("order", "run"),
     ("batch", "7"),
+    (OF_RUN, "7"),
     ("group_by", "host"),
     ("group_by", "task"),
     ("group_by", "run"),
 ];
+
+/// Stands for `batch` of a kind whose batches are of one run.
+const OF_RUN: &str = "batch of a run";
 
 /// A delivery pending in the spool.
 struct Row {
@@ -76,12 +80,16 @@ struct World {
 
 fn grouping((key, value): (&str, &str)) -> Grouping {
     let mut section = Section::new("notifier:x", Origin::Play);
+    let (key, batching) = match key {
+        OF_RUN => ("batch", Batching::OfRun(1)),
+        key => (key, Batching::Possible),
+    };
     section.set(Entry {
         key: key.into(),
         value: value.into(),
         origin: Origin::Play,
     });
-    Grouping::new(&section, Batching::Possible)
+    Grouping::new(&section, batching)
 }
 
 impl World {

@@ -106,7 +106,8 @@ const KINDS: [Kind; 14] = [
         name: "relay",
         keys: "url = BASE/\ntoken = canary-token",
         taken: (202, r#"{"accepted":1}"#),
-        exceptions: &[],
+        // A proxy in front of a relay that restarts may say so.
+        exceptions: &[(404, "waiting")],
     },
 ];
 
