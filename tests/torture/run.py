@@ -24,6 +24,7 @@ import mutate
 import order
 import plays
 import power
+import relay
 import stops
 
 # How much of each: the whole, and a smoke of it.
@@ -31,6 +32,7 @@ TORTURES = {
     # First: a child counts the memory of the process that starts it as its own.
     "mutate": (mutate.run, 100_000, 600),
     "kills": (kills.run, 1000, 40),
+    "relay": (relay.run, 1000, 40),
     "power": (power.run, 200, 12),
     "plays": (plays.run, 20, 1),
     "crowd": (crowd.run, 1000, 48),
