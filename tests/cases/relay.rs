@@ -286,6 +286,44 @@ fn a_spool_that_vanishes_is_waited_for_and_its_loss_is_said() {
     sent.expect_line(75, &["41 pending", &lost]);
 }
 
+#[test]
+fn a_relay_may_ask_for_certificates_of_clients() {
+    let server = Server::start([OK]);
+    let mut fleet = Fleet::new();
+    fleet.tenant("acme", &hook(&server));
+    fleet.start_with("client_ca = ca.pem", "");
+    fleet.node("one", "acme", "drain = 0");
+    let line = end("r", "success");
+    assert_eq!(fleet.send("one", &line).code, 75);
+    let flushed = fleet.flush("one");
+    flushed.expect_line(75, &["alert: CertificateRequired; set `client_cert`"]);
+    // One that the authority signed: the server's own.
+    let text = std::fs::read_to_string(fleet.sandbox.path("one.ini")).unwrap();
+    let keys = "ca_file = ca.pem\nclient_cert = server.pem\nclient_key = server.key";
+    fleet
+        .sandbox
+        .file("one.ini", text.replace("ca_file = ca.pem", keys));
+    fleet.flush("one").expect_line(0, &["delivered"]);
+    server.wait_for(1);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_relay_that_is_asked_to_end_answers_first() {
+    let server = Server::start([OK]);
+    let mut fleet = Fleet::new();
+    fleet.tenant("acme", &hook(&server));
+    fleet.start_with("", "relay_read=terminate");
+    fleet.node("one", "acme", "");
+    let sent = fleet.send("one", &end("r", "success"));
+    sent.expect_line(0, &["1 delivery: delivered"]);
+    let (ended, said) = fleet.ended();
+    assert_eq!((ended.code(), said.as_str()), (Some(0), ""));
+    fleet.start();
+    fleet.wait_for_delivered(1);
+    assert_eq!(ids(&server.wait_for(1)), ["r-end"]);
+}
+
 /// Sends a run while the relay ends at a place, and again to the next one: nothing is lost, and nothing is accepted
 /// twice.
 #[cfg(feature = "failpoints")]

@@ -194,3 +194,23 @@ fn configuration(section: &Section, search: &Search, http: &Http) -> Option<Conf
     }
     Some(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::entry::Origin;
+
+    #[test]
+    fn each_key_is_on_its_page() {
+        let page = include_str!("../../../docs/scale-out.md");
+        let relay = Section::new("relay", Origin::DropIn);
+        Settings::default().read_relay(&relay);
+        let own = Section::new("tenant:x", Origin::DropIn);
+        assert!(tenant(&own, "x", &Http::default()).is_none());
+        for key in relay.asked().union(&own.asked()) {
+            let forms = ["_file", "_env", "_command"];
+            let is_form = forms.iter().any(|form| key.ends_with(form));
+            assert!(is_form || page.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}
