@@ -34,7 +34,13 @@ fn end_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, String> {
         format!("`{text}` is not a time or duration; write 1h, 3d, 18:00, 2026-11-30 or 2026-11-30T06:00")
     })?;
     if time <= now.timestamp() {
-        return Err(format!("`{text}` is in the past"));
+        let tomorrow = now.date().tomorrow().ok().zip(text.parse::<Time>().ok());
+        return Err(match tomorrow {
+            Some((tomorrow, _)) => {
+                format!("`{text}` of today is in the past; for tomorrow, write {tomorrow}T{text}")
+            }
+            None => format!("`{text}` is in the past"),
+        });
     }
     match time.as_millisecond() - now.timestamp().as_millisecond() <= MAX_DAYS * 86_400_000 {
         true => Ok(time),
@@ -125,7 +131,7 @@ mod tests {
             assert_eq!(at(text).as_deref(), Ok(expected), "{text}");
         }
         for (text, reason) in [
-            ("20:00", "is in the past"),
+            ("20:00", "for tomorrow, write 2026-11-28T20:00"),
             ("0h", "is in the past"),
             ("2026-11-27", "is in the past"),
             ("400d", "at most 366 days"),

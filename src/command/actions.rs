@@ -30,7 +30,10 @@ pub async fn list(arguments: &cli::History) -> Exit {
         Err(exit) => return exit,
     };
     if rows.is_empty() {
-        stderr::say("no actions are recorded");
+        stderr::say(match arguments.since {
+            Some(_) => "no action matches --since",
+            None => "no actions are recorded",
+        });
     }
     show_rows(&rows, &COLUMNS, cells, arguments.json)
 }

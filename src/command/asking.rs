@@ -1,12 +1,14 @@
 //! Queries that commands make to the spool, and the form of their output.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::secrets;
 use crate::cli;
 use crate::console::stdout::{self, Styled};
 use crate::console::table::{Column, Table};
 use crate::exit::Exit;
+use crate::secret;
 use crate::spool::{self, DeliveryState, Spool, state_name};
 
 /// Returns the spool's answer, or the default value if there is no spool.
@@ -17,13 +19,24 @@ pub async fn ask<T: Default>(
     let Some(spool) = super::open_to_read(place)? else {
         return Ok(T::default());
     };
+    secrets::learn_of(&spool, place).await;
     let answer = question(&spool).await;
     answer.map_err(|error| super::spool_failed(&error.into()))
 }
 
-/// Prints JSON.
-pub fn print_json(text: &str) -> Exit {
-    stdout::show_json(text);
+/// Prints a JSON value, with secrets masked.
+pub fn print_json(mut value: Value) -> Exit {
+    secret::redact_values(&mut value);
+    stdout::show_json(&format!("{value:#}\n"));
+    Exit::Ok
+}
+
+/// Prints a line of JSON for each value, with secrets masked.
+pub fn print_json_lines(values: impl Iterator<Item = Value>) -> Exit {
+    for mut value in values {
+        secret::redact_values(&mut value);
+        stdout::show_json(&format!("{value}\n"));
+    }
     Exit::Ok
 }
 
@@ -46,8 +59,7 @@ pub fn show_rows<T: Serialize>(
     as_json: bool,
 ) -> Exit {
     if as_json {
-        let lines: String = rows.iter().map(|row| format!("{}\n", json!(row))).collect();
-        return print_json(&lines);
+        return print_json_lines(rows.iter().map(|row| json!(row)));
     }
     let mut table = Table::new(columns);
     rows.iter()

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::command::config_table;
+use crate::command::timing::Timing;
 use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::config::entry::Shown;
 use crate::config::problem::Problem;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
-use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::event::sample;
 use crate::exit::Exit;
@@ -21,7 +21,6 @@ use crate::failure::Check;
 use crate::net::http::Http;
 use crate::secret;
 use crate::spool::{self, default_folder};
-use crate::system::clock;
 use crate::template::context::Context;
 
 /// Runs `check-config`: prints the settings with their origins, and every problem.
@@ -47,12 +46,13 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     }
     let good =
         config.problems.is_empty() && connections.iter().all(|(_, check)| check.error.is_none());
+    let timing = Timing::of(&config, &options.search);
     if arguments.json {
-        let mut shown = as_json(&config, &connections, good);
+        let mut shown = as_json(&config, &timing, &connections, good);
         secret::redact_values(&mut shown);
         stdout::show_json(&format!("{shown:#}\n"));
     } else {
-        stdout::show_styled(&as_text(&config, &connections));
+        stdout::show_styled(&as_text(&config, &timing, &connections));
         complain(&config, &connections);
     }
     if good { Exit::Ok } else { Exit::Config }
@@ -80,14 +80,14 @@ fn check_spool(config: &mut Config) {
     }
 }
 
-fn as_text(config: &Config, connections: &[(String, Check)]) -> Vec<Styled> {
+fn as_text(config: &Config, timing: &Timing, connections: &[(String, Check)]) -> Vec<Styled> {
     let mut parts = vec![verdict(config, connections)];
     for destination in &config.destinations {
         parts.push(Styled::Plain(format!(
             "notifier {}: {} ({})\n",
             destination.name, destination.kind.name, destination.kind.about
         )));
-        let rules = timing_of(destination).into_iter();
+        let rules = timing.rules(destination).into_iter();
         parts.extend(rules.map(|rule| Styled::Plain(format!("  {rule}\n"))));
     }
     let withheld = config.withheld.iter().map(|note| format!("{note}\n"));
@@ -121,12 +121,6 @@ fn verdict(config: &Config, connections: &[(String, Check)]) -> Styled {
     }
 }
 
-/// Describes the timing of a notifier: the effect on an event now.
-fn timing_of(destination: &Destination) -> Vec<String> {
-    let timing = destination.timing.as_deref();
-    timing.map_or_else(Vec::new, |timing| timing.explain(clock::now()))
-}
-
 fn complain(config: &Config, connections: &[(String, Check)]) {
     for warning in &config.warnings {
         stderr::say(format!("warning: {warning}"));
@@ -141,7 +135,7 @@ fn complain(config: &Config, connections: &[(String, Check)]) {
     }
 }
 
-fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Value {
+fn as_json(config: &Config, timing: &Timing, connections: &[(String, Check)], good: bool) -> Value {
     let levels: Vec<_> = config
         .levels
         .iter()
@@ -151,7 +145,7 @@ fn as_json(config: &Config, connections: &[(String, Check)], good: bool) -> Valu
         .destinations
         .iter()
         .map(|destination| {
-            json!({"name": destination.name, "type": destination.kind.name, "timing": timing_of(destination)})
+            json!({"name": destination.name, "type": destination.kind.name, "timing": timing.rules(destination)})
         })
         .collect();
     let connections: Vec<_> = connections

@@ -10,7 +10,6 @@ use crate::console::stdout::{self, Styled};
 use crate::console::table::{Align, Column};
 use crate::exit::Exit;
 use crate::json::bulk;
-use crate::secret;
 use crate::spool::{
     Choice, DeliveryDetails, DeliveryFilter, DeliveryState, DestinationStatus, HistoryRow, Spool,
 };
@@ -104,14 +103,12 @@ async fn one(arguments: &cli::History, id: i64) -> Exit {
         (_, None) => Err(NOT_KEPT.to_owned()),
     };
     if arguments.json {
-        let mut shown = json!({
+        return print_json(json!({
             "delivery": found.row,
             "attempts": found.attempts,
             "event": found.body.as_deref().and_then(event),
             "message": {"sent": found.message, "now": now.as_ref().ok(), "problem": now.as_ref().err()},
-        });
-        secret::redact_values(&mut shown);
-        return print_json(&format!("{shown:#}\n"));
+        }));
     }
     stdout::show_styled(&details(&found, &now));
     Exit::Ok
@@ -270,7 +267,7 @@ pub async fn discard(arguments: cli::Discard) -> Exit {
 async fn chosen(which: &cli::Which, place: &cli::Place) -> Result<Choice, Exit> {
     let mut choice = Choice {
         ids: which.ids.clone(),
-        run: which.run.clone(),
+        run: runs::named(place, which.run.as_ref()).await?,
         no_waiting: which.dead,
         no_dead: which.pending,
         ..Choice::default()

@@ -23,11 +23,13 @@ pub mod report;
 pub mod routes;
 pub mod run;
 pub mod runs;
+mod secrets;
 pub mod send;
 pub mod serve;
 pub mod status;
 pub mod stream;
 pub mod test;
+mod timing;
 mod unclaimed;
 mod wrapper;
 
@@ -168,7 +170,10 @@ fn search_for_spool(place: &cli::Place) -> Search {
 
 /// Returns the search that finds a destination's configuration, if it is still readable.
 pub fn search_of(status: &DestinationStatus) -> Option<Search> {
-    let text = status.search.as_deref()?;
+    search_in(status.search.as_deref()?)
+}
+
+fn search_in(text: &str) -> Option<Search> {
     // Without valid JSON, the search would find somebody else's configuration.
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     Some(Search::stored(text))
@@ -231,7 +236,8 @@ pub fn load_chosen(
         return Err(Exit::Config);
     }
     let known = config.destinations.iter();
-    check_names(names, known.map(|destination| destination.name.as_str()))?;
+    let known = known.map(|destination| destination.name.as_str());
+    check_names(names, known, "known notifiers")?;
     let is_chosen = |name: &String| names.is_empty() || names.contains(name);
     config
         .destinations
@@ -259,11 +265,16 @@ pub fn check_known(names: &[String], known: &[DestinationStatus]) -> Result<(), 
     if known.is_empty() {
         return Ok(());
     }
-    check_names(names, known.iter().map(|status| status.name.as_str()))
+    let known = known.iter().map(|status| status.name.as_str());
+    check_names(names, known, "notifiers that have had events")
 }
 
 /// Reports an unknown name, with the known ones.
-fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Result<(), Exit> {
+fn check_names<'a>(
+    names: &[String],
+    known: impl Iterator<Item = &'a str>,
+    what: &str,
+) -> Result<(), Exit> {
     let known: BTreeSet<&str> = known.collect();
     let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) else {
         return Ok(());
@@ -271,7 +282,7 @@ fn check_names<'a>(names: &[String], known: impl Iterator<Item = &'a str>) -> Re
     let known: Vec<&str> = known.into_iter().collect();
     let known = match known.as_slice() {
         [] => "none is configured".to_owned(),
-        known => format!("known notifiers: {}", known.join(", ")),
+        known => format!("{what}: {}", known.join(", ")),
     };
     stderr::say(format!("unknown notifier `{unknown}`; {known}"));
     Err(Exit::Usage)

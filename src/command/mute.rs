@@ -1,11 +1,13 @@
 //! `mute` and `unmute`: messages of a notifier are held until a time that someone names.
 
 use super::asking::ask;
+use super::status::config_of;
 use crate::cli;
 use crate::cli::mute::{Mute, Muted, Unmute};
 use crate::console::stderr;
 use crate::exit::Exit;
-use crate::spool::{DestinationId, Spool};
+use crate::secret;
+use crate::spool::{DestinationId, DestinationStatus, Spool};
 use crate::system::clock;
 
 /// Runs `mute`.
@@ -16,10 +18,12 @@ pub async fn mute(arguments: Mute) -> Exit {
         stderr::say("`--why` must give a reason");
         return Exit::Usage;
     }
-    let chosen = match chosen(&arguments.whom, place).await {
-        Ok(chosen) => chosen,
+    let (chosen, names) = match chosen(&arguments.whom, place).await {
+        Ok(found) => found,
         Err(exit) => return exit,
     };
+    // It is stored, and shown to others.
+    let why = secret::redact(&why);
     let actor = arguments.by.actor();
     let muted = ask(place, async |spool| {
         spool.mute(chosen, actor, until, why).await
@@ -27,7 +31,7 @@ pub async fn mute(arguments: Mute) -> Exit {
     match muted.await {
         Ok(()) => {
             stderr::say(format!(
-                "muted until {}; messages are held, and sent then",
+                "{names}: muted until {}; the first run, `flush` or timer after that sends what is held",
                 clock::local(until)
             ));
             Exit::Ok
@@ -39,8 +43,8 @@ pub async fn mute(arguments: Mute) -> Exit {
 /// Runs `unmute`.
 pub async fn unmute(arguments: Unmute) -> Exit {
     let place = &arguments.place;
-    let chosen = match chosen(&arguments.whom, place).await {
-        Ok(chosen) => chosen,
+    let (chosen, names) = match chosen(&arguments.whom, place).await {
+        Ok(found) => found,
         Err(exit) => return exit,
     };
     let actor = arguments.by.actor();
@@ -50,17 +54,17 @@ pub async fn unmute(arguments: Unmute) -> Exit {
             Exit::NoInput
         }
         Ok(_) => {
-            stderr::say(
-                "no longer muted; what was held is sent by the next run, `flush` or the timer",
-            );
+            stderr::say(format!(
+                "{names}: no longer muted; the next run, `flush` or timer sends what was held",
+            ));
             Exit::Ok
         }
         Err(exit) => exit,
     }
 }
 
-/// Returns the destinations that the arguments name.
-async fn chosen(whom: &Muted, place: &cli::Place) -> Result<Vec<DestinationId>, Exit> {
+/// Returns the destinations that the arguments name, and their names for a message.
+async fn chosen(whom: &Muted, place: &cli::Place) -> Result<(Vec<DestinationId>, String), Exit> {
     let known = ask(place, Spool::status).await?;
     super::check_known(&whom.notifiers, &known)?;
     let is_chosen = |id: DestinationId, name: &String| match whom.id {
@@ -68,10 +72,20 @@ async fn chosen(whom: &Muted, place: &cli::Place) -> Result<Vec<DestinationId>, 
         None => whom.notifiers.contains(name),
     };
     let chosen = known.iter().filter(|row| is_chosen(row.id, &row.name));
-    let chosen: Vec<DestinationId> = chosen.map(|row| row.id).collect();
+    let chosen: Vec<&DestinationStatus> = chosen.collect();
     if chosen.is_empty() {
         stderr::say("there is no such notifier");
         return Err(Exit::NoInput);
     }
-    Ok(chosen)
+    let names: Vec<String> = chosen.iter().map(|row| title(row, &known)).collect();
+    Ok((chosen.iter().map(|row| row.id).collect(), names.join(", ")))
+}
+
+/// Returns the name of a notifier, with its configuration if others have the same name.
+fn title(row: &DestinationStatus, known: &[DestinationStatus]) -> String {
+    let is_ambiguous = known.iter().filter(|other| other.name == row.name).count() > 1;
+    match config_of(row).filter(|_| is_ambiguous) {
+        Some(config) => format!("{} ({})", row.name, config.display()),
+        None => row.name.clone(),
+    }
 }

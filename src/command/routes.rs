@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::cli;
 use crate::command::send::Input;
+use crate::command::timing::Timing;
 use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::console::stderr;
@@ -14,7 +15,6 @@ use crate::delivery::setup::Config;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::net::http::Http;
-use crate::system::clock;
 use crate::template::context::Context;
 
 /// Runs `routes`: prints which notifiers want each event, and why.
@@ -32,11 +32,12 @@ pub async fn run(arguments: cli::Routes) -> Exit {
         Err(exit) => return exit,
     };
     config.withheld.iter().for_each(stderr::say);
+    let timing = Timing::of(&config, &options.search);
     let mut input = Input::new(&config);
     for file in &arguments.files {
         let show = async |event| {
             if let Some(event) = event {
-                show(event, &config, arguments.json);
+                show(event, &config, &timing, arguments.json);
             }
         };
         input.read(file, show).await;
@@ -44,14 +45,12 @@ pub async fn run(arguments: cli::Routes) -> Exit {
     super::report_mistakes(&config, input.exit)
 }
 
-fn show(event: Event, config: &Config, as_json: bool) {
+fn show(event: Event, config: &Config, timing: &Timing, as_json: bool) {
     let context = Context::new(Arc::new(config.labels.apply(event)));
     let routes = config.destinations.iter().map(|destination| {
         let (wanted, mut reason) = destination.rules.explain(&context);
-        if let (true, Some(timing)) = (wanted, &destination.timing) {
-            for rule in timing.explain(clock::now()) {
-                reason.push_str(&format!("; {rule}"));
-            }
+        for rule in timing.rules(destination).iter().filter(|_| wanted) {
+            reason.push_str(&format!("; {rule}"));
         }
         (
             destination.name.as_str(),

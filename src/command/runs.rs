@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::asking::{ask, print_json, state_of};
+use super::asking::{ask, print_json, print_json_lines, state_of};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
@@ -53,7 +53,7 @@ pub struct Whole {
 pub async fn run(arguments: cli::runs::Runs) -> Exit {
     match &arguments.id {
         Some(id) => match whole(&arguments.place, id).await {
-            Ok(whole) if arguments.json => print_json(&format!("{:#}\n", as_json(&whole))),
+            Ok(whole) if arguments.json => print_json(as_json(&whole)),
             Ok(whole) => {
                 stdout::show_styled(&details(&whole));
                 Exit::Ok
@@ -90,10 +90,8 @@ async fn list(arguments: &cli::runs::Runs) -> Exit {
         stderr::say(nothing(arguments));
     }
     if arguments.json {
-        let line = |(run, notified): &(RecordedRun, Vec<Notified>)| {
-            format!("{}\n", with_notified(run, notified))
-        };
-        return print_json(&found.iter().map(line).collect::<String>());
+        let rows = found.iter();
+        return print_json_lines(rows.map(|(run, notified)| with_notified(run, notified)));
     }
     let ids: Vec<&str> = found.iter().map(|(run, _)| run.id.as_str()).collect();
     let mut table = Table::new(&COLUMNS);

@@ -51,7 +51,7 @@ pub async fn run(arguments: cli::Status) -> Exit {
     if arguments.json {
         let rows = rows.iter().map(|row| as_json(row, mute_of(row)));
         let rows: Vec<Value> = rows.collect();
-        return print_json(&format!("{:#}\n", json!(rows)));
+        return print_json(json!(rows));
     }
     let rows = together(rows);
     let mut table = Table::new(&COLUMNS);
@@ -131,8 +131,7 @@ pub fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
 
 /// Returns the note about a mute.
 fn mute_note(mute: &Mute) -> Styled {
-    let until = clock::local(mute.until);
-    Styled::Warn(format!("muted until {until} by {}: {}", mute.who, mute.why))
+    Styled::Warn(mute.to_string())
 }
 
 fn as_json(row: &DestinationStatus, mute: Option<&Mute>) -> Value {

@@ -288,7 +288,7 @@ fn recover(
         return Ok(Ok(0));
     }
     if streak.only_recovers && row.told_at == 0 {
-        let reason = "not sent: no earlier failure was sent (`after`)";
+        let reason = "not sent: its failure was not sent either";
         return Ok(Err(reason.to_owned()));
     }
     Ok(Ok(row.held_back))

@@ -26,9 +26,17 @@ impl HeldRange {
         }
     }
 
+    /// Returns true if the time of all has come, and nobody has sent them yet.
+    pub fn is_over(self) -> bool {
+        self.last <= clock::now().as_millisecond()
+    }
+
     /// Returns the times as text that continues `2 held`.
     pub fn shown(self) -> String {
         let (first, last) = (clock::local(self.first), clock::local(self.last));
+        if self.is_over() {
+            return format!("until {last}, to be sent by the next run, `flush` or the timer");
+        }
         match first == last {
             true => format!("until {first}"),
             false => format!("(the first until {first}, the last until {last})"),

@@ -91,6 +91,28 @@ pub enum BreakerState {
     Off,
 }
 
+/// A configuration that wrote to the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Text by which it is found again; None if it cannot be read.
+    pub search: Option<String>,
+    /// Names of the settings that only the play's vars or the environment set.
+    pub needs: Vec<String>,
+}
+
+/// Returns the configurations that wrote to the spool.
+pub fn sources(connection: &Connection) -> rusqlite::Result<Vec<Source>> {
+    let mut statement =
+        connection.prepare_cached("SELECT DISTINCT search, needs FROM destination")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Source {
+            search: fields::sound_text(row, 0)?,
+            needs: fields::split(&fields::text(row, 1)?.unwrap_or_default()),
+        })
+    })?;
+    rows.collect()
+}
+
 /// Returns all destinations, oldest first.
 pub fn status(connection: &Connection) -> rusqlite::Result<Vec<DestinationStatus>> {
     let mut statement = connection.prepare_cached(

@@ -11,6 +11,7 @@ use rustix::fs::Access;
 
 use super::folder::{BUSY, Limits, is_in, pages_in_use};
 use super::history::{self, DestinationStatus};
+use super::mutes::{self, Mute};
 use super::{DestinationId, Error, holder, open, rescue, schema, wal};
 
 /// Time for which another process may hold the lock before that is reported.
@@ -30,6 +31,8 @@ pub struct Inspected {
     pub destinations: Vec<DestinationStatus>,
     /// Destinations that a process delivers to now.
     pub delivering: Vec<DestinationId>,
+    /// Notifiers that someone muted.
+    pub mutes: Vec<Mute>,
     /// True if the next process that opens it upgrades it.
     pub is_old: bool,
 }
@@ -53,6 +56,7 @@ pub fn inspect(folder: &Path, limits: &Limits) -> Result<Inspected> {
         return Ok(Inspected {
             size: None,
             destinations: Vec::new(),
+            mutes: Vec::new(),
             delivering: Vec::new(),
             is_old: false,
         });
@@ -111,9 +115,9 @@ fn examine(path: &Path, limits: &Limits) -> Result<Inspected> {
     let connection = open_unchanged(path)?;
     let is_old = schema::is_older(&connection)?;
     ensure!(rescue::is_sound(&connection, path), DAMAGED);
-    let destinations = match is_old {
-        true => Vec::new(),
-        false => history::status(&connection)?,
+    let (destinations, mutes) = match is_old {
+        true => (Vec::new(), Vec::new()),
+        false => (history::status(&connection)?, mutes::all(&connection)?),
     };
     let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let size = u64::try_from(pages_in_use(&connection)? * page)?;
@@ -134,6 +138,7 @@ fn examine(path: &Path, limits: &Limits) -> Result<Inspected> {
         size: Some(size),
         delivering: led.filter(|id| is_led(path, *id)).collect(),
         destinations,
+        mutes,
         is_old,
     })
 }

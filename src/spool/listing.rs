@@ -66,8 +66,8 @@ pub struct HistoryRow {
 }
 
 /// SQL condition for deliveries that failed at least once, whatever their final state. A delivered one may have an
-/// attempt row, too, for a note.
-const FAILED: &str = "(error IS NOT NULL OR EXISTS (SELECT 1 FROM attempt
+/// attempt row, too, for a note; a suppressed one has its reason as the error.
+const FAILED: &str = "(error IS NOT NULL AND state != 5 OR EXISTS (SELECT 1 FROM attempt
     WHERE delivery = delivery.id AND outcome NOT LIKE 'delivered%'))";
 
 /// Columns of a delivery with its event and destination, for [`history_row`].

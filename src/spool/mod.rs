@@ -66,7 +66,7 @@ pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
 pub use folder::{Limits, default_folder, is_in};
 pub use held::{HeldRange, Released};
-pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus};
+pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Source};
 pub use inspect::{Inspected, inspect};
 pub use leadership::{Leadership, MAX_CRASHES};
 pub use listing::{Attempts, DeliveryFilter, FailedAttempts, HistoryRow};

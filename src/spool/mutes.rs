@@ -2,6 +2,7 @@
 //! the configuration, and released when the mute ends.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
@@ -21,6 +22,18 @@ pub struct Mute {
     pub until: i64,
     pub who: String,
     pub why: String,
+}
+
+/// Says until when, by whom and why.
+impl fmt::Display for Mute {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = clock::local(self.until);
+        write!(
+            formatter,
+            "muted until {until} by {}: {}",
+            self.who, self.why
+        )
+    }
 }
 
 /// Ends of mutes, by destination; zero for those that are over.
@@ -105,6 +118,9 @@ pub fn mute(
             SELECT 1 FROM delivery WHERE delivery.destination = mute.destination AND state = 4)",
         [now],
     )?;
+    if let Some(before) = self::until(connection, destination)? {
+        end_at(connection, destination, before, until)?;
+    }
     connection.execute(
         "INSERT OR REPLACE INTO mute (destination, until, who, why) VALUES (?1, ?2, ?3, ?4)",
         params![destination, until, actor.who, why],
@@ -113,15 +129,31 @@ pub fn mute(
     actions::add_for(connection, actor, Deed::Mute, destination, &note)
 }
 
+/// Moves the end of what a mute holds, for those who look at it; the rules may hold some of it for longer.
+fn end_at(
+    connection: &Connection,
+    destination: DestinationId,
+    before: i64,
+    until: i64,
+) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE delivery SET hold = ?3 WHERE destination = ?1 AND state = 4 AND hold = ?2",
+        params![destination, before, until],
+    )?;
+    Ok(())
+}
+
 /// Ends the mute of a destination. Returns true if there was one.
 pub fn unmute(
     connection: &Connection,
     destination: DestinationId,
     actor: &Actor,
 ) -> rusqlite::Result<bool> {
-    if until(connection, destination)?.is_none() {
+    let Some(before) = until(connection, destination)? else {
         return Ok(false);
-    }
+    };
+    let now = clock::now().as_millisecond();
+    end_at(connection, destination, before, now)?;
     // Its row is needed until what it held is released.
     connection.execute(
         "UPDATE mute SET until = 0 WHERE destination = ?1",

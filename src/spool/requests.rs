@@ -13,7 +13,7 @@ use super::deliveries::{self, DestinationKey, Finished, Mark, Pending, Room};
 use super::error::Error;
 use super::expectations::{self, Expectation, Missing, Ran};
 use super::held::{self, HeldRange, Released};
-use super::history::{self, Choice, DeliveryDetails, DestinationStatus};
+use super::history::{self, Choice, DeliveryDetails, DestinationStatus, Source};
 use super::listing::{self, DeliveryFilter, HistoryRow};
 use super::memory::{self, Before, Ended};
 use super::mutes::{self, Mute};
@@ -388,6 +388,11 @@ impl Spool {
     pub async fn muted_until(&self, destination: DestinationId) -> Result<Option<i64>> {
         self.read(move |connection| mutes::until(connection, destination))
             .await
+    }
+
+    /// Returns the configurations that wrote to it.
+    pub async fn sources(&self) -> Result<Vec<Source>> {
+        self.read(history::sources).await
     }
 
     /// Returns the mutes that hold now.

@@ -1,7 +1,7 @@
 //! Questions of pages: deliveries and the record of runs.
 
 use super::actions::{self, ActionFilter, ActionRow};
-use super::history::{self, DeliveryDetails, DestinationStatus};
+use super::history::{self, DeliveryDetails, DestinationStatus, Source};
 use super::listing::{self, Attempts, DeliveryFilter, FailedAttempts, HistoryRow};
 use super::mutes::{self, Mute};
 use super::record::results::{
@@ -43,6 +43,11 @@ impl Viewer {
     pub async fn actions(&self, filter: ActionFilter) -> Result<Vec<ActionRow>, Unseen> {
         self.ask(move |connection| actions::list(connection, &filter))
             .await
+    }
+
+    /// Returns the configurations that wrote to it.
+    pub async fn sources(&self) -> Result<Vec<Source>, Unseen> {
+        self.ask(history::sources).await
     }
 
     /// Returns the mutes that hold now.

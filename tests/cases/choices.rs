@@ -79,7 +79,7 @@ fn discard_takes_what_was_chosen_and_nothing_else() {
     assert_eq!(states(&sandbox), "di di di di di di wa wa");
     discard(&["--notifier", "nosuch"]).expect(
         2,
-        "ansible-notify: unknown notifier `nosuch`; known notifiers: a-dead, b-waits\n",
+        "ansible-notify: unknown notifier `nosuch`; notifiers that have had events: a-dead, b-waits\n",
     );
     discard(&["--pending"]).expect(0, &count(2));
     assert_eq!(states(&sandbox), "di di di di di di di di");

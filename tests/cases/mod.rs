@@ -82,6 +82,7 @@ mod serve_preview;
 mod serve_runs;
 mod serve_trends;
 mod services;
+mod shown;
 mod slack;
 mod sns;
 mod spool;

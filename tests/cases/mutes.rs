@@ -34,7 +34,7 @@ fn mute(world: &World, until: &str) {
         "--why",
         "we move the database",
     ]);
-    muted.expect_line(0, &["muted until ", "messages are held"]);
+    muted.expect_line(0, &["ops: muted until ", "sends what is held"]);
 }
 
 /// Waits until the server has got this many messages.

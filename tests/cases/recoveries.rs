@@ -49,7 +49,7 @@ fn a_run_that_is_accepted_twice_fails_once() {
     world.stream(FRIDAY, &run("r2", &[], "success"));
     assert_eq!(world.server.requests().len(), 0);
     let told = world.history();
-    assert_eq!(told[0].1, "not sent: no earlier failure was sent (`after`)");
+    assert_eq!(told[0].1, "not sent: its failure was not sent either");
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn a_notifier_that_nobody_knows_is_said() {
     let server = Server::start([status(503), status(503), OK]);
     let sandbox = Sandbox::new();
     two_projects(&sandbox, &server.url());
-    let unknown = "ansible-notify: unknown notifier `nosuch`; known notifiers: a, b, callback\n";
+    let unknown = "ansible-notify: unknown notifier `nosuch`; notifiers that have had events: a, b, callback\n";
     run(&sandbox, &["flush", "--notifier", "nosuch"], "").expect(2, unknown);
     run(&sandbox, &["history", "--notifier", "nosuch"], "").expect(2, unknown);
     // What became of those that were not chosen is not asked for.

@@ -64,6 +64,15 @@ pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
     let mut findings = vec![Finding::ok(check, text)];
     let rows = inspected.destinations.iter();
     let deliveries: Vec<Finding> = rows.flat_map(|row| deliveries(row, &inspected)).collect();
+    let muted = inspected.mutes.iter().map(|mute| {
+        let rows = inspected.destinations.iter();
+        let name = rows
+            .filter(|row| row.id == mute.destination)
+            .map(|row| &row.name);
+        let names: Vec<&str> = name.map(String::as_str).collect();
+        Finding::note(check, format!("{}: {mute}", names.join(", "))).advise("`unmute` ends that")
+    });
+    findings.extend(muted);
     match deliveries.is_empty() {
         true => findings.push(Finding::ok("deliveries", "none pending, none dead")),
         false => findings.extend(deliveries),
@@ -98,7 +107,11 @@ fn deliveries(row: &DestinationStatus, inspected: &Inspected) -> Vec<Finding> {
     }
     if let Some(until) = row.held_range() {
         let text = format!("{name}: {} held {}", row.held, until.shown());
-        findings.push(Finding::note(check, text).advise("`flush --held` sends them now"));
+        let note = Finding::note(check, text);
+        findings.push(match until.is_over() {
+            true => note,
+            false => note.advise("`flush --held` sends them now"),
+        });
     }
     findings
 }

@@ -17,6 +17,15 @@ pub fn options(
     search: Search,
     stranger: Option<&Path>,
 ) -> Result<Options, String> {
+    options_with(&status.needs, search, stranger)
+}
+
+/// Like [`options`], with the keys that the environment may give.
+pub fn options_with(
+    needs: &[String],
+    search: Search,
+    stranger: Option<&Path>,
+) -> Result<Options, String> {
     if let Some(reason) = distrusted(&search) {
         return Err(format!(
             "{reason}, so its configuration may have been planted to redirect them"
@@ -24,7 +33,7 @@ pub fn options(
     }
     let options = Options {
         search,
-        environment: Some(status.needs.clone()),
+        environment: Some(needs.to_vec()),
         ..Options::default()
     };
     match stranger {

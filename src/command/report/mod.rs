@@ -20,6 +20,7 @@ use crate::console::stderr;
 use crate::console::stdout;
 use crate::exit::Exit;
 use crate::protocol::VERSION;
+use crate::secret;
 use crate::spool::record::results::{Notified, RecordedResult, RecordedTask};
 use crate::spool::record::runs::RunState;
 use crate::spool::record::{Counts, Outcome};
@@ -220,10 +221,10 @@ fn time(milliseconds: i64) -> Time {
     }
 }
 
-/// Returns a text cut to a length, without characters that control a terminal or reorder a line. The template
-/// escapes it.
+/// Returns a text cut to a length, without secrets, and without characters that control a terminal or reorder a
+/// line. The template escapes it.
 fn clean(text: &str) -> String {
-    text::cut(&printable(text), LONGEST, text::characters).into_owned()
+    text::cut(&printable(&secret::redact(text)), LONGEST, text::characters).into_owned()
 }
 
 fn failure(result: &RecordedResult, whole: &Whole) -> Failure {

@@ -7,6 +7,7 @@ mod assets;
 mod audit;
 mod delivery;
 mod events;
+mod learned;
 mod metrics;
 mod notifiers;
 mod preview;

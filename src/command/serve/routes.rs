@@ -17,6 +17,7 @@ use super::access::{Access, Credentials, Refused};
 use super::actions::{Action, Actions, Muting, Said};
 use super::answer::{self, Answer, Content};
 use super::events::Events;
+use super::learned::Learned;
 use super::preview::Previews;
 use super::problem::{Problem, absent, bad};
 use super::query::Filters;
@@ -39,6 +40,7 @@ pub struct Page {
     events: Rc<Events>,
     actions: Actions,
     previews: Previews,
+    learned: Learned,
     is_read_only: bool,
     /// Name of the only user, unless a proxy names them.
     user: String,
@@ -130,6 +132,7 @@ impl Page {
             events: Events::new(viewer.clone()),
             actions: Actions::new(arguments.place.clone(), viewer.clone()),
             previews: Previews::new(arguments.place.clone()),
+            learned: Learned::new(arguments.place.clone()),
             is_read_only: arguments.read_only,
             user: arguments
                 .username
@@ -159,6 +162,7 @@ impl Page {
             Ok(named) => named.unwrap_or_else(|| self.user.clone()),
             Err(refused) => return self.refuse(head, refused).await,
         };
+        self.learned.update(&self.viewer).await;
         let (form, rest) = match path.strip_prefix("/api/v1/") {
             Some(rest) => (Form::Api, rest),
             None => (Form::Page, path.trim_start_matches('/')),
