@@ -13,6 +13,7 @@ use super::listing::{self, DeliveryFilter, HistoryRow};
 use super::memory::forget_threads;
 use super::scope::{DestinationId, Scope};
 use super::state::DeliveryState;
+use crate::event::callback::words::run_in_spool;
 
 /// A destination and the state of its deliveries.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -341,7 +342,7 @@ fn chosen(
     choice: &Choice,
 ) -> rusqlite::Result<Vec<(i64, DestinationId, bool)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT delivery.id, destination, state, CASE WHEN ?3 THEN body END FROM delivery
+        "SELECT delivery.id, destination, state, CASE WHEN ?3 THEN body END, event_id FROM delivery
          LEFT JOIN event ON event.id = delivery.event
          WHERE state IN (0, 4) AND NOT ?1 OR state = ?4 AND NOT ?2",
     )?;
@@ -357,7 +358,7 @@ fn chosen(
         let is_named = choice.ids.is_empty() || choice.ids.contains(&id);
         let destinations = choice.destinations.as_ref();
         let is_for = destinations.is_none_or(|chosen| chosen.contains(&destination));
-        if is_named && is_for && (choice.run.is_none() || run_of(row, 3)? == choice.run) {
+        if is_named && is_for && (choice.run.is_none() || run_of(row)? == choice.run) {
             let is_dead = fields::number(row, 2)? == Some(DeliveryState::Dead);
             chosen.push((id, destination, is_dead));
         }
@@ -365,8 +366,8 @@ fn chosen(
     Ok(chosen)
 }
 
-/// Reads the run of an event from its body.
-fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+/// Reads the run of an event from its body, and from its id.
+fn run_of(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
     #[derive(serde::Deserialize)]
     struct Body {
         run: Run,
@@ -375,9 +376,10 @@ fn run_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     struct Run {
         id: String,
     }
-    let body = fields::sound_text(row, column)?;
+    let (body, id) = (fields::sound_text(row, 3)?, fields::text(row, 4)?);
     let body = body.and_then(|body| serde_json::from_str::<Body>(&body).ok());
-    Ok(body.map(|body| body.run.id))
+    let id = id.unwrap_or_default();
+    Ok(body.map(|body| run_in_spool(&id, &body.run.id)))
 }
 
 /// Deletes up to `most` deliveries that finished before this time (milliseconds since 1970), oldest first.

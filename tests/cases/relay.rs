@@ -177,6 +177,40 @@ fn tenants_never_meet() {
 }
 
 #[test]
+fn pending_deliveries_are_chosen_by_tenant_and_run() {
+    let mut fleet = Fleet::new();
+    for tenant in ["acme", "beta"] {
+        let nobody = hook(&Server::start([status(503)]));
+        fleet.tenant(tenant, &nobody);
+    }
+    fleet.start();
+    for tenant in ["acme", "beta"] {
+        fleet.node(tenant, tenant, "");
+        let sent = fleet.send(tenant, &run("r"));
+        sent.expect_line(0, &["all delivered"]);
+    }
+    fleet.end(Signal::TERM);
+    let shown = |arguments: &[&str]| {
+        let place = ["--spool", SPOOL, "--run"];
+        let shown = fleet
+            .sandbox
+            .run(&[arguments, &place, &["acme:r"]].concat());
+        assert_eq!(shown.code, 0, "{shown:?}");
+        shown.printed()
+    };
+    let history = shown(&["history", "--json"]);
+    assert_eq!(history.lines().count(), EVENTS, "{history}");
+    assert!(
+        history
+            .lines()
+            .all(|line| line.contains("\"run\":\"acme:r\""))
+    );
+    assert!(shown(&["discard"]).contains("41"));
+    assert_eq!(fleet.count(SPOOL, "dropped"), EVENTS as u64);
+    assert_eq!(fleet.count(SPOOL, "waiting"), EVENTS as u64);
+}
+
+#[test]
 fn a_relay_knows_how_the_last_run_ended_on_another_machine() {
     let server = Server::start([OK]);
     let mut fleet = Fleet::new();

@@ -21,6 +21,17 @@ struct RunId {
     id: String,
 }
 
+/// Returns the id of a run in the spool, by the id of one of its events there: a relay puts the name of the tenant in
+/// front of both.
+pub fn run_in_spool(event_id: &str, run: &str) -> String {
+    match event_id.split_once(':') {
+        Some((tenant, id)) if id.starts_with(run) && !event_id.starts_with(run) => {
+            format!("{tenant}:{run}")
+        }
+        _ => run.to_owned(),
+    }
+}
+
 impl Head {
     /// Reads it from the text of an event; everything is unknown if the text was deleted or is damaged.
     pub fn read(body: Option<&str>) -> Head {
@@ -31,7 +42,7 @@ impl Head {
     /// Returns the run of the event with this id, if it is known.
     pub fn run(&self, event_id: &str) -> Option<String> {
         if !self.run.id.is_empty() {
-            return Some(self.run.id.clone());
+            return Some(run_in_spool(event_id, &self.run.id));
         }
         // The id of an event is that of its run with a number, unless a user chose it.
         let (run, last) = event_id.rsplit_once('-')?;
@@ -151,6 +162,16 @@ mod tests {
     fn a_run_is_named_by_its_event() {
         let run = |body: &str, id: &str| Head::read(Some(body)).run(id);
         assert_eq!(run(r#"{"run":{"id":"r"}}"#, "x-1").as_deref(), Some("r"));
+        assert_eq!(
+            run(r#"{"run":{"id":"r"}}"#, "t:r-1").as_deref(),
+            Some("t:r")
+        );
+        assert_eq!(
+            run(r#"{"run":{"id":"t:r"}}"#, "t:r-1").as_deref(),
+            Some("t:r")
+        );
+        assert_eq!(run(r#"{"run":{"id":"r"}}"#, "t:x-1").as_deref(), Some("r"));
+        assert_eq!(run("", "t:r-1").as_deref(), Some("t:r"));
         assert_eq!(run("", "a-b-12").as_deref(), Some("a-b"));
         assert_eq!(run("", "a-end").as_deref(), Some("a"));
         assert_eq!(run("", "chosen"), None);
