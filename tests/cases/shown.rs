@@ -17,7 +17,7 @@ fn world() -> (Sandbox, Server) {
     sandbox.file("token", SECRET);
     sandbox.file(
         "plugin_config.ini",
-        &format!(
+        format!(
             "[notifier:hook]\ntype = webhook\nurl = {}\ntoken_file = token\non = any\n\
              [delivery]\ndrain = 30s\nkeep_bodies = true\nrecord = all\n",
             server.url()
@@ -123,7 +123,7 @@ fn a_page_that_runs_learns_the_secrets_of_a_new_notifier() {
     assert!(!served.get("/deliveries").body.contains(SECRET));
     sandbox.file(
         "other.ini",
-        &format!(
+        format!(
             "[notifier:other]\ntype = webhook\nurl = {}\ntoken = another-S3cret\non = failed\n",
             server.url()
         ),
