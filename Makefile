@@ -180,11 +180,11 @@ install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	install -D -m 644 callback_plugins/ansible_notify.py \
 	    $(DESTDIR)$(PREFIX)/share/ansible-notify/callback_plugins/ansible_notify.py
 	install -D -m 644 examples/plugin_config.ini $(DESTDIR)$(PREFIX)/share/doc/ansible-notify/plugin_config.ini
-	for unit in ansible-notify-flush.service ansible-notify-flush.timer ansible-notify-watch.service ansible-notify-page.service; do \
+	for unit in $(notdir $(wildcard examples/systemd/*.*)); do \
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/user/$$unit || exit 1; \
 	done
-	for unit in ansible-notify-flush@.service ansible-notify-flush@.timer ansible-notify-watch@.service; do \
+	for unit in $(notdir $(wildcard examples/systemd/system/*.*)); do \
 	    sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/system/$$unit | \
 	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
 	done

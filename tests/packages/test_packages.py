@@ -6,8 +6,14 @@ import packages
 import pytest
 from conftest import TIME, UNITS, run
 
-# In a root without a shell there is nothing to run that a package would ask for.
-FORCED = ("--force-depends", "--force-not-root", "--force-bad-path", "--no-debsig")
+# The root has no shell, so the script of the package runs outside.
+FORCED = (
+    "--force-depends",
+    "--force-not-root",
+    "--force-bad-path",
+    "--force-script-chrootless",
+    "--no-debsig",
+)
 VERSION = packages.manifest("version")
 CONFIGURATION = "etc/ansible-notify/plugin_config.ini.example"
 FILES = {
@@ -91,7 +97,11 @@ def test_deb_is_installed_upgraded_removed_and_purged(root, older, built):
     assert changed.read_text() == "mine"
     query = ["dpkg-query", "--admindir", root / "var/lib/dpkg", "--show", "ansible-notify"]
     assert run(*query).stdout.split()[1] == "%s-1" % VERSION
+    compiled = root / "usr/share/ansible/plugins/callback/__pycache__/ansible_notify.cpython.pyc"
+    compiled.parent.mkdir()
+    compiled.touch()
     dpkg(root, "--remove", "ansible-notify")
+    assert not compiled.parent.exists()
     assert files(root) == {CONFIGURATION, str(own.relative_to(root))}
     own.unlink()
     dpkg(root, "--purge", "ansible-notify")
@@ -117,11 +127,12 @@ def test_rpm_has_its_files(built):
     licenses = run(*query, "--licensefiles").stdout
     assert licenses.count("/usr/share/licenses/ansible-notify/") == 3
     assert "glibc >= " in run(*query, "--requires").stdout
+    assert "__pycache__" in run(*query, "--scripts").stdout
 
 
 def test_rpm_is_installed_and_erased(tmp_path, built):
-    """Without what it needs, as the root is empty."""
-    rpm = ["rpm", "--root", tmp_path, "--nodeps"]
+    """Without what it needs, and without its script, as the root is empty."""
+    rpm = ["rpm", "--root", tmp_path, "--nodeps", "--noscripts"]
     run(*rpm, "--install", "--ignoreos", built["rpm"])
     present = {name for name in RPM if (tmp_path / name).is_file()}
     assert present == RPM
