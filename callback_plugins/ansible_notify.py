@@ -1710,6 +1710,7 @@ class Variables(object):
         self.copies = {}  # host name: the facts that its task makes from secrets
         self.warned = set()
         self.templar = None  # one for all hosts: it loads the filters that they use only once
+        self.is_templar_old = False  # a role may have brought a filter that it did not find
         self.codes = {}  # compiled templates, which are the same for all hosts
         self.all = {}  # of all plays so far
         self.is_blind = False  # it is not known which variables of hosts are secrets
@@ -1762,7 +1763,8 @@ class Variables(object):
     def resolve(self, variables, play, is_host):
         """Returns the JSON of the listed variables."""
         variables = self.with_facts(variables)
-        if self.templar is None:
+        if self.templar is None or self.is_templar_old:
+            self.is_templar_old = False
             self.templar = Templar(loader=play.get_loader(), variables=variables)
             compile_once(self.templar, self.codes)
         self.templar.available_variables = variables
@@ -1803,6 +1805,7 @@ class Variables(object):
             text = encode(value)[0]
         except Exception as error:
             problem = type(error).__name__  # its message may hold the value
+            self.is_templar_old = "Undefined" not in problem
             # Without a host, much is not defined yet.
             return self.warn(name, problem) if is_host and "Undefined" not in problem else None
         # Up to 2.18, an undefined part of a list is text.

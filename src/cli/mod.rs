@@ -146,8 +146,7 @@ impl Configuration {
 /// Location of the spool.
 #[derive(Args, Clone)]
 pub struct Place {
-    /// Use the spool that this configuration file sets, or the default one; `flush` delivers only this file's
-    /// events
+    /// Use the spool that this configuration file sets, or the default one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Spool directory, if not the default

@@ -254,7 +254,7 @@ pub fn muted(config: &Config) -> Option<String> {
         [] => None,
         [name] => Some(format!("{name} {}", unclaimed::MUTED)),
         names => Some(format!(
-            "{} are muted by `enabled = false`",
+            "{} are turned off by `enabled = false`",
             names.join(", ")
         )),
     }

@@ -64,7 +64,7 @@ fn show(event: Event, config: &Config, timing: &Timing, as_json: bool) {
             name.as_str(),
             *kind,
             false,
-            "it is muted by `enabled = false`".to_owned(),
+            "it is turned off by `enabled = false`".to_owned(),
         )
     });
     let event = context.event();

@@ -86,7 +86,7 @@ pub fn not_there(muted: &[(String, &str)], name: &str) -> String {
 }
 
 /// State of a notifier with `enabled = false`.
-pub const MUTED: &str = "is muted by `enabled = false`";
+pub const MUTED: &str = "is turned off by `enabled = false`";
 
 /// Quotes a name for a shell.
 fn quoted(name: &str) -> String {

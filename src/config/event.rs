@@ -29,10 +29,13 @@ impl Variables {
                 section.problem("vars", text);
             }
         }
-        let names = names.into_iter().filter(|name| is_pattern(name));
         Variables {
-            vars: names.map(str::to_owned).collect(),
-            groups: section.flag("groups", false),
+            vars: names
+                .iter()
+                .filter(|name| is_pattern(name))
+                .map(|name| (*name).to_owned())
+                .collect(),
+            groups: section.flag("groups", !names.is_empty()),
         }
     }
 

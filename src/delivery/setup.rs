@@ -50,7 +50,7 @@ pub struct Config {
     pub labels: Rc<Labels>,
     /// Address of the page, for links to what is recorded.
     pub page: Option<PageAddress>,
-    /// Notifiers muted by `enabled = false`, with their kinds.
+    /// Notifiers turned off by `enabled = false`, with their kinds.
     pub muted: Vec<(String, &'static str)>,
     /// Mask for everything that events must not show.
     pub masks: Option<Rc<Masks>>,

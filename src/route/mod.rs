@@ -185,10 +185,13 @@ impl Rules {
             failed: Cell::new(false),
             unclear: false,
         };
-        // A value that is only a comment counts as empty.
+        // A value that is only a comment, or only commas, counts as empty.
         let says_nothing = |key: &&&str| {
-            let comment = **key == "when" && section.expression(key).is_none();
-            section.is_blank(key) || section.is_given(key) && comment
+            let nothing = match **key {
+                "when" => section.expression(key).is_none(),
+                _ => section.list(key).is_empty(),
+            };
+            section.is_blank(key) || section.is_given(key) && nothing
         };
         for key in ["on", "when"].iter().filter(says_nothing) {
             section.problem(key, format!("`{key}` is empty; remove it, or list events"));

@@ -281,7 +281,7 @@ impl Named {
         let items = section.list("mute");
         let (references, windows): (Vec<&str>, Vec<&str>) =
             items.iter().partition(|item| item.starts_with("time:"));
-        if items.is_empty() && section.is_blank("mute") {
+        if items.is_empty() && section.is_given("mute") {
             section.problem("mute", format!("`mute` is empty; {}", window::EXAMPLES));
         }
         let mut found = window::parse_list(&windows, system).unwrap_or_else(|problem| {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
-use super::room::drop_body;
+use super::schema::drop_body;
 use super::scope::{DestinationId, Scope};
 use super::state::DeliveryState;
 

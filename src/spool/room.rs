@@ -14,6 +14,7 @@ use super::history::prune;
 use super::record::{self, Record, forget_of_live, forget_one};
 use super::rescue::says_damage;
 use super::reserve::Reserve;
+use super::schema::drop_body;
 use super::scope::DestinationId;
 use super::state::DeliveryState;
 
@@ -26,20 +27,6 @@ const SPARE_PAGES: i64 = 2000;
 
 /// Eighths of the maximum size that runs and sent messages must leave to deliveries.
 const LEFT: i64 = 1;
-
-/// SQL that drops the bodies of the events for which a condition holds. It replaces the rows: SQLite joins the pages of
-/// a table where rows are deleted, not where they shrink, so an update would leave each page nearly empty for as long as
-/// its events are kept.
-macro_rules! drop_body {
-    ($condition:literal) => {
-        concat!(
-            "REPLACE INTO event (id, event_id, created, callback, host, task)
-             SELECT id, event_id, created, callback, host, task FROM event WHERE body IS NOT NULL AND ",
-            $condition
-        )
-    };
-}
-pub(super) use drop_body;
 
 /// Limits on new data: the size of the file, and the space on its disk.
 pub struct Available {

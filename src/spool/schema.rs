@@ -11,6 +11,20 @@ const VERSIONS: [&str; 11] = [
     FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH,
 ];
 
+/// SQL that drops the bodies of the events for which a condition holds. It replaces the rows: SQLite joins the pages of
+/// a table where rows are deleted, not where they shrink, so an update would leave each page nearly empty for as long as
+/// its events are kept.
+macro_rules! drop_body {
+    ($condition:literal) => {
+        concat!(
+            "REPLACE INTO event (id, event_id, created, callback, host, task)
+             SELECT id, event_id, created, callback, host, task FROM event WHERE body IS NOT NULL AND ",
+            $condition
+        )
+    };
+}
+pub(super) use drop_body;
+
 /// Version of the tables that this program writes.
 pub const NEWEST: u32 = VERSIONS.len() as u32;
 

@@ -94,6 +94,23 @@ fn discard_takes_what_was_chosen_and_nothing_else() {
 }
 
 #[test]
+fn discard_takes_the_names_of_runs_that_other_commands_take() {
+    for name in ["last", "0a1b", "0a1b2c3d-run"] {
+        let sandbox = Sandbox::sending_to(&dead_url());
+        let lines = [
+            r#"{"hello": {"protocol": 1, "run": {"id": "0a1b2c3d-run", "playbook": "site.yml"}}}"#,
+            r#"{"task": {"id": "t", "name": "task"}}"#,
+            r#"{"event": {"seq": 1, "event": "runner_on_failed", "task": "t", "host": {"name": "h"}}}"#,
+            r#"{"end": {"reason": "exit", "code": 2}}"#,
+        ];
+        run(&sandbox, &["stream"], &(lines.join("\n") + "\n"));
+        assert_eq!(states(&sandbox), "wa");
+        let discarded = run(&sandbox, &["discard", "--run", name], "");
+        discarded.expect(0, "ansible-notify: 1 discarded\n");
+    }
+}
+
+#[test]
 fn discard_all_takes_both_states_and_leaves_what_was_delivered() {
     let (sandbox, _server) = two_runs();
     run(&sandbox, &["discard", "--all"], "").expect(0, "ansible-notify: 8 discarded\n");

@@ -144,6 +144,47 @@ fn it_can_be_ended_early() {
 }
 
 #[test]
+fn what_is_shown_follows_the_mute() {
+    let world = world();
+    let end = "muted until Sat 2026-11-28 18:00 UTC by ";
+    mute(&world, "18:00");
+    world.stream("2026-11-28T09:00:00Z", &run("r2", &[], "error"));
+    let config = world.sandbox.path("plugin_config.ini");
+    let config = config.to_str().unwrap();
+    let event = json!({"event": "playbook_on_stats", "status": "error"}).to_string();
+    world.sandbox.file("event.json", &event);
+    for command in [
+        &["status"][..],
+        &["check-config", "--config", config],
+        &["routes", "--config", config, "event.json"],
+    ] {
+        let shown = world.run(command);
+        assert!(shown.stdout.contains(end), "{command:?}: {shown:?}");
+    }
+    let held = || {
+        let shown = world.run(&["status"]).stdout;
+        let line = shown.lines().find(|line| line.contains("1 held "));
+        line.map(str::trim).unwrap_or_default().to_owned()
+    };
+    assert_eq!(held(), "1 held until Sat 2026-11-28 18:00 UTC");
+    mute(&world, "12:00");
+    assert_eq!(held(), "1 held until Sat 2026-11-28 12:00 UTC");
+    let due = "to be sent by the next run, `flush` or the timer";
+    world.at("2026-11-28T12:00:01Z");
+    assert_eq!(
+        held(),
+        format!("1 held until Sat 2026-11-28 12:00 UTC, {due}")
+    );
+    mute(&world, "18:00");
+    world
+        .run(&["unmute", "ops"])
+        .expect_line(0, &["ops: no longer muted"]);
+    assert!(held().ends_with(due), "{}", held());
+    assert_eq!(world.flush("2026-11-28T12:00:02Z").code, 0);
+    assert_eq!((held().as_str(), world.told(1).len()), ("", 1));
+}
+
+#[test]
 fn windows_and_mutes_hold_together() {
     let keys = format!("{CHAT}mute = 22:00-06:00 UTC\n");
     let world = World::new(&keys, "[delivery]\ndrain = 1s\n");
@@ -171,6 +212,7 @@ fn its_end_and_its_reason_must_be_given() {
     };
     for (until, reason) in [
         ("2026-11-28T07:00:00Z", "is in the past"),
+        ("06:00", "for tomorrow, write 2026-11-29T06:00"),
         ("400d", "at most 366 days"),
         ("soon", "is not a time"),
     ] {

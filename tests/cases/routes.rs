@@ -36,7 +36,7 @@ fn routes_says_who_hears_of_an_event_and_why_not() {
          callback (webhook): yes, matches its trigger `failed`\n  \
          chat (mattermost): no, its `when` is false\n  \
          runs (webhook): no, matches none of its triggers: error, success\n  \
-         quiet (webhook): no, it is muted by `enabled = false`\n"
+         quiet (webhook): no, it is turned off by `enabled = false`\n"
     );
     let web = FAILED.replace("db1", "web1");
     let outcome = sandbox.run_with_input(&["routes", "--json", "-"], web);

@@ -160,7 +160,7 @@ fn a_notifier_that_is_renamed_or_muted_fails_no_timer() {
         ),
         (
             hook("old", &format!("{keys}\nenabled = false")),
-            "old: skipping 1 delivery: `old` is muted by `enabled = false`",
+            "old: skipping 1 delivery: `old` is turned off by `enabled = false`",
         ),
     ] {
         let sandbox = left("", &hook("old", &keys));
@@ -201,11 +201,11 @@ fn what_is_muted_is_named() {
     );
     let sandbox = Sandbox::with_config(&muted);
     sandbox.file("event.json", event("h"));
-    let said = "ansible-notify: `chat` is muted by `enabled = false`\n";
+    let said = "ansible-notify: `chat` is turned off by `enabled = false`\n";
     sandbox.run(&["test", "chat"]).expect(78, said);
     sandbox.run(&["test"]).expect(78, said);
     let sent = sandbox.run(&["send", "event.json"]);
-    let reason = "1 event matched no notifier; `chat` is muted by `enabled = false`\n";
+    let reason = "1 event matched no notifier; `chat` is turned off by `enabled = false`\n";
     assert!(sent.code == 0 && sent.stderr.contains(reason), "{sent:?}");
     let both = format!(
         "{muted}[notifier:pages]\ntype = webhook\nurl = {}\non = success\n",
@@ -213,7 +213,8 @@ fn what_is_muted_is_named() {
     );
     sandbox.file("plugin_config.ini", both);
     let sent = sandbox.run(&["send", "event.json"]);
-    let reason = "matched no notifier; see `on` and `when`; `chat` is muted by `enabled = false`\n";
+    let reason =
+        "matched no notifier; see `on` and `when`; `chat` is turned off by `enabled = false`\n";
     assert!(sent.code == 0 && sent.stderr.contains(reason), "{sent:?}");
     let tested = sandbox.run(&["test"]);
     assert_eq!(

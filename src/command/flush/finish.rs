@@ -30,7 +30,7 @@ impl Flush<'_> {
         let mut text = counts.told(&needed);
         let reasons: Vec<String> = left
             .iter()
-            .filter(|status| status.owed() > 0)
+            .filter(|status| status.owed() > 0 || done.dead > 0 && status.dead > 0)
             .filter_map(|status| Some(format!("{}: {}", status.name, self.reason(status)?)))
             .collect();
         if !reasons.is_empty() {

@@ -46,6 +46,8 @@ fn a_playbook_is_reported_from_its_third_failure_in_a_row() {
     assert_eq!(history[0].0, "suppressed");
     assert_eq!(history[0].1, "not sent: failure 1 of 3 in a row (`after`)");
     assert_eq!(history[2].1, "not sent: its failure was not sent either");
+    let failed = world.run(&["history", "--failed"]);
+    failed.expect_line(0, &["no delivery matches --failed"]);
 }
 
 #[test]
