@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rendered;
+use super::rendered::{self, Loaded};
 use crate::config::entry::{Entry, Origin};
 use crate::delivery::destination::Destination;
+use crate::delivery::page::PageAddress;
 use crate::event::parse::EventParser;
 use crate::event::{Event, sample};
 use crate::failure::Failure;
@@ -37,11 +38,12 @@ pub struct Templates {
 
 impl Templates {
     /// Returns the templates of a notifier, for an editor.
+    /// One that its kind does not use is left out.
     pub fn of(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Templates, String> {
-        let (destination, _) = rendered::load(status, stranger)?;
+        let section = rendered::load(status, stranger)?.destination.section;
         let template = |key| {
-            let template = destination.section.template(key).unwrap_or_default();
-            Some(secret::redact(template))
+            let template = |key| section.template(key).unwrap_or_default();
+            section.knows(key).then(|| secret::redact(template(key)))
         };
         let [subject, message, body] = KEYS.map(template);
         Ok(Templates {
@@ -71,12 +73,66 @@ impl Templates {
 pub enum Choice {
     /// The text of an event that someone wrote.
     Own(String),
-    /// The first for this trigger: among the events in the spool, the recorded ones, and the samples.
-    First {
+    /// The newest for this trigger: the recorded one, or one of those whose texts are in the spool. If there is none, a
+    /// sample.
+    Newest {
         trigger: String,
         stored: Vec<String>,
-        recorded: Option<Value>,
+        recorded: Option<Rebuilt>,
     },
+}
+
+/// An event that was made of what is recorded about it.
+pub struct Rebuilt {
+    pub event: Value,
+    /// Its texts in the spool, if any is kept: they are complete.
+    pub kept: Vec<String>,
+    /// Id of its run in the record, and its number there if it is a result.
+    pub run: String,
+    pub result: Option<u64>,
+    /// Keys that are not recorded.
+    pub missing: &'static [&'static str],
+}
+
+/// Origin of the event that a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    Own,
+    /// Its text is in the spool.
+    Stored,
+    /// It is made of what is recorded, which is not all.
+    Recorded,
+    Sample,
+}
+
+/// The event that a message is about.
+struct Chosen {
+    event: Event,
+    source: Source,
+    missing: &'static [&'static str],
+}
+
+impl Chosen {
+    fn whole(event: Event, source: Source) -> Chosen {
+        Chosen {
+            event,
+            source,
+            missing: &[],
+        }
+    }
+
+    /// Returns the sentence for people that says what it is, unless it is simply what happened.
+    fn note(&self) -> Option<String> {
+        match self.source {
+            Source::Own | Source::Stored => None,
+            Source::Sample => Some("No such event is known: this is a sample.".to_owned()),
+            Source::Recorded => Some(format!(
+                "Made of what is recorded. Not recorded, so empty here: {}.",
+                self.missing.join(", ")
+            )),
+        }
+    }
 }
 
 /// A mistake in a template.
@@ -108,8 +164,11 @@ pub struct Draft {
     pub is_mail: bool,
     /// The request, or the reason why none can be shown.
     pub request: Result<String, String>,
-    /// The event that it is about.
+    /// The event that it is about, its origin, and what it lacks: in keys, and in a sentence.
     pub event: Value,
+    pub source: Source,
+    pub missing: &'static [&'static str],
+    pub note: Option<String>,
 }
 
 /// Returns the message that these templates give. Runs no commands.
@@ -119,17 +178,23 @@ pub fn draft(
     choice: Choice,
     stranger: Option<&Path>,
 ) -> Result<Draft, String> {
-    let (mut destination, labels) = rendered::load(status, stranger)?;
+    let Loaded {
+        mut destination,
+        labels,
+        page,
+    } = rendered::load(status, stranger)?;
     let mut problems = edit(&mut destination, templates);
-    let event = match choice {
-        Choice::Own(text) => own(&destination, &text)?,
-        Choice::First {
+    let chosen = match choice {
+        Choice::Own(text) => Chosen::whole(own(&destination, &text)?, Source::Own),
+        Choice::Newest {
             trigger,
             stored,
             recorded,
-        } => first(&destination, &trigger, &stored, recorded)?,
+        } => newest(&destination, page.as_ref(), &trigger, &stored, recorded)?,
     };
-    let event = Arc::new(labels.apply(event));
+    let note = chosen.note();
+    let (source, missing) = (chosen.source, chosen.missing);
+    let event = Arc::new(labels.apply(chosen.event));
     let made = panics::caught(|| {
         let message = destination.message(vec![event.clone()]);
         let request = destination.notifier.preview(&message);
@@ -151,6 +216,9 @@ pub fn draft(
         html,
         request: request.map_err(|failure: Failure| failure.error().to_owned()),
         event: json::bulk::value(&event).unwrap_or_default(),
+        source,
+        missing,
+        note,
     })
 }
 
@@ -178,9 +246,35 @@ fn edit(destination: &mut Destination, templates: &Templates) -> Vec<Mistake> {
         destination.notifier = notifier;
     }
     let mistakes = problems.iter();
+    let mistakes = mistakes.map(|problem| mistake(&problem.place, &problem.text));
     mistakes
-        .map(|problem| mistake(&problem.place, &problem.text))
+        .chain(without_effect(destination, templates))
         .collect()
+}
+
+/// Returns a mistake for each template that the kind does not use.
+fn without_effect(destination: &Destination, templates: &Templates) -> Vec<Mistake> {
+    let section = &destination.section;
+    let used: Vec<String> = KEYS
+        .into_iter()
+        .filter(|key| section.knows(key))
+        .map(|key| format!("`{key}`"))
+        .collect();
+    let used = match used.as_slice() {
+        [] => "it takes no template".to_owned(),
+        used => format!("it takes {}", used.join(" and ")),
+    };
+    let kind = destination.kind.name;
+    let given = templates
+        .each()
+        .filter(|(_, template)| !template.is_empty());
+    let unused = given.filter(|(key, _)| !section.knows(key));
+    let mistake = |key: &str| Mistake {
+        field: key.to_owned(),
+        line: None,
+        text: format!("`{key}` has no effect in a notifier of type {kind}; {used}"),
+    };
+    unused.map(|(key, _)| mistake(key)).collect()
 }
 
 /// Returns a mistake from its place and its description, which may name the key and the line.
@@ -207,21 +301,53 @@ fn own(destination: &Destination, text: &str) -> Result<Event, String> {
     event.map_err(|problem| format!("the event {problem}"))
 }
 
-/// Returns the first event for a trigger: one that is stored, else one that is recorded, else a sample.
-fn first(
+/// Returns the newest event for a trigger, with its whole text if that is kept; a sample if there is none.
+fn newest(
     destination: &Destination,
+    page: Option<&PageAddress>,
     trigger: &str,
     stored: &[String],
-    recorded: Option<Value>,
-) -> Result<Event, String> {
+    recorded: Option<Rebuilt>,
+) -> Result<Chosen, String> {
+    let is_meant = route::meaning(trigger)?;
+    // A failure that Ansible ignores fails nothing.
+    let is_meant = |event: &Event| is_meant(event) && (trigger != "failed" || !event.ignored);
     let mut codec = destination.codec();
-    let stored = stored.iter().filter_map(|text| codec.read(text).ok());
-    let recorded = recorded.and_then(|event| {
-        let text = event.to_string();
-        parser(destination).read(text.as_bytes()).ok()
+    let mut read = |text: &String| codec.read(text).ok().filter(is_meant);
+    let stored = stored.iter().filter_map(&mut read);
+    let stored = stored.max_by_key(|event| event.time.as_millisecond());
+    let recorded = recorded.and_then(|rebuilt| match rebuilt.kept.iter().find_map(read) {
+        Some(event) => Some(Chosen::whole(event, Source::Stored)),
+        None => rebuild(destination, page, rebuilt),
     });
-    let events = stored.chain(recorded).chain(sample::all());
-    route::sample_of(trigger, events.collect())
+    let time = |chosen: &Chosen| chosen.event.time.as_millisecond();
+    Ok(match (stored, recorded) {
+        (Some(stored), Some(recorded)) if stored.time.as_millisecond() <= time(&recorded) => {
+            recorded
+        }
+        (Some(stored), _) => Chosen::whole(stored, Source::Stored),
+        (None, Some(recorded)) => recorded,
+        (None, None) => {
+            let sample = route::sample_of(trigger, sample::all())?;
+            Chosen::whole(sample, Source::Sample)
+        }
+    })
+}
+
+/// Returns the event that a recorded one gives, with its address on the page.
+fn rebuild(
+    destination: &Destination,
+    page: Option<&PageAddress>,
+    rebuilt: Rebuilt,
+) -> Option<Chosen> {
+    let text = rebuilt.event.to_string();
+    let mut event = parser(destination).read(text.as_bytes()).ok()?;
+    event.url = page.map(|page| page.of(&rebuilt.run, rebuilt.result));
+    Some(Chosen {
+        event,
+        source: Source::Recorded,
+        missing: rebuilt.missing,
+    })
 }
 
 /// Returns a text without the markup of its service.

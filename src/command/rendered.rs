@@ -10,6 +10,7 @@ use super::{search_of, unclaimed};
 use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::delivery::destination::Destination;
+use crate::delivery::page::PageAddress;
 use crate::delivery::setup::Config;
 use crate::failure::Failure;
 use crate::message::labels::Labels;
@@ -34,20 +35,24 @@ pub fn now(
     made.map_err(|failure| failure.error().to_owned())
 }
 
+/// A destination, and what its configuration adds to each event.
+pub struct Loaded {
+    pub destination: Destination,
+    pub labels: Rc<Labels>,
+    pub page: Option<PageAddress>,
+}
+
 /// Loads the settings of a destination that may be used to show a message.
 fn destination(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Destination, String> {
-    let (destination, _) = load(status, stranger)?;
+    let destination = load(status, stranger)?.destination;
     match &destination.trouble {
         Some(trouble) => Err(trouble.reason.clone()),
         None => Ok(destination),
     }
 }
 
-/// Loads a destination and the labels of its configuration. It may be unable to deliver.
-pub fn load(
-    status: &DestinationStatus,
-    stranger: Option<&Path>,
-) -> Result<(Destination, Rc<Labels>), String> {
+/// Loads a destination and what its configuration adds to each event. It may be unable to deliver.
+pub fn load(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Loaded, String> {
     let search = search_of(status).ok_or("its destination in the spool cannot be read")?;
     if let (Some(file), true) = (unclaimed::missing_file(&search), status.own) {
         return Err(unclaimed::address_is_gone(&file, &status.name));
@@ -76,6 +81,10 @@ pub fn load(
     let destination = config.destinations.swap_remove(found);
     match stranger {
         Some(file) if !is_all_of(&destination.section, file) => Err(of_stranger(file)),
-        _ => Ok((destination, config.labels.clone())),
+        _ => Ok(Loaded {
+            destination,
+            labels: config.labels.clone(),
+            page: config.page.clone(),
+        }),
     }
 }

@@ -70,6 +70,7 @@ async fn list(arguments: &cli::runs::Runs) -> Exit {
         playbook: arguments.playbook.clone(),
         host: arguments.host.clone(),
         since: arguments.since,
+        with: None,
         until: None,
         after: None,
         most: arguments.limit as usize,

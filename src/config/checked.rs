@@ -4,6 +4,7 @@ use super::advice;
 use super::section::Section;
 use crate::template::Template;
 use crate::template::context::VARIABLES;
+use crate::template::jinja;
 
 /// Returns a template of a section after recording its unknown variables and other mistakes.
 pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> Option<T> {
@@ -11,7 +12,9 @@ pub fn noted<T: Uses>(section: &Section, key: &str, made: Result<T, String>) -> 
     let made = made.map_err(noted).ok()?;
     for name in made.unknown_variables() {
         let hint = advice::variable(&name, &VARIABLES);
-        section.problem(key, format!("unknown variable `{name}`{hint}"));
+        let problem = format!("unknown variable `{name}`{hint}");
+        let source = section.template(key).unwrap_or_default();
+        section.problem(key, jinja::at_variable(problem, source, &name));
     }
     Some(made)
 }

@@ -6,6 +6,11 @@ use super::problem::{Harm, Problem};
 use super::section::Section;
 
 impl Section {
+    /// Returns true if a key has been read so far, whether or not it is set: one that nothing reads has no effect.
+    pub fn knows(&self, key: &str) -> bool {
+        self.asked.borrow().contains(key)
+    }
+
     /// Reports unknown keys, each with a suggestion, and missing keys.
     pub fn report_unknown(&self) {
         self.warn_of_mentions();

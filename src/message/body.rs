@@ -7,6 +7,7 @@ use crate::config::checked::Uses;
 use crate::message::content::Content;
 use crate::template::Template;
 use crate::template::context::Context;
+use crate::template::jinja;
 use crate::text::{Escape, printable};
 
 /// The user's `body`.
@@ -49,7 +50,7 @@ impl Body {
     /// Parses JSON with templates in it, or a template that produces JSON.
     pub fn json(source: &str) -> Result<Body, String> {
         match serde_json::from_str::<Value>(source) {
-            Ok(value) => Json::new(value).map(Body::Json),
+            Ok(value) => Json::new(value, source).map(Body::Json),
             Err(_) => Template::text(source, Escape::Plain).map(Body::Source),
         }
     }
@@ -82,19 +83,21 @@ fn not_json(error: &serde_json::Error) -> String {
 }
 
 impl Json {
-    fn new(value: Value) -> Result<Json, String> {
+    /// Compiles the strings of a value that was read from `source`.
+    fn new(value: Value, source: &str) -> Result<Json, String> {
         Ok(match value {
             Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                Json::Template(Template::typed(&text)?)
+                let template = Template::typed(&text);
+                Json::Template(template.map_err(|problem| placed(&problem, &text, source))?)
             }
             Value::Array(values) => Json::Array(
                 values
                     .into_iter()
-                    .map(Json::new)
+                    .map(|value| Json::new(value, source))
                     .collect::<Result<_, _>>()?,
             ),
             Value::Object(fields) => {
-                let field = |(name, value)| Ok((name, Json::new(value)?));
+                let field = |(name, value)| Ok((name, Json::new(value, source)?));
                 Json::Object(
                     fields
                         .into_iter()
@@ -136,6 +139,17 @@ impl Json {
                 .collect(),
         }
     }
+}
+
+/// Returns the problem of a string with its line in the JSON text, instead of one in the string.
+fn placed(problem: &str, text: &str, source: &str) -> String {
+    let problem = problem
+        .rsplit_once(" (line ")
+        .map_or(problem, |(problem, _)| problem);
+    let written = serde_json::to_string(text).ok();
+    let at = written.and_then(|written| source.find(&written));
+    let line = at.map(|at| source[..at].matches('\n').count() + 1);
+    jinja::at_line(problem.to_owned(), line)
 }
 
 /// Makes the strings of a JSON value readable for people.

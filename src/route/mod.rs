@@ -81,17 +81,22 @@ pub fn triggers() -> impl Iterator<Item = &'static str> {
     TRIGGERS.iter().map(|(name, _)| *name).chain(callbacks)
 }
 
-/// Returns the sample event for a trigger, or the reason why there is none.
-pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
+/// Returns the test for the events that a trigger or the name of a callback stands for.
+pub fn meaning(trigger: &str) -> Result<impl Fn(&Event) -> bool, String> {
     let test = TRIGGERS.iter().find(|(name, _)| *name == trigger);
     let callback = Callback::of_ansible(trigger);
-    let is_meant = |event: &Event| match test {
-        Some((_, test)) => test(event),
-        None => Some(&event.event) == callback,
-    };
     if test.is_none() && callback.is_none() {
         return Err(unknown(trigger));
     }
+    Ok(move |event: &Event| match test {
+        Some((_, test)) => test(event),
+        None => Some(&event.event) == callback,
+    })
+}
+
+/// Returns the sample event for a trigger, or the reason why there is none.
+pub fn sample_of(trigger: &str, samples: Vec<Event>) -> Result<Event, String> {
+    let is_meant = meaning(trigger)?;
     let found = samples.into_iter().find(is_meant);
     found.ok_or_else(|| format!("no sample of `{trigger}`; pass an event with --event"))
 }

@@ -248,6 +248,17 @@ pub fn failed_attempts(
     rows.collect()
 }
 
+/// Returns the text of an event, if it is kept.
+pub fn body(connection: &Connection, event_id: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection
+        .prepare_cached("SELECT body FROM event WHERE event_id = ?1 AND length(body) <= ?2")?;
+    let mut rows = statement.query(params![event_id, MAX_BODY])?;
+    match rows.next()? {
+        Some(row) => fields::sound_text(row, 0),
+        None => Ok(None),
+    }
+}
+
 /// Number of the newest events among which [`bodies`] looks, and the most that it returns.
 const RECENT: i64 = 20_000;
 const MAX_BODIES: i64 = 200;

@@ -62,6 +62,12 @@ impl Viewer {
             .await
     }
 
+    /// Returns the text of an event, if it is kept.
+    pub async fn body(&self, event_id: String) -> Result<Option<String>, Unseen> {
+        self.ask(move |connection| listing::body(connection, &event_id))
+            .await
+    }
+
     /// Returns the attempts for each destination.
     pub async fn attempts(&self) -> Result<Vec<Attempts>, Unseen> {
         self.ask(listing::attempts).await

@@ -358,10 +358,7 @@ fn explain(error: &minijinja::Error) -> String {
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);
     let detail = detail.lines().next().unwrap_or_default();
-    match error.line().filter(|line| *line > 1) {
-        Some(line) => format!("{detail} (line {line})"),
-        None => detail.to_owned(),
-    }
+    jinja::at_line(detail.to_owned(), error.line())
 }
 
 #[cfg(test)]

@@ -121,6 +121,20 @@ fn a_browser_gets_a_cookie_for_the_token() {
     assert!(asked.body.contains(form), "{}", asked.body);
     let root = sandbox.root().to_str().unwrap();
     assert!(!asked.body.contains(root), "not even where the spool is");
+
+    let link = "/runs/r-1/results/27?a=1&b=2";
+    let asked = served.ask("GET", link, &accepts, "");
+    let field = "name=\"to\" value=\"/runs/r-1/results/27?a=1&amp;b=2\"";
+    assert!(asked.body.contains(field), "{}", asked.body);
+    let sign_in = |token: &str, to: &str| {
+        let form = format!("token={token}&to={}", to.replace('&', "%26"));
+        served.ask("POST", "/session", &accepts, &form)
+    };
+    assert!(sign_in("x", link).body.contains(field), "a wrong token");
+    assert_eq!(sign_in(&token, link).header("location"), Some(link));
+    for foreign in ["//evil.example/", "http://evil.example/", "/\\evil.example"] {
+        assert_eq!(sign_in(&token, foreign).header("location"), Some("/"));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::spool::run;
 use crate::sandbox::Sandbox;
 use crate::sandbox::page::Served;
-use crate::server::dead_url;
+use crate::server::{OK, Server, dead_url};
 
 /// A spool with a failure of a task, for a chat with a secret address, a mail and a webhook.
 fn spooled() -> Sandbox {
@@ -98,6 +98,36 @@ fn a_mistake_names_its_field_and_line() {
             "subject",
             None,
             "did you mean",
+        ),
+        (
+            json!({"message": "hosst: \n{{ host }}\n{% if ok %}{{ hosst }}{% endif %}"}),
+            "message",
+            Some(3),
+            "unknown variable `hosst`; did you mean `host`? (line 3)",
+        ),
+        (
+            json!({"message": "{{ host | upper }}\n{{ 'nofilter' | nofilter }}"}),
+            "message",
+            Some(2),
+            "no filter `nofilter` exists",
+        ),
+        (
+            json!({"message": "{{ host is defined }}\n\n{{ host is not notest }}"}),
+            "message",
+            Some(3),
+            "no test `notest` exists",
+        ),
+        (
+            json!({"body": "{\n\"text\": \"{{ host }}\",\n\"b\": \"x {{ hosst }}\"}"}),
+            "body",
+            Some(3),
+            "unknown variable `hosst`",
+        ),
+        (
+            json!({"body": "{\n\"text\": \"a\\nb {{ host | nofilter }}\"}"}),
+            "body",
+            Some(2),
+            "no filter `nofilter` exists",
         ),
         (
             json!({"message": "a\nb\n{{ 1 // 0 }}"}),
@@ -247,4 +277,186 @@ fn nobody_else_can_try_a_template() {
         assert!(!draft.to_string().contains("root:"), "{draft}");
         assert_ne!(draft["problems"], json!([]), "{draft}");
     }
+}
+
+/// A run that failed on `db1` at this time, with its records and a `url` on the page.
+fn failing(id: &str, time: u32, task: &str) -> String {
+    let event = json!({"seq": 1, "event": "runner_on_failed", "time": time, "play": "p", "task": "1",
+        "host": {"name": "db1", "address": "192.0.2.7", "vars": {"rack": "r7"}}, "vars": {"deploy_id": "d-1"},
+        "result": {"msg": format!("{task} went wrong"), "rc": 3}});
+    let stats = json!({"db1": {"ok": 0, "failures": 1}});
+    let lines = [
+        json!({"hello": {"protocol": 1, "run": {"id": id, "playbook": "site.yml", "path": "/srv/site.yml"}}}),
+        json!({"play": {"id": "p", "name": "databases"}}),
+        json!({"task": {"id": "1", "name": task, "path": "/srv/site.yml:21", "action": "command", "tags": ["db"]}}),
+        json!({"event": event}),
+        json!({"event": {"seq": 2, "event": "playbook_on_stats", "time": time + 1, "result": {"stats": stats}}}),
+        json!({"end": {"reason": "exit", "code": 2}}),
+    ];
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn configure_chat(sandbox: &Sandbox, url: &str) {
+    let config = format!(
+        "[delivery]\ndrain = 5s\n[page]\nurl = http://page.example\n\
+         [notifier:chat]\ntype = mattermost\nurl = {url}\non = failed, error\n"
+    );
+    sandbox.file("plugin_config.ini", config);
+}
+
+#[test]
+fn the_newest_event_is_that_of_the_newest_run_and_says_what_it_lacks() {
+    let sandbox = Sandbox::new();
+    configure_chat(&sandbox, &dead_url());
+    run(
+        &sandbox,
+        &["stream"],
+        &failing("r-old", 1_700_000_000, "migrate"),
+    );
+    let served = Served::start(&sandbox, &[]);
+    let message = "{{ task_name }}|{{ task_path }}|{{ play_name }}|{{ reason }}|{{ vars.deploy_id }}|{{ url }}";
+    let about = |event: &str| {
+        let draft = shown(&served, 1, &json!({"event": event, "message": message}));
+        (draft["text"].as_str().unwrap().to_owned(), draft)
+    };
+    let (text, draft) = about("failed");
+    assert_eq!(
+        text,
+        "migrate|/srv/site.yml:21|databases|migrate went wrong|d-1|http://page.example/runs/r-old/results/1",
+        "its text is still in the spool"
+    );
+    assert_eq!(
+        (&draft["source"], &draft["missing"], &draft["note"]),
+        (&json!("stored"), &json!([]), &Value::Null)
+    );
+
+    // Of a newer run, everything was delivered, so that no text is kept.
+    let server = Server::start([OK]);
+    configure_chat(&sandbox, &server.url());
+    run(&sandbox, &["discard", "1"], "");
+    run(&sandbox, &["discard", "2"], "");
+    run(
+        &sandbox,
+        &["stream"],
+        &failing("r-new", 1_700_000_600, "restart"),
+    );
+    assert_eq!(server.requests().len(), 2);
+    let (text, draft) = about("failed");
+    assert_eq!(
+        text,
+        "restart|/srv/site.yml:21|databases|restart went wrong||http://page.example/runs/r-new/results/1"
+    );
+    assert_eq!(draft["source"], "recorded", "{draft}");
+    let note = draft["note"].as_str().unwrap();
+    assert!(
+        note.contains("Not recorded, so empty here: vars, host.vars, host.address"),
+        "{note}"
+    );
+    assert!(
+        draft["missing"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("task.tags"))
+            && !draft["missing"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("result")),
+        "{draft}"
+    );
+    // What is shown is what was sent, as far as it is recorded.
+    let sent = server.requests()[0].json();
+    let shown_now = shown(&served, 1, &json!({"event": "failed"}));
+    let request = shown_now["request"].as_str().unwrap();
+    let (_, body) = request.split_once("\n\n").unwrap();
+    let now: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(now["attachments"], sent["attachments"]);
+
+    let (_, draft) = about("error");
+    assert!(
+        draft["event"]
+            .as_str()
+            .unwrap()
+            .contains("\"id\": \"r-new-end\""),
+        "{draft}"
+    );
+    let whole = shown(&served, 1, &json!({"event": "error"}));
+    let reason = "db1: restart (/srv/site.yml:21): restart went wrong";
+    assert!(whole["text"].as_str().unwrap().contains(reason), "{whole}");
+    let old = shown(&served, 1, &json!({"run": "r-old"}));
+    assert!(
+        old["event"]
+            .as_str()
+            .unwrap()
+            .contains("\"id\": \"r-old-end\""),
+        "{old}"
+    );
+    let sample = shown(&served, 1, &json!({"event": "recovered"}));
+    assert_eq!(sample["source"], "sample");
+}
+
+#[test]
+fn a_recovery_is_a_good_run_after_a_failed_one() {
+    let sandbox = Sandbox::new();
+    let server = Server::start([OK]);
+    configure_chat(&sandbox, &server.url());
+    let good = |id: &str, time: u32| {
+        let records = failing(id, time, "restart").replace("runner_on_failed", "runner_on_ok");
+        records
+            .replace("\"failures\":1", "\"failures\":0")
+            .replace("\"code\":2", "\"code\":0")
+    };
+    run(
+        &sandbox,
+        &["stream"],
+        &failing("r-1", 1_700_000_000, "restart"),
+    );
+    run(&sandbox, &["stream"], &good("r-2", 1_700_000_600));
+    run(&sandbox, &["stream"], &good("r-3", 1_700_001_200));
+    let served = Served::start(&sandbox, &[]);
+    for (trigger, id) in [
+        ("recovered", "r-2-end"),
+        ("success", "r-3-end"),
+        ("error", "r-1-end"),
+        ("ok", "r-3-1"),
+    ] {
+        let draft = shown(&served, 1, &json!({"event": trigger}));
+        let event: Value = serde_json::from_str(draft["event"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&event["id"], &draft["source"]),
+            (&json!(id), &json!("recorded")),
+            "{trigger}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_the_kind_does_not_use_is_a_problem() {
+    let sandbox = spooled();
+    let served = Served::start(&sandbox, &[]);
+    for message in ["{{ host }}", "{{ reason "] {
+        let wish = json!({"message": message, "event": "failed"});
+        let hook = hook(&served);
+        let draft = shown(&served, hook, &json!({"message": "", "subject": ""}));
+        assert_eq!(draft["problems"], json!([]));
+        let draft = shown(&served, hook, &wish);
+        let expected = json!([{"field": "message", "line": null,
+            "text": "`message` has no effect in a notifier of type webhook; it takes `body`"}]);
+        assert_eq!(draft["problems"], expected, "{draft}");
+        let page = served.get(&format!("/notifiers/{hook}/preview")).body;
+        assert!(
+            page.contains("name=\"body\"") && !page.contains("name=\"message\""),
+            "{page}"
+        );
+    }
+}
+
+/// The number of the webhook among the notifiers.
+fn hook(served: &Served) -> u8 {
+    let all = served.get("/api/v1/notifiers").json();
+    let all = all["notifiers"].as_array().unwrap().iter();
+    let found = all
+        .clone()
+        .find(|notifier| notifier["name"] == "hook")
+        .unwrap();
+    u8::try_from(found["id"].as_u64().unwrap()).unwrap()
 }

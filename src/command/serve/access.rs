@@ -6,6 +6,7 @@ use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderVa
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode};
+use url::{Position, Url};
 
 use crate::net::authorization::{bearer_in, is_same};
 use crate::net::digest::{hmac_sha256, sha256_hex};
@@ -181,6 +182,21 @@ impl Access {
     }
 }
 
+/// Returns the path and query of a target on this page, as a browser understands it; `/` for any other target, and for
+/// the one that signs in.
+pub fn own_path(target: &str) -> String {
+    let base = Url::parse("http://page.invalid/").ok();
+    let own = base.and_then(|base| {
+        let url = base.join(target).ok()?;
+        let is_own = target.starts_with('/') && url.origin() == base.origin();
+        let path = &url[Position::BeforePath..Position::AfterQuery];
+        // Two slashes begin the name of another host.
+        let is_here = is_own && !path.starts_with("//") && url.path() != "/session";
+        is_here.then(|| path.to_owned())
+    });
+    own.unwrap_or_else(|| "/".to_owned())
+}
+
 /// Returns true if a browser sends this request for another site. Programs send none of these headers.
 fn is_of_other_site(head: &Parts, host: &str) -> bool {
     let text = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
@@ -203,4 +219,43 @@ fn is_of_other_site(head: &Parts, host: &str) -> bool {
 /// Returns true if a request has this bearer token.
 fn bears(headers: &HeaderMap, token: &Secret) -> bool {
     bearer_in(headers).is_some_and(|given| is_same(given, token.expose().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_targets_on_this_page_are_followed() {
+        for target in [
+            "/",
+            "/runs/last",
+            "/runs/r%2F1/results/27",
+            "/deliveries?state=dead&host=a%20b",
+        ] {
+            assert_eq!(own_path(target), target);
+        }
+        for target in [
+            "",
+            "runs",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "\\\\evil.example",
+            "http://evil.example/",
+            "http://page.invalid/runs",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "/.//evil.example",
+            "/x/..//evil.example",
+            "/%2e//evil.example",
+            "/session",
+            "/session?to=/",
+        ] {
+            assert_eq!(own_path(target), "/", "{target:?}");
+        }
+        assert_eq!(own_path("/runs/../actions"), "/actions");
+    }
 }

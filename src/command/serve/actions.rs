@@ -10,12 +10,14 @@ use std::rc::Rc;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
 use super::problem::{Problem, absent};
-use crate::cli::Place;
+use crate::cli::{Place, since};
 use crate::command;
+use crate::exit::Exit;
 use crate::spool::{DestinationStatus, Viewer};
 use crate::system::trusted;
 
@@ -44,7 +46,7 @@ pub enum Action {
 }
 
 /// End of a mute and its reason, as someone gave them.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Muting {
     until: String,
@@ -67,6 +69,15 @@ impl Muting {
             }
         }
         Ok(muting)
+    }
+
+    /// Checks them as the command does, and returns what is wrong in words that fit a form, too.
+    pub fn check(&self) -> Result<(), String> {
+        since::parse_end(&self.until).map_err(|reason| format!("`until`: {reason}"))?;
+        match self.why.trim() {
+            "" => Err("`why` must give a reason".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -105,9 +116,55 @@ impl Action {
 /// Outcome of an action: what the command said, and how it ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Said {
-    pub text: String,
-    /// Exit code; none if it goes on, or was killed.
-    pub exit: Option<i32>,
+    text: String,
+    /// Exit code; none if it goes on, was not run, or was killed.
+    exit: Option<i32>,
+    failed: bool,
+    /// Mute that was refused, to be corrected.
+    typed: Option<Muting>,
+}
+
+impl Said {
+    /// Returns the outcome of an action that did not run to its end.
+    fn without_exit(text: String, failed: bool) -> Said {
+        Said {
+            text,
+            exit: None,
+            failed,
+            typed: None,
+        }
+    }
+
+    /// Returns the outcome of a mute with a mistake.
+    pub fn refused(reason: &str, muting: Muting) -> Said {
+        Said {
+            typed: Some(muting),
+            ..Said::without_exit(format!("Not muted: {reason}"), true)
+        }
+    }
+
+    /// Returns the status that tells a program how it ended.
+    pub fn status(&self) -> StatusCode {
+        let is = |exit: Exit| self.exit == Some(exit as i32);
+        match self.exit {
+            Some(0) => StatusCode::OK,
+            None if !self.failed => StatusCode::ACCEPTED,
+            _ if is(Exit::Usage) => StatusCode::BAD_REQUEST,
+            _ if is(Exit::NoInput) => StatusCode::NOT_FOUND,
+            _ if is(Exit::Config) => StatusCode::CONFLICT,
+            _ if is(Exit::Refused) || is(Exit::Undelivered) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns it for a program.
+    pub fn json(&self) -> Value {
+        let mut data = json!({"text": self.text, "exit": self.exit});
+        if self.failed {
+            data["error"] = json!(self.text);
+        }
+        data
+    }
 }
 
 /// The means to act.
@@ -145,14 +202,22 @@ impl Actions {
         };
         self.check_spool()?;
         let command = self.command(action, user).await?;
-        let said = outcome(command).await;
+        let mut said = outcome(command).await;
+        if let (Action::Mute(_, muting), true) = (action, said.failed) {
+            said.typed = Some(muting.clone());
+        }
+        Ok((self.remember(said.clone()), said))
+    }
+
+    /// Remembers an outcome for the page that follows, and returns its number.
+    pub fn remember(&self, said: Said) -> u64 {
         let mut all = self.said.borrow_mut();
         let number = all.back().map_or(1, |(last, _)| last + 1);
-        all.push_back((number, said.clone()));
+        all.push_back((number, said));
         if all.len() > REMEMBERED {
             all.pop_front();
         }
-        Ok((number, said))
+        number
     }
 
     /// Refuses to act on another spool than the one that is shown.
@@ -270,14 +335,13 @@ async fn outcome(mut command: Command) -> Said {
     let running = tokio::task::spawn_blocking(move || command.output());
     match timeout(PATIENCE, running).await {
         Ok(Ok(Ok(output))) => told(&output),
-        Ok(Ok(Err(error))) => Said {
-            text: format!("cannot run ansible-notify: {error}"),
-            exit: None,
-        },
-        Ok(Err(_)) | Err(_) => Said {
-            text: "it goes on; this page shows what becomes of it".to_owned(),
-            exit: None,
-        },
+        Ok(Ok(Err(error))) => {
+            Said::without_exit(format!("cannot run ansible-notify: {error}"), true)
+        }
+        Ok(Err(_)) | Err(_) => {
+            let text = "it goes on; this page shows what becomes of it";
+            Said::without_exit(text.to_owned(), false)
+        }
     }
 }
 
@@ -289,5 +353,7 @@ fn told(output: &Output) -> Said {
     Said {
         text: super::view::cut(&text, MAX_TEXT).text,
         exit: output.status.code(),
+        failed: !output.status.success(),
+        typed: None,
     }
 }

@@ -13,6 +13,7 @@ mod notifiers;
 mod preview;
 mod problem;
 mod query;
+mod rebuilt;
 mod render;
 mod routes;
 mod run_view;

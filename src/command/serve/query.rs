@@ -92,13 +92,10 @@ impl Filters {
 
     /// Returns the selection of deliveries, with one row more than is shown, to know if there is another page.
     pub fn selection(&self) -> Result<DeliveryFilter, String> {
-        let names = || DeliveryState::ALL.map(DeliveryState::name).join(", ");
-        let state = given(&self.state).map(|name| {
-            let state = DeliveryState::named(name);
-            state.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
-        });
+        let names = DeliveryState::ALL.map(DeliveryState::name);
+        let states = each(&self.state, DeliveryState::named, &names);
         Ok(DeliveryFilter {
-            states: state.transpose()?.into_iter().collect(),
+            states: states?,
             destination: number("notifier_id", &self.notifier_id)?.map(DestinationId),
             notifier: given(&self.notifier).map(str::to_owned),
             host: given(&self.host).map(str::to_owned),
@@ -124,6 +121,7 @@ impl Filters {
             host: given(&self.host).map(str::to_owned),
             since: given(&self.since).map(since::parse).transpose()?,
             until: given(&self.until).map(since::parse).transpose()?,
+            with: None,
             after: number("after", &self.after)?,
             most: self.one_more()?,
         })
@@ -131,13 +129,9 @@ impl Filters {
 
     /// Returns the selection of results, with one row more than is shown.
     pub fn results(&self) -> Result<ResultFilter, String> {
-        let names = || Outcome::ALL.map(Outcome::name).join(", ");
-        let outcome = given(&self.state).map(|name| {
-            let outcome = Outcome::named(name);
-            outcome.ok_or_else(|| format!("`state` must be one of {}, not `{name}`", names()))
-        });
+        let names = Outcome::ALL.map(Outcome::name);
         Ok(ResultFilter {
-            outcomes: outcome.transpose()?.into_iter().collect(),
+            outcomes: each(&self.state, Outcome::named, &names)?,
             task: number("task", &self.task)?,
             host: given(&self.host).map(str::to_owned),
             after: number("after", &self.after)?,
@@ -147,6 +141,7 @@ impl Filters {
                 other => return Err(format!("`items` must be yes or no, not `{other}`")),
             },
             whole: false,
+            newest: false,
             most: self.one_more()?,
         })
     }
@@ -205,6 +200,16 @@ fn given(value: &str) -> Option<&str> {
     Some(value).filter(|value| !value.is_empty())
 }
 
+/// Returns the states that are listed with commas between them.
+fn each<T>(list: &str, named: fn(&str) -> Option<T>, names: &[&str]) -> Result<Vec<T>, String> {
+    let one = |word: &str| {
+        let word = word.trim();
+        let problem = || format!("`state` must be one of {}, not `{word}`", names.join(", "));
+        named(word).ok_or_else(problem)
+    };
+    given(list).map_or(Ok(Vec::new()), |list| list.split(',').map(one).collect())
+}
+
 fn number(name: &str, value: &str) -> Result<Option<i64>, String> {
     let parsed = given(value).map(str::parse).transpose();
     parsed.map_err(|_| format!("`{name}` must be a number, not `{value}`"))
@@ -230,6 +235,8 @@ mod tests {
         for (query, expected) in [
             ("", None),
             ("state=&host=", None),
+            ("state=dead,pending", None),
+            ("state=dead, waiting", None),
             ("colour=red", Some("unknown parameter `colour`")),
             ("host=a&host=b", Some("`host` is given twice")),
             ("after=x", Some("`after` must be a number, not `x`")),

@@ -8,12 +8,13 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue, SET_COOKIE};
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, sleep, timeout};
 
-use super::access::{Access, Credentials, Refused};
+use super::access::{Access, Credentials, Refused, own_path};
 use super::actions::{Action, Actions, Muting, Said};
 use super::answer::{self, Answer, Content};
 use super::events::Events;
@@ -100,6 +101,14 @@ struct Reason<'a> {
     reason: &'a str,
 }
 
+/// Page on which a person signs in.
+#[derive(Serialize)]
+struct SignIn<'a> {
+    reason: &'a str,
+    /// Path on this page that is shown next.
+    to: String,
+}
+
 impl Handler for Page {
     const MAX_CONNECTIONS: usize = 64;
     // A client that has left needs no live updates.
@@ -160,7 +169,11 @@ impl Page {
         }
         let user = match self.access.check_user(&head.headers, from) {
             Ok(named) => named.unwrap_or_else(|| self.user.clone()),
-            Err(refused) => return self.refuse(head, refused).await,
+            Err(refused) => {
+                let target = head.uri.path_and_query().filter(|_| is_read);
+                let target = target.map_or("/", PathAndQuery::as_str);
+                return self.refuse(head, refused, target).await;
+            }
         };
         self.learned.update(&self.viewer).await;
         let (form, rest) = match path.strip_prefix("/api/v1/") {
@@ -205,7 +218,7 @@ impl Page {
         let asked = self.asked(form);
         match (form, done) {
             (Form::Page, Ok((number, _))) => answer::see(&format!("{page}?said={number}")),
-            (Form::Api, Ok((_, said))) => asked.reply("", "", said),
+            (Form::Api, Ok((_, said))) => answer::json(said.status(), said.json()),
             (_, Err(problem)) => asked.problem(&problem),
         }
     }
@@ -227,6 +240,14 @@ impl Page {
             let body = read(body).await;
             let body = body.map_err(|(status, reason)| Problem(status, reason.to_owned()))?;
             *muting = Muting::read(&body, form == Form::Api).map_err(bad)?;
+            match (muting.check(), form) {
+                (Ok(()), _) => {}
+                (Err(reason), Form::Api) => return Err(bad(reason)),
+                (Err(reason), Form::Page) => {
+                    let said = Said::refused(&reason, muting.clone());
+                    return Ok((self.actions.remember(said.clone()), said));
+                }
+            }
         }
         self.actions.act(&action, user).await
     }
@@ -290,30 +311,31 @@ impl Page {
             Ok(body) => body,
             Err((status, reason)) => return answer::problem(status, reason),
         };
-        let mut fields = url::form_urlencoded::parse(&body);
-        let token = fields.find(|(name, _)| name == "token");
-        let token = token
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default();
-        match self
-            .access
-            .cookie()
-            .filter(|_| self.access.is_token(token.trim()))
-        {
+        let field = |wanted: &str| {
+            let mut fields = url::form_urlencoded::parse(&body);
+            let found = fields.find(|(name, _)| name == wanted);
+            found
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
+        };
+        let (token, target) = (field("token"), field("to"));
+        let cookie = self.access.cookie();
+        match cookie.filter(|_| self.access.is_token(token.trim())) {
             Some(cookie) => {
-                let mut answer = answer::see("/");
+                let mut answer = answer::see(&own_path(&target));
                 answer.headers_mut().insert(SET_COOKIE, cookie);
                 answer
             }
             None => {
                 let refused = (StatusCode::UNAUTHORIZED, "this is not the token");
-                self.refuse(head, refused).await
+                self.refuse(head, refused, &target).await
             }
         }
     }
 
-    /// Answers a client without access; after a delay if its token or password was wrong.
-    async fn refuse(&self, head: &Parts, (status, reason): Refused) -> Answer {
+    /// Answers a client without access; after a delay if its token or password was wrong. `target` is the path that it
+    /// wants to see.
+    async fn refuse(&self, head: &Parts, (status, reason): Refused, target: &str) -> Answer {
         let has_guessed =
             head.method == Method::POST || head.headers.contains_key(hyper::header::AUTHORIZATION);
         if has_guessed && status == StatusCode::UNAUTHORIZED {
@@ -328,7 +350,10 @@ impl Page {
             return answer::asking_for(answer, "Basic realm=\"ansible-notify\", charset=\"UTF-8\"");
         }
         let answer = match is_page && status == StatusCode::UNAUTHORIZED {
-            true => page(status, "session", Shown::bare(Reason { reason })),
+            true => {
+                let to = own_path(target);
+                page(status, "session", Shown::bare(SignIn { reason, to }))
+            }
             false => answer::problem(status, reason),
         };
         answer::asking_for(answer, "Bearer realm=\"ansible-notify\"")

@@ -79,7 +79,7 @@ impl Asked<'_> {
             Found::One(run) => Ok(*run),
             Found::Several(_) => Err(absent("several runs begin so; give the whole id")),
             Found::None => Err(absent(
-                "this run is not in the spool: it is wrong, was deleted after `keep`, or is of another user",
+                "this run is not in the spool: it is wrong, was deleted after `keep_runs`, or is of another user",
             )),
         }
     }

@@ -6,15 +6,14 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
 use super::problem::{Problem, absent, bad};
+use super::rebuilt;
 use super::routes::Asked;
 use super::view::{self, Notifier};
 use crate::command::drafts::{Choice, Templates};
-use crate::spool::record::Outcome;
-use crate::spool::record::results::ResultFilter;
-use crate::spool::record::runs::{Found, RecordedRun, RunFilter, RunState};
+use crate::spool::record::runs::{Found, RunFilter, RunState};
 use crate::spool::{DestinationStatus, Unseen};
 
-/// Number of runs among which a person can choose, and in which a failure is looked for.
+/// Number of runs among which a person can choose.
 const RUNS: usize = 20;
 
 /// A request for a preview.
@@ -106,6 +105,7 @@ impl Asked<'_> {
             "mail": frame.map(|number| format!("/mails/{number}")),
             "request": request, "problem": problem,
             "event": view::cut(&event, view::MAX_TEXT).text,
+            "source": draft.source, "missing": draft.missing, "note": draft.note,
         });
         Ok(answer::json(StatusCode::OK, data))
     }
@@ -132,66 +132,12 @@ impl Asked<'_> {
             Err(Unseen::Missing(_)) => Vec::new(),
             found => found?,
         };
-        let recorded = self.last(&trigger).await?;
-        Ok(Choice::First {
+        let recorded = self.newest(&trigger).await?;
+        Ok(Choice::Newest {
             trigger,
             stored,
             recorded,
         })
-    }
-
-    async fn recorded(&self, filter: RunFilter) -> Result<Vec<RecordedRun>, Problem> {
-        match self.viewer.runs(filter).await {
-            Err(Unseen::Missing(_)) => Ok(Vec::new()),
-            found => Ok(found?),
-        }
-    }
-
-    /// Returns the last recorded event for a trigger that is about a failure or the end of a run.
-    async fn last(&self, trigger: &str) -> Result<Option<Value>, Problem> {
-        let state = match trigger {
-            "failed" => return self.last_failure().await,
-            "success" => RunState::Ok,
-            "error" => RunState::Failed,
-            _ => return Ok(None),
-        };
-        let filter = RunFilter {
-            state: Some(state),
-            most: 1,
-            ..RunFilter::default()
-        };
-        let run = self.recorded(filter).await?.pop();
-        Ok(match run {
-            Some(run) => Some(self.end(run).await?),
-            None => None,
-        })
-    }
-
-    async fn last_failure(&self) -> Result<Option<Value>, Problem> {
-        let filter = RunFilter {
-            most: RUNS,
-            ..RunFilter::default()
-        };
-        let runs = self.recorded(filter).await?.into_iter();
-        for run in runs.filter(|run| run.counts.failed > 0) {
-            let filter = ResultFilter {
-                outcomes: vec![Outcome::Failed],
-                whole: true,
-                most: 1,
-                ..ResultFilter::default()
-            };
-            if let Some(failed) = self.viewer.results(run.number, filter).await?.pop() {
-                let result = failed.result.as_deref();
-                let result = result.and_then(|text| serde_json::from_str::<Value>(text).ok());
-                let result = result.unwrap_or_else(|| json!({"msg": failed.message}));
-                return Ok(Some(json!({
-                    "state": "failed", "host": failed.host, "task": failed.name, "result": result,
-                    "id": format!("{}-{}", run.id, failed.event), "time": view::time(failed.time),
-                    "duration": failed.duration.map(|took| took as f64 / 1000.0), "run": run.run,
-                })));
-            }
-        }
-        Ok(None)
     }
 
     /// Returns the end of a run: the event itself if it is in the spool, or else what is recorded.
@@ -205,47 +151,11 @@ impl Asked<'_> {
             RunState::Canceled => "canceled",
             RunState::Running => return Err(bad("this run has not ended yet".to_owned())),
         };
-        Ok(Choice::First {
+        let before = rebuilt::previous(&run, &self.before(&run).await?);
+        Ok(Choice::Newest {
             trigger: trigger.to_owned(),
-            stored: self.viewer.bodies(Some(&run.id)).await?,
-            recorded: Some(self.end(*run).await?),
+            stored: Vec::new(),
+            recorded: Some(self.end(&run, before).await?),
         })
-    }
-
-    /// Returns the end of a run as an event, as far as it is recorded.
-    async fn end(&self, run: RecordedRun) -> Result<Value, Problem> {
-        let filter = ResultFilter {
-            outcomes: vec![Outcome::Failed, Outcome::Unreachable],
-            most: RUNS,
-            ..ResultFilter::default()
-        };
-        let failed = self.viewer.results(run.number, filter).await?.into_iter();
-        let failed = failed.map(|row| {
-            json!({
-                "host": row.host, "task": row.name, "message": row.message.unwrap_or_default(),
-                "unreachable": row.outcome == Some(Outcome::Unreachable),
-            })
-        });
-        let status = match run.state {
-            RunState::Ok => "success",
-            RunState::Failed => "error",
-            RunState::Canceled | RunState::Running => "canceled",
-        };
-        let mut stats = serde_json::Map::new();
-        for host in self.viewer.hosts(run.number).await? {
-            let counts = host.counts;
-            let counts = json!({
-                "ok": counts.ok + counts.changed, "changed": counts.changed, "failures": counts.failed,
-                "unreachable": counts.unreachable, "skipped": counts.skipped, "ignored": counts.ignored,
-            });
-            stats.insert(host.name, counts);
-        }
-        let took = run.took();
-        Ok(json!({
-            "event": "run_end", "status": status, "id": format!("{}-end", run.id),
-            "time": view::time(run.ended.unwrap_or(run.seen)), "elapsed": took as f64 / 1000.0,
-            "exit_code": run.exit_code, "reason": run.reason, "failures": run.counts.failed,
-            "failed_tasks": failed.collect::<Vec<Value>>(), "stats": stats, "run": run.run,
-        }))
     }
 }

@@ -82,6 +82,8 @@ pub struct ResultFilter {
     pub items: bool,
     /// True to return the results as JSON, too.
     pub whole: bool,
+    /// True for the newest first.
+    pub newest: bool,
     /// Maximum number of results; 0 for no limit.
     pub most: usize,
 }
@@ -240,7 +242,9 @@ pub fn results(
         let wanted = wanted.fold(0_i64, |bits, one| bits | 1 << (*one as i64));
         add(" AND ?? >> (flags & 7) & 1 = 1", wanted.into());
     }
-    add(" ORDER BY result.seq LIMIT ??", limit(filter.most).into());
+    let order = if filter.newest { "DESC" } else { "ASC" };
+    let order = format!(" ORDER BY result.seq {order} LIMIT ??");
+    add(&order, limit(filter.most).into());
     connection
         .prepare_cached(&sql)?
         .query_map(rusqlite::params_from_iter(values), recorded_result)?

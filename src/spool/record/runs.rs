@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Serialize, Serializer};
 
 use super::super::{Error, Spool, fields};
-use super::{Counts, alive};
+use super::{Counts, Outcome, alive};
 use crate::event::{Run, Status};
 
 /// State of a run.
@@ -108,6 +108,8 @@ pub struct RunFilter {
     pub since: Option<i64>,
     /// Only those that began before this time, in milliseconds since 1970.
     pub until: Option<i64>,
+    /// Only those with a result of this outcome.
+    pub with: Option<Outcome>,
     /// Number of the last run of the previous page.
     pub after: Option<i64>,
     /// Maximum number of runs; 0 for no limit.
@@ -155,12 +157,15 @@ pub fn list(
     folder: &Path,
     filter: &RunFilter,
 ) -> rusqlite::Result<Vec<RecordedRun>> {
+    let with = filter
+        .with
+        .map_or_else(String::new, |outcome| format!("AND {} > 0", outcome.name()));
     let mut statement = connection.prepare_cached(&format!(
         "{RUN} WHERE (?1 IS NULL OR started >= ?1)
             AND (?2 IS NULL OR id IN (SELECT run FROM host WHERE host.name = ?2))
             AND (?3 IS NULL OR (started, id) < (SELECT started, id FROM run WHERE id = ?3))
             AND (?4 IS NULL OR status IS ?4 OR ?4 = 'canceled' AND status IS NULL)
-            AND (NOT ?5 OR status IS NULL) AND (?6 IS NULL OR started < ?6)
+            AND (NOT ?5 OR status IS NULL) AND (?6 IS NULL OR started < ?6) {with}
          ORDER BY started DESC, id DESC"
     ))?;
     let status = filter.state.and_then(status_of);

@@ -73,11 +73,33 @@ pub fn unknown_name(environment: &Environment, source: &str) -> Option<String> {
     };
     let unknown = |kind: &'static str, words: Vec<&str>| {
         let word = words.into_iter().find(|word| !is_known(word, kind))?;
-        Some(format!(
-            "no {kind} `{word}` exists; see docs/expressions.md"
-        ))
+        let line = syntax::line_of(source, |before, token| {
+            let follows = match kind {
+                "filter" => before == "|",
+                _ => matches!(before, "is" | "not"),
+            };
+            follows && token == word
+        });
+        let text = format!("no {kind} `{word}` exists; see docs/expressions.md");
+        Some(at_line(text, line))
     };
     unknown("filter", filters).or_else(|| unknown("test", tests))
+}
+
+/// Returns a problem with the line in which an expression or template uses this variable.
+pub fn at_variable(problem: String, source: &str, name: &str) -> String {
+    let line = syntax::line_of(source, |before, token| {
+        token == name && !matches!(before, "." | "|" | "is")
+    });
+    at_line(problem, line)
+}
+
+/// Returns a problem with its line. The first line is not said: most templates have no other.
+pub fn at_line(problem: String, line: Option<usize>) -> String {
+    match line.filter(|line| *line > 1) {
+        Some(line) => format!("{problem} (line {line})"),
+        None => problem,
+    }
 }
 
 /// Creates an error with a message for users.

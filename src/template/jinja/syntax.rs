@@ -79,6 +79,30 @@ pub fn used_names(source: &str) -> (Vec<&str>, Vec<&str>) {
     (filters, tests)
 }
 
+/// Returns the line, from 1 on, of the first token that is meant, given the token before it and itself.
+pub fn line_of(source: &str, is_meant: impl Fn(&str, &str) -> bool) -> Option<usize> {
+    let lines = |text: &str| text.matches('\n').count();
+    let mut line = 1;
+    for piece in pieces(source) {
+        let text = match piece {
+            Piece::Text(text) => text,
+            Piece::Expression(text) => {
+                let mut before = "";
+                for (start, end) in tokens(text, None).0 {
+                    let token = &text[start..end];
+                    if is_meant(before, token) {
+                        return Some(line + lines(&text[..start]));
+                    }
+                    before = token;
+                }
+                text
+            }
+        };
+        line += lines(text);
+    }
+    None
+}
+
 /// Operators of other languages, and their replacements.
 const FOREIGN: [(&str, &str); 6] = [
     ("&&", "and"),

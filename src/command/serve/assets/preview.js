@@ -3,7 +3,8 @@
 const root = document.getElementById("preview");
 const field = (name) => root.querySelector(`[name="${name}"]`);
 const byId = (id) => document.getElementById(id);
-const KEYS = ["subject", "message", "body"];
+// Not every kind takes each of them.
+const KEYS = ["subject", "message", "body"].filter((key) => root && field(key));
 let timer, asking;
 
 function element(name, className, text) {
@@ -102,6 +103,7 @@ async function show() {
   byId("message").replaceChildren(...seen(draft));
   byId("request").textContent = draft.request ?? `cannot be shown: ${draft.problem}`;
   byId("event").textContent = draft.event;
+  byId("note").textContent = draft.note ?? "";
 }
 
 function failed(error) {
