@@ -57,6 +57,13 @@ pub fn make_due(connection: &Connection, destination: DestinationId) -> rusqlite
     Ok(())
 }
 
+/// Returns true if a destination is off: it answered that it is gone for good.
+pub fn is_off(connection: &Connection, destination: DestinationId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT gone IS NOT NULL FROM destination WHERE id = ?1")?
+        .query_row([destination], |row| row.get(0))
+}
+
 /// Makes the dead deliveries of a destination pending again, and turns it on if it was off. Returns their number.
 pub fn revive(connection: &Connection, destination: DestinationId) -> rusqlite::Result<usize> {
     let revived = connection.execute(

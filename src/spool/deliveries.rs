@@ -243,7 +243,14 @@ pub fn mark(connection: &Connection, mark: &Mark) -> rusqlite::Result<()> {
     let counts = |state| if mark.state == state { changed } else { 0 };
     connection
         .prepare_cached(
-            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3, last_error = coalesce(?4, last_error),
+            // After a success, an earlier error is past, unless it is the reason of deliveries that did not arrive.
+            "UPDATE destination SET delivered = delivered + ?2, dead = dead + ?3,
+             last_error = CASE
+                WHEN ?4 IS NOT NULL THEN ?4
+                WHEN last_error IS NULL OR ?2 = 0 OR dead > 0 THEN last_error
+                WHEN EXISTS (SELECT 1 FROM delivery WHERE destination = ?1 AND state = 0 AND error IS NOT NULL)
+                    THEN last_error
+             END,
              failures = ?5, paused_until = ?6, gone = ?7 WHERE id = ?1",
         )?
         .execute(params![

@@ -158,6 +158,8 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
     let is_sound = counts.iter().all(Option::is_some);
     let held: i64 = row.get(17)?;
     let has_pending = row.get::<_, bool>(15)? || held > 0;
+    // What is only held has not failed.
+    let is_troubled = waiting - held + dead > 0 || breaker != BreakerState::Closed;
     Ok(DestinationStatus {
         id: row.get(0)?,
         search: fields::sound_text(row, 1)?,
@@ -175,7 +177,7 @@ fn destination_status(row: &Row<'_>) -> rusqlite::Result<DestinationStatus> {
         held_until: fields::number(row, 18)?,
         held_until_last: fields::number(row, 20)?,
         suppressed: count(19)?.unwrap_or_default(),
-        last_error: fields::text(row, 9)?,
+        last_error: fields::text(row, 9)?.filter(|_| is_troubled || !is_sound),
         oldest: fields::number(row, 10)?,
         next_attempt: fields::number::<i64>(row, 11)?
             .map(|next| next.max(paused_until.unwrap_or(0))),

@@ -152,7 +152,11 @@ impl Spool {
     /// Makes the dead deliveries of a destination pending again, and turns it on if it was off.
     pub async fn revive(&self, destination: DestinationId, actor: Actor) -> Result<()> {
         self.write(move |connection| {
+            let was_off = breakers::is_off(connection, destination)?;
             let revived = breakers::revive(connection, destination)?;
+            if revived == 0 && !was_off {
+                return Ok(());
+            }
             let note = actions::count(revived, "dead");
             actions::add_for(connection, &actor, Deed::Retry, destination, &note)
         })

@@ -32,8 +32,9 @@ fn a_delivery_is_discarded_as_by_the_command() {
     assert!(!page.contains("/discard\""), "{page}");
     expect_status(&sandbox, 0, 1, 0, 1);
     let again = post(&served, "/api/v1/deliveries/1/discard");
-    let said = json!({"text": "no pending or dead delivery: 1", "exit": 66});
-    assert_eq!((again.status, again.json()), (200, said));
+    let text = "no pending or dead delivery: 1";
+    let said = json!({"text": text, "exit": 66, "error": text});
+    assert_eq!((again.status, again.json()), (404, said));
     expect_status(&sandbox, 0, 1, 0, 1);
 }
 
@@ -135,4 +136,121 @@ fn nothing_is_changed_for_others_nor_read_only() {
         );
     }
     expect_status(&sandbox, 0, 1, 0, 0);
+}
+
+#[test]
+fn a_program_sees_by_the_status_how_an_action_ended() {
+    let server = Server::start([status(503), status(404), OK]);
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &dead_url());
+    run(&sandbox, &["send", "-"], &event("web1"));
+    let served = Served::start(&sandbox, &[]);
+    let ended = |path: &str| {
+        let answer = post(&served, path);
+        let said = answer.json();
+        assert_eq!(
+            said.get("error").is_some(),
+            answer.status >= 400,
+            "{answer:?}"
+        );
+        (answer.status, said["exit"].clone())
+    };
+    let try_now = "/api/v1/notifiers/1/try";
+    assert_eq!(ended(try_now), (502, json!(75)), "nothing answers");
+    configure(&sandbox, &server.url());
+    assert_eq!(ended(try_now), (502, json!(75)), "503");
+    assert_eq!(ended(try_now), (502, json!(69)), "404");
+    sandbox.file("plugin_config.ini", "[inputs]\ncallback_url = nonsense\n");
+    let test = "/api/v1/notifiers/1/test";
+    assert_eq!(ended(test), (409, json!(78)), "the configuration is wrong");
+    configure(&sandbox, &server.url());
+    assert_eq!(ended(test), (200, json!(0)));
+    assert_eq!(ended("/api/v1/deliveries/7/discard"), (404, json!(66)));
+}
+
+#[test]
+fn a_mute_with_a_mistake_is_typed_again_where_it_was() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &dead_url());
+    run(&sandbox, &["send", "-"], &event("web1"));
+    let served = Served::start(&sandbox, &[]);
+    let ask = |path: &str, body: &str| served.ask("POST", path, &served.allowed(), body);
+    for (until, why, reason) in [
+        (
+            "25:00",
+            "we move &amp; rest",
+            "`until`: `25:00` is not a time or duration; write 1h,",
+        ),
+        (
+            "2020-01-01",
+            "we move &amp; rest",
+            "`until`: `2020-01-01` is in the past",
+        ),
+        ("2h", " ", "`why` must give a reason"),
+    ] {
+        let form = format!(
+            "until={until}&why={}",
+            why.replace("&amp;", "%26").replace(' ', "+")
+        );
+        let answer = ask("/notifiers/1/mute", &form);
+        assert_eq!(answer.status, 303, "{answer:?}");
+        let page = served.get(answer.header("location").unwrap()).body;
+        assert!(
+            page.contains("role=\"alert\"") && page.contains("<details open>"),
+            "{page}"
+        );
+        assert!(page.contains(&format!("Not muted: {reason}")), "{page}");
+        for value in [until, why] {
+            assert!(page.contains(&format!("value=\"{value}\"")), "{page}");
+        }
+        assert!(
+            !page.contains("--help") && !page.contains("exit code"),
+            "{page}"
+        );
+        let wish = json!({"until": until, "why": why});
+        let answer = ask("/api/v1/notifiers/1/mute", &wish.to_string());
+        assert_eq!(answer.status, 400);
+        assert!(
+            answer.json()["error"].as_str().unwrap().contains(reason),
+            "{answer:?}"
+        );
+    }
+    let page = served.get("/notifiers/1").body;
+    assert!(page.contains("<details><summary>Mute…"), "{page}");
+    assert!(
+        page.contains("by <code>flush --watch</code>, or by the timer"),
+        "{page}"
+    );
+}
+
+#[test]
+fn an_error_is_shown_until_something_arrives() {
+    let sandbox = Sandbox::new();
+    let error = || {
+        let all = run(&sandbox, &["status", "--json"], "").stdout;
+        let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+        let served = Served::start(&sandbox, &[]).get("/api/v1/notifiers").json();
+        assert_eq!(served["notifiers"][0]["last_error"], all[0]["last_error"]);
+        all[0]["last_error"].as_str().unwrap_or_default().to_owned()
+    };
+    let send = |server: &Server, host: &str| {
+        configure(&sandbox, &server.url());
+        run(&sandbox, &["send", "-"], &event(host));
+    };
+    let (busy, good, bad) = (
+        Server::start([status(503)]),
+        Server::start([OK]),
+        Server::start([status(404)]),
+    );
+    send(&busy, "web1");
+    assert!(error().contains("503"), "{}", error());
+    send(&good, "web2");
+    expect_status(&sandbox, 2, 0, 0, 0);
+    assert_eq!(error(), "");
+    send(&bad, "web3");
+    send(&good, "web4");
+    expect_status(&sandbox, 3, 0, 1, 0);
+    assert!(error().contains("404"), "it is why one is dead");
+    run(&sandbox, &["discard", "--dead"], "");
+    assert_eq!(error(), "");
 }

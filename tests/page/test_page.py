@@ -103,6 +103,33 @@ def test_a_wrong_token_is_asked_for_again(tab):
     assert looking.page.url == looking.base + "/"
 
 
+def test_a_link_is_shown_after_signing_in(tab):
+    looking = tab()
+    looking.open("/runs/r-1/results?state=failed")
+    for token in ["wrong", looking.token]:
+        field = looking.page.get_by_label("Token")
+        field.fill(token)
+        field.press("Enter")
+        looking.page.wait_for_load_state()
+    looking.page.wait_for_selector("nav")
+    assert looking.page.url == looking.base + "/runs/r-1/results?state=failed"
+
+
+@pytest.mark.parametrize("width", [816, 1024, 1200])
+def test_lists_are_tables_that_fit_unless_it_is_a_phone(tab, width):
+    looking = tab(viewport={"width": width, "height": 800})
+    looking.sign_in()
+    for name, path in SCREENS.items():
+        looking.open(path)
+        rows = looking.page.locator(".cards tbody tr").all()
+        displays = {row.evaluate("row => getComputedStyle(row).display") for row in rows}
+        assert displays <= {"table-row"}, name
+        sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        scrolled, shown = looking.page.evaluate(sizes)
+        assert scrolled <= shown, name
+    looking.complaints = [text for text in looking.complaints if "400" not in text]
+
+
 def test_without_a_script_everything_is_there(tab):
     looking = tab(java_script_enabled=False)
     looking.page.goto(looking.base + "/")
@@ -309,8 +336,14 @@ def test_a_notifier_is_muted_and_unmuted(tab):
     looking.open("/notifiers/1")
     page = looking.page
     page.click("text=Mute…")
-    page.get_by_label("Until").fill("2h")
+    page.get_by_label("Until").fill("25:00")
     page.get_by_label("Why").fill("we move the database")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=alert]")
+    assert "Not muted: `until`: `25:00`" in page.locator("[role=alert]").inner_text()
+    assert page.get_by_label("Why").input_value() == "we move the database"
+    assert violations(page) == []
+    page.get_by_label("Until").fill("2h")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Muted until")
     assert "we move the database" in page.locator("dl").inner_text()
