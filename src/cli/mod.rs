@@ -323,7 +323,7 @@ pub struct History {
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     pub since: Option<i64>,
     /// List what people did to deliveries and notifiers instead: who, when, and to which
-    #[arg(long, conflicts_with_all = ["id", "failed", "host", "task", "notifier", "run", "state"])]
+    #[arg(long, conflicts_with_all = ["id", "failed", "host", "task", "run", "state"])]
     pub actions: bool,
     /// Show at most N deliveries
     #[arg(long, value_name = "N", default_value_t = 100)]

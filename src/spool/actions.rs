@@ -1,6 +1,8 @@
 //! Audit: what people did to deliveries and notifiers, in a terminal, on the page or by its API.
 
-use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, params};
 use serde::{Serialize, Serializer};
 
 use super::fields;
@@ -71,6 +73,24 @@ pub struct ActionRow {
     /// Name of the notifier, or the numbers of deliveries.
     pub target: String,
     pub note: String,
+    /// The notifier; None if only its name is known, or from before this was recorded.
+    #[serde(flatten)]
+    pub notifier: Option<ActedOn>,
+}
+
+/// The notifier that an action was about.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActedOn {
+    #[serde(rename = "notifier")]
+    pub name: String,
+    #[serde(rename = "notifier_id")]
+    pub id: i64,
+    /// How its configuration is found again, as JSON.
+    #[serde(skip)]
+    pub search: Option<String>,
+    /// True if another notifier has the same name.
+    #[serde(skip)]
+    pub shares_name: bool,
 }
 
 /// Returns the word for the place of an action.
@@ -89,6 +109,8 @@ pub struct ActionFilter {
     pub since: i64,
     /// Only those older than this one.
     pub before: Option<i64>,
+    /// Name of the notifier.
+    pub notifier: Option<String>,
     pub most: i64,
 }
 
@@ -98,12 +120,14 @@ pub fn add(
     actor: &Actor,
     deed: Deed,
     target: &str,
+    destination: Option<DestinationId>,
     note: &str,
 ) -> rusqlite::Result<()> {
     let short = |text: &str| text::cut(text, MAX_TEXT, |_| 1).into_owned();
     let id = connection
         .prepare_cached(
-            "INSERT INTO action (time, who, page, what, target, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO action (time, who, page, what, target, note, destination)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .insert(params![
             clock::now().as_millisecond(),
@@ -111,7 +135,8 @@ pub fn add(
             actor.on_page,
             deed.name(),
             short(target),
-            short(note)
+            short(note),
+            destination
         ])?;
     connection
         .prepare_cached("DELETE FROM action WHERE id <= ?1")?
@@ -130,25 +155,43 @@ pub fn add_for(
     let name = connection
         .prepare_cached("SELECT name FROM destination WHERE id = ?1")?
         .query_row([destination], |row| fields::text(row, 0))?;
-    add(connection, actor, deed, &name.unwrap_or_default(), note)
+    let name = name.unwrap_or_default();
+    add(connection, actor, deed, &name, Some(destination), note)
 }
 
-/// Records that deliveries were given up, if there are any.
+/// Records that deliveries were given up, for each destination that has any.
 pub fn add_discarded(
     connection: &Connection,
     actor: &Actor,
     deliveries: &[i64],
 ) -> rusqlite::Result<()> {
-    if deliveries.is_empty() {
-        return Ok(());
+    let mut of = connection.prepare_cached("SELECT destination FROM delivery WHERE id = ?1")?;
+    let mut by_destination: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for delivery in deliveries {
+        let destination = of.query_row([delivery], |row| row.get(0))?;
+        by_destination
+            .entry(destination)
+            .or_default()
+            .push(*delivery);
     }
-    let named = deliveries.iter().take(NAMED).map(i64::to_string);
-    let mut target = named.collect::<Vec<String>>().join(", ");
-    if deliveries.len() > NAMED {
-        target.push_str(", …");
+    for (destination, deliveries) in by_destination {
+        let named = deliveries.iter().take(NAMED).map(i64::to_string);
+        let mut target = named.collect::<Vec<String>>().join(", ");
+        if deliveries.len() > NAMED {
+            target.push_str(", …");
+        }
+        let note = count(deliveries.len(), "pending or dead");
+        let destination = Some(DestinationId(destination));
+        add(
+            connection,
+            actor,
+            Deed::Discard,
+            &target,
+            destination,
+            &note,
+        )?;
     }
-    let note = count(deliveries.len(), "pending or dead");
-    add(connection, actor, Deed::Discard, &target, &note)
+    Ok(())
 }
 
 /// Returns a number of deliveries in words.
@@ -163,10 +206,13 @@ pub fn count(deliveries: usize, state: &str) -> String {
 pub fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<Vec<ActionRow>> {
     connection
         .prepare_cached(
-            "SELECT id, time, who, page, what, target, note FROM action
-             WHERE time >= ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3",
+            "SELECT action.id, time, who, page, what, target, note, destination.id, name, search,
+                (SELECT count(*) FROM destination AS other WHERE other.name = destination.name)
+             FROM action LEFT JOIN destination ON destination.id = action.destination
+             WHERE time >= ?1 AND (?2 IS NULL OR action.id < ?2) AND (?4 IS NULL OR coalesce(name, target) = ?4)
+             ORDER BY action.id DESC LIMIT ?3",
         )?
-        .query_map(params![filter.since, filter.before, filter.most], |row| {
+        .query_map(params![filter.since, filter.before, filter.most, filter.notifier], |row| {
             let text =
                 |column| Ok::<_, rusqlite::Error>(fields::text(row, column)?.unwrap_or_default());
             Ok(ActionRow {
@@ -177,7 +223,20 @@ pub fn list(connection: &Connection, filter: &ActionFilter) -> rusqlite::Result<
                 what: text(4)?,
                 target: text(5)?,
                 note: text(6)?,
+                notifier: acted_on(row)?,
             })
         })?
         .collect()
+}
+
+fn acted_on(row: &Row<'_>) -> rusqlite::Result<Option<ActedOn>> {
+    let Some(id) = fields::number(row, 7)? else {
+        return Ok(None);
+    };
+    Ok(Some(ActedOn {
+        id,
+        name: fields::text(row, 8)?.unwrap_or_default(),
+        search: fields::sound_text(row, 9)?,
+        shares_name: fields::number(row, 10)?.is_some_and(|same: i64| same > 1),
+    }))
 }

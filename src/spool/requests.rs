@@ -329,7 +329,7 @@ impl Spool {
 
 /// Actions of people, and mutes.
 impl Spool {
-    /// Records an action on a notifier or on deliveries.
+    /// Records an action on a notifier of which only the name is known.
     pub async fn note_action(
         &self,
         actor: Actor,
@@ -337,8 +337,16 @@ impl Spool {
         target: String,
         note: String,
     ) -> Result<()> {
-        self.write(move |connection| actions::add(connection, &actor, deed, &target, &note))
+        self.write(move |connection| actions::add(connection, &actor, deed, &target, None, &note))
             .await
+    }
+
+    /// Records that someone had a notifier tried again.
+    pub async fn note_try(&self, actor: Actor, destination: DestinationId) -> Result<()> {
+        self.write(move |connection| {
+            actions::add_for(connection, &actor, Deed::Try, destination, "")
+        })
+        .await
     }
 
     /// Records that held deliveries of a destination were made pending.

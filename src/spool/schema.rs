@@ -7,8 +7,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Changes made by each version. `user_version` of a file is the number of those applied. An older program
 /// that has the file open continues to work: nothing is removed or renamed.
-const VERSIONS: [&str; 11] = [
-    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH,
+const VERSIONS: [&str; 12] = [
+    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH,
 ];
 
 /// SQL that drops the bodies of the events for which a condition holds. It replaces the rows: SQLite joins the pages of
@@ -324,6 +324,11 @@ const ELEVENTH: &str = "
 ";
 
 /// Reads the version of a file; 0 for an empty one.
+const TWELFTH: &str = "
+    -- the notifier that the action was about, unless only its name is known
+    ALTER TABLE action ADD COLUMN destination INTEGER;
+";
+
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

@@ -145,3 +145,57 @@ fn what_changed_nothing_is_not_recorded() {
     let nothing: [Value; 0] = [];
     assert_eq!(listed(&sandbox), nothing, "no delivery is dead");
 }
+
+#[test]
+fn notifiers_with_one_name_are_told_apart() {
+    let sandbox = Sandbox::new();
+    for (config, hosts) in [("a.ini", "web1"), ("b.ini", "web2")] {
+        let text = format!(
+            "[inputs]\ncallback_url = {}\n[delivery]\ndrain = 500ms\n",
+            dead_url()
+        );
+        sandbox.file(config, text);
+        run(&sandbox, &["send", "-", "--config", config], &event(hosts));
+    }
+    assert_eq!(run(&sandbox, &["discard", "1", "2"], "").code, 0);
+    let list = |more: &[&str]| run(&sandbox, &[&["history", "--actions"], more].concat(), "");
+    let rows: Vec<Value> = list(&["--json"])
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told = |row: &Value| {
+        let config = row["config"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        (row["target"].clone(), row["notifier"].clone(), config)
+    };
+    let callback = || json!("callback");
+    assert_eq!(
+        rows.iter().map(told).collect::<Vec<_>>(),
+        [
+            (json!("2"), callback(), "b.ini".to_owned()),
+            (json!("1"), callback(), "a.ini".to_owned())
+        ]
+    );
+    let table = list(&["--notifier", "callback"]).stdout;
+    assert!(
+        table.contains("/a.ini)") && table.contains("/b.ini)"),
+        "{table}"
+    );
+    let none = list(&["--notifier", "other"]);
+    none.expect_line(0, &["no actions on `other` are recorded"]);
+    let served = Served::start(&sandbox, &[]);
+    let page = served.get("/actions").body;
+    assert!(page.contains("/b.ini</span>"), "{page}");
+    let all = served.get("/api/v1/actions?notifier=callback").json();
+    assert_eq!(all["actions"][0]["notifier_id"], 2, "{all}");
+    assert_eq!(
+        served.get("/api/v1/actions?notifier=other").json()["actions"],
+        json!([])
+    );
+}

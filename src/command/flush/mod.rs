@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret::Answers;
 use crate::spool::DestinationId;
-use crate::spool::{self, Deed, DestinationStatus, Spool};
+use crate::spool::{self, DestinationStatus, Spool};
 use due::{Due, Stamp, stamp};
 
 use crate::command::unclaimed::{self, Unclaimed};
@@ -160,9 +160,7 @@ impl Flush<'_> {
             // In a terminal, that is what every `flush` does.
             let user = self.arguments.by.page_user().filter(|_| !dead);
             if let Some(actor) = user {
-                self.spool
-                    .note_action(actor, Deed::Try, status.name.clone(), String::new())
-                    .await?;
+                self.spool.note_try(actor, status.id).await?;
             }
         }
         Ok(())

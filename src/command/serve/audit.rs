@@ -7,6 +7,7 @@ use super::problem::{Problem, bad};
 use super::query::Filters;
 use super::routes::Asked;
 use super::view;
+use crate::command::actions::config_of;
 use crate::spool::{ActionRow, Unseen, place_name};
 
 /// Something that a user did.
@@ -20,11 +21,22 @@ struct Act {
     what: String,
     target: String,
     note: String,
+    notifier: Option<String>,
+    notifier_id: Option<i64>,
+    /// Configuration file of the notifier.
+    config: Option<String>,
+    /// True if another notifier has the same name.
+    shares_name: bool,
 }
 
 impl From<ActionRow> for Act {
     fn from(row: ActionRow) -> Act {
+        let notifier = row.notifier.as_ref();
         Act {
+            config: config_of(&row),
+            shares_name: notifier.is_some_and(|one| one.shares_name),
+            notifier_id: notifier.map(|one| one.id),
+            notifier: notifier.map(|one| one.name.clone()),
             id: row.id,
             time: view::time(row.time),
             who: row.who,

@@ -49,7 +49,7 @@ impl Filters {
         "state", "playbook", "host", "since", "until", "after", "limit",
     ];
     /// Filters of actions.
-    pub const ACTIONS: [&str; 3] = ["since", "after", "limit"];
+    pub const ACTIONS: [&str; 4] = ["notifier", "since", "after", "limit"];
     /// Filters of the results of a run.
     pub const RESULTS: [&str; 6] = ["state", "host", "task", "items", "after", "limit"];
 
@@ -151,6 +151,7 @@ impl Filters {
         Ok(ActionFilter {
             since: given(&self.since).map_or(Ok(0), since::parse)?,
             before: number("after", &self.after)?,
+            notifier: given(&self.notifier).map(str::to_owned),
             most: self.rows()? + 1,
         })
     }
