@@ -95,17 +95,15 @@ fn page<T: Serialize>(status: StatusCode, template: &str, shown: Shown<'_, T>) -
     }
 }
 
-/// Page with the reason why nothing can be shown.
 #[derive(Serialize)]
 struct Reason<'a> {
     reason: &'a str,
 }
 
-/// Page on which a person signs in.
+/// Page on which a person signs in, and the path on this page that is shown next.
 #[derive(Serialize)]
 struct SignIn<'a> {
     reason: &'a str,
-    /// Path on this page that is shown next.
     to: String,
 }
 
@@ -333,8 +331,7 @@ impl Page {
         }
     }
 
-    /// Answers a client without access; after a delay if its token or password was wrong. `target` is the path that it
-    /// wants to see.
+    /// Answers a client without access that wants `target`; after a delay if its token or password was wrong.
     async fn refuse(&self, head: &Parts, (status, reason): Refused, target: &str) -> Answer {
         let has_guessed =
             head.method == Method::POST || head.headers.contains_key(hyper::header::AUTHORIZATION);
