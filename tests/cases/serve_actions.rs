@@ -236,6 +236,8 @@ fn an_error_is_shown_until_something_arrives() {
     let send = |server: &Server, host: &str| {
         configure(&sandbox, &server.url());
         run(&sandbox, &["send", "-"], &event(host));
+        // It waits for an attempt, however slow the machine is.
+        run(&sandbox, &["flush"], "");
     };
     let (busy, good, bad) = (
         Server::start([status(503)]),
