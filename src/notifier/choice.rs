@@ -21,13 +21,14 @@ const UNDEFINED: &str =
     "the template's result is undefined; add `| default('')` to send to nobody in that case";
 
 /// Kinds whose URL is a secret that a template may choose.
-const HOOKS: [&str; 6] = [
+const HOOKS: [&str; 7] = [
     "webhook",
     "slack",
     "teams",
     "discord",
     "mattermost",
     "rocketchat",
+    "googlechat",
 ];
 
 /// One notifier for each secret that the template names. Its result only selects one of them, so no text of

@@ -1,5 +1,6 @@
 //! Interface that every kind of notifier implements, and the list of kinds.
 
+pub mod alertmanager;
 pub mod awssns;
 pub mod choice;
 pub mod chosen;
@@ -7,6 +8,8 @@ pub mod cloudevents;
 pub mod discord;
 pub mod email;
 pub mod format;
+pub mod googlechat;
+pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
@@ -35,11 +38,11 @@ use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::Http;
 
 /// Kinds that page people: without `check_mode`, they get no events in check mode.
-pub const WAKING: [&str; 2] = ["pagerduty", "twilio"];
+pub const WAKING: [&str; 3] = ["pagerduty", "twilio", "alertmanager"];
 
 /// Kinds with a separate record for each event: their messages never combine several events, except with
 /// `group_by`.
-pub const SINGLE: [&str; 2] = ["pagerduty", "grafana"];
+pub const SINGLE: [&str; 3] = ["pagerduty", "grafana", "alertmanager"];
 
 /// Kinds that pass events on as they are, to a program that decides what becomes of them: they want every event, and
 /// send those of a run in batches.
@@ -74,6 +77,9 @@ kinds! {
     discord
     telegram
     ntfy
+    googlechat
+    alertmanager
+    gotify
     zeromq
     relay
 }

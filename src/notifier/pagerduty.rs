@@ -58,9 +58,9 @@ struct PagerDuty {
     client: [(&'static str, Chosen<String>); 2],
 }
 
-/// Action of an event sent to PagerDuty.
+/// Action of an event sent to a service of incidents.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     /// Something is wrong: opens an incident, or adds to an open one.
     Trigger,
     /// The failure is over.
@@ -97,7 +97,7 @@ impl Action {
     /// Returns the actions for an event. A success resolves if it leaves nothing broken, whether or not an
     /// incident is known to be open: another machine may have reported the failure, and without an incident
     /// it does nothing.
-    fn on(event: &Event) -> &'static [Action] {
+    pub(super) fn on(event: &Event) -> &'static [Action] {
         match (event.status(), event.state) {
             (Some(Status::Error | Status::Canceled), _) => &[Action::Trigger],
             (Some(Status::Success), _) if event.resolves() => &[Action::Resolve, Action::Change],
@@ -109,7 +109,8 @@ impl Action {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Returns the service's own word for it.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Action::Trigger => "trigger",
             Action::Resolve => "resolve",

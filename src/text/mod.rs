@@ -254,6 +254,14 @@ pub fn utf16(character: char) -> usize {
     character.len_utf16()
 }
 
+/// Counts the bytes of a character in JSON.
+pub fn json_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\t' => 2,
+        _ => character.len_utf8(),
+    }
+}
+
 /// Escapes everything in `text` that could control a terminal, including line breaks.
 pub fn visible(text: &str) -> String {
     escaped(text, |_| false, as_text)

@@ -4,26 +4,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::googlechat::GOOGLE;
 use crate::sandbox::{Config, Outcome, Sandbox, side_by_side};
 use crate::server::{Server, discord, hipchat, mattermost, rocketchat, slack, teams, telegram};
 
 /// One kind, and its service.
 pub struct Chat {
-    kind: &'static str,
-    start: fn() -> Server,
+    pub kind: &'static str,
+    pub start: fn() -> Server,
     /// The keys that send to a channel: `ops` takes what fits, `busy` asks to wait at first, others are gone.
-    keys: fn(&Server, &str) -> String,
+    pub keys: fn(&Server, &str) -> String,
     /// What the service says of a channel that is gone.
-    gone: &'static str,
+    pub gone: &'static str,
     /// How long `busy` asks to wait.
-    wait: Duration,
+    pub wait: Duration,
     /// How the hostile text of [`hostile`] is told.
-    disarmed: &'static str,
+    pub disarmed: &'static str,
 }
 
-const MARKDOWN: &str = "\\<b\\>&\\</b\\> \\<@\u{200b}U1\\> @\u{200b}everyone \\`x\\`";
+pub const MARKDOWN: &str = "\\<b\\>&\\</b\\> \\<@\u{200b}U1\\> @\u{200b}everyone \\`x\\`";
 
-const HTML: &str = "&lt;b&gt;&amp;&lt;/b&gt; &lt;@U1&gt; @everyone `x`";
+pub const HTML: &str = "&lt;b&gt;&amp;&lt;/b&gt; &lt;@U1&gt; @everyone `x`";
 
 pub const SLACK: Chat = Chat {
     kind: "slack",
@@ -121,7 +122,7 @@ pub const TELEGRAM: Chat = Chat {
     disarmed: HTML,
 };
 
-const CHATS: [&Chat; 8] = [
+const CHATS: [&Chat; 9] = [
     &SLACK,
     &SLACK_WEBHOOK,
     &MATTERMOST,
@@ -130,6 +131,7 @@ const CHATS: [&Chat; 8] = [
     &TEAMS,
     &DISCORD,
     &TELEGRAM,
+    &GOOGLE,
 ];
 
 pub const DELIVERED: &str = "ansible-notify: 1 event, 1 delivery: delivered\n";

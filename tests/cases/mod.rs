@@ -1,3 +1,4 @@
+mod alertmanager;
 mod artifacts;
 mod audit;
 mod binding;
@@ -24,6 +25,8 @@ mod faults;
 mod files;
 mod floods;
 mod flush;
+mod googlechat;
+mod gotify;
 mod groups;
 mod history;
 mod import;

@@ -5,6 +5,8 @@ pub mod daemon;
 pub mod discord;
 pub mod fault;
 pub mod flood;
+pub mod googlechat;
+pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;

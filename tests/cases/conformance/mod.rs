@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 17] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -108,6 +108,24 @@ const KINDS: [Kind; 14] = [
         taken: (202, r#"{"accepted":1}"#),
         // A proxy in front of a relay that restarts may say so.
         exceptions: &[(404, "waiting")],
+    },
+    Kind {
+        name: "googlechat",
+        keys: "url = BASE/v1/spaces/AAAA/messages?key=canary-key&token=canary-token",
+        taken: (200, r#"{"name":"spaces/AAAA/messages/1.1"}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "alertmanager",
+        keys: "url = BASE/\ntoken = canary-token",
+        taken: (200, ""),
+        exceptions: &[],
+    },
+    Kind {
+        name: "gotify",
+        keys: "api_url = BASE/\ntoken = canary-token",
+        taken: (200, r#"{"id":25,"appid":5,"message":"no"}"#),
+        exceptions: &[],
     },
 ];
 
@@ -351,6 +369,8 @@ fn a_page_of_something_in_between_is_no_receipt() {
             // Its receiver is the user's own, and may answer what it likes.
             ("webhook", "page" | "empty" | "json") => assert_eq!(state, "delivered", "{name}"),
             ("webhook", _) => assert_eq!(state, "dead", "{name}: {error}"),
+            // Its own answer is an empty one.
+            ("alertmanager", "empty") => assert_eq!(state, "delivered", "{name}: {error}"),
             (_, path) => {
                 assert_eq!(state, "waiting", "{name}: {error}");
                 let words = "is a proxy or login portal in between?";

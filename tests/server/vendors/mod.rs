@@ -4,7 +4,7 @@
 mod chat;
 mod code;
 mod incidents;
-mod rules;
+pub mod rules;
 mod runs;
 
 use base64::Engine as _;
