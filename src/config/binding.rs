@@ -30,7 +30,7 @@ const KEYS: [&str; 12] = [
 const OAUTH: &str = "oauth_token_url";
 
 /// Further keys that name a recipient or the sender: changing one of them means another recipient.
-const RECIPIENTS: [&str; 31] = [
+const RECIPIENTS: [&str; 34] = [
     "username",
     "password",
     "token",
@@ -51,6 +51,9 @@ const RECIPIENTS: [&str; 31] = [
     "channels",
     "channel_key",
     "targets",
+    "users",
+    "email",
+    "api_key",
     "rooms",
     "chat_ids",
     "message_thread_id",

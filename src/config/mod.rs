@@ -3,7 +3,7 @@
 pub mod advice;
 mod binding;
 pub mod checked;
-mod command;
+pub mod command;
 pub mod emitters;
 pub mod entry;
 pub mod event;

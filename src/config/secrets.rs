@@ -102,6 +102,19 @@ impl Section {
         withheld
     }
 
+    /// Returns true if `key`, which names a command or a file, may be used: not for a spool that somebody else may
+    /// have written; records that.
+    pub fn may_use(&self, key: &str) -> bool {
+        if self.reads != Reads::None {
+            return true;
+        }
+        let place = self.entry(key).map(|entry| entry.origin.to_string());
+        let text = format!("`{key}` is not used, because someone else may have written the spool");
+        let note = Problem::new(place.unwrap_or_default(), text);
+        self.withheld.borrow_mut().push(note);
+        false
+    }
+
     /// Returns true if the value of an entry is a secret, and not the name of one.
     pub(super) fn shows_nothing(&self, entry: &Entry) -> bool {
         let is_secret = self.secrets.borrow().contains(&entry.key);

@@ -286,6 +286,14 @@ impl Section {
         Some(resolve(text, &self.entry(key)?.origin))
     }
 
+    /// Returns a path in the value of `key`, relative to the file that names it.
+    pub fn resolved(&self, key: &str, path: &str) -> PathBuf {
+        match self.entry(key) {
+            Some(entry) => resolve(path, &entry.origin),
+            None => PathBuf::from(path),
+        }
+    }
+
     /// Reads the file named by `key`.
     pub fn file(&self, key: &str) -> Option<Trusted> {
         let read = trusted::read(&self.path(key)?, MAX_FILE);

@@ -7,12 +7,15 @@ pub mod chosen;
 pub mod cloudevents;
 pub mod discord;
 pub mod email;
+pub mod exec;
+pub mod file;
 pub mod format;
 pub mod googlechat;
 pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
+pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
 pub mod over_http;
@@ -25,8 +28,10 @@ mod snippet;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
+pub mod webex;
 pub mod webhook;
 pub mod zeromq;
+pub mod zulip;
 
 use std::rc::Rc;
 
@@ -80,6 +85,11 @@ kinds! {
     googlechat
     alertmanager
     gotify
+    matrix
+    webex
+    zulip
+    exec
+    file
     zeromq
     relay
 }

@@ -16,6 +16,8 @@ pub enum Escape {
     Mrkdwn,
     /// Markdown as Mattermost, Rocket.Chat, Discord and Teams accept it; nobody is mentioned.
     Markdown,
+    /// Markdown without backslashes, as Zulip has it: characters with a meaning become entities.
+    Entities,
     /// A segment of a URL's path or a value of its query (RFC 3986, section 2).
     Url,
     /// An item of a list: its commas and line breaks become [`INNER`], so that they do not separate items.
@@ -32,11 +34,12 @@ pub const UNDEFINED: &str = "\u{fdd1}";
 
 impl Escape {
     /// Every markup.
-    pub const ALL: [Escape; 7] = [
+    pub const ALL: [Escape; 8] = [
         Escape::Plain,
         Escape::Html,
         Escape::Mrkdwn,
         Escape::Markdown,
+        Escape::Entities,
         Escape::Url,
         Escape::Item,
         Escape::Choice,
@@ -49,6 +52,7 @@ impl Escape {
             Escape::Html => "html",
             Escape::Mrkdwn => "mrkdwn",
             Escape::Markdown => "markdown",
+            Escape::Entities => "entities",
             Escape::Url => "url",
             Escape::Item => "item",
             Escape::Choice => "choice",
@@ -66,9 +70,11 @@ impl Escape {
         let mut escaped = String::with_capacity(text.len());
         for character in text.chars() {
             match (self, character) {
-                (Escape::Html | Escape::Mrkdwn, '&') => escaped.push_str("&amp;"),
-                (Escape::Html | Escape::Mrkdwn, '<') => escaped.push_str("&lt;"),
-                (Escape::Html | Escape::Mrkdwn, '>') => escaped.push_str("&gt;"),
+                (Escape::Html | Escape::Mrkdwn | Escape::Entities, '&') => {
+                    escaped.push_str("&amp;")
+                }
+                (Escape::Html | Escape::Mrkdwn | Escape::Entities, '<') => escaped.push_str("&lt;"),
+                (Escape::Html | Escape::Mrkdwn | Escape::Entities, '>') => escaped.push_str("&gt;"),
                 (Escape::Html, '"') => escaped.push_str("&quot;"),
                 (Escape::Url, _) if !is_unreserved(character) => {
                     for byte in character.encode_utf8(&mut [0; 4]).bytes() {
@@ -77,6 +83,9 @@ impl Escape {
                 }
                 (Escape::Item, ',' | '\n') => escaped.push(INNER),
                 (Escape::Markdown, '@') => escaped.push_str("@\u{200b}"),
+                (Escape::Entities, _) if character != '\\' && MARKDOWN.contains(character) => {
+                    let _ = write!(escaped, "&#{};", u32::from(character));
+                }
                 (Escape::Markdown, _) if MARKDOWN.contains(character) => {
                     let _ = write!(escaped, "\\{character}");
                 }
@@ -331,6 +340,7 @@ mod tests {
             (Escape::Html, html),
             (Escape::Mrkdwn, "&lt;b&gt; &amp; \"*x*\" @all"),
             (Escape::Url, "%3Cb%3E%20%26%20%22%2Ax%2A%22%20%40all"),
+            (Escape::Entities, "&lt;b&gt; &amp; \"&#42;x&#42;\" @all"),
             (Escape::Markdown, "\\<b\\> & \"\\*x\\*\" @\u{200b}all"),
         ] {
             assert_eq!(escape.apply(text), expected);

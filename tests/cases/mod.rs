@@ -19,9 +19,11 @@ mod disk;
 mod doctor;
 mod email;
 mod endings;
+mod exec;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod faults;
+mod file;
 mod files;
 mod floods;
 mod flush;
@@ -39,6 +41,7 @@ mod lines;
 mod man;
 mod masking;
 mod masks;
+mod matrix;
 mod memory;
 #[cfg(feature = "failpoints")]
 mod missing;
@@ -102,5 +105,7 @@ mod tools;
 mod unclaimed;
 mod upgrade;
 mod versions;
+mod webex;
 mod webhook;
 mod windows;
+mod zulip;

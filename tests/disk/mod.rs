@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::sandbox::Sandbox;
 use crate::sandbox::spooled::Spooled;
 
 pub struct Disk {
@@ -14,7 +15,13 @@ pub struct Disk {
 impl Disk {
     /// The disk on which a spool is.
     pub fn of(spooled: &Spooled) -> Disk {
-        let library = spooled.sandbox.path("disk.so");
+        let folder = spooled.file().parent().unwrap().to_owned();
+        Disk::at(&spooled.sandbox, folder)
+    }
+
+    /// The disk on which a folder is.
+    pub fn at(sandbox: &Sandbox, folder: PathBuf) -> Disk {
+        let library = sandbox.path("disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/disk/disk.c");
         let made = Command::new("cc")
             .args(["-shared", "-fPIC", "-o"])
@@ -24,8 +31,8 @@ impl Disk {
         assert!(made.unwrap().success());
         Disk {
             library,
-            folder: spooled.file().parent().unwrap().to_owned(),
-            fault: spooled.sandbox.path("fault"),
+            folder,
+            fault: sandbox.path("fault"),
         }
     }
 

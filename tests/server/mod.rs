@@ -10,6 +10,7 @@ pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
+pub mod matrix;
 pub mod mattermost;
 pub mod nginx;
 pub mod ntfy;
@@ -26,7 +27,9 @@ pub mod teams;
 pub mod telegram;
 pub mod twilio;
 pub mod vendors;
+pub mod webex;
 pub mod zmq;
+pub mod zulip;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 20] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -127,10 +127,28 @@ const KINDS: [Kind; 17] = [
         taken: (200, r#"{"id":25,"appid":5,"message":"no"}"#),
         exceptions: &[],
     },
+    Kind {
+        name: "matrix",
+        keys: "api_url = BASE/\ntoken = syt_canary\nrooms = !a:example.com",
+        taken: (200, r#"{"event_id":"$1"}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "webex",
+        keys: "api_url = BASE/\ntoken = canary-token\nto = Y2lz",
+        taken: (200, r#"{"id":"Y2lz","roomId":"Y2lz"}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "zulip",
+        keys: "api_url = BASE/\nemail = bot@example.com\napi_key = canary-key\nchannel = ops",
+        taken: (200, r#"{"result":"success","msg":"","id":42}"#),
+        exceptions: &[],
+    },
 ];
 
 /// The kinds that speak something else, as they are told of a server on this port.
-const OTHERS: [(&str, &str); 3] = [
+const OTHERS: [(&str, &str); 4] = [
     (
         "email",
         "host = localhost\nport = PORT\nencryption = none\nusername = svc\npassword = canary-password\nfrom = a@example.com\nto = b@example.com",
@@ -140,7 +158,11 @@ const OTHERS: [(&str, &str); 3] = [
         "server = localhost\nport = PORT\ntls = false\npassword = canary-password\ntargets = #ops",
     ),
     ("zeromq", "url = tcp://localhost:PORT"),
+    ("exec", "command = sleep 1000"),
 ];
+
+/// The kinds that wait for nobody.
+const LOCAL: [&str; 1] = ["file"];
 
 /// Every class of answer that is final, and of those that may yet be mended.
 const DEAD: [u16; 16] = [
@@ -178,6 +200,7 @@ fn names() -> Vec<String> {
 fn every_kind_is_tested_here() {
     let mut tested: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     tested.extend(OTHERS.iter().map(|(name, _)| name));
+    tested.extend(LOCAL);
     let mut names = names();
     tested.sort_unstable();
     names.sort_unstable();
