@@ -77,11 +77,10 @@ demo: ## run a playbook and a receiver, and show what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-# Two at a time, as each waits for something now and then; the longest begin first.
-SUITES = test-ansible test-rust test-torture test-page test-runner test-packages sanity
+# Those after the first wait for something now and then, so two run at a time; the longest begin first.
+SUITES = test-ansible test-page test-torture test-runner test-packages sanity
 
-test: ## run all tests
-	$(CARGO) build $(TESTED)
+test: test-rust ## run all tests
 	$(MAKE) --jobs=2 --output-sync=line --keep-going $(SUITES)
 
 test-rust: target/venvs/servers/done ## test the program against real servers

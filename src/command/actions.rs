@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::asking::{ask, show_rows};
+use super::asking::{ask_to_show, show_rows};
 use crate::cli;
 use crate::config::levels::Search;
 use crate::console::stderr;
@@ -29,7 +29,8 @@ pub async fn list(arguments: &cli::History) -> Exit {
         notifier: arguments.notifier.clone(),
         most: arguments.limit,
     };
-    let rows = match ask(&arguments.place, async |spool| spool.actions(filter).await).await {
+    let rows = match ask_to_show(&arguments.place, async |spool| spool.actions(filter).await).await
+    {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };

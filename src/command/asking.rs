@@ -19,9 +19,20 @@ pub async fn ask<T: Default>(
     let Some(spool) = super::open_to_read(place)? else {
         return Ok(T::default());
     };
-    secrets::learn_of(&spool, place).await;
     let answer = question(&spool).await;
     answer.map_err(|error| super::spool_failed(&error.into()))
+}
+
+/// Like [`ask`], for an answer with texts of events: the secrets that must be masked in it are known afterwards.
+pub async fn ask_to_show<T: Default>(
+    place: &cli::Place,
+    question: impl AsyncFnOnce(&Spool) -> Result<T, spool::Error>,
+) -> Result<T, Exit> {
+    ask(place, async |spool| {
+        secrets::learn_of(spool, place).await;
+        question(spool).await
+    })
+    .await
 }
 
 /// Prints a JSON value, with secrets masked.

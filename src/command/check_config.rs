@@ -46,7 +46,7 @@ pub async fn run(arguments: cli::CheckConfig) -> Exit {
     }
     let good =
         config.problems.is_empty() && connections.iter().all(|(_, check)| check.error.is_none());
-    let timing = Timing::of(&config, &options.search);
+    let timing = Timing::of(&config);
     if arguments.json {
         let mut shown = as_json(&config, &timing, &connections, good);
         secret::redact_values(&mut shown);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::asking::{ask, print_json, show_rows, state_of};
+use super::asking::{ask, ask_to_show, print_json, show_rows, state_of};
 use super::{actions, rendered, runs};
 use crate::cli;
 use crate::console::stderr;
@@ -42,7 +42,8 @@ pub async fn history(arguments: cli::History) -> Exit {
         most: usize::try_from(arguments.limit).ok(),
         ..DeliveryFilter::default()
     };
-    let rows = match ask(&arguments.place, async |spool| spool.history(filter).await).await {
+    let rows = match ask_to_show(&arguments.place, async |spool| spool.history(filter).await).await
+    {
         Ok(rows) => rows,
         Err(exit) => return exit,
     };
@@ -82,7 +83,7 @@ async fn check_notifier(arguments: &cli::History) -> Result<(), Exit> {
 
 async fn one(arguments: &cli::History, id: i64) -> Exit {
     let place = &arguments.place;
-    let found = ask(place, async |spool| {
+    let found = ask_to_show(place, async |spool| {
         let found = spool.delivery(id).await?;
         Ok((found, spool.status().await?))
     });

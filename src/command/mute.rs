@@ -1,6 +1,6 @@
 //! `mute` and `unmute`: messages of a notifier are held until a time that someone names.
 
-use super::asking::ask;
+use super::asking::{ask, ask_to_show};
 use super::status::config_of;
 use crate::cli;
 use crate::cli::mute::{Mute, Muted, Unmute};
@@ -22,7 +22,6 @@ pub async fn mute(arguments: Mute) -> Exit {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    // It is stored, and shown to others.
     let why = secret::redact(&why);
     let actor = arguments.by.actor();
     let muted = ask(place, async |spool| {
@@ -65,7 +64,8 @@ pub async fn unmute(arguments: Unmute) -> Exit {
 
 /// Returns the destinations that the arguments name, and their names for a message.
 async fn chosen(whom: &Muted, place: &cli::Place) -> Result<(Vec<DestinationId>, String), Exit> {
-    let known = ask(place, Spool::status).await?;
+    // The reason of a mute is stored, without secrets.
+    let known = ask_to_show(place, Spool::status).await?;
     super::check_known(&whom.notifiers, &known)?;
     let is_chosen = |id: DestinationId, name: &String| match whom.id {
         Some(number) => id.0 == number,

@@ -32,7 +32,7 @@ pub async fn run(arguments: cli::Routes) -> Exit {
         Err(exit) => return exit,
     };
     config.withheld.iter().for_each(stderr::say);
-    let timing = Timing::of(&config, &options.search);
+    let timing = Timing::of(&config);
     let mut input = Input::new(&config);
     for file in &arguments.files {
         let show = async |event| {

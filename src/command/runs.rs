@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::asking::{ask, print_json, print_json_lines, state_of};
+use super::asking::{ask, ask_to_show, print_json, print_json_lines, state_of};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
@@ -75,7 +75,7 @@ async fn list(arguments: &cli::runs::Runs) -> Exit {
         after: None,
         most: arguments.limit as usize,
     };
-    let found = ask(&arguments.place, async |spool: &Spool| {
+    let found = ask_to_show(&arguments.place, async |spool: &Spool| {
         let mut found = Vec::new();
         for run in spool.runs(filter).await? {
             let notified = spool.notified(&run.id).await?;
@@ -121,7 +121,7 @@ fn nothing(arguments: &cli::runs::Runs) -> String {
 
 /// Returns a run by its id, the beginning of one, or `last`; reports why there is none.
 pub async fn whole(place: &cli::Place, id: &str) -> Result<Whole, Exit> {
-    let found = ask(place, async |spool: &Spool| match spool.run(id).await? {
+    let found = ask_to_show(place, async |spool: &Spool| match spool.run(id).await? {
         Found::One(run) => Ok(Asked::One(Box::new(Whole::read(spool, *run).await?))),
         Found::Several(runs) => Ok(Asked::Several(runs)),
         Found::None => Ok(Asked::None),

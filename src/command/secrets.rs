@@ -8,6 +8,7 @@ use crate::config::Options;
 use crate::config::entry::Reads;
 use crate::delivery::setup::Config;
 use crate::net::http::Http;
+use crate::secret;
 use crate::spool::{Source, Spool};
 
 /// Reads these configurations, but runs no commands. `stranger` is the project's file if no other names the spool.
@@ -24,7 +25,11 @@ pub fn learn(sources: &[Source], stranger: Option<&Path>) {
             Reads::All => Reads::NoCommands,
             reads => reads,
         };
-        Config::load(&Options { reads, ..options }, &[], &Http::default());
+        let config = Config::load(&Options { reads, ..options }, &[], &Http::default());
+        // A name that is also a part of a URL is no secret.
+        for destination in &config.destinations {
+            secret::unmask(&destination.name);
+        }
     }
 }
 

@@ -1,24 +1,28 @@
 //! The rules that decide when a notifier sends, as they are now: those of the configuration, and mutes by hand.
 
-use crate::config::levels::Search;
+use std::path::PathBuf;
+
+use super::belongs_to;
 use crate::delivery::destination::Destination;
 use crate::delivery::setup::Config;
 use crate::spool::{self, DestinationStatus, Inspected, default_folder};
 use crate::system::clock;
 
 /// The rules of all notifiers of a configuration.
-pub struct Timing<'a> {
-    search: &'a Search,
+pub struct Timing {
+    /// The nearest file of the configuration.
+    file: Option<PathBuf>,
     /// The spool, unless it cannot be read.
     spool: Option<Inspected>,
 }
 
-impl<'a> Timing<'a> {
+impl Timing {
     /// Reads the mutes, without changing the spool.
-    pub fn of(config: &Config, search: &'a Search) -> Timing<'a> {
+    pub fn of(config: &Config) -> Timing {
         let folder = config.spool.clone().or_else(default_folder);
+        let read = config.levels.iter().rev().find(|(_, is_read)| *is_read);
         Timing {
-            search,
+            file: read.map(|(level, _)| level.path.clone()),
             spool: folder.and_then(|folder| spool::inspect(&folder, &config.limits).ok()),
         }
     }
@@ -27,11 +31,9 @@ impl<'a> Timing<'a> {
     pub fn rules(&self, destination: &Destination) -> Vec<String> {
         let timing = destination.timing.as_deref();
         let mut rules = timing.map_or_else(Vec::new, |timing| timing.explain(clock::now()));
-        if let Some(spool) = &self.spool {
-            let key = destination.key(self.search, "");
-            let is_it = |row: &&DestinationStatus| {
-                row.name == key.name && row.search.as_ref() == Some(&key.search)
-            };
+        if let (Some(spool), Some(file)) = (&self.spool, &self.file) {
+            let is_it =
+                |row: &&DestinationStatus| row.name == destination.name && belongs_to(row, file);
             let ids = spool.destinations.iter().filter(is_it).map(|row| row.id);
             let ids: Vec<_> = ids.collect();
             let mutes = spool.mutes.iter();

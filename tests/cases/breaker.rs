@@ -131,7 +131,7 @@ fn one_that_is_gone_is_tried_again_when_its_dead_are() {
     assert_eq!(send(&sandbox, 1).code, 69);
     assert_eq!(send(&sandbox, 9).code, 69);
     let flushed = run(&sandbox, &["flush", "--dead"], "");
-    flushed.expect(69, "ansible-notify: 10 deliveries: 10 dead\n");
+    flushed.expect_line(69, &["10 deliveries: 10 dead (callback: ", "410 Gone"]);
     assert_eq!(server.requests().len(), 2, "one attempt is enough to know");
     let flushed = run(&sandbox, &["flush", "--dead"], "");
     flushed.expect(0, "ansible-notify: 10 deliveries: all delivered\n");

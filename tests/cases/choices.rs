@@ -100,7 +100,7 @@ fn discard_takes_the_names_of_runs_that_other_commands_take() {
         let lines = [
             r#"{"hello": {"protocol": 1, "run": {"id": "0a1b2c3d-run", "playbook": "site.yml"}}}"#,
             r#"{"task": {"id": "t", "name": "task"}}"#,
-            r#"{"event": {"seq": 1, "event": "runner_on_failed", "task": "t", "host": {"name": "h"}}}"#,
+            r#"{"event": {"seq": 1, "event": "runner_on_failed", "time": 1.0, "task": "t", "host": {"name": "h"}, "result": {}}}"#,
             r#"{"end": {"reason": "exit", "code": 2}}"#,
         ];
         run(&sandbox, &["stream"], &(lines.join("\n") + "\n"));

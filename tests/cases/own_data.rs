@@ -69,7 +69,7 @@ fn variables_have_the_values_of_the_play_and_the_host() {
     let first = outcome.stdout.lines().next().unwrap();
     assert_eq!(
         first,
-        r#"{"config":{"vars":["team","ci_*"],"groups":false}}"#
+        r#"{"config":{"vars":["team","ci_*"],"groups":true}}"#
     );
     let mut all = sent(&server);
     all.sort_by_key(|one| one["e"]["id"].as_str().unwrap().to_owned());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::spool::run;
 use crate::sandbox::Sandbox;
 use crate::sandbox::page::Served;
-use crate::server::{OK, Server, dead_url};
+use crate::server::{Reply, Server, dead_url};
 
 /// A spool with a failure of a task, for a chat with a secret address, a mail and a webhook.
 fn spooled() -> Sandbox {
@@ -331,7 +331,7 @@ fn the_newest_event_is_that_of_the_newest_run_and_says_what_it_lacks() {
     );
 
     // Of a newer run, everything was delivered, so that no text is kept.
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     configure_chat(&sandbox, &server.url());
     run(&sandbox, &["discard", "1"], "");
     run(&sandbox, &["discard", "2"], "");
@@ -397,7 +397,7 @@ fn the_newest_event_is_that_of_the_newest_run_and_says_what_it_lacks() {
 #[test]
 fn a_recovery_is_a_good_run_after_a_failed_one() {
     let sandbox = Sandbox::new();
-    let server = Server::start([OK]);
+    let server = Server::start([Reply::Full(200, "", "ok")]);
     configure_chat(&sandbox, &server.url());
     let good = |id: &str, time: u32| {
         let records = failing(id, time, "restart").replace("runner_on_failed", "runner_on_ok");
