@@ -81,7 +81,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 SUITES = test-ansible test-page test-torture test-runner test-packages sanity
 
 test: test-rust ## run all tests
-	$(MAKE) --jobs=2 --output-sync=line --keep-going $(SUITES)
+	$(MAKE) --jobs=2 --output-sync=line --no-print-directory --keep-going $(SUITES)
 
 test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff
