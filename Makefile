@@ -77,11 +77,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-# Those after the first wait for something now and then, so two run at a time; the longest begin first.
-SUITES = test-ansible test-page test-torture test-runner test-packages sanity
-
-test: test-rust ## run all tests
-	$(MAKE) --jobs=2 --output-sync=line --no-print-directory --keep-going $(SUITES)
+test: test-rust test-page test-ansible test-runner test-packages sanity test-torture ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff

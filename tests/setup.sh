@@ -2,9 +2,6 @@
 # The tools that tests and benchmarks need, by their names; what is missing is installed, or named.
 # Usage: setup.sh TOOL[=PACKAGE]...
 set -eu
-# Targets that run side by side call this at the same time.
-exec 9<"$0"
-flock 9
 missing=
 for tool in "$@"; do
     name=${tool%%=*}
