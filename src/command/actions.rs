@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::asking::{ask_to_show, show_rows};
 use crate::cli;
-use crate::config::levels::Search;
 use crate::console::stderr;
 use crate::console::stdout::Styled;
 use crate::console::table::{Align, Column};
@@ -81,5 +80,5 @@ fn cells(Shown { row, config }: &Shown) -> Vec<Styled> {
 /// Returns the configuration file of the notifier that an action was about.
 pub fn config_of(row: &ActionRow) -> Option<String> {
     let search = row.notifier.as_ref()?.search.as_deref()?;
-    Some(Search::stored(search).file()?.display().to_string())
+    Some(super::search_in(search)?.file()?.display().to_string())
 }

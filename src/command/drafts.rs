@@ -101,7 +101,7 @@ pub enum Source {
     Own,
     /// Its text is in the spool.
     Stored,
-    /// It is made of what is recorded, which is not all.
+    /// Made of what is recorded, which is not all.
     Recorded,
     Sample,
 }

@@ -8,7 +8,6 @@ use super::flush::environment::{not_stored, unset};
 use super::flush::trust::{self, is_all_of, of_stranger};
 use super::{search_of, unclaimed};
 use crate::config::Options;
-use crate::config::entry::Reads;
 use crate::delivery::destination::Destination;
 use crate::delivery::page::PageAddress;
 use crate::delivery::setup::Config;
@@ -59,10 +58,7 @@ pub fn load(status: &DestinationStatus, stranger: Option<&Path>) -> Result<Loade
     }
     let options = trust::options(status, search, stranger)?;
     let options = Options {
-        reads: match options.reads {
-            Reads::All => Reads::NoCommands,
-            reads => reads,
-        },
+        reads: options.reads.without_commands(),
         ..options
     };
     let unset = unset(status);

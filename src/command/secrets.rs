@@ -5,7 +5,6 @@ use std::path::Path;
 use super::flush::trust;
 use crate::cli;
 use crate::config::Options;
-use crate::config::entry::Reads;
 use crate::delivery::setup::Config;
 use crate::net::http::Http;
 use crate::secret;
@@ -21,11 +20,11 @@ pub fn learn(sources: &[Source], stranger: Option<&Path>) {
         let Ok(options) = trust::options_with(&source.needs, search, stranger) else {
             continue;
         };
-        let reads = match options.reads {
-            Reads::All => Reads::NoCommands,
-            reads => reads,
+        let options = Options {
+            reads: options.reads.without_commands(),
+            ..options
         };
-        let config = Config::load(&Options { reads, ..options }, &[], &Http::default());
+        let config = Config::load(&options, &[], &Http::default());
         // A name that is also a part of a URL is no secret.
         for destination in &config.destinations {
             secret::unmask(&destination.name);

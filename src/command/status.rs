@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::asking::{ask, print_json};
 use super::runs;
 use crate::cli;
-use crate::config::levels::Search;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
 use crate::console::table::{Align, Column, Table};
@@ -126,7 +125,7 @@ pub fn together(rows: Vec<DestinationStatus>) -> Vec<DestinationStatus> {
 
 /// Returns the configuration file that a destination comes from, if it has one of its own.
 pub fn config_of(row: &DestinationStatus) -> Option<PathBuf> {
-    Search::stored(row.search.as_deref()?).file()
+    super::search_of(row)?.file()
 }
 
 /// Returns the note about a mute.

@@ -63,6 +63,14 @@ pub enum Reads {
 }
 
 impl Reads {
+    /// Returns the same for an inspection, which runs no commands.
+    pub fn without_commands(self) -> Reads {
+        match self {
+            Reads::All => Reads::NoCommands,
+            reads => reads,
+        }
+    }
+
     /// Returns true if a secret may be read from this source.
     pub(super) fn allows(self, source: &Source) -> bool {
         match (self, source) {

@@ -85,7 +85,7 @@ pub struct ActedOn {
     pub name: String,
     #[serde(rename = "notifier_id")]
     pub id: i64,
-    /// How its configuration is found again, as JSON.
+    /// Text by which its configuration is found again; None if it cannot be read.
     #[serde(skip)]
     pub search: Option<String>,
     /// True if another notifier has the same name.

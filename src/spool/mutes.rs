@@ -24,7 +24,7 @@ pub struct Mute {
     pub why: String,
 }
 
-/// Says until when, by whom and why.
+/// Describes the mute with its end, who it is from, and the reason.
 impl fmt::Display for Mute {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let until = clock::local(self.until);

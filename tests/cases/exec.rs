@@ -33,20 +33,6 @@ fn send(sandbox: &Sandbox) -> Outcome {
     sandbox.run_on_spool(&["send", "event.json"])
 }
 
-/// Waits until an attempt has failed for this reason.
-#[track_caller]
-fn expect_reason(sandbox: &Sandbox, reason: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let history = sandbox.run_on_spool(&["history", "1"]).stdout;
-        if history.contains(reason) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{history}");
-        sandbox.run_on_spool(&["flush"]);
-    }
-}
-
 fn read(sandbox: &Sandbox, name: &str) -> String {
     std::fs::read_to_string(sandbox.path(name)).unwrap()
 }
@@ -145,7 +131,7 @@ fn the_exit_code_decides() {
         assert_eq!(sent.code, code, "{script}: {sent:?}");
         for part in parts {
             match code {
-                75 => expect_reason(&sandbox, part),
+                75 => sandbox.expect_reason(part),
                 _ => assert!(sent.stderr.contains(part), "{script}: {sent:?}"),
             }
         }
@@ -172,7 +158,7 @@ fn a_command_that_takes_too_long_is_killed_with_all_that_it_started() {
     sandbox.file("plugin_config.ini", config);
     let sent = send(&sandbox);
     assert_eq!(sent.code, 75, "{sent:?}");
-    expect_reason(&sandbox, "did not end within 2s");
+    sandbox.expect_reason("did not end within 2s");
     let process = format!("/proc/{}/stat", read(&sandbox, "pid").trim());
     let deadline = Instant::now() + PATIENCE;
     let runs = || std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
@@ -194,7 +180,7 @@ fn a_program_that_is_missing_is_found_by_the_check_and_waited_for() {
         "{checked:?}"
     );
     assert_eq!(send(&sandbox).code, 75);
-    expect_reason(&sandbox, "missing.sh`: No such file or directory");
+    sandbox.expect_reason("missing.sh`: No such file or directory");
     let good = sandbox_with("");
     let checked = good.run(&["check-config", "--connect"]);
     checked.expect(0, "");

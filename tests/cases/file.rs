@@ -30,20 +30,6 @@ fn send(sandbox: &Sandbox, events: &str) -> Outcome {
     sandbox.run_on_spool(&["send", "events.json"])
 }
 
-/// Waits until an attempt has failed for this reason.
-#[track_caller]
-fn expect_reason(sandbox: &Sandbox, reason: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let history = sandbox.run_on_spool(&["history", "1"]).stdout;
-        if history.contains(reason) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{history}");
-        sandbox.run_on_spool(&["flush"]);
-    }
-}
-
 /// The lines of the files whose names begin with that of the log, the newest file first.
 fn lines(sandbox: &Sandbox) -> Vec<Value> {
     let mut lines = Vec::new();
@@ -228,7 +214,7 @@ fn a_torn_line_and_a_file_that_is_none_are_met() {
             config.replace("drain = 20", "drain = 1"),
         );
         assert_eq!(send(&sandbox, &event("e-1", "x")).code, 75);
-        expect_reason(&sandbox, said);
+        sandbox.expect_reason(said);
         assert_eq!(std::fs::read(sandbox.path("log/target")).unwrap(), b"");
     }
 }

@@ -7,7 +7,7 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::page::Served;
 use crate::server::{OK, Server};
 
-/// Of a file, so that only the configuration leads to it.
+/// The secret, which is in a file of its own: only the configuration leads to it.
 const SECRET: &str = "pA55-of-the-hook";
 
 /// A spool with a run in whose names, texts and reasons the secret of its notifier is.

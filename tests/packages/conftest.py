@@ -4,12 +4,10 @@ pytest tests/packages                    Ansible 2.16 and the newest version tha
 """
 
 import fcntl
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
 import zipfile
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import venvs
+from counting import endpoint  # noqa: F401
 from waiting import PATIENCE
 
 sys.path.insert(0, str(venvs.ROOT / "packaging"))
@@ -170,25 +169,3 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests += 1
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def endpoint():
-    """An HTTP server that counts its requests."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        server.requests = 0
-        server.url = "http://127.0.0.1:%d/" % server.server_port
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server
-        server.shutdown()

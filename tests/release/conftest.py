@@ -5,14 +5,13 @@ pytest tests/release        needs Debian and root; the roots of the systems are 
 What is left of a system's root after a test is compared with what was there before.
 """
 
-import http.server
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 import venvs
+from counting import endpoint  # noqa: F401
 from waiting import PATIENCE
 
 sys.path.insert(0, str(venvs.ROOT / "packaging"))
@@ -106,28 +105,6 @@ def system(tmp_path):
         return System(root, place)
 
     return start
-
-
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests += 1
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def endpoint():
-    """An HTTP server that counts its requests."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        server.requests = 0
-        server.url = "http://127.0.0.1:%d/" % server.server_port
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture

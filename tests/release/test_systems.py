@@ -34,7 +34,7 @@ def debian(request, system):
 
 
 def left(system):
-    """What remains of the program and its plugin; Python also compiles parts of Ansible."""
+    """Files that remain of the program and its plugin; Python also compiles parts of Ansible."""
     names = {name for name in system.left() if not name.startswith(KEPT)}
     return {name for name in names if "notify" in name or not name.endswith(".pyc")}
 

@@ -163,6 +163,20 @@ impl Sandbox {
         writer.join().unwrap();
         outcome
     }
+
+    /// Waits until an attempt of the first delivery has failed for this reason.
+    #[track_caller]
+    pub fn expect_reason(&self, reason: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let history = self.run_on_spool(&["history", "1"]).stdout;
+            if history.contains(reason) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{history}");
+            self.run_on_spool(&["flush"]);
+        }
+    }
 }
 
 pub fn outcome(child: Child) -> Outcome {

@@ -65,12 +65,10 @@ pub fn findings(examined: Option<Examined>) -> Vec<Finding> {
     let rows = inspected.destinations.iter();
     let deliveries: Vec<Finding> = rows.flat_map(|row| deliveries(row, &inspected)).collect();
     let muted = inspected.mutes.iter().map(|mute| {
-        let rows = inspected.destinations.iter();
-        let name = rows
-            .filter(|row| row.id == mute.destination)
-            .map(|row| &row.name);
-        let names: Vec<&str> = name.map(String::as_str).collect();
-        Finding::note(check, format!("{}: {mute}", names.join(", "))).advise("`unmute` ends that")
+        let mut rows = inspected.destinations.iter();
+        let row = rows.find(|row| row.id == mute.destination);
+        let name = row.map_or("", |row| &row.name);
+        Finding::note(check, format!("{name}: {mute}")).advise("`unmute` ends that")
     });
     findings.extend(muted);
     match deliveries.is_empty() {

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use crate::command::unclaimed;
 use crate::config::Options;
-use crate::config::entry::Reads;
 use crate::config::levels::Search;
 use crate::config::problem::Problem;
 use crate::delivery::destination::Destination;
@@ -36,12 +35,8 @@ impl<'a> Due<'a> {
     /// Loads the configuration, without running its commands for secrets; every problem if nothing can be
     /// sent with it.
     pub fn load(&self, http: &Http) -> Result<Config, Vec<Problem>> {
-        let reads = match self.options.reads {
-            Reads::All => Reads::NoCommands,
-            other => other,
-        };
         let options = Options {
-            reads,
+            reads: self.options.reads.without_commands(),
             ..self.options.clone()
         };
         Config::load(&options, &[], http).usable()

@@ -1,4 +1,4 @@
-//! Limit of a tenant: so many events per second, on average over a minute.
+//! Limit of a tenant: a number of events per second, on average over a minute.
 
 use std::cell::Cell;
 use std::time::Instant;

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Ending of a compressed file.
 const GZIP: &str = ".gz";
 
-/// Where and how lines are appended.
+/// A file to which lines are appended, and its settings.
 pub struct Log {
     pub path: PathBuf,
     pub mode: u32,
