@@ -128,7 +128,7 @@ pub fn left_until(time: i64) -> Option<Duration> {
 
 /// Returns the delay before the next attempt: 1 s, doubled each time, at most 5 minutes; randomised to
 /// 50–100 %.
-fn back_off(attempts: u32) -> Duration {
+pub fn back_off(attempts: u32) -> Duration {
     let whole = Duration::from_secs(1)
         .saturating_mul(1 << attempts.min(16))
         .min(MAX_BACK_OFF);

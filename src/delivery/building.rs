@@ -14,7 +14,8 @@ use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
 use crate::notifier::{
-    KINDS, Kind, Notifier, PASSING_ON, SINGLE, UNKNOWN, WAKING, choice, relay, webhook,
+    BULK_REQUESTS, KINDS, Kind, Notifier, PASSING_ON, SINGLE, UNKNOWN, WAKING, choice, relay,
+    webhook,
 };
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
@@ -49,9 +50,11 @@ impl Config {
         let texts = MessageTemplates::new(&section, known.form);
         texts.try_on(&section, &samples);
         let timing = Timing::new(&section, times);
-        let grouping = grouping_of(&section, kind, timing.is_some());
+        let bulk = known.bulk();
+        let requests = bulk.map_or(16, |_| BULK_REQUESTS);
+        let concurrency = section.count("concurrency", requests, 64);
+        let grouping = grouping_of(&section, kind, timing.is_some(), concurrency);
         let shows_output = names_output(&section) || output.as_ref().is_some_and(names_output);
-        let concurrency = section.count("concurrency", 16, 64);
         let notifier = notifier_of(kind, &section, http, &samples);
         self.collect(&section);
         let name = section.name.strip_prefix("notifier:");
@@ -176,11 +179,17 @@ fn defaults_of(section: &Section, kind: Option<&Kind>) -> Defaults {
     }
 }
 
-/// Reads the grouping of a notifier; `is_timed` if it may hold events.
-fn grouping_of(section: &Section, kind: Option<&Kind>, is_timed: bool) -> Grouping {
-    let batching = match kind.map(|kind| kind.form) {
-        Some(MessageFormat::Data) => Batching::Possible,
-        Some(MessageFormat::Event) => Batching::OfRun(relay::BATCH),
+/// Reads the grouping of a notifier that makes this many requests at a time; `is_timed` if it may hold events.
+fn grouping_of(
+    section: &Section,
+    kind: Option<&Kind>,
+    is_timed: bool,
+    concurrency: usize,
+) -> Grouping {
+    let batching = match (kind.and_then(Kind::bulk), kind.map(|kind| kind.form)) {
+        (Some(bulk), _) => Batching::InBulk(bulk.limits, concurrency),
+        (None, Some(MessageFormat::Data)) => Batching::Possible,
+        (None, Some(MessageFormat::Event)) => Batching::OfRun(relay::BATCH),
         _ => Batching::Impossible,
     };
     let grouping = Grouping::new(section, batching);

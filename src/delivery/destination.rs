@@ -11,10 +11,12 @@ use crate::config::trouble::Trouble;
 use crate::delivery::lanes::Delivery;
 use crate::delivery::record::Recording;
 use crate::event::masked::Masks;
+use crate::event::shorten::shortened;
 use crate::event::stored::EventCodec;
 use crate::event::{Event, State};
 use crate::message::defaults;
 use crate::message::fields::Fields;
+use crate::message::item::Item;
 use crate::message::outputs::Payload;
 use crate::message::{Message, MessageFormat, MessageTemplates};
 use crate::net::http::Http;
@@ -108,14 +110,27 @@ impl Destination {
             return self.group(events);
         }
         let others = events.split_off(1);
-        let mut first = self.single(Context::new(events.remove(0)));
-        first.batch.push(std::mem::take(&mut first.payload));
+        let (mut first, item) = self.item(events.remove(0));
+        first.batch.push(item);
         for event in others {
-            let other = self.single(Context::new(event));
-            first.batch.push(other.payload);
+            let (other, item) = self.item(event);
+            first.batch.push(item);
             first.note = first.note.or(other.note);
         }
         first
+    }
+
+    /// Returns the message about an event of a batch, and what the batch has of it. An event whose data is larger than
+    /// the kind takes is shortened.
+    fn item(&self, mut event: Arc<Event>) -> (Message, Item) {
+        let mut message = self.single(Context::new(event.clone()));
+        let most = self.kind.bulk().map(|bulk| bulk.limits.event_bytes);
+        if most.is_some_and(|most| message.payload.len() > most) {
+            event = Arc::new(shortened(&event));
+            message = self.single(Context::new(event.clone()));
+        }
+        let payload = std::mem::take(&mut message.payload);
+        (message, Item { payload, event })
     }
 
     /// Returns the message about a group of events, presented as the first one that failed, if any did.
@@ -132,8 +147,10 @@ impl Destination {
     }
 
     fn single(&self, context: Context) -> Message {
-        let payload = match self.kind.form {
-            MessageFormat::Event => json(context.event()),
+        let record = self.kind.bulk().and_then(|bulk| bulk.record);
+        let payload = match (self.kind.form, record, self.fields) {
+            (MessageFormat::Event, ..) => json(context.event()),
+            (_, Some(record), Fields::OfEvent) => record(context.event()),
             _ => self.payload.render(&context),
         };
         self.texts.message(&context, payload, self.fields)

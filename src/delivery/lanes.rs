@@ -29,6 +29,10 @@ pub const WINDOW: usize = 512;
 /// Size limit in bytes of their events, not counting groups: a few large ones are enough to work on.
 pub const WINDOW_BYTES: usize = 4 << 20;
 
+/// Number of deliveries of a batch below which it is not made smaller: those that are refused for now must not keep
+/// all others waiting.
+const FEWEST: usize = 16;
+
 /// Number of quick attempts at the end of a run while other deliveries of the run fail as well.
 const FIRST_TURNS: u32 = 3;
 
@@ -50,6 +54,8 @@ pub struct Lanes {
     /// Number and approximate size in memory of the deliveries that have a place in the spool.
     length: usize,
     bytes: usize,
+    /// Number of deliveries that may be made as one at present.
+    batch: usize,
 }
 
 impl Lanes {
@@ -66,6 +72,7 @@ impl Lanes {
             behind: Vec::new(),
             length: 0,
             bytes: 0,
+            batch: usize::MAX,
         }
     }
 
@@ -164,7 +171,8 @@ impl Lanes {
             }
             lane.under_way = Some((first.event.run.clone(), first.id));
             lane.sends_held = was_held;
-            let count = lane.fitting(lane.together(&self.grouping));
+            let most = lane.together(&self.grouping).min(self.batch);
+            let count = lane.fitting(most, self.grouping.bytes);
             return Some(lane.waiting.drain(..count).collect());
         }
     }
@@ -214,7 +222,9 @@ impl Lanes {
         let (event, ends_run) = (first.event.clone(), first.ends_run(&self.grouping));
         let name: Rc<str> = Rc::from(&*first.lane(&self.grouping));
         let lane = self.lanes.entry(name.clone()).or_default();
-        lane.under_way = None;
+        // The first one of the attempt may be finished.
+        let under_way = lane.under_way.take();
+        let run = under_way.map_or_else(|| event.run.clone(), |(run, _)| run);
         if ends_run && self.is_preceded(&event.run.id) {
             for end in claimed {
                 // If it fails repeatedly, the others go first.
@@ -227,7 +237,7 @@ impl Lanes {
             let behind = std::mem::replace(&mut lane.waiting, claimed.into());
             lane.waiting.extend(behind);
         }
-        self.go_on(name, &event.run.id, now);
+        self.go_on(name, &run.id, now);
     }
 
     /// Returns true if anything is still to be delivered before the end of a run.
@@ -237,9 +247,7 @@ impl Lanes {
 
     /// Removes claimed deliveries that are finished; their lane continues.
     pub fn finish(&mut self, claimed: &[Delivery], now: Instant) {
-        for delivery in claimed {
-            self.make_room_of(delivery);
-        }
+        self.retire(claimed, now);
         let Some(first) = claimed.first() else { return };
         let name: Rc<str> = Rc::from(&*first.lane(&self.grouping));
         if let Some(lane) = self.lanes.get_mut(&name) {
@@ -249,8 +257,26 @@ impl Lanes {
         if first.event.end.is_some() {
             self.opening.close(run);
         }
-        self.ends.moved(now);
         self.go_on(name, run, now);
+    }
+
+    /// Removes those of claimed deliveries that are finished; their lane continues once the others are put back.
+    pub fn retire(&mut self, finished: &[Delivery], now: Instant) {
+        for delivery in finished {
+            self.make_room_of(delivery);
+        }
+        self.ends.moved(now);
+    }
+
+    /// Halves the number of deliveries that are made as one: of this many, some were refused for now.
+    pub fn shrink(&mut self, size: usize) {
+        self.batch = (size / 2).max(FEWEST);
+    }
+
+    /// Allows more deliveries to be made as one, after some were that all arrived.
+    pub fn grow(&mut self) {
+        let step = (self.grouping.most / 10).max(1);
+        self.batch = self.batch.saturating_add(step);
     }
 
     fn make_room_of(&mut self, delivery: &Delivery) {
@@ -401,7 +427,7 @@ impl Lanes {
             return;
         }
         for (name, lane) in &mut self.lanes {
-            if run.is_none_or(|run| Grouping::is_group_of(run, name)) {
+            if run.is_none_or(|run| self.grouping.is_group_of(run, name)) {
                 let untried = lane.waiting.iter_mut().filter(|one| one.attempts == 0);
                 untried.for_each(|one| one.due = None);
             }
@@ -443,7 +469,7 @@ impl Lanes {
         let most = self.grouping.most.max(self.grouping.held);
         let whole_groups = !self.grouping.is_batch() && most > 1;
         Room {
-            deliveries: WINDOW.max(2 * most),
+            deliveries: WINDOW.max((1 + self.grouping.lanes()) * most),
             bytes: if whole_groups {
                 usize::MAX
             } else {

@@ -4,7 +4,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::failure::Failure;
+use crate::secret;
 use crate::spool::DeliveryState;
+use crate::text::{characters, cut};
+
+/// Length limit of a stored error, in characters.
+const MAX_ERROR: usize = 2000;
 
 /// State of a delivery after an attempt.
 pub enum Verdict {
@@ -24,16 +30,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Turns a retry into a permanent failure if the delivery has been failing for too long.
-    pub fn unless_failing_for(self, time: Duration) -> Verdict {
-        match self {
-            Verdict::Retry { error, most, .. } if time > most => {
-                Verdict::Dead(format!("given up after {most:?}: {error}"))
-            }
-            verdict => verdict,
-        }
-    }
-
     /// Returns the state of the delivery after the attempt.
     pub fn state(&self) -> DeliveryState {
         match self {
@@ -59,6 +55,13 @@ impl Verdict {
         let wait = due.saturating_duration_since(Instant::now()).as_millis();
         Timestamp::now().as_millisecond() + i64::try_from(wait).unwrap_or(0)
     }
+}
+
+/// Returns the error of a failure as it is stored: the service's answer may repeat what it was sent, and stored text
+/// is not masked later.
+pub fn stored(failure: &Failure) -> String {
+    let error = secret::redact(failure.error());
+    cut(&error, MAX_ERROR, characters).into_owned()
 }
 
 /// Returns the time from the first to the last of these times, in milliseconds since 1970, counting each

@@ -4,6 +4,7 @@ pub mod body;
 pub mod content;
 pub mod defaults;
 pub mod fields;
+pub mod item;
 pub mod labels;
 pub mod outputs;
 
@@ -20,6 +21,7 @@ use crate::event::{Event, State, Status};
 use crate::message::body::{Body, readable};
 use crate::message::content::Content;
 use crate::message::fields::{Fields, fields, mapped_fields};
+use crate::message::item::Item;
 use crate::template::Template;
 use crate::template::context::Context;
 use crate::text::{Escape, one_line, printable};
@@ -32,8 +34,8 @@ pub struct Message {
     /// Fields of `[outputs]`, as the text of a JSON object; for a kind that sends data, the `body` instead if
     /// there is one, in the notifier's `content`. Requests share it: it may be large.
     pub payload: Bytes,
-    /// Payloads of the events of a batch, instead of `payload`.
-    pub batch: Vec<Bytes>,
+    /// Events of a batch, whose payloads replace `payload`.
+    pub batch: Vec<Item>,
     /// One line, without markup.
     pub subject: String,
     /// A few lines in the markup of the kind.
@@ -117,6 +119,9 @@ impl Level {
 pub enum MessageFormat {
     /// Only the payload, or `body` as JSON.
     Data,
+    /// Only the payload, or `body`, as a value of JSON, which the kind puts into its requests.
+    #[allow(dead_code)]
+    Record,
     /// The event itself: nothing is rendered.
     Event,
     /// Texts in this markup; `body`, if the kind has one, is JSON.
@@ -143,13 +148,18 @@ impl MessageFormat {
     fn escape(self) -> Escape {
         match self {
             MessageFormat::Text(escape) => escape,
-            MessageFormat::Data | MessageFormat::Event | MessageFormat::Mail => Escape::Plain,
+            MessageFormat::Mail => Escape::Plain,
+            MessageFormat::Data | MessageFormat::Record | MessageFormat::Event => Escape::Plain,
         }
     }
 
     /// Returns true if a message has texts for people.
     pub fn has_texts(self) -> bool {
-        !matches!(self, MessageFormat::Data | MessageFormat::Event)
+        !self.is_data() && self != MessageFormat::Event
+    }
+
+    fn is_data(self) -> bool {
+        matches!(self, MessageFormat::Data | MessageFormat::Record)
     }
 }
 
@@ -160,7 +170,11 @@ impl MessageTemplates {
             let source = section.template(key)?;
             noted(section, key, Template::text(source, escape))
         };
-        let content = (form == MessageFormat::Data).then(|| Content::of(section));
+        let content = match form {
+            MessageFormat::Data => Some(Content::of(section)),
+            MessageFormat::Record => Some(Content::Json),
+            _ => None,
+        };
         let form = match content {
             Some(Content::Text) => MessageFormat::Text(Escape::Plain),
             _ => form,
@@ -178,7 +192,7 @@ impl MessageTemplates {
             body: match form {
                 MessageFormat::Event => None,
                 MessageFormat::Mail => text("body", Escape::Html).map(Body::Text),
-                MessageFormat::Data | MessageFormat::Text(_) => {
+                MessageFormat::Data | MessageFormat::Record | MessageFormat::Text(_) => {
                     section.template("body").and_then(|source| {
                         let body = Body::new(source, content.unwrap_or_default());
                         noted(section, "body", body)
@@ -284,7 +298,7 @@ impl MessageTemplates {
     fn body(&self, context: &Context, note: &mut Option<String>) -> Option<Value> {
         match self.body.as_ref()?.render(context) {
             // Data may be null, and keeps Ansible's output verbatim.
-            Ok(body) if self.form == MessageFormat::Data => Some(body),
+            Ok(body) if self.form.is_data() => Some(body),
             Ok(Value::Null) => {
                 *note = Some(format!("`body` {NOTHING}"));
                 None

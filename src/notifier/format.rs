@@ -90,7 +90,7 @@ impl Format {
                 over_http::json(&CloudEvent::new(message, &data))
             }
             _ if message.batch.is_empty() => message.payload.clone(),
-            _ => self.content.join(&message.batch),
+            _ => self.content.join(&message.payloads()),
         };
         let fields = self.fields.iter();
         let fields = fields.map(|(name, value)| (name.as_str(), value.expose()));

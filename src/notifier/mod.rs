@@ -36,11 +36,14 @@ pub mod zulip;
 use std::rc::Rc;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 
 use crate::config::section::Section;
+use crate::event::Event;
 use crate::failure::{Check, Failure, outcome};
 use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::Http;
+use crate::route::grouping::Limits;
 
 /// Kinds that page people: without `check_mode`, they get no events in check mode.
 pub const WAKING: [&str; 3] = ["pagerduty", "twilio", "alertmanager"];
@@ -52,6 +55,19 @@ pub const SINGLE: [&str; 3] = ["pagerduty", "grafana", "alertmanager"];
 /// Kinds that pass events on as they are, to a program that decides what becomes of them: they want every event, and
 /// send those of a run in batches.
 pub const PASSING_ON: [&str; 1] = ["relay"];
+
+/// Kinds that send events in bulk, by name.
+pub const IN_BULK: [(&str, &Bulk); 0] = [];
+
+/// Default of `concurrency` of a kind that sends in bulk.
+pub const BULK_REQUESTS: usize = 4;
+
+/// Properties of a kind that sends events in bulk: a request has many, and an answer for each of them.
+pub struct Bulk {
+    pub limits: Limits,
+    /// Returns the data of an event without `[outputs]` and `body`, unless the usual fields are sent.
+    pub record: Option<fn(&Event) -> Bytes>,
+}
 
 /// Declares the kinds of notifiers, by the names of their modules.
 macro_rules! kinds {
@@ -113,6 +129,14 @@ pub struct Kind {
     pub build: fn(&Section, &Http) -> Option<Rc<dyn Notifier>>,
 }
 
+impl Kind {
+    /// Returns how it sends events in bulk, if it does.
+    pub fn bulk(&self) -> Option<&'static Bulk> {
+        let known = IN_BULK.iter().find(|(name, _)| *name == self.name);
+        known.map(|(_, bulk)| *bulk)
+    }
+}
+
 /// Relation between the messages of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Thread {
@@ -139,6 +163,8 @@ pub struct Sent {
     pub to_nobody: bool,
     /// Note about a default that was sent instead of a template's result.
     pub replaced: Option<String>,
+    /// Result for each event of a batch, in order; empty if the result of the attempt is that of all.
+    pub each: Vec<Result<(), Failure>>,
 }
 
 impl Sent {
@@ -149,6 +175,31 @@ impl Sent {
             failure: outcome(recipients, failures).err(),
             to_nobody: recipients == 0,
             replaced: None,
+            each: Vec::new(),
+        }
+    }
+
+    /// Returns the result of a batch whose receiver answered for each of its events, in order.
+    #[allow(dead_code)]
+    pub fn each(results: Vec<Result<(), Failure>>) -> Sent {
+        Sent {
+            each: results,
+            ..Sent::default()
+        }
+    }
+
+    /// Returns the result for all of a number of events, and that for each of them if they differ.
+    pub fn results(self, events: usize) -> (Result<(), Failure>, Vec<Result<(), Failure>>) {
+        let Some(first) = self.each.first().cloned() else {
+            return (self.failure.map_or(Ok(()), Err), Vec::new());
+        };
+        if self.each.len() != events {
+            let text = format!("results for {} of {events} events", self.each.len());
+            return (Err(Failure::retry(text)), Vec::new());
+        }
+        match self.each.iter().all(|result| *result == first) {
+            true => (first, Vec::new()),
+            false => (Ok(()), self.each),
         }
     }
 

@@ -108,11 +108,8 @@ fn address(section: &Section, text: &str) -> Option<Url> {
 impl Relay {
     /// Returns the request with the events of a message, to the first relay.
     fn segment(&self, message: &Message) -> Result<Request, Failure> {
-        let events = match message.batch.as_slice() {
-            [] => std::slice::from_ref(&message.payload),
-            batch => batch,
-        };
-        let body = packed(events)
+        let events = message.payloads();
+        let body = packed(&events)
             .map_err(|error| Failure::permanent(format!("cannot compress the events: {error}")))?;
         if events.len() > 1 && body.len() > MAX_SEGMENT {
             let text = "the events are larger than a segment of 256 KiB";

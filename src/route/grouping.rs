@@ -2,6 +2,7 @@
 //! many messages.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use crate::config::section::Section;
@@ -25,6 +26,19 @@ pub struct Grouping {
     pub most: usize,
     /// The same for deliveries that were held, for example until the end of a mute.
     pub held: usize,
+    /// Maximum approximate size in bytes of the events that are combined.
+    pub bytes: usize,
+}
+
+/// Limits of the requests of a kind that sends in bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Number of events in a request, unless `batch` sets it.
+    pub events: usize,
+    /// Size of the body in bytes, before compression.
+    pub bytes: usize,
+    /// Size of the data of one event in bytes; a larger one is shortened.
+    pub event_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +51,8 @@ enum By {
     Batch,
     /// The same for the events of one run.
     BatchOfRun,
+    /// The same in this many lanes in parallel, each with hosts of its own.
+    BatchOfHosts(usize),
     Host,
     Task,
     Play,
@@ -57,6 +73,7 @@ impl Default for Grouping {
             wait: Duration::ZERO,
             most: 1,
             held: 1,
+            bytes: usize::MAX,
         }
     }
 }
@@ -68,25 +85,32 @@ pub enum Batching {
     Impossible,
     /// Always, and only events of one run; by default this many.
     OfRun(usize),
+    /// Always, within these limits, in this many requests at a time.
+    InBulk(Limits, usize),
 }
 
 impl Grouping {
     /// Reads `group_by`, `group_wait` and `order`, and `batch` if the kind supports it.
     pub fn new(section: &Section, batching: Batching) -> Grouping {
-        if let Batching::OfRun(default) = batching {
-            let most = section.count("batch", default, LARGEST);
-            return Grouping {
-                by: By::BatchOfRun,
-                wait: Duration::ZERO,
-                most,
-                held: most,
-            };
+        match batching {
+            Batching::OfRun(default) => {
+                let most = section.count("batch", default, LARGEST);
+                return Grouping::batch(By::BatchOfRun, most);
+            }
+            Batching::InBulk(limits, lanes) => return Grouping::in_bulk(section, limits, lanes),
+            Batching::Possible | Batching::Impossible => {}
         }
         let wait = section.duration("group_wait", WAIT);
-        let batch = match batching {
-            Batching::Possible => section.count("batch", 1, LARGEST),
-            Batching::Impossible | Batching::OfRun(_) => 1,
+        let (batch, batch_wait) = match batching {
+            Batching::Possible => (
+                section.count("batch", 1, LARGEST),
+                section.duration("batch_wait", Duration::ZERO),
+            ),
+            _ => (1, Duration::ZERO),
         };
+        if batching == Batching::Possible && section.is_given("batch_wait") {
+            section.needs("batch_wait", "batch");
+        }
         let by = section.choice("group_by", By::Event, &NAMES);
         if by != By::Event && batch > 1 {
             section.problem("batch", "`batch` and `group_by` are set; keep one of them");
@@ -102,23 +126,40 @@ impl Grouping {
                 ..Grouping::default()
             },
             (By::Event, most) => Grouping {
-                by: By::Batch,
-                wait: Duration::ZERO,
-                most,
-                held: most,
+                wait: batch_wait,
+                ..Grouping::batch(By::Batch, most)
             },
             (by, _) => Grouping {
-                by,
                 wait,
-                most: LARGEST,
-                held: LARGEST,
+                ..Grouping::batch(by, LARGEST)
             },
+        }
+    }
+
+    /// Reads the keys of a kind that sends in bulk: `batch`, `batch_wait` and `order`.
+    fn in_bulk(section: &Section, limits: Limits, lanes: usize) -> Grouping {
+        let most = section.count("batch", limits.events, LARGEST);
+        let orders = [("host", By::BatchOfHosts(lanes)), ("run", By::Batch)];
+        let by = section.choice("order", By::BatchOfHosts(lanes), &orders);
+        Grouping {
+            wait: section.duration("batch_wait", Duration::ZERO),
+            bytes: limits.bytes,
+            ..Grouping::batch(by, most)
+        }
+    }
+
+    fn batch(by: By, most: usize) -> Grouping {
+        Grouping {
+            by,
+            most,
+            held: most,
+            ..Grouping::default()
         }
     }
 
     /// Returns true if combined deliveries remain separate messages.
     pub fn is_batch(&self) -> bool {
-        matches!(self.by, By::Batch | By::BatchOfRun)
+        matches!(self.by, By::Batch | By::BatchOfRun | By::BatchOfHosts(_))
     }
 
     /// Returns true if there is a single lane, for all deliveries.
@@ -141,14 +182,14 @@ impl Grouping {
 
     /// Returns true if lanes of one run are delivered in parallel.
     pub fn is_parallel(&self) -> bool {
-        !matches!(self.by, By::InOrder | By::Batch | By::BatchOfRun)
+        self.by != By::InOrder && !self.is_batch()
     }
 
     /// Returns true if an event can share its message with others: a result can, a step of the run cannot.
     pub fn gathers(&self, event: &Event) -> bool {
         match self.by {
             By::Event | By::InOrder => false,
-            By::Batch | By::BatchOfRun => true,
+            By::Batch | By::BatchOfRun | By::BatchOfHosts(_) => true,
             By::Host | By::Task | By::Play | By::Run => event.state.is_some(),
         }
     }
@@ -163,6 +204,11 @@ impl Grouping {
             By::InOrder => Cow::Borrowed(event.run.ident.as_ref().unwrap_or(run)),
             By::BatchOfRun => Cow::Borrowed(run),
             By::Batch => Cow::Borrowed(STEPS),
+            By::BatchOfHosts(lanes) => {
+                let mut hasher = DefaultHasher::new();
+                event.host_name().hash(&mut hasher);
+                Cow::Owned((hasher.finish() % lanes.max(1) as u64).to_string())
+            }
             // As without groups, the ends of all runs are in order.
             _ if !self.gathers(event) => Cow::Borrowed(STEPS),
             By::Host => of_run(Some(event.host_name())),
@@ -179,7 +225,7 @@ impl Grouping {
     pub fn part(&self, event: &Event) -> Option<String> {
         let play = || event.play.as_ref().map_or("", |play| &play.name);
         match self.by {
-            By::Event | By::InOrder | By::Batch | By::BatchOfRun => None,
+            By::Event | By::InOrder | By::Batch | By::BatchOfRun | By::BatchOfHosts(_) => None,
             By::Host => Some(event.host_name().to_owned()),
             By::Task => {
                 let task = event.task.as_deref().map(task_key);
@@ -190,10 +236,20 @@ impl Grouping {
         }
     }
 
-    /// Returns true if a lane gathers results of this run.
-    pub fn is_group_of(run: &str, lane: &str) -> bool {
-        lane.strip_prefix(run)
-            .is_some_and(|part| part.starts_with('\n'))
+    /// Returns how many lanes may combine deliveries at the same time, as far as that is limited.
+    pub fn lanes(&self) -> usize {
+        match self.by {
+            By::BatchOfHosts(lanes) => lanes,
+            _ => 1,
+        }
+    }
+
+    /// Returns true if a lane may be gathering results of this run.
+    pub fn is_group_of(&self, run: &str, lane: &str) -> bool {
+        self.is_batch()
+            || lane
+                .strip_prefix(run)
+                .is_some_and(|part| part.starts_with('\n'))
     }
 }
 

@@ -60,17 +60,20 @@ impl Spool {
             .await
     }
 
-    /// Records an attempt and its effect on the deliveries. Not `async`, so that the mark is not copied into
-    /// the caller's future.
-    pub fn mark(&self, mark: Mark) -> impl Future<Output = Result<()>> {
+    /// Records an attempt and its effect on the deliveries: a mark for those with the same result. Not `async`,
+    /// so that the marks are not copied into the caller's future.
+    pub fn mark(&self, marks: Vec<Mark>) -> impl Future<Output = Result<()>> {
         let room = self.room();
         self.write(move |connection| {
-            let text = mark.message.as_deref();
-            let text = text.filter(|text| room.has_spare(connection, text.len() as u64));
-            if let Some(text) = text {
-                attempts::keep_message(connection, &mark.deliveries, (mark.started, text))?;
+            for mark in &marks {
+                let text = mark.message.as_deref();
+                let text = text.filter(|text| room.has_spare(connection, text.len() as u64));
+                if let Some(text) = text {
+                    attempts::keep_message(connection, &mark.deliveries, (mark.started, text))?;
+                }
+                deliveries::mark(connection, mark)?;
             }
-            deliveries::mark(connection, &mark)
+            Ok(())
         })
     }
 

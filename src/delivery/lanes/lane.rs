@@ -185,14 +185,15 @@ impl Lane {
         }
     }
 
-    /// Returns how many of its first deliveries, at most `most`, are not too large together. A group that
-    /// was tried stays as it is.
-    pub fn fitting(&self, most: usize) -> usize {
+    /// Returns how many of its first deliveries, at most `most`, are not too large together: `limit` is that of all
+    /// their events, in bytes. A group that was tried stays as it is.
+    pub fn fitting(&self, most: usize, limit: usize) -> usize {
         let is_new = self.waiting.front().is_some_and(|one| one.attempts == 0);
-        let mut bytes = 0;
+        let (mut bytes, mut all) = (0, 0);
         let fits = |one: &&Delivery| {
             bytes += one.in_spool;
-            bytes <= MESSAGE_BYTES || !is_new
+            all += one.size();
+            all <= limit && (bytes <= MESSAGE_BYTES || !is_new)
         };
         let fitting = self.waiting.iter().take(most).take_while(fits).count();
         fitting.max(1).min(self.waiting.len())

@@ -14,7 +14,7 @@ use crate::delivery::lanes::{Delivery, Lanes};
 use crate::event::Event;
 use crate::event::parse::EventParser;
 use crate::notifier::Thread;
-use crate::route::grouping::{Batching, Grouping};
+use crate::route::grouping::{Batching, Grouping, Limits};
 use crate::spool::Room;
 
 const DRAIN: Duration = Duration::from_secs(5);
@@ -22,11 +22,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 /// Ways to group a notifier's deliveries.
-const GROUPINGS: [(&str, &str); 7] = [
+const GROUPINGS: [(&str, &str); 8] = [
     ("order", "host"),
     ("order", "run"),
     ("batch", "7"),
     (OF_RUN, "7"),
+    (IN_BULK, "7"),
     ("group_by", "host"),
     ("group_by", "task"),
     ("group_by", "run"),
@@ -34,6 +35,9 @@ const GROUPINGS: [(&str, &str); 7] = [
 
 /// Stands for `batch` of a kind whose batches are of one run.
 const OF_RUN: &str = "batch of a run";
+
+/// Stands for `batch` of a kind that sends in bulk.
+const IN_BULK: &str = "batch in bulk";
 
 /// A delivery pending in the spool.
 struct Row {
@@ -82,6 +86,14 @@ fn grouping((key, value): (&str, &str)) -> Grouping {
     let mut section = Section::new("notifier:x", Origin::Play);
     let (key, batching) = match key {
         OF_RUN => ("batch", Batching::OfRun(1)),
+        IN_BULK => {
+            let limits = Limits {
+                events: 1,
+                bytes: 100_000,
+                event_bytes: 50_000,
+            };
+            ("batch", Batching::InBulk(limits, 3))
+        }
         key => (key, Batching::Possible),
     };
     section.set(Entry {
@@ -266,7 +278,10 @@ impl World {
         let mood = self.mood(&claimed);
         if claimed.len() > 1 && self.grouping.is_batch() && self.rng.u8(..4) == 0 {
             let half = claimed.len() / 2;
-            return self.put_back(claimed, half, Duration::ZERO);
+            if self.rng.bool() {
+                return self.put_back(claimed, half, Duration::ZERO);
+            }
+            return self.divide(claimed);
         }
         let together = claimed.len();
         let wait = match mood {
@@ -294,6 +309,17 @@ impl World {
         self.put_back(claimed, together, wait);
     }
 
+    /// Ends an attempt of which only the first deliveries arrived.
+    fn divide(&mut self, mut claimed: Vec<Delivery>) {
+        let size = claimed.len();
+        let again = claimed.split_off(self.rng.usize(1..size));
+        self.retire(&claimed);
+        self.window.lanes.retire(&claimed, self.now);
+        self.window.lanes.shrink(size);
+        let wait = Duration::from_millis(self.rng.u64(..2000));
+        self.put_back(again, self.grouping.most, wait);
+    }
+
     fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize, wait: Duration) {
         claimed[0].due = Some(self.now + wait);
         for delivery in &claimed {
@@ -305,6 +331,12 @@ impl World {
     }
 
     fn finish(&mut self, claimed: &[Delivery]) {
+        self.retire(claimed);
+        self.window.lanes.finish(claimed, self.now);
+    }
+
+    /// Removes finished deliveries from the spool.
+    fn retire(&mut self, claimed: &[Delivery]) {
         for delivery in claimed {
             let is_end = delivery.event.end.is_some();
             let known = self.rows.remove(&delivery.id).map(|row| row.lane);
@@ -317,7 +349,6 @@ impl World {
             }
         }
         self.moved = self.now;
-        self.window.lanes.finish(claimed, self.now);
     }
 
     /// Checks that everything left of a run before its end failed, or waits behind a failure; unless

@@ -62,6 +62,8 @@ pub struct Outcome {
 /// Result of sending a message, and its by-products.
 pub struct Reply {
     pub result: Result<(), Failure>,
+    /// Result for each claimed delivery, if they differ; empty if `result` is that of all.
+    pub each: Vec<Result<(), Failure>>,
     /// Recipients that have the message, even if it failed.
     pub reached: Receipts,
     /// Error of a template that failed.
@@ -76,6 +78,7 @@ impl From<Failure> for Reply {
     fn from(failure: Failure) -> Reply {
         Reply {
             result: Err(failure),
+            each: Vec::new(),
             reached: Receipts::new(),
             note: None,
             message: None,
@@ -106,9 +109,9 @@ impl Attempt {
         let told = self.in_turn(told).await;
         let reply = told.unwrap_or_else(|fault| Failure::Permanent(fault).into());
         failpoint::pass("after_send");
-        let earlier = match reply.result {
-            Ok(()) => Vec::new(),
-            Err(_) => self.earlier().await,
+        let earlier = match &reply.result {
+            Ok(()) if reply.each.is_empty() => Vec::new(),
+            _ => self.earlier().await,
         };
         Outcome {
             claimed: self.claimed,
@@ -194,11 +197,14 @@ impl Attempt {
             message.threads = threads::recall(event, kept);
         }
         let kept = is_kept.then(|| self.shown(&message)).flatten();
+        let mut each = Vec::new();
         let result = match self.notifier.send(&message).await {
-            Ok(sent) => {
+            Ok(mut sent) => {
                 message.note = sent.note().or(message.note);
-                message.reached.extend(sent.reached);
-                sent.failure.map_or(Ok(()), Err)
+                message.reached.extend(std::mem::take(&mut sent.reached));
+                let (result, results) = sent.results(self.claimed.len());
+                each = results;
+                result
             }
             Err(failure) => Err(failure),
         };
@@ -210,6 +216,7 @@ impl Attempt {
         let note = message.note.filter(|_| delivered);
         Reply {
             result,
+            each,
             reached: message.reached,
             note: note.map(|note| secret::redact(&note)),
             message: kept,

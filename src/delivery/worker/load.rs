@@ -156,7 +156,7 @@ impl Worker {
             threads: Vec::new(),
         };
         // If the spool cannot be written, the next check finds it again.
-        let _ = spool.mark(mark).await;
+        let _ = spool.mark(vec![mark]).await;
     }
 
     /// Returns the recipients that already have the message of a delivery.

@@ -5,6 +5,7 @@
 //! while the loop runs. Others use the `WorkerHandle`.
 
 mod attempt;
+mod divide;
 mod handle;
 mod held;
 mod large;

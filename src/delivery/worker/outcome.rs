@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::attempt::{Outcome, Reply};
+use super::divide::{Began, Part, by_age};
 use super::{Step, Worker};
-use crate::delivery::breaker::MAX_PAUSE;
 use crate::delivery::destination::Destination;
 use crate::delivery::lanes::Delivery;
 use crate::delivery::shared::Shared;
@@ -17,15 +17,11 @@ use crate::failpoint;
 use crate::failure::Failure;
 use crate::notifier::{Notifier, choice};
 use crate::panics;
-use crate::secret::{self, Answers};
+use crate::secret::Answers;
 use crate::spool::{self, DeliveryState, Mark};
-use crate::text::{characters, cut};
 
 /// Time after which a delivery is dead if its credentials are still rejected.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
-
-/// Length limit of a stored error, in characters.
-const MAX_ERROR: usize = 2000;
 
 /// State of a notifier's credentials.
 #[derive(Default)]
@@ -47,11 +43,10 @@ enum Secrets {
     Renewed,
 }
 
-/// Attempt whose mark was written, or could not be.
+/// Attempt whose marks were written, or could not be.
 pub struct Recorded {
-    claimed: Vec<Delivery>,
-    verdict: Verdict,
-    mark: Mark,
+    parts: Vec<Part>,
+    marks: Vec<Mark>,
     result: Result<(), spool::Error>,
 }
 
@@ -104,37 +99,70 @@ impl Worker {
         }
     }
 
-    /// Turns an outcome into a verdict, and records it.
+    /// Turns an outcome into verdicts, and records them.
     fn judge(&mut self, outcome: Outcome, secrets: Secrets) {
         let mut claimed = outcome.claimed;
         let Reply {
             result,
+            each,
             reached,
             note,
             message,
             threads,
         } = outcome.reply;
-        let verdict = self.verdict(&claimed, secrets, result);
-        let began = (outcome.started, outcome.begun);
-        let verdict = unless_too_old(&mut claimed[0], began, outcome.earlier, verdict);
         claimed[0].reached.extend(reached);
-        for delivery in &mut claimed {
-            delivery.attempts += 1;
+        let began = Began {
+            started: outcome.started,
+            begun: outcome.begun,
+            earlier: outcome.earlier,
+            first: claimed[0].id,
+        };
+        let parts = match each.is_empty() {
+            true => {
+                let verdict = self.verdict(&claimed, secrets, result);
+                vec![(claimed, verdict)]
+            }
+            false => self.divide(claimed, each),
+        };
+        let parts = parts.into_iter().flat_map(|part| by_age(part, &began));
+        let mut parts: Vec<Part> = parts.collect();
+        let mut marks = Vec::new();
+        for (claimed, verdict) in &mut parts {
+            for delivery in claimed.iter_mut() {
+                delivery.attempts += 1;
+            }
+            let said = (note.clone(), threads.clone());
+            let mut mark = self.mark(claimed, began.started, verdict, said);
+            mark.message = message.clone();
+            marks.push(mark);
         }
-        let mut mark = self.mark(&claimed, outcome.started, &verdict, (note, threads));
-        mark.message = message;
-        if mark.deliveries.is_empty() {
-            self.threads.extend(mark.threads);
-            self.settle(claimed, verdict);
-        } else {
-            let unrecorded = &self.handle.unrecorded;
-            unrecorded.set(unrecorded.get() + 1);
-            let shared = self.shared.clone();
-            self.steps.spawn_local(async move {
-                let recorded = record(&shared, claimed, verdict, mark).await;
-                Step::Recorded(recorded)
-            });
+        self.write(parts, marks);
+    }
+
+    /// Writes the marks of an attempt, in one transaction; then the lane continues.
+    fn write(&mut self, parts: Vec<Part>, marks: Vec<Mark>) {
+        let (marks, unspooled): (Vec<_>, Vec<_>) = marks
+            .into_iter()
+            .partition(|mark| !mark.deliveries.is_empty());
+        let threads = unspooled.into_iter().flat_map(|mark| mark.threads);
+        self.threads.extend(threads);
+        if marks.is_empty() {
+            return self.settle(parts);
         }
+        let unrecorded = &self.handle.unrecorded;
+        unrecorded.set(unrecorded.get() + marks.len());
+        let shared = self.shared.clone();
+        self.steps.spawn_local(async move {
+            let recorded = record(&shared, parts, marks).await;
+            Step::Recorded(recorded)
+        });
+    }
+
+    /// Notes a success, and returns its verdict.
+    pub(super) fn succeeded(&mut self) -> Verdict {
+        self.credentials.renewed = None;
+        let reopened = self.breaker.succeeded();
+        Verdict::Delivered { reopened }
     }
 
     /// Turns a result into a verdict and updates the breaker.
@@ -147,15 +175,12 @@ impl Worker {
         let (destination, now) = (&self.handle.destination, Instant::now());
         let failure = match result {
             Ok(()) => {
-                self.credentials.renewed = None;
-                let reopened = self.breaker.succeeded();
-                return Verdict::Delivered { reopened };
+                self.window.lanes.grow();
+                return self.succeeded();
             }
             Err(failure) => failure,
         };
-        // The service's answer may repeat what it was sent, and stored text is not masked later.
-        let error = secret::redact(failure.error());
-        let mut error = cut(&error, MAX_ERROR, characters).into_owned();
+        let mut error = verdict::stored(&failure);
         let mut most = destination.max_age;
         let mut together = claimed.len();
         let wait = match failure {
@@ -227,52 +252,68 @@ impl Worker {
 
     /// Continues after an attempt whose mark was written, or could not be.
     pub(super) fn finish_recording(&mut self, recorded: Recorded) {
-        let mut mark = recorded.mark;
+        let marks = recorded.marks;
         match recorded.result {
             Ok(()) => {
                 let unrecorded = &self.handle.unrecorded;
-                unrecorded.set(unrecorded.get() - 1);
-                self.stored = mark.breaker;
-                for (key, _) in &mark.threads {
-                    self.threads.remove(key);
+                unrecorded.set(unrecorded.get() - marks.len());
+                for mark in marks {
+                    self.stored = mark.breaker;
+                    for (key, _) in &mark.threads {
+                        self.threads.remove(key);
+                    }
                 }
             }
             Err(error) => {
                 self.shared.complain(&format!(
                     "deliveries cannot be recorded now and may be repeated: {error}"
                 ));
-                self.threads.extend(mark.threads.clone());
-                mark.message = None;
-                self.unrecorded.push(mark);
+                for mut mark in marks {
+                    self.threads.extend(mark.threads.clone());
+                    mark.message = None;
+                    self.unrecorded.push(mark);
+                }
             }
         }
-        self.settle(recorded.claimed, recorded.verdict);
+        self.settle(recorded.parts);
     }
 
     /// Continues the lane once the attempt is recorded: only then, so that order and counts hold.
-    fn settle(&mut self, mut claimed: Vec<Delivery>, verdict: Verdict) {
+    fn settle(&mut self, parts: Vec<Part>) {
         failpoint::pass("after_mark");
-        let (state, now) = (verdict.state(), Instant::now());
+        let (now, mut again) = (Instant::now(), None);
         let (lanes, handle) = (&mut self.window.lanes, &self.handle);
         handle.under_way.set(handle.under_way.get() - 1);
         self.shared.progress.notify_one();
-        if let Verdict::Retry { due, together, .. } = verdict {
-            claimed[0].due = Some(due);
-            return lanes.put_back(claimed, together, now);
+        let mut finished = Vec::new();
+        for (mut claimed, verdict) in parts {
+            if let Verdict::Retry { due, together, .. } = verdict {
+                claimed[0].due = Some(due);
+                again = Some((claimed, together));
+                continue;
+            }
+            if matches!(verdict, Verdict::Delivered { reopened: true }) {
+                lanes.release();
+            }
+            let state = verdict.state();
+            if state == DeliveryState::Delivered || !claimed[0].reached.is_empty() {
+                lanes.opened(&claimed[0].event.run.id);
+            }
+            let mut own = handle.own.borrow_mut();
+            for delivery in &claimed {
+                self.shared.forget(delivery.id);
+                handle.done.set(handle.done.get().and(state));
+                // Deliveries accepted by another process are counted there.
+                own.finish(delivery.id, state);
+            }
+            finished.extend(claimed);
         }
-        if matches!(verdict, Verdict::Delivered { reopened: true }) {
-            lanes.release();
-        }
-        if state == DeliveryState::Delivered || !claimed[0].reached.is_empty() {
-            lanes.opened(&claimed[0].event.run.id);
-        }
-        lanes.finish(&claimed, now);
-        let mut own = handle.own.borrow_mut();
-        for delivery in &claimed {
-            self.shared.forget(delivery.id);
-            handle.done.set(handle.done.get().and(state));
-            // Deliveries accepted by another process are counted there.
-            own.finish(delivery.id, state);
+        match again {
+            None => lanes.finish(&finished, now),
+            Some((again, together)) => {
+                lanes.retire(&finished, now);
+                lanes.put_back(again, together, now);
+            }
         }
     }
 
@@ -295,44 +336,21 @@ impl Worker {
 }
 
 /// Stores the consequences of an attempt for the deliveries and for the destination.
-async fn record(
-    shared: &Shared,
-    claimed: Vec<Delivery>,
-    verdict: Verdict,
-    mut mark: Mark,
-) -> Recorded {
+async fn record(shared: &Shared, parts: Vec<Part>, mut marks: Vec<Mark>) -> Recorded {
     failpoint::pass("before_mark");
-    let mut result = shared.spool().mark(mark.clone()).await;
+    let mut result = shared.spool().mark(marks.clone()).await;
     if result.is_err() {
         // The first failure may have made room, and dropping a body would take some of it.
-        (mark.keep_body, mark.message) = (true, None);
-        result = shared.spool().mark(mark.clone()).await;
+        for mark in &mut marks {
+            (mark.keep_body, mark.message) = (true, None);
+        }
+        result = shared.spool().mark(marks.clone()).await;
     }
     Recorded {
-        claimed,
-        verdict,
-        mark,
+        parts,
+        marks,
         result,
     }
-}
-
-/// Turns a retry into a permanent failure if the delivery, with an attempt begun at this time, has been
-/// failing for too long; time spent only waiting does not count.
-fn unless_too_old(
-    delivery: &mut Delivery,
-    (started, begun): (Timestamp, Instant),
-    mut earlier: Vec<i64>,
-    verdict: Verdict,
-) -> Verdict {
-    let Verdict::Retry { most, .. } = verdict else {
-        return verdict;
-    };
-    let (since, before) = *delivery.failing.get_or_insert_with(|| {
-        earlier.push(started.as_millisecond());
-        let before = verdict::time_between(&earlier, MAX_PAUSE.min(most / 4));
-        (begun, before)
-    });
-    verdict.unless_failing_for(before + since.elapsed())
 }
 
 /// Builds a notifier again. Returns None if not all of its secrets can be read.

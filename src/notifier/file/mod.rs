@@ -152,7 +152,7 @@ impl File {
     fn lines(&self, message: &Message) -> Result<Vec<u8>, Failure> {
         let pieces: Vec<Bytes> = match message.batch.is_empty() {
             true => vec![self.format.body(message)?],
-            false => message.batch.clone(),
+            false => message.payloads(),
         };
         let is_json = matches!(self.content, Content::Json | Content::Form);
         let mut lines = Vec::new();
