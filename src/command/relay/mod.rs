@@ -3,6 +3,8 @@
 mod quota;
 mod segment;
 mod settings;
+mod spooled;
+mod store;
 mod tenant;
 
 use std::cell::Cell;
@@ -11,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -22,13 +24,12 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
 use crate::console::stderr;
-use crate::delivery::Deliverer;
 use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::net::server::{self, Handler, Listener};
@@ -37,6 +38,8 @@ use crate::panics;
 use crate::spool::Spool;
 use segment::Rejected;
 use settings::Settings;
+use spooled::Spooled;
+use store::Store;
 use tenant::Tenant;
 
 /// Size limit of a compressed segment, and of all that are read at the same time, in bytes.
@@ -44,8 +47,6 @@ const MAX_SEGMENT: usize = 1 << 20;
 const MAX_SEGMENTS: usize = 32 << 20;
 /// Time for which requests may still be answered after a signal.
 const FINISH: Duration = Duration::from_secs(30);
-/// Time between two deletions of old entries.
-const TIDY: Duration = Duration::from_secs(6 * 3600);
 
 /// Runs `relay` until a signal stops it.
 pub async fn run(arguments: cli::serve::Relay) -> Exit {
@@ -57,11 +58,7 @@ pub async fn run(arguments: cli::serve::Relay) -> Exit {
             return Exit::Config;
         }
     };
-    for tenant in &settings.tenants {
-        for trouble in tenant.config.troubles(|trouble| !trouble.is_mistake()) {
-            stderr::say(format!("warning: {trouble}"));
-        }
-    }
+    settings.report_troubles();
     if arguments.check {
         return check(&settings);
     }
@@ -76,9 +73,8 @@ fn check(settings: &Settings) -> Exit {
         return Exit::Config;
     }
     for tenant in &settings.tenants {
-        let names = tenant.config.destinations.iter();
-        let names: Vec<&str> = names.map(|one| one.name.as_str()).collect();
-        crate::console::stdout::print(format!("{}: {}\n", tenant.name, names.join(", ")));
+        let names = tenant.notifiers().join(", ");
+        crate::console::stdout::print(format!("{}: {names}\n", tenant.name));
     }
     Exit::Ok
 }
@@ -97,9 +93,11 @@ async fn serve(settings: Settings) -> Exit {
         check_reach(&listener, acceptor.is_some()).map_err(said(Exit::Config))?;
         let spool = Spool::open(&settings.spool, &settings.limits);
         let spool = spool.map_err(|error| super::spool_failed(&error))?;
-        let relay = Relay::start(settings, spool).await;
-        let relay = relay.map_err(|error| super::spool_failed(&error))?;
-        Ok::<_, Exit>((relay, listener, acceptor))
+        let tenants = settings.tenants.iter().map(Tenant::new).map(Rc::new);
+        let tenants = tenants.collect();
+        let store = Spooled::start(settings.tenants, spool).await;
+        let store = store.map_err(|error| super::spool_failed(&error))?;
+        Ok::<_, Exit>((Relay::new(tenants, store), listener, acceptor))
     };
     match listening.await {
         Ok((relay, listener, acceptor)) => relay.run(&listener, acceptor.as_ref()).await,
@@ -128,42 +126,23 @@ fn acceptor(settings: &Settings) -> Result<Option<TlsAcceptor>> {
 /// State of the relay, shared by all requests.
 struct Relay {
     tenants: Vec<Rc<Tenant>>,
-    spool: Spool,
-    /// Time for which finished entries are kept, and what is recorded of runs.
-    keep: (Duration, Duration),
+    store: Rc<dyn Store>,
     /// Bytes of segments that may still be read.
     room: Arc<Semaphore>,
-    /// Held while a segment is unpacked: one of them takes much memory.
-    unpacking: Rc<Mutex<()>>,
     /// Number of requests that are not answered yet.
     busy: Cell<usize>,
     idle: Notify,
 }
 
 impl Relay {
-    /// Starts the tenants, and to deliver what is in the spool.
-    async fn start(settings: Settings, spool: Spool) -> Result<Rc<Relay>> {
-        // One spool keeps everything as long as the tenant that keeps it longest.
-        let configs = settings.tenants.iter().map(|tenant| &tenant.config);
-        let keep = configs.clone().map(|config| config.keep).max();
-        let keep_runs = configs.map(|config| config.keep_runs).max();
-        let keep = (keep.unwrap_or_default(), keep_runs.unwrap_or_default());
-        let mut tenants = Vec::new();
-        for one in settings.tenants {
-            let name = one.name.clone();
-            let tenant = Tenant::start(one, &spool, keep.1).await;
-            let tenant = tenant.with_context(|| format!("[tenant:{name}]"))?;
-            tenants.push(Rc::new(tenant));
-        }
-        Ok(Rc::new(Relay {
+    fn new(tenants: Vec<Rc<Tenant>>, store: Rc<dyn Store>) -> Rc<Relay> {
+        Rc::new(Relay {
             tenants,
-            spool,
-            keep,
+            store,
             room: Arc::new(Semaphore::new(MAX_SEGMENTS)),
-            unpacking: Rc::default(),
             busy: Cell::new(0),
             idle: Notify::new(),
-        }))
+        })
     }
 
     /// Answers requests until a signal; then finishes those that have begun, and the attempts in progress.
@@ -175,7 +154,7 @@ impl Relay {
         stderr::say(format!("listening on {name}"));
         tokio::select! {
             () = server::accept(listener, &self, acceptor) => {}
-            () = self.tidy() => {}
+            () = self.store.tidy() => {}
             () = super::recv_signal(&mut terminate) => {}
             () = super::recv_signal(&mut interrupt) => {}
         }
@@ -186,37 +165,19 @@ impl Relay {
             // The last answers must still be sent.
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        // What is accepted later is in the spool all the same.
+        // What is stored later is stored all the same.
         let _ = tokio::time::timeout(FINISH, idle).await;
-        let deliverers = self.tenants.iter().map(|tenant| tenant.deliverer.clone());
-        match Deliverer::stop_all(deliverers.collect()).await {
+        match self.store.stop().await {
             Ok(()) => Exit::Ok,
-            Err(error) => super::spool_failed(&error.into()),
-        }
-    }
-
-    /// Deletes old entries from time to time. Never ends.
-    async fn tidy(&self) {
-        loop {
-            if let Some(first) = self.tenants.first() {
-                first.deliverer.prune(self.keep.0);
-                first.deliverer.prune_runs(self.keep.1);
-            }
-            tokio::time::sleep(TIDY).await;
-            for tenant in &self.tenants {
-                tenant.deliverer.renew_record();
-            }
+            Err(error) => super::spool_failed(&error),
         }
     }
 
     async fn reply(&self, head: &Parts, body: Incoming) -> Response<Full<Bytes>> {
         match (head.uri.path(), &head.method) {
-            ("/healthz", &Method::GET) => match self.spool.is_failing() {
-                false => answer(StatusCode::OK, &json!({"status": "ok"})),
-                true => problem(&Rejected::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the spool cannot be written now",
-                )),
+            ("/healthz", &Method::GET) => match self.store.trouble() {
+                None => answer(StatusCode::OK, &json!({"status": "ok"})),
+                Some(trouble) => problem(&Rejected::new(StatusCode::SERVICE_UNAVAILABLE, trouble)),
             },
             (path, method) if path.trim_matches('/') == PATH.join("/") => {
                 self.segments(method, head, body).await
@@ -275,9 +236,9 @@ impl Relay {
             let reason = status.canonical_reason().unwrap_or_default();
             Rejected::new(status, format!("the segment was not read: {reason}"))
         })?;
-        let (tenant, unpacking) = (tenant.clone(), self.unpacking.clone());
+        let (tenant, store) = (tenant.clone(), self.store.clone());
         let accepting = tokio::task::spawn_local(panics::caught_async(async move {
-            let accepted = tenant.accept(&packed, &unpacking).await;
+            let accepted = store.put(&tenant, &packed).await;
             drop(room);
             accepted
         }));

@@ -8,6 +8,7 @@ use crate::config::levels::Search;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::{Options, single};
+use crate::console::stderr;
 use crate::delivery::setup::Config;
 use crate::net::http::Http;
 use crate::secret::Secret;
@@ -45,11 +46,27 @@ pub struct Settings {
 /// A tenant: the name in front of its ids, its token, and the configuration of its notifiers.
 pub struct TenantSettings {
     pub name: String,
-    pub token: Secret,
+    /// Token of its nodes; None in `deliver`, which has no nodes.
+    pub token: Option<Secret>,
     /// Events per second that it may send, if limited.
     pub rate: Option<u32>,
+    /// None in a relay that only stores.
+    pub routes: Option<Routes>,
+}
+
+/// The configuration by which a tenant's events are delivered, and where it was found.
+pub struct Routes {
     pub search: Search,
     pub config: Config,
+}
+
+impl TenantSettings {
+    /// Returns the names of its notifiers.
+    pub fn notifiers(&self) -> Vec<&str> {
+        let routes = self.routes.iter();
+        let destinations = routes.flat_map(|routes| &routes.config.destinations);
+        destinations.map(|one| one.name.as_str()).collect()
+    }
 }
 
 /// Reads `relay.ini` and the configurations that it names; returns all problems at once.
@@ -107,6 +124,14 @@ impl Settings {
         };
     }
 
+    /// Reports which notifiers cannot deliver now.
+    pub fn report_troubles(&self) {
+        let routes = self.tenants.iter().filter_map(|one| one.routes.as_ref());
+        for trouble in routes.flat_map(|routes| routes.config.troubles(|one| !one.is_mistake())) {
+            stderr::say(format!("warning: {trouble}"));
+        }
+    }
+
     /// Notes what is missing or given twice.
     fn check(&self, path: &Path, problems: &mut Vec<Problem>) {
         let place = path.display().to_string();
@@ -119,7 +144,8 @@ impl Settings {
         }
         let mut tokens = BTreeMap::new();
         for tenant in &self.tenants {
-            if let Some(other) = tokens.insert(tenant.token.expose(), &tenant.name) {
+            let Some(token) = &tenant.token else { continue };
+            if let Some(other) = tokens.insert(token.expose(), &tenant.name) {
                 let text = format!(
                     "[tenant:{}] and [tenant:{other}] have the same token",
                     tenant.name
@@ -157,10 +183,9 @@ fn tenant(section: &Section, name: &str, http: &Http) -> Option<TenantSettings> 
     let config = configuration(section, &search, http)?;
     Some(TenantSettings {
         name: name.to_owned(),
-        token: token?,
+        token: Some(token?),
         rate: rate.and_then(|rate| u32::try_from(rate).ok()),
-        search,
-        config,
+        routes: Some(Routes { search, config }),
     })
 }
 
