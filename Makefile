@@ -80,7 +80,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 test: test-rust test-page test-ansible test-runner test-packages sanity test-torture ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
-	tests/setup.sh nginx openssl curl inspircd prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff
+	tests/setup.sh nginx openssl curl inspircd nats-server prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd bash zsh fish groff
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \
@@ -130,12 +130,12 @@ test-matrix: target/venvs/pytest/done test-wheel ## test the plugin under every 
 	$(PYTEST) -q -n 4 --ansible all tests/ansible
 	$(PYTEST) -q -n 4 --runner all tests/runner
 
-test-torture: ## run a short version of `make torture`
+test-torture: target/venvs/servers/done ## run a short version of `make torture`
 	$(CARGO) build $(TESTED)
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py target/debug/ansible-notify --smoke
 
-torture: build ## run thousands of kills, power cuts, damage, full disks and refusals: nothing may be lost
+torture: build target/venvs/servers/done ## run thousands of kills, power cuts, damage, full disks and refusals: nothing may be lost
 	$(VENVS) newest
 	$(PYTHON) tests/torture/run.py $(BINARY)
 

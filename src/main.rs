@@ -122,6 +122,7 @@ fn run_async(command: Command) -> Exit {
             Command::Receive(arguments) => command::receive::run(arguments).await,
             Command::Serve(arguments) => command::serve::run(arguments).await,
             Command::Relay(arguments) => command::relay::run(arguments).await,
+            Command::Deliver(arguments) => command::deliver::run(arguments).await,
             Command::Import(arguments) => command::import::run(&arguments),
             Command::Schema { .. }
             | Command::Completions { .. }

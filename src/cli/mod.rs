@@ -85,6 +85,11 @@ pub enum Command {
     /// The machines have a notifier of type `relay`. An event is stored before its request is answered. Stops after
     /// SIGTERM or Ctrl-C; what is not delivered yet is delivered after the next start, or by `flush`.
     Relay(serve::Relay),
+    /// Take the events that relays have stored in NATS or another store, and deliver them
+    ///
+    /// Reads the same configuration as `relay`. An event is in the spool before it is acknowledged, and accepted once.
+    /// Stops after SIGTERM or Ctrl-C.
+    Deliver(serve::Deliver),
     /// Show in a minute what this program does, without Ansible and without a configuration
     ///
     /// A recorded run is sent to services that the program itself plays on this machine. What they got is shown,
@@ -240,6 +245,9 @@ pub struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Check the store of the relay with this configuration, and what waits in it, instead of Ansible
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["connect", "config", "project"])]
+    pub relay: Option<PathBuf>,
     #[command(flatten)]
     pub configuration: Configuration,
 }

@@ -5,6 +5,7 @@ mod asking;
 pub mod check_config;
 pub mod completions;
 mod config_table;
+pub mod deliver;
 pub mod demo;
 pub mod doctor;
 mod drafts;

@@ -162,8 +162,8 @@ impl Relay {
     }
 }
 
-/// Returns the events as lines, compressed.
-fn packed(events: &[Bytes]) -> std::io::Result<Vec<u8>> {
+/// Returns events as lines, compressed. Fails if there is no memory.
+pub fn packed(events: &[Bytes]) -> std::io::Result<Vec<u8>> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     for event in events {
         packed.write_all(event)?;

@@ -34,9 +34,9 @@ fn each_subcommand_has_a_page() {
         "plugin_config.ini.5".to_owned(),
     ];
     for command in subcommands(&sandbox.run(&["-h"])) {
-        if command == "import" {
-            for source in subcommands(&sandbox.run(&["import", "-h"])) {
-                expected.push(format!("ansible-notify-import-{source}.1"));
+        if ["import", "relay"].contains(&command.as_str()) {
+            for action in subcommands(&sandbox.run(&[&command, "-h"])) {
+                expected.push(format!("ansible-notify-{command}-{action}.1"));
             }
         }
         expected.push(format!("ansible-notify-{command}.1"));

@@ -285,7 +285,7 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         "",
         &[
             "relay.ini:2: unknown key `lisen` in [relay]; did you mean `listen`?",
-            "relay.ini:3: unknown key `store` in [relay]",
+            "relay.ini:3: `store` must be `spool` or `nats`, not `x`",
         ],
     );
     mistaken(
@@ -333,6 +333,41 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         tenant,
         "[tenants:e]\n",
         &["relay.ini:7: unknown section [tenants:e]"],
+    );
+    mistaken(
+        &format!("{here}\nstore = nats"),
+        tenant,
+        "",
+        &["relay.ini: has no section [nats], which `store = nats` needs"],
+    );
+    mistaken(
+        here,
+        tenant,
+        "[nats]\nservers = nats://127.0.0.1\n",
+        &["relay.ini:7: [nats] has no effect; set `store = nats` in [relay]"],
+    );
+    mistaken(
+        &format!("{here}\nstore = nats"),
+        tenant,
+        "[nats]\nservers = nats://nats.example.com, tls://u:canary@nats.example.com, ops\nstream = a.b\nreplicas = 9\n\
+         require_sync = x\ncredentials_file = none.creds\n",
+        &[
+            "relay.ini:9: `servers` must begin with tls://",
+            "relay.ini:9: `servers` cannot contain a user or a password",
+            "relay.ini:9: `servers` must be addresses such as tls://nats1.example.com:4222",
+            "relay.ini:10: `stream` has letters, digits, `_` and `-` only",
+            "relay.ini:11: `replicas` must be a whole number from 1 to 5",
+            "relay.ini:12: `require_sync` must be true or false",
+            "none.creds",
+        ],
+    );
+    mistaken(
+        &format!("{here}\nstore = nats"),
+        tenant,
+        "[nats]\nservers = nats://127.0.0.1:4222\n",
+        &[
+            "[nats] has no `monitor`, so nobody knows if the servers write to disk before they answer",
+        ],
     );
     mistaken(
         here,
@@ -401,10 +436,10 @@ fn without_tls_only_this_machine_is_listened_to() {
     }
 }
 
-#[test]
-fn the_examples_are_sound() {
+/// A sandbox with the files of an example, and the secrets that they name.
+fn example(name: &str) -> Sandbox {
     let sandbox = Sandbox::new();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/relay");
+    let folder = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         sandbox.file(
@@ -416,6 +451,7 @@ fn the_examples_are_sound() {
     for (name, content) in [
         ("relay.crt", identity.chain.as_str()),
         ("relay.key", identity.key.as_str()),
+        ("ca.pem", identity.chain.as_str()),
         ("web.token", "canary-token-of-web"),
         ("databases.token", "canary-token-of-databases"),
         (
@@ -424,14 +460,49 @@ fn the_examples_are_sound() {
         ),
         ("web-archive-token", "canary-archive"),
         ("databases-routing-key", "canary0123456789canary0123456789"),
+        ("nats-password", "canary-password"),
     ] {
         sandbox.file(name, content);
     }
-    let checked = sandbox.run(&["relay", "--config", "relay.ini", "--check"]);
-    let tenants = "web: archive, chat\ndatabases: oncall\n";
-    assert_eq!(
-        (checked.code, checked.stdout.as_str()),
-        (0, tenants),
-        "{checked:?}"
+    sandbox
+}
+
+#[test]
+fn the_examples_are_sound() {
+    for (name, command, tenants) in [
+        ("relay", "relay", "web: archive, chat\ndatabases: oncall\n"),
+        ("relay-nats", "deliver", "web: archive, chat\n"),
+        ("relay-nats", "relay", "web\n"),
+    ] {
+        let sandbox = example(name);
+        // Each command gets only what it needs.
+        match (name, command) {
+            ("relay-nats", "relay") => std::fs::remove_file(sandbox.path("web.ini")).unwrap(),
+            ("relay-nats", _) => std::fs::remove_file(sandbox.path("web.token")).unwrap(),
+            _ => {}
+        }
+        let checked = sandbox.run(&[command, "--config", "relay.ini", "--check"]);
+        assert_eq!(
+            (checked.code, checked.stdout.as_str()),
+            (0, tenants),
+            "{checked:?}"
+        );
+    }
+    // The servers accept their example, apart from the certificates.
+    let sandbox = example("relay-nats");
+    let config = std::fs::read_to_string(sandbox.path("nats.conf")).unwrap();
+    let here = sandbox.path("").display().to_string();
+    let config = config.replace("/etc/nats/nats.crt", &format!("{here}relay.crt"));
+    let config = config.replace("/etc/nats/nats.key", &format!("{here}relay.key"));
+    sandbox.file(
+        "nats.conf",
+        config.replace("/etc/nats/ca.pem", &format!("{here}ca.pem")),
     );
+    let checked = std::process::Command::new(crate::server::nats::SERVER)
+        .args(["-t", "-c", "nats.conf"])
+        .env("ANSIBLE_NOTIFY_NATS_PASSWORD", "canary")
+        .current_dir(sandbox.root())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
 }

@@ -1,7 +1,7 @@
 //! A relay with TLS and its tenants, and nodes that send their events to it, each with a spool of its own.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -18,15 +18,18 @@ pub const SPOOL: &str = "relay-state/ansible-notify";
 pub struct Fleet {
     pub sandbox: Sandbox,
     tenants: String,
+    /// Sections of a store outside of the relay, and the line that chooses it.
+    store: (String, String),
     relay: Option<Running>,
+    deliver: Option<Running>,
 }
 
-/// A relay that listens.
-struct Running {
+/// A relay that listens, or a process that takes its events.
+pub struct Running {
     child: Child,
     port: String,
     /// What it prints after the line with its address.
-    said: JoinHandle<String>,
+    said: Option<JoinHandle<String>>,
 }
 
 impl Fleet {
@@ -35,8 +38,20 @@ impl Fleet {
         Fleet {
             sandbox: certified_sandbox(),
             tenants: String::new(),
+            store: (String::new(), String::new()),
             relay: None,
+            deliver: None,
         }
+    }
+
+    /// Lets the relay store events outside, where `deliver` takes them: the name of the store, and its section.
+    pub fn store_in(&mut self, name: &str, section: &str) {
+        self.store = (section.to_owned(), format!("store = {name}\n"));
+        self.configure("");
+        let made = self
+            .sandbox
+            .run(&["relay", "init", "--config", "relay.ini", "--apply"]);
+        assert_eq!(made.code, 0, "{made:?}");
     }
 
     /// A relay with the tenant `acme`, whose events all go to this server.
@@ -65,12 +80,37 @@ impl Fleet {
 
     /// Starts the relay with a failpoint; false if it ends before it listens.
     pub fn try_start(&mut self, lines: &str, failpoint: &str) -> bool {
+        self.configure(lines);
+        let arguments = ["relay", "--config", "relay.ini"];
+        self.relay = self.run(&arguments, "listening on https://", failpoint);
+        self.relay.is_some()
+    }
+
+    /// Starts to take and deliver what the relay stores outside.
+    pub fn deliver(&mut self, failpoint: &str) {
+        self.deliver_with(&[], failpoint);
+    }
+
+    /// The same with more arguments.
+    pub fn deliver_with(&mut self, more: &[&str], failpoint: &str) {
+        let arguments = [&["deliver", "--config", "relay.ini"], more].concat();
+        self.deliver = self.run(&arguments, "listening on http://", failpoint);
+        assert!(self.deliver.is_some());
+    }
+
+    fn configure(&self, lines: &str) {
+        let (section, store) = &self.store;
         let text = format!(
-            "[relay]\nlisten = localhost:0\ncert = server.pem\nkey = server.key\nspool = {SPOOL}\n{lines}\n{}",
+            "[relay]\nlisten = localhost:0\ncert = server.pem\nkey = server.key\nspool = {SPOOL}\n{store}{lines}\n\
+             [deliver]\nlisten = localhost:0\n{section}{}",
             self.tenants
         );
         self.sandbox.file("relay.ini", text);
-        let mut command = self.sandbox.command(&["relay", "--config", "relay.ini"]);
+    }
+
+    /// Starts a process; None if it ends before it listens.
+    fn run(&self, arguments: &[&str], listening: &str, failpoint: &str) -> Option<Running> {
+        let mut command = self.sandbox.command(arguments);
         command.env("ANSIBLE_NOTIFY_FAILPOINTS", failpoint);
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -78,39 +118,78 @@ impl Fleet {
         stderr.read_line(&mut line).unwrap();
         if line.is_empty() {
             child.wait().unwrap();
-            return false;
+            return None;
         }
-        assert!(line.contains("listening on https://"), "{line}");
+        assert!(line.contains(listening), "{line}");
         let port = line.trim_end().rsplit(':').next().unwrap().to_owned();
         let said = std::thread::spawn(move || {
             let mut rest = String::new();
             let _ = stderr.read_to_string(&mut rest);
             rest
         });
-        self.relay = Some(Running { child, port, said });
-        true
+        Some(Running {
+            child,
+            port,
+            said: Some(said),
+        })
     }
 
     pub fn port(&self) -> &str {
         &self.relay.as_ref().unwrap().port
     }
 
+    /// Sends a signal to the relay.
+    pub fn signal(&self, signal: Signal) {
+        self.relay.as_ref().unwrap().send(signal);
+    }
+
     /// Ends the relay, and returns how it ended and what it had printed.
     pub fn end(&mut self, signal: Signal) -> (ExitStatus, String) {
-        let pid = self.relay.as_ref().unwrap().child.id();
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        self.signal(signal);
         self.ended()
+    }
+
+    /// The same for the process that takes its events.
+    pub fn end_deliver(&mut self, signal: Signal) -> (ExitStatus, String) {
+        self.deliver.as_ref().unwrap().send(signal);
+        self.ended_deliver()
+    }
+
+    /// Sends a signal to that process.
+    pub fn signal_deliver(&self, signal: Signal) {
+        self.deliver.as_ref().unwrap().send(signal);
+    }
+
+    /// Starts another process beside the one that takes events, and returns that one.
+    pub fn replace_deliver(&mut self) -> Running {
+        let first = self.deliver.take().unwrap();
+        self.deliver("");
+        first
+    }
+
+    /// Waits for the end of that process.
+    #[track_caller]
+    pub fn ended_deliver(&mut self) -> (ExitStatus, String) {
+        self.deliver.take().unwrap().ended()
+    }
+
+    /// What the process that takes events answers to a GET.
+    pub fn ask_deliver(&self, path: &str) -> String {
+        let url = format!(
+            "http://localhost:{}{path}",
+            self.deliver.as_ref().unwrap().port
+        );
+        let output = Command::new("curl")
+            .args(["-s", "--noproxy", "*", &url])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Waits for the end of the relay.
     #[track_caller]
     pub fn ended(&mut self) -> (ExitStatus, String) {
-        let mut relay = self.relay.take().unwrap();
-        let status = relay.child.wait().unwrap();
-        let said = relay.said.join().unwrap();
-        assert!(!said.contains("panicked"), "{said}");
-        (status, said)
+        self.relay.take().unwrap().ended()
     }
 
     /// Configures a node of a tenant: its file and its spool have its name. Sends to the relay that runs now.
@@ -170,12 +249,25 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+impl Running {
+    fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    #[track_caller]
+    fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        let said = self.said.take().unwrap().join().unwrap();
+        assert!(!said.contains("panicked"), "{said}");
+        (status, said)
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(relay) = &mut self.relay {
-            let _ = relay.child.kill();
-            let _ = relay.child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

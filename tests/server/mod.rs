@@ -12,6 +12,7 @@ pub mod hipchat;
 pub mod irc;
 pub mod matrix;
 pub mod mattermost;
+pub mod nats;
 pub mod nginx;
 pub mod ntfy;
 pub mod oauth;

@@ -5,6 +5,7 @@ mod ansible;
 mod endpoints;
 mod plugin;
 mod process;
+mod relay;
 mod spool;
 mod timer;
 
@@ -121,6 +122,11 @@ fn cells(finding: &Finding) -> Vec<Styled> {
 
 /// Runs all checks, from Ansible to the endpoints.
 async fn findings(arguments: &cli::Doctor) -> Vec<Finding> {
+    if let Some(config) = &arguments.relay {
+        let mut findings = vec![this_program()];
+        findings.extend(relay::findings(config).await);
+        return findings;
+    }
     let project = arguments.configuration.project.clone();
     let project = project
         .or_else(|| std::env::current_dir().ok())

@@ -1,14 +1,17 @@
 //! `relay`: accepts the events of many machines, and delivers them by the configurations of their tenants.
 
+pub mod answers;
 mod quota;
-mod segment;
-mod settings;
-mod spooled;
-mod store;
-mod tenant;
+pub mod segment;
+pub mod settings;
+pub mod spooled;
+pub mod store;
+mod store_commands;
+pub mod tenant;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,29 +20,27 @@ use anyhow::{Result, bail};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
-use serde_json::{Value, json};
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::cli;
+use crate::cli::serve::RelayAction;
 use crate::console::stderr;
 use crate::exit::Exit;
-use crate::net::http::Http;
 use crate::net::server::{self, Handler, Listener};
 use crate::notifier::relay::{FORMAT, FORMAT_HEADER, PATH};
 use crate::panics;
-use crate::spool::Spool;
+use answers::{Answer, answer, health, metrics, problem, with};
 use segment::Rejected;
-use settings::Settings;
-use spooled::Spooled;
-use store::Store;
+use settings::{Role, Settings};
+use store::{Backlog, Queue, Store};
 use tenant::Tenant;
 
 /// Size limit of a compressed segment, and of all that are read at the same time, in bytes.
@@ -48,38 +49,37 @@ const MAX_SEGMENTS: usize = 32 << 20;
 /// Time for which requests may still be answered after a signal.
 const FINISH: Duration = Duration::from_secs(30);
 
-/// Runs `relay` until a signal stops it.
+/// Runs `relay` until a signal stops it, or one of its actions.
 pub async fn run(arguments: cli::serve::Relay) -> Exit {
-    let path = &arguments.config;
-    let settings = match settings::read(path, &Http::default()) {
+    match (arguments.action, arguments.config) {
+        (Some(RelayAction::Init(init)), _) => store_commands::init(&init).await,
+        (Some(RelayAction::Status(status)), _) => store_commands::status(&status).await,
+        (None, Some(config)) => start(&config, arguments.check).await,
+        (None, None) => Exit::Usage,
+    }
+}
+
+async fn start(config: &Path, only_checks: bool) -> Exit {
+    let settings = match settings::load(config, Role::Relay) {
         Ok(settings) => settings,
-        Err(problems) => {
-            problems.iter().for_each(stderr::say);
-            return Exit::Config;
-        }
+        Err(exit) => return exit,
     };
-    settings.report_troubles();
-    if arguments.check {
+    if only_checks {
         return check(&settings);
     }
-    LocalSet::new().run_until(serve(settings)).await
+    LocalSet::new().run_until(serve(config, settings)).await
 }
 
 /// Reports the tenants, after their configurations were read.
 fn check(settings: &Settings) -> Exit {
-    let acceptor = acceptor(settings);
-    if let Err(error) = acceptor {
+    if let Err(error) = acceptor(settings) {
         stderr::say(format!("{error:#}"));
         return Exit::Config;
     }
-    for tenant in &settings.tenants {
-        let names = tenant.notifiers().join(", ");
-        crate::console::stdout::print(format!("{}: {names}\n", tenant.name));
-    }
-    Exit::Ok
+    settings.list_tenants()
 }
 
-async fn serve(settings: Settings) -> Exit {
+async fn serve(config: &Path, settings: Settings) -> Exit {
     let said = |exit: Exit| {
         move |error: anyhow::Error| {
             stderr::say(format!("{error:#}"));
@@ -91,18 +91,26 @@ async fn serve(settings: Settings) -> Exit {
         let listener = Listener::bind(&settings.listen, None, true).await;
         let listener = listener.map_err(said(Exit::Usage))?;
         check_reach(&listener, acceptor.is_some()).map_err(said(Exit::Config))?;
-        let spool = Spool::open(&settings.spool, &settings.limits);
-        let spool = spool.map_err(|error| super::spool_failed(&error))?;
-        let tenants = settings.tenants.iter().map(Tenant::new).map(Rc::new);
-        let tenants = tenants.collect();
-        let store = Spooled::start(settings.tenants, spool).await;
-        let store = store.map_err(|error| super::spool_failed(&error))?;
-        Ok::<_, Exit>((Relay::new(tenants, store), listener, acceptor))
+        let tenants = tenants(&settings);
+        let (store, queue): (Rc<dyn Store>, _) = match &settings.place {
+            Some(place) => {
+                let queue = place.open("ansible-notify relay").await;
+                let queue = queue.map_err(said(Exit::Io))?;
+                (queue.clone(), Some(queue))
+            }
+            None => (spooled::open(settings).await?, None),
+        };
+        Ok::<_, Exit>((Relay::new(tenants, store, queue), listener, acceptor))
     };
     match listening.await {
-        Ok((relay, listener, acceptor)) => relay.run(&listener, acceptor.as_ref()).await,
+        Ok((relay, listener, acceptor)) => relay.run(&listener, acceptor.as_ref(), config).await,
         Err(exit) => exit,
     }
+}
+
+fn tenants(settings: &Settings) -> Vec<Rc<Tenant>> {
+    let tenants = settings.tenants.iter();
+    tenants.map(|one| Rc::new(one.tenant())).collect()
 }
 
 /// Refuses to listen for other machines without TLS.
@@ -125,8 +133,13 @@ fn acceptor(settings: &Settings) -> Result<Option<TlsAcceptor>> {
 
 /// State of the relay, shared by all requests.
 struct Relay {
-    tenants: Vec<Rc<Tenant>>,
+    /// Replaced when the configuration is read again.
+    tenants: RefCell<Vec<Rc<Tenant>>>,
     store: Rc<dyn Store>,
+    /// The same, if it is outside of the process.
+    queue: Option<Rc<dyn Queue>>,
+    /// Numbers of segments and events that were stored.
+    stored: Cell<(u64, u64)>,
     /// Bytes of segments that may still be read.
     room: Arc<Semaphore>,
     /// Number of requests that are not answered yet.
@@ -135,10 +148,16 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(tenants: Vec<Rc<Tenant>>, store: Rc<dyn Store>) -> Rc<Relay> {
+    fn new(
+        tenants: Vec<Rc<Tenant>>,
+        store: Rc<dyn Store>,
+        queue: Option<Rc<dyn Queue>>,
+    ) -> Rc<Relay> {
         Rc::new(Relay {
-            tenants,
+            tenants: RefCell::new(tenants),
             store,
+            queue,
+            stored: Cell::default(),
             room: Arc::new(Semaphore::new(MAX_SEGMENTS)),
             busy: Cell::new(0),
             idle: Notify::new(),
@@ -146,7 +165,12 @@ impl Relay {
     }
 
     /// Answers requests until a signal; then finishes those that have begun, and the attempts in progress.
-    async fn run(self: Rc<Self>, listener: &Listener, acceptor: Option<&TlsAcceptor>) -> Exit {
+    async fn run(
+        self: Rc<Self>,
+        listener: &Listener,
+        acceptor: Option<&TlsAcceptor>,
+        config: &Path,
+    ) -> Exit {
         let mut terminate = signal(SignalKind::terminate()).ok();
         let mut interrupt = signal(SignalKind::interrupt()).ok();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
@@ -155,6 +179,7 @@ impl Relay {
         tokio::select! {
             () = server::accept(listener, &self, acceptor) => {}
             () = self.store.tidy() => {}
+            () = self.read_again(config) => {}
             () = super::recv_signal(&mut terminate) => {}
             () = super::recv_signal(&mut interrupt) => {}
         }
@@ -173,12 +198,49 @@ impl Relay {
         }
     }
 
-    async fn reply(&self, head: &Parts, body: Incoming) -> Response<Full<Bytes>> {
+    /// Reads the tokens and rates of the tenants again after each SIGHUP. Never ends.
+    async fn read_again(&self, config: &Path) {
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        loop {
+            super::recv_signal(&mut hangup).await;
+            match settings::load(config, Role::Relay) {
+                Ok(settings) => {
+                    let tenants = tenants(&settings);
+                    let count = tenants.len();
+                    stderr::say(format!(
+                        "the tokens and rates of {count} tenants were read again"
+                    ));
+                    self.tenants.replace(tenants);
+                }
+                Err(_) => stderr::say("the tokens and rates that were read before stay in use"),
+            }
+        }
+    }
+
+    async fn reply(&self, head: &Parts, body: Incoming) -> Answer {
         match (head.uri.path(), &head.method) {
-            ("/healthz", &Method::GET) => match self.store.trouble() {
-                None => answer(StatusCode::OK, &json!({"status": "ok"})),
-                Some(trouble) => problem(&Rejected::new(StatusCode::SERVICE_UNAVAILABLE, trouble)),
-            },
+            ("/healthz", &Method::GET) => {
+                let trouble = self.store.trouble();
+                health(trouble, self.backlog().await.as_ref())
+            }
+            ("/metrics", &Method::GET) => {
+                let (segments, events) = self.stored.get();
+                let own = [
+                    (
+                        "relay_segments_total",
+                        "counter",
+                        "Segments stored",
+                        segments as f64,
+                    ),
+                    (
+                        "relay_events_total",
+                        "counter",
+                        "Events stored",
+                        events as f64,
+                    ),
+                ];
+                metrics(&own, self.backlog().await.as_ref())
+            }
             (path, method) if path.trim_matches('/') == PATH.join("/") => {
                 self.segments(method, head, body).await
             }
@@ -186,14 +248,15 @@ impl Relay {
         }
     }
 
-    async fn segments(
-        &self,
-        method: &Method,
-        head: &Parts,
-        body: Incoming,
-    ) -> Response<Full<Bytes>> {
+    /// Returns what waits in the store, if that is known.
+    async fn backlog(&self) -> Option<Backlog> {
+        self.queue.as_ref()?.backlog().await.ok()
+    }
+
+    async fn segments(&self, method: &Method, head: &Parts, body: Incoming) -> Answer {
         // All tokens are compared, so the time says nothing about which tenants there are.
-        let tenants = self.tenants.iter();
+        let tenants = self.tenants.borrow().clone();
+        let tenants = tenants.iter();
         let tenant = tenants.filter(|one| one.is_of(&head.headers)).last();
         // The body of a stranger is not read.
         let Some(tenant) = tenant else {
@@ -244,7 +307,10 @@ impl Relay {
         }));
         let failed = |fault: String| Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, fault);
         let accepted = accepting.await.map_err(|fault| failed(fault.to_string()))?;
-        accepted.map_err(failed)?
+        let count = accepted.map_err(failed)??;
+        let (segments, events) = self.stored.get();
+        self.stored.set((segments + 1, events + count as u64));
+        Ok(count)
     }
 }
 
@@ -265,30 +331,6 @@ fn check_form(headers: &HeaderMap) -> Result<(), Rejected> {
     Ok(())
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
-    *answer.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    with(answer, CONTENT_TYPE, json)
-}
-
-fn problem(rejected: &Rejected) -> Response<Full<Bytes>> {
-    let refused = answer(rejected.status, &json!({"error": rejected.reason}));
-    match rejected.after {
-        Some(seconds) => with(refused, RETRY_AFTER, HeaderValue::from(seconds)),
-        None => refused,
-    }
-}
-
-fn with(
-    mut answer: Response<Full<Bytes>>,
-    name: HeaderName,
-    value: HeaderValue,
-) -> Response<Full<Bytes>> {
-    answer.headers_mut().insert(name, value);
-    answer
-}
-
 impl Handler for Relay {
     const MAX_CONNECTIONS: usize = 512;
     type Body = Full<Bytes>;
@@ -298,7 +340,7 @@ impl Handler for Relay {
         &self,
         request: Request<Incoming>,
         _from: Option<SocketAddr>,
-    ) -> Result<Response<Full<Bytes>>, Self::Error> {
+    ) -> Result<Answer, Self::Error> {
         let (head, body) = request.into_parts();
         let _busy = Busy::enter(self);
         Ok(self.reply(&head, body).await)

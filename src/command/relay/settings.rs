@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::store::{self, Kind, Place};
+use super::tenant::Tenant;
 use crate::config::levels::Search;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::{Options, single};
-use crate::console::stderr;
+use crate::console::{stderr, stdout};
 use crate::delivery::setup::Config;
+use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret::Secret;
 use crate::spool::{Limits, default_folder};
@@ -30,9 +33,27 @@ const OF_SPOOL: [&str; 4] = ["spool", "max_size", "overflow", "spool_on_network"
 /// Keys for the machine that runs the plays: in `[event]`, and in a notifier.
 const OF_NODE: [&str; 3] = ["vars", "groups", "expect"];
 
+/// The command that reads `relay.ini`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// `relay`, to which nodes send events.
+    #[default]
+    Relay,
+    /// `deliver`, which takes them from a store.
+    Deliver,
+    /// A command about the store alone, which reads no secret of a tenant.
+    Store,
+}
+
 /// Content of `relay.ini`.
 #[derive(Default)]
 pub struct Settings {
+    role: Role,
+    /// Store outside of the process; None for the spool.
+    pub place: Option<Place>,
+    kind: Kind,
+    /// Address on which `deliver` answers questions about its state.
+    pub status: Option<String>,
     pub listen: String,
     /// Certificate and key of the server.
     pub identity: Option<(PathBuf, PathBuf)>,
@@ -61,34 +82,47 @@ pub struct Routes {
 }
 
 impl TenantSettings {
+    /// Creates the tenant, whose quota is unused.
+    pub fn tenant(&self) -> Tenant {
+        let masks = self.routes.as_ref();
+        let masks = masks.and_then(|routes| routes.config.masks.clone());
+        Tenant::new(&self.name, self.token.clone(), masks, self.rate)
+    }
+
     /// Returns the names of its notifiers.
-    pub fn notifiers(&self) -> Vec<&str> {
+    fn notifiers(&self) -> Vec<&str> {
         let routes = self.routes.iter();
         let destinations = routes.flat_map(|routes| &routes.config.destinations);
         destinations.map(|one| one.name.as_str()).collect()
     }
 }
 
-/// Reads `relay.ini` and the configurations that it names; returns all problems at once.
-pub fn read(path: &Path, http: &Http) -> Result<Settings, Vec<Problem>> {
-    let mut settings = Settings::default();
+/// Reads `relay.ini` and the configurations that it names, as far as the command needs them; returns all problems at
+/// once.
+pub fn read(path: &Path, role: Role, http: &Http) -> Result<Settings, Vec<Problem>> {
+    let mut settings = Settings {
+        role,
+        ..Settings::default()
+    };
+    let sections = single::read(path)?;
     let (mut problems, mut found) = (Vec::new(), BTreeMap::new());
-    for section in single::read(path)? {
+    // What the other sections need depends on the store.
+    if let Some(relay) = sections.iter().find(|section| section.name == "relay") {
+        settings.read_relay(relay);
+    }
+    for section in &sections {
         if let Some(line) = found.insert(section.name.clone(), section.origin.to_string()) {
             section.problem("", format!("[{}] is already at {line}", section.name));
         }
-        match section.name.strip_prefix(TENANT) {
-            Some(name) => {
-                let tenant = tenant(&section, name.trim(), http);
-                settings.tenants.extend(tenant);
-            }
-            None if section.name == "relay" => settings.read_relay(&section),
-            None => section.problem("", unknown(&section.name)),
-        }
-        if section.name == "relay" || section.name.starts_with(TENANT) {
+        if settings.read_section(section, http) {
             section.report_unknown();
         }
         problems.extend(section.take_problems());
+    }
+    if settings.kind != Kind::Spool && !found.contains_key(settings.kind.name()) {
+        let name = settings.kind.name();
+        let text = format!("has no section [{name}], which `store = {name}` needs");
+        problems.push(Problem::new(path.display().to_string(), text));
     }
     settings.check(path, &mut problems);
     match problems.is_empty() {
@@ -97,13 +131,68 @@ pub fn read(path: &Path, http: &Http) -> Result<Settings, Vec<Problem>> {
     }
 }
 
+/// Reads `relay.ini`, and reports its problems and the notifiers that cannot deliver now.
+pub fn load(path: &Path, role: Role) -> Result<Settings, Exit> {
+    match read(path, role, &Http::default()) {
+        Ok(settings) => {
+            settings.report_troubles();
+            Ok(settings)
+        }
+        Err(problems) => {
+            problems.iter().for_each(stderr::say);
+            Err(Exit::Config)
+        }
+    }
+}
+
 fn unknown(name: &str) -> String {
-    let hint = suggest(name, ["relay", TENANT]);
+    let stores = store::KINDS.iter().map(|(name, _)| *name);
+    let hint = suggest(name, ["relay", "deliver", TENANT].into_iter().chain(stores));
     format!("unknown section [{name}]{hint}; a relay has [relay] and [tenant:NAME]")
 }
 
 impl Settings {
+    /// Reads a section; returns false if it is unknown.
+    fn read_section(&mut self, section: &Section, http: &Http) -> bool {
+        let stores = store::KINDS.iter().filter(|(_, kind)| *kind != Kind::Spool);
+        let named = stores.clone().find(|(name, _)| *name == section.name);
+        match (section.name.strip_prefix(TENANT), named) {
+            (Some(name), _) => self.tenants.extend(self.tenant(section, name.trim(), http)),
+            (None, Some((_, kind))) if *kind == self.kind => {
+                self.place = Place::read(*kind, section, http);
+            }
+            (None, Some((name, _))) => {
+                let text = format!("[{name}] has no effect; set `store = {name}` in [relay]");
+                section.problem("", text);
+                return false;
+            }
+            (None, None) if section.name == "deliver" => {
+                self.status = section.text("listen").map(str::to_owned);
+            }
+            (None, None) if section.name == "relay" => {}
+            (None, None) => {
+                section.problem("", unknown(&section.name));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns true if this command delivers events itself.
+    fn delivers(&self) -> bool {
+        match self.role {
+            Role::Relay => self.kind == Kind::Spool,
+            Role::Deliver => true,
+            Role::Store => false,
+        }
+    }
+
     fn read_relay(&mut self, section: &Section) {
+        self.kind = section.choice("store", Kind::Spool, store::KINDS);
+        if self.role == Role::Deliver && self.kind == Kind::Spool {
+            let text = "`deliver` takes events from a store outside of the relay; set `store`";
+            section.problem("store", text);
+        }
         self.listen = section.text("listen").unwrap_or(LISTEN).to_owned();
         let (certificate, key) = (section.path("cert"), section.path("key"));
         if certificate.is_some() || key.is_some() || section.is_given("client_ca") {
@@ -113,7 +202,7 @@ impl Settings {
         self.identity = certificate.zip(key);
         self.client_ca = section.path("client_ca");
         let folder = section.path("spool").or_else(default_folder);
-        if folder.is_none() {
+        if folder.is_none() && self.delivers() {
             let text = "there is no home directory for the spool; set `spool`";
             section.problem("spool", text);
         }
@@ -124,8 +213,19 @@ impl Settings {
         };
     }
 
+    /// Prints the tenants with their notifiers.
+    pub fn list_tenants(&self) -> Exit {
+        for tenant in &self.tenants {
+            let names = tenant.notifiers().join(", ");
+            // A relay that only stores does not know them.
+            let colon = if names.is_empty() { "" } else { ": " };
+            stdout::print(format!("{}{colon}{names}\n", tenant.name));
+        }
+        Exit::Ok
+    }
+
     /// Reports which notifiers cannot deliver now.
-    pub fn report_troubles(&self) {
+    fn report_troubles(&self) {
         let routes = self.tenants.iter().filter_map(|one| one.routes.as_ref());
         for trouble in routes.flat_map(|routes| routes.config.troubles(|one| !one.is_mistake())) {
             stderr::say(format!("warning: {trouble}"));
@@ -156,37 +256,66 @@ impl Settings {
     }
 }
 
-/// Reads a tenant and its configuration; notes problems in the section.
-fn tenant(section: &Section, name: &str, http: &Http) -> Option<TenantSettings> {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "_-.".contains(one);
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
-        let text = "the name of a tenant has 1 to 64 letters, digits, `_`, `-` and `.`";
-        section.problem("", text);
+/// Reads the token of a tenant's nodes; notes problems in the section.
+fn token(section: &Section) -> Option<Secret> {
+    let token = section.required_secret("token")?;
+    if token.expose().len() < SHORTEST_TOKEN {
+        let text = format!("`token` is too short; it needs {SHORTEST_TOKEN} characters");
+        section.problem("token", text);
+        return None;
     }
-    let token = section.required_secret("token");
-    let token = token.filter(|token| {
-        let is_long = token.expose().len() >= SHORTEST_TOKEN;
-        if !is_long {
-            let text = format!("`token` is too short; it needs {SHORTEST_TOKEN} characters");
-            section.problem("token", text);
+    Some(token)
+}
+
+impl Settings {
+    /// Reads a tenant: its token where nodes send, and its configuration where events are delivered. Notes problems in
+    /// the section.
+    fn tenant(&self, section: &Section, name: &str, http: &Http) -> Option<TenantSettings> {
+        let is_plain = |one: char| one.is_ascii_alphanumeric() || "_-.".contains(one);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+            let text = "the name of a tenant has 1 to 64 letters, digits, `_`, `-` and `.`";
+            section.problem("", text);
         }
-        is_long
-    });
-    let rate = section
-        .is_given("rate")
-        .then(|| section.count("rate", 0, MAX_RATE));
+        let accepts = self.role == Role::Relay;
+        let token = accepts.then(|| token(section)).flatten();
+        let rate = section
+            .is_given("rate")
+            .then(|| section.count("rate", 0, MAX_RATE));
+        let routes = match self.delivers() {
+            true => Some(routes(section, http)?),
+            false => None,
+        };
+        // The other command reads these.
+        for key in [
+            "config",
+            "token",
+            "token_file",
+            "token_env",
+            "token_command",
+        ] {
+            section.is_given(key);
+        }
+        if accepts && token.is_none() {
+            return None;
+        }
+        Some(TenantSettings {
+            name: name.to_owned(),
+            token,
+            rate: rate.and_then(|rate| u32::try_from(rate).ok()),
+            routes,
+        })
+    }
+}
+
+/// Reads the configuration of a tenant; notes problems in the section.
+fn routes(section: &Section, http: &Http) -> Option<Routes> {
     section.required("config");
     let search = Search {
         config: Some(section.path("config")?),
         ..Search::default()
     };
     let config = configuration(section, &search, http)?;
-    Some(TenantSettings {
-        name: name.to_owned(),
-        token: Some(token?),
-        rate: rate.and_then(|rate| u32::try_from(rate).ok()),
-        routes: Some(Routes { search, config }),
-    })
+    Some(Routes { search, config })
 }
 
 fn is_of_node(section: &str, key: &str) -> bool {
@@ -228,11 +357,16 @@ mod tests {
     #[test]
     fn each_key_is_on_its_page() {
         let page = include_str!("../../../docs/scale-out.md");
-        let relay = Section::new("relay", Origin::DropIn);
-        Settings::default().read_relay(&relay);
-        let own = Section::new("tenant:x", Origin::DropIn);
-        assert!(tenant(&own, "x", &Http::default()).is_none());
-        for key in relay.asked().union(&own.asked()) {
+        let sections = ["relay", "deliver", "nats", "tenant:x"];
+        let sections = sections.map(|name| Section::new(name, Origin::DropIn));
+        let mut settings = Settings::default();
+        settings.read_relay(&sections[0]);
+        settings.read_section(&sections[1], &Http::default());
+        settings.kind = Kind::Nats;
+        settings.read_section(&sections[2], &Http::default());
+        settings.kind = Kind::Spool;
+        settings.read_section(&sections[3], &Http::default());
+        for key in sections.iter().flat_map(Section::asked) {
             let forms = ["_file", "_env", "_command"];
             let is_form = forms.iter().any(|form| key.ends_with(form));
             assert!(is_form || page.contains(&format!("`{key}`")), "{key}");

@@ -10,10 +10,12 @@ use hyper::StatusCode;
 use tokio::sync::Mutex;
 
 use super::segment::Rejected;
-use super::settings::{Routes, TenantSettings};
+use super::settings::{Routes, Settings, TenantSettings};
 use super::store::Store;
 use super::tenant::Tenant;
+use crate::command::spool_failed;
 use crate::delivery::Deliverer;
+use crate::exit::Exit;
 use crate::failpoint;
 use crate::net::http::Http;
 use crate::spool::{self, Spool};
@@ -42,9 +44,17 @@ struct Member {
     accepting: Mutex<()>,
 }
 
+/// Opens the spool, and starts to deliver what is in it.
+pub async fn open(settings: Settings) -> Result<Rc<Spooled>, Exit> {
+    let spool = Spool::open(&settings.spool, &settings.limits);
+    let spool = spool.map_err(|error| spool_failed(&error))?;
+    let spooled = Spooled::start(settings.tenants, spool).await;
+    spooled.map_err(|error| spool_failed(&error))
+}
+
 impl Spooled {
     /// Starts the workers of all tenants that have a configuration, and to deliver what is in the spool.
-    pub async fn start(tenants: Vec<TenantSettings>, spool: Spool) -> Result<Rc<Spooled>> {
+    async fn start(tenants: Vec<TenantSettings>, spool: Spool) -> Result<Rc<Spooled>> {
         // One spool keeps everything as long as the tenant that keeps it longest.
         let routes = tenants.iter().filter_map(|tenant| tenant.routes.as_ref());
         let configs = routes.map(|routes| &routes.config);

@@ -6,7 +6,6 @@ use hyper::header::HeaderMap;
 
 use super::quota::Quota;
 use super::segment::{self, Rejected};
-use super::settings::TenantSettings;
 use crate::event::Event;
 use crate::event::masked::Masks;
 use crate::net::authorization::{bearer_in, is_same};
@@ -22,14 +21,18 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Creates the tenant of these settings, whose quota is unused.
-    pub fn new(settings: &TenantSettings) -> Tenant {
-        let routes = settings.routes.as_ref();
+    /// Creates a tenant; `rate` limits its events per second.
+    pub fn new(
+        name: &str,
+        token: Option<Secret>,
+        masks: Option<Rc<Masks>>,
+        rate: Option<u32>,
+    ) -> Tenant {
         Tenant {
-            name: settings.name.clone(),
-            token: settings.token.clone(),
-            masks: routes.and_then(|routes| routes.config.masks.clone()),
-            quota: settings.rate.map(Quota::new),
+            name: name.to_owned(),
+            token,
+            masks,
+            quota: rate.map(Quota::new),
         }
     }
 
