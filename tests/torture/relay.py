@@ -10,7 +10,7 @@ from scene import CONCURRENCY, CONFIG, Scene
 RELAY = """
 [relay]
 listen = 127.0.0.1:%s
-spool = relay-state
+spool = relay-state%s
 [tenant:t]
 token = token-of-a-tenant
 config = tenant.ini
@@ -42,8 +42,12 @@ class Fleet(Scene):
         path.write_text(text)
         path.chmod(0o600)
 
+    def settings(self):
+        """More lines of the section [relay], and further sections."""
+        return ""
+
     def start_relay(self):
-        self.write("relay.ini", RELAY % self.port)
+        self.write("relay.ini", RELAY % (self.port, self.settings()))
         command = ("relay", "--config", "relay.ini")
         self.relay = self.start(*command, stderr=subprocess.PIPE, encoding="utf-8")
         line = self.relay.stderr.readline()
@@ -60,11 +64,22 @@ class Fleet(Scene):
     def deliver_all(self, seconds=300):
         wrong = super().deliver_all(seconds)
         deadline = time.monotonic() + seconds
-        while any(row["waiting"] for row in self.relayed()):
+        while self.waiting():
             if time.monotonic() > deadline:
                 return [*wrong, "what waits at the relay is never delivered"]
             time.sleep(0.1)
         return wrong
+
+    def waiting(self):
+        """Deliveries that wait behind the relay."""
+        return sum(row["waiting"] for row in self.relayed())
+
+    def stop(self):
+        """Ends the relay. What is wrong."""
+        self.relay.terminate()
+        if self.relay.wait() != 0:
+            return ["the relay ended with %d" % self.relay.returncode]
+        return []
 
     def relayed(self):
         command = [self.binary, "status", "--json", "--spool", str(self.directory / "relay-state")]
@@ -98,30 +113,35 @@ class Fleet(Scene):
         return []
 
 
+def kill_beside_writers(scene, number, kill):
+    """Kills three writers, a `flush --watch`, and what `kill` chooses; what that was."""
+    writers = [
+        (
+            "k%d-%d" % (number, writer),
+            scene.generator.randint(1, 400),
+            scene.generator.uniform(0.01, 1.5),
+        )
+        for writer in range(3)
+    ]
+    seconds = scene.generator.uniform(0, 1.5)
+    killed = []
+    killer = threading.Thread(target=lambda: killed.append(kill(seconds)))
+    killer.start()
+    scene.write_beside_flush(writers)
+    killer.join()
+    return killed[0]
+
+
 def run(binary, directory, seed, kills):
     scene = Fleet(binary, directory, seed)
     done = relays = 0
     while done < kills:
-        writers = [
-            (
-                "k%d-%d" % (done, writer),
-                scene.generator.randint(1, 400),
-                scene.generator.uniform(0.01, 1.5),
-            )
-            for writer in range(3)
-        ]
-        seconds = scene.generator.uniform(0, 1.5)
-        killer = threading.Thread(target=scene.kill_relay, args=(seconds,))
-        killer.start()
-        scene.write_beside_flush(writers)
-        killer.join()
+        kill_beside_writers(scene, done, scene.kill_relay)
         done += 5
         relays += 1
     wrong, repeated = scene.finish()
     wrong += scene.wrong_order()
-    scene.relay.terminate()
-    if scene.relay.wait() != 0:
-        wrong.append("the relay ended with %d" % scene.relay.returncode)
+    wrong += scene.stop()
     if repeated > CONCURRENCY * relays:
         wrong.append("%d came twice after %d kills of the relay" % (repeated, relays))
     figures = (done, relays, len(scene.sent), len(scene.safe), repeated)

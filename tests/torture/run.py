@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import chain
 import crowd
 import damage
 import floods
@@ -33,6 +34,7 @@ TORTURES = {
     "mutate": (mutate.run, 100_000, 600),
     "kills": (kills.run, 1000, 40),
     "relay": (relay.run, 1000, 40),
+    "chain": (chain.run, 1000, 30),
     "power": (power.run, 200, 12),
     "plays": (plays.run, 20, 1),
     "crowd": (crowd.run, 1000, 48),
