@@ -13,23 +13,30 @@ use crate::spool::{Source, Spool};
 /// Reads these configurations, but runs no commands. `stranger` is the project's file if no other names the spool.
 pub fn learn(sources: &[Source], stranger: Option<&Path>) {
     for source in sources {
-        let Some(search) = source.search.as_deref().and_then(super::search_in) else {
-            continue;
-        };
         // What is not trusted, or cannot be read, has sent nothing from here.
-        let Ok(options) = trust::options_with(&source.needs, search, stranger) else {
+        let Some(config) = config_of(source.search.as_deref(), &source.needs, stranger) else {
             continue;
         };
-        let options = Options {
-            reads: options.reads.without_commands(),
-            ..options
-        };
-        let config = Config::load(&options, &[], &Http::default());
         // A name that is also a part of a URL is no secret.
         for destination in &config.destinations {
             secret::unmask(&destination.name);
         }
     }
+}
+
+/// Returns the configuration that wrote to the spool, read without commands; None if it is not trusted.
+pub fn config_of(
+    search: Option<&str>,
+    needs: &[String],
+    stranger: Option<&Path>,
+) -> Option<Config> {
+    let search = search.and_then(super::search_in)?;
+    let options = trust::options_with(needs, search, stranger).ok()?;
+    let options = Options {
+        reads: options.reads.without_commands(),
+        ..options
+    };
+    Some(Config::load(&options, &[], &Http::default()))
 }
 
 /// Reads those of the spool that a command shows.

@@ -1,11 +1,12 @@
 //! `status`: the counts of each destination in the spool, as a table or JSON.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::asking::{ask, print_json};
-use super::runs;
+use super::{runs, secrets};
 use crate::cli;
 use crate::console::stderr;
 use crate::console::stdout::{self, Styled};
@@ -23,6 +24,9 @@ const COLUMNS: [Column; 7] = [
     ("DROPPED", Align::Right),
     ("CONFIGURATION", Align::Left),
 ];
+
+/// Note about a notifier whose receiver has no answers.
+const UNANSWERED: &str = "sent, not known to be delivered: its receiver has no answers";
 
 /// Runs `status`: prints the counts of each destination in the spool, or those of one run.
 pub async fn run(arguments: cli::Status) -> Exit {
@@ -47,8 +51,12 @@ pub async fn run(arguments: cli::Status) -> Exit {
     if rows.is_empty() {
         stderr::say(nothing(&arguments));
     }
+    let unanswered = unanswered(&rows, &arguments.place);
+    let is_answered = |row: &DestinationStatus| !unanswered.contains(&source_of(row));
     if arguments.json {
-        let rows = rows.iter().map(|row| as_json(row, mute_of(row)));
+        let rows = rows
+            .iter()
+            .map(|row| as_json(row, mute_of(row), is_answered(row)));
         let rows: Vec<Value> = rows.collect();
         return print_json(json!(rows));
     }
@@ -57,6 +65,9 @@ pub async fn run(arguments: cli::Status) -> Exit {
     for row in &rows {
         let alike = rows.iter().filter(|other| other.name == row.name).count() > 1;
         let mut notes = notes(row);
+        if !is_answered(row) && row.delivered > 0 {
+            notes.insert(0, Styled::Dim(UNANSWERED.to_owned()));
+        }
         notes.extend(mute_of(row).map(mute_note));
         table.row(cells(row, alike), notes);
     }
@@ -133,8 +144,32 @@ fn mute_note(mute: &Mute) -> Styled {
     Styled::Warn(mute.to_string())
 }
 
-fn as_json(row: &DestinationStatus, mute: Option<&Mute>) -> Value {
+/// Configuration and name of a notifier.
+type SourceOf = (Option<String>, String);
+
+fn source_of(row: &DestinationStatus) -> SourceOf {
+    (row.search.clone(), row.name.clone())
+}
+
+/// Returns the notifiers whose receivers have no answers, by their present configurations.
+fn unanswered(rows: &[DestinationStatus], place: &cli::Place) -> BTreeSet<SourceOf> {
+    let stranger = super::only_named_by(place);
+    let sources: BTreeSet<_> = rows.iter().map(|row| (&row.search, &row.needs)).collect();
+    let mut found = BTreeSet::new();
+    for (search, needs) in sources {
+        let config = secrets::config_of(search.as_deref(), needs, stranger.as_deref());
+        for destination in config.iter().flat_map(|config| &config.destinations) {
+            if !destination.notifier.is_answered() {
+                found.insert((search.clone(), destination.name.clone()));
+            }
+        }
+    }
+    found
+}
+
+fn as_json(row: &DestinationStatus, mute: Option<&Mute>, is_answered: bool) -> Value {
     let mut shown = json!(row);
+    shown["answered"] = json!(is_answered);
     if let Some(mute) = mute {
         shown["muted"] = json!({"until": mute.until, "who": mute.who, "why": mute.why});
     }

@@ -14,8 +14,8 @@ use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
 use crate::notifier::{
-    BULK_REQUESTS, KINDS, Kind, Notifier, PASSING_ON, SINGLE, UNKNOWN, WAKING, choice, relay,
-    webhook,
+    BULK_REQUESTS, KINDS, Kind, Notifier, PASSING_ON, RECORDING, SINGLE, UNKNOWN, WAKING, choice,
+    relay, webhook,
 };
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
@@ -166,10 +166,12 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
 /// Returns the defaults of `on` and `check_mode`.
 fn defaults_of(section: &Section, kind: Option<&Kind>) -> Defaults {
     let is_one_of = |kinds: &[&str]| kind.is_some_and(|kind| kinds.contains(&kind.name));
+    let is_in_bulk = kind.is_some_and(|kind| kind.bulk().is_some());
+    let wants_all = is_in_bulk || is_one_of(&PASSING_ON) || is_one_of(&RECORDING);
     Defaults {
         on: match is_inputs(section) {
             true => &["ok", "failed", "skipped", "unreachable"],
-            false if is_one_of(&PASSING_ON) => &["any"],
+            false if wants_all => &["any"],
             false => &["error", "success"],
         },
         check_mode: match is_one_of(&WAKING) {

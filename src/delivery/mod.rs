@@ -428,8 +428,12 @@ impl Deliverer {
     pub fn done(&self) -> Counts {
         let mut sum = Counts::default();
         for worker in self.workers.borrow().iter() {
-            sum.delivered += worker.done.get().delivered;
-            sum.dead += worker.done.get().dead;
+            let done = worker.done.get();
+            match worker.destination.notifier.is_answered() {
+                true => sum.delivered += done.delivered,
+                false => sum.sent += done.delivered,
+            }
+            sum.dead += done.dead;
         }
         sum
     }
@@ -496,11 +500,15 @@ impl Deliverer {
         let workers = self.workers.borrow();
         let standing = |worker: &Rc<WorkerHandle>| {
             let own = worker.own.borrow();
+            let counts = Counts {
+                waiting: own.waiting(),
+                ..own.counts
+            };
             DestinationSummary {
                 name: worker.destination.name.clone(),
-                counts: Counts {
-                    waiting: own.waiting(),
-                    ..own.counts
+                counts: match worker.destination.notifier.is_answered() {
+                    true => counts,
+                    false => counts.unanswered(),
                 },
                 passes_on: PASSING_ON.contains(&worker.destination.kind.name),
                 // Without an attempt there is no answer to wait for.

@@ -100,11 +100,13 @@ impl Tally {
     }
 }
 
-/// Numbers of deliveries by state. accepted = delivered + waiting + held + dead + dropped + suppressed, always;
-/// `flush` counts some of the waiting, held and dead ones as skipped.
+/// Numbers of deliveries by state. accepted = delivered + sent + waiting + held + dead + dropped + suppressed,
+/// always; `flush` counts some of the waiting, held and dead ones as skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: usize,
+    /// Delivered as far as anyone can know: their receiver has no answers.
+    pub sent: usize,
     pub waiting: usize,
     pub dead: usize,
     /// Pending, but held until a certain time.
@@ -131,13 +133,14 @@ impl Counts {
             }
             false => "pending until the next run, `flush` or the timer".to_owned(),
         };
-        let all = self.delivered + self.waiting + self.dead + self.dropped;
+        let all = self.delivered + self.sent + self.waiting + self.dead + self.dropped;
         let all = all + self.held + self.suppressed + self.skipped;
         let held = self.held_until.map(HeldRange::shown);
         let held = held.map_or("held".to_owned(), |until| format!("held {until}"));
         let deliveries = if all == 1 { "delivery" } else { "deliveries" };
         let parts = [
             (self.delivered, "delivered"),
+            (self.sent, "sent"),
             (self.dead, "dead"),
             (self.dropped, "dropped"),
             (
@@ -156,6 +159,8 @@ impl Counts {
             0 => "nothing to deliver".to_owned(),
             1 if self.delivered == 1 => "delivered".to_owned(),
             _ if self.delivered == all => "all delivered".to_owned(),
+            1 if self.sent == 1 => "sent".to_owned(),
+            _ if self.sent == all => "all sent".to_owned(),
             _ => parts.join(", "),
         };
         format!("{all} {deliveries}: {fate}")
@@ -175,10 +180,20 @@ impl Counts {
         }
     }
 
+    /// Returns the counts of a destination whose receiver has no answers.
+    pub fn unanswered(self) -> Counts {
+        Counts {
+            delivered: 0,
+            sent: self.sent + self.delivered,
+            ..self
+        }
+    }
+
     /// Adds the counts of another destination.
     pub fn plus(self, other: Counts) -> Counts {
         Counts {
             delivered: self.delivered + other.delivered,
+            sent: self.sent + other.sent,
             waiting: self.waiting + other.waiting,
             dead: self.dead + other.dead,
             dropped: self.dropped + other.dropped,
@@ -232,6 +247,15 @@ mod tests {
             };
             assert_eq!(counts.told(&[]), expected);
         }
+        let count = |delivered| Counts {
+            delivered,
+            ..Counts::default()
+        };
+        let told = |counts: Counts| counts.told(&[]);
+        assert_eq!(told(count(1).unanswered()), "1 delivery: sent");
+        assert_eq!(told(count(2).unanswered()), "2 deliveries: all sent");
+        let both = count(2).plus(count(1).unanswered());
+        assert_eq!(told(both), "3 deliveries: 2 delivered, 1 sent");
         let waits = Counts {
             waiting: 2,
             ..Counts::default()

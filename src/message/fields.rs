@@ -19,20 +19,25 @@ pub enum Fields {
     OfPayload,
 }
 
-/// Returns the fields that `[outputs]` maps, as text.
+/// Returns the fields that `[outputs]` maps, as text, each cut to a length that services accept.
 pub fn mapped_fields(payload: &[u8]) -> Vec<(String, String)> {
+    let values = values(payload).into_iter();
+    values.map(|(name, text)| field(&name, &text)).collect()
+}
+
+/// Returns the names and values that `[outputs]` maps, as text; a list or an object is JSON, and null is left out.
+pub fn values(payload: &[u8]) -> Vec<(String, String)> {
     let payload = std::str::from_utf8(payload).unwrap_or_default();
     let read = bulk::value(payload);
     let Ok(Value::Object(payload)) = read else {
         return Vec::new();
     };
-    let shown = |(name, value): (&String, &Value)| {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        (!value.is_null()).then(|| field(name, &text))
+    let shown = |(name, value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some((name, text)),
+        value => Some((name, value.to_string())),
     };
-    payload.iter().filter_map(shown).collect()
+    payload.into_iter().filter_map(shown).collect()
 }
 
 fn field(name: &str, text: &str) -> (String, String) {

@@ -25,6 +25,7 @@ pub mod relay;
 pub mod rocketchat;
 pub mod slack;
 mod snippet;
+pub mod syslog;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
@@ -50,7 +51,10 @@ pub const WAKING: [&str; 3] = ["pagerduty", "twilio", "alertmanager"];
 
 /// Kinds with a separate record for each event: their messages never combine several events, except with
 /// `group_by`.
-pub const SINGLE: [&str; 3] = ["pagerduty", "grafana", "alertmanager"];
+pub const SINGLE: [&str; 4] = ["pagerduty", "grafana", "alertmanager", "syslog"];
+
+/// Kinds that record what happened: by default, they get every result and the end of each run, as kinds in bulk do.
+pub const RECORDING: [&str; 1] = ["syslog"];
 
 /// Kinds that pass events on as they are, to a program that decides what becomes of them: they want every event, and
 /// send those of a run in batches.
@@ -106,6 +110,7 @@ kinds! {
     zulip
     exec
     file
+    syslog
     zeromq
     relay
 }
@@ -223,6 +228,11 @@ pub trait Notifier {
     /// Relation between the messages of a run.
     fn thread(&self) -> Thread {
         Thread::None
+    }
+
+    /// Returns true if the receiver answers. Without an answer, a message is sent, and nobody knows whether it arrived.
+    fn is_answered(&self) -> bool {
+        true
     }
 
     /// Returns the request as it would be sent, with secrets masked.

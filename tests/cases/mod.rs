@@ -98,6 +98,7 @@ mod stopped;
 mod stores;
 mod stream;
 mod surroundings;
+mod syslog;
 mod telegram;
 mod tenants;
 mod terminal;

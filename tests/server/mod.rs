@@ -24,6 +24,7 @@ pub mod slack;
 pub mod smtp;
 pub mod sns;
 pub mod socks;
+pub mod syslog;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;

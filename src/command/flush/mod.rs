@@ -126,7 +126,7 @@ impl Flush<'_> {
         let (deliverer, all) = (self.deliverer.clone(), self.waiting);
         progress::show(move || {
             let done = deliverer.done();
-            (done.delivered + done.dead, all)
+            (done.delivered + done.sent + done.dead, all)
         });
     }
 

@@ -148,7 +148,7 @@ const KINDS: [Kind; 20] = [
 ];
 
 /// The kinds that speak something else, as they are told of a server on this port.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
     (
         "email",
         "host = localhost\nport = PORT\nencryption = none\nusername = svc\npassword = canary-password\nfrom = a@example.com\nto = b@example.com",
@@ -157,6 +157,7 @@ const OTHERS: [(&str, &str); 4] = [
         "irc",
         "server = localhost\nport = PORT\ntls = false\npassword = canary-password\ntargets = #ops",
     ),
+    ("syslog", "url = relp://localhost:PORT"),
     ("zeromq", "url = tcp://localhost:PORT"),
     ("exec", "command = sleep 1000"),
 ];
