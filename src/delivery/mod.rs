@@ -463,6 +463,7 @@ impl Deliverer {
         let mut recorded = Ok(());
         for worker in workers {
             recorded = recorded.and(worker.catch_up().await);
+            worker.destination.notifier.close().await;
         }
         self.write_unspooled().await;
         self.record_rest().await;

@@ -243,6 +243,10 @@ pub trait Notifier {
         None
     }
 
+    /// Ends a connection that stays open between messages as its protocol wants it. Called once, at the end of the
+    /// process; must not wait long.
+    async fn close(&self) {}
+
     /// Contacts the service without notifying anyone, step by step; the last line of a failure is its reason.
     async fn check(&self) -> Check;
 }

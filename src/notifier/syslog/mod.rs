@@ -250,6 +250,12 @@ impl Notifier for Syslog {
         matches!(self.transport, Transport::Relp(_))
     }
 
+    async fn close(&self) {
+        if let Transport::Relp(relp) = &self.transport {
+            relp.close().await;
+        }
+    }
+
     fn preview(&self, message: &Message) -> Result<String, Failure> {
         let record = self.record(message);
         let shown = match &self.transport {

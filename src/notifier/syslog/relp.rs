@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex as Shared, PoisonError};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -22,6 +23,8 @@ const MAX_NUMBER: u32 = 999_999_999;
 /// Limits of an answer, and of what a receiver may send without being asked, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 const MAX_TALK: usize = 256 << 10;
+/// Time limit of the answer to the end of a session.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Sender of messages with answers.
 pub struct Relp {
@@ -77,10 +80,19 @@ impl Relp {
 
     /// Opens a session, and closes it again.
     pub async fn reach(&self) -> std::result::Result<(), Failure> {
-        let opened = self.open().await;
-        opened
-            .map(drop)
-            .map_err(|error| Failure::retry(explain(&error)))
+        match self.open().await {
+            Ok(session) => session.close().await,
+            Err(error) => return Err(Failure::retry(explain(&error))),
+        }
+        Ok(())
+    }
+
+    /// Closes the session, if there is one.
+    pub async fn close(&self) {
+        let session = self.session.lock().await.take();
+        if let Some(session) = session {
+            session.close().await;
+        }
     }
 
     /// Drops the session if it is not in use, because an answer did not come in time.
@@ -140,8 +152,11 @@ impl Session {
         let (sender, receiver) = oneshot::channel();
         self.number = self.number % MAX_NUMBER + 1;
         lock(&self.waiting).insert(self.number, sender);
-        let mut frame = format!("{} {command} {} ", self.number, data.len()).into_bytes();
-        frame.extend_from_slice(data);
+        let mut frame = format!("{} {command} {}", self.number, data.len()).into_bytes();
+        if !data.is_empty() {
+            frame.push(b' ');
+            frame.extend_from_slice(data);
+        }
         frame.push(b'\n');
         self.wire.write_all(&frame).await?;
         self.wire.flush().await?;
@@ -150,13 +165,22 @@ impl Session {
         }
         Ok(receiver)
     }
+
+    /// Tells the receiver that nothing follows, and waits until it has understood: otherwise it logs an error.
+    async fn close(mut self) {
+        let closed = async {
+            if let Ok(answer) = self.begin("close", &[]).await {
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, closed).await;
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.reader.abort();
-        let number = self.number % MAX_NUMBER + 1;
-        socket::part(&mut self.wire, format!("{number} close 0\n").as_bytes());
+        socket::part(&mut self.wire);
     }
 }
 
@@ -259,23 +283,27 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_once_it_is_whole() {
-        let bytes = b"1 rsp 92 200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog\n2 rsp 6 200 OK\n";
-        let whole = 1 + bytes.iter().position(|byte| *byte == b'g').unwrap();
-        assert!(whole > 0);
-        let first = bytes.len() - b"2 rsp 6 200 OK\n".len();
-        for end in 0..first {
+        let said = "200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog";
+        let first = format!("1 rsp {} {said}\n", said.len());
+        let bytes = format!("{first}2 rsp 6 200 OK\n").into_bytes();
+        for end in 0..first.len() {
             assert!(matches!(frame(&bytes[..end]), Ok(None)), "{end}");
         }
-        let (answered, length) = frame(bytes).ok().flatten().unwrap();
+        let (answered, length) = frame(&bytes).ok().flatten().unwrap();
         let (number, answer) = answered.unwrap();
-        assert_eq!((number, answer.code, length), (1, 200, first));
-        let refused = b"7 rsp 14 500 not stored\n";
-        assert!(frame(refused).is_err(), "its length is wrong");
+        assert_eq!((number, answer.code, length), (1, 200, first.len()));
         let (answered, _) = frame(b"7 rsp 14 500 not enough\n").ok().flatten().unwrap();
         let answer = answered.unwrap().1;
         assert_eq!(answer.refusal(), "the receiver answered 500 not enough");
-        assert!(frame(b"0 serverclose 0\n").is_err());
-        assert!(frame(b"x rsp 6 200 OK\n").is_err());
-        assert!(frame(&[b'1'; 100]).is_err());
+        let (answered, length) = frame(b"8 rsp 0\n").ok().flatten().unwrap();
+        assert!(answered.is_none() && length == 8);
+        for wrong in [
+            &b"0 serverclose 0\n"[..],
+            b"x rsp 6 200 OK\n",
+            b"7 rsp 5 200 OK\n",
+            &[b'1'; 100],
+        ] {
+            assert!(frame(wrong).is_err());
+        }
     }
 }

@@ -141,15 +141,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        part(&mut self.0, &[]);
+        part(&mut self.0);
     }
 }
 
-/// Writes the last words of a connection and ends it, as far as the system takes that without waiting.
-pub fn part(stream: &mut (impl AsyncWrite + Unpin), last: &[u8]) {
+/// Ends a connection as its protocol wants it, as far as that takes no waiting.
+pub fn part(stream: &mut (impl AsyncWrite + Unpin)) {
     let mut context = Context::from_waker(Waker::noop());
-    if !last.is_empty() {
-        let _ = Pin::new(&mut *stream).poll_write(&mut context, last);
-    }
     let _ = Pin::new(stream).poll_shutdown(&mut context);
 }
