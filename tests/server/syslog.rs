@@ -258,7 +258,7 @@ fn serve(mut stream: TcpStream, taken: &Mutex<Vec<String>>, answer: &dyn Fn(usiz
     let mut held: Vec<String> = Vec::new();
     while let Some((number, command, data)) = frame(&mut input) {
         let mut say = |number: &str, text: &str| {
-            let _ = write!(stream, "{number} rsp {} {text}\n", text.len());
+            let _ = writeln!(stream, "{number} rsp {} {text}", text.len());
         };
         match command.as_str() {
             "open" => {
@@ -266,7 +266,7 @@ fn serve(mut stream: TcpStream, taken: &Mutex<Vec<String>>, answer: &dyn Fn(usiz
                 say(&number, "200 OK\nrelp_version=0\ncommands=syslog");
             }
             "close" => {
-                let _ = write!(stream, "{number} rsp 0\n0 serverclose 0\n");
+                let _ = writeln!(stream, "{number} rsp 0\n0 serverclose 0");
                 return;
             }
             "syslog" => {
