@@ -57,6 +57,7 @@ mod own_data;
 mod owners;
 mod page_url;
 mod poison;
+mod postgres;
 mod proxy;
 mod reading;
 mod readme;

@@ -1,10 +1,7 @@
-//! The store `nats`: servers that are not durable are refused, a cluster survives the loss of any of its servers, and
-//! another process takes over from one that delivers.
-
-use rustix::process::Signal;
+//! The store `nats`: servers that are not durable are refused, and a cluster survives the loss of any of its servers.
 
 use crate::cases::relay::{EVENTS, check_arrived, run};
-use crate::sandbox::fleet::{Fleet, SPOOL, hook, ids};
+use crate::sandbox::fleet::{Fleet, SPOOL, hook};
 use crate::sandbox::{Outcome, PATIENCE};
 use crate::server::nats::{DURABLE, Nats};
 use crate::server::{OK, Server};
@@ -120,13 +117,13 @@ fn a_cluster_loses_nothing_when_its_servers_are_killed_in_turn() {
     fleet.deliver("");
     let runs: Vec<String> = (0..4).map(|number| format!("r{number}")).collect();
     for (number, name) in runs.iter().enumerate() {
-        // The leader, another one, all three, and none.
+        // None, until everything runs; the leader, another one, and all three.
         let leader = nats.leader();
         let killed: &[usize] = match number {
-            0 => &[leader],
-            1 => &[(leader + 1) % 3],
-            2 => &[0, 1, 2],
-            _ => &[],
+            0 => &[],
+            1 => &[leader],
+            2 => &[(leader + 1) % 3],
+            _ => &[0, 1, 2],
         };
         killed.iter().for_each(|one| nats.kill(*one));
         fleet.node(name, "acme", "drain = 2s");
@@ -136,51 +133,10 @@ fn a_cluster_loses_nothing_when_its_servers_are_killed_in_turn() {
         while fleet.flush(name).code != 0 {
             assert!(std::time::Instant::now() < until);
         }
+        server.wait_for((number + 1) * EVENTS);
     }
     fleet.wait_for_delivered(4 * EVENTS as u64);
     let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
     check_arrived(&server.wait_for(4 * EVENTS), &runs);
     assert_eq!(fleet.count(SPOOL, "accepted"), 4 * EVENTS as u64);
-}
-
-#[test]
-fn another_process_takes_over_and_a_lost_spool_is_filled_again() {
-    let server = Server::start([OK]);
-    let mut fleet = fleet(&server);
-    let nats = Nats::single(&fleet.sandbox);
-    fleet.store_in("nats", &nats.section());
-    fleet.start();
-    fleet.deliver("");
-    fleet.node("one", "acme", "");
-    fleet
-        .send("one", &run("r"))
-        .expect_line(0, &["all delivered"]);
-    server.wait_for(EVENTS);
-    // It is stopped as if it hung, so it keeps its connections; another one has a spool of its own.
-    fleet.signal_deliver(Signal::STOP);
-    let file = std::fs::read_to_string(fleet.sandbox.path("relay.ini")).unwrap();
-    fleet
-        .sandbox
-        .file("relay.ini", file.replace(SPOOL, "other-state"));
-    let first = fleet.replace_deliver();
-    fleet
-        .send("one", &run("s"))
-        .expect_line(0, &["all delivered"]);
-    let requests = server.wait_for(2 * EVENTS);
-    check_arrived(&requests, &["r", "s"]);
-    drop(first);
-    // Without its disk, everything is delivered again, by the same ids.
-    fleet.end_deliver(Signal::KILL);
-    std::fs::remove_dir_all(fleet.sandbox.path("other-state")).unwrap();
-    fleet.deliver_with(&["--since", "1h"], "");
-    let requests = server.wait_for(4 * EVENTS);
-    check_arrived(&requests[2 * EVENTS..], &["r", "s"]);
-    assert_eq!(ids(&requests).len(), 4 * EVENTS);
-    // With it, nothing is: the spool knows them.
-    fleet.end_deliver(Signal::TERM);
-    fleet.deliver_with(&["--since", "1h"], "");
-    fleet
-        .send("one", &run("t"))
-        .expect_line(0, &["all delivered"]);
-    check_arrived(&server.wait_for(5 * EVENTS)[4 * EVENTS..], &["t"]);
 }

@@ -285,7 +285,7 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         "",
         &[
             "relay.ini:2: unknown key `lisen` in [relay]; did you mean `listen`?",
-            "relay.ini:3: `store` must be `spool` or `nats`, not `x`",
+            "relay.ini:3: `store` must be `spool`, `nats` or `postgres`, not `x`",
         ],
     );
     mistaken(

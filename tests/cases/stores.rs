@@ -2,6 +2,7 @@
 //! at their own tenant's endpoint only, whatever is killed.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -9,16 +10,54 @@ use crate::cases::relay::{EVENTS, check_arrived, run};
 use crate::sandbox::fleet::{Fleet, SPOOL, events, hook, ids};
 use crate::sandbox::{PATIENCE, side_by_side};
 use crate::server::nats::Nats;
+use crate::server::postgres::Postgres;
 use crate::server::{OK, Server, status};
 
 /// Names of the stores, as values of `store`.
-const STORES: [&str; 2] = ["spool", "nats"];
+const STORES: [&str; 3] = ["spool", "nats", "postgres"];
 
 /// A fleet with a store of its own, and the servers of the store.
 struct Stored {
     fleet: Fleet,
     name: &'static str,
-    nats: Option<Nats>,
+    server: Option<Engine>,
+}
+
+/// The servers of a store outside of the relay.
+enum Engine {
+    Nats(Nats),
+    Postgres(Postgres),
+}
+
+impl Engine {
+    fn start(name: &str, fleet: &Fleet) -> Option<Engine> {
+        match name {
+            "nats" => Some(Engine::Nats(Nats::single(&fleet.sandbox))),
+            "postgres" => Some(Engine::Postgres(Postgres::start())),
+            _ => None,
+        }
+    }
+
+    fn section(&self) -> String {
+        match self {
+            Engine::Nats(nats) => nats.section(),
+            Engine::Postgres(postgres) => postgres.section(),
+        }
+    }
+
+    fn crash(&mut self) {
+        match self {
+            Engine::Nats(nats) => nats.kill(0),
+            Engine::Postgres(postgres) => postgres.crash(),
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            Engine::Nats(nats) => nats.restart(&[0]),
+            Engine::Postgres(postgres) => postgres.restart(),
+        }
+    }
 }
 
 impl Stored {
@@ -36,11 +75,15 @@ impl Stored {
         for (tenant, server) in tenants {
             fleet.tenant(tenant, &hook(server));
         }
-        let nats = (name == "nats").then(|| Nats::single(&fleet.sandbox));
-        if let Some(nats) = &nats {
-            fleet.store_in(name, &nats.section());
+        let server = Engine::start(name, &fleet);
+        if let Some(server) = &server {
+            fleet.store_in(name, &server.section());
         }
-        Stored { fleet, name, nats }
+        Stored {
+            fleet,
+            name,
+            server,
+        }
     }
 
     fn is_outside(&self) -> bool {
@@ -65,6 +108,11 @@ impl Stored {
 /// Runs a test with every store.
 fn with_each(test: impl Fn(&'static str) + Sync) {
     side_by_side(&STORES, |name| test(name));
+}
+
+/// Runs a test with every store outside of the relay.
+fn with_each_outside(test: impl Fn(&'static str) + Sync) {
+    side_by_side(&STORES[1..], |name| test(name));
 }
 
 #[test]
@@ -151,8 +199,8 @@ fn a_full_store_leaves_the_events_with_the_node() {
     with_each(|name| {
         let server = Server::start([status(503)]);
         let mut stored = Stored::prepare(name, &[("acme", &server)]);
-        if let Some(nats) = &stored.nats {
-            let section = nats.section().replace("64MiB", "1MiB");
+        if let Some(server) = &stored.server {
+            let section = server.section().replace("64MiB", "1MiB");
             stored.fleet.store_in(name, &section);
         }
         let fleet = &mut stored.fleet;
@@ -180,8 +228,8 @@ fn a_full_store_leaves_the_events_with_the_node() {
         fleet.end(Signal::TERM);
         let server = Server::start([OK]);
         fleet.sandbox.file("acme.ini", hook(&server));
-        if let Some(nats) = &stored.nats {
-            fleet.store_in(name, &nats.section());
+        if let Some(server) = &stored.server {
+            fleet.store_in(name, &server.section());
         }
         fleet.start_with("max_size = 64MiB", "");
         stored.deliver("");
@@ -197,8 +245,8 @@ fn a_full_store_leaves_the_events_with_the_node() {
 
 #[test]
 fn events_wait_in_the_store_until_somebody_delivers_them() {
-    let server = Server::start([OK]);
-    for name in STORES.into_iter().filter(|name| *name != "spool") {
+    with_each_outside(|name| {
+        let server = Server::start([OK]);
         let mut stored = Stored::prepare(name, &[("acme", &server)]);
         stored.fleet.start();
         stored.fleet.node("one", "acme", "");
@@ -210,14 +258,14 @@ fn events_wait_in_the_store_until_somebody_delivers_them() {
         assert_eq!(server.requests().len(), 0);
         stored.fleet.deliver("");
         check_arrived(&server.wait_for(EVENTS), &["r"]);
-        let until = std::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         let empty = "{\"pending\":0,\"oldest_seconds\":0,\"redelivered\":0,\"set_aside\":0}\n";
         loop {
             let shown = stored.status(&["--json"]);
             if shown == empty {
                 break;
             }
-            assert!(std::time::Instant::now() < until, "{shown}");
+            assert!(Instant::now() < until, "{shown}");
         }
         let health = stored.fleet.ask_deliver("/healthz");
         assert!(
@@ -240,12 +288,12 @@ fn events_wait_in_the_store_until_somebody_delivers_them() {
         }
         let (ended, said) = stored.fleet.end_deliver(Signal::TERM);
         assert_eq!(ended.code(), Some(0), "{said}");
-    }
+    });
 }
 
 #[test]
 fn segments_without_a_tenant_are_set_aside_until_there_is_one() {
-    for name in STORES.into_iter().filter(|name| *name != "spool") {
+    with_each_outside(|name| {
         let servers = [Server::start([OK]), Server::start([OK])];
         let tenants = [("acme", &servers[0]), ("beta", &servers[1])];
         let mut stored = Stored::prepare(name, &tenants);
@@ -261,13 +309,13 @@ fn segments_without_a_tenant_are_set_aside_until_there_is_one() {
         stored.fleet.sandbox.file("relay.ini", part);
         stored.fleet.deliver("");
         servers[0].wait_for(EVENTS);
-        let until = std::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         while !stored
             .fleet
             .ask_deliver("/healthz")
             .contains("\"pending\":0")
         {
-            assert!(std::time::Instant::now() < until);
+            assert!(Instant::now() < until);
         }
         let (_, said) = stored.fleet.end_deliver(Signal::TERM);
         assert!(
@@ -285,7 +333,71 @@ fn segments_without_a_tenant_are_set_aside_until_there_is_one() {
         stored.fleet.deliver_with(&["--set-aside"], "");
         check_arrived(&servers[1].wait_for(EVENTS), &["r"]);
         assert_eq!(servers[0].requests().len(), EVENTS);
-    }
+    });
+}
+
+#[test]
+fn another_process_takes_over_and_a_lost_spool_is_filled_again() {
+    with_each_outside(|name| {
+        let server = Server::start([OK]);
+        let mut stored = Stored::start(name, &[("acme", &server)]);
+        let fleet = &mut stored.fleet;
+        fleet.node("one", "acme", "");
+        fleet
+            .send("one", &run("r"))
+            .expect_line(0, &["all delivered"]);
+        server.wait_for(EVENTS);
+        // It is stopped as if it hung, so it keeps its connections; another one has a spool of its own.
+        fleet.signal_deliver(Signal::STOP);
+        let file = std::fs::read_to_string(fleet.sandbox.path("relay.ini")).unwrap();
+        fleet
+            .sandbox
+            .file("relay.ini", file.replace(SPOOL, "other-state"));
+        let first = fleet.replace_deliver();
+        fleet
+            .send("one", &run("s"))
+            .expect_line(0, &["all delivered"]);
+        let requests = server.wait_for(2 * EVENTS);
+        check_arrived(&requests, &["r", "s"]);
+        drop(first);
+        // Without its disk, everything is delivered again, by the same ids.
+        fleet.end_deliver(Signal::KILL);
+        std::fs::remove_dir_all(fleet.sandbox.path("other-state")).unwrap();
+        fleet.deliver_with(&["--since", "1h"], "");
+        let requests = server.wait_for(4 * EVENTS);
+        check_arrived(&requests[2 * EVENTS..], &["r", "s"]);
+        assert_eq!(ids(&requests).len(), 4 * EVENTS);
+        // With it, nothing is: the spool knows them.
+        fleet.end_deliver(Signal::TERM);
+        fleet.deliver_with(&["--since", "1h"], "");
+        fleet
+            .send("one", &run("t"))
+            .expect_line(0, &["all delivered"]);
+        check_arrived(&server.wait_for(5 * EVENTS)[4 * EVENTS..], &["t"]);
+    });
+}
+
+#[test]
+fn a_store_that_crashes_loses_nothing() {
+    with_each_outside(|name| {
+        let server = Server::start([OK]);
+        let mut stored = Stored::start(name, &[("acme", &server)]);
+        stored.fleet.node("one", "acme", "drain = 1s");
+        stored.fleet.send("one", &run("r"));
+        // From here on, everything runs.
+        server.wait_for(EVENTS);
+        stored.server.as_mut().unwrap().crash();
+        stored.fleet.send("one", &run("s"));
+        stored.server.as_mut().unwrap().restart();
+        let until = Instant::now() + PATIENCE;
+        while stored.fleet.flush("one").code != 0 {
+            assert!(Instant::now() < until);
+        }
+        stored.fleet.wait_for_delivered(2 * EVENTS as u64);
+        check_arrived(&server.wait_for(2 * EVENTS), &["r", "s"]);
+        let accepted = stored.fleet.count(SPOOL, "accepted");
+        assert_eq!(accepted, 2 * EVENTS as u64, "{name}");
+    });
 }
 
 #[cfg(feature = "failpoints")]

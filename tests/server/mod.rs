@@ -17,6 +17,7 @@ pub mod nginx;
 pub mod ntfy;
 pub mod oauth;
 pub mod pagerduty;
+pub mod postgres;
 pub mod proxy;
 pub mod relay;
 pub mod rocketchat;
@@ -150,7 +151,7 @@ impl Server {
     /// The requests, once there are `count`.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Request> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + crate::sandbox::PATIENCE;
         while self.requests.lock().unwrap().len() < count {
             assert!(Instant::now() < deadline, "only {:?}", self.requests());
             std::thread::sleep(Duration::from_millis(5));

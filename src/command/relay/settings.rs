@@ -357,15 +357,18 @@ mod tests {
     #[test]
     fn each_key_is_on_its_page() {
         let page = include_str!("../../../docs/scale-out.md");
-        let sections = ["relay", "deliver", "nats", "tenant:x"];
+        let sections = ["relay", "deliver", "tenant:x", "nats", "postgres"];
         let sections = sections.map(|name| Section::new(name, Origin::DropIn));
         let mut settings = Settings::default();
         settings.read_relay(&sections[0]);
         settings.read_section(&sections[1], &Http::default());
-        settings.kind = Kind::Nats;
         settings.read_section(&sections[2], &Http::default());
-        settings.kind = Kind::Spool;
-        settings.read_section(&sections[3], &Http::default());
+        let stores = store::KINDS.iter().filter(|(_, kind)| *kind != Kind::Spool);
+        for (name, kind) in stores {
+            settings.kind = *kind;
+            let section = sections.iter().find(|section| section.name == *name);
+            settings.read_section(section.unwrap(), &Http::default());
+        }
         for key in sections.iter().flat_map(Section::asked) {
             let forms = ["_file", "_env", "_command"];
             let is_form = forms.iter().any(|form| key.ends_with(form));

@@ -3,7 +3,10 @@
 
 #[cfg(feature = "nats")]
 mod nats;
-pub mod segments;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "nats", feature = "postgres"))]
+mod segments;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -105,6 +108,8 @@ pub enum Kind {
     Spool,
     #[cfg(feature = "nats")]
     Nats,
+    #[cfg(feature = "postgres")]
+    Postgres,
 }
 
 /// Values of `store`.
@@ -112,6 +117,8 @@ pub const KINDS: &[(&str, Kind)] = &[
     ("spool", Kind::Spool),
     #[cfg(feature = "nats")]
     ("nats", Kind::Nats),
+    #[cfg(feature = "postgres")]
+    ("postgres", Kind::Postgres),
 ];
 
 impl Kind {
@@ -126,6 +133,8 @@ impl Kind {
 pub enum Place {
     #[cfg(feature = "nats")]
     Nats(nats::settings::Settings),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::settings::Settings),
 }
 
 impl Place {
@@ -137,6 +146,8 @@ impl Place {
             Kind::Spool => None,
             #[cfg(feature = "nats")]
             Kind::Nats => nats::settings::Settings::read(section, http).map(Place::Nats),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => postgres::settings::Settings::read(section).map(Place::Postgres),
         }
     }
 
@@ -165,6 +176,8 @@ impl Place {
         match *self {
             #[cfg(feature = "nats")]
             Place::Nats(ref settings) => Ok(nats::Nats::connect(settings, name).await?),
+            #[cfg(feature = "postgres")]
+            Place::Postgres(ref settings) => Ok(postgres::Postgres::connect(settings, name).await?),
         }
     }
 }
