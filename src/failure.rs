@@ -44,6 +44,20 @@ impl Failure {
         Failure::Permanent(error.into())
     }
 
+    /// Creates the failure of an event that the receiver did not look at, because one before it is wrong: it can be
+    /// sent again at once.
+    pub fn untried() -> Failure {
+        Failure::Retry {
+            error: "an event before it was refused".to_owned(),
+            after: Some(Duration::ZERO),
+        }
+    }
+
+    /// Returns true if nothing speaks against sending it again at once.
+    pub fn is_untried(&self) -> bool {
+        *self == Failure::untried()
+    }
+
     /// Returns the reason as text.
     pub fn error(&self) -> &str {
         match self {

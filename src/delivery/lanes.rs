@@ -6,6 +6,7 @@ mod lane;
 mod opening;
 #[cfg(test)]
 mod order_tests;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -28,10 +29,6 @@ use opening::Opening;
 pub const WINDOW: usize = 512;
 /// Size limit in bytes of their events, not counting groups: a few large ones are enough to work on.
 pub const WINDOW_BYTES: usize = 4 << 20;
-
-/// Number of deliveries of a batch below which it is not made smaller: those that are refused for now must not keep
-/// all others waiting.
-const FEWEST: usize = 16;
 
 /// Number of quick attempts at the end of a run while other deliveries of the run fail as well.
 const FIRST_TURNS: u32 = 3;
@@ -215,6 +212,11 @@ impl Lanes {
     /// Puts claimed deliveries back at the head of their lane, to be retried in a group of `together` when
     /// the first is due.
     pub fn put_back(&mut self, mut claimed: Vec<Delivery>, together: usize, now: Instant) {
+        // They were gathered before.
+        claimed
+            .iter_mut()
+            .skip(1)
+            .for_each(|other| other.due = None);
         let Some(first) = claimed.first_mut() else {
             return;
         };
@@ -266,17 +268,6 @@ impl Lanes {
             self.make_room_of(delivery);
         }
         self.ends.moved(now);
-    }
-
-    /// Halves the number of deliveries that are made as one: of this many, some were refused for now.
-    pub fn shrink(&mut self, size: usize) {
-        self.batch = (size / 2).max(FEWEST);
-    }
-
-    /// Allows more deliveries to be made as one, after some were that all arrived.
-    pub fn grow(&mut self) {
-        let step = (self.grouping.most / 10).max(1);
-        self.batch = self.batch.saturating_add(step);
     }
 
     fn make_room_of(&mut self, delivery: &Delivery) {

@@ -26,6 +26,10 @@ pub enum Verdict {
         /// Number of deliveries to try as one then.
         together: usize,
     },
+    /// The receiver did not look at it: nothing is recorded, and this many are sent again at once.
+    Untried {
+        together: usize,
+    },
     Dead(String),
 }
 
@@ -34,7 +38,7 @@ impl Verdict {
     pub fn state(&self) -> DeliveryState {
         match self {
             Verdict::Delivered { .. } => DeliveryState::Delivered,
-            Verdict::Retry { .. } => DeliveryState::Pending,
+            Verdict::Retry { .. } | Verdict::Untried { .. } => DeliveryState::Pending,
             Verdict::Dead(_) => DeliveryState::Dead,
         }
     }
@@ -42,7 +46,7 @@ impl Verdict {
     /// Returns the error of a failure.
     pub fn error(&self) -> Option<&str> {
         match self {
-            Verdict::Delivered { .. } => None,
+            Verdict::Delivered { .. } | Verdict::Untried { .. } => None,
             Verdict::Retry { error, .. } | Verdict::Dead(error) => Some(error),
         }
     }

@@ -9,7 +9,6 @@ use super::{Level, Message};
 use crate::event::Event;
 
 /// An event of a message.
-#[allow(dead_code)]
 #[derive(Clone, Debug)]
 pub struct Item {
     /// The data of the event alone, as [`Message::payload`] describes it.
@@ -18,7 +17,6 @@ pub struct Item {
     pub event: Arc<Event>,
 }
 
-#[allow(dead_code)]
 impl Item {
     /// Id of the event: the same on every attempt, so that a receiver can recognise a repeat.
     pub fn id(&self) -> &str {
@@ -41,7 +39,6 @@ impl Item {
     }
 }
 
-#[allow(dead_code)]
 impl Message {
     /// Returns the events of a message, each with its data: those of a batch, or the only one.
     pub fn items(&self) -> Vec<Item> {

@@ -120,7 +120,6 @@ pub enum MessageFormat {
     /// Only the payload, or `body` as JSON.
     Data,
     /// Only the payload, or `body`, as a value of JSON, which the kind puts into its requests.
-    #[allow(dead_code)]
     Record,
     /// The event itself: nothing is rendered.
     Event,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT,
@@ -23,6 +23,7 @@ use crate::net::connector::{Client, Connector, PROXIES};
 use crate::net::response::{classify, describe, reason, redirect_target, retry_after};
 use crate::net::tls::{Channel, Trust, read_identity};
 use crate::net::urls::origin;
+use crate::net::wire::read_body;
 use crate::secret::{self, MASK};
 use crate::text;
 
@@ -68,6 +69,8 @@ pub struct Endpoint {
     origin: String,
     /// Environment variable that names a proxy, if none is used.
     unused_proxy: Option<&'static str>,
+    /// Limit of the bytes that are read of a reply.
+    max_reply: usize,
 }
 
 /// A request as built by a notifier; the preview shows exactly this.
@@ -177,6 +180,7 @@ impl Http {
                 true => proxy_variable(url.scheme()),
                 false => None,
             },
+            max_reply: MAX_REPLY,
         })
     }
 
@@ -262,6 +266,11 @@ fn proxy_url(proxy: &str) -> Option<Url> {
 }
 
 impl Endpoint {
+    /// Returns the same client, which reads this many bytes of a reply.
+    pub fn reading(self, max_reply: usize) -> Endpoint {
+        Endpoint { max_reply, ..self }
+    }
+
     /// Sends a request and returns the reply, whatever its status.
     pub async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
         match tokio::time::timeout(self.timeout, self.reply(request)).await {
@@ -276,7 +285,7 @@ impl Endpoint {
     async fn reply(&self, request: Request) -> Result<Reply, Failure> {
         let (parts, body) = self.request(request).await?.into_parts();
         // The body of a success must arrive whole: a truncated reply proves nothing.
-        let body = match read_body(body).await {
+        let body = match read_body(body, self.max_reply).await {
             Ok(body) => body,
             Err(error) if parts.status.is_success() => {
                 return Err(Failure::retry(format!(
@@ -400,21 +409,6 @@ impl Endpoint {
         }
         check
     }
-}
-
-async fn read_body(mut incoming: Incoming) -> Result<Vec<u8>, hyper::Error> {
-    let mut body = Vec::new();
-    while let Some(frame) = incoming.frame().await {
-        let Ok(chunk) = frame?.into_data() else {
-            continue;
-        };
-        let room = MAX_REPLY - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == MAX_REPLY {
-            break;
-        }
-    }
-    Ok(body)
 }
 
 /// Removes the user information from a URL and returns it as a header value.

@@ -1,6 +1,7 @@
 //! The network: connections, requests, their credentials, and the interpretation of responses.
 
 pub mod authorization;
+pub mod compression;
 pub mod connector;
 pub mod digest;
 pub mod headers;

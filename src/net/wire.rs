@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -27,6 +29,25 @@ pub enum Allowance {
     Connection(usize),
     /// This many bytes after each write to the peer.
     Request(usize),
+}
+
+/// Reads at most this many bytes of a body.
+pub async fn read_body(
+    mut incoming: Incoming,
+    most: usize,
+) -> std::result::Result<Vec<u8>, hyper::Error> {
+    let mut body = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        let Ok(chunk) = frame?.into_data() else {
+            continue;
+        };
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == most {
+            break;
+        }
+    }
+    Ok(body)
 }
 
 /// Connects to a host, with TLS if there is a configuration for it.

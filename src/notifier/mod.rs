@@ -2,10 +2,12 @@
 
 pub mod alertmanager;
 pub mod awssns;
+pub mod bulk;
 pub mod choice;
 pub mod chosen;
 pub mod cloudevents;
 pub mod discord;
+pub mod elasticsearch;
 pub mod email;
 pub mod exec;
 pub mod file;
@@ -15,6 +17,7 @@ pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
+pub mod loki;
 pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
@@ -26,6 +29,7 @@ pub mod rocketchat;
 pub mod slack;
 mod snippet;
 pub mod syslog;
+pub mod splunk;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
@@ -61,7 +65,11 @@ pub const RECORDING: [&str; 1] = ["syslog"];
 pub const PASSING_ON: [&str; 1] = ["relay"];
 
 /// Kinds that send events in bulk, by name.
-pub const IN_BULK: [(&str, &Bulk); 0] = [];
+pub const IN_BULK: [(&str, &Bulk); 3] = [
+    ("splunk", &splunk::BULK),
+    ("elasticsearch", &elasticsearch::BULK),
+    ("loki", &loki::BULK),
+];
 
 /// Default of `concurrency` of a kind that sends in bulk.
 pub const BULK_REQUESTS: usize = 4;
@@ -113,6 +121,9 @@ kinds! {
     syslog
     zeromq
     relay
+    splunk
+    elasticsearch
+    loki
 }
 
 /// Placeholder for an unknown kind, so that the section's events can wait.
@@ -185,7 +196,6 @@ impl Sent {
     }
 
     /// Returns the result of a batch whose receiver answered for each of its events, in order.
-    #[allow(dead_code)]
     pub fn each(results: Vec<Result<(), Failure>>) -> Sent {
         Sent {
             each: results,

@@ -18,6 +18,7 @@ use crate::failpoint;
 use crate::failure::{Check, Failure};
 use crate::message::{Message, Receipts};
 use crate::net::authorization::warn_of_plain_http;
+use crate::net::compression::Compress;
 use crate::net::http::{Endpoint, Http, Reply, Request};
 use crate::net::oauth::{OAuth, bearing};
 use crate::net::urls::{origin, read_url};
@@ -62,6 +63,11 @@ pub trait Service {
         _replies: &[Reply],
     ) -> Result<Option<Request>, Failure> {
         Ok(None)
+    }
+
+    /// Compression of its requests.
+    fn compress(&self) -> Compress {
+        Compress::None
     }
 
     /// Returns a request that changes nothing, to check the address and the credentials.
@@ -268,6 +274,7 @@ impl<S: Service> HttpNotifier<S> {
     }
 
     async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
+        let request = self.service.compress().apply(request);
         match &self.oauth {
             Some(oauth) => oauth.exchange(&self.endpoint, request).await,
             None => self.endpoint.exchange(request).await,

@@ -18,6 +18,7 @@ use crate::message::{Message, MessageFormat};
 use crate::net::authorization::{
     authorization, check_proxy_authorization, warn_of_plain_http, without_credentials,
 };
+use crate::net::compression::Compress;
 use crate::net::headers::{Headers, header_of};
 use crate::net::http::{Http, Request};
 use crate::net::oauth::{OAuth, refuse_others};
@@ -48,6 +49,7 @@ struct Webhook {
     authorization: Option<HeaderValue>,
     format: Format,
     signing: Option<Signing>,
+    compress: Compress,
 }
 
 fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
@@ -62,6 +64,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let format = Format::of(section);
     let headers = Headers::read(section, format.content_type());
     let signing = Signing::read(section);
+    let compress = Compress::read(section, Compress::None);
     let address = if is_notifier(section) {
         Address::read(section, key)
     } else {
@@ -89,6 +92,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         authorization,
         format,
         signing,
+        compress,
     });
     let service = service.filter(|_| oauth.is_some());
     over_http_with(section, http, base.as_ref(), service, oauth.flatten())
@@ -126,6 +130,10 @@ impl Service for Webhook {
         headers.insert(&IDEMPOTENCY_KEY, id);
         let request = self.request(self.method.clone(), url, headers, body);
         Ok(to_one(request))
+    }
+
+    fn compress(&self) -> Compress {
+        self.compress
     }
 
     fn probe(&self, method: Method) -> Request {

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod daemon;
 pub mod discord;
+pub mod elasticsearch;
 pub mod fault;
 pub mod flood;
 pub mod googlechat;
@@ -10,6 +11,7 @@ pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
+pub mod loki;
 pub mod matrix;
 pub mod mattermost;
 pub mod nats;
@@ -26,6 +28,8 @@ pub mod smtp;
 pub mod sns;
 pub mod socks;
 pub mod syslog;
+pub mod splunk;
+pub mod store;
 pub mod teams;
 pub mod telegram;
 pub mod twilio;
@@ -41,6 +45,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 /// What the endpoint does with a request.
@@ -230,6 +235,13 @@ fn write_reply(writer: &mut TcpStream, code: u16, headers: &str, body: &str) -> 
     writer.write_all(text.as_bytes()).is_ok()
 }
 
+/// The text of a body that is compressed.
+fn unpacked(body: &[u8]) -> String {
+    let mut text = String::new();
+    let read = GzDecoder::new(body).read_to_string(&mut text);
+    read.map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |_| text)
+}
+
 fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
     let mut line = String::new();
     reader
@@ -250,10 +262,9 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
-    // A segment of a relay is compressed; any other body is text.
     let is_packed = headers.iter().any(|(name, _)| name == "content-encoding");
     let body = match is_packed {
-        true => String::from_utf8_lossy(&body).into_owned(),
+        true => unpacked(&body),
         false => String::from_utf8(body).unwrap(),
     };
     Some(Request {

@@ -68,35 +68,38 @@ impl Worker {
     /// Returns those of a batch of `size` deliveries that are tried again, with their verdict.
     fn again(&mut self, again: Vec<(Delivery, Failure)>, size: usize, is_partial: bool) -> Part {
         let now = Instant::now();
+        let (deliveries, failures): (Vec<_>, Vec<_>) = again.into_iter().unzip();
+        // One that is too large is tried alone, and then cut.
+        let is_large = |failure: &Failure| matches!(failure, Failure::TooLarge(_));
+        let most = self.handle.destination.grouping.most;
+        let together = failures.iter().position(is_large);
+        let together = together.map_or(most, |before| before.max(1));
+        if failures.iter().all(Failure::is_untried) {
+            return (deliveries, Verdict::Untried { together });
+        }
         let pause = |failure: &Failure| match failure {
             Failure::Retry { after, .. } => *after,
             _ => None,
         };
-        let after = again.iter().filter_map(|(_, failure)| pause(failure)).max();
-        let is_large = |(_, failure): &(Delivery, Failure)| matches!(failure, Failure::TooLarge(_));
-        // One that is too large is tried alone, and then cut.
-        let most = self.handle.destination.grouping.most;
-        let large = again.iter().position(is_large);
-        let together = large.map_or(most, |before| before.max(1));
-        let (first, failure) = &again[0];
-        let wait = match failure {
+        let after = failures.iter().filter_map(pause).max();
+        let attempts = deliveries[0].attempts;
+        let wait = match &failures[0] {
             Failure::TooLarge(_) => Duration::ZERO,
             _ if is_partial => {
                 self.window.lanes.shrink(size);
-                let wait = back_off(first.attempts).min(MAX_PARTIAL);
+                let wait = back_off(attempts).min(MAX_PARTIAL);
                 wait.max(after.unwrap_or_default())
             }
-            _ => self.breaker.failed(first.attempts, after, now),
+            _ => self.breaker.failed(attempts, after, now),
         };
-        let error = verdict::stored(failure);
+        let error = verdict::stored(&failures[0]);
         let verdict = Verdict::Retry {
             due: now + wait,
-            error: format!("{} of {size} events: {error}", again.len()),
+            error: format!("{} of {size} events: {error}", failures.len()),
             most: self.handle.destination.max_age,
             together,
         };
-        let deliveries = again.into_iter().map(|(delivery, _)| delivery);
-        (deliveries.collect(), verdict)
+        (deliveries, verdict)
     }
 }
 

@@ -128,6 +128,9 @@ impl Worker {
         let mut parts: Vec<Part> = parts.collect();
         let mut marks = Vec::new();
         for (claimed, verdict) in &mut parts {
+            if matches!(verdict, Verdict::Untried { .. }) {
+                continue;
+            }
             for delivery in claimed.iter_mut() {
                 delivery.attempts += 1;
             }
@@ -287,10 +290,18 @@ impl Worker {
         self.shared.progress.notify_one();
         let mut finished = Vec::new();
         for (mut claimed, verdict) in parts {
-            if let Verdict::Retry { due, together, .. } = verdict {
-                claimed[0].due = Some(due);
-                again = Some((claimed, together));
-                continue;
+            match verdict {
+                Verdict::Retry { due, together, .. } => {
+                    claimed[0].due = Some(due);
+                    again = Some((claimed, together));
+                    continue;
+                }
+                Verdict::Untried { together } => {
+                    claimed[0].due = None;
+                    again = Some((claimed, together));
+                    continue;
+                }
+                _ => {}
             }
             if matches!(verdict, Verdict::Delivered { reopened: true }) {
                 lanes.release();

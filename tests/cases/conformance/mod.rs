@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 23] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -143,6 +143,27 @@ const KINDS: [Kind; 20] = [
         name: "zulip",
         keys: "api_url = BASE/\nemail = bot@example.com\napi_key = canary-key\nchannel = ops",
         taken: (200, r#"{"result":"success","msg":"","id":42}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "splunk",
+        keys: "url = BASE/\ntoken = canary-token",
+        taken: (200, r#"{"text":"Success","code":0}"#),
+        exceptions: &[],
+    },
+    Kind {
+        name: "elasticsearch",
+        keys: "url = BASE/\napi_key = canary-key",
+        taken: (
+            200,
+            r#"{"errors":false,"items":[{"create":{"status":201}}]}"#,
+        ),
+        exceptions: &[],
+    },
+    Kind {
+        name: "loki",
+        keys: "url = BASE/\nusername = 1\npassword = canary-password",
+        taken: (204, ""),
         exceptions: &[],
     },
 ];
