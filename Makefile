@@ -15,7 +15,7 @@ TOOLS = target/tools
 TARGETS = $(foreach libc,gnu musl,$(foreach machine,x86_64 aarch64,$(machine)-unknown-linux-$(libc)))
 RUSTLIB = $(shell $(or $(RUSTC),rustc) --print sysroot)/lib/rustlib
 
-.PHONY: help build wheel collection packages dist dist-check test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity docs picture lint format check bench instructions demo install completions clean
+.PHONY: help build wheel collection packages dist dist-check test test-quick test-wheel test-rust test-page test-ansible test-runner test-packages test-matrix test-torture torture sanity docs picture lint format check bench instructions syscalls demo install completions clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,7 +77,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 	@environment=$$($(VENVS) newest | sed 's/^[^ ]* //') && \
 	    examples/demo.sh $(CURDIR)/target/demo/ansible-notify "$$environment/bin/ansible-playbook"
 
-test: test-rust test-page test-ansible test-runner test-packages sanity test-torture ## run all tests
+test: test-rust test-page test-ansible test-runner test-packages sanity test-torture syscalls ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
 	tests/setup.sh nginx openssl curl inspircd nats-server psql=postgresql prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd "rsyslogd=rsyslog rsyslog-relp rsyslog-gnutls" bash zsh fish groff
@@ -168,6 +168,11 @@ bench: instructions ## speed, compared to alternatives; writes docs/benchmarks.m
 instructions: build ## count instructions per event; fails at 10 % above the baseline
 	tests/setup.sh valgrind nginx
 	$(PYTHON) tests/bench/instructions.py $(BINARY)
+
+syscalls: ## count system calls per event; fails at 10 % above the baseline
+	tests/setup.sh strace nginx
+	$(CARGO) build $(TESTED)
+	$(PYTHON) tests/bench/syscalls.py target/debug/ansible-notify
 
 install: ## install the build into PREFIX (/usr/local), below DESTDIR
 	@: $(foreach file,$(BINARY) $(COMPLETIONS),$(or $(wildcard $(file)),$(error $(file) is missing: run `make build` first)))

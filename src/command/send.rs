@@ -31,6 +31,7 @@ use crate::json::chunks;
 use crate::json::splitter::{JsonSplitter, NO_JSON, Record};
 use crate::net::http::Http;
 use crate::panics;
+use crate::spool::Urgency;
 use crate::template::context::Context;
 
 /// Limits of a batch of accepted events: number, and approximate size in bytes.
@@ -187,7 +188,10 @@ impl Intake<'_> {
     async fn flush(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        self.wanted += self.deliverer.accept(batch, &self.destinations).await;
+        self.wanted += self
+            .deliverer
+            .accept(batch, &self.destinations, Urgency::Now)
+            .await;
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Deliverer, Routed};
 use crate::delivery::destination::Destination;
 use crate::delivery::endings::ends_on;
 use crate::event::{Event, Run, RunEnd, Status};
-use crate::spool::{self, DestinationKey};
+use crate::spool::{self, DestinationKey, Urgency};
 
 impl Deliverer {
     /// Puts a tenant's name in front of all ids in the spool.
@@ -53,7 +53,7 @@ impl Deliverer {
         if routed.wanted_by_some == 0 && !self.counts_any(&routed.rows).await {
             return self.recorder.commit(self.spool()).await;
         }
-        let acceptance = self.write_events(routed.rows).await?;
+        let acceptance = self.write_events(routed.rows, Urgency::Now).await?;
         self.take(acceptance, &routed.held);
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::notifier::Thread;
 use crate::route::grouping::{Grouping, STEPS};
 use crate::spool::Room;
 use aside::Aside;
-use ends::Ends;
+use ends::{Ends, others};
 pub use lane::Delivery;
 use lane::Lane;
 use opening::Opening;
@@ -492,27 +492,17 @@ impl Lanes {
             || !self.ends.is_empty() && self.next_end().is_some_and(|at| at <= now)
     }
 
+    /// Returns true if others can only be sent once these are finished.
+    pub fn wait_for(&self, claimed: &[Delivery]) -> bool {
+        let name = claimed[0].lane(&self.grouping);
+        let lane = self.lanes.get(&*name);
+        let is_next = lane.is_some_and(|lane| !lane.waiting.is_empty());
+        let are_next = !self.ready.is_empty() || !self.behind.is_empty() || !self.ends.is_empty();
+        is_next || are_next || self.aside.len() > 0
+    }
+
     /// Returns the time at which the next end of a run can be released, as things stand.
     pub fn next_end(&self) -> Option<Instant> {
         self.ends.next(others(&self.lanes, &self.aside))
     }
-}
-
-/// Lists the deliveries other than held ends: run, number, and whether each can proceed.
-fn others<'a>(
-    lanes: &'a HashMap<Rc<str>, Lane>,
-    aside: &'a Aside,
-) -> impl Iterator<Item = (&'a str, i64, bool)> {
-    let here = lanes.values().flat_map(|lane| {
-        let is_active = lane.is_active();
-        let waiting = lane.waiting.iter().map(|one| (&one.event.run, one.id));
-        let under_way = lane.under_way.iter().map(|(run, id)| (run, *id));
-        let all = under_way.chain(waiting);
-        all.map(move |(run, id)| (run.id.as_str(), id, is_active))
-    });
-    let elsewhere = aside.of_runs().map(|(name, run, from, goes_on)| {
-        let is_active = lanes.get(name).map_or(goes_on, Lane::is_active);
-        (run, from, is_active)
-    });
-    here.chain(elsewhere)
 }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::delivery::conditions::condition;
-use crate::delivery::destination::{Destination, variable};
+use crate::delivery::destination::Destination;
 use crate::delivery::record::Recorder;
 use crate::delivery::shared::Shared;
 use crate::delivery::tally::Counts;
@@ -39,10 +39,9 @@ use crate::event::Event;
 use crate::event::stored::EventCodec;
 use crate::message::labels::Labels;
 use crate::net::http::Http;
-use crate::notifier::PASSING_ON;
 use crate::secret;
 use crate::spool::DestinationId;
-use crate::spool::{self, Acceptance, Condition, DestinationKey, NewEvent, Spool};
+use crate::spool::{self, Acceptance, Condition, DestinationKey, NewEvent, Spool, Urgency};
 use crate::template::context::Context;
 
 /// Time limit for attempts in progress when the process ends.
@@ -64,17 +63,6 @@ pub struct Deliverer {
     recorder: Rc<Recorder>,
     /// Number of deliveries dropped to make room, no matter which process accepted them.
     dropped: Cell<usize>,
-}
-
-/// State of a destination, for the summary.
-pub struct DestinationSummary {
-    pub name: String,
-    pub counts: Counts,
-    pub last_error: Option<String>,
-    /// True if it passes events on to a relay.
-    pub passes_on: bool,
-    /// Environment variables required to deliver the pending events later.
-    pub needs: Vec<String>,
 }
 
 /// Events that are to be stored, and their positions in the stream.
@@ -175,7 +163,12 @@ impl Deliverer {
 
     /// Accepts events, with their positions in the stream, for those of `candidates` that want them: when
     /// this returns they are safe on disk. Returns how many at least one notifier wants.
-    pub async fn accept(&self, events: Vec<(u64, Event)>, candidates: &[usize]) -> u64 {
+    pub async fn accept(
+        &self,
+        events: Vec<(u64, Event)>,
+        candidates: &[usize],
+        urgency: Urgency,
+    ) -> u64 {
         let Routed {
             rows,
             held,
@@ -192,7 +185,7 @@ impl Deliverer {
             self.record_soon().await;
             return wanted_by_some;
         }
-        match self.write_events(rows).await {
+        match self.write_events(rows, urgency).await {
             Ok(acceptance) => self.take(acceptance, &held),
             Err(error) => {
                 self.shared
@@ -277,11 +270,16 @@ impl Deliverer {
 
     /// Writes events to the spool, and what waits for the record. If it is full, room is made as long as that is
     /// possible.
-    async fn write_events(&self, rows: Vec<NewEvent>) -> Result<Acceptance, spool::Error> {
+    async fn write_events(
+        &self,
+        rows: Vec<NewEvent>,
+        urgency: Urgency,
+    ) -> Result<Acceptance, spool::Error> {
         let rows = Arc::new(rows);
         let mut record = self.recorder.take();
         loop {
-            match self.spool().accept(rows.clone(), record.clone()).await {
+            let (rows, record_now) = (rows.clone(), record.clone());
+            match self.spool().accept(rows, record_now, urgency).await {
                 Ok((accepted, is_recorded)) => {
                     self.recorder.note_written(is_recorded, &record);
                     return Ok(accepted);
@@ -494,32 +492,5 @@ impl Deliverer {
             }
             let _ = tokio::time::timeout(worker::LOOK, self.progress()).await;
         }
-    }
-
-    /// Returns the counts and the last error of each destination.
-    pub fn standings(&self) -> Vec<DestinationSummary> {
-        let workers = self.workers.borrow();
-        let standing = |worker: &Rc<WorkerHandle>| {
-            let own = worker.own.borrow();
-            let counts = Counts {
-                waiting: own.waiting(),
-                ..own.counts
-            };
-            DestinationSummary {
-                name: worker.destination.name.clone(),
-                counts: match worker.destination.notifier.is_answered() {
-                    true => counts,
-                    false => counts.unanswered(),
-                },
-                passes_on: PASSING_ON.contains(&worker.destination.kind.name),
-                // Without an attempt there is no answer to wait for.
-                last_error: own.last_error.clone().or_else(|| {
-                    let tried = !self.shared.accepts_only.get();
-                    tried.then(|| "no answer yet".to_owned())
-                }),
-                needs: worker.destination.needs().map(variable).collect(),
-            }
-        };
-        workers.iter().map(standing).collect()
     }
 }

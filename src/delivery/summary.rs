@@ -1,12 +1,27 @@
 //! End of `send` and `stream`: waits for the last deliveries and prints the summary.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::console::progress;
 use crate::console::stderr;
+use crate::delivery::Deliverer;
+use crate::delivery::destination::variable;
 use crate::delivery::tally::Counts;
-use crate::delivery::{Deliverer, DestinationSummary};
+use crate::delivery::worker::WorkerHandle;
 use crate::exit::Exit;
+use crate::notifier::PASSING_ON;
+
+/// State of a destination, for the summary.
+pub struct DestinationSummary {
+    pub name: String,
+    pub counts: Counts,
+    pub last_error: Option<String>,
+    /// True if it passes events on to a relay.
+    pub passes_on: bool,
+    /// Environment variables required to deliver the pending events later.
+    pub needs: Vec<String>,
+}
 
 impl Deliverer {
     /// Awaits `drained`, lets attempts in progress be recorded, and prints the summary if `events` is given.
@@ -35,6 +50,33 @@ impl Deliverer {
         for worker in workers {
             worker.find_released(self.spool()).await;
         }
+    }
+
+    /// Returns the counts and the last error of each destination.
+    pub fn standings(&self) -> Vec<DestinationSummary> {
+        let workers = self.workers.borrow();
+        let standing = |worker: &Rc<WorkerHandle>| {
+            let own = worker.own.borrow();
+            let counts = Counts {
+                waiting: own.waiting(),
+                ..own.counts
+            };
+            DestinationSummary {
+                name: worker.destination.name.clone(),
+                counts: match worker.destination.notifier.is_answered() {
+                    true => counts,
+                    false => counts.unanswered(),
+                },
+                passes_on: PASSING_ON.contains(&worker.destination.kind.name),
+                // Without an attempt there is no answer to wait for.
+                last_error: own.last_error.clone().or_else(|| {
+                    let tried = !self.shared.accepts_only.get();
+                    tried.then(|| "no answer yet".to_owned())
+                }),
+                needs: worker.destination.needs().map(variable).collect(),
+            }
+        };
+        workers.iter().map(standing).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::delivery::Deliverer;
 use crate::delivery::shared::Unwritten;
 use crate::event::Event;
 use crate::spool::DestinationId;
-use crate::spool::NewEvent;
+use crate::spool::{NewEvent, Urgency};
 
 /// Events written to the spool at a time.
 const PART: usize = 100;
@@ -97,7 +97,7 @@ impl Deliverer {
         let homes = self.find_places().await;
         while !open.is_empty() {
             let (rows, last) = self.first_rows(&open, &homes);
-            if self.write_events(rows).await.is_err() {
+            if self.write_events(rows, Urgency::Now).await.is_err() {
                 break;
             }
             open.retain(|id, _| *id < last);

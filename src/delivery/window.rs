@@ -103,6 +103,11 @@ impl Window {
         }
     }
 
+    /// Returns true if something else can only be sent once these deliveries are finished.
+    pub fn waits_for(&self, claimed: &[Delivery]) -> bool {
+        !self.complete || self.lanes.wait_for(claimed)
+    }
+
     /// Returns true if a delivery can be made by this time, or one can be read that may be.
     pub fn can_go_on(&self, until: Instant) -> bool {
         let reads = !self.complete && self.room().is_some() || self.needs_back(until).is_some();

@@ -13,6 +13,7 @@ mod error;
 mod expectations;
 mod fields;
 pub mod folder;
+mod gathered;
 mod held;
 mod history;
 mod holder;
@@ -39,6 +40,7 @@ mod viewer;
 mod wal;
 mod watched;
 mod wording;
+mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -50,10 +52,12 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::console::stderr;
+use gathered::{Added, Gathered};
 use holder::Holder;
 use lock::Patience;
 use reserve::Reserve;
-use writer::{Asked, Request, Start, Trouble, Work, Writer};
+use work::{Asked, Work};
+use writer::{Request, Start, Trouble, Writer};
 
 pub use accepting::{Acceptance, Accepted, NewEvent};
 pub use actions::{ActionFilter, ActionRow, Actor, Deed, place_name};
@@ -79,6 +83,7 @@ pub use state::{DeliveryState, name_of as state_name};
 pub use vanishing::vanishes;
 pub use viewer::{Unseen, Viewer};
 pub use watched::Trends;
+pub use work::Urgency;
 
 /// Error when the writing thread has ended.
 const UNWRITABLE: &str = "the spool cannot be written now";
@@ -105,6 +110,7 @@ pub struct Spool {
     /// Pages in use above which no new event is accepted. Results of accepted ones can always be recorded.
     most_pages: Option<i64>,
     drop_oldest: bool,
+    gathered: Gathered,
 }
 
 impl Spool {
@@ -134,7 +140,8 @@ impl Spool {
         let pages = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX) / page;
         let (work, queue) = mpsc::channel();
         let (sender, trouble) = watch::channel(None);
-        let writer = Writer::new(folder, limits, start, queue, sender);
+        let gathered = Gathered::default();
+        let writer = Writer::new(folder, limits, start, (queue, gathered.clone()), sender);
         std::thread::spawn(move || writer.serve());
         Spool {
             work: Ok(work),
@@ -143,6 +150,7 @@ impl Spool {
             reserve: Reserve::in_folder(folder),
             most_pages: limits.max_size.map(pages),
             drop_oldest: limits.drop_oldest,
+            gathered,
         }
     }
 
@@ -155,6 +163,7 @@ impl Spool {
             reserve: Reserve::in_folder(Path::new("")),
             most_pages: None,
             drop_oldest: false,
+            gathered: Gathered::default(),
         }
     }
 
@@ -166,6 +175,27 @@ impl Spool {
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         answer(self.ask(work, Request::Write))
+    }
+
+    /// Runs `work` as `write` does, but lets it wait a moment for other work if it is not urgent.
+    fn write_by<T, F>(&self, urgency: Urgency, work: F) -> impl Future<Output = Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        answer(match urgency {
+            Urgency::Now => self.ask(work, Request::Write),
+            Urgency::Soon => self.ask_soon(work),
+        })
+    }
+
+    /// Lets changes that are not urgent wait for others, or no longer: those that wait are then committed.
+    pub fn gather(&self, gathers: bool) {
+        self.gathered.set(gathers);
+        if !gathers {
+            // If the thread has ended, nothing waits.
+            let _ = self.send(Request::Hurry);
+        }
     }
 
     /// Runs `work`, which changes nothing. It needs no lock, unless it fails: then it is run again like a
@@ -184,12 +214,31 @@ impl Spool {
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
-        let work = Box::new(Asked::new(work, answer));
-        match &self.work {
-            Ok(queue) => queue.send(request(work)).map_err(|_| Error::Damaged)?,
-            Err(reason) => return Err(Error::Other(reason.clone())),
+        self.send(request(Box::new(Asked::new(work, answer))))?;
+        Ok(result)
+    }
+
+    fn ask_soon<T, F>(&self, work: F) -> Asking<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        match self.gathered.add(Box::new(Asked::new(work, answer))) {
+            Added::Waits => {}
+            Added::WaitsFirst => self
+                .send(Request::Gather)
+                .inspect_err(|_| self.gathered.end())?,
+            Added::Not(work) => self.send(Request::Write(work))?,
         }
         Ok(result)
+    }
+
+    fn send(&self, request: Request) -> Result<(), Error> {
+        match &self.work {
+            Ok(queue) => queue.send(request).map_err(|_| Error::Damaged),
+            Err(reason) => Err(Error::Other(reason.clone())),
+        }
     }
 
     /// Moves all committed data to the database file, unless another process is still using it. Nothing is

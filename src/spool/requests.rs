@@ -19,6 +19,7 @@ use super::memory::{self, Before, Ended};
 use super::mutes::{self, Mute};
 use super::record::Record;
 use super::scope::DestinationId;
+use super::work::Urgency;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -30,10 +31,11 @@ impl Spool {
         &self,
         events: Arc<Vec<NewEvent>>,
         record: Arc<Record>,
+        urgency: Urgency,
     ) -> Result<(Acceptance, bool)> {
         let room = self.room();
         let size: usize = events.iter().map(|event| event.body.len()).sum();
-        self.write(move |connection| {
+        self.write_by(urgency, move |connection| {
             room.check(connection, size as u64)?;
             let accepted = accepting::accept(connection, &events)?;
             Ok((accepted, room.record(connection, &record)?))
@@ -62,9 +64,9 @@ impl Spool {
 
     /// Records an attempt and its effect on the deliveries: a mark for those with the same result. Not `async`,
     /// so that the marks are not copied into the caller's future.
-    pub fn mark(&self, marks: Vec<Mark>) -> impl Future<Output = Result<()>> {
+    pub fn mark(&self, marks: Vec<Mark>, urgency: Urgency) -> impl Future<Output = Result<()>> {
         let room = self.room();
-        self.write(move |connection| {
+        self.write_by(urgency, move |connection| {
             for mark in &marks {
                 let text = mark.message.as_deref();
                 let text = text.filter(|text| room.has_spare(connection, text.len() as u64));

@@ -323,12 +323,12 @@ const ELEVENTH: &str = "
     );
 ";
 
-/// Reads the version of a file; 0 for an empty one.
 const TWELFTH: &str = "
     -- the notifier that the action was about, unless only its name is known
     ALTER TABLE action ADD COLUMN destination INTEGER;
 ";
 
+/// Reads the version of a file; 0 for an empty one.
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

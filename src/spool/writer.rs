@@ -12,16 +12,19 @@ use tokio::sync::{oneshot, watch};
 use super::checkpoint::{Mode, checkpoint};
 use super::error::Error;
 use super::folder::{BUSY, Limits};
+use super::gathered::Gathered;
 use super::lock::Patience;
 use super::open::{Store, open};
 use super::reserve::Reserve;
+use super::work::Work;
 use super::{holder, rescue};
 use crate::console::stderr;
 use crate::failpoint;
-use crate::panics;
 
 /// Maximum number of requests in one commit.
 const MOST_AT_ONCE: usize = 100;
+/// Time for which a change that is not urgent waits for others to share its commit.
+const GATHERING: Duration = Duration::from_millis(50);
 /// Time for which another program may hold the file after a wait in vain.
 const BUSY_AGAIN: Duration = Duration::from_millis(50);
 /// Time after which a process that was waited for in vain is waited for again.
@@ -29,65 +32,14 @@ pub const AGAIN: Duration = Duration::from_millis(100);
 /// Time without work after which committed data moves from the log to the file.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// A piece of work in a transaction that it shares with others. If one of them fails, it is run again.
-pub trait Work: Send {
-    /// Does the work and keeps the result for the caller.
-    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
-    /// Answers the caller once the outcome of the transaction is known.
-    fn answer(self: Box<Self>, commit: Result<(), Error>);
-}
-
-/// Work whose caller waits for the result.
-pub struct Asked<T, F> {
-    work: F,
-    /// None until it is done.
-    done: Option<Result<T, Error>>,
-    answer: oneshot::Sender<Result<T, Error>>,
-}
-
-impl<T, F> Asked<T, F> {
-    /// Creates work whose result goes to `answer` after the commit.
-    pub fn new(work: F, answer: oneshot::Sender<Result<T, Error>>) -> Asked<T, F> {
-        Asked {
-            work,
-            done: None,
-            answer,
-        }
-    }
-}
-
-impl<T, F> Work for Asked<T, F>
-where
-    T: Send,
-    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
-{
-    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let done = panics::caught(|| (self.work)(connection))
-            .unwrap_or_else(|fault| Err(Error::Other(fault).into_sqlite()));
-        let (done, failed) = match done {
-            Ok(done) => (Ok(done), Ok(())),
-            Err(error) => (Err(Error::from(&error)), Err(error)),
-        };
-        self.done = Some(done);
-        failed
-    }
-
-    fn answer(self: Box<Self>, commit: Result<(), Error>) {
-        let result = match (commit, self.done) {
-            (Ok(()), Some(done)) => done,
-            (Err(error), _) => Err(error),
-            // Its caller gets no answer.
-            (Ok(()), None) => return,
-        };
-        // The caller may be gone; the work is done all the same.
-        let _ = self.answer.send(result);
-    }
-}
-
 /// A request to the writing thread.
 pub enum Request {
     /// Work that may change something.
     Write(Box<dyn Work>),
+    /// The first change was gathered.
+    Gather,
+    /// What was gathered may wait no longer.
+    Hurry,
     /// Work that changes nothing.
     Read(Box<dyn Work>),
     /// The process is about to end and requests nothing more.
@@ -111,6 +63,7 @@ pub enum Start {
 /// State of the writing thread.
 pub struct Writer {
     queue: mpsc::Receiver<Request>,
+    gathered: Gathered,
     /// Requests that arrived while it waited for the lock.
     later: VecDeque<Request>,
     folder: PathBuf,
@@ -134,11 +87,12 @@ impl Writer {
         folder: &Path,
         limits: &Limits,
         start: Start,
-        queue: mpsc::Receiver<Request>,
+        (queue, gathered): (mpsc::Receiver<Request>, Gathered),
         trouble: watch::Sender<Trouble>,
     ) -> Writer {
         let mut writer = Writer {
             queue,
+            gathered,
             later: VecDeque::new(),
             folder: folder.to_owned(),
             limits: limits.clone(),
@@ -180,17 +134,7 @@ impl Writer {
     /// Runs the thread until no sender is left or the file is damaged.
     pub fn serve(mut self) {
         while let Some(first) = self.next() {
-            let (mut batch, mut closing) = (Vec::new(), Vec::new());
-            let mut next = Some(first);
-            while let Some(request) = next {
-                match request {
-                    Request::Write(work) => batch.push(work),
-                    Request::Read(work) => batch.extend(self.read(work)),
-                    Request::Close(closed) => closing.push(closed),
-                }
-                let has_room = batch.len() < MOST_AT_ONCE;
-                next = has_room.then(|| self.waiting()).flatten();
-            }
+            let (batch, closing) = self.gather(first);
             if !batch.is_empty() && self.handle(batch) {
                 rescue::condemn(&self.folder.join("spool.db"));
                 break;
@@ -203,9 +147,42 @@ impl Writer {
                 let _ = closed.send(());
             }
         }
+        self.gathered.end();
         // Closing it would remove the log, and a full disk has no room for a new one. Nothing is lost:
         // everything committed is on disk.
         std::mem::forget(self.store.take().map(|store| store.connection));
+    }
+
+    /// Gathers the work of one commit, and those who wait for the end. Answers what changes nothing.
+    fn gather(&mut self, first: Request) -> (Vec<Box<dyn Work>>, Vec<oneshot::Sender<()>>) {
+        let (mut batch, mut closing) = (Vec::new(), Vec::new());
+        let (mut next, mut until) = (Some(first), None);
+        while let Some(request) = next {
+            match request {
+                Request::Write(work) => batch.push(work),
+                Request::Read(work) => batch.extend(self.read(work)),
+                Request::Gather => until = until.or_else(|| Some(Instant::now() + GATHERING)),
+                Request::Hurry => until = None,
+                Request::Close(closed) => closing.push(closed),
+            }
+            let may_wait = batch.is_empty() && closing.is_empty();
+            let has_room = batch.len() < MOST_AT_ONCE;
+            next = match until.filter(|_| may_wait) {
+                Some(until) => self.waiting_until(until),
+                None => has_room.then(|| self.waiting()).flatten(),
+            };
+        }
+        let mut gathered = self.gathered.take();
+        gathered.append(&mut batch);
+        (gathered, closing)
+    }
+
+    /// Returns the next request, if one has arrived or arrives by this time.
+    fn waiting_until(&mut self, until: Instant) -> Option<Request> {
+        self.waiting().or_else(|| {
+            let left = until.saturating_duration_since(Instant::now());
+            self.queue.recv_timeout(left).ok()
+        })
     }
 
     /// Returns the next request. Moves the log to the file when there is none for a while.

@@ -26,8 +26,8 @@ use crate::event::{Event, Run, Status};
 use crate::exit::Exit;
 use crate::net::http::Http;
 use crate::secret;
-use crate::spool::Ended;
 use crate::spool::record::alive::{Alive, Part};
+use crate::spool::{Ended, Urgency};
 
 /// State of the report of the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,9 @@ impl Reporter {
             let destinations = self.open(&deliverer, config).await;
             let mut event = self.start.clone();
             masks.iter().for_each(|masks| masks.apply(&mut event));
-            deliverer.accept(vec![(1, event)], &destinations).await;
+            deliverer
+                .accept(vec![(1, event)], &destinations, Urgency::Now)
+                .await;
             self.is_stored
                 .set(deliverer.shared.unspooled.borrow().last == 0);
             accepted();
@@ -177,7 +179,7 @@ impl Reporter {
                 masks.iter().for_each(|masks| masks.apply(&mut start));
                 events.insert(0, (1, start));
             }
-            let wanted = deliverer.accept(events, &destinations).await;
+            let wanted = deliverer.accept(events, &destinations, Urgency::Now).await;
             let drained = async {
                 tokio::select! {
                     () = deliverer.drain(drain) => {}
@@ -209,7 +211,9 @@ impl Reporter {
             masks.iter().for_each(|masks| masks.apply(&mut event));
             event.id = format!("{}-exit", self.run.id);
             if event.recovered() {
-                deliverer.accept(vec![(2, event)], &destinations).await;
+                deliverer
+                    .accept(vec![(2, event)], &destinations, Urgency::Now)
+                    .await;
             }
             let drained = async {
                 tokio::select! {

@@ -5,16 +5,29 @@ use tokio::task::JoinHandle;
 
 use super::{BATCH_BYTES, Stream, answer};
 use crate::event::Event;
+use crate::spool::Urgency;
 
 impl Stream {
+    /// Starts to accept the batch, unless the previous one is being accepted: its events then wait for others.
+    pub(super) async fn accept_soon(&mut self) {
+        if self.accepting.is_none() {
+            self.accept_by(Urgency::Soon).await;
+        }
+    }
+
     /// Starts to accept the batch once the previous one is accepted; meanwhile more input can be read.
     pub(super) async fn accept(&mut self) {
+        self.accept_by(Urgency::Now).await;
+    }
+
+    async fn accept_by(&mut self, urgency: Urgency) {
         if self.batch.is_empty() {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
         let is_large = std::mem::take(&mut self.batch_bytes) >= BATCH_BYTES;
-        self.accept_batch(batch, self.destinations.clone()).await;
+        let destinations = self.destinations.clone();
+        self.accept_batch(batch, destinations, urgency).await;
         if is_large {
             // Two batches of this size should not be in memory at the same time.
             self.be_accepted().await;
@@ -26,10 +39,14 @@ impl Stream {
         &mut self,
         batch: Vec<(u64, Event)>,
         destinations: Vec<usize>,
+        urgency: Urgency,
     ) {
         let deliverer = self.deliverer.clone();
         let last = self.last_sequence;
-        let accepting = async move { (last, deliverer.accept(batch, &destinations).await) };
+        let accepting = async move {
+            let accepting = deliverer.accept(batch, &destinations, urgency);
+            (last, accepting.await)
+        };
         let accepting = tokio::task::spawn_local(accepting);
         self.be_accepted().await;
         self.accepting = Some(accepting);

@@ -10,6 +10,7 @@ use super::{Stream, answer};
 use crate::event::{Event, from_seconds};
 use crate::protocol::{PROTOCOL, VERSION};
 use crate::route::thresholds::Thresholds;
+use crate::spool::Urgency;
 
 /// Clock of a run, and its findings; without a notifier that needs it, there is no clock.
 pub(super) struct Alerts {
@@ -115,8 +116,8 @@ impl Stream {
             let destinations = asked.filter(is_for).map(|(number, _)| *number).collect();
             let mut event = late.event(&self.run);
             self.vars.add_to(&mut event, None);
-            self.accept_batch(vec![(self.last_sequence, event)], destinations)
-                .await;
+            let batch = vec![(self.last_sequence, event)];
+            self.accept_batch(batch, destinations, Urgency::Now).await;
         }
     }
 

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 impl Stream {
     /// Exits after a signal in the middle of a run: another process may resume it and report how it ended.
     pub(super) async fn leave(&mut self, signal: i32) -> Exit {
+        self.deliverer.spool().gather(false);
         self.be_accepted().await;
         // It was reported where it failed.
         let _ = self.deliverer.stop().await;
@@ -25,6 +26,7 @@ impl Stream {
         if self.last_sequence == 0 {
             return Ok(Exit::Ok);
         }
+        self.deliverer.spool().gather(false);
         // ansible-runner reports the end itself, unless it was cut off.
         if self.runner.is_none() || !self.progress.ended {
             self.end_alerts().await;

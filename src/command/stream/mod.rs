@@ -181,7 +181,10 @@ impl Stream {
                     records.feed(&piece);
                     self.take_all(&mut records).await?;
                 }
-                Some(accepted) = accepted(&mut self.accepting) => self.note_accepted(accepted),
+                Some(accepted) = accepted(&mut self.accepting) => {
+                    self.note_accepted(accepted);
+                    self.accept_soon().await;
+                }
                 () = deliverer.progress() => self.answer_safe(),
                 Some(()) = reached(due) => {
                     self.alerts.look();
@@ -206,7 +209,7 @@ impl Stream {
                 self.accept().await;
             }
         }
-        self.accept().await;
+        self.accept_soon().await;
         self.tell_late().await;
         Ok(())
     }
@@ -356,6 +359,7 @@ impl Stream {
         self.deliverer
             .shared
             .open(|| crate::command::open_spool(&config));
+        self.deliverer.spool().gather(true);
         self.deliverer.prune(config.keep);
         self.deliverer.show_alive();
         self.deliverer

@@ -1,9 +1,12 @@
 //! Ends of runs: each waits until all other deliveries of its run are finished, so that it comes last.
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Delivery;
+use super::aside::Aside;
+use super::lane::Lane;
 
 /// Shortest time without progress after which an end stops waiting for deliveries that could proceed.
 const STALL: Duration = Duration::from_secs(2);
@@ -221,4 +224,23 @@ impl Ends {
         }
         before
     }
+}
+
+/// Lists the deliveries other than held ends: run, number, and whether each can proceed.
+pub fn others<'a>(
+    lanes: &'a HashMap<Rc<str>, Lane>,
+    aside: &'a Aside,
+) -> impl Iterator<Item = (&'a str, i64, bool)> {
+    let here = lanes.values().flat_map(|lane| {
+        let is_active = lane.is_active();
+        let waiting = lane.waiting.iter().map(|one| (&one.event.run, one.id));
+        let under_way = lane.under_way.iter().map(|(run, id)| (run, *id));
+        let all = under_way.chain(waiting);
+        all.map(move |(run, id)| (run.id.as_str(), id, is_active))
+    });
+    let elsewhere = aside.of_runs().map(|(name, run, from, goes_on)| {
+        let is_active = lanes.get(name).map_or(goes_on, Lane::is_active);
+        (run, from, is_active)
+    });
+    here.chain(elsewhere)
 }

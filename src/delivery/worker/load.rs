@@ -11,7 +11,7 @@ use crate::delivery::breaker::{Breaker, MAX_BACK_OFF, left_until};
 use crate::delivery::lanes::Delivery;
 use crate::event::Event;
 use crate::message::Receipts;
-use crate::spool::{self, DeliveryState, Mark, Pending, Spool};
+use crate::spool::{self, DeliveryState, Mark, Pending, Spool, Urgency};
 
 /// Number of deliveries pending at another process that are looked up each time.
 const LOOKED_AT: usize = 1000;
@@ -156,7 +156,7 @@ impl Worker {
             threads: Vec::new(),
         };
         // If the spool cannot be written, the next check finds it again.
-        let _ = spool.mark(vec![mark]).await;
+        let _ = spool.mark(vec![mark], Urgency::Now).await;
     }
 
     /// Returns the recipients that already have the message of a delivery.

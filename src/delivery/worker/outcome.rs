@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::notifier::{Notifier, choice};
 use crate::panics;
 use crate::secret::Answers;
-use crate::spool::{self, DeliveryState, Mark};
+use crate::spool::{self, DeliveryState, Mark, Urgency};
 
 /// Time after which a delivery is dead if its credentials are still rejected.
 const MAX_DENIED: Duration = Duration::from_secs(24 * 3600);
@@ -155,8 +155,15 @@ impl Worker {
         let unrecorded = &self.handle.unrecorded;
         unrecorded.set(unrecorded.get() + marks.len());
         let shared = self.shared.clone();
+        let may_wait = |(claimed, verdict): &Part| {
+            verdict.state() == DeliveryState::Delivered && !self.window.waits_for(claimed)
+        };
+        let urgency = match parts.iter().all(may_wait) {
+            true => Urgency::Soon,
+            false => Urgency::Now,
+        };
         self.steps.spawn_local(async move {
-            let recorded = record(&shared, parts, marks).await;
+            let recorded = record(&shared, parts, marks, urgency).await;
             Step::Recorded(recorded)
         });
     }
@@ -347,15 +354,20 @@ impl Worker {
 }
 
 /// Stores the consequences of an attempt for the deliveries and for the destination.
-async fn record(shared: &Shared, parts: Vec<Part>, mut marks: Vec<Mark>) -> Recorded {
+async fn record(
+    shared: &Shared,
+    parts: Vec<Part>,
+    mut marks: Vec<Mark>,
+    urgency: Urgency,
+) -> Recorded {
     failpoint::pass("before_mark");
-    let mut result = shared.spool().mark(marks.clone()).await;
+    let mut result = shared.spool().mark(marks.clone(), urgency).await;
     if result.is_err() {
         // The first failure may have made room, and dropping a body would take some of it.
         for mark in &mut marks {
             (mark.keep_body, mark.message) = (true, None);
         }
-        result = shared.spool().mark(marks.clone()).await;
+        result = shared.spool().mark(marks.clone(), Urgency::Now).await;
     }
     Recorded {
         parts,
