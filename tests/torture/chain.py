@@ -105,7 +105,8 @@ class Chain(relay.Fleet):
     def start_relay(self):
         if self.port == "0":
             self.write("relay.ini", relay.RELAY % (self.port, self.settings()))
-            init = self.start("relay", "init", "--config", "relay.ini", "--apply")
+            command = ("relay", "init", "--config", "relay.ini", "--apply")
+            init = self.start(*command, stdout=subprocess.DEVNULL)
             assert init.wait() == 0
         super().start_relay()
 

@@ -10,8 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
+use async_nats::jetstream::consumer::{
+    AckPolicy, DeliverPolicy, FromConsumer as _, PullConsumer, pull,
+};
+use async_nats::jetstream::context::{
+    ConsumerInfoErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind,
+};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, Context, ErrorCode, context::ContextBuilder};
@@ -357,19 +361,18 @@ impl Nats {
         let (mut lines, mut missing) = (Vec::new(), 0);
         for wanted in &self.settings.consumers {
             let name = wanted.durable_name.as_deref().unwrap_or_default();
-            let found = stream.get_consumer::<pull::Config>(name).await;
-            let differing = match found {
-                Ok(consumer) => {
-                    let is = &consumer.cached_info().config;
-                    let is =
-                        jetstream::consumer::FromConsumer::try_from_consumer_config(is.clone());
-                    let is: pull::Config = is.map_err(|error| anyhow!("NATS: {error}"))?;
+            let differing = match stream.consumer_info(name).await {
+                Ok(info) => {
+                    let is = pull::Config::try_from_consumer_config(info.config);
+                    let is = is.map_err(|error| anyhow!("NATS: {error}"))?;
                     layout::consumer_differences(&is, wanted)
                 }
-                Err(_) => {
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
                     missing += 1;
                     Vec::new()
                 }
+                // While a leader is elected, nobody knows.
+                Err(error) => return Err(failure(error)),
             };
             if apply {
                 let made = stream.create_consumer(wanted.clone()).await;
