@@ -438,10 +438,9 @@ fn whatever_is_killed_all_events_arrive_and_are_accepted_once() {
         }
         fleet.flush("one");
         fleet.wait_for_delivered(EVENTS as u64);
+        // A request that was under way may have been repeated.
         check_arrived(&server.wait_for(EVENTS), &["r"]);
         let accepted = fleet.count(SPOOL, "accepted");
         assert_eq!(accepted, EVENTS as u64, "{name}, {place}");
-        let arrived = ids(&server.requests());
-        assert_eq!(arrived.len(), EVENTS, "{name}, {place}: {arrived:?}");
     });
 }
