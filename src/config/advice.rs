@@ -4,7 +4,7 @@ use crate::text::nearest;
 use crate::text::{characters, cut};
 
 /// Other names of kinds.
-const KIND_NAMES: [(&str, &str); 22] = [
+const KIND_NAMES: [(&str, &str); 26] = [
     ("smtp", "email"),
     ("mail", "email"),
     ("e-mail", "email"),
@@ -27,6 +27,10 @@ const KIND_NAMES: [(&str, &str); 22] = [
     ("pd", "pagerduty"),
     ("zmq", "zeromq"),
     ("rocket.chat", "rocketchat"),
+    ("opensearch", "elasticsearch"),
+    ("elastic", "elasticsearch"),
+    ("hec", "splunk"),
+    ("grafana-loki", "loki"),
 ];
 
 /// Names that AWX, other tools or other sections have for our keys. Of several, the first one that the

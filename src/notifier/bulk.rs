@@ -28,6 +28,9 @@ pub type Results = Vec<Result<(), Failure>>;
 /// Size limit of a reply in bytes, which may have a reason for each event: an endpoint may send 256 KiB in all.
 const MAX_REPLY: usize = 192 << 10;
 
+/// Size in bytes of the events after which no more of a request are shown.
+const MAX_SHOWN: usize = 16 << 10;
+
 /// A service that stores events.
 #[async_trait(?Send)]
 pub trait Store {
@@ -197,10 +200,21 @@ impl<S: Store> Notifier for BulkNotifier<S> {
     }
 
     fn preview(&self, message: &Message) -> Result<String, Failure> {
-        let body = self.store.body(&message.items())?;
-        let server = &self.servers[0];
-        let request = self.store.request(server, Method::POST, body);
-        Ok(request.preview())
+        let items = message.items();
+        let mut bytes = 0;
+        let is_shown = |item: &&Item| {
+            let is_shown = bytes < MAX_SHOWN;
+            bytes += item.event.size();
+            is_shown
+        };
+        let count = items.iter().take_while(is_shown).count();
+        let body = self.store.body(&items[..count])?;
+        let request = self.store.request(&self.servers[0], Method::POST, body);
+        let mut text = request.preview();
+        if count < items.len() {
+            text.push_str(&format!("\n… and {} more events", items.len() - count));
+        }
+        Ok(text)
     }
 
     async fn check(&self) -> Check {

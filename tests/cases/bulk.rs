@@ -123,6 +123,20 @@ fn many_events_are_few_requests_and_each_host_is_in_order() {
 }
 
 #[test]
+fn all_events_are_in_order_if_wanted() {
+    side_by_side(&SINKS, |sink| {
+        let store = (sink.start)();
+        let more = "batch = 30\norder = run";
+        let sandbox = Sandbox::with_config(&config(sink, &store.server.at(""), more));
+        stream(&sandbox, &numbered(300, 20)).expect_line(0, &["300 deliveries: all delivered"]);
+        let ids = store.shelf.all().into_iter().map(|stored| stored.id);
+        let expected: Vec<String> = (1..=300).map(|number| format!("r-{number}")).collect();
+        // Loki has the lines by stream, of which there is one here.
+        assert_eq!(ids.collect::<Vec<_>>(), expected, "{}", sink.kind);
+    });
+}
+
+#[test]
 fn one_poisoned_event_of_500_costs_no_other_one() {
     side_by_side(&SINKS, |sink| {
         let store = (sink.start)();
@@ -256,4 +270,32 @@ fn a_second_server_is_tried_at_once() {
         stream(&sandbox, &numbered(5, 1)).expect_line(0, &["5 deliveries: all delivered"]);
         expect_stored(sink, &store, 0..5, 1);
     });
+}
+
+/// A batch of a webhook that gathers, and is compressed.
+#[test]
+fn a_batch_gathers_until_the_end_of_the_run() {
+    let server = Server::start([OK]);
+    let keys = "batch = 1000\nbatch_wait = 1h\ncompress = gzip\non = ok";
+    let sandbox = Sandbox::with_config(&format!(
+        "[notifier:x]\ntype = webhook\nurl = {}\n{keys}\n[outputs:x]\nmsg = result.msg\n",
+        server.url()
+    ));
+    stream(&sandbox, &numbered(400, 20)).expect_line(0, &["400 deliveries: all delivered"]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].header("content-encoding"), Some("gzip"));
+    let sent = requests[0].json();
+    let sent: Vec<&str> = sent
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["msg"].as_str().unwrap())
+        .collect();
+    let expected: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    assert_eq!(sent, expected);
+    let alone = "[notifier:x]\ntype = webhook\nurl = http://localhost/\nbatch_wait = 1s\n";
+    Sandbox::with_config(alone)
+        .run(&["check-config"])
+        .expect_line(78, &["`batch`"]);
 }

@@ -159,6 +159,38 @@ fn check_config_tries_the_token_and_stores_nothing() {
     assert_eq!(store.shelf.len(), 0);
 }
 
+/// The configuration of the page for those who come from the callback `community.general.splunk`.
+#[test]
+fn events_can_have_the_fields_of_the_callback() {
+    let store = splunk::start();
+    let page = format!("{}/docs/notifiers/splunk.md", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = page.split("```ini\n").nth(2).unwrap();
+    let block = block.split("```").next().unwrap();
+    let url = store.server.at("/services/collector/event");
+    let config = block
+        .replace(
+            "https://splunk.example.com:8088/services/collector/event",
+            &url,
+        )
+        .replace("token_file = splunk-token", &format!("token = {TOKEN}"));
+    let sandbox = Sandbox::with_config(&config);
+    let mut failed = result();
+    failed["task"] = json!({"name": "Install", "id": "5", "action": "apt"});
+    failed["run"]["user"] = json!("anna");
+    sandbox.file("event.json", failed.to_string());
+    sandbox
+        .run_on_spool(&["send", "event.json"])
+        .expect_line(0, &["1 delivery: delivered"]);
+    let expected = json!({
+        "uuid": "5", "session": "r", "status": "FAILED", "timestamp": "2024-04-24 23:06:40 +0000",
+        "host": "control1", "user": "anna", "runtime": null, "ansible_version": null, "ansible_check_mode": false,
+        "ansible_host": "web1", "ansible_playbook": "site.yml", "ansible_role": null,
+        "ansible_task": {"name": "Install", "action": "apt"}, "ansible_result": {"msg": "no"},
+    });
+    assert_eq!(store.shelf.all()[0].document["event"], expected);
+}
+
 #[test]
 fn a_mistake_is_said() {
     let store = splunk::start();
