@@ -101,7 +101,7 @@ test-page: target/venvs/browser/done ## test the page of `serve` in a browser; P
 	$(CARGO) build $(TESTED)
 	target/venvs/browser/bin/python -m pytest -q tests/page $(if $(PICTURES),--screenshots $(PICTURES))
 
-test-ansible: target/venvs/pytest/done ## test the plugin under ansible-core 2.16 and the newest that runs here
+test-ansible: target/venvs/pytest/done target/venvs/servers/done ## test the plugin under ansible-core 2.16 and the newest that runs here
 	tests/setup.sh nginx openssl curl
 	$(CARGO) build $(TESTED)
 	$(VENVS) 2.16 newest receivers

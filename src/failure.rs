@@ -80,6 +80,12 @@ impl Failure {
         }
     }
 
+    /// Returns the same failure of a part of a message, which it names.
+    pub fn of(self, part: &str) -> Failure {
+        let error = format!("{part}: {}", self.error());
+        self.with_error(error)
+    }
+
     /// Returns the same failure with another text.
     fn with_error(self, error: String) -> Failure {
         match self {

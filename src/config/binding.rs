@@ -11,10 +11,13 @@ use super::problem::Problem;
 use super::section::Section;
 
 /// Keys that determine where a section's messages go, and on which route.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "callback_url",
     "url",
     "api_url",
+    "traces_url",
+    "logs_url",
+    "metrics_url",
     "server",
     "host",
     "port",

@@ -17,6 +17,7 @@ pub mod literal;
 pub mod mask;
 mod mentions;
 mod misread;
+pub mod otel;
 pub mod problem;
 pub mod secrets;
 pub mod section;
@@ -371,6 +372,9 @@ fn apply_overrides(sections: &mut Sections, options: &Options, own: Option<&Path
         .filter_map(from_environment)
         .collect();
     override_inputs(sections, given, |_| true);
+    for section in sections.values_mut() {
+        otel::apply(section, options);
+    }
     let overrides = &options.overrides;
     let from_play = [
         &overrides.callback_url,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::entry::{Entry, Origin};
 use crate::config::levels::Search;
+use crate::config::otel;
 use crate::config::section::Section;
 use crate::config::trouble::Trouble;
 use crate::delivery::lanes::Delivery;
@@ -28,8 +29,11 @@ use crate::route::timing::Timing;
 use crate::spool::{DestinationKey, Expectation, Scope};
 use crate::template::context::Context;
 
-/// Returns the environment variable that sets a key of `[inputs]`.
+/// Returns the environment variable that sets a key of `[inputs]`, or of a notifier of type `otlp`.
 pub fn variable(key: &str) -> String {
+    if let Some(name) = otel::variable(key) {
+        return name.to_owned();
+    }
     format!("ANSIBLE_NOTIFY_{}", key.to_uppercase())
 }
 

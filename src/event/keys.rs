@@ -1,7 +1,7 @@
 //! Keys of an event: those of the schema, and `record` and `output`, which this program adds if needed.
 
 /// Keys of an event, most used ones first; a misspelt one is compared with them in this order.
-pub const KEYS: [&str; 41] = [
+pub const KEYS: [&str; 42] = [
     "state",
     "event",
     "host",
@@ -26,6 +26,7 @@ pub const KEYS: [&str; 41] = [
     "failed_tasks",
     "failures",
     "changed_hosts",
+    "plays",
     "overdue",
     "stalls",
     "slow_tasks",
@@ -55,6 +56,7 @@ mod tests {
     use super::*;
     use crate::event::alert::{Alert, Delay, Delays};
     use crate::event::callback::Callback;
+    use crate::event::plays::PlaySummary;
     use crate::event::stored::EventCodec;
     use crate::event::wrapped::Wrapped;
     use crate::event::{Event, FailedTask, Host, Play, Run, RunEnd, Status, Task, sample};
@@ -104,6 +106,7 @@ mod tests {
             inventory: list(),
             playbooks: list(),
             url: some("https://ci"),
+            traceparent: some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ident: some("i"),
             title: some("n"),
             wrapped: Some(Wrapped {
@@ -152,6 +155,14 @@ mod tests {
             }],
             failures: 1,
             changed_hosts: vec!["h".into()],
+            plays: vec![PlaySummary {
+                id: "1".into(),
+                name: "p".into(),
+                start: "2026-11-20T20:42:01Z".parse().unwrap(),
+                end: "2026-11-20T20:42:02Z".parse().unwrap(),
+                failures: 1,
+                playbook: some("/site.yml"),
+            }],
             custom_stats: own("version"),
             custom_stats_per_host: own("h"),
             delays: Delays {
@@ -220,6 +231,7 @@ mod tests {
             (&["task"], &event["task"]),
             (&["host"], &event["host"]),
             (&["failed_tasks"], &event["failed_tasks"][0]),
+            (&["plays"], &event["plays"][0]),
             (&["stalls"], &event["stalls"][0]),
             (&["slow_tasks"], &event["slow_tasks"][0]),
         ] {

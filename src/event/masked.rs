@@ -123,6 +123,7 @@ impl Masks {
                 ident: _,
                 title,
                 wrapped,
+                traceparent: _,
             } = run;
             let texts = [
                 playbook,
@@ -208,6 +209,7 @@ impl Masks {
             failed_tasks,
             failures: _,
             changed_hosts: _,
+            plays,
             custom_stats,
             custom_stats_per_host,
             delays,
@@ -217,6 +219,9 @@ impl Masks {
         self.option(output);
         for delay in delays.stalls.iter_mut().chain(&mut delays.slow_tasks) {
             self.words(&mut delay.task);
+        }
+        for play in plays {
+            self.words(&mut play.name);
         }
         self.members(custom_stats);
         self.members(custom_stats_per_host);

@@ -13,6 +13,7 @@ pub mod masked;
 pub mod pairs;
 pub mod parse;
 mod playbooks;
+pub mod plays;
 pub mod quoted;
 pub mod reason;
 pub mod redact;
@@ -36,6 +37,7 @@ use crate::event::alert::{Alert, Delays};
 use crate::event::callback::Callback;
 pub use crate::event::failed_task::FailedTask;
 use crate::event::items::Items;
+use crate::event::plays::PlaySummary;
 use crate::event::redact::{is_suspicious, strip};
 use crate::json::bulk;
 use crate::json::depth::shallow;
@@ -127,6 +129,9 @@ pub struct Run {
     pub playbooks: Vec<String>,
     /// Address at which a person can look at the run, if something like a CI system shows it.
     pub url: Option<String>,
+    /// Span that started Ansible, from the environment variable TRACEPARENT (W3C Trace Context).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// Name that ansible-runner gives the run; two runs may share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ident: Option<String>,
@@ -263,6 +268,9 @@ pub struct RunEnd {
     pub failures: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed_hosts: Vec<String>,
+    /// Plays that had events, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plays: Vec<PlaySummary>,
     /// Data of `set_stats` about the run.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom_stats: Map<String, Value>,
@@ -304,6 +312,7 @@ impl RunEnd {
             failed_tasks: Vec::new(),
             failures: 0,
             changed_hosts: Vec::new(),
+            plays: Vec::new(),
             custom_stats: Map::new(),
             custom_stats_per_host: Map::new(),
             delays: Delays::default(),

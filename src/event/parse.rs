@@ -281,6 +281,7 @@ fn run_end(
         failed_tasks: typed(object, "failed_tasks")?.unwrap_or_default(),
         failures: typed(object, "failures")?.unwrap_or(failures),
         changed_hosts: typed(object, "changed_hosts")?.unwrap_or(changed_hosts),
+        plays: typed(object, "plays")?.unwrap_or_default(),
         custom_stats: typed(object, "custom_stats")?.unwrap_or_default(),
         custom_stats_per_host: typed(object, "custom_stats_per_host")?.unwrap_or_default(),
         delays: Delays {

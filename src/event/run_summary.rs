@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::event::alert::Delays;
 use crate::event::callback::Callback;
 use crate::event::ending::Exited;
+use crate::event::plays::{self, PlaySummary};
 use crate::event::{Event, FailedTask, Run, RunEnd, State, Status};
 use crate::json::bulk;
 use crate::text::{characters, cut};
@@ -82,6 +83,7 @@ impl CustomStats {
 pub struct RunSummary {
     first: Option<Timestamp>,
     changed_hosts: BTreeSet<String>,
+    plays: Vec<PlaySummary>,
     /// Hosts seen so far: `ansible-console` gives no counts of them.
     hosts: BTreeSet<String>,
     /// Failed tasks, as far as they are kept.
@@ -131,6 +133,7 @@ impl RunSummary {
     /// Adds an event.
     pub fn note(&mut self, event: &Event) {
         self.first.get_or_insert(event.time);
+        plays::note(&mut self.plays, event);
         if event.state.is_some() && !self.hosts.contains(event.host_name()) {
             self.hosts.insert(event.host_name().to_owned());
         }
@@ -304,6 +307,7 @@ impl RunSummary {
                 None => self.failures,
             },
             changed_hosts,
+            plays: self.plays.clone(),
             custom_stats: self.custom.custom_stats.clone(),
             custom_stats_per_host: self.custom.custom_stats_per_host.clone(),
             delays: self.delays.clone(),
@@ -390,6 +394,15 @@ fn failed_task(event: &Event) -> FailedTask {
         message: cut(&reason, REASON, characters).into_owned(),
     }
 }
+
+/// Returns the span that started this process, as the environment names it.
+pub fn traceparent() -> Option<String> {
+    let given = std::env::var("TRACEPARENT").ok();
+    given.filter(|text| !text.is_empty() && text.len() <= MAX_TRACEPARENT)
+}
+
+/// Length limit of a `traceparent`, in bytes; version 00 has 55.
+const MAX_TRACEPARENT: usize = 128;
 
 /// Returns the run's address in a CI system, from the environment variables that it sets.
 pub fn url() -> Option<String> {

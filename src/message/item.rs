@@ -29,6 +29,7 @@ impl Item {
     }
 
     /// Name of the host; empty if the event is about none.
+    #[allow(dead_code)]
     pub fn host(&self) -> &str {
         self.event.host_name()
     }

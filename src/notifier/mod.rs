@@ -21,6 +21,7 @@ pub mod loki;
 pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
+pub mod otlp;
 pub mod over_http;
 pub mod pagerduty;
 pub mod recipients;
@@ -65,10 +66,11 @@ pub const RECORDING: [&str; 1] = ["syslog"];
 pub const PASSING_ON: [&str; 1] = ["relay"];
 
 /// Kinds that send events in bulk, by name.
-pub const IN_BULK: [(&str, &Bulk); 3] = [
+pub const IN_BULK: [(&str, &Bulk); 4] = [
     ("splunk", &splunk::BULK),
     ("elasticsearch", &elasticsearch::BULK),
     ("loki", &loki::BULK),
+    ("otlp", &otlp::BULK),
 ];
 
 /// Default of `concurrency` of a kind that sends in bulk.
@@ -119,6 +121,7 @@ kinds! {
     exec
     file
     syslog
+    otlp
     zeromq
     relay
     splunk

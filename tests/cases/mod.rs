@@ -56,6 +56,7 @@ mod nginx;
 mod ntfy;
 mod oauth;
 mod order;
+mod otlp;
 mod own_data;
 mod owners;
 mod page_url;

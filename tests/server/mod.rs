@@ -18,6 +18,7 @@ pub mod nats;
 pub mod nginx;
 pub mod ntfy;
 pub mod oauth;
+pub mod otlp;
 pub mod pagerduty;
 pub mod postgres;
 pub mod proxy;

@@ -6,6 +6,7 @@ use super::ansible_cfg::Settings;
 use super::draft::{Draft, Names};
 use super::fields::Fields;
 use super::services;
+use super::streams;
 use crate::text::one_line;
 
 /// A callback: its options, and its counterpart.
@@ -223,7 +224,7 @@ const CALLBACKS: [Callback; 12] = [
             ),
             opt("traceparent", &[], &["TRACEPARENT"]),
         ],
-        fate: Fate::Nothing("no kind sends traces yet"),
+        fate: Fate::Notifier("otlp", streams::elastic),
     },
     Callback {
         name: "jabber",
@@ -243,7 +244,7 @@ const CALLBACKS: [Callback; 12] = [
             opt("facility", &["syslog_facility"], &["SYSLOG_FACILITY"]),
             opt("setup", &["syslog_setup"], &["ANSIBLE_SYSLOG_SETUP"]),
         ],
-        fate: Fate::Nothing("no kind writes to syslog yet"),
+        fate: Fate::Notifier("syslog", streams::syslog_json),
     },
     Callback {
         name: "opentelemetry",
@@ -287,7 +288,7 @@ const CALLBACKS: [Callback; 12] = [
             opt("endpoint", &[], &["OTEL_EXPORTER_OTLP_ENDPOINT"]),
             opt("headers", &[], &["OTEL_EXPORTER_OTLP_HEADERS"]),
         ],
-        fate: Fate::Nothing("no kind sends traces yet"),
+        fate: Fate::Notifier("otlp", streams::opentelemetry),
     },
 ];
 

@@ -11,6 +11,7 @@ mod hide;
 mod kinds;
 mod messages;
 mod services;
+mod streams;
 mod trial;
 mod webhook;
 

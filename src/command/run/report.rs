@@ -66,6 +66,7 @@ impl Reporter {
         search.project = search.project.or(job.project);
         let run = Arc::new(Run {
             url: run_summary::url(),
+            traceparent: run_summary::traceparent(),
             ..job.run
         });
         Reporter {

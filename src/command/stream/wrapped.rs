@@ -24,10 +24,11 @@ impl Wrapping {
         self.claim = self.wrapper.as_mut().and_then(|wrapper| wrapper.claim(run));
     }
 
-    /// Returns the run with its identity and a URL at which a user can view it.
+    /// Returns the run with its identity, a URL at which a user can view it, and the span that started it.
     pub(super) fn adopt(&self, run: Run) -> Run {
         let run = Run {
             url: run.url.or_else(run_summary::url),
+            traceparent: run.traceparent.or_else(run_summary::traceparent),
             ..run
         };
         match &self.claim {

@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 24] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -164,6 +164,12 @@ const KINDS: [Kind; 23] = [
         name: "loki",
         keys: "url = BASE/\nusername = 1\npassword = canary-password",
         taken: (204, ""),
+        exceptions: &[],
+    },
+    Kind {
+        name: "otlp",
+        keys: "url = BASE/\ntoken = canary-token\nsignals = logs\nheaders = X-Key: canary-key",
+        taken: (200, "{}"),
         exceptions: &[],
     },
 ];
@@ -415,7 +421,7 @@ fn a_page_of_something_in_between_is_no_receipt() {
             ("webhook", "page" | "empty" | "json") => assert_eq!(state, "delivered", "{name}"),
             ("webhook", _) => assert_eq!(state, "dead", "{name}: {error}"),
             // Its own answer is an empty one.
-            ("alertmanager", "empty") => assert_eq!(state, "delivered", "{name}: {error}"),
+            ("alertmanager" | "otlp", "empty") => assert_eq!(state, "delivered", "{name}: {error}"),
             (_, path) => {
                 assert_eq!(state, "waiting", "{name}: {error}");
                 let words = "is a proxy or login portal in between?";

@@ -46,7 +46,7 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
             "loganalytics: `shared_key` has no counterpart yet.\n",
             "hipchat: It is muted: the callback knows only api.hipchat.com",
             "hipchat: It is muted: `callbacks_enabled` does not name the callback.\n",
-            "[callback_syslog_json] is left out: the callback is not enabled.\n",
+            "syslog_json: It is muted: `callbacks_enabled` does not name the callback.\n",
             "The callback `timer` stays in ansible.cfg",
         ],
     );
@@ -297,7 +297,7 @@ fn azure_s_ingestion_gets_the_same_record() {
 }
 
 /// Callbacks without a counterpart: their keys in `[callback_NAME]`, their variables, and why.
-const LEFT: [(&str, &str, &str, &str); 6] = [
+const LEFT: [(&str, &str, &str, &str); 3] = [
     (
         "logstash",
         "server port type pre_command format_version",
@@ -311,30 +311,10 @@ const LEFT: [(&str, &str, &str, &str); 6] = [
         "no kind signs requests with Azure's `SharedKey` yet",
     ),
     (
-        "elastic",
-        "",
-        "ELASTIC_APM_SERVICE_NAME ELASTIC_APM_SERVER_URL ELASTIC_APM_SECRET_TOKEN ELASTIC_APM_API_KEY \
-         ELASTIC_APM_VERIFY_SERVER_CERT TRACEPARENT",
-        "no kind sends traces yet",
-    ),
-    (
-        "opentelemetry",
-        "hide_task_arguments enable_from_environment otel_service_name disable_logs disable_attributes_in_logs \
-         store_spans_in_file otel_exporter_otlp_traces_protocol",
-        "OTEL_SERVICE_NAME TRACEPARENT OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_HEADERS",
-        "no kind sends traces yet",
-    ),
-    (
         "jabber",
         "",
         "JABBER_SERV JABBER_USER JABBER_PASS JABBER_TO",
         "no kind speaks XMPP yet",
-    ),
-    (
-        "syslog_json",
-        "syslog_server syslog_port syslog_facility syslog_setup",
-        "SYSLOG_SERVER SYSLOG_PORT SYSLOG_FACILITY ANSIBLE_SYSLOG_SETUP",
-        "no kind writes to syslog yet",
     ),
 ];
 
@@ -363,4 +343,65 @@ fn each_line_of_a_callback_without_a_counterpart_is_named() {
             assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
         }
     }
+}
+
+#[test]
+fn callbacks_that_record_results_become_streams() {
+    let sandbox = Sandbox::new();
+    let text = "[defaults]\ncallbacks_enabled = community.general.opentelemetry, community.general.elastic, \
+        community.general.syslog_json\n[callback_opentelemetry]\notel_service_name = deploys\nhide_task_arguments = true\n\
+        store_spans_in_file = x\n[callback_syslog_json]\nsyslog_server = logs.example.com\nsyslog_port = 1514\n\
+        syslog_facility = local3\nsyslog_setup = false\n";
+    sandbox.file("ansible.cfg", text);
+    let mut command = sandbox.command(&["import", "ansible.cfg", "-o", "plugin_config.ini"]);
+    command
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "https://otel.example.com:4317",
+        )
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary-otel")
+        .env("TRACEPARENT", "None")
+        .env("ELASTIC_APM_SERVER_URL", "https://apm.example.com:8200")
+        .env("ELASTIC_APM_SECRET_TOKEN", "canary-elastic")
+        .env("ELASTIC_APM_VERIFY_SERVER_CERT", "false");
+    let outcome = crate::sandbox::outcome(command.spawn().unwrap());
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    expect_said(
+        &outcome,
+        &[
+            "`store_spans_in_file` has no counterpart.",
+            "port 4317 is for gRPC",
+        ],
+    );
+    let config = std::fs::read_to_string(sandbox.path("plugin_config.ini")).unwrap();
+    assert!(!config.contains("canary") && !outcome.printed().contains("canary"));
+    let words: Vec<String> = config.lines().map(|line| line.replace(' ', "")).collect();
+    for line in [
+        "url=https://otel.example.com:4318/",
+        "service_name=deploys",
+        "signals=traces,logs",
+        "url=https://apm.example.com:8200",
+        "validate_certs=false",
+        "url=udp://logs.example.com:1514",
+        "facility=local3",
+    ] {
+        assert!(words.iter().any(|word| word == line), "{line}: {config}");
+    }
+    // With the variables that it names, it is whole, and a message has the callback's words.
+    let mut command = sandbox.command(&["send", "--dry-run", "event.json"]);
+    for line in config.lines() {
+        if let Some((_, variable)) = line
+            .split_once("_env")
+            .and_then(|(_, rest)| rest.split_once('='))
+        {
+            command.env(variable.trim(), "canary");
+        }
+    }
+    let event =
+        r#"{"state":"failed","host":"web1","task":{"name":"t","action":"ping"},"result":{"rc":1}}"#;
+    sandbox.file("event.json", event);
+    let shown = crate::sandbox::outcome(command.spawn().unwrap());
+    assert_eq!(shown.code, 0, "{shown:?}");
+    let text = "- task execution FAILED; host: web1; message: {\"rc\": 1}";
+    assert!(shown.stdout.contains(text), "{shown:?}");
 }
