@@ -29,7 +29,6 @@ impl Item {
     }
 
     /// Name of the host; empty if the event is about none.
-    #[allow(dead_code)]
     pub fn host(&self) -> &str {
         self.event.host_name()
     }
