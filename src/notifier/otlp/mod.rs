@@ -306,10 +306,7 @@ impl Notifier for Otlp {
         let mut all = Check::default();
         for target in &self.targets {
             // A request without any data changes nothing, and shows more than a probe.
-            let body = match self.settings.protocol {
-                Protocol::Protobuf => Bytes::new(),
-                Protocol::Json => Bytes::from_static(b"{}"),
-            };
+            let body = self.body(target.signal, &[], self.settings.protocol);
             let name = target.signal.name();
             match target.endpoint.exchange(self.request(target, body)).await {
                 Ok(reply) => {

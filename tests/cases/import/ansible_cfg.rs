@@ -405,3 +405,34 @@ fn callbacks_that_record_results_become_streams() {
     let text = "- task execution FAILED; host: web1; message: {\"rc\": 1}";
     assert!(shown.stdout.contains(text), "{shown:?}");
 }
+
+#[test]
+fn the_fields_of_each_callback_work() {
+    let page = include_str!("../../../docs/coming-from.md");
+    let blocks = page.split("```ini\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let sandbox = Sandbox::with_config(block);
+        for line in block.lines().filter(|line| line.starts_with("url_file")) {
+            let (_, file) = line.split_once("= ").unwrap();
+            sandbox.file(file, "https://logs.example.com/canary-token");
+        }
+        sandbox.run(&["check-config"]).expect(0, "");
+        let event = r#"{"state":"failed","host":"web1","task":{"id":"t1","name":"Install"},"result":{"rc":1}}"#;
+        sandbox.file("event.json", event);
+        let shown = sandbox.run(&["send", "--dry-run", "event.json"]);
+        assert_eq!(shown.code, 0, "{shown:?}");
+        let line = shown
+            .stdout
+            .lines()
+            .find(|line| line.contains('{'))
+            .unwrap();
+        let sent: Value = serde_json::from_str(line.trim_matches(['[', ']'])).unwrap();
+        let hosts = ["ansible_host", "hostname"].map(|name| sent[name] == "web1");
+        assert!(hosts.contains(&true), "{shown:?}");
+        assert!(!shown.stdout.contains("canary"), "{shown:?}");
+    }
+}
