@@ -97,11 +97,11 @@ impl Rotel {
         let log = sandbox.path("rotel.log");
         let output = std::fs::File::create(&log).unwrap();
         let packages = std::fs::read_dir(venv("lib")).expect("target/venvs/servers is needed");
-        let agents = packages.map(|entry| {
+        let mut agents = packages.map(|entry| {
             let packages = entry.unwrap().path().join("site-packages");
             packages.join("rotel/rotel-agent")
         });
-        let agent = agents.filter(|path| path.exists()).next();
+        let agent = agents.find(|path| path.exists());
         let mut process = Command::new(agent.expect("the package rotel is needed"))
             .args([
                 "start",

@@ -17,20 +17,25 @@ pub struct AnyValue {
 
 /// Content of a value.
 #[derive(Clone, PartialEq, Oneof, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub enum Value {
     #[prost(string, tag = "1")]
-    StringValue(String),
+    #[serde(rename = "stringValue")]
+    Text(String),
     #[prost(bool, tag = "2")]
-    BoolValue(bool),
+    #[serde(rename = "boolValue")]
+    Flag(bool),
     #[prost(int64, tag = "3")]
-    IntValue(#[serde(serialize_with = "text")] i64),
+    #[serde(rename = "intValue")]
+    Integer(#[serde(serialize_with = "text")] i64),
     #[prost(double, tag = "4")]
-    DoubleValue(f64),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
     #[prost(message, tag = "5")]
-    ArrayValue(ArrayValue),
+    #[serde(rename = "arrayValue")]
+    List(ArrayValue),
     #[prost(message, tag = "6")]
-    KvlistValue(KeyValueList),
+    #[serde(rename = "kvlistValue")]
+    Map(KeyValueList),
 }
 
 /// A list of values.
@@ -327,19 +332,19 @@ impl KeyValue {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Value {
-        Value::StringValue(text.to_owned())
+        Value::Text(text.to_owned())
     }
 }
 
 impl From<bool> for Value {
     fn from(flag: bool) -> Value {
-        Value::BoolValue(flag)
+        Value::Flag(flag)
     }
 }
 
 impl From<i64> for Value {
     fn from(number: i64) -> Value {
-        Value::IntValue(number)
+        Value::Integer(number)
     }
 }
 
@@ -347,16 +352,16 @@ impl From<serde_json::Value> for AnyValue {
     fn from(json: serde_json::Value) -> AnyValue {
         use serde_json::Value as Json;
         let value = match json {
-            Json::Bool(flag) => Value::BoolValue(flag),
+            Json::Bool(flag) => Value::Flag(flag),
             Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(integer), _) => Value::IntValue(integer),
-                (None, Some(float)) if float.is_finite() => Value::DoubleValue(float),
-                _ => Value::StringValue(number.to_string()),
+                (Some(integer), _) => Value::Integer(integer),
+                (None, Some(float)) if float.is_finite() => Value::Double(float),
+                _ => Value::Text(number.to_string()),
             },
             // A value without content is valid, but some collectors refuse it.
-            Json::Null => Value::StringValue("null".to_owned()),
-            Json::String(text) => Value::StringValue(text),
-            Json::Array(values) => Value::ArrayValue(ArrayValue {
+            Json::Null => Value::Text("null".to_owned()),
+            Json::String(text) => Value::Text(text),
+            Json::Array(values) => Value::List(ArrayValue {
                 values: values.into_iter().map(AnyValue::from).collect(),
             }),
             Json::Object(members) => {
@@ -365,7 +370,7 @@ impl From<serde_json::Value> for AnyValue {
                     key,
                     value: Some(value.into()),
                 };
-                Value::KvlistValue(KeyValueList {
+                Value::Map(KeyValueList {
                     values: members.into_iter().filter(is_set).map(member).collect(),
                 })
             }
