@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, outcome};
+use crate::sandbox::{Outcome, Sandbox};
 use crate::server::certificates::certified_sandbox;
 use crate::server::syslog::{Answer, Journald, Relp, Rsyslog, SCHEMES};
 
@@ -221,16 +221,13 @@ fn a_killed_rsyslog_loses_nothing_over_relp() {
         })
         .collect();
     sandbox.file("events.json", events);
-    let sending = sandbox
-        .command_on_spool(&["send", "events.json", "--wait"])
-        .spawn()
-        .unwrap();
+    let sending = sandbox.start_on_spool(&["send", "events.json", "--wait"]);
     for part in [50, 200, 350] {
         server.messages(part);
         server.kill();
         server.run();
     }
-    let sent = outcome(sending);
+    let sent = sending.outcome();
     assert_eq!(sent.code, 0, "{sent:?}");
     let ids: BTreeSet<String> = server
         .messages(count)

@@ -30,6 +30,9 @@ pub struct Sandbox {
     runs: AtomicU32,
 }
 
+/// A run of the binary that goes on beside the test. It ends with the test, even if that panics.
+pub struct Beside(Option<Child>);
+
 /// What a run of the binary left behind.
 #[derive(Debug)]
 pub struct Outcome {
@@ -122,6 +125,12 @@ impl Sandbox {
         outcome(self.command_on_spool(arguments).spawn().unwrap())
     }
 
+    /// The same, while the test goes on.
+    pub fn start_on_spool(&self, arguments: &[&str]) -> Beside {
+        let child = self.command_on_spool(arguments).spawn().unwrap();
+        Beside(Some(child))
+    }
+
     /// The same as `run_with_input`, and how much memory it took at the most, in KiB.
     pub fn run_measured(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> (Outcome, usize) {
         let input = self.file("input-of-a-measured-run", input);
@@ -175,6 +184,23 @@ impl Sandbox {
             }
             assert!(std::time::Instant::now() < deadline, "{history}");
             self.run_on_spool(&["flush"]);
+        }
+    }
+}
+
+impl Beside {
+    /// Waits until it has ended.
+    pub fn outcome(mut self) -> Outcome {
+        outcome(self.0.take().unwrap())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
