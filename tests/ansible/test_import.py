@@ -1,9 +1,13 @@
 """Configurations of other programs, imported by the real binary and used by a real play."""
 
+import gzip
 import json
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from conftest import wait_for
 from test_endtoend import BINARY, SHORT, start_endpoint
 
 pytestmark = pytest.mark.newest
@@ -70,17 +74,49 @@ def test_a_template_of_awx(ansible, start_endpoint):
         assert request["headers"]["x-team"] == "ops"
 
 
-def test_a_callback_of_ansible_cfg(ansible, start_endpoint):
-    endpoint = start_endpoint()
-    settings = ansible.write("other.cfg", SPLUNK % endpoint.url)
-    config = imported(ansible, "ansible.cfg", settings)
-    # The endpoint knows a user.
-    login = "username = svc-ansible\npassword = s3cret"
-    lines = [login if "Authorization" in line else line for line in config.splitlines()]
-    ansible.write("imported.ini", "\n".join(lines)).chmod(0o600)
+class Collector(BaseHTTPRequestHandler):
+    """Splunk's HTTP Event Collector, with one token."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers["content-encoding"] == "gzip":
+            body = gzip.decompress(body)
+        answer, status = {"text": "Success", "code": 0}, 200
+        if self.headers["authorization"] != "Splunk canary":
+            answer, status = {"text": "Invalid token", "code": 4}, 403
+        elif self.path != "/services/collector/event":
+            answer, status = {"text": "not found", "code": 404}, 404
+        else:
+            self.server.events += [json.loads(line)["event"] for line in body.splitlines()]
+        answer = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def collector():
+    server = HTTPServer(("127.0.0.1", 0), Collector)
+    server.events = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_callback_of_ansible_cfg(ansible, start_endpoint, collector):
+    start_endpoint()
+    url = f"http://127.0.0.1:{collector.server_port}"
+    settings = ansible.write("other.cfg", SPLUNK % url)
+    imported(ansible, "ansible.cfg", settings)
+    ansible.environment["SPLUNK_AUTHTOKEN"] = "canary"
     ansible.play(SHORT)
-    bodies = endpoint.wait_for(lambda bodies: len(bodies) == 4)
-    events = [body["event"] for body in bodies]
+    wait_for(lambda: len(collector.events) == 4)
+    events = collector.events
     assert sorted(event["status"] for event in events) == ["FAILED"] * 2 + ["OK"] * 2
     assert {event["ansible_host"] for event in events} == {"web1", "web2"}
     assert {event["ansible_task"]["name"] for event in events} == {"first", "second"}

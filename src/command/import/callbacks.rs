@@ -114,7 +114,7 @@ const CALLBACKS: [Callback; 12] = [
             ),
             opt("batch", &["batch"], &["SPLUNK_BATCH"]),
         ],
-        fate: Fate::Notifier("webhook", services::splunk),
+        fate: Fate::Notifier("splunk", services::splunk),
     },
     Callback {
         name: "nrdp",

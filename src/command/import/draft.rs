@@ -26,8 +26,8 @@ pub struct Draft {
     /// Settings that have no counterpart, or another meaning here.
     pub remarks: Vec<String>,
     pub keys: Vec<Key>,
-    /// True to add an empty `[outputs:NAME]`, so that the message has no fields.
-    pub is_bare: bool,
+    /// Fields of `[outputs:NAME]`: none in an empty section, the usual ones without a section.
+    pub outputs: Option<Vec<Key>>,
     /// Reason why the notifier is written as a comment, if any.
     pub unfinished: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Draft {
             about: Vec::new(),
             remarks: Vec::new(),
             keys: Vec::new(),
-            is_bare: false,
+            outputs: None,
             unfinished: None,
         };
         draft.set("type", kind);
@@ -79,6 +79,18 @@ impl Draft {
         if !value.trim().is_empty() {
             self.push(name.into(), Value::Text(value));
         }
+    }
+
+    /// Adds a field to `[outputs:NAME]`, with its expression.
+    pub fn output(&mut self, name: &str, expression: impl Into<String>) {
+        let key = Key::new(name.to_owned(), Value::Text(expression.into()));
+        self.outputs.get_or_insert_default().push(key);
+    }
+
+    /// Returns everything that is written as a key with a value: its keys and its outputs.
+    pub fn written_keys(&mut self) -> impl Iterator<Item = &mut Key> {
+        let outputs = self.outputs.iter_mut().flatten();
+        self.keys.iter_mut().chain(outputs)
     }
 
     /// Sets a key to the empty text.
@@ -120,11 +132,7 @@ impl Draft {
     }
 
     fn push(&mut self, name: String, value: Value) {
-        self.keys.push(Key {
-            name,
-            value,
-            left_out: None,
-        });
+        self.keys.push(Key::new(name, value));
     }
 
     /// Adds a line about its origin, or a hint.
@@ -147,6 +155,14 @@ impl Draft {
 }
 
 impl Key {
+    fn new(name: String, value: Value) -> Key {
+        Key {
+            name,
+            value,
+            left_out: None,
+        }
+    }
+
     /// Returns true if a file can hold the value.
     pub fn is_writable(&self) -> bool {
         self.lines(Form::Written).is_some()
@@ -230,22 +246,34 @@ impl Page {
         self.places.push((self.lines + 1, index, None));
         self.line(&format!("{mark}[notifier:{}]", draft.name));
         for (position, key) in draft.keys.iter().enumerate() {
-            let mark = match &key.left_out {
-                Some(reason) => {
-                    self.comment(&format!("`{}` is left out: {reason}", key.name));
-                    "#"
-                }
-                None => mark,
-            };
-            self.places.push((self.lines + 1, index, Some(position)));
-            for line in key.lines(form).unwrap_or_default() {
-                self.line(&format!("{mark}{line}"));
-            }
+            self.key((index, Some(position)), key, mark, form);
         }
-        if draft.is_bare {
-            self.line("");
+        let Some(outputs) = &draft.outputs else {
+            return;
+        };
+        self.line("");
+        if outputs.is_empty() {
             self.comment("No fields below the text; without this section there are some.");
-            self.line(&format!("{mark}[outputs:{}]", draft.name));
+        }
+        self.places.push((self.lines + 1, index, None));
+        self.line(&format!("{mark}[outputs:{}]", draft.name));
+        for key in outputs {
+            self.key((index, None), key, mark, form);
+        }
+    }
+
+    /// Writes a key, which is found again by the positions of its draft and itself.
+    fn key(&mut self, place: (usize, Option<usize>), key: &Key, mark: &str, form: Form) {
+        let mark = match &key.left_out {
+            Some(reason) => {
+                self.comment(&format!("`{}` is left out: {reason}", key.name));
+                "#"
+            }
+            None => mark,
+        };
+        self.places.push((self.lines + 1, place.0, place.1));
+        for line in key.lines(form).unwrap_or_default() {
+            self.line(&format!("{mark}{line}"));
         }
     }
 

@@ -24,7 +24,7 @@ pub fn hide(drafts: &mut [Draft]) {
         let remarks = draft.about.iter_mut().chain(&mut draft.remarks);
         remarks.for_each(|text| *text = without(text, &known).0);
         let mut holders = Vec::new();
-        for key in &mut draft.keys {
+        for key in draft.written_keys() {
             let Value::Text(text) = &mut key.value else {
                 continue;
             };

@@ -138,7 +138,7 @@ fn email(draft: &mut Draft, fields: &Fields, names: &mut Names) {
     if let Some(seconds) = fields.text("timeout").filter(|seconds| seconds != "30") {
         draft.set("timeout", seconds);
     }
-    draft.is_bare = true;
+    draft.outputs = Some(Vec::new());
 }
 
 /// Returns an address whose name is quoted if it contains a comma.

@@ -128,60 +128,69 @@ pub fn hipchat(draft: &mut Draft, fields: &Fields, _: &mut Names) {
     );
 }
 
-/// The callback's event, as far as this program has the same data.
-const SPLUNK: &str = r#"{
-  "event": {
-    "uuid": "{{ event.task.id }}",
-    "session": "{{ run_id }}",
-    "status": "{{ {'success': 'OK', 'skipped': 'SKIPPED', 'failed': 'FAILED', 'unreachable': 'UNREACHABLE'}[state] }}",
-    "timestamp": "TIMESTAMP",
-    "host": "{{ controller }}",
-    "user": "{{ user }}",
-    "runtime": "{{ duration }}",
-    "ansible_version": "{{ event.run.ansible_version }}",
-    "ansible_check_mode": "{{ check }}",
-    "ansible_host": "{{ host }}",
-    "ansible_playbook": "{{ playbook }}",
-    "ansible_role": "{{ role }}",
-    "ansible_task": {"name": "{{ task_name }}", "action": "{{ task_action }}"},
-    "ansible_result": "{{ result }}"
-  }
-}"#;
+/// Fields of the callback's events, as far as this program has the same data, without `timestamp`.
+const SPLUNK: [(&str, &str); 14] = [
+    ("uuid", "event.task.id"),
+    ("session", "run_id"),
+    (
+        "status",
+        "{'success': 'OK', 'skipped': 'SKIPPED', 'failed': 'FAILED', 'unreachable': 'UNREACHABLE'}[state]",
+    ),
+    ("host", "controller"),
+    ("user", "user"),
+    ("runtime", "duration"),
+    ("ansible_version", "event.run.ansible_version"),
+    ("ansible_check_mode", "check"),
+    ("ansible_host", "host"),
+    ("ansible_playbook", "playbook"),
+    ("ansible_role", "role"),
+    ("ansible_task.name", "task_name"),
+    ("ansible_task.action", "task_action"),
+    ("ansible_result", "result"),
+];
+
+/// Sets the address of Splunk's collector, which cannot be a secret here.
+fn collector(draft: &mut Draft, fields: &Fields) {
+    let Some(url) = fields.text("url") else {
+        draft.unfinished = Some("`url` is missing".to_owned());
+        return;
+    };
+    if holds_secret(&url) {
+        secret::mask(&url);
+        draft.unfinished = Some(
+            "`url` may contain a secret, so it is not written: it must be https://HOST:PORT"
+                .to_owned(),
+        );
+        return;
+    }
+    if !url.contains("/services/collector") {
+        draft.remark("`url`: `/services/collector/event` is appended.");
+    }
+    draft.set("url", url);
+}
 
 /// Writes the keys for the callback `splunk`.
-pub fn splunk(draft: &mut Draft, fields: &Fields, names: &mut Names) {
-    match fields.text("url") {
-        Some(url) if !holds_secret(&url) => draft.set("url", url),
-        url => put(draft, "url", "SPLUNK_URL", "url", url),
-    }
+pub fn splunk(draft: &mut Draft, fields: &Fields, _: &mut Names) {
+    collector(draft, fields);
     let token = fields.text("authtoken");
-    if let Some(token) = &token {
-        secret::mask(token);
-    }
-    let variable = names.variable(&draft.stem, "authorization");
-    let known = token.map(|token| format!("Splunk {token}"));
-    let header = Secret {
-        variable,
-        source: "`Splunk ` and the callback's `authtoken`".to_owned(),
-        known,
-        is_guess: false,
-    };
-    draft.set_secret("header.Authorization", header);
+    put(draft, "token", "SPLUNK_AUTHTOKEN", "authtoken", token);
     unverified(draft, fields);
     draft.set("on", "ok, skipped, failed, unreachable, async_failed");
+    for (name, expression) in SPLUNK {
+        draft.output(name, expression);
+    }
     let digits = if fields.flag("include_milliseconds") {
         26
     } else {
         19
     };
-    let time = format!("{{{{ (time | string)[:{digits}] | replace('T', ' ') }}}} +0000");
-    let mut body = SPLUNK.replace("TIMESTAMP", &time);
+    let time = format!("(time | string)[:{digits}] | replace('T', ' ') ~ ' +0000'");
+    draft.output("timestamp", time);
     if let Some(batch) = literal(draft, fields, "batch") {
-        let batch = format!("\"batch\": {},\n    \"status\"", json!(batch));
-        body = body.replacen("\"status\"", &batch, 1);
+        draft.output("batch", json!(batch).to_string());
     }
-    draft.set("body", body);
     draft.remark("`ip_address` and most of `ansible_task` have no counterpart.");
+    draft.remark("`source` is `ansible` and `sourcetype` is `_json` here; the callback left them to the token.");
 }
 
 /// The record of the callback `loganalytics_ingestion`, as far as this program has the same data.

@@ -14,7 +14,7 @@ const PLACE: &str = "import";
 
 /// Comments out every key, or if needed every notifier, that the program would reject.
 pub fn settle(drafts: &mut [Draft]) {
-    let keys = drafts.iter_mut().flat_map(|draft| &mut draft.keys);
+    let keys = drafts.iter_mut().flat_map(Draft::written_keys);
     for key in keys.filter(|key| !key.is_writable()) {
         key.left_out = Some("it has several lines or a control character".to_owned());
     }

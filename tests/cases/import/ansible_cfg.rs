@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{checked, expect_said, form, run_with, variables};
+use super::{checked, expect_no_canary, expect_said, form, run_with, variables};
 use crate::cases::services::run_end;
 use crate::sandbox::Sandbox;
 use crate::server::certificates::certified_sandbox;
 use crate::server::smtp::Smtp;
+use crate::server::splunk;
 use crate::server::{Reply, Request, Server};
 
 /// Callbacks of community.general, each with a secret in clear text.
@@ -14,7 +15,7 @@ const ANSIBLE_CFG: &str = "[defaults]\ncallbacks_enabled = community.general.sla
     nrdp,\n  logstash, timer, loganalytics\n\
     [callback_slack]\nwebhook_url = SLACK\nchannel = #ops\nodd = 1\n\
     [callback_mail]\nsmtphost = localhost\nsmtpport = SMTP\nsender = a@example.com\nto = ops@example.com, root\n\
-    [callback_splunk]\nurl = SPLUNK\nauthtoken = canary-splunk\nbatch = b1\n\
+    [callback_splunk]\nurl = SPLUNK\nauthtoken = canary-splunk-token\nbatch = b1\n\
     [callback_nrdp]\nurl = NRDP\ntoken = canary nrdp\nhostname = a<b\nservicename = {{ x }}\n\
     [callback_loganalytics]\nworkspace_id = w\nshared_key = canary-azure\n\
     [callback_logstash]\nserver = ls.example.com ; the server\n\
@@ -29,10 +30,11 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
         "/slack" => Reply::Full(200, "", "ok"),
         _ => Reply::Full(200, "", ""),
     });
+    let splunk = splunk::start();
     let text = ANSIBLE_CFG
         .replace("SMTP", &smtp.port().to_string())
         .replace("SLACK", &server.at("/slack"))
-        .replace("SPLUNK", &server.at("/services/collector/event"))
+        .replace("SPLUNK", &splunk.server.at("/services/collector/event"))
         .replace("NRDP", &server.at("/nrdp"));
     sandbox.file("ansible.cfg", text);
     let outcome = sandbox.run(&["import", "ansible.cfg"]);
@@ -62,16 +64,13 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
         config
     );
     let names = ["mail", "nrdp", "slack", "splunk"];
-    let kinds = ["email", "webhook", "slack", "webhook"];
+    let kinds = ["email", "webhook", "slack", "splunk"];
     let expected: Vec<Value> = std::iter::zip(names, kinds)
         .map(|(name, kind)| json!({"name": name, "type": kind, "timing": []}))
         .collect();
     let mut variables = variables(&config);
     variables.insert("SLACK_WEBHOOK_URL".into(), server.at("/slack"));
-    variables.insert(
-        "ANSIBLE_NOTIFY_SPLUNK_AUTHORIZATION".into(),
-        "Splunk canary-splunk".into(),
-    );
+    variables.insert("SPLUNK_AUTHTOKEN".into(), splunk::TOKEN.into());
     assert_eq!(checked(&sandbox, &config)["notifiers"], json!(expected));
     let failed = json!({
         "event": "runner_on_failed", "state": "failed", "host": "web1", "time": "2026-11-20T20:42:01.5Z",
@@ -106,13 +105,9 @@ fn the_callbacks_of_an_ansible_cfg_become_notifiers() {
             .iter()
             .all(|post| post["channel"] == "#ops" && post["username"] == "ansible")
     );
-    let splunk = to("/services");
-    assert_eq!(splunk.len(), 2);
-    assert_eq!(
-        splunk[0].header("authorization"),
-        Some("Splunk canary-splunk")
-    );
-    let event = &splunk[0].json()["event"];
+    let stored = splunk.shelf.all();
+    assert_eq!(stored.len(), 2);
+    let event = &stored[0].document["event"];
     let expected = json!({
         "uuid": "5", "session": "r0", "batch": "b1", "status": "FAILED", "timestamp": "2026-11-20 20:42:01 +0000",
         "host": "control", "user": "anna", "runtime": null, "ansible_version": "2.21", "ansible_check_mode": false,
@@ -435,4 +430,27 @@ fn the_fields_of_each_callback_work() {
         assert!(hosts.contains(&true), "{shown:?}");
         assert!(!shown.stdout.contains("canary"), "{shown:?}");
     }
+}
+
+#[test]
+fn splunk_s_address_is_written_unless_it_may_be_a_secret() {
+    let sandbox = Sandbox::new();
+    let import = |url: &str| {
+        let section = format!("[callback_splunk]\nauthtoken = canary\n{url}\n");
+        let enabled = "[defaults]\ncallbacks_enabled = community.general.splunk\n";
+        sandbox.file("ansible.cfg", format!("{enabled}{section}"));
+        let outcome = sandbox.run(&["import", "ansible.cfg"]);
+        expect_no_canary(&outcome);
+        outcome
+    };
+    for url in ["", "url = https://anna:canary@splunk.example.com:8088"] {
+        let outcome = import(url);
+        assert_eq!(outcome.code, 78, "{outcome:?}");
+        expect_said(&outcome, &["splunk: not active: `url` "]);
+    }
+    let outcome = import("url = https://splunk.example.com:8088\ninclude_milliseconds = true");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    expect_said(&outcome, &["`/services/collector/event` is appended"]);
+    assert!(outcome.stdout.contains("[:26]"), "{outcome:?}");
+    checked(&sandbox, &outcome.stdout);
 }
