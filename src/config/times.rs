@@ -24,6 +24,16 @@ impl Section {
         })
     }
 
+    /// Returns the time limit of an attempt, which the key `timeout` gives; a problem if it leaves no time at all.
+    pub fn time_limit(&self, default: Duration) -> Duration {
+        let limit = self.duration("timeout", default);
+        if limit.is_zero() {
+            let text = "`timeout` must be more than 0: no attempt could succeed";
+            self.problem("timeout", text.to_owned());
+        }
+        limit
+    }
+
     /// Warns about a time without a unit, which is in seconds: minutes or hours may be meant.
     pub fn warn_of_unit(&self, key: &str, time: &str) {
         let is_bare = time.parse().is_ok_and(|number: f64| number > 0.0);

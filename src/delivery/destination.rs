@@ -108,20 +108,21 @@ impl Destination {
         self.trouble.as_ref().is_some_and(Trouble::is_mistake)
     }
 
-    /// Returns the message about an event, or about several that are sent together.
+    /// Returns the message about an event, or about a group of several. A batch begins with one; others are added.
     pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
         if !self.grouping.is_batch() {
             return self.group(events);
         }
-        let others = events.split_off(1);
         let (mut first, item) = self.item(events.remove(0));
         first.batch.push(item);
-        for event in others {
-            let (other, item) = self.item(event);
-            first.batch.push(item);
-            first.note = first.note.or(other.note);
-        }
         first
+    }
+
+    /// Adds an event to the batch of a message.
+    pub fn add(&self, message: &mut Message, event: Arc<Event>) {
+        let (other, item) = self.item(event);
+        message.batch.push(item);
+        message.note = message.note.take().or(other.note);
     }
 
     /// Returns the message about an event of a batch, and what the batch has of it. An event whose data is larger than

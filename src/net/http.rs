@@ -159,7 +159,7 @@ impl Http {
     }
 
     fn endpoint_with(&self, section: &Section, url: &Url, settings: &Settings) -> Option<Endpoint> {
-        let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+        let timeout = section.time_limit(ATTEMPT_TIMEOUT);
         let link = match self.link(settings) {
             Ok(link) => link,
             Err(problem) => {

@@ -24,7 +24,7 @@ use crate::net::authorization::{authorization, warn_of_plain_http, without_crede
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
-use crate::notifier::over_http::{Service, join_path, json_with, over_http};
+use crate::notifier::over_http::{Service, before_path, join_path, json_with, over_http};
 use crate::notifier::pagerduty::Action;
 use crate::notifier::recipients::Each;
 use crate::template::Template;
@@ -67,7 +67,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let service = url.clone().map(|(secrecy, url)| {
         warn_of_plain_http(section, "url", &url);
         Alertmanager {
-            base: without_credentials(url),
+            base: before_path(&without_credentials(url), "/api/v2"),
             secret_url: secrecy == Secrecy::Secret,
             authorization,
             labels,

@@ -63,7 +63,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     let environment = section.list("environment");
     let environment = environment.into_iter().map(str::to_owned).collect();
     let format = Format::of(section);
-    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let timeout = section.time_limit(ATTEMPT_TIMEOUT);
     let words = words?;
     section.may_use("command").then(|| {
         Rc::new(Exec {

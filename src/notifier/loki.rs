@@ -21,7 +21,7 @@ use crate::net::authorization::{authorization, header};
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply};
 use crate::notifier::bulk::{Results, Store, in_bulk, one_line, servers};
-use crate::notifier::over_http::{join_path, json};
+use crate::notifier::over_http::{before_path, join_path, json};
 use crate::route::grouping::Limits;
 use crate::text::{bytes, cut};
 
@@ -150,14 +150,7 @@ fn labels(section: &Section) -> Vec<&'static str> {
 
 /// Returns the address for events: `url` may name the server, or the API as Grafana's pages do.
 fn push(url: &Url) -> Url {
-    match url
-        .path()
-        .trim_end_matches('/')
-        .ends_with("/loki/api/v1/push")
-    {
-        true => url.clone(),
-        false => join_path(url, &PUSH),
-    }
+    join_path(&before_path(url, "/loki/api/v1/push"), &PUSH)
 }
 
 /// Returns the word by which Grafana colours a line.

@@ -139,6 +139,16 @@ pub fn api_url(section: &Section, default: &str) -> Option<Url> {
     Some(url)
 }
 
+/// Returns an address without a path of the service and what follows it, which people copy along from its pages.
+pub fn before_path(url: &Url, path: &str) -> Url {
+    let mut base = url.clone();
+    if let Some(at) = base.path().find(path) {
+        let before = base.path()[..at].to_owned();
+        base.set_path(&before);
+    }
+    base
+}
+
 /// Appends path segments to `base`, each encoded.
 pub fn join_path(base: &Url, parts: &[&str]) -> Url {
     let mut url = base.clone();
@@ -379,5 +389,23 @@ impl<S: Service> Notifier for HttpNotifier<S> {
         self.endpoint
             .check(|method| self.service.probe(method))
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_the_service_is_no_part_of_its_address() {
+        for (given, path, base) in [
+            ("http://a:9093/api/v2/alerts", "/api/v2", "http://a:9093/"),
+            ("http://a/proxy/api/v2", "/api/v2", "http://a/proxy"),
+            ("http://a/proxy/", "/api/v2", "http://a/proxy/"),
+            ("http://a", "/_bulk", "http://a/"),
+        ] {
+            let url = Url::parse(given).unwrap();
+            assert_eq!(before_path(&url, path).as_str(), base, "{given}");
+        }
     }
 }

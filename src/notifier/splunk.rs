@@ -22,7 +22,7 @@ use crate::net::authorization::header;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::origin;
 use crate::notifier::bulk::{Results, Server, Store, in_bulk, servers};
-use crate::notifier::over_http::{join_path, json};
+use crate::notifier::over_http::{before_path, join_path, json};
 use crate::route::grouping::Limits;
 
 /// Splunk, as a kind of notifier.
@@ -131,11 +131,7 @@ fn acks(section: &Section) -> Option<Acks> {
 
 /// Returns the address for events: `url` may name the server, or the collector as Splunk's pages do.
 fn collector(url: &Url) -> Url {
-    let mut base = url.clone();
-    if let Some(at) = base.path().find("/services/collector") {
-        let path = base.path()[..at].to_owned();
-        base.set_path(&path);
-    }
+    let base = before_path(url, "/services/collector");
     join_path(&join_path(&base, &COLLECTOR), &["event"])
 }
 

@@ -191,6 +191,16 @@ fn a_program_that_is_missing_is_found_by_the_check_and_waited_for() {
 }
 
 #[test]
+fn a_time_limit_leaves_some_time() {
+    for kind in ["exec\ncommand = true", "webhook\nurl = http://127.0.0.1:9"] {
+        let config = format!("[notifier:x]\ntype = {kind}\ntimeout = 0\n");
+        Sandbox::with_config(&config)
+            .run(&["check-config"])
+            .expect_line(78, &["plugin_config.ini:4: `timeout` must be more than 0"]);
+    }
+}
+
+#[test]
 fn looking_at_it_does_not_run_it() {
     let sandbox = sandbox("touch trace", "");
     let shown = sandbox.run(&["send", "--dry-run", "event.json"]);

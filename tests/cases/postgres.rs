@@ -35,6 +35,11 @@ fn servers_that_are_not_durable_are_refused() {
         74,
         &["there is no table", "run `ansible-notify relay init`"],
     );
+    let status = ["relay", "status", "--config", "relay.ini"];
+    fleet.sandbox.run(&status).expect_line(
+        74,
+        &["there is no table", "run `ansible-notify relay init`"],
+    );
     assert_eq!(
         init(&fleet, &section, true).stdout,
         format!("{missing}done\n")
@@ -44,6 +49,15 @@ fn servers_that_are_not_durable_are_refused() {
         (shown.code, shown.stdout.as_str()),
         (0, "the store is as it has to be\n")
     );
+
+    // At once, as no other try would end differently.
+    let other = section.replacen("/postgres\n", "/no-such-database\n", 1);
+    let refused = init(&fleet, &other, false);
+    refused.expect_line(
+        74,
+        &["database \"no-such-database\" does not exist; `url` of [postgres] names "],
+    );
+    assert!(!refused.stderr.contains("trying again"), "{refused:?}");
 
     let alone = format!("{section}require_standby = true\n");
     let refused = init(&fleet, &alone, false);

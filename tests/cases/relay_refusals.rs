@@ -312,7 +312,7 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         "[tenant:b/c]\ntoken = canary\nconfig = acme.ini\nrates = 5\n",
         &[
             "relay.ini:7: the name of a tenant has 1 to 64 letters",
-            "relay.ini:8: `token` is too short; it needs 16 characters",
+            "relay.ini:8: `token` must have at least 16 characters",
             "relay.ini:10: unknown key `rates` in [tenant:b/c]; did you mean `rate`?",
         ],
     );

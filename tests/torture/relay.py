@@ -24,6 +24,8 @@ batch = 50
 [delivery]
 drain = 200ms
 """
+# Exit code of a command that reads a spool which is not there yet.
+NO_SPOOL = 66
 
 
 class Fleet(Scene):
@@ -83,7 +85,10 @@ class Fleet(Scene):
 
     def relayed(self):
         command = [self.binary, "status", "--json", "--spool", str(self.directory / "relay-state")]
-        status = subprocess.run(command, env=self.environment, capture_output=True, check=True)
+        status = subprocess.run(command, env=self.environment, capture_output=True, check=False)
+        if status.returncode == NO_SPOOL:
+            return []
+        status.check_returncode()
         return json.loads(status.stdout)
 
     def send_fresh(self):

@@ -260,7 +260,8 @@ impl Settings {
 fn token(section: &Section) -> Option<Secret> {
     let token = section.required_secret("token")?;
     if token.expose().len() < SHORTEST_TOKEN {
-        let text = format!("`token` is too short; it needs {SHORTEST_TOKEN} characters");
+        // Not with words that a short token may be.
+        let text = format!("`token` must have at least {SHORTEST_TOKEN} characters");
         section.problem("token", text);
         return None;
     }

@@ -1,13 +1,8 @@
 //! `relay init` and `relay status`: what a store outside of the relay lacks, and what waits in it.
 
-use std::path::Path;
-use std::rc::Rc;
-
-use anyhow::Result;
-
 use super::answers::counts;
 use super::settings::{self, Role, Settings};
-use super::store::{Place, Queue};
+use super::store::Place;
 use crate::cli::serve::{RelayInit, RelayStatus};
 use crate::config::units;
 use crate::console::{stderr, stdout};
@@ -16,8 +11,9 @@ use crate::exit::Exit;
 /// Shows the difference between the store and what the relay needs; with `--apply`, removes it.
 pub async fn init(arguments: &RelayInit) -> Exit {
     let prepared = async {
-        let queue = connect(&arguments.config).await?;
-        let lines = queue.prepare(arguments.apply).await;
+        let settings = settings::load(&arguments.config, Role::Store)?;
+        let queue = place(&settings)?.connect("ansible-notify relay").await;
+        let lines = queue.map_err(said)?.prepare(arguments.apply).await;
         lines.map_err(said)
     };
     let lines = match prepared.await {
@@ -41,8 +37,9 @@ pub async fn init(arguments: &RelayInit) -> Exit {
 /// Shows how much waits in the store.
 pub async fn status(arguments: &RelayStatus) -> Exit {
     let asked = async {
-        let queue = connect(&arguments.config).await?;
-        queue.backlog().await.map_err(said)
+        let settings = settings::load(&arguments.config, Role::Store)?;
+        let queue = place(&settings)?.open("ansible-notify relay").await;
+        queue.map_err(said)?.backlog().await.map_err(said)
     };
     let backlog = match asked.await {
         Ok(backlog) => backlog,
@@ -64,14 +61,6 @@ pub async fn status(arguments: &RelayStatus) -> Exit {
 fn said(error: anyhow::Error) -> Exit {
     stderr::say(format!("{error:#}"));
     Exit::Io
-}
-
-async fn connect(config: &Path) -> Result<Rc<dyn Queue>, Exit> {
-    let settings = settings::load(config, Role::Store)?;
-    place(&settings)?
-        .connect("ansible-notify relay")
-        .await
-        .map_err(said)
 }
 
 fn place(settings: &Settings) -> Result<&Place, Exit> {

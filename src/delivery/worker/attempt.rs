@@ -175,12 +175,27 @@ impl Attempt {
         })
     }
 
+    /// Makes the message. A batch may have many large events: other work goes on between them, such as reading the
+    /// answers to requests whose time is limited.
+    async fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
+        let others = match self.destination.grouping.is_batch() {
+            true => events.split_off(1),
+            false => Vec::new(),
+        };
+        let mut message = self.destination.message(events);
+        for event in others {
+            tokio::task::yield_now().await;
+            self.destination.add(&mut message, event);
+        }
+        message
+    }
+
     /// Sends one message to all recipients except those already reached, which the reply includes.
     async fn send(&self, events: Vec<Arc<Event>>, reached: Receipts) -> Reply {
         failpoint::pass_for("make_message", self.claimed[0].event.host_name());
         // Rendered at delivery: fixing a template also fixes pending deliveries.
         let is_kept = self.destination.keeps_message(&events);
-        let mut message = self.destination.message(events);
+        let mut message = self.message(events).await;
         message.reached = reached;
         // A message about events of several runs belongs to none of their threads.
         let relation = match self.claimed[0].hold > 0 && self.claimed.len() > 1 {

@@ -27,7 +27,7 @@ use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply};
 use crate::notifier::bulk::{Results, Store, in_bulk, one_line, servers};
 use crate::notifier::elasticsearch::ecs::ResultForm;
-use crate::notifier::over_http::join_path;
+use crate::notifier::over_http::{before_path, join_path};
 use crate::route::grouping::Limits;
 use crate::secret;
 
@@ -116,7 +116,7 @@ fn index(text: &str) -> Result<String, String> {
 }
 
 fn address(url: &Url, index: &str, pipeline: Option<&str>) -> Url {
-    let mut url = join_path(url, &[index, "_bulk"]);
+    let mut url = join_path(&before_path(url, "/_bulk"), &[index, "_bulk"]);
     let mut query = url.query_pairs_mut();
     query.append_pair("filter_path", FILTER);
     if let Some(pipeline) = pipeline {

@@ -123,7 +123,7 @@ impl Server {
             section,
             Channel::encrypted_if(encryption != Encryption::None),
         );
-        let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+        let timeout = section.time_limit(ATTEMPT_TIMEOUT);
         let login = Login::read(section, http, host.unwrap_or_default());
         let (host, login) = (host?, login?);
         if encryption == Encryption::None && login.is_some() && !is_local(host) {

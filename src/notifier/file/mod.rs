@@ -62,7 +62,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     let mode = section.parsed("mode", MODE, mode);
     let sync = section.flag("fsync", true);
     let rotation = rotation(section);
-    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let timeout = section.time_limit(ATTEMPT_TIMEOUT);
     if matches!(place, Some(Place::Chosen { .. })) {
         section.no_batch("`batch` cannot be used with templates in `path`");
     }

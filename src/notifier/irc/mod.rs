@@ -85,7 +85,7 @@ fn server(section: &Section) -> Option<Server> {
     // A certificate that cannot be read is a different problem.
     let has_certificate = identity.is_some() || section.is_given("client_cert");
     let login = login(section, encrypted && has_certificate);
-    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let timeout = section.time_limit(ATTEMPT_TIMEOUT);
     let (host, trust) = (host?, trust?);
     if !encrypted && login.is_some() {
         section.warning("tls", "the password is sent unencrypted; use TLS");

@@ -103,7 +103,7 @@ fn build(section: &Section, _: &Http) -> Option<Rc<dyn Notifier>> {
     let is_encrypted = address.as_ref().is_some_and(Address::is_encrypted);
     let layout = layout(section, address.as_ref());
     let tls = tls(section, is_encrypted);
-    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let timeout = section.time_limit(ATTEMPT_TIMEOUT);
     let has_only_message = section.is_given("message") && !section.is_given("subject");
     let (address, tls) = (address?, tls?);
     let transport = match &address.protocol {

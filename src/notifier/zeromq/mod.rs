@@ -94,7 +94,7 @@ fn build(section: &Section, _http: &Http) -> Option<Rc<dyn Notifier>> {
     if topics.as_ref().is_some_and(Recipients::has_template) {
         section.no_batch("`batch` cannot be used with templates in `topic`");
     }
-    let timeout = section.duration("timeout", ATTEMPT_TIMEOUT);
+    let timeout = section.time_limit(ATTEMPT_TIMEOUT);
     let (_, url) = section.url("url").or_else(|| section.missing("url"))?;
     if !section.is_plain("url", &url) {
         return None;

@@ -1,6 +1,8 @@
 //! Stores: places where the events of a segment are safe before the segment is answered. A store outside of the process
 //! is a queue, too: `deliver` takes the segments out of it.
 
+#[cfg(any(feature = "nats", feature = "postgres"))]
+mod connecting;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "postgres")]

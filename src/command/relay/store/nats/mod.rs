@@ -19,12 +19,13 @@ use async_nats::jetstream::context::{
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, Context, ErrorCode, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, HeaderMap};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use hyper::StatusCode;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use super::connecting::{self, AGAIN, Refused};
 use super::segments::Segment;
 use super::{Backlog, Partition, Queue, Store};
 use crate::cli::serve::PARTITIONS;
@@ -44,10 +45,6 @@ const FORM: &str = "Ansible-Notify-Format";
 const REASON: &str = "Ansible-Notify-Reason";
 const SUBJECT: &str = "Ansible-Notify-Subject";
 
-/// Time for which the first connection is tried.
-const CONNECT: Duration = Duration::from_secs(30);
-/// Pause before another try.
-const AGAIN: Duration = Duration::from_millis(500);
 /// Time limit of an answer; a cluster that elects a leader takes longer, and the node sends the events again.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Seconds after which a node may send events again that the servers did not take.
@@ -75,17 +72,15 @@ struct Known {
 impl Nats {
     /// Connects to the servers, and refuses those that are not durable.
     pub async fn connect(settings: &Settings, name: &str) -> Result<Rc<Nats>> {
-        let until = Instant::now() + CONNECT;
-        let client = loop {
-            let options = options(settings, name)?;
-            match options.connect(settings.servers.clone()).await {
-                Ok(client) => break client,
-                Err(error) if Instant::now() > until => {
-                    return Err(anyhow!("cannot connect to NATS: {error}"));
-                }
-                Err(_) => sleep(AGAIN).await,
-            }
-        };
+        let client = connecting::connect(async || {
+            let options = options(settings, name).map_err(|error| Refused {
+                error,
+                is_final: true,
+            })?;
+            let connected = options.connect(settings.servers.clone()).await;
+            connected.map_err(|error| refused(&error, settings))
+        })
+        .await?;
         checks::version(&client)?;
         checks::durability(settings).await?;
         let context = ContextBuilder::new().timeout(ANSWER);
@@ -169,6 +164,25 @@ fn options(settings: &Settings, name: &str) -> Result<ConnectOptions> {
         Login::Token(token) => options.token(token.expose().to_owned()),
     };
     Ok(options)
+}
+
+/// Returns the reason why the servers cannot be connected, and what to do.
+fn refused(error: &ConnectError, settings: &Settings) -> Refused {
+    let servers = settings.servers.join(", ");
+    let is_login = matches!(
+        error.kind(),
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation
+    );
+    let error = match is_login {
+        true => anyhow!(
+            "NATS at {servers} refuses the login: check `username` and `password`, `token` or `credentials_file` of [nats]"
+        ),
+        false => anyhow!("cannot connect to NATS at {servers} (`servers` of [nats]): {error}"),
+    };
+    Refused {
+        error,
+        is_final: is_login,
+    }
 }
 
 /// Returns an error of the client with its causes.

@@ -13,12 +13,14 @@ use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use hyper::StatusCode;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::connecting::{self, Refused};
 use super::segments::Segment;
 use super::{Backlog, Partition, Queue, Store};
 use crate::command::relay::segment::Rejected;
@@ -31,10 +33,6 @@ use settings::Settings;
 
 /// Number of connections on which segments are stored: those that are stored at the same time share a commit.
 const WRITERS: usize = 8;
-/// Time for which the first connection is tried.
-const CONNECT: Duration = Duration::from_secs(30);
-/// Pause before another try.
-const AGAIN: Duration = Duration::from_millis(500);
 /// Time limit of an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Seconds after which a node may send events again that the server did not take.
@@ -79,14 +77,17 @@ impl Postgres {
             pending: Cell::new(0),
             news: watch::Sender::new(0),
         });
-        let until = Instant::now() + CONNECT;
-        let client = loop {
-            match postgres.reader().await {
-                Ok(client) => break client,
-                Err(error) if Instant::now() > until => return Err(error),
-                Err(_) => sleep(AGAIN).await,
-            }
-        };
+        let client = connecting::connect(async || {
+            let connected = postgres.reader().await;
+            connected.map_err(|error| Refused {
+                is_final: error.downcast_ref().is_some_and(Failed::is_final),
+                error: anyhow!(
+                    "{error}; `url` of [postgres] names {}",
+                    hosts(&settings.config)
+                ),
+            })
+        })
+        .await?;
         layout::check(&client, settings).await?;
         Ok(postgres)
     }
@@ -166,10 +167,47 @@ impl Postgres {
     }
 }
 
-/// Returns an error of the client with its causes.
+/// Error of the client, with its causes.
+#[derive(Debug)]
+struct Failed {
+    text: String,
+    code: Option<SqlState>,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "PostgreSQL: {}", self.text)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Failed {
+    /// Returns true if another connection would fail the same way: the login or the database is wrong.
+    fn is_final(&self) -> bool {
+        let wrong = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::INVALID_CATALOG_NAME,
+        ];
+        self.code.as_ref().is_some_and(|code| wrong.contains(code))
+    }
+}
+
+/// Returns the servers of a configuration.
+fn hosts(config: &Config) -> String {
+    let name = |host: &Host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    };
+    let hosts: Vec<String> = config.get_hosts().iter().map(name).collect();
+    hosts.join(", ")
+}
+
 fn failure(error: tokio_postgres::Error) -> anyhow::Error {
+    let code = error.code().cloned();
     let text = stderr::causes(&anyhow::Error::new(error));
-    anyhow!("PostgreSQL: {text}")
+    Failed { text, code }.into()
 }
 
 fn unavailable(error: &anyhow::Error) -> Rejected {
