@@ -16,7 +16,8 @@ from versions import ROOT, epoch
 
 SBOM = "ansible-notify.cyclonedx.json"
 PROGRAM = ".data/scripts/ansible-notify"
-PLATFORM = re.compile(r"-(many|musl)?linux(?:_(\d+)_(\d+))?_(x86_64|aarch64)(?:\..*)?\.whl$")
+# As in PEP 600; maturin adds the older name of the same platform, in front or behind.
+PLATFORM = re.compile(r"[-.](many|musl)?linux(?:_(\d+)_(\d+))?_(x86_64|aarch64)\.")
 
 
 class Wheel:

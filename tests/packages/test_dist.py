@@ -174,3 +174,17 @@ def test_the_execution_environment_is_sound(tmp_path, tools):
     run(tools / "ansible-builder", "create", "--file", definition, "--context", context, *NAMED)
     assert "ansible_notify.notify" in (context / "_build" / "requirements.yml").read_text()
     assert "ENV ANSIBLE_CALLBACKS_ENABLED" in (context / "Containerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("tags", "target", "glibc"),
+    [
+        ("manylinux_2_17_x86_64.manylinux2014_x86_64", "x86_64-unknown-linux-gnu", (2, 17)),
+        ("manylinux2014_aarch64.manylinux_2_17_aarch64", "aarch64-unknown-linux-gnu", (2, 17)),
+        ("musllinux_1_2_x86_64", "x86_64-unknown-linux-musl", None),
+        ("linux_x86_64", "x86_64-unknown-linux-gnu", None),
+    ],
+)
+def test_a_wheel_is_known_by_its_name(tmp_path, tags, target, glibc):
+    wheel = wheels.Wheel(tmp_path / ("ansible_notify-0.1.0-py3-none-%s.whl" % tags))
+    assert (wheel.target, wheel.glibc) == (target, glibc)
