@@ -75,7 +75,7 @@ pub struct Relay {
     pub action: Option<RelayAction>,
 }
 
-/// What `relay` does instead of accepting events.
+/// Actions of `relay` other than accepting events.
 #[derive(Subcommand)]
 pub enum RelayAction {
     /// Show what the store outside of the relay lacks: streams, consumers or tables; with --apply, create them

@@ -108,13 +108,17 @@ impl Destination {
         self.trouble.as_ref().is_some_and(Trouble::is_mistake)
     }
 
-    /// Returns the message about an event, or about a group of several. A batch begins with one; others are added.
+    /// Returns the message about an event, or about several that are sent together.
     pub fn message(&self, mut events: Vec<Arc<Event>>) -> Message {
         if !self.grouping.is_batch() {
             return self.group(events);
         }
+        let others = events.split_off(1);
         let (mut first, item) = self.item(events.remove(0));
         first.batch.push(item);
+        for event in others {
+            self.add(&mut first, event);
+        }
         first
     }
 

@@ -16,7 +16,7 @@ struct State {
     waiting: Vec<Box<dyn Work>>,
 }
 
-/// What became of a change.
+/// Fate of a change that was to wait.
 pub enum Added {
     /// It waits with others.
     Waits,

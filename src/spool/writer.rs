@@ -38,7 +38,7 @@ pub enum Request {
     Write(Box<dyn Work>),
     /// The first change was gathered.
     Gather,
-    /// What was gathered may wait no longer.
+    /// Everything gathered may wait no longer.
     Hurry,
     /// Work that changes nothing.
     Read(Box<dyn Work>),

@@ -9,14 +9,12 @@ processor offers, so a baseline says of which it is, and is compared with nothin
 makes what is counted the baseline.
 """
 
-import argparse
 import json
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -26,8 +24,6 @@ from endpoint import DEAD, nginx
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = Path(__file__).resolve().with_name("instructions.json")
-# How much more than the baseline is a regression.
-MOST = 1.10
 EVENTS = 1000
 
 
@@ -134,15 +130,12 @@ def compare(counted, tools):
         ratio = instructions / baseline["instructions"].get(name, instructions)
         compared = "" if other else ", %.3f of the baseline" % ratio
         print("%s: %d instructions an event%s" % (name, instructions, compared))
-        worse |= not other and ratio > MOST
+        worse |= not other and ratio > measure.MOST
     return worse
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("binary", type=Path)
-    parser.add_argument("--keep", action="store_true", help="make this the baseline")
-    arguments = parser.parse_args()
+    arguments = measure.baseline_arguments(__doc__)
     tools = toolchain()
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as directory:
         bench = measure.Bench(arguments.binary, Path(directory))
@@ -151,12 +144,7 @@ def main():
         kept = json.dumps({**tools, "instructions": counted}, indent=2)
         BASELINE.write_text(kept + "\n")
     if compare(counted, tools):
-        print(
-            "an event takes over %d %% more than the baseline; find out why, or keep it with\n"
-            "    python3 tests/bench/instructions.py %s --keep"
-            % ((MOST - 1) * 100 + 0.5, arguments.binary)
-        )
-        sys.exit(1)
+        measure.fail_above_baseline("instructions.py", arguments.binary)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """What every measurement uses: a directory to work in, times of commands, medians and ratios."""
 
+import argparse
 import contextlib
 import os
 import re
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+# How much more than the baseline is a regression.
+MOST = 1.10
 OUTPUTS = "[outputs]\nstate = state\ntask_name = task_name\ntask_output = task_output\n"
 
 
@@ -93,3 +97,19 @@ def ratio(a, b):
     """The median of the ratios of each pair, and its range."""
     ratios = sorted(x / y for x, y in zip(a, b))
     return "%.2f (%.2f to %.2f)" % (median(ratios), ratios[0], ratios[-1])
+
+
+def baseline_arguments(description):
+    """The command line of a count that is compared with a baseline."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("binary", type=Path)
+    parser.add_argument("--keep", action="store_true", help="make this the baseline")
+    return parser.parse_args()
+
+
+def fail_above_baseline(script, binary):
+    print(
+        "an event takes over %d %% more than the baseline; find out why, or keep it with\n"
+        "    python3 tests/bench/%s %s --keep" % ((MOST - 1) * 100 + 0.5, script, binary)
+    )
+    sys.exit(1)

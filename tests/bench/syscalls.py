@@ -9,13 +9,11 @@ third only stores them, each task once the one before is safe: that depends on n
 10 % more than the baseline fail. --keep makes what is counted the baseline.
 """
 
-import argparse
 import io
 import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,8 +24,6 @@ from endpoint import DEAD, nginx
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = Path(__file__).resolve().with_name("syscalls.json")
-# How much more than the baseline is a regression.
-MOST = 1.10
 HOSTS, TASKS = 10, 50
 EVENTS = HOSTS * TASKS
 EVENTS_PER_SECOND = 100
@@ -108,10 +104,7 @@ def show(label, counts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("binary", type=Path)
-    parser.add_argument("--keep", action="store_true", help="make this the baseline")
-    arguments = parser.parse_args()
+    arguments = measure.baseline_arguments(__doc__)
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as directory:
         bench = measure.Bench(arguments.binary, Path(directory))
         show("delivered, one by one", delivered(bench, 1))
@@ -121,13 +114,8 @@ def main():
     counted = round(to_disk["total"] / EVENTS, 2)
     if arguments.keep:
         BASELINE.write_text(json.dumps({"stored, task by task": counted}) + "\n")
-    if counted > json.loads(BASELINE.read_text())["stored, task by task"] * MOST:
-        print(
-            "an event takes over %d %% more than the baseline; find out why, or keep it with\n"
-            "    python3 tests/bench/syscalls.py %s --keep"
-            % ((MOST - 1) * 100 + 0.5, arguments.binary)
-        )
-        sys.exit(1)
+    if counted > json.loads(BASELINE.read_text())["stored, task by task"] * measure.MOST:
+        measure.fail_above_baseline("syscalls.py", arguments.binary)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 mod partition;
 mod server;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
+use super::relay::answers::Counts;
 use super::relay::settings::{self, Role, Settings, TenantSettings};
 use super::relay::spooled::{self, Spooled};
 use super::relay::store::{Queue, Store};
@@ -69,7 +70,7 @@ pub struct Takers {
     /// Becomes true when the process is to end.
     stopping: watch::Sender<bool>,
     /// Numbers of segments and events that were accepted.
-    accepted: Cell<(u64, u64)>,
+    accepted: Counts,
     /// Last problem, which is not said again until another one is.
     said: RefCell<String>,
 }
@@ -81,7 +82,7 @@ impl Takers {
             tenants,
             spooled,
             stopping: watch::Sender::new(false),
-            accepted: Cell::default(),
+            accepted: Counts::default(),
             said: RefCell::default(),
         })
     }

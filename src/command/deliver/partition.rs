@@ -81,8 +81,7 @@ impl Takers {
                     failpoint::pass("deliver_accepted");
                     partition.done().await?;
                     failpoint::pass("deliver_acknowledged");
-                    let (segments, events) = self.accepted.get();
-                    self.accepted.set((segments + 1, events + count as u64));
+                    self.accepted.add(count);
                 }
                 Err(reason) => {
                     let tenant = &taken.tenant;

@@ -59,21 +59,13 @@ impl Handler for Takers {
                 health(trouble, backlog().await.as_ref())
             }
             ("/metrics", &Method::GET) => {
-                let (segments, events) = self.accepted.get();
-                let own = [
-                    (
-                        "deliver_segments_total",
-                        "counter",
-                        "Segments accepted from the store",
-                        segments as f64,
-                    ),
+                let own = self.accepted.metrics(
+                    ("deliver_segments_total", "Segments accepted from the store"),
                     (
                         "deliver_events_total",
-                        "counter",
                         "Events accepted from the store, those that came again included",
-                        events as f64,
                     ),
-                ];
+                );
                 metrics(&own, backlog().await.as_ref())
             }
             _ => problem(&Rejected::new(StatusCode::NOT_FOUND, "nothing here")),

@@ -1,5 +1,6 @@
 //! Answers of the relay and of `deliver`.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
 use http_body_util::Full;
@@ -61,6 +62,35 @@ pub fn counts(backlog: &Backlog) -> Value {
 
 /// A number for Prometheus: name, type, meaning, and value.
 pub type Metric = (&'static str, &'static str, &'static str, f64);
+
+/// Numbers of segments and events since the start of the process.
+#[derive(Default)]
+pub struct Counts {
+    segments: Cell<u64>,
+    events: Cell<u64>,
+}
+
+impl Counts {
+    /// Counts a segment with this many events.
+    pub fn add(&self, events: usize) {
+        self.segments.set(self.segments.get() + 1);
+        self.events.set(self.events.get() + events as u64);
+    }
+
+    /// Returns them as numbers for Prometheus; each name comes with its meaning.
+    pub fn metrics(
+        &self,
+        segments: (&'static str, &'static str),
+        events: (&'static str, &'static str),
+    ) -> [Metric; 2] {
+        let metric =
+            |(name, meaning), count: &Cell<u64>| (name, "counter", meaning, count.get() as f64);
+        [
+            metric(segments, &self.segments),
+            metric(events, &self.events),
+        ]
+    }
+}
 
 /// Creates the answer with numbers for Prometheus, in its text format.
 pub fn metrics(own: &[Metric], backlog: Option<&Backlog>) -> Answer {

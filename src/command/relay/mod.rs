@@ -37,7 +37,7 @@ use crate::exit::Exit;
 use crate::net::server::{self, Handler, Listener};
 use crate::notifier::relay::{FORMAT, FORMAT_HEADER, PATH};
 use crate::panics;
-use answers::{Answer, answer, health, metrics, problem, with};
+use answers::{Answer, Counts, answer, health, metrics, problem, with};
 use segment::Rejected;
 use settings::{Role, Settings};
 use store::{Backlog, Queue, Store};
@@ -139,7 +139,7 @@ struct Relay {
     /// The same, if it is outside of the process.
     queue: Option<Rc<dyn Queue>>,
     /// Numbers of segments and events that were stored.
-    stored: Cell<(u64, u64)>,
+    stored: Counts,
     /// Bytes of segments that may still be read.
     room: Arc<Semaphore>,
     /// Number of requests that are not answered yet.
@@ -157,7 +157,7 @@ impl Relay {
             tenants: RefCell::new(tenants),
             store,
             queue,
-            stored: Cell::default(),
+            stored: Counts::default(),
             room: Arc::new(Semaphore::new(MAX_SEGMENTS)),
             busy: Cell::new(0),
             idle: Notify::new(),
@@ -224,21 +224,10 @@ impl Relay {
                 health(trouble, self.backlog().await.as_ref())
             }
             ("/metrics", &Method::GET) => {
-                let (segments, events) = self.stored.get();
-                let own = [
-                    (
-                        "relay_segments_total",
-                        "counter",
-                        "Segments stored",
-                        segments as f64,
-                    ),
-                    (
-                        "relay_events_total",
-                        "counter",
-                        "Events stored",
-                        events as f64,
-                    ),
-                ];
+                let own = self.stored.metrics(
+                    ("relay_segments_total", "Segments stored"),
+                    ("relay_events_total", "Events stored"),
+                );
                 metrics(&own, self.backlog().await.as_ref())
             }
             (path, method) if path.trim_matches('/') == PATH.join("/") => {
@@ -308,8 +297,7 @@ impl Relay {
         let failed = |fault: String| Rejected::new(StatusCode::INTERNAL_SERVER_ERROR, fault);
         let accepted = accepting.await.map_err(|fault| failed(fault.to_string()))?;
         let count = accepted.map_err(failed)??;
-        let (segments, events) = self.stored.get();
-        self.stored.set((segments + 1, events + count as u64));
+        self.stored.add(count);
         Ok(count)
     }
 }

@@ -205,7 +205,7 @@ impl Stream {
     async fn take_all(&mut self, records: &mut JsonSplitter) -> Result<(), Exit> {
         while let Some(record) = records.next() {
             self.take(record).await?;
-            if self.batch.len() == BATCH || self.batch_bytes >= BATCH_BYTES {
+            if self.batch.len() >= BATCH || self.batch_bytes >= BATCH_BYTES {
                 self.accept().await;
             }
         }

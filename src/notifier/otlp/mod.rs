@@ -89,7 +89,7 @@ impl Signal {
     }
 }
 
-/// Where a signal is sent.
+/// Destination of a signal.
 pub struct Target {
     pub signal: Signal,
     pub url: Url,

@@ -71,7 +71,7 @@ const FACILITIES: [(&str, u8); 20] = [
     ("local7", 23),
 ];
 
-/// What is logged about an event.
+/// Content of an entry about an event.
 pub struct Record<'a> {
     /// Severity (RFC 5424, table 2): 3 error, 4 warning, 5 notice, 6 informational.
     pub severity: u8,

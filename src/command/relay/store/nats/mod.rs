@@ -61,7 +61,7 @@ pub struct Nats {
     settings: Rc<Known>,
 }
 
-/// What the connection needs of the settings.
+/// Settings that the connection needs.
 struct Known {
     stream: String,
     wanted: jetstream::stream::Config,

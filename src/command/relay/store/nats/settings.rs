@@ -23,7 +23,7 @@ const MAX_AGE: Duration = Duration::from_secs(72 * 3600);
 /// Default of `max_size`.
 const MAX_SIZE: u64 = 10 << 30;
 
-/// How the program reaches a NATS cluster, and what it expects there.
+/// Addresses of a NATS cluster, and requirements on it.
 pub struct Settings {
     pub servers: Vec<String>,
     pub login: Login,
@@ -40,7 +40,7 @@ pub struct Settings {
     pub monitors: Vec<(Url, Endpoint)>,
 }
 
-/// How the program proves who it is.
+/// Credentials of the program.
 pub enum Login {
     None,
     /// Content of a credentials file: JWT and seed.

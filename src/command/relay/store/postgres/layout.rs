@@ -33,7 +33,7 @@ CREATE INDEX ansible_notify_stored ON ansible_notify_segments (stored);
 COMMENT ON TABLE ansible_notify_segments IS 'ansible-notify 1';
 ";
 
-/// What a session needs: an answer only after the commit is on disk, and an end of a connection that nobody hears of.
+/// Settings of a session: answers only after the commit is on disk, and an end to connections that nobody hears of.
 pub const SESSION: &str = "
 SET synchronous_commit = on;
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;

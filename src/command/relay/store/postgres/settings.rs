@@ -17,7 +17,7 @@ const MAX_SIZE: u64 = 10 << 30;
 /// Time limit of a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How the program reaches a database, and what it expects there.
+/// Address of a database, and requirements on it.
 pub struct Settings {
     pub config: Config,
     pub tls: ClientConfig,
