@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod callback;
+pub mod counts;
 pub mod ending;
 pub mod failed_task;
 pub mod fields;

@@ -163,30 +163,14 @@ fn add_counts(
     states: &mut Vec<NumberDataPoint>,
     hosts: &mut Vec<NumberDataPoint>,
 ) {
-    for (counted, state) in [
-        ("ok", "ok"),
-        ("changed", "changed"),
-        ("failures", "failed"),
-        ("unreachable", "unreachable"),
-        ("skipped", "skipped"),
-        ("rescued", "rescued"),
-        ("ignored", "ignored"),
-    ] {
-        let of_hosts = end
-            .stats
-            .values()
-            .map(|counts| counts[counted].as_u64().unwrap_or(0));
-        let of_hosts: Vec<u64> = of_hosts.filter(|count| *count > 0).collect();
-        if of_hosts.is_empty() {
-            continue;
-        }
+    for counted in end.by_state().filter(|counted| counted.hosts > 0) {
         let attributes = || {
             let mut all = common(event);
-            all.text("ansible.state", Some(state));
+            all.text("ansible.state", Some(counted.state));
             all
         };
-        states.push(count(event, end, attributes(), of_hosts.iter().sum()));
-        hosts.push(count(event, end, attributes(), of_hosts.len() as u64));
+        states.push(count(event, end, attributes(), counted.results));
+        hosts.push(count(event, end, attributes(), counted.hosts));
     }
 }
 
