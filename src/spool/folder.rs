@@ -1,6 +1,6 @@
 //! Folder of a spool: its location, its limits and the files in it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +48,17 @@ pub fn private_file(path: &Path) -> std::io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path)
+}
+
+/// Takes a folder for the one process that accepts events of other machines there, until the file is dropped; None if
+/// another process has it.
+pub fn take_alone(folder: &Path) -> std::io::Result<Option<File>> {
+    let file = private_file(&folder.join("spool.relay"))?;
+    Ok(match file.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        // The file system may not support locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Some(file),
+    })
 }
 
 /// Returns the number of pages of the file that are in use.

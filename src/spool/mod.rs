@@ -68,7 +68,7 @@ pub use deliveries::{DestinationKey, Finished, Mark, Pending, Room};
 pub use error::Error;
 pub use expectations::{Expectation, Missing, Ran};
 use folder::private_file;
-pub use folder::{Limits, default_folder, is_in};
+pub use folder::{Limits, default_folder, is_in, take_alone};
 pub use held::{HeldRange, Released};
 pub use history::{BreakerState, Choice, DeliveryDetails, DestinationStatus, Source};
 pub use inspect::{Inspected, inspect};

@@ -78,7 +78,7 @@ fn init_shows_the_difference_and_changes_nothing_unless_it_is_told_to() {
     for _ in 0..2 {
         let shown = init(&fleet, &section, false);
         assert_eq!(shown.code, 78, "{shown:?}");
-        let expected = "there is no stream `ansible-notify`\nnothing was changed; with --apply, all of this is done\n";
+        let expected = "there is no stream `ansible-notify`\n64 of 64 consumers are missing\nnothing was changed; with --apply, all of this is done\n";
         assert_eq!(shown.stdout, expected);
     }
     for command in ["relay", "deliver"] {

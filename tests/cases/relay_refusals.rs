@@ -304,7 +304,7 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         here,
         tenant,
         "[tenant:b]\ntoken = canary-token-of-acme\nconfig = acme.ini\n",
-        &["have the same token"],
+        &["relay.ini:8: [tenant:b] has the same token as [tenant:acme]"],
     );
     mistaken(
         here,
@@ -326,7 +326,7 @@ fn mistakes_in_its_configuration_are_told_with_their_places() {
         here,
         tenant,
         "[tenant:d]\ntoken = canary-token-of-d\nconfig = no.ini\n",
-        &["no.ini: "],
+        &["relay.ini:9: `", "no.ini` does not exist"],
     );
     mistaken(
         here,
@@ -434,6 +434,17 @@ fn without_tls_only_this_machine_is_listened_to() {
     ] {
         assert!(checked.contains(part), "{part}: {checked}");
     }
+}
+
+#[test]
+fn two_relays_do_not_share_a_spool() {
+    let server = Server::start([OK]);
+    let relay = Plain::start(&server);
+    let second = relay.sandbox.run(&["relay", "--config", "relay.ini"]);
+    second.expect_line(
+        74,
+        &["state-relay/ansible-notify: another relay or `deliver` uses this spool"],
+    );
 }
 
 /// A sandbox with the files of an example, and the secrets that they name.

@@ -253,7 +253,7 @@ fn events_wait_in_the_store_until_somebody_delivers_them() {
         let sent = stored.fleet.send("one", &run("r"));
         sent.expect_line(0, &["all delivered"]);
         let waits = stored.status(&[]);
-        assert!(waits.contains("segments wait, the oldest for "), "{waits}");
+        assert!(waits.contains(", the oldest for "), "{waits}");
         assert!(!waits.starts_with("0 "), "{waits}");
         assert_eq!(server.requests().len(), 0);
         stored.fleet.deliver("");
@@ -328,7 +328,7 @@ fn segments_without_a_tenant_are_set_aside_until_there_is_one() {
             .sandbox
             .run(&["doctor", "--relay", "relay.ini"]);
         assert_eq!(found.code, 69, "{found:?}");
-        assert!(found.stdout.contains("segments are set aside"), "{found:?}");
+        assert!(found.stdout.contains(" set aside"), "{found:?}");
         stored.fleet.sandbox.file("relay.ini", whole);
         stored.fleet.deliver_with(&["--set-aside"], "");
         check_arrived(&servers[1].wait_for(EVENTS), &["r"]);
@@ -397,6 +397,8 @@ fn a_store_that_crashes_loses_nothing() {
         check_arrived(&server.wait_for(2 * EVENTS), &["r", "s"]);
         let accepted = stored.fleet.count(SPOOL, "accepted");
         assert_eq!(accepted, 2 * EVENTS as u64, "{name}");
+        let (_, said) = stored.fleet.end_deliver(Signal::TERM);
+        assert!(said.contains("connected again"), "{name}: {said}");
     });
 }
 

@@ -70,7 +70,7 @@ async fn store(place: &Place) -> Vec<Finding> {
 fn waits(backlog: &Backlog) -> Vec<Finding> {
     let mut findings = Vec::new();
     let age = backlog.oldest.unwrap_or_default();
-    let text = format!("{} segments wait", backlog.pending);
+    let text = backlog.waiting();
     findings.push(match age > LATE {
         false => Finding::ok("store", text),
         true => {
@@ -81,7 +81,7 @@ fn waits(backlog: &Backlog) -> Vec<Finding> {
         }
     });
     if backlog.set_aside > 0 {
-        let text = format!("{} segments are set aside", backlog.set_aside);
+        let text = backlog.aside();
         let advice = "`deliver` said why; `deliver --set-aside` takes them again";
         findings.push(Finding::problem("store", text, Exit::Refused).advise(advice));
     }

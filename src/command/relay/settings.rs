@@ -201,6 +201,12 @@ impl Settings {
         }
         self.identity = certificate.zip(key);
         self.client_ca = section.path("client_ca");
+        if self.role == Role::Relay {
+            // Files that are missing are mistakes with a place.
+            for key in ["cert", "key", "client_ca"] {
+                section.file(key);
+            }
+        }
         let folder = section.path("spool").or_else(default_folder);
         if folder.is_none() && self.delivers() {
             let text = "there is no home directory for the spool; set `spool`";
@@ -242,16 +248,20 @@ impl Settings {
             let text = "has no [tenant:NAME], so it would accept no events";
             problems.push(Problem::new(&place, text));
         }
-        let mut tokens = BTreeMap::new();
-        for tenant in &self.tenants {
-            let Some(token) = &tenant.token else { continue };
-            if let Some(other) = tokens.insert(token.expose(), &tenant.name) {
-                let text = format!(
-                    "[tenant:{}] and [tenant:{other}] have the same token",
-                    tenant.name
-                );
-                problems.push(Problem::new(&place, text));
-            }
+    }
+
+    /// Notes a token that another tenant has, too.
+    fn check_token(&self, section: &Section, name: &str, token: &Secret) {
+        let is_same = |one: &&TenantSettings| {
+            let other = one.token.as_ref();
+            other.is_some_and(|other| other.expose() == token.expose())
+        };
+        if let Some(other) = self.tenants.iter().find(is_same) {
+            let text = format!(
+                "[tenant:{name}] has the same token as [tenant:{}]",
+                other.name
+            );
+            section.problem("token", text);
         }
     }
 }
@@ -279,6 +289,9 @@ impl Settings {
         }
         let accepts = self.role == Role::Relay;
         let token = accepts.then(|| token(section)).flatten();
+        if let Some(token) = &token {
+            self.check_token(section, name, token);
+        }
         let rate = section
             .is_given("rate")
             .then(|| section.count("rate", 0, MAX_RATE));
@@ -311,8 +324,13 @@ impl Settings {
 /// Reads the configuration of a tenant; notes problems in the section.
 fn routes(section: &Section, http: &Http) -> Option<Routes> {
     section.required("config");
+    let path = section.path("config")?;
+    if !path.exists() {
+        section.problem("config", format!("`{}` does not exist", path.display()));
+        return None;
+    }
     let search = Search {
-        config: Some(section.path("config")?),
+        config: Some(path),
         ..Search::default()
     };
     let config = configuration(section, &search, http)?;

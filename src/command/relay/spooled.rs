@@ -1,6 +1,8 @@
 //! The spool as a store: the process that accepts events also delivers them. Each tenant has workers of its own, which
 //! share the spool.
 
+use std::fs::File;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::settings::{Routes, Settings, TenantSettings};
 use super::store::Store;
 use super::tenant::Tenant;
 use crate::command::spool_failed;
+use crate::console::stderr;
 use crate::delivery::Deliverer;
 use crate::exit::Exit;
 use crate::failpoint;
@@ -28,6 +31,8 @@ const TIDY: Duration = Duration::from_secs(6 * 3600);
 /// A spool with the workers of all tenants.
 pub struct Spooled {
     spool: Spool,
+    /// Locked as long as this process accepts events into the spool.
+    _alone: File,
     members: Vec<Member>,
     /// Time for which finished entries are kept, and what is recorded of runs.
     keep: (Duration, Duration),
@@ -48,13 +53,25 @@ struct Member {
 pub async fn open(settings: Settings) -> Result<Rc<Spooled>, Exit> {
     let spool = Spool::open(&settings.spool, &settings.limits);
     let spool = spool.map_err(|error| spool_failed(&error))?;
-    let spooled = Spooled::start(settings.tenants, spool).await;
+    let alone = alone(&settings.spool)?;
+    let spooled = Spooled::start(settings.tenants, spool, alone).await;
     spooled.map_err(|error| spool_failed(&error))
+}
+
+/// Refuses a spool that another relay or `deliver` has: neither would know the order of the other's events.
+fn alone(folder: &Path) -> Result<File, Exit> {
+    let failed = |text: String| {
+        stderr::say(format!("{}: {text}", folder.display()));
+        Exit::Io
+    };
+    let taken = spool::take_alone(folder).map_err(|error| failed(error.to_string()))?;
+    let text = "another relay or `deliver` uses this spool; set another `spool` in [relay], or stop that process";
+    taken.ok_or_else(|| failed(text.to_owned()))
 }
 
 impl Spooled {
     /// Starts the workers of all tenants that have a configuration, and to deliver what is in the spool.
-    async fn start(tenants: Vec<TenantSettings>, spool: Spool) -> Result<Rc<Spooled>> {
+    async fn start(tenants: Vec<TenantSettings>, spool: Spool, alone: File) -> Result<Rc<Spooled>> {
         // One spool keeps everything as long as the tenant that keeps it longest.
         let routes = tenants.iter().filter_map(|tenant| tenant.routes.as_ref());
         let configs = routes.map(|routes| &routes.config);
@@ -69,6 +86,7 @@ impl Spooled {
         }
         Ok(Rc::new(Spooled {
             spool,
+            _alone: alone,
             members,
             keep,
             unpacking: Mutex::default(),

@@ -52,8 +52,10 @@ pub async fn status(arguments: &RelayStatus) -> Exit {
     let age = backlog.oldest.map(units::duration);
     let age = age.map_or_else(String::new, |age| format!(", the oldest for {age}"));
     stdout::print(format!(
-        "{} segments wait{age}; {} were given out again, {} are set aside\n",
-        backlog.pending, backlog.redelivered, backlog.set_aside
+        "{}{age}; {} given out again; {}\n",
+        backlog.waiting(),
+        backlog.redelivered,
+        backlog.aside()
     ));
     Exit::Ok
 }

@@ -103,6 +103,24 @@ pub struct Backlog {
     pub set_aside: u64,
 }
 
+impl Backlog {
+    /// Returns how many segments wait, in words.
+    pub fn waiting(&self) -> String {
+        match self.pending {
+            1 => "1 segment waits".to_owned(),
+            count => format!("{count} segments wait"),
+        }
+    }
+
+    /// Returns how many segments are set aside, in words.
+    pub fn aside(&self) -> String {
+        match self.set_aside {
+            1 => "1 segment is set aside".to_owned(),
+            count => format!("{count} segments are set aside"),
+        }
+    }
+}
+
 /// Names of stores, as values of `store`.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {

@@ -7,6 +7,8 @@ mod partition;
 pub mod settings;
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -140,14 +142,14 @@ async fn next_message(stream: &Stream, subject: &str, from: u64) -> Result<Strea
 
 /// Returns how to connect to the servers.
 fn options(settings: &Settings, name: &str) -> Result<ConnectOptions> {
+    let is_lost = Arc::new(AtomicBool::new(false));
     let mut options = ConnectOptions::new()
         .name(name)
         .max_reconnects(None)
         .reconnect_delay_callback(|tries| AGAIN * u32::try_from(tries.min(4)).unwrap_or(1))
-        .event_callback(|event| async move {
-            if matches!(event, Event::Disconnected | Event::ServerError(_)) {
-                stderr::say(format!("NATS: {event}"));
-            }
+        .event_callback(move |event| {
+            report(&event, &is_lost);
+            std::future::ready(())
         });
     if let Some(tls) = &settings.tls {
         options = options.require_tls(true).tls_client_config(tls.clone());
@@ -164,6 +166,21 @@ fn options(settings: &Settings, name: &str) -> Result<ConnectOptions> {
         Login::Token(token) => options.token(token.expose().to_owned()),
     };
     Ok(options)
+}
+
+/// Says that the connection was lost, and that there is one again.
+fn report(event: &Event, is_lost: &AtomicBool) {
+    match event {
+        Event::Connected if is_lost.swap(false, Ordering::Relaxed) => {
+            stderr::say("NATS: connected again");
+        }
+        Event::Disconnected => {
+            is_lost.store(true, Ordering::Relaxed);
+            stderr::say(format!("NATS: {event}"));
+        }
+        Event::ServerError(_) => stderr::say(format!("NATS: {event}")),
+        _ => {}
+    }
 }
 
 /// Returns the reason why the servers cannot be connected, and what to do.
@@ -351,18 +368,22 @@ impl Queue for Nats {
             }
             Err(error) if is_missing(&error.kind()) => {
                 lines.push(format!("there is no stream `{}`", wanted.name));
-                if apply {
-                    let made = self.context.create_stream(wanted.clone()).await;
-                    made.map_err(failure)?;
+                if !apply {
+                    lines.push(missing_consumers(PARTITIONS));
+                    return Ok(lines);
                 }
+                let made = self.context.create_stream(wanted.clone()).await;
+                made.map_err(failure)?;
             }
             Err(error) => return Err(failure(error)),
         }
-        if apply || lines.is_empty() {
-            lines.extend(self.prepare_consumers(apply).await?);
-        }
+        lines.extend(self.prepare_consumers(apply).await?);
         Ok(lines)
     }
+}
+
+fn missing_consumers(count: u16) -> String {
+    format!("{count} of {PARTITIONS} consumers are missing")
 }
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {
@@ -395,7 +416,7 @@ impl Nats {
             lines.extend(differing);
         }
         if missing > 0 {
-            lines.push(format!("{missing} of {PARTITIONS} consumers are missing"));
+            lines.push(missing_consumers(missing));
         }
         Ok(lines)
     }

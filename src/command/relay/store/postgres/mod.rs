@@ -57,6 +57,8 @@ pub struct Postgres {
     reader: RefCell<Option<Rc<Client>>>,
     /// Size of all pending segments, in bytes.
     pending: Cell<i64>,
+    /// True if the server did not answer when it was last asked for new segments.
+    is_lost: Cell<bool>,
     /// Partitions with pending segments, a bit each.
     news: watch::Sender<u64>,
 }
@@ -75,6 +77,7 @@ impl Postgres {
             next: Cell::new(0),
             reader: RefCell::default(),
             pending: Cell::new(0),
+            is_lost: Cell::new(false),
             news: watch::Sender::new(0),
         });
         let client = connecting::connect(async || {
@@ -152,6 +155,16 @@ impl Postgres {
         self.pending.set(pending);
         self.news.send_replace(partitions);
         Ok(())
+    }
+
+    /// Says that the server does not answer, and that it does again. It is asked again in any case.
+    fn report(&self, looked: Result<()>) {
+        match (looked, self.is_lost.get()) {
+            (Err(error), false) => stderr::say(format!("{error:#}")),
+            (Ok(()), true) => stderr::say("PostgreSQL: connected again"),
+            (looked, _) => return self.is_lost.set(looked.is_err()),
+        }
+        self.is_lost.set(!self.is_lost.get());
     }
 
     /// Deletes segments that were acknowledged long ago, some at a time.
@@ -256,8 +269,7 @@ impl Store for Postgres {
     async fn tidy(&self) {
         loop {
             for _ in 0..LOOKS {
-                // Without an answer, it is tried again.
-                let _ = self.look().await;
+                self.report(self.look().await);
                 sleep(NEWS).await;
             }
             let _ = self.forget().await;
