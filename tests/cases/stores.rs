@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::cases::relay::{EVENTS, check_arrived, run};
 use crate::sandbox::fleet::{Fleet, SPOOL, events, hook, ids};
@@ -15,6 +16,9 @@ use crate::server::{OK, Server, status};
 
 /// Names of the stores, as values of `store`.
 const STORES: [&str; 3] = ["spool", "nats", "postgres"];
+
+/// A playbook whose partition has a lower number than that of `/site.yml`.
+const EARLIER: &str = "/db.yml";
 
 /// A fleet with a store of its own, and the servers of the store.
 struct Stored {
@@ -42,6 +46,17 @@ impl Engine {
         match self {
             Engine::Nats(nats) => nats.section(),
             Engine::Postgres(postgres) => postgres.section(),
+        }
+    }
+
+    /// The number of segments that it keeps, acknowledged or not.
+    fn stored(&self) -> u64 {
+        match self {
+            Engine::Nats(nats) => nats.stored(),
+            Engine::Postgres(postgres) => {
+                let count = postgres.ask("SELECT count(*) FROM ansible_notify_segments");
+                count.unwrap().parse().unwrap()
+            }
         }
     }
 
@@ -102,6 +117,15 @@ impl Stored {
         if self.is_outside() {
             self.fleet.deliver(failpoint);
         }
+    }
+}
+
+/// Waits until something is true.
+#[track_caller]
+fn wait_until(is_true: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < until);
     }
 }
 
@@ -240,6 +264,55 @@ fn a_full_store_leaves_the_events_with_the_node() {
         let arrived: BTreeSet<String> = ids(&server.requests()).into_iter().collect();
         let accepted = fleet.count(SPOOL, "accepted");
         assert_eq!((arrived.len(), accepted), (601, 601), "{name}");
+    });
+}
+
+/// The spool is its own queue: it deletes nothing that was not delivered.
+#[test]
+fn room_is_made_by_acknowledged_segments_only() {
+    with_each_outside(|name| {
+        let server = Server::start([OK]);
+        let mut stored = Stored::prepare(name, &[("acme", &server)]);
+        let engine = stored.server.as_ref().unwrap();
+        // Three runs are more than 75 %. PostgreSQL deletes by age alone.
+        let section = engine.section().replace("64MiB", "1MiB");
+        let age = if name == "postgres" { "1s" } else { "1h" };
+        stored
+            .fleet
+            .store_in(name, &format!("{section}max_age = {age}\n"));
+        stored.fleet.start();
+        stored.fleet.node("one", "acme", "");
+        let run = |name: &str, playbook: &str| {
+            let lines = events(name, EVENTS - 1, "TEXT");
+            let lines = lines.replace("/site.yml", playbook);
+            let random = || (0..9000).map(|_| fastrand::alphanumeric());
+            let filled = lines
+                .lines()
+                .map(|line| line.replace("TEXT", &random().collect::<String>()));
+            filled.collect::<Vec<_>>().join("\n")
+        };
+        let send = |stored: &Stored, lines: &str| {
+            let sent = stored.fleet.send("one", lines);
+            sent.expect_line(0, &["all delivered"]);
+        };
+        // One partition is acknowledged in part, and one that comes before it not at all.
+        send(&stored, &run("r", "/site.yml"));
+        stored.fleet.deliver("");
+        server.wait_for(EVENTS);
+        let empty = "0 segments wait";
+        wait_until(|| stored.status(&[]).starts_with(empty));
+        stored.fleet.end_deliver(Signal::TERM);
+        send(&stored, &run("s", "/site.yml"));
+        send(&stored, &run("t", EARLIER));
+        let waiting = |stored: &Stored| {
+            let shown: Value = serde_json::from_str(&stored.status(&["--json"])).unwrap();
+            shown["pending"].as_u64().unwrap()
+        };
+        let pending = waiting(&stored);
+        wait_until(|| stored.server.as_ref().unwrap().stored() == waiting(&stored));
+        assert_eq!(waiting(&stored), pending, "{name}");
+        stored.fleet.deliver("");
+        check_arrived(&server.wait_for(3 * EVENTS), &["r", "s", "t"]);
     });
 }
 

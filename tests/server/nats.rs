@@ -91,6 +91,13 @@ impl Nats {
         )
     }
 
+    /// The number of messages in its stream.
+    pub fn stored(&self) -> u64 {
+        let shown = self.members[0].ask("/jsz?streams=true");
+        let stream = &shown["account_details"][0]["stream_detail"][0];
+        stream["state"]["messages"].as_u64().unwrap()
+    }
+
     /// Kills a server with SIGKILL.
     pub fn kill(&mut self, number: usize) {
         self.members[number].kill();
