@@ -91,13 +91,19 @@ fn as_text(config: &Config, timing: &Timing, connections: &[(String, Check)]) ->
         parts.extend(rules.map(|rule| Styled::Plain(format!("  {rule}\n"))));
     }
     let withheld = config.withheld.iter().map(|note| format!("{note}\n"));
-    let steps = connections.iter().flat_map(|(name, check)| {
-        let steps = check.steps.iter();
-        steps.map(move |step| format!("{name}: {step}\n"))
-    });
-    parts.extend(withheld.chain(steps).map(Styled::Plain));
+    parts.extend(withheld.map(Styled::Plain));
+    parts.extend(connections.iter().flat_map(steps));
     parts.extend(config_table::of(config));
     parts
+}
+
+/// Returns the lines of a check; one that failed ends with the reason, marked as such.
+fn steps((name, check): &(String, Check)) -> Vec<Styled> {
+    let done = check.steps.iter();
+    let done = done.map(|step| Styled::Plain(format!("{name}: {step}\n")));
+    let failed = check.error.iter();
+    let failed = failed.map(|error| Styled::Bad(format!("{name}: failed: {error}\n")));
+    done.chain(failed).collect()
 }
 
 /// Returns the first line: the verdict, with the numbers of problems and warnings.

@@ -176,9 +176,14 @@ fn a_program_that_is_missing_is_found_by_the_check_and_waited_for() {
     let checked = sandbox.run(&["check-config", "--connect"]);
     assert_ne!(checked.code, 0, "{checked:?}");
     assert!(
-        checked.printed().contains("is no program that can be run"),
+        checked.stderr.contains("is no program that can be run"),
         "{checked:?}"
     );
+    // Its line says that it failed, among those that did not.
+    let mut lines = checked.stdout.lines();
+    let is_marked =
+        |line: &str| line.contains(": failed: ") && line.contains("is no program that can be run");
+    assert!(lines.any(is_marked), "{checked:?}");
     assert_eq!(send(&sandbox).code, 75);
     sandbox.expect_reason("missing.sh`: No such file or directory");
     let good = sandbox_with("");
