@@ -3,6 +3,7 @@
 use crate::cases::relay::{EVENTS, check_arrived, run};
 use crate::sandbox::fleet::{Fleet, SPOOL, hook};
 use crate::sandbox::{Outcome, PATIENCE};
+use crate::server::certificates::Authority;
 use crate::server::nats::{DURABLE, Nats};
 use crate::server::{OK, Server};
 
@@ -105,6 +106,32 @@ fn init_shows_the_difference_and_changes_nothing_unless_it_is_told_to() {
     assert!(shown.stdout.starts_with(expected), "{shown:?}");
     assert_eq!(init(&fleet, &other, true).code, 0);
     assert_eq!(init(&fleet, &other, false).code, 0);
+}
+
+#[test]
+fn a_server_with_tls_needs_a_certificate_of_the_known_authority() {
+    let server = Server::start([OK]);
+    let mut fleet = fleet(&server);
+    let nats = Nats::encrypted(&fleet.sandbox);
+    fleet
+        .sandbox
+        .file("other.pem", Authority::new("other").pem());
+    let refused = init(&fleet, &nats.encrypted_section("other.pem"), true);
+    assert_eq!(refused.code, 74, "{refused:?}");
+    let parts = [
+        "cannot connect to NATS at tls://localhost:",
+        "invalid peer certificate",
+    ];
+    for part in parts {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
+    fleet.store_in("nats", &nats.encrypted_section("ca.pem"));
+    fleet.start();
+    fleet.deliver("");
+    fleet.node("one", "acme", "");
+    let sent = fleet.send("one", &run("r"));
+    sent.expect_line(0, &["all delivered"]);
+    check_arrived(&server.wait_for(EVENTS), &["r"]);
 }
 
 #[test]

