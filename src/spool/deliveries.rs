@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::breakers::{BreakerRow, make_due};
 use super::fields;
 use super::memory::set_thread;
-use super::schema::drop_body;
 use super::scope::{DestinationId, Scope};
 use super::state::DeliveryState;
 
@@ -277,10 +276,6 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
         "UPDATE delivery SET state = ?2, attempts = attempts + 1, next_at = ?3, error = ?4, finished = ?5,
          duration = ?6 WHERE id = ?1 AND state = 0",
     )?;
-    let mut drop_body = connection.prepare_cached(drop_body!(
-        "id = (SELECT event FROM delivery WHERE id = ?1)
-         AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = event.id AND state <> 1)"
-    ))?;
     for delivery in &mark.deliveries {
         let updated = update.execute(params![
             delivery,
@@ -300,10 +295,6 @@ fn mark_deliveries(connection: &Connection, mark: &Mark) -> rusqlite::Result<i64
                     "INSERT INTO attempt (delivery, started, duration, outcome) VALUES (?1, ?2, ?3, ?4)",
                 )?
                 .execute(params![delivery, mark.started, mark.duration, outcome])?;
-        }
-        if mark.state == DeliveryState::Delivered && !mark.keep_body {
-            // Unless another destination has not received it yet.
-            drop_body.execute([delivery])?;
         }
     }
     Ok(changed)

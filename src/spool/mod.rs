@@ -5,6 +5,7 @@
 mod accepting;
 mod actions;
 mod attempts;
+mod bodies;
 mod breakers;
 mod checkpoint;
 mod conditions;
@@ -52,6 +53,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::console::stderr;
+use bodies::Delivered;
 use gathered::{Added, Gathered};
 use holder::Holder;
 use lock::Patience;
@@ -111,6 +113,7 @@ pub struct Spool {
     most_pages: Option<i64>,
     drop_oldest: bool,
     gathered: Gathered,
+    delivered: Delivered,
 }
 
 impl Spool {
@@ -141,7 +144,9 @@ impl Spool {
         let (work, queue) = mpsc::channel();
         let (sender, trouble) = watch::channel(None);
         let gathered = Gathered::default();
-        let writer = Writer::new(folder, limits, start, (queue, gathered.clone()), sender);
+        let delivered = Delivered::default();
+        let requests = (queue, gathered.clone(), delivered.clone());
+        let writer = Writer::new(folder, limits, start, requests, sender);
         std::thread::spawn(move || writer.serve());
         Spool {
             work: Ok(work),
@@ -151,6 +156,7 @@ impl Spool {
             most_pages: limits.max_size.map(pages),
             drop_oldest: limits.drop_oldest,
             gathered,
+            delivered,
         }
     }
 
@@ -164,6 +170,7 @@ impl Spool {
             most_pages: None,
             drop_oldest: false,
             gathered: Gathered::default(),
+            delivered: Delivered::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::vtab::array;
 
 use super::checkpoint::{Mode, checkpoint};
 use super::folder::{BUSY, Limits, private_file};
@@ -158,6 +159,7 @@ fn replace(path: &Path, log: Option<wal::Damage>) -> Result<(Connection, Option<
 fn prepare(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
+    array::load_module(&connection)?;
     // Each statement is compiled once, not again for each value bound to it.
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

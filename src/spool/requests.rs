@@ -65,7 +65,7 @@ impl Spool {
     /// Records an attempt and its effect on the deliveries: a mark for those with the same result. Not `async`,
     /// so that the marks are not copied into the caller's future.
     pub fn mark(&self, marks: Vec<Mark>, urgency: Urgency) -> impl Future<Output = Result<()>> {
-        let room = self.room();
+        let (room, delivered) = (self.room(), self.delivered.clone());
         self.write_by(urgency, move |connection| {
             for mark in &marks {
                 let text = mark.message.as_deref();
@@ -74,6 +74,7 @@ impl Spool {
                     attempts::keep_message(connection, &mark.deliveries, (mark.started, text))?;
                 }
                 deliveries::mark(connection, mark)?;
+                delivered.note(mark);
             }
             Ok(())
         })
@@ -81,9 +82,12 @@ impl Spool {
 
     /// Records several attempts, or none of them.
     pub async fn mark_all(&self, marks: Vec<Mark>) -> Result<()> {
+        let delivered = self.delivered.clone();
         self.write(move |connection| {
-            let mut marks = marks.iter();
-            marks.try_for_each(|mark| deliveries::mark(connection, mark))
+            marks.iter().try_for_each(|mark| {
+                delivered.note(mark);
+                deliveries::mark(connection, mark)
+            })
         })
         .await
     }

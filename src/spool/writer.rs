@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::bodies::Delivered;
 use super::checkpoint::{Mode, checkpoint};
 use super::error::Error;
 use super::folder::{BUSY, Limits};
@@ -64,6 +65,7 @@ pub enum Start {
 pub struct Writer {
     queue: mpsc::Receiver<Request>,
     gathered: Gathered,
+    delivered: Delivered,
     /// Requests that arrived while it waited for the lock.
     later: VecDeque<Request>,
     folder: PathBuf,
@@ -87,12 +89,13 @@ impl Writer {
         folder: &Path,
         limits: &Limits,
         start: Start,
-        (queue, gathered): (mpsc::Receiver<Request>, Gathered),
+        (queue, gathered, delivered): (mpsc::Receiver<Request>, Gathered, Delivered),
         trouble: watch::Sender<Trouble>,
     ) -> Writer {
         let mut writer = Writer {
             queue,
             gathered,
+            delivered,
             later: VecDeque::new(),
             folder: folder.to_owned(),
             limits: limits.clone(),
@@ -287,10 +290,11 @@ impl Writer {
             Patience::Long => BUSY,
             Patience::Short => BUSY_AGAIN,
         });
-        let mut committed = transact(connection, batch, &self.reserve);
+        let delivered = &self.delivered;
+        let mut committed = transact(connection, batch, delivered, &self.reserve);
         if committed.as_ref().is_err_and(is_full) {
             // Room was made for it.
-            committed = transact(connection, batch, &self.reserve);
+            committed = transact(connection, batch, delivered, &self.reserve);
         }
         undo(connection, "ROLLBACK");
         committed.map_err(|error| match Error::from(&error) {
@@ -374,17 +378,19 @@ fn snapshot(connection: &Connection, work: &mut dyn Work) -> rusqlite::Result<()
     done
 }
 
-/// Runs work in one transaction and commits it. If one piece fails, all are run again so that nothing of that
-/// one stays. Returns true if one found the file damaged.
+/// Runs work in one transaction, drops the bodies that are not needed after it, and commits it. If one piece fails,
+/// all are run again so that nothing of that one stays. Returns true if one found the file damaged.
 fn transact(
     connection: &Connection,
     batch: &mut [Box<dyn Work>],
+    delivered: &Delivered,
     reserve: &Reserve,
 ) -> rusqlite::Result<bool> {
     run(connection, "BEGIN IMMEDIATE")?;
     let mut damaged = false;
+    delivered.clear();
     let failed = batch.iter_mut().find_map(|work| work.run(connection).err());
-    if let Some(error) = failed {
+    if let Some(error) = failed.or_else(|| delivered.drop_bodies(connection).err()) {
         undo(connection, "ROLLBACK");
         if is_full(&error) {
             reserve.spend(connection);
@@ -393,15 +399,12 @@ fn transact(
             checkpoint(connection, Mode::Truncate);
         }
         run(connection, "BEGIN IMMEDIATE")?;
+        delivered.clear();
         for work in batch {
-            run(connection, "SAVEPOINT work")?;
-            if let Err(error) = work.run(connection) {
-                damaged |= rescue::says_damage(&error);
-                undo(connection, "ROLLBACK TO work");
-            }
-            // There is none if SQLite rolled back everything.
-            let _ = run(connection, "RELEASE work");
+            damaged |= attempt(connection, || work.run(connection))?;
         }
+        // Without room for it, the bodies stay until their events are deleted.
+        damaged |= attempt(connection, || delivered.drop_bodies(connection))?;
     }
     failpoint::pass("before_commit");
     run(connection, "COMMIT").inspect_err(|_| {
@@ -409,4 +412,19 @@ fn transact(
         reserve.spend(connection);
     })?;
     Ok(damaged)
+}
+
+/// Does a part of a transaction; if it fails, nothing of it stays. Returns true if it found the file damaged.
+fn attempt(
+    connection: &Connection,
+    part: impl FnOnce() -> rusqlite::Result<()>,
+) -> rusqlite::Result<bool> {
+    run(connection, "SAVEPOINT work")?;
+    let done = part();
+    if done.is_err() {
+        undo(connection, "ROLLBACK TO work");
+    }
+    // There is none if SQLite rolled back everything.
+    let _ = run(connection, "RELEASE work");
+    Ok(done.is_err_and(|error| rescue::says_damage(&error)))
 }
