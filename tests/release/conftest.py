@@ -115,6 +115,8 @@ def home(tmp_path, monkeypatch):
     place = tmp_path / "home"
     place.mkdir()
     monkeypatch.setenv("HOME", str(place))
+    # pip asks rustc for its version, and rustup writes to a home of its own.
+    monkeypatch.setenv("RUSTUP_HOME", str(tmp_path / "rustup"))
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.chdir(place)
     return place

@@ -36,10 +36,11 @@ chmod +x "$place/rustc"
 mkdir -p "$place/std/src"
 : >"$place/std/src/lib.rs"
 printf '[package]\nname = "nothing"\nversion = "0.0.0"\n[workspace]\n' >"$place/std/Cargo.toml"
+# With bitcode, as the program is linked with LTO
 for machine in x86_64 aarch64; do
     target=$machine-unknown-linux-musl
     RUSTC_BOOTSTRAP=1 RUSTC="$place/rustc" \
-        RUSTFLAGS="--remap-path-prefix=$place/usr=/usr --remap-path-prefix=$HOME=/build" cargo build --quiet --release --target "$target" \
+        RUSTFLAGS="-Cembed-bitcode=yes --remap-path-prefix=$place/usr=/usr --remap-path-prefix=$HOME=/build" cargo build --quiet --release --target "$target" \
         --manifest-path "$place/std/Cargo.toml" --target-dir "$place/std/target" \
         -Z build-std=std,panic_abort
     mkdir -p "$place/usr/lib/rustlib/$target/lib"

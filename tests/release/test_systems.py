@@ -22,6 +22,11 @@ python3 -m venv --system-site-packages /tmp/environment
 PATH=/tmp/environment/bin:$PATH
 pip install --no-index --find-links /tmp/dist ansible-notify
 """
+# By its name before and after ansible-core 2.11
+ENABLE = """
+export ANSIBLE_CALLBACK_WHITELIST=ansible_notify.notify.ansible_notify
+export ANSIBLE_CALLBACKS_ENABLED=$ANSIBLE_CALLBACK_WHITELIST
+"""
 # Of the package manager, of Ansible, and of the program for its user
 KEPT = ("var/lib/dpkg/", "var/log/", "root/.ansible/", "root/.local/state/ansible-notify/")
 
@@ -72,8 +77,8 @@ def test_the_wheel_next_to_the_ansible_of_the_system(debian, endpoint):
     said = debian.run(
         INSTALL_WHEEL
         + PLAYBOOK % (PLAY, endpoint.url)
-        + "export ANSIBLE_CALLBACK_WHITELIST=ansible_notify.notify.ansible_notify\n"
-        "/tmp/environment/bin/python /usr/bin/ansible-playbook site.yml\n"
+        + ENABLE
+        + "/tmp/environment/bin/python /usr/bin/ansible-playbook site.yml\n"
         "pip uninstall --yes ansible-notify\n"
     )
     assert "ansible-notify: 1 event, 1 delivery: delivered" in said
