@@ -65,8 +65,8 @@ def test_the_collection_with_the_program(debian, endpoint):
         "ansible-galaxy collection install -p /tmp/collections %s\n" % tarball
         + PLAYBOOK % (PLAY, endpoint.url)
         + "export ANSIBLE_COLLECTIONS_PATHS=/tmp/collections\n"
-        "export ANSIBLE_CALLBACK_WHITELIST=ansible_notify.notify.ansible_notify\n"
-        "ansible-playbook site.yml\n"
+        + ENABLE
+        + "ansible-playbook site.yml\n"
     )
     assert "ansible-notify: 1 event, 1 delivery: delivered" in said
     assert endpoint.requests == 1

@@ -42,6 +42,8 @@ def one_round(scene, number, stops, wrong):
         answers = process.stdout.read()
         with lock:
             scene.note(name, answers)
+        # It closes its output a moment before it ends.
+        process.wait()
 
     def ask(arguments):
         with lock:
