@@ -13,8 +13,6 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Kind, Notifier};
-use crate::config::advice::quoted;
-use crate::config::checked::noted;
 use crate::config::secrets::Secrecy;
 use crate::config::section::Section;
 use crate::event::time_text;
@@ -24,11 +22,11 @@ use crate::net::authorization::{authorization, warn_of_plain_http, without_crede
 use crate::net::headers::Headers;
 use crate::net::http::{Http, Reply, Request};
 use crate::net::urls::read_url;
+use crate::notifier::labels::{Labels, is_label};
 use crate::notifier::over_http::{Service, before_path, join_path, json_with, over_http};
 use crate::notifier::pagerduty::Action;
 use crate::notifier::recipients::Each;
-use crate::template::Template;
-use crate::text::{Escape, characters, cut, one_line};
+use crate::text::{Escape, characters, cut};
 
 /// Alertmanager, as a kind of notifier.
 pub const KIND: Kind = Kind {
@@ -38,11 +36,8 @@ pub const KIND: Kind = Kind {
     build,
 };
 
-/// Beginning of a key that sets a label.
-const LABEL: &str = "label.";
-/// Maximum length of a label and of an annotation, in characters. Alertmanager has no limit of its own, but the
-/// services behind it do.
-const VALUE: usize = 500;
+/// Maximum length of an annotation, in characters. Alertmanager has no limit of its own, but the services behind it
+/// do.
 const ANNOTATION: usize = 10_000;
 /// Time for which a failure stays an alert, unless a recovery ends it earlier.
 const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
@@ -52,7 +47,7 @@ struct Alertmanager {
     secret_url: bool,
     authorization: Option<HeaderValue>,
     /// Labels that replace the default ones, or are added to them.
-    labels: BTreeMap<String, Template>,
+    labels: Labels,
     severity: String,
     lifetime: Duration,
 }
@@ -61,7 +56,7 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
     let url = read_url(section, "url");
     let credentials = url.as_ref().map(|(_, url)| url);
     let authorization = authorization(section, credentials, &Headers::default());
-    let labels = labels(section);
+    let labels = Labels::of(section);
     let severity = section.text("severity").unwrap_or("error").to_owned();
     let lifetime = section.duration("lifetime", LIFETIME);
     let service = url.clone().map(|(secrecy, url)| {
@@ -76,30 +71,6 @@ fn build(section: &Section, http: &Http) -> Option<Rc<dyn Notifier>> {
         }
     });
     over_http(section, http, url.as_ref().map(|(_, url)| url), service)
-}
-
-/// Reads the labels, `label.NAME`.
-fn labels(section: &Section) -> BTreeMap<String, Template> {
-    let label = |key: String| {
-        let name = key.strip_prefix(LABEL)?;
-        if !is_label(name) {
-            let allowed = "letters, digits and `_`, and cannot begin with a digit";
-            let given = quoted(name);
-            section.problem(&key, format!("a label must have {allowed}, not {given}"));
-        }
-        let source = section.template(&key).unwrap_or_default();
-        let template = noted(section, &key, Template::text(source, Escape::Plain))?;
-        Some((name.to_owned(), template))
-    };
-    let keys = section.families(LABEL).into_iter();
-    keys.filter_map(label).collect()
-}
-
-fn is_label(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.starts_with(|first: char| first.is_ascii_digit())
-        && !name.is_empty()
-        && name.bytes().all(allowed)
 }
 
 /// Returns a text as a name of an annotation.
@@ -138,19 +109,7 @@ impl Alertmanager {
             ("task", &task),
             ("host", host),
         ];
-        let value = |text: &str| cut(&one_line(text), VALUE, characters).into_owned();
-        let defaults = defaults.map(|(name, text)| (name.to_owned(), value(text)));
-        let mut labels = BTreeMap::from(defaults);
-        let mut mistakes = Vec::new();
-        for (name, template) in &self.labels {
-            match template.render(&message.context) {
-                Ok(text) => drop(labels.insert(name.clone(), value(&text))),
-                Err(problem) => mistakes.push(format!("`{LABEL}{name}` failed: {problem}")),
-            }
-        }
-        // To Alertmanager, an empty label is none.
-        labels.retain(|_, value| !value.is_empty());
-        (labels, mistakes)
+        self.labels.over(&defaults, message)
     }
 
     fn alert(&self, message: &Message, action: Action) -> Map<String, Value> {

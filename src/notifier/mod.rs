@@ -17,6 +17,7 @@ pub mod gotify;
 pub mod grafana;
 pub mod hipchat;
 pub mod irc;
+pub mod labels;
 pub mod loki;
 pub mod matrix;
 pub mod mattermost;
@@ -24,6 +25,7 @@ pub mod ntfy;
 pub mod otlp;
 pub mod over_http;
 pub mod pagerduty;
+pub mod prometheus;
 pub mod recipients;
 pub mod relay;
 pub mod rocketchat;
@@ -51,12 +53,19 @@ use crate::message::{Message, MessageFormat, Receipts};
 use crate::net::http::Http;
 use crate::route::grouping::Limits;
 
-/// Kinds that page people: without `check_mode`, they get no events in check mode.
-pub const WAKING: [&str; 3] = ["pagerduty", "twilio", "alertmanager"];
+/// Kinds that page people, or tell the last success to those who do: without `check_mode`, they get no events in
+/// check mode.
+pub const WAKING: [&str; 4] = ["pagerduty", "twilio", "alertmanager", "prometheus"];
 
 /// Kinds with a separate record for each event: their messages never combine several events, except with
 /// `group_by`.
-pub const SINGLE: [&str; 4] = ["pagerduty", "grafana", "alertmanager", "syslog"];
+pub const SINGLE: [&str; 5] = [
+    "pagerduty",
+    "grafana",
+    "alertmanager",
+    "prometheus",
+    "syslog",
+];
 
 /// Kinds that record what happened: by default, they get every result and the end of each run, as kinds in bulk do.
 pub const RECORDING: [&str; 1] = ["syslog"];
@@ -114,6 +123,7 @@ kinds! {
     ntfy
     googlechat
     alertmanager
+    prometheus
     gotify
     matrix
     webex

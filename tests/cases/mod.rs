@@ -62,6 +62,7 @@ mod owners;
 mod page_url;
 mod poison;
 mod postgres;
+mod prometheus;
 mod proxy;
 mod reading;
 mod readme;

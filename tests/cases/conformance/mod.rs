@@ -21,7 +21,7 @@ struct Kind {
     exceptions: &'static [(u16, &'static str)],
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     Kind {
         name: "webhook",
         keys: "url_command = echo BASE/canary-path?key=canary-query\ntoken = canary-token\nsign = sha256\n\
@@ -117,6 +117,12 @@ const KINDS: [Kind; 24] = [
     },
     Kind {
         name: "alertmanager",
+        keys: "url = BASE/\ntoken = canary-token",
+        taken: (200, ""),
+        exceptions: &[],
+    },
+    Kind {
+        name: "prometheus",
         keys: "url = BASE/\ntoken = canary-token",
         taken: (200, ""),
         exceptions: &[],
@@ -421,7 +427,9 @@ fn a_page_of_something_in_between_is_no_receipt() {
             ("webhook", "page" | "empty" | "json") => assert_eq!(state, "delivered", "{name}"),
             ("webhook", _) => assert_eq!(state, "dead", "{name}: {error}"),
             // Its own answer is an empty one.
-            ("alertmanager" | "otlp", "empty") => assert_eq!(state, "delivered", "{name}: {error}"),
+            ("alertmanager" | "otlp" | "prometheus", "empty") => {
+                assert_eq!(state, "delivered", "{name}: {error}")
+            }
             (_, path) => {
                 assert_eq!(state, "waiting", "{name}: {error}");
                 let words = "is a proxy or login portal in between?";
