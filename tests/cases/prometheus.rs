@@ -50,7 +50,7 @@ const SITE: &str = r#"instance="ops1",job="ansible",playbook="site.yml""#;
 fn a_run_that_fails_keeps_the_time_of_the_last_success() {
     let home = Sandbox::new();
     let daemon = Daemon::pushgateway(&home);
-    let sandbox = sandbox(&daemon.url(), "");
+    let sandbox = sandbox(&daemon.url(), "on = error, success, canceled");
     let time = |second| Some(at(second).parse::<f64>().unwrap());
     let success = "ansible_run_success_timestamp_seconds";
     for (status, second, is_success, last) in [
@@ -122,7 +122,7 @@ fn metrics_wait_for_a_gateway_that_is_down() {
     }
     let daemon = Daemon::pushgateway(&home);
     sandbox.file("plugin_config.ini", config(&daemon.url(), "", 60));
-    let flushed = sandbox.run_on_spool(&["flush", "--quiet"]);
+    let flushed = sandbox.run_on_spool(&["flush"]);
     assert_eq!(flushed.code, 0, "{flushed:?}");
     let site = |name| metric(&daemon, name, SITE).map(|value| value.to_string());
     assert_eq!(site("ansible_run_success"), Some("0".to_owned()));

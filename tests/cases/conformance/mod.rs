@@ -207,6 +207,8 @@ const WAITING: [u16; 10] = [401, 403, 407, 408, 425, 429, 500, 502, 503, 599];
 
 const FAILED: &str =
     r#"{"id":"r-1","state":"failed","host":"web1","task":"Install","result":{"msg":"no"}}"#;
+const ENDED: &str =
+    r#"{"id":"e-1","event":"run_end","status":"error","run":{"playbook":"site.yml"}}"#;
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -278,13 +280,18 @@ impl Fates {
 fn send(sections: &[(String, String)], drain: &str) -> Fates {
     let sections: Vec<String> = sections
         .iter()
-        .map(|(name, keys)| format!("[notifier:{name}]\non = any\n{keys}\n"))
+        .map(|(name, keys)| {
+            // It sends metrics of whole runs only, the others a result.
+            let is_of_runs = name.starts_with("prometheus");
+            let is = if is_of_runs { "==" } else { "!=" };
+            format!("[notifier:{name}]\non = any\nwhen = callback {is} 'run_end'\n{keys}\n")
+        })
         .collect();
     let sandbox = Sandbox::with_config(&format!(
         "{}[delivery]\ndrain = {drain}\n",
         sections.concat()
     ));
-    sandbox.file("event.json", FAILED);
+    sandbox.file("event.json", format!("[{FAILED},{ENDED}]"));
     let run = |arguments: &[&str]| sandbox.run_on_spool(arguments);
     let began = Instant::now();
     let sent = run(&["send", "event.json"]);
