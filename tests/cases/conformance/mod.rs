@@ -210,20 +210,6 @@ const FAILED: &str =
 const ENDED: &str =
     r#"{"id":"e-1","event":"run_end","status":"error","run":{"playbook":"site.yml"}}"#;
 
-fn read(path: &str) -> String {
-    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The source of a kind: a file, or a folder where it has more than one.
-fn source_of(kind: &str) -> String {
-    let folder = format!("src/notifier/{kind}/mod.rs");
-    match std::fs::exists(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))) {
-        Ok(true) => read(&folder),
-        _ => read(&format!("src/notifier/{kind}.rs")),
-    }
-}
-
 /// The names of the kinds, as the program itself lists them.
 fn names() -> Vec<String> {
     let outcome = Sandbox::with_config("[notifier:x]\n").run(&["check-config"]);

@@ -1,7 +1,21 @@
 //! The page of each kind.
 
-use super::{names, read, source_of};
+use super::names;
 use crate::sandbox::Sandbox;
+
+fn read(path: &str) -> String {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The source of a kind: a file, or a folder where it has more than one.
+fn source_of(kind: &str) -> String {
+    let folder = format!("src/notifier/{kind}/mod.rs");
+    match std::fs::exists(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))) {
+        Ok(true) => read(&folder),
+        _ => read(&format!("src/notifier/{kind}.rs")),
+    }
+}
 
 /// The first block of a page that is a configuration.
 fn example(page: &str) -> &str {
