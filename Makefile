@@ -80,7 +80,7 @@ demo: ## run a playbook and a receiver, and show what arrived
 test: test-rust test-page test-ansible test-runner test-packages sanity test-torture syscalls ## run all tests
 
 test-rust: target/venvs/servers/done ## test the program against real servers
-	tests/setup.sh nginx openssl curl inspircd nats-server psql=postgresql prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd "rsyslogd=rsyslog rsyslog-relp rsyslog-gnutls" bash zsh fish groff
+	tests/setup.sh nginx openssl curl inspircd nats-server psql=postgresql prometheus-alertmanager prometheus-pushgateway systemd-analyze=systemd redis-server "rsyslogd=rsyslog rsyslog-relp rsyslog-gnutls" bash zsh fish groff
 	$(CARGO) build $(TESTED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(TESTED) --no-fail-fast; \

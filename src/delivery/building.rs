@@ -14,8 +14,8 @@ use crate::message::outputs::Payload;
 use crate::message::{MessageFormat, MessageTemplates};
 use crate::net::http::Http;
 use crate::notifier::{
-    BULK_REQUESTS, KINDS, Kind, Notifier, PASSING_ON, RECORDING, SINGLE, UNKNOWN, WAKING, choice,
-    relay, webhook,
+    BULK_REQUESTS, KINDS, Kind, LEFT_OUT, Notifier, PASSING_ON, RECORDING, SINGLE, UNKNOWN, WAKING,
+    choice, relay, webhook,
 };
 use crate::route::grouping::{Batching, Grouping};
 use crate::route::timing::{Named, Timing};
@@ -158,7 +158,13 @@ fn kind_of(section: &Section) -> Option<&'static Kind> {
     };
     let kind = KINDS.iter().copied().find(|kind| kind.name == name);
     if kind.is_none() {
-        section.problem("type", advice::unknown_kind(name, &names));
+        let text = match LEFT_OUT.contains(&name) {
+            true => format!(
+                "this program was built without the type `{name}`; build it with `--features {name}`, or install a released one"
+            ),
+            false => advice::unknown_kind(name, &names),
+        };
+        section.problem("type", text);
     }
     kind
 }

@@ -3,6 +3,7 @@
 use crate::config::checked::noted;
 use crate::config::section::Section;
 use crate::message::Message;
+use crate::template::context::Context;
 use crate::template::limits::is_template;
 use crate::template::{Template, Texts};
 use crate::text;
@@ -43,13 +44,18 @@ impl<T: Clone> Chosen<T> {
 
     /// Returns the value for a message, or the reason why there is none. An empty result is not a mistake.
     pub fn of(&self, message: &Message) -> Result<Option<T>, String> {
+        self.in_context(&message.context)
+    }
+
+    /// Returns the value for one event of a message.
+    pub fn in_context(&self, context: &Context) -> Result<Option<T>, String> {
         let template = match &self.choice {
             Choice::Absent => return Ok(None),
             Choice::Fixed(value) => return Ok(Some(value.clone())),
             Choice::Template(template) => template,
         };
         let failed = |problem| format!("`{}` failed: {problem}", self.key);
-        let text = match template.texts(&message.context).map_err(failed)? {
+        let text = match template.texts(context).map_err(failed)? {
             Texts::One(text) => text,
             Texts::List(items) => items.join(", "),
         };

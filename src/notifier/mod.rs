@@ -27,6 +27,8 @@ pub mod over_http;
 pub mod pagerduty;
 pub mod prometheus;
 pub mod recipients;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod relay;
 pub mod rocketchat;
 pub mod slack;
@@ -75,11 +77,19 @@ pub const RECORDING: [&str; 1] = ["syslog"];
 pub const PASSING_ON: [&str; 1] = ["relay"];
 
 /// Kinds that send events in bulk, by name.
-pub const IN_BULK: [(&str, &Bulk); 4] = [
+pub const IN_BULK: &[(&str, &Bulk)] = &[
     ("splunk", &splunk::BULK),
     ("elasticsearch", &elasticsearch::BULK),
     ("loki", &loki::BULK),
     ("otlp", &otlp::BULK),
+    #[cfg(feature = "redis")]
+    ("redis", &redis::BULK),
+];
+
+/// Kinds that this program was built without: each has a feature of its name.
+pub const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "redis"))]
+    "redis",
 ];
 
 /// Default of `concurrency` of a kind that sends in bulk.
@@ -94,12 +104,13 @@ pub struct Bulk {
 
 /// Declares the kinds of notifiers, by the names of their modules.
 macro_rules! kinds {
-    ($($kind:ident)*) => {
+    ($($(#[$gate:meta])? $kind:ident)*) => {
         /// The kinds, in the order in which help and documentation list them.
-        pub const KINDS: &[&Kind] = &[$(&$kind::KIND),*];
+        pub const KINDS: &[&Kind] = &[$($(#[$gate])? &$kind::KIND),*];
 
         /// Their pages in the documentation, in the same order.
         pub const PAGES: &[&str] = &[$(
+            $(#[$gate])?
             include_str!(concat!("../../docs/notifiers/", stringify!($kind), ".md"))
         ),*];
     };
@@ -137,6 +148,8 @@ kinds! {
     splunk
     elasticsearch
     loki
+    #[cfg(feature = "redis")]
+    redis
 }
 
 /// Placeholder for an unknown kind, so that the section's events can wait.

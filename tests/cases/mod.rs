@@ -72,6 +72,7 @@ mod recipes;
 mod recipients;
 mod record;
 mod recoveries;
+mod redis;
 mod relay;
 mod relay_refusals;
 mod replies;

@@ -22,6 +22,7 @@ pub mod otlp;
 pub mod pagerduty;
 pub mod postgres;
 pub mod proxy;
+pub mod redis;
 pub mod relay;
 pub mod rocketchat;
 pub mod slack;

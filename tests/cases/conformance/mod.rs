@@ -181,7 +181,7 @@ const KINDS: [Kind; 25] = [
 ];
 
 /// The kinds that speak something else, as they are told of a server on this port.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
     (
         "email",
         "host = localhost\nport = PORT\nencryption = none\nusername = svc\npassword = canary-password\nfrom = a@example.com\nto = b@example.com",
@@ -191,6 +191,10 @@ const OTHERS: [(&str, &str); 5] = [
         "server = localhost\nport = PORT\ntls = false\npassword = canary-password\ntargets = #ops",
     ),
     ("syslog", "url = relp://localhost:PORT"),
+    (
+        "redis",
+        "url = redis://localhost:PORT\npassword = canary-password",
+    ),
     ("zeromq", "url = tcp://localhost:PORT"),
     ("exec", "command = sleep 1000"),
 ];
