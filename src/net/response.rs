@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -164,6 +165,18 @@ pub fn explained(text: &str) -> String {
     match MEANINGS.iter().find(|(words, _)| text.contains(words)) {
         Some((_, meaning)) => format!("{text}; {meaning}"),
         None => text,
+    }
+}
+
+/// Says that the other side ended a connection.
+pub const CLOSED: &str = "the receiver closed the connection";
+
+/// Returns the reason why a connection, other than one of HTTP, failed.
+pub fn interrupted(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => CLOSED.to_owned(),
+        ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
+        _ => explained(&error.to_string()),
     }
 }
 

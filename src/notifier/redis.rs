@@ -23,7 +23,7 @@ use crate::message::item::Item;
 use crate::message::{Message, MessageFormat};
 use crate::net::authorization::names_user;
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
-use crate::net::response::explained;
+use crate::net::response::{CLOSED, explained, interrupted};
 use crate::net::tls::{Channel, Trust, read_identity};
 use crate::net::wire::{Allowance, dial};
 use crate::notifier::bulk::Results;
@@ -79,6 +79,8 @@ const PASSING: [&str; 11] = [
 ];
 /// Codes of errors of the login and of rights.
 const DENIED: [&str; 4] = ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED"];
+/// Says that the login was refused.
+const REFUSED: &str = "the server refused the login; check `username` and `password`";
 
 struct Redis {
     server: Server,
@@ -196,13 +198,20 @@ fn stream(text: &str) -> Result<String, String> {
 
 /// Returns the consequence of an error for all events that it is about.
 fn failure(error: &RedisError) -> Failure {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        // redis-rs drops the server's own words.
+        return Failure::Denied(REFUSED.to_owned());
+    }
+    if error.is_connection_dropped() {
+        return Failure::retry(CLOSED);
+    }
     let text = text::one_line(&secret::redact(&error.to_string()));
     let code = error.code().unwrap_or_default();
     let is_one_of = |codes: &[&str]| {
         let mut codes = codes.iter();
         codes.any(|one| *one == code || text.starts_with(one))
     };
-    if error.kind() == ErrorKind::AuthenticationFailed || is_one_of(&DENIED) {
+    if is_one_of(&DENIED) {
         return Failure::Denied(text);
     }
     let is_of_server = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
@@ -230,7 +239,7 @@ impl Server {
     async fn open(&self) -> Result<MultiplexedConnection, Failure> {
         let allowance = Allowance::Request(MAX_ANSWER);
         let wire = dial(&self.host, self.port, self.tls.clone(), allowance).await;
-        let wire = wire.map_err(|error| Failure::retry(explained(&error.to_string())))?;
+        let wire = wire.map_err(|error| Failure::retry(interrupted(&error)))?;
         // The time limit is that of the attempt.
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)

@@ -98,12 +98,26 @@ fn a_wrong_password_is_said_and_a_check_logs_in() {
         checked.code == 0 && checked.stdout.contains("logged in"),
         "{checked:?}"
     );
-    for keys in ["password = canary-other", "password ="] {
+    let refused = "the server refused the login; check `username` and `password`";
+    for (keys, said) in [
+        ("# no password", "NOAUTH"),
+        ("password = canary-other", refused),
+    ] {
         configured(&sandbox, &server.url(), keys);
         let checked = sandbox.run(&["check-config", "--connect"]);
-        assert!(checked.code != 0, "{checked:?}");
-        assert!(!checked.printed().contains("canary"), "{checked:?}");
+        let printed = checked.printed();
+        assert!(checked.code != 0 && printed.contains(said), "{checked:?}");
+        assert!(!printed.contains("canary"), "{checked:?}");
     }
+    // Events wait for the right one.
+    sandbox.file("events.json", format!("{}\n", event(0, "web1")));
+    let sent = sandbox.run_on_spool(&["send", "events.json", "--no-wait"]);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    sandbox.expect_reason(refused);
+    configured(&sandbox, &server.url(), "");
+    let flushed = sandbox.run_on_spool(&["flush"]);
+    assert_eq!(flushed.code, 0, "{flushed:?}");
+    assert_eq!(numbers(&server.entries("ansible")), [0]);
 }
 
 #[test]

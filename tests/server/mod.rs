@@ -251,7 +251,9 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
         .ok()
         .filter(|length| *length > 0)?;
     let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let method = words.next()?.to_owned();
+    // Other protocols have lines of one word.
+    let target = words.next().unwrap_or_default().to_owned();
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();

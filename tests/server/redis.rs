@@ -98,6 +98,10 @@ impl Redis {
         let lines = self.ask(&["XRANGE", stream, "-", "+"]);
         let mut lines = lines.into_iter();
         while let Some(name) = lines.next() {
+            // An empty stream is an empty line.
+            if name.is_empty() {
+                continue;
+            }
             let is_id = name.split_once('-').is_some_and(|(time, number)| {
                 time.parse::<u64>().is_ok() && number.parse::<u64>().is_ok()
             });

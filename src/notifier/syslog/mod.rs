@@ -6,7 +6,6 @@ mod relp;
 mod rfc5424;
 mod socket;
 
-use std::io::{Error, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::failure::{Check, Failure};
 use crate::message::fields::values;
 use crate::message::{Level, Message, MessageFormat, Receipts};
 use crate::net::http::{ATTEMPT_TIMEOUT, Http};
-use crate::net::response::explained;
+use crate::net::response::interrupted;
 use crate::net::tls::{Channel, Trust, read_identity};
 use crate::notifier::syslog::address::{Address, Protocol};
 use crate::notifier::syslog::journal::Journal;
@@ -196,7 +195,7 @@ impl Syslog {
             Transport::Journal(journal) => journal.send(&self.layout, &record).await,
             Transport::Relp(relp) => return relp.send(&self.layout.line(&record)).await,
         };
-        sent.map_err(|error| Failure::retry(explain(&error)))
+        sent.map_err(|error| Failure::retry(interrupted(&error)))
     }
 
     async fn reach(&self) -> Result<(), Failure> {
@@ -206,7 +205,7 @@ impl Syslog {
             Transport::Journal(journal) => journal.reach(),
             Transport::Relp(relp) => return relp.reach().await,
         };
-        reached.map_err(|error| Failure::retry(explain(&error)))
+        reached.map_err(|error| Failure::retry(interrupted(&error)))
     }
 
     /// Limits the time of an exchange, and names the receiver in its failure.
@@ -227,14 +226,6 @@ impl Syslog {
                 Err(Failure::retry(named(&text)))
             }
         }
-    }
-}
-
-fn explain(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => "the receiver closed the connection".to_owned(),
-        ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
-        _ => explained(&error.to_string()),
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::address::Address;
-use super::{explain, socket};
+use super::socket;
 use crate::failure::Failure;
+use crate::net::response::interrupted;
 use crate::net::wire::{Allowance, Wire, dial};
 
 /// Number of messages without an answer that receivers accept.
@@ -67,7 +68,7 @@ impl Relp {
 
     /// Sends a message, and waits for its answer.
     pub async fn send(&self, message: &[u8]) -> std::result::Result<(), Failure> {
-        let failed = |error: Error| Failure::retry(explain(&error));
+        let failed = |error: Error| Failure::retry(interrupted(&error));
         let _place = self.window.acquire().await;
         let answer = self.begin(message).await.map_err(failed)?;
         let answer = answer.await.map_err(|_| failed(closed()))?;
@@ -82,7 +83,7 @@ impl Relp {
     pub async fn reach(&self) -> std::result::Result<(), Failure> {
         match self.open().await {
             Ok(session) => session.close().await,
-            Err(error) => return Err(Failure::retry(explain(&error))),
+            Err(error) => return Err(Failure::retry(interrupted(&error))),
         }
         Ok(())
     }
