@@ -64,7 +64,9 @@ def test_the_collection_with_the_program(debian, endpoint):
     said = debian.run(
         "ansible-galaxy collection install -p /tmp/collections %s\n" % tarball
         + PLAYBOOK % (PLAY, endpoint.url)
+        # The same setting before and after ansible-core 2.10
         + "export ANSIBLE_COLLECTIONS_PATHS=/tmp/collections\n"
+        "export ANSIBLE_COLLECTIONS_PATH=/tmp/collections\n"
         + ENABLE
         + "ansible-playbook site.yml\n"
     )
