@@ -98,8 +98,8 @@ struct Metric {
     values: Vec<(Option<&'static str>, f64)>,
 }
 
-/// Returns the metrics of the end of a run as gauges: counters would need the sum of all runs, which no process knows. A run that failed has no time of success, so a Pushgateway that merges by
-/// name keeps that of an earlier run.
+/// Returns the metrics of the end of a run as gauges: counters would need the sum of all runs, which no process knows. A
+/// run that failed has no time of success, so a Pushgateway that merges by name keeps that of an earlier run.
 fn metrics(event: &Event, end: &RunEnd) -> Vec<Metric> {
     let single = |name, help, value| Metric {
         name,

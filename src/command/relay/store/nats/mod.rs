@@ -117,7 +117,7 @@ impl Nats {
         for partition in 0..PARTITIONS {
             let info = stream.consumer_info(consumer_name(partition)).await;
             let floor = info.map_err(failure)?.ack_floor.stream_sequence;
-            // A purge ends before its number, except that one up to number 1 deletes the whole partition.
+            // Nothing of it was acknowledged yet.
             if floor == 0 {
                 continue;
             }
