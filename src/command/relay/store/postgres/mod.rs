@@ -159,12 +159,12 @@ impl Postgres {
 
     /// Says that the server does not answer, and that it does again. It is asked again in any case.
     fn report(&self, looked: Result<()>) {
-        match (looked, self.is_lost.get()) {
+        let was_lost = self.is_lost.replace(looked.is_err());
+        match (looked, was_lost) {
             (Err(error), false) => stderr::say(format!("{error:#}")),
             (Ok(()), true) => stderr::say("PostgreSQL: connected again"),
-            (looked, _) => return self.is_lost.set(looked.is_err()),
+            _ => {}
         }
-        self.is_lost.set(!self.is_lost.get());
     }
 
     /// Deletes segments that were acknowledged long ago, some at a time.
